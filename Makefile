@@ -1,0 +1,55 @@
+# `make demo` and `make test` need nothing typed before them: each makes or reuses .venv from requirements-dev.lock.
+# Another Python than the first that is found: make PYTHON=python3.13 test
+
+BIN := .venv/bin
+CONFIG ?=
+BENCH ?= ../shared/tools/bench
+BENCH_ONLY ?= small_c16,large_c16,grow_c16,burst_c16,small_c1
+BENCH_WORK ?= $(CURDIR)/var/bench
+
+ifdef PYTHON
+export PYTHON
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo serve check format test bench lock clean
+
+help:                ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
+
+venv:                ## make .venv from the lock, or reuse it
+	@scripts/venv
+
+demo: venv           ## the product in under a minute, without a key
+	@$(BIN)/gateway demo
+
+serve: venv          ## a gateway that stays up: the demo provider, or CONFIG=config.yaml for real
+	@$(BIN)/gateway $(if $(CONFIG),serve --config $(CONFIG),demo --serve)
+
+check: venv          ## format, lint, types, imports
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: venv         ## write the code as `make check` wants it, as far as a program can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Two workers: the tests wait on sockets more than they compute, and the machines they run on have two cores.
+test: check          ## check, and the tests; one file alone: make test TESTS=tests/test_x.py
+	$(BIN)/pytest -q -n 2 --dist worksteal $(TESTS)
+
+bench: venv          ## CPU, latency and memory beside a bare starlette; needs gcc and the tools of BENCH
+	@test -f $(BENCH)/run.py || { echo "no bench tools at $(BENCH); make bench BENCH=/path/to/bench" >&2; exit 2; }
+	mkdir -p $(BENCH_WORK)
+	BENCH_WORK=$(BENCH_WORK) PYTHON=$(CURDIR)/$(BIN)/python PEERS=ref sh $(BENCH)/setup.sh
+	BENCH_WORK=$(BENCH_WORK) BENCH_GATEWAY=$(CURDIR)/$(BIN)/gateway $(BIN)/python $(BENCH)/run.py \
+		--targets starlette,gateway,gateway-fold --reps 3 --only $(BENCH_ONLY) --out $(BENCH_WORK)/results/main
+	$(BIN)/python $(BENCH)/report.py --ref starlette $(BENCH_WORK)/results/main/raw.jsonl
+
+lock:                ## write the lock files anew from pyproject.toml; newest versions: make lock UPGRADE=--upgrade
+	@scripts/lock $(UPGRADE)
+
+clean:               ## remove what the above made, except the ledger
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache var/bench dist

@@ -1,0 +1,1 @@
+"""The gateway: makes requests to language models fit their budget, and keeps the books."""

@@ -1,0 +1,88 @@
+"""What every test may use: hypothesis profiles, and the recorded conversations of `GATEWAY_DATA`.
+
+Profiles are chosen by `HYPOTHESIS_PROFILE`: `ci` (500 examples, the default) and `long` (20,000).
+Async tests need no marker: pytest-asyncio runs in auto mode.
+"""
+
+import gzip
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No test needs the internet: litellm would fetch its price table while it is imported.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+# No deadline: these run on shared machines, where the time of one example says nothing.
+settings.register_profile("ci", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("long", max_examples=20_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@dataclass(frozen=True, slots=True)
+class Conversations:
+    """The recorded conversations: a folder with one `NAME.jsonl.gz` a source."""
+
+    folder: Path
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sources that hold conversations (`toolsets` holds tool lists only and is left out)."""
+        found = sorted(file.name.removesuffix(".jsonl.gz") for file in self.folder.glob("*.jsonl.gz"))
+        return tuple(name for name in found if name != "toolsets")
+
+    def read(self, name: str, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the conversations of one source as they were recorded, at most `limit` of them."""
+        with gzip.open(self.folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+            for position, line in enumerate(lines):
+                if limit is not None and position >= limit:
+                    return
+                yield json.loads(line)
+
+    def all(self, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the conversations of every source, at most `limit` of each."""
+        for name in self.names:
+            yield from self.read(name, limit)
+
+
+def _data_folder() -> Path | None:
+    """Find the folder of `GATEWAY_DATA`, else the one that may lie beside the checkout."""
+    named = os.environ.get("GATEWAY_DATA")
+    folder = Path(named) if named else CHECKOUT.parent / "shared" / "data" / "conversations"
+    return folder if any(folder.glob("*.jsonl.gz")) else None
+
+
+def _data_says() -> str:
+    """Say in one line where the conversations are read from, or what to do where there are none."""
+    folder = _data_folder()
+    if folder is not None:
+        return f"conversations: {folder}"
+    named = os.environ.get("GATEWAY_DATA")
+    where = f"GATEWAY_DATA={named} holds no *.jsonl.gz" if named else "GATEWAY_DATA is not set"
+    return f"conversations: MISSING ({where}); tests over recorded conversations are skipped"
+
+
+@pytest.fixture(scope="session")
+def conversations() -> Conversations:
+    """The recorded conversations; a test that asks for them is skipped, with the reason, where there are none."""
+    folder = _data_folder()
+    if folder is None:
+        pytest.skip(_data_says())
+    return Conversations(folder)
+
+
+def pytest_report_header() -> str:
+    return _data_says()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say it once more at the end, where it is read: a green run without the conversations proves less."""
+    if _data_folder() is None:
+        terminalreporter.write_line(_data_says(), yellow=True, bold=True)
