@@ -1,0 +1,312 @@
+"""Chat completions as clients speak them: bytes in, values out, and edits spliced back into the same bytes.
+
+A request is read once. Everything we do not act on rides along in the original bytes; what an edit does not touch is
+never written anew (law 2). Source of the shape: https://platform.openai.com/docs/api-reference/chat/create
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.conversation import Call, Changes, Conversation, Media, Message
+from gateway.wire.errors import invalid_request
+from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, splice, value
+
+_SEPARATE = frozenset({"messages", "tools", "functions"})
+"""Members read by their own rule; the others are small and read as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One request for a chat completion, as it came."""
+
+    body: bytes
+    spans: Mapping[str, Span]
+    """Where the value of each top-level member stands in `body`."""
+    message_spans: tuple[Span, ...]
+    model: str
+    conversation: Conversation
+    stream: bool
+    asks_usage: bool
+    """Whether the client itself asked for the usage event of a stream."""
+    answer_limit: int | None
+    user: str | None
+    metadata: Mapping[str, Any]
+    choices: int
+    """How many answers are asked for (`n`)."""
+    service_tier: str | None
+
+
+class Memo:
+    """Values read from bytes, by those bytes, so that known text is never read twice. Bounded in bytes.
+
+    Two generations: what was not asked for while the younger one filled up goes with the older one.
+    """
+
+    def __init__(self, most_bytes: int = 12 * 2**20) -> None:
+        self._most = most_bytes // 2
+        self._young: dict[bytes, Any] = {}
+        self._old: dict[bytes, Any] = {}
+        self._held = 0
+
+    def get(self, raw: bytes) -> Any:
+        found = self._young.get(raw)
+        if found is None and (found := self._old.get(raw)) is not None:
+            self.put(raw, found)
+        return found
+
+    def put(self, raw: bytes, read: Any) -> None:
+        cost = 2 * len(raw) + 700
+        if cost > self._most:
+            return
+        if self._held + cost > self._most:
+            self._old, self._young, self._held = self._young, {}, 0
+        self._young[raw] = read
+        self._held += cost
+
+
+def parse(body: bytes, memo: Memo) -> ChatRequest:
+    """Read a request body.
+
+    Raises GatewayError (400, naming what and where) for what is not JSON, not an object, has no list of messages,
+    names a key twice at the top level or in a message, or nests too deeply.
+    """
+    try:
+        body.decode()
+        spans = object_spans(body)
+        fields = {key: value(body[s.start : s.end]) for key, s in spans.items() if key not in _SEPARATE}
+    except UnicodeDecodeError as error:
+        raise invalid_request(f"The request body is not valid UTF-8 (byte {error.start}).") from None
+    except NotJSON as error:
+        raise invalid_request(f"The request body is not a JSON object: {error}.") from None
+    except DuplicateKey as error:
+        raise invalid_request(f"The request names the key {error.key!r} twice; send it once.", error.key) from None
+    model = fields.get("model")
+    if not isinstance(model, str) or not model:
+        raise invalid_request("`model` must be the name of a model, as a string.", "model")
+    message_spans, messages = _messages(body, spans, memo)
+    definitions, tools = _definitions(body, spans, fields, memo)
+    metadata = fields.get("metadata")
+    user = fields.get("user")
+    options = fields.get("stream_options")
+    tier = fields.get("service_tier")
+    return ChatRequest(
+        body=body,
+        spans=spans,
+        message_spans=message_spans,
+        model=model,
+        conversation=Conversation(messages, definitions, tools),
+        stream=fields.get("stream") is True,
+        asks_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        answer_limit=_positive(fields.get("max_completion_tokens")) or _positive(fields.get("max_tokens")),
+        user=_string(user) or None,
+        metadata=metadata if isinstance(metadata, dict) else {},
+        choices=_positive(fields.get("n")) or 1,
+        service_tier=_string(tier),
+    )
+
+
+def _positive(number: Any) -> int | None:
+    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else None
+
+
+# ---------------------------------------------------------------- messages and tools
+
+
+def _messages(body: bytes, spans: Mapping[str, Span], memo: Memo) -> tuple[tuple[Span, ...], tuple[Message, ...]]:
+    within = spans.get("messages")
+    if within is None:
+        raise invalid_request("`messages` is missing; send the conversation as a list of messages.", "messages")
+    if body[within.start : within.start + 1] != b"[":
+        raise invalid_request("`messages` must be a list of messages.", "messages")
+    try:
+        found = array_spans(body, within)
+    except NotJSON as error:
+        raise invalid_request(f"`messages` is not valid JSON: {error}.", "messages") from None
+    if not found:
+        raise invalid_request("`messages` is empty; send at least one message.", "messages")
+    get = memo.get
+    messages: list[Message] = []
+    for index, (start, end) in enumerate(found):
+        raw = body[start:end]
+        message = get(raw)
+        if message is None:
+            message = _message(raw, index)
+            memo.put(raw, message)
+        messages.append(message)
+    return tuple(found), tuple(messages)
+
+
+def _message(raw: bytes, index: int) -> Message:
+    where = f"messages[{index}]"
+    try:
+        if raw[:1] != b"{":
+            raise invalid_request(f"`{where}` must be an object with a role.", where)
+        object_spans(raw)
+        fields = value(raw)
+    except NotJSON as error:
+        raise invalid_request(f"`{where}` is not valid JSON: {error}.", where) from None
+    except DuplicateKey as error:
+        raise invalid_request(f"`{where}` names the key {error.key!r} twice; send it once.", where) from None
+    return message_of(fields)
+
+
+def message_of(fields: Mapping[str, Any]) -> Message:
+    """Read one message of the wire. Total: what has an unexpected shape is marked, and judged where it matters."""
+    content = fields.get("content")
+    text, shape = "", "other"
+    media: tuple[Media, ...] = ()
+    if isinstance(content, str):
+        text, shape = content, "text"
+    elif isinstance(content, list):
+        parts = [part for part in content if isinstance(part, dict)]
+        text, shape = "\n".join([_text(part) for part in parts]), "parts"
+        media = tuple(found for part in parts if (found := _media(part)) is not None)
+    elif content is None:
+        shape = "null" if "content" in fields else "missing"
+    role, name, call_id = fields.get("role"), fields.get("name"), fields.get("tool_call_id")
+    calls = fields.get("tool_calls")
+    return Message(
+        role=_string(role) or "",
+        text=text,
+        name=_string(name) or None,
+        calls=_calls(calls, fields.get("function_call")),
+        call_id=_string(call_id),
+        media=media,
+        content=shape,  # type: ignore[arg-type]  # one of the literals above
+        empty_calls=calls == [],
+        speaks_otherwise=any(fields.get(key) for key in ("refusal", "audio", "reasoning_content", "reasoning_details")),
+    )
+
+
+def _text(part: Mapping[str, Any]) -> str:
+    return _string(part.get("text")) or ""
+
+
+def _media(part: Mapping[str, Any]) -> Media | None:
+    match part:
+        case {"type": "image_url", "image_url": {"url": str(url), **rest}}:
+            return Media("image", url, _string(rest.get("detail")))
+        case {"type": "image_url", "image_url": str(url)}:
+            return Media("image", url)
+        case {"type": "input_audio", "input_audio": {"data": str(data), **rest}}:
+            return Media("audio", data, _string(rest.get("format")))
+        case {"type": "file", "file": {"file_data": str(data)}}:
+            return Media("file", data)
+        case {"type": "file"}:
+            return Media("file", "")
+    return None
+
+
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _calls(calls: Any, legacy: Any) -> tuple[Call, ...]:
+    listed = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    out = [_call(call.get("id"), call.get("function") or call.get("custom")) for call in listed]
+    if isinstance(legacy, dict):
+        out.append(_call("", legacy))
+    return tuple(out)
+
+
+def _call(call_id: Any, function: Any) -> Call:
+    function = function if isinstance(function, dict) else {}
+    arguments = function.get("arguments") or function.get("input")
+    return Call(_string(call_id) or "", _string(function.get("name")) or "", _string(arguments) or "")
+
+
+def _definitions(
+    body: bytes, spans: Mapping[str, Span], fields: Mapping[str, Any], memo: Memo
+) -> tuple[tuple[str, ...], int]:
+    """Tools, functions and the response schema, each as the minified JSON that counts, and how many tools there are."""
+    out: list[str] = []
+    tools = 0
+    for key in ("tools", "functions"):
+        if key in spans:
+            raw = body[spans[key].start : spans[key].end]
+            read = memo.get(raw)
+            if read is None:
+                read = _minified(raw, key)
+                memo.put(raw, read)
+            text, count = read
+            tools += count
+            if text:
+                out.append(text)
+    response_format = fields.get("response_format")
+    if isinstance(response_format, dict) and response_format.get("type") == "json_schema":
+        out.append(orjson.dumps(response_format.get("json_schema")).decode())
+    return tuple(out), tools
+
+
+def _minified(raw: bytes, key: str) -> tuple[str, int]:
+    try:
+        read = value(raw)
+    except NotJSON as error:
+        raise invalid_request(f"`{key}` is not valid JSON: {error}.", key) from None
+    return (orjson.dumps(read).decode(), len(read)) if isinstance(read, list) and read else ("", 0)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def rewritten(request: ChatRequest, changes: Changes) -> list[tuple[int, int, bytes]]:
+    """Turn changes into splices of the request's body; unedited messages keep their bytes."""
+    spans = request.message_spans
+    out = [
+        _text_splice(request.body, spans[index], text)
+        for index, text in changes.texts.items()
+        if index not in changes.dropped
+    ]
+    # One splice a message: the placeholder may stand in the middle of a run.
+    out += [(spans[index].start, spans[index + 1].start, b"") for index in changes.dropped]
+    if changes.placeholder is not None:
+        at, text = changes.placeholder
+        message = orjson.dumps({"role": "user", "content": text})
+        out.append((spans[at].start, spans[at].start, message + b","))
+    return out
+
+
+def _text_splice(body: bytes, message: Span, text: str) -> tuple[int, int, bytes]:
+    """Replace the content of a result, in the shape it had: a string, or parts (their cache marker is kept)."""
+    raw = body[message.start : message.end]
+    span = object_spans(raw)["content"]
+    content = value(raw[span.start : span.end])
+    written: Any = text
+    if isinstance(content, list):
+        part: dict[str, Any] = {"type": "text", "text": text}
+        marker = next((p["cache_control"] for p in content if isinstance(p, dict) and "cache_control" in p), None)
+        written = [part if marker is None else {**part, "cache_control": marker}]
+    return message.start + span.start, message.start + span.end, orjson.dumps(written)
+
+
+def sent(request: ChatRequest, model: str, changes: Changes | None = None) -> bytes:
+    """Write the request for a deployment: its model name, the usage event asked for, and the changes spliced in."""
+    out = rewritten(request, changes) if changes is not None else []
+    if model != request.model:
+        span = request.spans["model"]
+        out.append((span.start, span.end, orjson.dumps(model)))
+    if request.stream and not request.asks_usage:
+        out.append(_usage_splice(request))
+    return splice(request.body, out) if out else request.body
+
+
+def _usage_splice(request: ChatRequest) -> tuple[int, int, bytes]:
+    """Ask for the usage event: in the client's `stream_options` where there are any, else as a new last member."""
+    asked = b'"include_usage":true'
+    span = request.spans.get("stream_options")
+    if span is None:
+        end = request.body.rindex(b"}")
+        return end, end, b',"stream_options":{' + asked + b"}"
+    raw = request.body[span.start : span.end]
+    if raw[:1] != b"{":
+        return span.start, span.end, b"{" + asked + b"}"
+    inner = object_spans(raw)
+    if "include_usage" in inner:
+        start, end = inner["include_usage"]
+        return span.start + start, span.start + end, b"true"
+    return span.start + 1, span.start + 1, asked + (b"," if inner else b"")

@@ -1,0 +1,306 @@
+"""What a client is told when it gets no answer, in OpenAI's shape, so that its SDK raises its own right exception.
+
+Pure: no clock, no logging. A `GatewayError` says whose fault it is by its status (4xx: the request, or what its key may
+do; 5xx: the gateway or an upstream) and what to do about it in its message. Any text of a client or an upstream may go
+into a message: it is shortened and made printable here. Which status, type and code stands for what: docs/errors.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import orjson
+
+UpstreamFault = Literal["connect", "timeout", "reset", "garbage", "status", "authentication"]
+"""How an upstream failed: not reached, silent for too long, cut off, not understood, an error, or our key refused."""
+
+MESSAGE_LIMIT = 2_000
+"""Most characters of a message."""
+VALUE_LIMIT = 80
+"""Most characters of somebody else's value inside a message."""
+
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+def printable(text: str, limit: int = VALUE_LIMIT) -> str:
+    """Make text safe to show: control and invisible characters and lone surrogates escaped, at most `limit` long."""
+    length = len(text)
+    if length > limit:
+        text = text[:limit]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+        if len(text) > limit:
+            length = max(length, limit + 1)
+    if length > limit:
+        mark = f"… ({length:,} characters)"
+        text = text[: max(0, limit - len(mark))] + mark
+    return text
+
+
+class GatewayError(Exception):
+    """An end that the client sees."""
+
+    def __init__(
+        self,
+        status: int,
+        error_type: str,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.status = status
+        self.type = error_type
+        self.code = None if code is None else printable(code)
+        self.message = printable(message, MESSAGE_LIMIT)
+        self.param = None if param is None else printable(param, 200)
+        self.headers = headers
+        self.extra = extra
+        super().__init__(self.message)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.status} {self.code or self.type}: {self.message!r})"
+
+    def body(self, request_id: str) -> bytes:
+        """Write the body. The message ends with the request's id, which is all that some clients keep of an error."""
+        return orjson.dumps({"error": self.fields(request_id)})
+
+    def fields(self, request_id: str) -> dict[str, Any]:
+        """List the members of the `error` object."""
+        fields: dict[str, Any] = {
+            "message": f"{self.message} [{request_id}]",
+            "type": self.type,
+            "param": self.param,
+            "code": self.code,
+        }
+        if self.extra is not None:
+            fields["gateway"] = self.extra
+        return fields
+
+
+class UpstreamRefusal(GatewayError):
+    """An upstream's own error, passed on with its status, code and every other member; only our id is added."""
+
+    def __init__(self, status: int, error: Mapping[str, Any], headers: Mapping[str, str] = _NO_HEADERS) -> None:
+        code, param = error.get("code"), error.get("param")
+        super().__init__(
+            status,
+            str(error.get("type") or _type_for(status)),
+            str(error.get("message") or f"The upstream answered with status {status}."),
+            code=None if code is None else str(code),
+            param=None if param is None else str(param),
+            headers=headers,
+        )
+        self.error = error
+
+    def fields(self, request_id: str) -> dict[str, Any]:
+        message = self.error.get("message")
+        text = message if isinstance(message, str) and message else self.message
+        return {"type": self.type, "param": None, "code": None, **self.error, "message": f"{text} [{request_id}]"}
+
+
+# --- the request is at fault -----------------------------------------------------------------------------------------
+
+
+def invalid_request(message: str, param: str | None = None, code: str | None = None) -> GatewayError:
+    """Refuse what does not parse or is not legal. The message names what and where, and how to put it right."""
+    return GatewayError(400, "invalid_request_error", message, code=code, param=param)
+
+
+def context_length_exceeded(
+    *, window: int, prompt: int, completion: int, policy: str, component: str, tokens: int, room: int, at: str | None
+) -> GatewayError:
+    """Refuse what does not fit and cannot be made to fit.
+
+    `component` is the part that is too big (`tokens` where there is `room`), `at` the place of its largest piece. The
+    first three sentences are OpenAI's: agents recognise an overflow by them (litellm `exception_mapping_utils.py`
+    `is_error_str_context_window_exceeded`; langchain-openai looks for the code).
+    """
+    message = (
+        f"This model's maximum context length is {window} tokens. However, you requested {prompt + completion} tokens "
+        f"({prompt} prompt, {completion} completion). Please reduce the length of the messages. "
+        f"Policy {printable(policy)}: {component} needs {tokens}, room {room}."
+    )
+    extra = {"component": component, "tokens": tokens, "room": room, "at": None if at is None else printable(at)}
+    return GatewayError(
+        400, "invalid_request_error", message, code="context_length_exceeded", param="messages", extra=extra
+    )
+
+
+def too_large(limit: int) -> GatewayError:
+    """Refuse a body of more than `limit` bytes."""
+    message = (
+        f"The request body is larger than {limit} bytes, the most this gateway takes. Send a smaller request "
+        "(large images and files by URL instead of inline), or have the operator raise `server.max_body`."
+    )
+    return GatewayError(413, "invalid_request_error", message, code="request_too_large")
+
+
+def not_found(path: str, method: str = "POST") -> GatewayError:
+    """Answer for a path that does not exist."""
+    message = (
+        f"Unknown request URL: {printable(method)} {printable(path, 200)}. This gateway serves POST "
+        "/v1/chat/completions, GET /v1/models and GET /v1/requests/{id}; check the client's base URL."
+    )
+    return GatewayError(404, "invalid_request_error", message, code="unknown_url")
+
+
+def method_not_allowed(method: str, path: str, allowed: str) -> GatewayError:
+    """Answer for a path that exists under another method."""
+    message = f"Not allowed to {printable(method)} on {printable(path, 200)}. Use {allowed}."
+    return GatewayError(405, "invalid_request_error", message, code="method_not_allowed", headers={"allow": allowed})
+
+
+# --- what a key may do -----------------------------------------------------------------------------------------------
+
+
+def invalid_key() -> GatewayError:
+    """Refuse a caller without a valid key. One text for missing, unknown and expired: it helps nobody to guess keys."""
+    message = (
+        "No valid API key was given: it is missing, unknown or expired. Send a key of this gateway as "
+        "`Authorization: Bearer …` (or `x-api-key`); its operator issues them."
+    )
+    return GatewayError(
+        401, "invalid_request_error", message, code="invalid_api_key", headers={"www-authenticate": "Bearer"}
+    )
+
+
+def model_not_allowed(model: str) -> GatewayError:
+    """Refuse a model that a key's list does not name.
+
+    To be asked before whether the model exists: then the answer tells nothing about that.
+    """
+    message = (
+        f"This key may not use a model `{printable(model)}`. Use one of those that GET /v1/models lists, or have the "
+        "operator add it to the key's `models`."
+    )
+    return GatewayError(403, "invalid_request_error", message, code="model_not_allowed", param="model")
+
+
+def model_not_found(model: str) -> GatewayError:
+    """Refuse a model that the gateway does not serve."""
+    message = (
+        f"The model `{printable(model)}` does not exist or you do not have access to it. Use one of those that "
+        "GET /v1/models lists, or have the operator add it to `model_list`."
+    )
+    return GatewayError(404, "invalid_request_error", message, code="model_not_found", param="model")
+
+
+def model_unpriced(model: str) -> GatewayError:
+    """Refuse a model that nobody has given a price: its cost could not be entered."""
+    message = (
+        f"The model `{printable(model)}` has no price, so its cost could not be entered in the books. The operator can "
+        "give one in `model_info` (input_cost_per_token, output_cost_per_token), or set `unpriced: allow`."
+    )
+    return GatewayError(403, "invalid_request_error", message, code="model_unpriced", param="model")
+
+
+def request_not_found(wanted: str) -> GatewayError:
+    """Answer for a past request that is unknown, or another key's: the text is the same."""
+    message = (
+        f"No request `{printable(wanted)}` of this key is in the ledger. The id is the `x-request-id` of its answer, "
+        "and only the key that sent it may ask."
+    )
+    return GatewayError(404, "invalid_request_error", message, code="request_not_found", param="id")
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+def budget_exceeded(
+    *, policy: str, scope: str, limit_usd: str, spent_usd: str, held_usd: str, resets: str
+) -> GatewayError:
+    """Refuse because money is gone. It will not come back within a retry, and OpenAI's SDKs honour `x-should-retry`."""
+    message = (
+        f"The gateway's own budget for {printable(scope)} is used up (this is not the provider's quota): policy "
+        f"{printable(policy)} allows ${limit_usd}, ${spent_usd} is spent and ${held_usd} held for requests under way. "
+        f"It resets {resets}; until then the operator can raise `max_budget`."
+    )
+    return GatewayError(429, "budget_exceeded", message, code="insufficient_quota", headers={"x-should-retry": "false"})
+
+
+def rate_limited(*, policy: str, scope: str, limit: str, retry_after_seconds: int) -> GatewayError:
+    """Refuse for now: something will be free again by itself."""
+    message = (
+        f"Rate limit reached for {printable(scope)}: policy {printable(policy)} allows {limit}. "
+        f"Try again in {retry_after_seconds} seconds."
+    )
+    headers = {"retry-after": str(retry_after_seconds)}
+    return GatewayError(429, "rate_limit_error", message, code="rate_limit_exceeded", headers=headers)
+
+
+# --- the gateway or an upstream is at fault --------------------------------------------------------------------------
+
+_REMEDIES: Mapping[UpstreamFault, str] = {
+    "connect": "Try again; if it stays, the operator should check the deployment's `api_base`.",
+    "timeout": "Try again, stream, or ask for a shorter answer; the operator sets the deployment's `timeout`.",
+    "reset": "Try again; what has come so far is incomplete.",
+    "garbage": "Try again; if it stays, the operator should check that `api_base` speaks chat completions.",
+    "status": "Try again later.",
+    "authentication": "The operator should check the deployment's `api_key`; yours is fine.",
+}
+
+
+def upstream_failed(kind: UpstreamFault, message: str) -> GatewayError:
+    """Tell that no deployment answered. `message` says what happened; it must not hold upstream credentials."""
+    text = f"{printable(message, 500)} {_REMEDIES[kind]}"
+    if kind == "timeout":
+        return GatewayError(504, "server_error", text, code="upstream_timeout")
+    return GatewayError(502, "server_error", text, code=f"upstream_{kind}")
+
+
+def upstream_refused(status: int, body: bytes, retry_after: str | None = None) -> GatewayError:
+    """Turn an upstream's error answer into the client's.
+
+    Its status, code and other members stay, and its `retry-after`. A 401 or 403 is about *our* credential (and may
+    quote it), so it becomes a 502 without the upstream's words. A body in another shape is brought into OpenAI's.
+    """
+    if status in (401, 403):
+        return upstream_failed("authentication", f"The upstream refused the gateway's own credential ({status}).")
+    if not 400 <= status <= 599:
+        return upstream_failed("garbage", f"The upstream answered with status {status}, which is no answer.")
+    told_when = retry_after is not None and retry_after.isascii() and retry_after.isprintable()
+    return UpstreamRefusal(status, _error_object(body), {"retry-after": str(retry_after)} if told_when else _NO_HEADERS)
+
+
+def ledger_unavailable() -> GatewayError:
+    """Refuse because the request cannot be entered in the books; nothing was sent upstream."""
+    message = (
+        "The gateway cannot write its ledger, so nothing was sent to the model. Try again shortly; the operator should "
+        "check the space and the rights of `ledger.dir`."
+    )
+    return GatewayError(503, "server_error", message, code="ledger_unavailable", headers={"retry-after": "2"})
+
+
+def internal_error() -> GatewayError:
+    """Answer for a fault of our own."""
+    message = "The gateway failed on this request. It is logged under this id; please tell the operator."
+    return GatewayError(500, "server_error", message, code="internal_error")
+
+
+def _type_for(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    return "server_error" if status >= 500 else "invalid_request_error"
+
+
+def _error_object(body: bytes) -> Mapping[str, Any]:
+    """Find the error in an upstream's body: OpenAI's object, a mere string, vLLM's bare members, or plain text."""
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {"message": printable(body[:2_000].decode("utf-8", "replace").strip(), 500)} if body.strip() else {}
+    if isinstance(parsed, list) and parsed:  # Gemini wraps its error in a list
+        parsed = parsed[0]
+    if not isinstance(parsed, dict):
+        return {}
+    error = parsed.get("error", parsed)
+    if isinstance(error, str):
+        return {"message": error}
+    if isinstance(error, dict) and isinstance(error.get("message"), str):
+        return error
+    detail = parsed.get("detail")
+    return {"message": detail} if isinstance(detail, str) else {}

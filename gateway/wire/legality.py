@@ -1,0 +1,233 @@
+"""Whether a provider accepts a list of messages: the rules it refuses requests by, as facts with their sources.
+
+Pure. What is checked is the order and pairing of messages, and that they say something: what a rewrite could break. The
+rest of a request (schemas, ids that are too long, unknown parts) is the provider's to judge. Rules are told in terms of
+chat completions, whatever the provider's own shape: translating a conversation is `routing/translated.py`'s matter.
+
+Beyond what is checked, three rules bind every remedy: inside a unit only the text of results may change, never ids,
+order, names, arguments or signatures; units go whole; and see `Rules.binds_reasoning`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from gateway.conversation import SYSTEM_ROLES, Message
+from gateway.wire.errors import printable
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that a message breaks."""
+
+    index: int
+    rule: str
+    message: str
+    """What is wrong and how to put it right, for the client."""
+    subject: str = field(default="", compare=False)
+    """What the rule is broken about, apart from where it stands: a call's id, or a role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a provider wants beyond the pairing of calls and results, which all of them want."""
+
+    name: str
+    user_first: bool = False
+    """Whether the first message after the system text must be the user's."""
+    calls_open: bool = True
+    """Whether the conversation may open with an assistant's calls."""
+    empty_text: bool = True
+    """Whether a message may say nothing."""
+    unique_calls: bool = False
+    """Whether a call's id may stand only once in the whole request."""
+    alternates: bool = False
+    """Whether user and assistant must take turns, calls and results apart."""
+    binds_reasoning: bool = False
+    """Whether reasoning and signatures after the last user message must come back exactly as they were given."""
+
+
+CHAT = Rules("chat completions")
+"""OpenAI and everything that speaks like it.
+
+- "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'"
+  (github.com/BerriAI/litellm/issues/10083), at once: any other message between ends the run of results.
+- "messages with role 'tool' must be a response to a preceeding message with 'tool_calls'"
+  (github.com/miurla/morphic/issues/136).
+- "Invalid 'messages[2].tool_calls': empty array. Expected an array with minimum length 1"
+  (github.com/home-assistant/core/pull/118577).
+- `content` is null only beside calls, a refusal or audio
+  (platform.openai.com/docs/api-reference/chat/create, assistant message).
+- The older `function_call` and its `function` message carry no id and are not held to each other.
+"""
+
+ANTHROPIC = Rules("Anthropic", user_first=True, empty_text=False, unique_calls=True, binds_reasoning=True)
+"""Messages API. Results become blocks at the head of the next user message, so the pairing above is the same rule.
+
+- "`tool_use` ids were found without `tool_result` blocks immediately after"
+  (github.com/anthropics/claude-code/issues/3632).
+- "`tool_use` ids must be unique" (github.com/trycua/cua/issues/524).
+- The first message is the user's: litellm refuses anything else (`prompt_templates/factory.py`, "Invalid first
+  message").
+- "all messages must have non-empty content except for the optional final assistant message"
+  (github.com/glowingjade/obsidian-smart-composer/pull/156), "text content blocks must be non-empty".
+- "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified"
+  (github.com/anthropics/claude-code/issues/63284). The newest models bind thinking to everything before it: rewrite
+  only at the boundary of a user's turn, and strip thinking after the cut.
+"""
+
+GEMINI = Rules("Gemini", calls_open=False, binds_reasoning=True)
+"""generateContent.
+
+- "the number of function response parts is equal to the number of function call parts of the function call turn"
+  (github.com/google-gemini/gemini-cli/issues/5443).
+- "function call turn comes immediately after a user turn or after a function response turn"
+  (github.com/google-gemini/gemini-cli/issues/11814). litellm joins assistant messages in a row into one turn.
+- Thought signatures ride along with their calls (ai.google.dev/gemini-api/docs/thought-signatures).
+"""
+
+MISTRAL = Rules("Mistral", alternates=True)
+"""Mistral's models behind an engine that renders their own template.
+
+- "After the optional system message, conversation roles must alternate user and assistant roles except for tool calls
+  and results" (github.com/mistralai/mistral-vibe/issues/255, github.com/vllm-project/vllm/issues/6862).
+"""
+
+_MISTRAL_FAMILY = ("mistral", "mixtral", "ministral", "magistral", "devstral", "codestral", "pixtral")
+
+
+def for_provider(provider: str, model: str = "") -> Rules:
+    """Choose the rules for a deployment: the provider's, or the model family's where a provider serves several."""
+    if provider in ("openai", "azure", "demo"):
+        return CHAT
+    if provider == "anthropic" or "claude" in model:
+        return ANTHROPIC
+    if provider == "gemini" or "gemini" in model:
+        return GEMINI
+    if provider == "mistral" or any(name in model.lower() for name in _MISTRAL_FAMILY):
+        return MISTRAL
+    return CHAT
+
+
+def violations(messages: Sequence[Message], rules: Rules = CHAT) -> tuple[Violation, ...]:
+    """List what the provider would refuse, in order of the messages; nothing where they are legal."""
+    found = [*_pairing(messages), *_contents(messages, rules)]
+    if rules.user_first or not rules.calls_open:
+        found.extend(_opening(messages, rules))
+    if rules.unique_calls:
+        found.extend(_repeated_calls(messages))
+    if rules.alternates:
+        found.extend(_turns(messages))
+    found.sort(key=lambda violation: violation.index)
+    return tuple(found)
+
+
+def introduced(before: Sequence[Message], after: Sequence[Message], rules: Rules = CHAT) -> tuple[Violation, ...]:
+    """List what is wrong with `after` and was not wrong with `before`, wherever it stood there."""
+    found = violations(after, rules)
+    if not found:
+        return ()
+    old = Counter((violation.rule, violation.subject) for violation in violations(before, rules))
+    new = []
+    for violation in found:
+        key = (violation.rule, violation.subject)
+        if old[key]:
+            old[key] -= 1
+        else:
+            new.append(violation)
+    return tuple(new)
+
+
+def _pairing(messages: Sequence[Message]) -> Iterator[Violation]:
+    waiting: list[str] = []  # ids of the calls whose results have not come yet
+    caller = 0
+    for index, message in enumerate(messages):
+        if message.role == "tool":
+            if message.call_id in waiting:
+                waiting.remove(message.call_id)
+            else:
+                yield _orphan(index, message)
+            continue
+        if message.role == "function":
+            continue
+        if waiting:
+            yield _unanswered(caller, waiting)
+        waiting = [call.id for call in message.calls if call.id]
+        caller = index
+    if waiting:
+        yield _unanswered(caller, waiting)
+
+
+def _orphan(index: int, message: Message) -> Violation:
+    call_id = message.call_id or ""
+    text = (
+        f"messages[{index}] is the result of a tool call `{printable(call_id)}` that is not open: it must follow the "
+        "assistant message with that call at once, and only once. Send the two together, or leave the result out."
+    )
+    return Violation(index, "orphan_result", text, call_id)
+
+
+def _unanswered(index: int, waiting: Sequence[str]) -> Violation:
+    named = ", ".join(f"`{printable(call_id)}`" for call_id in waiting[:3]) + (", …" if len(waiting) > 3 else "")
+    text = (
+        f"messages[{index}] calls tools whose results do not follow at once ({named}). Send one tool message for "
+        "each call right after it, or leave the call out."
+    )
+    return Violation(index, "missing_result", text, "\n".join(waiting))
+
+
+def _contents(messages: Sequence[Message], rules: Rules) -> Iterator[Violation]:
+    last = len(messages) - 1
+    for index, message in enumerate(messages):
+        if message.empty_calls:
+            text = f"messages[{index}] has an empty `tool_calls`; leave the key out."
+            yield Violation(index, "empty_calls", text, message.role)
+        if message.content in ("null", "missing"):
+            if not (message.calls or message.speaks_otherwise or message.role == "function"):
+                text = f"messages[{index}] has no `content`, which only a message with tool calls may leave out."
+                yield Violation(index, "no_content", text, message.role)
+        elif not rules.empty_text and message.content == "text" and not message.text.strip():
+            # Results may be empty; an assistant that calls needs no words, and the last one may be a blank to fill in.
+            spoken = message.role == "user" or (message.role == "assistant" and not message.calls and index < last)
+            if spoken and not message.speaks_otherwise:
+                text = f"messages[{index}] is empty, which {rules.name} refuses; leave it out."
+                yield Violation(index, "empty_text", text, message.role)
+
+
+def _opening(messages: Sequence[Message], rules: Rules) -> Iterator[Violation]:
+    """Judge the assistant messages that stand before anybody else has spoken."""
+    first = True
+    for index, message in enumerate(messages):
+        if message.role in SYSTEM_ROLES:
+            continue
+        if message.role != "assistant":
+            return
+        if first and rules.user_first:
+            text = f"messages[{index}] is the assistant's; {rules.name} wants the user to speak first."
+            yield Violation(index, "user_first", text, message.role)
+        if message.calls and not rules.calls_open:
+            text = f"messages[{index}] calls tools before the user has spoken, which {rules.name} refuses."
+            yield Violation(index, "calls_open", text, message.calls[0].id)
+        first = False
+
+
+def _repeated_calls(messages: Sequence[Message]) -> Iterator[Violation]:
+    seen: set[str] = set()
+    for index, message in enumerate(messages):
+        for call in message.calls:
+            if call.id and call.id in seen:
+                text = f"messages[{index}] uses the id `{printable(call.id)}` of an earlier call; ids must be unique."
+                yield Violation(index, "repeated_call", text, call.id)
+            seen.add(call.id)
+
+
+def _turns(messages: Sequence[Message]) -> Iterator[Violation]:
+    previous = "assistant"
+    for index, message in enumerate(messages):
+        if message.role == "user" or (message.role == "assistant" and not message.calls):
+            if message.role == previous:
+                text = f"messages[{index}]: user and assistant must take turns for this model; join the two messages."
+                yield Violation(index, "alternation", text, message.role)
+            previous = message.role
