@@ -1,0 +1,434 @@
+"""What images, audio and files count, by the providers' published formulas. Pure: nothing is fetched or decoded.
+
+Every answer is an upper bound where the truth cannot be known: an image behind a URL counts the most that its model
+makes of any image. Sizes are read from the headers of `data:` URLs, whatever the size of the image behind them.
+
+Sources, as of November 2026:
+- OpenAI: developers.openai.com/api/docs/guides/images-vision, "Calculating costs". Where its multipliers contradict
+  what is billed, measurements: community.openai.com/t/1377015 (gpt-5.2 to 5.4) and
+  huggingface.co/datasets/JOHNISKING/image-token-cost (gpt-5.5, gpt-6, Claude, Gemini 3).
+- Anthropic: platform.claude.com/docs/en/build-with-claude/vision and …/vision-coordinates.
+- Google: ai.google.dev/gemini-api/docs/tokens, …/image-understanding and …/media-resolution.
+- Audio: platform.openai.com/docs/guides/realtime-costs; ai.google.dev/gemini-api/docs/tokens; docs.mistral.ai, Voxtral.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from dataclasses import dataclass
+from typing import assert_never
+
+Size = tuple[int, int]
+
+# ------------------------------------------------------------------------------------------------------------ images
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """OpenAI until GPT-5.1: into 2048 by 2048, shortest side down to 768, then tiles of 512 pixels."""
+
+    base: int
+    tile: int
+
+
+@dataclass(frozen=True, slots=True)
+class Patches:
+    """OpenAI's newer models: patches of 32 pixels, at most `most` of them by `detail`, times a multiplier."""
+
+    most: int
+    multiplier: float = 1.0
+    low: int | None = None
+    """Patches of a `low` detail image; None where detail changes nothing."""
+    auto: int | None = None
+    """Most patches at detail `auto` or `original`; None where they are as `high`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claude:
+    """Claude: patches of 28 pixels of the largest copy that is within `most` patches and `longest_side` pixels."""
+
+    most: int
+    longest_side: int
+
+
+@dataclass(frozen=True, slots=True)
+class GeminiTiles:
+    """Gemini up to 2.5: 258 tokens a tile; both sides up to 384 pixels are one tile."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeminiLevels:
+    """Gemini from 3 on: a fixed allowance for each image by resolution, whatever its size."""
+
+
+Formula = Tiles | Patches | Claude | GeminiTiles | GeminiLevels
+
+# First match wins; the beginning of the model's name.
+_OPENAI: tuple[tuple[str, Formula], ...] = (
+    ("gpt-4o-mini", Tiles(2833, 5667)),
+    ("gpt-4.1-mini", Patches(1536, 1.62)),
+    ("gpt-4.1-nano", Patches(1536, 2.46)),
+    ("o4-mini", Patches(1536, 1.72)),
+    ("codex-mini", Patches(1536, 1.72)),
+    ("gpt-5-mini", Patches(1536, 1.62)),
+    ("gpt-5-nano", Patches(1536, 2.46)),
+    # Published: 1.62 and 2.46 with 1,536 patches; billed: 1.2 with 2,500.
+    ("gpt-5.4-mini", Patches(2500, 1.2, low=256)),
+    ("gpt-5.4-nano", Patches(2500, 1.2, low=256)),
+    ("gpt-5.2", Patches(1536, 1.2)),
+    ("gpt-5.3", Patches(1536, 1.2)),
+    ("gpt-5.1", Tiles(70, 140)),
+    ("gpt-5.", Patches(2500, 1.2, low=256, auto=10_000)),
+    ("gpt-5", Tiles(70, 140)),
+    # No limit is published; 12 megapixels were billed as 11,970 patches.
+    ("gpt-6", Patches(2500, 1.2, low=256, auto=12_000)),
+    ("o1", Tiles(75, 150)),
+    ("o3", Tiles(75, 150)),
+    ("computer-use", Tiles(65, 129)),
+    ("gpt-4", Tiles(85, 170)),
+    ("chatgpt-4o", Tiles(85, 170)),
+)
+_CLAUDE = Claude(1568, 1568)
+_CLAUDE_HIGH_RESOLUTION = Claude(4784, 2576)  # from 4.7 on
+# No published formula is known: as the most demanding of those that are common.
+_UNKNOWN = _CLAUDE_HIGH_RESOLUTION
+
+_OPENAI_PATCH = 32
+_CLAUDE_PATCH = 28
+
+_GEMINI_TILE_TOKENS = 258
+_GEMINI_LONGEST_SIDE = 3072
+_GEMINI_MOST_TILES = 24  # 3072 by 384: 12 by 2 tiles of 256 pixels
+_GEMINI_LEVELS = {"low": 280, "medium": 560, "ultra_high": 2240}
+_GEMINI_DEFAULT_LEVEL = 1120
+
+
+def image_tokens(provider: str, model: str, url: str, detail: str | None) -> int:
+    """Count an image given as a `data:` URL, or the most that any image counts where only an address is given."""
+    return tokens_of_size(image_formula(provider, model), _image_size(url), (detail or "auto").lower())
+
+
+def image_formula(provider: str, model: str) -> Formula:
+    """Find the formula of a model family. The name decides, so that a router or a cloud counts as the maker does."""
+    name = _bare(model)
+    for start, formula in _OPENAI:
+        if name.startswith(start):
+            return formula
+    if "claude" in name:
+        return _CLAUDE_HIGH_RESOLUTION if _version(name) >= (4, 7) else _CLAUDE
+    if "gemini" in name:
+        return GeminiLevels() if _version(name) >= (3, 0) else GeminiTiles()
+    return GeminiLevels() if provider == "gemini" else _UNKNOWN
+
+
+def tokens_of_size(formula: Formula, size: Size | None, detail: str) -> int:
+    """Apply a formula to an image of (width, height) in pixels; None means unknown, and counts the most."""
+    match formula:
+        case Tiles(base, tile):
+            if detail == "low":
+                return base
+            return base + tile * (8 if size is None else _tiles(size))  # at most 2048 by 768: 4 by 2 tiles
+        case Patches():
+            return _patch_tokens(formula, size, detail)
+        case Claude(most):
+            return most if size is None else _claude_patches(size, formula)
+        case GeminiTiles():
+            return _GEMINI_TILE_TOKENS * (_GEMINI_MOST_TILES if size is None else _gemini_tiles(size))
+        case GeminiLevels():
+            return _GEMINI_LEVELS.get(detail, _GEMINI_DEFAULT_LEVEL)
+        case _:
+            assert_never(formula)
+
+
+def _tiles(size: Size) -> int:
+    width, height = _within(size, 2048)
+    shortest = min(width, height)
+    if shortest > 768:
+        width, height = (max(1, round(side * 768 / shortest)) for side in (width, height))
+    return math.ceil(width / 512) * math.ceil(height / 512)
+
+
+def _patch_tokens(formula: Patches, size: Size | None, detail: str) -> int:
+    if detail == "low" and formula.low is not None:
+        return math.ceil(formula.low * formula.multiplier)
+    most = formula.auto if formula.auto is not None and detail != "high" else formula.most
+    if size is None:
+        return math.ceil(most * formula.multiplier)
+    return math.ceil(round(_patches(size, most) * formula.multiplier, 6))
+
+
+def _patches(size: Size, most: int) -> int:
+    """Patches that cover an image, scaled down in two steps until there are no more than `most`."""
+    width, height = size
+    patches = math.ceil(width / _OPENAI_PATCH) * math.ceil(height / _OPENAI_PATCH)
+    if patches <= most:
+        return patches
+    shrink = math.sqrt(most / (width * height))
+    across, down = width * shrink, height * shrink
+    # Shrink on until the side that loses less is a whole number of patches. A very thin image has no whole patch.
+    fit = min(math.floor(across) / across, math.floor(down) / down) or 1.0
+    return min(most, math.ceil(round(across * fit, 6)) * math.ceil(round(down * fit, 6)))
+
+
+def _claude_patches(size: Size, formula: Claude) -> int:
+    width, height = _within(size, formula.longest_side)
+    across, down = width / _CLAUDE_PATCH, height / _CLAUDE_PATCH
+    if math.ceil(across) * math.ceil(down) <= formula.most:
+        return math.ceil(across) * math.ceil(down)
+    # The largest copy has a whole number of patches one way: try those next below the size where area alone would fit.
+    shrink = math.sqrt(formula.most / (across * down))
+    scales = [(math.floor(side * shrink) - fewer) / side for side in (across, down) for fewer in range(3)]
+    for scale in sorted(scales, reverse=True):
+        patches = math.ceil(round(across * scale, 6)) * math.ceil(round(down * scale, 6))
+        if 0 < patches <= formula.most:
+            return patches
+    return formula.most
+
+
+def _gemini_tiles(size: Size) -> int:
+    width, height = _within(size, _GEMINI_LONGEST_SIDE)
+    if width <= 384 and height <= 384:
+        return 1
+    unit = min(768, max(256, math.floor(min(width, height) / 1.5)))
+    return math.ceil(width / unit) * math.ceil(height / unit)
+
+
+def _within(size: Size, longest: int) -> Size:
+    width, height = size
+    most = max(width, height)
+    if most <= longest:
+        return size
+    return max(1, round(width * longest / most)), max(1, round(height * longest / most))
+
+
+def _bare(model: str) -> str:
+    return model.rsplit("/", 1)[-1].lower().removeprefix("ft:").removeprefix("openai.")
+
+
+def _version(name: str) -> tuple[int, int]:
+    """Return the version in a model's name: `claude-opus-4-7`, `claude-3-5-sonnet-20241022`, `gemini-2.5-pro`.
+
+    A name without one is taken for the newest.
+    """
+    numbers = [int(digits) for digits in re.findall(r"(?<![a-z\d])\d{1,2}(?!\d)", name)]
+    if not numbers:
+        return (99, 0)
+    return numbers[0], numbers[1] if len(numbers) > 1 else 0
+
+
+# ------------------------------------------------------------------------------------------------------- image sizes
+
+
+class _Encoded:
+    """Random access into base64 text: only the few bytes asked for are decoded."""
+
+    def __init__(self, text: str, start: int) -> None:
+        self._text = text
+        self._start = start
+        padding = text.count("=", max(start, len(text) - 2))
+        self.size = max(0, (len(text) - start) * 3 // 4 - padding)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; fewer at the end, none where the text is not base64."""
+        first, last = offset // 3, -(-(offset + length) // 3)
+        text = self._text[self._start + first * 4 : self._start + last * 4]
+        if "-" in text or "_" in text:
+            text = text.replace("-", "+").replace("_", "/")
+        try:
+            data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except (binascii.Error, ValueError):
+            return b""
+        return data[offset - first * 3 :][:length]
+
+
+def _image_size(url: str) -> Size | None:
+    encoded = _data_url(url)
+    if encoded is None:
+        return None
+    head = encoded.read(0, 32)
+    size: Size | None = None
+    if head.startswith(b"\x89PNG\r\n\x1a\n") and head[12:16] == b"IHDR":
+        size = _big(head[16:20]), _big(head[20:24])
+    elif head.startswith((b"GIF87a", b"GIF89a")):
+        size = _little(head[6:8]), _little(head[8:10])
+    elif head.startswith(b"\xff\xd8"):
+        size = _jpeg_size(encoded)
+    elif head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        size = _webp_size(head)
+    return size if size is not None and min(size) > 0 else None
+
+
+def _jpeg_size(encoded: _Encoded) -> Size | None:
+    """Walk from segment to segment to the frame header. Metadata before it is skipped, not read."""
+    offset = 2
+    for _ in range(1000):
+        head = encoded.read(offset, 9)
+        if len(head) < 9 or head[0] != 0xFF:
+            return None
+        marker = head[1]
+        if marker == 0xFF:  # fill
+            offset += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return _big(head[7:9]), _big(head[5:7])
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # stand alone
+            offset += 2
+        elif marker in (0xD9, 0xDA):  # the image ends, or its data begins: no frame header came
+            return None
+        else:
+            offset += 2 + _big(head[2:4])
+    return None
+
+
+def _webp_size(head: bytes) -> Size | None:
+    kind = head[12:16]
+    if kind == b"VP8X":
+        return _little(head[24:27]) + 1, _little(head[27:30]) + 1
+    if kind == b"VP8L" and head[20] == 0x2F:
+        bits = _little(head[21:25])
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 " and head[23:26] == b"\x9d\x01\x2a":
+        return _little(head[26:28]) & 0x3FFF, _little(head[28:30]) & 0x3FFF
+    return None
+
+
+def _data_url(url: str) -> _Encoded | None:
+    if url[:5].lower() != "data:":
+        return None
+    comma = url.find(",", 0, 1024)
+    if comma < 0 or not url[:comma].lower().rstrip().endswith(";base64"):
+        return None
+    return _Encoded(url, comma + 1)
+
+
+def _big(data: bytes) -> int:
+    return int.from_bytes(data, "big")
+
+
+def _little(data: bytes) -> int:
+    return int.from_bytes(data, "little")
+
+
+# ------------------------------------------------------------------------------------------------------------- audio
+
+# The fewest bytes a second that a format is used with: dividing by them bounds the duration from above.
+_LEAST_BYTES_PER_SECOND = {
+    "pcm16": 32_000,  # 16 kHz; OpenAI takes 24 kHz only
+    "g711_ulaw": 8_000,
+    "g711_alaw": 8_000,
+    "flac": 8_000,
+    "wav": 8_000,
+}
+_LEAST_BYTES_PER_SECOND_OF_ANY = 1_000  # 8 kbit/s speech codecs
+_MP3_KBITS = {
+    "1": (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    "2": (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_MP3_RATES = {"1": (44_100, 48_000, 32_000), "2": (22_050, 24_000, 16_000), "2.5": (11_025, 12_000, 8_000)}
+
+
+def audio_tokens(provider: str, model: str, data: str, audio_format: str | None) -> int:
+    """Count audio given as base64 or a `data:` URL, by its duration."""
+    encoded = _data_url(data) or _Encoded(data, 0)
+    return math.ceil(_audio_seconds(encoded, (audio_format or "").lower()) * _tokens_per_second(provider, model))
+
+
+def _tokens_per_second(provider: str, model: str) -> float:
+    name = _bare(model)
+    if "gemini" in name or provider in ("gemini", "vertex_ai"):
+        return 32
+    if "voxtral" in name:
+        return 12.5
+    return 10 if provider in ("openai", "azure") or name.startswith(("gpt-", "o1", "o3", "o4")) else 32
+
+
+def _audio_seconds(encoded: _Encoded, audio_format: str) -> float:
+    head = encoded.read(0, 10)
+    seconds: float | None = None
+    if head.startswith(b"RIFF"):
+        seconds = _wav_seconds(encoded)
+    elif len(head) == 10 and (head.startswith(b"ID3") or head[0] == 0xFF):
+        seconds = _mp3_seconds(encoded, head)
+    if seconds is not None:
+        return seconds
+    return encoded.size / _LEAST_BYTES_PER_SECOND.get(audio_format, _LEAST_BYTES_PER_SECOND_OF_ANY)
+
+
+def _wav_seconds(encoded: _Encoded) -> float | None:
+    """Duration from the bytes that are there; a streamed file's header does not know its length."""
+    offset = 12
+    for _ in range(100):
+        head = encoded.read(offset, 24)
+        if len(head) < 24:
+            return None
+        if head[:4] == b"fmt ":
+            bytes_per_second = _little(head[16:20])
+            return encoded.size / bytes_per_second if bytes_per_second else None
+        offset += 8 + _little(head[4:8]) + (_little(head[4:8]) & 1)
+    return None
+
+
+def _mp3_seconds(encoded: _Encoded, head: bytes) -> float | None:
+    """Duration from the number of frames where the file says it, else from the first frame's bit rate."""
+    offset = 0
+    if head.startswith(b"ID3"):
+        offset = 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
+    frame = encoded.read(offset, 64)
+    if len(frame) < 64 or frame[0] != 0xFF or frame[1] & 0xE6 != 0xE2:  # sync, layer III
+        return None
+    version = {3: "1", 2: "2", 0: "2.5"}.get(frame[1] >> 3 & 3)
+    rate_index = frame[2] >> 2 & 3
+    if version is None or rate_index == 3:
+        return None
+    rate = _MP3_RATES[version][rate_index]
+    mark = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if 0 < mark <= 48 and frame[mark + 7] & 1:
+        return _big(frame[mark + 8 : mark + 12]) * (1152 if version == "1" else 576) / rate
+    kbits = (*_MP3_KBITS["1" if version == "1" else "2"], 0)[frame[2] >> 4]
+    return (encoded.size - offset) / (kbits * 125) if kbits else None
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+# A page of a PDF is its text and its picture. Anthropic: 1,500 to 3,000 tokens of text and the page as an image
+# (platform.claude.com/docs/en/build-with-claude/pdf-support); OpenAI: text and image as well. Gemini: the image alone.
+_PDF_PAGE_TEXT = 3_000
+_GEMINI_PDF_PAGE = {"old": 258, "new": 560}
+_PDF_LOOK_BYTES = 256 * 1024
+_UNKNOWN_FILE_TOKENS = 10_000  # a file that only its id names: a guess, the one number here without a source
+
+
+def file_tokens(provider: str, model: str, data: str) -> int:
+    """Bound a file given as base64 or a `data:` URL: a PDF by its pages, anything else by its bytes.
+
+    An empty `data` is a file that the provider holds; what it counts cannot be known here.
+    """
+    if not data:
+        return _UNKNOWN_FILE_TOKENS
+    encoded = _data_url(data) or _Encoded(data, 0)
+    pages = _pdf_pages(encoded)
+    return encoded.size if pages is None else pages * _pdf_page_tokens(provider, model)
+
+
+def _pdf_page_tokens(provider: str, model: str) -> int:
+    match image_formula(provider, model):
+        case GeminiTiles():
+            return _GEMINI_PDF_PAGE["old"]
+        case GeminiLevels():
+            return _GEMINI_PDF_PAGE["new"]
+        case formula:
+            return _PDF_PAGE_TEXT + tokens_of_size(formula, (1700, 2200), "high")  # a letter page at 200 dpi
+
+
+def _pdf_pages(encoded: _Encoded) -> int | None:
+    """Return the pages of a PDF that tells them near its beginning or end, as all but fully compressed ones do."""
+    if not encoded.read(0, 5).startswith(b"%PDF-"):
+        return None
+    data = encoded.read(0, _PDF_LOOK_BYTES)
+    if encoded.size > _PDF_LOOK_BYTES:
+        data += encoded.read(max(_PDF_LOOK_BYTES, encoded.size - _PDF_LOOK_BYTES), _PDF_LOOK_BYTES)
+    counts = [int(digits) for digits in re.findall(rb"/(?:Count|N)\s+(\d{1,6})\b", data)]
+    leaves = len(re.findall(rb"/Type\s*/Page\b", data))
+    return max([*counts, leaves]) or None

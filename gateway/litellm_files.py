@@ -1,0 +1,40 @@
+"""Where litellm's wheel keeps its data files: the price table and the encodings.
+
+litellm itself is never imported here (that costs seconds and a hundred megabytes); its folder is looked up, nothing
+in it runs.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+_PRICE_TABLE = "model_prices_and_context_window_backup.json"
+
+
+def package_dir() -> Path:
+    """Return the folder litellm is installed in. Raises `FileNotFoundError` where it is not installed."""
+    spec = find_spec("litellm")  # a top-level name: found, not executed
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(
+            "litellm is not installed: its price table and encodings are needed (pip install litellm)"
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def tokenizers_dir() -> Path:
+    """Return the folder with tiktoken's encodings, laid out as `TIKTOKEN_CACHE_DIR` wants them."""
+    return _present(package_dir() / "litellm_core_utils" / "tokenizers")
+
+
+def price_table() -> bytes:
+    """Read the price table: one JSON object, model key → entry, 3 MB."""
+    return _present(package_dir() / _PRICE_TABLE).read_bytes()
+
+
+def _present(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is missing: this litellm keeps its data files elsewhere; install the pinned version"
+        )
+    return path
