@@ -1,0 +1,207 @@
+"""Which component of the prompt each message belongs to, and how many tokens it takes.
+
+Pure: counting is a function handed in. Components are DESIGN's: tools, system, examples, documents, history, input.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from gateway.conversation import Conversation, Media, Message, Unit, last_user, leading_system, units
+
+COMPONENTS = ("system", "tools", "examples", "documents", "history", "input")
+
+Count = Callable[[str], int]
+CountMedia = Callable[[Media], int]
+
+OVERHEAD_REPLY = 3
+"""Tokens that prime the answer. This and the next three: https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken,
+rounded up where models differ (a message is 3 tokens on newer ones, 4 on older)."""
+OVERHEAD_MESSAGE = 4
+OVERHEAD_NAME = 1
+OVERHEAD_CALL = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """How examples and documents are told from the rest; from the policy."""
+
+    example_names: tuple[str, ...] = ("example_*",)
+    example_tags: tuple[str, ...] = ("example",)
+    document_tags: tuple[str, ...] = ("document", "doc", "context")
+    document_tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """A conversation taken apart: units after the leading system text, the component and the tokens of each message."""
+
+    conversation: Conversation
+    head: int
+    """How many messages of leading system text there are."""
+    units: tuple[Unit, ...]
+    component: tuple[str, ...]
+    """By message."""
+    tokens: tuple[int, ...]
+    """By message, overhead included."""
+    document_tokens: tuple[int, ...]
+    """By message: how many of its tokens are documents inside a message of another component."""
+    tools_tokens: int
+    tool_of: Mapping[int, str]
+    """Name of the tool that a result (by message index) came from."""
+
+    @property
+    def system_tokens(self) -> int:
+        return OVERHEAD_REPLY + sum(self.tokens[: self.head])
+
+    @property
+    def total(self) -> int:
+        return OVERHEAD_REPLY + self.tools_tokens + sum(self.tokens)
+
+    def by_component(self) -> dict[str, int]:
+        """Tokens by component; their sum is `total`."""
+        out = dict.fromkeys(COMPONENTS, 0)
+        out["tools"] = self.tools_tokens
+        out["system"] = OVERHEAD_REPLY
+        for component, tokens, documents in zip(self.component, self.tokens, self.document_tokens, strict=True):
+            out[component] += tokens - documents
+            out["documents"] += documents
+        return out
+
+
+def dissect(conversation: Conversation, recognition: Recognition, count: Count, count_media: CountMedia) -> Anatomy:
+    """Take a conversation apart and count it."""
+    messages = conversation.messages
+    head = leading_system(messages)
+    tail = tuple(units(messages, head))
+    tool_of = {index: name for unit in tail for index, name in _results(messages, unit)}
+    component = _components(messages, head, tail, tool_of, recognition)
+    tags = recognition.document_tags
+    documents = tuple(
+        _document_tokens(message, tags, count) if component[i] in ("history", "input") and message.role == "user" else 0
+        for i, message in enumerate(messages)
+    )
+    return Anatomy(
+        conversation=conversation,
+        head=head,
+        units=tail,
+        component=component,
+        tokens=tuple([message_tokens(message, count, count_media) for message in messages]),
+        document_tokens=documents,
+        tools_tokens=tools_tokens(conversation, count),
+        tool_of=tool_of,
+    )
+
+
+def message_tokens(message: Message, count: Count, count_media: CountMedia) -> int:
+    """Count one message with its overhead, its calls and its media."""
+    total = OVERHEAD_MESSAGE + count(message.text)
+    for call in message.calls:
+        total += OVERHEAD_CALL + count(call.name) + count(call.arguments)
+    if message.name:
+        total += OVERHEAD_NAME + count(message.name)
+    for part in message.media:
+        total += count_media(part)
+    return total
+
+
+def tools_tokens(conversation: Conversation, count: Count) -> int:
+    """Count the definitions as minified JSON: an upper bound of what providers render them to."""
+    return sum([count(text) for text in conversation.definitions])
+
+
+def texts(conversation: Conversation) -> list[str]:
+    """Every text that counting the conversation will ask for."""
+    out = list(conversation.definitions)
+    for message in conversation.messages:
+        out.append(message.text)
+        out += [text for call in message.calls for text in (call.name, call.arguments)]
+    return out
+
+
+def fits_by_bytes(conversation: Conversation, body_bytes: int, budget: int) -> bool:
+    """Whether the bytes alone prove that the prompt is within the budget.
+
+    A token of text is at least a byte, and the JSON around a message is longer than its overhead; media may count more
+    tokens than the bytes of their URL.
+    """
+    return body_bytes <= budget and not any(message.media for message in conversation.messages)
+
+
+def _results(messages: Sequence[Message], unit: Unit) -> list[tuple[int, str]]:
+    calls = {call.id: call.name for call in messages[unit.first].calls}
+    return [
+        (i, calls.get(messages[i].call_id or "", "") or messages[i].name or "tool")
+        for i in range(unit.first + 1, unit.after)
+    ]
+
+
+def _components(
+    messages: Sequence[Message], head: int, tail: Sequence[Unit], tool_of: Mapping[int, str], recognition: Recognition
+) -> tuple[str, ...]:
+    out = ["system"] * head + ["history"] * (len(messages) - head)
+    for index in range(head, len(messages)):
+        if _is_example(messages[index], recognition):
+            out[index] = "examples"
+    for index, tool in tool_of.items():
+        if recognition.document_tools and any(fnmatchcase(tool, glob) for glob in recognition.document_tools):
+            out[index] = "documents"
+    asked = last_user(messages)
+    if asked is not None and asked >= head:
+        out[asked] = "input"
+    if tail:
+        for index in tail[-1]:
+            out[index] = "input"
+    return tuple(out)
+
+
+def _is_example(message: Message, recognition: Recognition) -> bool:
+    if message.name is not None and any(fnmatchcase(message.name, glob) for glob in recognition.example_names):
+        return True
+    text = message.text
+    return bool(text) and text.lstrip()[:1] == "<" and _whole(recognition.example_tags, text)
+
+
+def _whole(tags: Sequence[str], text: str) -> bool:
+    stripped = text.strip()
+    return any(stripped.startswith((f"<{tag}>", f"<{tag} ")) and stripped.endswith(f"</{tag}>") for tag in tags)
+
+
+@lru_cache(maxsize=64)
+def _tag(tags: tuple[str, ...]) -> re.Pattern[str]:
+    names = "|".join(map(re.escape, tags))
+    return re.compile(rf"<(/)?({names})(?(1)|\b[^<>]*)>", re.IGNORECASE)
+
+
+def _document_tokens(message: Message, tags: tuple[str, ...], count: Count) -> int:
+    text = message.text
+    spans = document_spans(text, tags)
+    return min(sum(count(text[start:end]) for start, end in spans), count(text)) if spans else 0
+
+
+def document_spans(text: str, tags: tuple[str, ...]) -> list[tuple[int, int]]:
+    """Locate the documents inside a text, by the policy's tags: from each opening tag to the next one that closes it.
+
+    Every tag is looked at once, so that text full of tags that nobody closes takes no longer than other text.
+    """
+    if not tags or "</" not in text:
+        return []
+    found = list(_tag(tags).finditer(text))
+    closings: dict[str, list[int]] = {}
+    for tag in found:
+        if tag[1]:
+            closings.setdefault(tag[2].lower(), []).append(tag.end())
+    spans: list[tuple[int, int]] = []
+    at = 0
+    for tag in found:
+        ends = closings.get(tag[2].lower(), ())
+        following = bisect_right(ends, tag.end())
+        if not tag[1] and tag.start() >= at and following < len(ends):
+            at = ends[following]
+            spans.append((tag.start(), at))
+    return spans
