@@ -1,0 +1,1 @@
+"""Money: whose request it is, what its usage costs, and the books it is entered in."""

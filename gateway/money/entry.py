@@ -1,0 +1,165 @@
+"""What the books will say of one request: facts are noted as they become known, and become rows at the end.
+
+Content-free: ids, sizes, names of tools, causes. A row stays under a kilobyte or little more, so lists are bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gateway.money.prices import Price, Usage
+
+Status = Literal["answered", "refused", "failed", "cancelled"]
+
+MOST_EDITS = 12
+MOST_TAGS = 10
+
+
+@dataclass(slots=True)
+class Entry:
+    """One request's entry, opened at admission and settled once."""
+
+    id: str
+    key: str
+    team: str
+    user: str | None = None
+    tags: Sequence[str] = ()
+    model: str = ""
+    """As asked for."""
+    policy: str = ""
+    policy_version: int = 1
+    stream: bool = False
+    plan: str = "unchanged"
+    counted: Literal["tokens", "bytes"] = "tokens"
+    before: Mapping[str, int] = field(default_factory=dict)
+    """By component; in bytes of the body where `counted` is bytes, until the provider's count is known."""
+    after: Mapping[str, int] = field(default_factory=dict)
+    room: Mapping[str, int] = field(default_factory=dict)
+    edits: Sequence[tuple[int, str | None, str, int, int]] = ()
+    """(message, tool, remedy, tokens before, after)."""
+    forced: bool = False
+    deployment: str | None = None
+    """provider/model that was called last."""
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    usage: Usage | None = None
+    cost_nanousd: int | None = 0
+    http_status: int = 0
+    error: str | None = None
+    started: float = 0.0
+    """By the monotonic clock, in seconds; as the next three."""
+    planned: float = 0.0
+    first_byte: float = 0.0
+
+    def opened(self, estimate: Usage, estimate_nanousd: int | None) -> dict[str, Any]:
+        """Write the row of admission: who, what, and the estimate that stands if nothing follows."""
+        return {
+            "event": "opened",
+            "id": self.id,
+            "key": self.key,
+            "team": self.team,
+            "user": self.user,
+            "tags": list(self.tags),
+            "model": self.model,
+            "policy": self.policy,
+            "estimate_prompt": estimate.prompt,
+            "estimate_completion": estimate.completion,
+            "estimate_nanousd": estimate_nanousd,
+        }
+
+    def price(self, usage: Usage, price: Price | None, service_tier: str | None, now: float) -> None:
+        """Take in what the answer used; without a price the cost is unknown, never nothing."""
+        self.usage = usage
+        self.cost_nanousd = None if price is None else price.cost(usage, service_tier, now)
+
+    def settled(self, status: Status, now: float) -> dict[str, Any]:
+        """Write the row of the end; `now` is by the monotonic clock."""
+        usage = self.usage or Usage()
+        before, after = self._sizes(usage.prompt)
+        row: dict[str, Any] = {
+            "event": "settled",
+            "id": self.id,
+            "status": status,
+            "kind": "request",
+            "key": self.key,
+            "team": self.team,
+            "user": self.user,
+            "tags": list(self.tags),
+            "model": self.model,
+            "deployment": self.deployment,
+            "policy": self.policy,
+            "policy_version": self.policy_version,
+            "stream": self.stream,
+            "http_status": self.http_status,
+            "prompt_tokens": usage.prompt,
+            "cached_tokens": usage.cached,
+            "cache_write_tokens": usage.cache_write,
+            "completion_tokens": usage.completion,
+            "reasoning_tokens": usage.reasoning,
+            "cost_nanousd": self.cost_nanousd,
+            "estimated": usage.estimated,
+            "tokens_before": sum(before.values()),
+            "tokens_after": sum(after.values()),
+            "counted": self.counted,
+            "components": self._components(before, after),
+            "plan": self.plan,
+            "error": self.error,
+            "ms": self._milliseconds(now),
+        }
+        if self.cost_nanousd is None:
+            row["unpriced"] = True
+        if self.edits:
+            row["edits"] = [list(edit) for edit in self.edits[:MOST_EDITS]]
+            row["forced"] = self.forced
+            if len(self.edits) > MOST_EDITS:
+                row["more_edits"] = len(self.edits) - MOST_EDITS
+        if len(self.attempts) > 1 or (self.attempts and self.attempts[0]["error"]):
+            row["attempts"] = self.attempts
+        return row
+
+    def _sizes(self, prompt: int) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """Tokens by component; what was only measured in bytes is scaled to the provider's count."""
+        if self.counted == "tokens":
+            return self.before, self.after or self.before
+        whole = sum(self.before.values()) or 1
+        tokens = prompt or whole // BYTES_PER_TOKEN
+        sizes = {name: size * tokens // whole for name, size in self.before.items()}
+        largest = max(sizes, key=lambda name: sizes[name], default=None)
+        if largest is not None:
+            sizes[largest] += tokens - sum(sizes.values())
+        return sizes, sizes
+
+    def _components(self, before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, Any]:
+        out: dict[str, Any] = {
+            name: [size, after.get(name, size)] for name, size in before.items() if size or after.get(name)
+        }
+        if self.room:
+            out["room"] = {name: size for name, size in self.room.items() if size}
+        return out
+
+    def _milliseconds(self, now: float) -> dict[str, float]:
+        out = {"total": round((now - self.started) * 1e3, 1)}
+        if self.planned:
+            out["plan"] = round((self.planned - self.started) * 1e3, 1)
+        if self.first_byte:
+            out["upstream_first"] = round((self.first_byte - (self.planned or self.started)) * 1e3, 1)
+        return out
+
+
+BYTES_PER_TOKEN = 4
+"""English text and code in o200k_base, for an estimate that the provider's figure replaces."""
+
+
+def runs(edits: Sequence[tuple[int, str | None, str, int, int]]) -> list[tuple[int, str | None, str, int, int]]:
+    """Join neighbours that were left out into one edit at the first of them, as a row has room for."""
+    out: list[tuple[int, str | None, str, int, int]] = []
+    end = -1
+    for at, tool, remedy, before, after in edits:
+        if out and after == 0 and at == end + 1 and out[-1][2] == remedy and out[-1][4] == 0:
+            first, _, _, sum_before, _ = out[-1]
+            out[-1] = (first, None, remedy, sum_before + before, 0)
+        else:
+            out.append((at, tool, remedy, before, after))
+        end = at
+    return out

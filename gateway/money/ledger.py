@@ -1,0 +1,339 @@
+"""The books: append-only JSON lines, one file a UTC day and worker, written through structlog.
+
+Appends that meet in one tick of the event loop share one `os.write` (a group commit); an append returns when its line
+is in the file, which survives the death of the process but, without a sync, not that of the machine. A write that the
+kernel cuts short goes on where it stopped; one that fails (no space, say) fails the appends whose lines are not
+whole, and the next write starts on a new line, so that at most the torn line is unreadable and readers pass it over.
+There is nothing to reset: the next append simply tries again.
+
+Writing blocks the loop for the microseconds a page-cache write takes; a thread would cost more than it hides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import structlog
+
+Row = dict[str, Any]
+
+_DAY_SECONDS: Final = 86_400
+_OWED_AT_MOST: Final = 32 * 2**20
+"""Bytes of owed lines kept while they cannot be written; beyond it no more are taken."""
+_RETRY_SECONDS: Final = 1.0
+
+
+class LedgerUnavailable(OSError):
+    """The books cannot be written now: disk full, folder gone, no permission, closed."""
+
+
+class Ledger:
+    """The books of one process. Give each process that shares a folder a `worker` of its own; none is needed for a
+    single one.
+    """
+
+    def __init__(self, directory: Path, worker: str | None = None, clock: Callable[[], float] = time.time) -> None:
+        """Make the folder and today's file. Raises `LedgerUnavailable`."""
+        self._directory = directory
+        self._suffix = f".{worker}.jsonl" if worker else ".jsonl"
+        self._clock = clock
+        self._sink = _Sink()
+        self._entries = structlog.wrap_logger(
+            self._sink, processors=[_Stamp(clock), _as_line], wrapper_class=_Entries, cache_logger_on_first_use=True
+        ).bind()
+        self._waiting: list[tuple[bytes, asyncio.Future[None] | None]] = []
+        self._owed: list[bytes] = []
+        self._owed_bytes = 0
+        self._retry: asyncio.TimerHandle | None = None
+        self._flush_is_due = False
+        self._day = -1
+        self._file = -1
+        self._is_torn = False
+        self._closed = False
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unavailable(error) from error
+        self._file_of_the_day()
+
+    def __repr__(self) -> str:
+        return f"Ledger({self._directory}, waiting={len(self._waiting)}, owed={len(self._owed)})"
+
+    @property
+    def owed(self) -> int:
+        """How many owed lines wait for a disk that takes them."""
+        return len(self._owed)
+
+    async def append(self, row: Mapping[str, Any], *, owed: bool = False) -> None:
+        """Write a row; return when it is in the file. Raises `LedgerUnavailable`; cancelled, it is written all the
+        same.
+
+        `ts` is added where the row has none. An `owed` row is of something that has happened already (money was
+        spent): when the disk does not take it, it is kept and goes first into the next write that succeeds, and
+        nothing is raised.
+        """
+        await self.enter(row, owed=owed)
+
+    def enter(self, row: Mapping[str, Any], *, owed: bool = False) -> asyncio.Future[None]:
+        """Put a row into this tick's write and return at once; the future is done when it is in the file. As `append`
+        otherwise.
+        """
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        if self._closed:
+            raise LedgerUnavailable(f"the ledger in {self._directory} is closed")
+        if owed and self._owed_bytes > _OWED_AT_MOST:
+            raise LedgerUnavailable(f"ledger {self._directory}: {len(self._owed):,} lines wait for space already")
+        self._entries.write(row)
+        self._waiting.append((self._sink.line, None if owed else done))
+        if owed:
+            done.set_result(None)
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            loop.call_soon(self._flush)
+        return done
+
+    def close(self) -> None:
+        """Write what waits, as far as the disk takes it, and close the file."""
+        if self._closed:
+            return
+        self._flush()
+        self._closed = True
+        if self._retry is not None:
+            self._retry.cancel()
+        self._close_file()
+
+    def _flush(self) -> None:
+        """Write all that waits in one go, owed lines first, and tell each append how it ended."""
+        self._flush_is_due = False
+        if self._closed or not (self._waiting or self._owed):
+            return
+        batch: list[tuple[bytes, asyncio.Future[None] | None]] = [(line, None) for line in self._owed]
+        batch += self._waiting
+        self._owed, self._waiting = [], []
+        written, error = self._write(b"".join([line for line, _ in batch]))
+        end = 0
+        for line, done in batch:
+            end += len(line)
+            if end - 1 <= written:  # whole but for its newline, perhaps: the next write begins with one
+                if done is not None and not done.done():
+                    done.set_result(None)
+            elif done is None:
+                self._owed.append(line)
+            elif not done.done():
+                done.set_exception(self._unavailable(error))
+        self._owed_bytes = sum(map(len, self._owed))
+        if self._owed:
+            self._retry_later()
+
+    def _write(self, data: bytes) -> tuple[int, OSError | None]:
+        """Return how many bytes of `data` are in the file, and what stopped it."""
+        written = 0
+        try:
+            file = self._file_of_the_day()
+            if self._is_torn:
+                self._is_torn = os.write(file, b"\n") != 1
+            rest = memoryview(data)
+            while written < len(data):
+                count = os.write(file, rest[written:])
+                written += count
+                self._is_torn = data[written - 1] != 0x0A
+        except OSError as error:
+            return written, error
+        return written, None
+
+    def _file_of_the_day(self) -> int:
+        """Return the open file of the current UTC day; a file that was deleted meanwhile is made anew."""
+        day = int(self._clock() // _DAY_SECONDS)
+        if day == self._day and self._file >= 0 and os.fstat(self._file).st_nlink:
+            return self._file
+        self._close_file()
+        path = self._directory / f"{date.fromordinal(_EPOCH + day)}{self._suffix}"
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            size = os.fstat(self._file).st_size
+            self._is_torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
+        except OSError as error:
+            raise self._unavailable(error) from error
+        self._day = day
+        return self._file
+
+    def _close_file(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+
+    def _retry_later(self) -> None:
+        """Try again soon, as far as there is a loop to do it in: nobody may come by to append the next row."""
+        if self._closed or (self._retry is not None and not self._retry.cancelled()):
+            return
+        self._retry = asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._retry_now)
+
+    def _retry_now(self) -> None:
+        self._retry = None
+        self._flush()
+
+    def _unavailable(self, error: OSError | None) -> LedgerUnavailable:
+        if isinstance(error, LedgerUnavailable):
+            return error
+        reason = error.strerror if error and error.strerror else "the line was not written whole"
+        return LedgerUnavailable(error.errno if error else None, f"ledger {self._directory}: {reason}")
+
+
+_EPOCH: Final = date(1970, 1, 1).toordinal()
+
+
+class _Sink:
+    """Where structlog's chain ends: holds the line of the entry that is being made."""
+
+    line: bytes = b""
+
+    def write(self, line: bytes) -> None:
+        self.line = line
+
+
+class _Entries(structlog.BoundLoggerBase):
+    """The logger: takes a whole row, event included."""
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        args, _ = self._process_event("write", None, row)  # type: ignore[arg-type]  # only read: copied into the event
+        self._logger.write(*args)
+
+
+class _Stamp:
+    """A processor: the time of writing, where the row has none."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+
+    def __call__(self, _logger: object, _method: str, row: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if "ts" not in row:
+            row["ts"] = timestamp(self._clock())
+        return row
+
+
+def _as_line(_logger: object, _method: str, row: MutableMapping[str, Any]) -> bytes:
+    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def timestamp(now: float) -> str:
+    """Return Unix seconds as the ledger writes them: UTC to the millisecond, `2026-01-31T09:30:00.125Z`."""
+    return datetime.fromtimestamp(int(now * 1000) / 1000, UTC).isoformat(timespec="milliseconds")[:23] + "Z"
+
+
+# --------------------------------------------------------------------------------------------------------------- ids
+
+_CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS: Final = [high + low for high in _CROCKFORD for low in _CROCKFORD]
+_VALUES: Final = {digit: value for value, digit in enumerate(_CROCKFORD)}
+ID_ENTROPY_BYTES: Final = 10
+
+
+def new_id(now: float, entropy: bytes) -> str:
+    """Make a request's id from the moment (Unix seconds) and 10 random bytes: `gw_` and a ULID, which sorts by time.
+
+    The form: https://github.com/ulid/spec.
+    """
+    number = (int(now * 1000) << 80) | int.from_bytes(entropy, "big")
+    pairs = _PAIRS
+    return "gw_" + "".join([pairs[(number >> shift) & 1023] for shift in range(120, -1, -10)])
+
+
+def id_time(request_id: str) -> float | None:
+    """Return the moment in an id (Unix seconds), or None if it is none of ours."""
+    digits = request_id.removeprefix("gw_")
+    if len(digits) != 26 or not request_id.startswith("gw_") or not all(digit in _VALUES for digit in digits):
+        return None
+    number = 0
+    for digit in digits[:10]:
+        number = number << 5 | _VALUES[digit]
+    return number / 1000 if number < 2**48 else None
+
+
+# ----------------------------------------------------------------------------------------------------------- reading
+
+
+def files(directory: Path, since: date | None = None, until: date | None = None) -> list[Path]:
+    """Return the ledger's files, all workers', of the days `since` to `until` (both included), by name."""
+    found = []
+    for path in directory.glob("????-??-??*.jsonl"):
+        day = _day_of(path)
+        if day is not None and (since is None or day >= since) and (until is None or day <= until):
+            found.append(path)
+    return sorted(found)
+
+
+def rows(directory: Path, since: date | None = None, until: date | None = None) -> Iterator[Row]:
+    """Read the rows of some days, file by file; torn lines are passed over."""
+    for path in files(directory, since, until):
+        with path.open("rb") as lines:
+            for line in lines:
+                row = _row(line)
+                if row is not None:
+                    yield row
+
+
+def find(directory: Path, request_id: str) -> Row | None:
+    """Return what the books say of one request: its opened row overlaid with its settled one; None = nothing.
+
+    `opened_at` and `settled_at` are the rows' times (None = no such row); a request that was never settled has the
+    status `unsettled`. Its id says the day; the day after is read too, since a request may pass midnight.
+    """
+    at = id_time(request_id)
+    if at is None:
+        return None
+    day = date.fromordinal(_EPOCH + int(at // _DAY_SECONDS))
+    merged: Row = {}
+    times: dict[str, Any] = {"opened_at": None, "settled_at": None}
+    for path in files(directory, day, day + timedelta(days=1)):
+        for row in _rows_with(path, request_id):
+            event = row.get("event")
+            if event == "opened":
+                merged = {**row, **merged}
+                times["opened_at"] = row.get("ts")
+            elif event == "settled" and times["settled_at"] is None:
+                merged = {**merged, **row}
+                times["settled_at"] = row.get("ts")
+    if not merged:
+        return None
+    return {"status": "unsettled", **merged, **times}
+
+
+def _rows_with(path: Path, request_id: str) -> Iterator[Row]:
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            needle = request_id.encode()
+            at = content.find(needle)
+            while at >= 0:
+                start = content.rfind(b"\n", 0, at) + 1
+                end = content.find(b"\n", at)
+                end = len(content) if end < 0 else end
+                row = _row(content[start:end])
+                if row is not None and row.get("id") == request_id:
+                    yield row
+                at = content.find(needle, end)
+
+
+def _row(line: bytes) -> Row | None:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) and "event" in row else None
+
+
+def _day_of(path: Path) -> date | None:
+    try:
+        return date.fromisoformat(path.name[:10])
+    except ValueError:
+        return None

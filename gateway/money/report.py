@@ -1,0 +1,336 @@
+"""Who spent what: SQL over the ledger with DuckDB. The duckdb door; only the command line loads it, never the server.
+
+A request is one opened row, one settled row, or both, joined by id. Settled, it costs what the settled row says;
+opened and never settled (it is running, or its process was killed) it is *unsettled* and costs its estimate, which
+`unsettled_nanousd` shows apart. Its time is that of its opened row. A second row of the same kind for an id is a
+duplicate: never summed, only counted. Torn lines are passed over.
+
+The sum of the rows is the total, with one exception that cannot be otherwise: by tag, a request stands in the row of
+each of its tags, and once in the total.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import duckdb
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.money.ledger import files, timestamp
+
+By = Literal["user", "team", "key", "model", "policy", "tag", "day"]
+Format = Literal["table", "csv", "json"]
+
+_GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "user": ("user", "team"),  # a user is one within his team: the same name in two teams is two people
+    "team": ("team",),
+    "key": ("key",),
+    "model": ("model",),
+    "policy": ("policy",),
+    "tag": ("tag",),
+    "day": ("day",),
+}
+
+_COLUMNS: Final = {
+    "event": "VARCHAR",
+    "id": "VARCHAR",
+    "ts": "VARCHAR",
+    "status": "VARCHAR",
+    "key": "VARCHAR",
+    "team": "VARCHAR",
+    "user": "VARCHAR",
+    "tags": "VARCHAR[]",
+    "model": "VARCHAR",
+    "policy": "VARCHAR",
+    "estimate_nanousd": "BIGINT",
+    "prompt_tokens": "BIGINT",
+    "cached_tokens": "BIGINT",
+    "cache_write_tokens": "BIGINT",
+    "completion_tokens": "BIGINT",
+    "reasoning_tokens": "BIGINT",
+    "cost_nanousd": "BIGINT",
+    "estimated": "BOOLEAN",
+    "unpriced": "BOOLEAN",
+    "tokens_before": "BIGINT",
+    "tokens_after": "BIGINT",
+    "components": "JSON",
+}
+"""What is read of a row. Types are given, not guessed: a file of one row must read as a file of millions."""
+
+_SUMS: Final = {
+    "requests": "count(*)",
+    "answered": "count(*) FILTER (status = 'answered')",
+    "refused": "count(*) FILTER (status = 'refused')",
+    "failed": "count(*) FILTER (status = 'failed')",
+    "cancelled": "count(*) FILTER (status = 'cancelled')",
+    "unsettled": "count(*) FILTER (status = 'unsettled')",
+    "prompt_tokens": "coalesce(sum(prompt_tokens), 0)",
+    "cached_tokens": "coalesce(sum(cached_tokens), 0)",
+    "cache_write_tokens": "coalesce(sum(cache_write_tokens), 0)",
+    "completion_tokens": "coalesce(sum(completion_tokens), 0)",
+    "reasoning_tokens": "coalesce(sum(reasoning_tokens), 0)",
+    "tokens_before": "coalesce(sum(tokens_before), 0)",
+    "tokens_after": "coalesce(sum(tokens_after), 0)",
+    "cost_nanousd": "coalesce(sum(cost_nanousd), 0)",
+    "unsettled_nanousd": "coalesce(sum(cost_nanousd) FILTER (status = 'unsettled'), 0)",
+    "estimated": "count(*) FILTER (estimated)",
+    "unpriced": "count(*) FILTER (unpriced)",
+}
+"""`cost_nanousd` includes `unsettled_nanousd`; `estimated` and `unpriced` count requests."""
+
+_ENTRIES: Final = f"""
+CREATE TEMP TABLE entries AS
+SELECT *, row_number() OVER (PARTITION BY id, event ORDER BY ts) AS nth
+FROM read_json(?, format = 'newline_delimited', ignore_errors = true,
+               columns = {{{", ".join(f"'{name}': '{kind}'" for name, kind in _COLUMNS.items())}}})
+WHERE id IS NOT NULL AND ts IS NOT NULL AND event IN ('opened', 'settled')
+"""  # put together from the constants above; what a caller wrote is only ever a parameter
+
+_NO_ENTRIES: Final = f"""
+CREATE TEMP TABLE entries ({", ".join(f'"{name}" {kind}' for name, kind in _COLUMNS.items())}, nth BIGINT)
+"""
+
+_BOTH: Final = ("key", "team", "user", "tags", "model", "policy")
+_REQUESTS: Final = f"""
+CREATE TEMP TABLE requests AS
+SELECT *, substr(came, 1, 10) AS day FROM (
+    SELECT coalesce(opened.ts, settled.ts) AS came,
+           coalesce(settled.status, 'unsettled') AS status,
+           {", ".join(f'coalesce(settled."{name}", opened."{name}") AS "{name}"' for name in _BOTH)},
+           CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd ELSE settled.cost_nanousd END AS cost_nanousd,
+           settled.prompt_tokens, settled.cached_tokens, settled.cache_write_tokens, settled.completion_tokens,
+           settled.reasoning_tokens, settled.tokens_before, settled.tokens_after, settled.components,
+           coalesce(settled.estimated, settled.id IS NULL) AS estimated,
+           CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd IS NULL
+                ELSE coalesce(settled.unpriced, false) END AS unpriced
+    FROM (FROM entries WHERE event = 'opened' AND nth = 1) AS opened
+    FULL JOIN (FROM entries WHERE event = 'settled' AND nth = 1) AS settled ON opened.id = settled.id)
+WHERE came >= ? AND came < ?
+"""  # as above
+
+_DUPLICATES: Final = """
+SELECT count(*) AS duplicates FROM entries WHERE nth > 1 AND ts >= ? AND ts < ?
+"""
+
+_BY_TAG: Final = """
+(SELECT *, unnest(CASE WHEN coalesce(len(tags), 0) = 0 THEN [NULL] ELSE list_distinct(tags) END) AS tag FROM requests)
+"""
+
+_UTILIZATION: Final = """
+SELECT {groups}, component, count(*) AS requests, sum(before) AS tokens_before, sum(after) AS tokens_after,
+       sum(room) AS room, round(sum(after) FILTER (room > 0) / sum(room), 4) AS used,
+       round(quantile_cont(after / room, 0.95) FILTER (room > 0), 4) AS used_p95,
+       count(*) FILTER (before > room) AS over, count(*) FILTER (after < before) AS cut
+FROM (SELECT *, TRY_CAST(json_extract(components, component)->>0 AS BIGINT) AS before,
+             TRY_CAST(json_extract(components, component)->>1 AS BIGINT) AS after,
+             TRY_CAST(json_extract_string(components->'room', component) AS BIGINT) AS room
+      FROM (SELECT *, unnest(json_keys(components)) AS component FROM {source} WHERE components IS NOT NULL)
+      WHERE component <> 'room')
+WHERE before IS NOT NULL
+GROUP BY ALL ORDER BY ALL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The answer, ready to be shown."""
+
+    by: By
+    rows: list[dict[str, Any]]
+    total: dict[str, Any]
+    """As a row, and `duplicates`."""
+    utilization: list[dict[str, Any]] | None = None
+    """For each group and component: what was asked for, sent, and granted; `used` = sent ÷ granted."""
+
+    def render(self, form: Format, width: int | None = None) -> str:
+        """Return the report as text; a table takes the terminal's width unless one is given."""
+        match form:
+            case "json":
+                return self.json()
+            case "csv":
+                return self.csv()
+            case "table":
+                console = Console(file=io.StringIO(), width=width)
+                for table in self.tables():
+                    console.print(table)
+                return str(console.file.getvalue())  # type: ignore[attr-defined]  # it is the StringIO above
+
+    def json(self) -> str:
+        """Return `{"rows": […], "total": {…}}`, with `utilization` where it was asked for."""
+        shown: dict[str, Any] = {"by": self.by, "rows": self.rows, "total": self.total}
+        if self.utilization is not None:
+            shown["utilization"] = self.utilization
+        return orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+    def csv(self) -> str:
+        """Return the rows, or the utilization where it was asked for; never the total, which would be summed with
+        them.
+        """
+        rows = self.rows if self.utilization is None else self.utilization
+        names = list(rows[0]) if rows else [*_GROUPS[self.by], *_SUMS, "cost_usd"]
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([[_cell(row[name]) for name in names] for row in rows])
+        return out.getvalue()
+
+    def tables(self) -> list[Table]:
+        """Return the tables for a terminal."""
+        tables = [_spend_table(self)]
+        if self.utilization is not None:
+            tables.append(_utilization_table(self.by, self.utilization))
+        return tables
+
+
+def report(
+    directory: Path,
+    by: By = "user",
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    utilization: bool = False,
+) -> Report:
+    """Sum the requests that came from `since` to before `until`, by one of `By`, the dearest first.
+
+    Raises `ValueError` for another `by`, `FileNotFoundError` where there is no such folder; an empty one is an empty
+    report.
+    """
+    if by not in get_args(By):
+        raise ValueError(f"by {by!r}: must be one of {', '.join(get_args(By))}")
+    if not directory.is_dir():
+        raise FileNotFoundError(f"no ledger folder {directory}")
+    first, last = _bound(since, "0"), _bound(until, "9999")
+    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as base:
+        _load(base, directory, since, until)
+        base.execute(_REQUESTS, [first, last])
+        source = _BY_TAG if by == "tag" else "requests"
+        groups = ", ".join(f'"{name}"' for name in _GROUPS[by])
+        sums = ", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())
+        order = "day" if by == "day" else f"cost_nanousd DESC, requests DESC, {groups}"
+        rows = _read(base, f"SELECT {groups}, {sums} FROM {source} GROUP BY ALL ORDER BY {order}")  # as above
+        total = _read(base, f"SELECT {sums} FROM requests")[0]  # as above
+        total |= _read(base, _DUPLICATES, [first, last])[0]
+        used = _read(base, _UTILIZATION.format(groups=groups, source=source)) if utilization else None
+    for row in (*rows, total):
+        row["cost_usd"] = dollars(row["cost_nanousd"])
+    return Report(by=by, rows=rows, total=total, utilization=used)
+
+
+def _load(base: duckdb.DuckDBPyConnection, directory: Path, since: datetime | None, until: datetime | None) -> None:
+    """Read the days asked for, and one more at each end: a request may pass midnight between its two rows."""
+    day = timedelta(days=1)
+    first = None if since is None else (_utc(since) - day).date()
+    last = None if until is None else (_utc(until) + day).date()
+    paths = [str(path) for path in files(directory, first, last)]
+    if paths:
+        base.execute(_ENTRIES, [paths])
+    else:
+        base.execute(_NO_ENTRIES)
+
+
+def _read(base: duckdb.DuckDBPyConnection, query: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
+    result = base.execute(query, list(values))
+    names = [column[0] for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def parse_moment(text: str, now: datetime, *, is_end: bool = False) -> datetime:
+    """Read a moment: `2026-01-31`, `2026-01-31T09:30`, `today`, or how long ago, `7d`, `12h`, `30m`. Without a zone
+    it is UTC.
+
+    A day as an end is that whole day. Raises `ValueError`.
+    """
+    ago = re.fullmatch(r"(\d{1,6})([dhm])", text)
+    try:
+        if ago:
+            unit = {"d": "days", "h": "hours", "m": "minutes"}[ago[2]]
+            return _utc(now) - timedelta(**{unit: int(ago[1])})
+        moment = _utc(datetime.fromisoformat(_utc(now).date().isoformat() if text == "today" else text))
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is no moment: write 2026-01-31, 2026-01-31T09:30, today, 7d, 12h or 30m") from None
+    is_day = text == "today" or re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) is not None
+    return moment + timedelta(days=1) if is_end and is_day else moment
+
+
+def dollars(nanousd: int) -> str:
+    """Return nano-dollars as dollars, exactly: nine decimals."""
+    sign, amount = ("-", -nanousd) if nanousd < 0 else ("", nanousd)
+    return f"{sign}{amount // 10**9}.{amount % 10**9:09d}"
+
+
+def _bound(moment: datetime | None, otherwise: str) -> str:
+    """Return a moment as the ledger writes it: such texts sort as the moments do."""
+    return otherwise if moment is None else timestamp(_utc(moment).timestamp())
+
+
+def _utc(moment: datetime) -> datetime:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _cell(value: object) -> object:
+    """Keep a spreadsheet from running what a caller chose as its name."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def _spend_table(shown: Report) -> Table:
+    total = shown.total
+    notes = [f"{total['unsettled']:,} unsettled, at their estimates: ${dollars(total['unsettled_nanousd'])}"]
+    notes += [f"{total['unpriced']:,} unpriced, not in the cost"] if total["unpriced"] else []
+    notes += [f"{total['duplicates']:,} duplicate lines, not counted"] if total["duplicates"] else []
+    notes += ["a request stands in the row of each of its tags, once in the total"] if shown.by == "tag" else []
+    table = Table(title=f"Spend by {shown.by}", caption=" · ".join(notes), show_footer=True)
+    groups = _GROUPS[shown.by]
+    for name in groups:
+        table.add_column(name, footer="total" if name == groups[0] else "", overflow="fold")
+    for title, footer in zip(_TITLES, _figures(total), strict=True):
+        table.add_column(title, footer=footer, justify="right")
+    for row in shown.rows:
+        table.add_row(*[_name(row[name]) for name in groups], *_figures(row))
+    return table
+
+
+_TITLES: Final = ("requests", "refused", "failed", "prompt", "cached", "completion", "before → after", "cost $")
+
+
+def _figures(row: Mapping[str, Any]) -> tuple[str, ...]:
+    cached = f"{row['cached_tokens'] / row['prompt_tokens']:.0%}" if row["prompt_tokens"] else "-"
+    sizes = f"{row['tokens_before']:,} → {row['tokens_after']:,}"
+    counts = [f"{row[name]:,}" for name in ("requests", "refused", "failed", "prompt_tokens")]
+    return (*counts, cached, f"{row['completion_tokens']:,}", sizes, dollars(row["cost_nanousd"]))
+
+
+def _utilization_table(by: By, rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title=f"Use of the room granted, by {by} and component")
+    groups = _GROUPS[by]
+    for name in (*groups, "component"):
+        table.add_column(name, overflow="fold")
+    for title in ("requests", "before", "after", "room", "used", "p95", "over", "cut"):
+        table.add_column(title, justify="right")
+    for row in rows:
+        counts = [f"{row[name]:,}" for name in ("requests", "tokens_before", "tokens_after")]
+        room = "-" if row["room"] is None else f"{row['room']:,}"
+        shares = ["-" if row[name] is None else f"{row[name]:.0%}" for name in ("used", "used_p95")]
+        table.add_row(
+            *[_name(row[name]) for name in (*groups, "component")],
+            *counts,
+            room,
+            *shares,
+            f"{row['over']:,}",
+            f"{row['cut']:,}",
+        )
+    return table
+
+
+def _name(value: str | None) -> Text:
+    """Show a name that a caller may have chosen: no markup, no control characters."""
+    return Text("-") if value is None else Text("".join(char if char.isprintable() else "�" for char in value))

@@ -1,0 +1,446 @@
+"""The report: what a ledger's lines sum to, whatever state its files are in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, get_args
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway import litellm_files
+from gateway.money.prices import PriceBook, Usage
+from gateway.money.report import By, dollars, parse_moment, report
+
+DAY = "2026-01-31"
+
+
+def opened(request_id: str, ts: str = f"{DAY}T12:00:00.000Z", **more: Any) -> dict[str, Any]:
+    row = {"event": "opened", "id": request_id, "ts": ts, "key": "bot", "team": "support", "user": "alice", "tags": []}
+    return {**row, "model": "gpt-5", "policy": "support@4c1e", "estimate_prompt": 90, "estimate_nanousd": 1_000, **more}
+
+
+def settled(request_id: str, ts: str = f"{DAY}T12:00:01.000Z", **more: Any) -> dict[str, Any]:
+    row = {**opened(request_id, ts), "event": "settled", "status": "answered", "cost_nanousd": 700, "estimated": False}
+    del row["estimate_prompt"], row["estimate_nanousd"]
+    tokens = {"prompt_tokens": 100, "cached_tokens": 40, "cache_write_tokens": 8, "completion_tokens": 9}
+    return {**row, **tokens, "reasoning_tokens": 4, "tokens_before": 200, "tokens_after": 95, **more}
+
+
+def write(directory: Path, name: str, rows: Iterable[dict[str, Any]], end: bytes = b"") -> None:
+    with (directory / name).open("ab") as file:
+        file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows) + end)
+
+
+def by(directory: Path, name: By, **more: Any) -> dict[Any, dict[str, Any]]:
+    return {row[name]: row for row in report(directory, name, **more).rows}
+
+
+def test_a_settled_request_counts_with_all_its_figures(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1")])
+    shown = report(tmp_path, "user")
+    assert shown.rows == [
+        {
+            "user": "alice",
+            "team": "support",
+            "requests": 1,
+            "answered": 1,
+            "refused": 0,
+            "failed": 0,
+            "cancelled": 0,
+            "unsettled": 0,
+            "prompt_tokens": 100,
+            "cached_tokens": 40,
+            "cache_write_tokens": 8,
+            "completion_tokens": 9,
+            "reasoning_tokens": 4,
+            "tokens_before": 200,
+            "tokens_after": 95,
+            "cost_nanousd": 700,
+            "unsettled_nanousd": 0,
+            "estimated": 0,
+            "unpriced": 0,
+            "cost_usd": "0.000000700",
+        }
+    ]
+    row = {name: value for name, value in shown.rows[0].items() if name not in ("user", "team")}
+    assert shown.total == {**row, "duplicates": 0}
+
+
+def test_a_request_never_settled_is_shown_and_costs_its_estimate(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1"), opened("2"), opened("3", estimate_nanousd=None)])
+    total = report(tmp_path).total
+    assert (total["requests"], total["unsettled"], total["estimated"], total["unpriced"]) == (3, 2, 2, 1)
+    assert (total["cost_nanousd"], total["unsettled_nanousd"]) == (1_700, 1_000)
+
+
+def test_a_refused_request_needs_no_opened_row(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [settled("1", status="refused", cost_nanousd=0, prompt_tokens=None)])
+    total = report(tmp_path).total
+    assert (total["requests"], total["refused"], total["unsettled"], total["cost_nanousd"]) == (1, 1, 0, 0)
+
+
+def test_an_unpriced_request_is_shown_as_such_and_not_as_free(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1", cost_nanousd=None, unpriced=True)])
+    shown = report(tmp_path)
+    assert (shown.total["unpriced"], shown.total["cost_nanousd"]) == (1, 0)
+    assert "1 unpriced, not in the cost" in shown.render("table", 160)
+
+
+def test_a_second_line_of_the_same_kind_is_refused_and_counted(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1"), settled("1", f"{DAY}T13:00:00.000Z", cost_nanousd=9)])
+    write(tmp_path, f"{DAY}.copy.jsonl", [opened("1")])
+    shown = report(tmp_path)
+    assert (shown.total["requests"], shown.total["cost_nanousd"], shown.total["duplicates"]) == (1, 700, 2)
+    assert "2 duplicate lines, not counted" in shown.render("table", 160)
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        b'{"event":"settled","id":"9","cost_nan',
+        b'{"event":"opened","id":"caf\xc3',
+        b'{"event":"op{"event":"settled","id":"9"}\n',
+        b"\n\n[1]\n5\nnull\n",
+        b'{"event":"settled","id":"9","ts":"x","cost_nanousd":"much"}\n',
+        b"\x00" * 100,
+    ],
+)
+def test_torn_lines_are_passed_over(tmp_path: Path, torn: bytes) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1")], torn)
+    write(tmp_path, f"{DAY}.jsonl", [], b"\n")
+    write(tmp_path, f"{DAY}.jsonl", [opened("2"), settled("2")], torn)
+    total = report(tmp_path).total
+    assert (total["requests"], total["cost_nanousd"]) == (2, 1_400)
+
+
+@pytest.mark.parametrize("name", get_args(By))
+def test_an_empty_folder_is_an_empty_report(tmp_path: Path, name: By) -> None:
+    for files in ([], [f"{DAY}.jsonl"]):
+        for file in files:
+            (tmp_path / file).touch()
+        shown = report(tmp_path, name, utilization=True)
+        assert (shown.rows, shown.utilization) == ([], [])
+        assert set(shown.total.values()) == {0, "0.000000000"}
+        assert shown.render("csv").count("\n") == 1
+        assert "total" in shown.render("table", 120)
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no ledger folder"):
+        report(tmp_path / "typo")
+
+
+def test_a_grouping_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must be one of user, team, key"):
+        report(tmp_path, "colour")  # type: ignore[arg-type]
+
+
+def test_the_files_of_several_workers_are_one_ledger(tmp_path: Path) -> None:
+    for worker in range(3):
+        rows = [row for number in range(10) for row in (opened(f"{worker}-{number}"), settled(f"{worker}-{number}"))]
+        write(tmp_path, f"{DAY}.{worker}.jsonl", rows)
+    (tmp_path / "notes.jsonl").write_text("not a ledger")
+    assert report(tmp_path).total["requests"] == 30
+
+
+def test_each_grouping_reads_its_own_field(tmp_path: Path) -> None:
+    other = {"key": "k2", "team": "t2", "model": "m2", "policy": "p2@0000"}
+    write(
+        tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1"), opened("2", **other), settled("2", **other, user="bob")]
+    )
+    write(
+        tmp_path,
+        "2026-02-01.jsonl",
+        [opened("3", "2026-02-01T00:00:00.000Z"), settled("3", "2026-02-01T00:00:00.000Z")],
+    )
+    for name, first, second in (
+        ("key", "bot", "k2"),
+        ("team", "support", "t2"),
+        ("model", "gpt-5", "m2"),
+        ("policy", "support@4c1e", "p2@0000"),
+        ("user", "alice", "bob"),
+        ("day", DAY, "2026-02-01"),
+    ):
+        counts = {value: row["requests"] for value, row in by(tmp_path, name).items()}  # type: ignore[arg-type]
+        assert counts == ({first: 2, second: 1})
+
+
+def test_the_same_user_name_in_two_teams_is_two_users(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [settled("1"), settled("2", team="research"), settled("3", user=None)])
+    assert {(row["user"], row["team"]) for row in report(tmp_path, "user").rows} == {
+        ("alice", "support"),
+        ("alice", "research"),
+        (None, "support"),
+    }
+
+
+def test_by_tag_a_request_stands_with_each_of_its_tags_and_once_in_the_total(tmp_path: Path) -> None:
+    rows = [
+        settled("1", tags=["a", "b", "a"]),
+        settled("2", tags=["a"]),
+        settled("3", tags=[]),
+        settled("4", tags=None),
+    ]
+    write(tmp_path, f"{DAY}.jsonl", rows)
+    shown = report(tmp_path, "tag")
+    assert {row["tag"]: row["requests"] for row in shown.rows} == {"a": 2, "b": 1, None: 2}
+    assert (shown.total["requests"], shown.total["cost_nanousd"]) == (4, 2_800)
+    assert "a request stands in" in shown.render("table", 200)
+
+
+def test_rows_come_dearest_first_and_days_in_order(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [settled("1", user="a", cost_nanousd=1), settled("2", user="b", cost_nanousd=5)])
+    write(tmp_path, "2026-02-01.jsonl", [settled("3", "2026-02-01T00:00:00.000Z", user="c", cost_nanousd=9)])
+    assert [row["user"] for row in report(tmp_path, "user").rows] == ["c", "b", "a"]
+    assert [row["day"] for row in report(tmp_path, "day").rows] == [DAY, "2026-02-01"]
+
+
+# ---------------------------------------------------------------------------------------------------------------- time
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def test_a_request_belongs_to_the_moment_it_was_opened(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [opened("1", f"{DAY}T23:59:59.000Z")])
+    write(tmp_path, "2026-02-01.jsonl", [settled("1", "2026-02-01T00:00:30.000Z")])
+    assert by(tmp_path, "day").keys() == {DAY}
+    midnight = moment("2026-02-01")
+    before, after = report(tmp_path, until=midnight).total, report(tmp_path, since=midnight).total
+    assert (before["requests"], before["unsettled"], before["cost_nanousd"]) == (1, 0, 700)
+    assert after["requests"] == 0
+
+
+def test_since_is_included_and_until_is_not(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [settled(str(hour), f"{DAY}T{hour:02}:00:00.000Z") for hour in range(24)])
+    nine, noon = moment(f"{DAY}T09:00"), moment(f"{DAY}T12:00")
+    assert report(tmp_path, since=nine, until=noon).total["requests"] == 3
+    local = noon.astimezone(tz=None)
+    assert report(tmp_path, since=local).total["requests"] == 12
+    assert report(tmp_path, since=noon.replace(tzinfo=None)).total["requests"] == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end"),
+    [
+        ("2026-01-30", "2026-01-30", "2026-01-31"),
+        ("today", "2026-01-31", "2026-02-01"),
+        ("2026-01-30T09:30", "2026-01-30T09:30", "2026-01-30T09:30"),
+        ("2026-01-30T09:30:00+02:00", "2026-01-30T07:30", "2026-01-30T07:30"),
+        ("7d", "2026-01-24T12:00", "2026-01-24T12:00"),
+        ("36h", "2026-01-30T00:00", "2026-01-30T00:00"),
+        ("30m", "2026-01-31T11:30", "2026-01-31T11:30"),
+    ],
+)
+def test_a_moment_may_be_written_in_several_ways(text: str, start: str, end: str) -> None:
+    now = moment(f"{DAY}T12:00")
+    assert parse_moment(text, now) == moment(start)
+    assert parse_moment(text, now, is_end=True) == moment(end)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday-ish", "2026-13-01", "7", "7w", "999999d"])
+def test_what_is_no_moment_is_told_with_what_would_be(text: str) -> None:
+    with pytest.raises(ValueError, match="write 2026-01-31"):
+        parse_moment(text, moment(f"{DAY}T12:00"))
+
+
+# --------------------------------------------------------------------------------------------------------- utilization
+
+
+def test_utilization_sets_what_was_sent_against_what_was_granted(tmp_path: Path) -> None:
+    rows = [
+        settled("1", components={"system": [50, 50], "history": [900, 300], "room": {"system": 100, "history": 400}}),
+        settled("2", components={"system": [50, 50], "history": [100, 100], "room": {"system": 100, "history": 600}}),
+        settled("3", components=None),
+        settled("4", components={"system": [7, 7]}),
+        opened("5"),
+    ]
+    write(tmp_path, f"{DAY}.jsonl", rows)
+    used = report(tmp_path, "policy", utilization=True).utilization
+    assert used is not None
+    history, system = used
+    assert {name: history[name] for name in ("policy", "component", "requests", "over", "cut")} == {
+        "policy": "support@4c1e",
+        "component": "history",
+        "requests": 2,
+        "over": 1,
+        "cut": 1,
+    }
+    assert (history["tokens_before"], history["tokens_after"], history["room"], history["used"]) == (
+        1000,
+        400,
+        1000,
+        0.4,
+    )
+    assert (system["component"], system["requests"], system["used"], system["used_p95"]) == ("system", 3, 0.5, 0.5)
+    assert report(tmp_path, "policy").utilization is None
+
+
+def test_utilization_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path) -> None:
+    components = {"history": [900, 300], "odd'name\"": [1, 1], "room": {"history": 0}}
+    write(tmp_path, f"{DAY}.jsonl", [settled("1", tags=["a"], components=components)])
+    for name in get_args(By):
+        shown = report(tmp_path, name, utilization=True)
+        assert orjson.loads(shown.render("json"))["utilization"][0]["component"] == "history"
+        assert "history" in shown.render("csv")
+        assert "Use of the room granted" in shown.render("table", 160)
+
+
+# ---------------------------------------------------------------------------------------------------------------- forms
+
+
+def test_the_json_form_has_rows_and_a_total(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1")])
+    shown = orjson.loads(report(tmp_path, "team").render("json"))
+    assert list(shown) == ["by", "rows", "total"]
+    assert shown["rows"][0]["team"] == "support"
+    assert shown["total"]["cost_nanousd"] == 700
+
+
+def test_the_csv_form_has_the_rows_only_and_runs_no_formulas(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [settled("1", user="=1+1"), settled("2", user='a,"b"\nc', cost_nanousd=1)])
+    read = list(csv.DictReader(io.StringIO(report(tmp_path, "user").render("csv"))))
+    assert [row["user"] for row in read] == ["'=1+1", 'a,"b"\nc']
+    assert sum(int(row["cost_nanousd"]) for row in read) == 701
+
+
+def test_the_table_shows_names_as_they_are_and_nothing_they_could_do(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [settled("1", user="[red]x[/red]\x1b[2J"), settled("2", user=None)])
+    shown = report(tmp_path, "user").render("table", 160)
+    assert "[red]x[/red]" in shown
+    assert "\x1b" not in shown
+    assert "0.000001400" in shown
+
+
+@pytest.mark.parametrize(
+    ("nanousd", "usd"), [(0, "0.000000000"), (1, "0.000000001"), (12_300_000_000, "12.300000000"), (-5, "-0.000000005")]
+)
+def test_dollars_are_exact(nanousd: int, usd: str) -> None:
+    assert dollars(nanousd) == usd
+
+
+# ----------------------------------------------------------------------------------------------------------------- docs
+
+
+def test_the_lines_in_the_documentation_sum_to_what_it_says(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "costs.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith('{"event"')]
+    (tmp_path / f"{DAY}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    total = report(tmp_path).total
+    assert (total["requests"], total["unsettled"], total["cost_usd"]) == (1, 0, "0.003347500")
+    assert f"${total['cost_usd']}" in page
+    usage = Usage(prompt=total["prompt_tokens"], cached=total["cached_tokens"], completion=total["completion_tokens"])
+    price = PriceBook.read(litellm_files.price_table(), [("openai", "gpt-5")]).price("openai", "gpt-5")
+    assert price is not None
+    assert price.cost(usage) == total["cost_nanousd"]
+    assert price.cost(Usage(2006, 4000)) == orjson.loads(lines[0])["estimate_nanousd"]
+    assert all(f"`{column}`" in page for column in total)
+
+
+# ------------------------------------------------------------------------------------------------------------------ law
+
+NAMES = st.sampled_from(["a", "b", None])
+REQUESTS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "key": NAMES,
+            "team": NAMES,
+            "user": NAMES,
+            "model": NAMES,
+            "policy": NAMES,
+            "tags": st.lists(st.sampled_from("xyz"), max_size=3),
+            "minute": st.integers(0, 3 * 1440 - 1),
+            "lasts": st.integers(0, 1440),
+            "rows": st.sampled_from(["opened", "settled", "both", "twice"]),
+            "status": st.sampled_from(["answered", "refused", "failed", "cancelled"]),
+            "estimate_nanousd": st.integers(0, 2**40),
+            "cost_nanousd": st.integers(0, 2**53),
+            "prompt_tokens": st.integers(0, 10**9),
+            "worker": st.sampled_from(["", ".1", ".2"]),
+        }
+    ),
+    max_size=12,
+)
+START = datetime(2026, 1, 30, tzinfo=UTC)
+SUMMED = ("requests", "unsettled", "answered", "cost_nanousd", "unsettled_nanousd", "prompt_tokens", "refused")
+
+
+def _lines(requests: Sequence[dict[str, Any]]) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Yield each row and the file it stands in, in the order in which they would be written."""
+    for number, request in enumerate(requests):
+        came = START + timedelta(minutes=request["minute"])
+        went = came + timedelta(minutes=request["lasts"])
+        same = {name: request[name] for name in ("key", "team", "user", "model", "policy", "tags")}
+        if request["rows"] != "settled":
+            row = opened(str(number), _stamp(came), **same, estimate_nanousd=request["estimate_nanousd"])
+            yield f"{came:%Y-%m-%d}{request['worker']}.jsonl", row
+        if request["rows"] != "opened":
+            figures = {name: request[name] for name in ("status", "cost_nanousd", "prompt_tokens")}
+            row = settled(str(number), _stamp(went), **same, **figures)
+            for _ in range(2 if request["rows"] == "twice" else 1):
+                yield f"{went:%Y-%m-%d}{request['worker']}.jsonl", row
+
+
+def _stamp(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%S}.000Z"
+
+
+def _sum(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
+    total = dict.fromkeys(SUMMED, 0)
+    for row in rows:
+        for column in SUMMED:
+            total[column] += row[column]
+    return total
+
+
+@given(requests=REQUESTS, name=st.sampled_from(get_args(By)))
+def test_the_rows_always_sum_to_the_total_and_the_total_to_the_ledger(requests: list[dict[str, Any]], name: By) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for file, row in _lines(requests):
+            write(Path(folder), file, [row])
+        shown = report(Path(folder), name)
+    unsettled = [request for request in requests if request["rows"] == "opened"]
+    others = [request for request in requests if request["rows"] != "opened"]
+    estimates = sum(request["estimate_nanousd"] for request in unsettled)
+    assert shown.total["requests"] == len(requests)
+    assert shown.total["unsettled"] == len(unsettled)
+    assert shown.total["unsettled_nanousd"] == estimates
+    assert shown.total["cost_nanousd"] == estimates + sum(request["cost_nanousd"] for request in others)
+    assert shown.total["duplicates"] == sum(request["rows"] == "twice" for request in requests)
+    if name == "tag":
+        assert sum(row["requests"] for row in shown.rows) == sum(len({*each["tags"]} or {None}) for each in requests)
+    else:
+        assert _sum(shown.rows) == _sum([shown.total])
+
+
+@settings(max_examples=60)  # three reports a time
+@given(requests=REQUESTS, split=st.integers(0, 4 * 1440))
+def test_two_reports_that_meet_always_sum_to_one_over_both(requests: list[dict[str, Any]], split: int) -> None:
+    at = START + timedelta(minutes=split)
+    with tempfile.TemporaryDirectory() as folder:
+        for file, row in _lines(requests):
+            write(Path(folder), file, [row])
+        before, after = report(Path(folder), until=at).total, report(Path(folder), since=at).total
+        whole = report(Path(folder)).total
+    assert _sum([before, after]) == _sum([whole])
+
+
+def test_the_report_reads_while_the_ledger_is_written(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1"), opened("2")])
+    with (tmp_path / f"{DAY}.jsonl").open("ab") as writer:
+        writer.write(orjson.dumps(settled("2"))[:100])
+        writer.flush()
+        os.fsync(writer.fileno())
+        assert report(tmp_path).total["unsettled"] == 1
+        writer.write(orjson.dumps(settled("2"))[100:] + b"\n")
+    assert report(tmp_path).total["unsettled"] == 0
