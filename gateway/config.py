@@ -1,0 +1,307 @@
+"""`config.yaml`, the policies beside it and the environment, read once into frozen values.
+
+Everything that is wrong anywhere is reported together, each with file, line and path (`ConfigErrors`). What can only
+be known at the start of the program, such as whether a folder can be written, is in `startup_problems`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from gateway.config_schema import ConfigFile, InfoFile, ParamsFile
+from gateway.policy import Policies, Policy, load_policies
+from gateway.policy_schema import PolicyFile
+from gateway.problems import KeyPath, Problem, closest, from_validation, in_order, one_slip_from
+from gateway.yaml_lines import Document, read
+
+ENVIRONMENT = "os.environ/"
+
+
+class ConfigErrors(Exception):
+    """The configuration cannot be used; `problems` has every reason, `str()` prints one per line."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = in_order(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    max_body: int = 32_000_000
+    """In bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One entry of `model_list`: a deployment as it was declared."""
+
+    model_name: str
+    params: Mapping[str, Any] = field(repr=False)
+    """LiteLLM's `litellm_params`, the environment read in: it holds credentials, so it is never printed."""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    name: str
+    policy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    name: str
+    sha256: str
+    team: str = "default"
+    models: tuple[str, ...] | None = None
+    """None is every model."""
+    expires: datetime | None = None
+    """With an offset, always."""
+    policy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Exactly one of the two is set."""
+
+    dir: Path | None = None
+    redis: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    dir: Path
+    content: Literal["none"] = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    file: Path
+    server: Server
+    models: tuple[ModelEntry, ...]
+    fallbacks: Mapping[str, tuple[str, ...]]
+    teams: Mapping[str, Team]
+    keys: tuple[KeyEntry, ...]
+    policies: Mapping[str, Policy]
+    default_policy: str
+    state: State
+    ledger: LedgerSettings
+    unpriced: Literal["refuse", "allow"]
+    lines: Mapping[KeyPath, int] = field(default_factory=dict, repr=False, compare=False)
+    """Where each key stands in `file`, for what is found wrong later."""
+
+    def policy_for(self, policy: str | None, team: str) -> Policy:
+        """Return the policy that applies to a key: its own, else its team's, else the default. Nothing else decides."""
+        of_team = self.teams.get(team)
+        return self.policies[policy or (of_team.policy if of_team else None) or self.default_policy]
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        """Return `message` as a problem of the key at `path`, with the line it stands on."""
+        around = path
+        while around and around not in self.lines:
+            around = around[:-1]
+        return Problem(self.file, self.lines.get(around), path, message)
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read a configuration and its policies; raises ConfigErrors with all that is wrong in any of the files."""
+    document = read(path)
+    if document.data is None:
+        raise ConfigErrors(document.problems)
+    problems = list(document.problems)
+    missing: list[Problem] = []
+    data = _with_environment(document.data, (), document, environ, missing)
+    said = None
+    try:
+        said = ConfigFile.model_validate(data)
+    except ValidationError as error:
+        unset = {problem.key_path for problem in missing}
+        found = from_validation(error, ConfigFile, document, data)
+        problems += (problem for problem in found if problem.key_path not in unset)
+    folder = path.parent / _text(data, "policies", "policies")
+    policies = load_policies(folder)
+    problems += (*missing, *policies.problems, *_broken_references(document, folder, policies))
+    problems += (*_repeated(document), *_slips(document))
+    if problems or said is None:
+        raise ConfigErrors(problems)
+    return _config(said, document, policies)
+
+
+def _with_environment(
+    value: Any, path: KeyPath, document: Document, environ: Mapping[str, str], missing: list[Problem]
+) -> Any:
+    """Return `value` with every `os.environ/NAME` read; what is not there goes to `missing`."""
+    if isinstance(value, dict):
+        return {key: _with_environment(item, (*path, key), document, environ, missing) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_environment(item, (*path, i), document, environ, missing) for i, item in enumerate(value)]
+    if not isinstance(value, str) or not value.startswith(ENVIRONMENT):
+        return value
+    name = value.removeprefix(ENVIRONMENT)
+    if not environ.get(name):
+        state = "empty" if name in environ else "not set"
+        missing.append(document.problem(path, f"environment variable {name} is {state}"))
+        return value
+    return environ[name]
+
+
+def _text(data: Any, key: str, default: str) -> str:
+    value = data.get(key, default) if isinstance(data, dict) else default
+    return value if isinstance(value, str) else default
+
+
+def _broken_references(document: Document, folder: Path, policies: Policies) -> Iterator[Problem]:
+    """Yield every name that is used and nowhere declared.
+
+    Works on what is written, not on what was validated, so that other mistakes hide none.
+    """
+    models = {value for _, value in document.matches("model_list", "*", "model_name") if isinstance(value, str)}
+    teams = {path[-1] for path, _ in document.matches("teams", "*")} | {"default"}
+    used: list[tuple[str, set[Any] | frozenset[str], list[tuple[KeyPath, Any]]]] = [
+        ("team", teams, [*document.matches("keys", "*", "team")]),
+        (
+            "model",
+            models,
+            [*document.matches("keys", "*", "models", "*"), *document.matches("fallbacks", "*", "*", "*")],
+        ),
+        ("model", models, [(path, path[-1]) for path, _ in document.matches("fallbacks", "*", "*")]),
+        (
+            "policy",
+            policies.names,
+            [*document.matches("keys", "*", "policy"), *document.matches("teams", "*", "policy")],
+        ),
+        ("policy", policies.names, [*document.matches("default_policy")]),
+    ]
+    for what, known, places in used:
+        for path, name in places:
+            if isinstance(name, str) and not name.startswith(ENVIRONMENT) and name not in known:
+                where = f" in {folder}" if what == "policy" else ""
+                yield document.problem(path, f"there is no {what} {name!r}{where}", closest(name, map(str, known)))
+    for path, names in document.matches("fallbacks", "*", "*"):
+        if isinstance(names, list) and path[-1] in names:
+            yield document.problem(path, f"{path[-1]!r} falls back to itself")
+
+
+def _slips(document: Document) -> Iterator[Problem]:
+    """Yield keys of the open-ended mappings that are one letter away from one we act on, which is not there itself."""
+    for mapping, known in (("litellm_params", ParamsFile.model_fields), ("model_info", InfoFile.model_fields)):
+        for path, said in document.matches("model_list", "*", mapping):
+            for name in said if isinstance(said, dict) else ():
+                meant = one_slip_from(name, known) if name not in known else None
+                if meant is not None and meant not in said:
+                    yield document.problem((*path, name), f"unknown key {name!r}", meant)
+
+
+def _repeated(document: Document) -> Iterator[Problem]:
+    """Yield key names, key hashes and fallbacks that are declared a second time."""
+    fallbacks = [(path, path[-1]) for path, _ in document.matches("fallbacks", "*", "*")]
+    hashes = [(path, str(value).lower()) for path, value in document.matches("keys", "*", "sha256")]
+    for what, places in (
+        ("a key named", [*document.matches("keys", "*", "name")]),
+        ("a key with the sha256", hashes),
+        ("a fallback for", fallbacks),
+    ):
+        first: dict[Any, int | None] = {}
+        for path, value in places:
+            if not isinstance(value, str):
+                continue
+            if value in first:
+                shown = value if len(value) < 20 else value[:8] + "…"
+                yield document.problem(path, f"there is already {what} {shown!r} (line {first[value]})")
+            else:
+                first[value] = document.line(path)
+
+
+def _config(said: ConfigFile, document: Document, policies: Policies) -> Config:
+    folder = document.file.parent
+    state = State(redis=said.state.redis) if said.state.redis else State(dir=folder / (said.state.dir or "var/state"))
+    return Config(
+        file=document.file,
+        server=Server(**said.server.model_dump()),
+        models=tuple(
+            ModelEntry(
+                model_name=entry.model_name,
+                params=_given(entry.litellm_params),
+                info=_given(entry.model_info),
+                line=document.line(("model_list", index)),
+            )
+            for index, entry in enumerate(said.model_list)
+        ),
+        fallbacks={name: tuple(others) for group in said.fallbacks for name, others in group.items()},
+        teams={name: Team(name, team.policy) for name, team in said.teams.items()},
+        keys=tuple(
+            KeyEntry(**key.model_dump(exclude={"models"}), models=None if key.models is None else tuple(key.models))
+            for key in said.keys
+        ),
+        policies=policies.by_name,
+        default_policy=said.default_policy,
+        state=state,
+        ledger=LedgerSettings(folder / said.ledger.dir, said.ledger.content),
+        unpriced=said.unpriced,
+        lines=document.lines,
+    )
+
+
+def _given(entry: BaseModel) -> dict[str, Any]:
+    """Return what was written, unknown keys included, without what was left out or left empty."""
+    return {name: value for name, value in entry.model_dump(exclude_unset=True).items() if value is not None}
+
+
+def startup_problems(config: Config) -> tuple[Problem, ...]:
+    """Return what would keep the program from serving here and now: folders, the port's range, an open door.
+
+    Makes the ledger's and the state's folder if they are not there. Whether the port is taken is seen when it is bound.
+    """
+    return in_order(
+        (
+            *_unwritable(config, ("ledger", "dir"), "the ledger folder", config.ledger.dir),
+            *_unwritable(config, ("state", "dir"), "the state folder", config.state.dir),
+            *_unreachable(config),
+        )
+    )
+
+
+def _unwritable(config: Config, path: KeyPath, what: str, folder: Path | None) -> Iterator[Problem]:
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\n")
+    except OSError as error:
+        yield config.problem(path, f"cannot write to {what} {folder}: {error.strerror}")
+
+
+def _unreachable(config: Config) -> Iterator[Problem]:
+    host, port = config.server.host, config.server.port
+    if not 0 <= port <= 65535:
+        yield config.problem(("server", "port"), f"{port} is not a port; choose one from 0 (any free one) to 65535")
+    if not config.keys and not _loopback(host):
+        told = f"open on {host}: without keys only a loopback address such as 127.0.0.1 is served; add keys"
+        yield config.problem(("server", "host"), told)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+SCHEMAS: Mapping[str, type[BaseModel]] = {"policy": PolicyFile, "config": ConfigFile}
+
+
+def check_schema(kind: str) -> dict[str, Any]:
+    """Return the JSON Schema of a `policy` file or of `config`.yaml, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **SCHEMAS[kind].model_json_schema()}

@@ -1,0 +1,194 @@
+"""What `config.yaml` may say: every key, what it means and its default.
+
+These models only read; what the gateway works with are the values of `gateway.config`. The environment has been read in
+before.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
+
+from gateway import quantities
+from gateway.policy_schema import Name, Seconds, Strict, Tokens, Word, key
+
+
+def _sha256(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise ValueError("is not a sha256: 64 hex digits; `gateway keys` makes a key and prints this line")
+    return value.lower()
+
+
+def _moment(value: Any) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is not a moment; write 2030-12-31 or 2030-12-31T18:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _url(value: str) -> str:
+    if not re.match(r"https?://[^/\s]+", value):
+        raise ValueError("is not an address; it begins with http:// or https://")
+    return value
+
+
+def _redis_url(value: str) -> str:
+    if not re.match(r"(rediss?|unix)://\S+", value):
+        raise ValueError("is not a Redis address; it begins with redis://, rediss:// or unix://")
+    return value
+
+
+def _price(value: Any) -> float:
+    if isinstance(value, str) and re.fullmatch(r"[0-9.]+(e-?[0-9]+)?", value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+        raise ValueError(f"{value!r} is not a price; write US dollars for one token, as 1.25e-6")
+    return float(value)
+
+
+def _nothing_as(empty: Any) -> BeforeValidator:
+    """Read `key:` with nothing after it as empty: what is left when every entry is commented out."""
+    return BeforeValidator(lambda value: empty if value is None else value)
+
+
+Price = Annotated[float, PlainValidator(_price), WithJsonSchema({"type": "number", "minimum": 0})]
+Bytes = Annotated[
+    int,
+    PlainValidator(quantities.size_in_bytes),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": quantities.BYTES_PATTERN}]}
+    ),
+]
+Sha256 = Annotated[str, AfterValidator(_sha256), Field(json_schema_extra={"pattern": "^[0-9a-fA-F]{64}$"})]
+Moment = Annotated[datetime, PlainValidator(_moment), WithJsonSchema({"type": "string"})]
+Url = Annotated[str, AfterValidator(_url), Field(json_schema_extra={"pattern": "^(https?://|os\\.environ/)"})]
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Open(BaseModel):
+    """A mapping that takes keys we do not know, as LiteLLM's do."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, validate_default=True)
+
+
+class ServerFile(Strict):
+    """Where the gateway listens."""
+
+    host: Word = key("127.0.0.1", description="Address to listen on. Without keys only a loopback address is served.")
+    port: Port = key(8080, description="Port to listen on; 0 takes any free one.")
+    workers: int = key(1, ge=1, le=256, description="Processes that share the port.")
+    max_body: Bytes = key("32MB", description="Largest request body; a larger one is answered 413.")
+
+
+class ParamsFile(Open):
+    """How to reach a deployment. Open-ended, as in LiteLLM: keys not listed here are passed on."""
+
+    model: Word = Field(description="provider/model, as openai/gpt-5 or anthropic/claude-sonnet-5.")
+    api_base: Url | None = key(None, description="The provider's address, where it is not the usual one.")
+    api_key: str | None = key(
+        None, description="The provider's credential; os.environ/NAME reads it from the environment."
+    )
+    timeout: Seconds = key(600, description="Seconds without a byte after which a call has failed.")
+    weight: float = key(
+        1, ge=0, allow_inf_nan=False, description="How often this deployment is chosen, against the others of its name."
+    )
+
+
+class InfoFile(Open):
+    """Facts about a model where the price table is wrong or silent. Open-ended, as in LiteLLM."""
+
+    max_input_tokens: Tokens | None = key(None, description="The context window.")
+    max_output_tokens: Tokens | None = key(None, description="The longest answer.")
+    input_cost_per_token: Price | None = key(None, description="US dollars for one prompt token.")
+    output_cost_per_token: Price | None = key(None, description="US dollars for one completion token.")
+    cache_read_input_token_cost: Price | None = key(None, description="US dollars for one cached prompt token.")
+    cache_creation_input_token_cost: Price | None = key(
+        None, description="US dollars for one prompt token written to the cache."
+    )
+
+
+class ModelFile(Strict):
+    """One deployment. The same `model_name` twice makes two deployments to choose from."""
+
+    model_name: Word = Field(description="What clients ask for.")
+    litellm_params: ParamsFile = Field(description="How to reach it.")
+    model_info: InfoFile = key({}, description="Facts where the price table is wrong or silent.")
+
+
+class TeamFile(Strict):
+    """A team."""
+
+    policy: Word | None = key(None, description="The policy of the team's keys; left out, it is default_policy.")
+
+
+class KeyFile(Strict):
+    """A virtual key. The key itself is nowhere, only its hash."""
+
+    name: Name = Field(description="What reports call it.")
+    sha256: Sha256 = Field(description="Hash of the key, 64 hex digits.")
+    team: Word = key("default", description="Who pays; also whose policy applies.")
+    models: Annotated[list[Word], Field(min_length=1)] | None = key(
+        None, description="Model names it may ask for; left out, all."
+    )
+    expires: Moment | None = key(
+        None, description="From this moment on it is refused. UTC where no offset is given; a date is its first moment."
+    )
+    policy: Word | None = key(None, description="Its own policy, before the team's.")
+
+
+class StateFile(Strict):
+    """Where shared state is kept: a folder, or Redis for several machines."""
+
+    dir: Word | None = key(None, description="A folder, relative to this file. var/state where neither is given.")
+    redis: RedisUrl | None = key(None, description="A Redis address, redis://….")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> StateFile:
+        if self.dir is not None and self.redis is not None:
+            raise ValueError("give either dir or redis, not both")
+        return self
+
+
+class LedgerFile(Strict):
+    """The books."""
+
+    dir: Word = key("var/ledger", description="A folder, relative to this file.")
+    content: Literal["none"] = key("none", description="What of the messages is entered: none.")
+
+
+class ConfigFile(Strict):
+    """The gateway's own file. os.environ/NAME reads the environment; paths are relative to the file."""
+
+    server: ServerFile = key({}, description="Where the gateway listens.")
+    model_list: Annotated[list[ModelFile], Field(min_length=1)] = Field(
+        description="The deployments. A LiteLLM list can be pasted in."
+    )
+    fallbacks: Annotated[list[dict[str, list[Word]]], _nothing_as([])] = key(
+        [],
+        description="Models to try when all deployments of a name have failed, in order: [{gpt-5: [claude-sonnet]}].",
+    )
+    teams: Annotated[dict[str, TeamFile], _nothing_as({})] = key({}, description="Teams by name.")
+    keys: Annotated[list[KeyFile], _nothing_as([])] = key(
+        [], description="Virtual keys. None at all = open to anybody who reaches the port."
+    )
+    policies: Word = key("policies", description="Folder of policy files, relative to this file.")
+    default_policy: Word = key("default", description="The policy where neither key nor team has one.")
+    state: StateFile = key({}, description="Where shared state is kept.")
+    ledger: LedgerFile = key({}, description="The books.")
+    unpriced: Literal["refuse", "allow"] = key(
+        "refuse", description="A model without a price: refuse its requests, or allow them and enter them as unpriced."
+    )

@@ -1,0 +1,382 @@
+"""A policy as a value: what a team's requests may take up, and what is done to one that takes more.
+
+`load_policies` reads a folder and resolves `extends`, profiles and what was left out; the rest here is pure. What a
+file may say is in `gateway.policy_schema`. How files become policies: each is validated on its own (so every mistake is
+reported at its line), then built-in defaults, the `extends` chain and the file are merged key by key, then each profile
+over the result. A ladder is replaced as a whole: a component that a given ladder does not name has no remedy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from gateway.conditions import Condition, compile_condition, in_cel
+from gateway.policy_schema import COMPONENTS, PolicyFile
+from gateway.problems import KeyPath, Problem, closest, from_validation, in_order
+from gateway.yaml_lines import Document, read
+
+PROFILE_METADATA = "gateway_profile"
+"""The key of a request's metadata that names a profile, for callers that cannot set the header x-gateway-profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """What is kept free of the window, in tokens."""
+
+    output: int = 4000
+    margin: float | int | None = None
+    """For the error of the count: an int is tokens, a float a share of the budget, None comes from measured errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Each component's share of the prompt's budget; they sum to 1."""
+
+    system: float = 0.10
+    tools: float = 0.10
+    examples: float = 0.05
+    documents: float = 0.25
+    history: float = 0.40
+    input: float = 0.10
+
+    def by_component(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in COMPONENTS}
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """When and how far old history is folded; shares are of the room of history."""
+
+    trigger: float = 1.0
+    target: float = 0.5
+    artifacts: float = 0.0
+    keep_turns: int = 2
+    keep_tool_results: int = 3
+    clear_at_least: float = 0.1
+    when: Literal["over", "cheaper"] = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """Remedies by component, lightest first. An empty one means: this component is never cut."""
+
+    tool_results: tuple[str, ...] = ("minify", "dedupe", "stub")
+    """Results inside history; they are treated before `history`."""
+    documents: tuple[str, ...] = ("dedupe",)
+    examples: tuple[str, ...] = ("drop_oldest",)
+    history: tuple[str, ...] = ("drop_oldest",)
+    input: tuple[str, ...] = ()
+
+    def components(self) -> frozenset[str]:
+        """Return the components that have a remedy."""
+        remedies = {
+            "history": self.tool_results or self.history,
+            "documents": self.documents,
+            "examples": self.examples,
+            "input": self.input,
+        }
+        return frozenset(name for name, steps in remedies.items() if steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """How documents are told from other text."""
+
+    tags: tuple[str, ...] = ("document", "doc", "context")
+    tools: tuple[str, ...] = ()
+    """Globs of tool names whose results are documents."""
+    order: Literal["as_is", "bookend"] = "as_is"
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """How examples are told from the conversation."""
+
+    names: tuple[str, ...] = ("example_*",)
+    """Globs of message names."""
+    tags: tuple[str, ...] = ("example",)
+
+
+class UnknownProfile(Exception):
+    """The caller named a profile that the policy does not have."""
+
+    def __init__(self, wanted: str, policy: str, known: Iterable[str]) -> None:
+        self.wanted = wanted
+        self.known = tuple(known)
+        has = f"it has {', '.join(self.known)}" if self.known else "it has none"
+        super().__init__(
+            f"Policy {policy} has no profile {wanted!r}; {has}. Choose another x-gateway-profile, or leave it out."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy with nothing left open. `str()` is how headers and the ledger name it: `support@4c1e09a2`."""
+
+    name: str
+    version: int = 1
+    strict: bool = False
+    mode: Literal["off", "observe", "enforce"] = "enforce"
+    context_window: int | None = None
+    """In tokens; None is exactly the deployment's own."""
+    reserve: Reserve = field(default_factory=Reserve)
+    allocation: Shares = field(default_factory=Shares)
+    borrow: tuple[str, ...] = ("input", "documents", "history")
+    documents: Documents = field(default_factory=Documents)
+    ladder: Ladder = field(default_factory=Ladder)
+    fold: Fold = field(default_factory=Fold)
+    examples: Examples = field(default_factory=Examples)
+    profile: str | None = None
+    """The profile that is merged in, if one is."""
+    profiles: tuple[Profile, ...] = ()
+    components_with_remedy: frozenset[str] = field(init=False)
+    digest: str = field(init=False)
+    """Eight hex digits of everything above: what is the same has the same digest, on every machine."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "components_with_remedy", self.ladder.components())
+        object.__setattr__(self, "digest", _digest(self))
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.digest}"
+
+    def with_profile(self, name: str) -> Policy:
+        """Return this policy with the profile merged in; raises UnknownProfile."""
+        for profile in self.profiles:
+            if profile.name == name:
+                return profile.policy
+        raise UnknownProfile(name, self.name, (profile.name for profile in self.profiles))
+
+    def choose(self, facts: Mapping[str, Any], wanted: str | None = None) -> Policy:
+        """Return what applies to a request: the profile it names, else the first whose `when` holds, else this policy.
+
+        `wanted` is the header x-gateway-profile; `facts` come from `conditions.facts`, read only if there are profiles.
+        Raises UnknownProfile: a caller who names a profile must not silently get another budget.
+        """
+        if wanted:
+            return self.with_profile(wanted)
+        if not self.profiles:
+            return self
+        named = facts["metadata"].get(PROFILE_METADATA)
+        if isinstance(named, str) and named:
+            return self.with_profile(named)
+        conditional = [(profile.when, profile.policy) for profile in self.profiles if profile.when is not None]
+        context = in_cel(facts) if conditional else None
+        return next((policy for when, policy in conditional if when.holds(context)), self)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A variant of a policy, already merged over it."""
+
+    name: str
+    when: Condition | None
+    policy: Policy
+
+
+_DIGESTED = (
+    *("name", "version", "strict", "mode", "context_window", "reserve", "allocation"),
+    *("borrow", "documents", "ladder", "fold", "examples", "profile"),
+)
+
+
+def _digest(policy: Policy) -> str:
+    said = {
+        name: asdict(value) if hasattr(value, "__dataclass_fields__") else value
+        for name in _DIGESTED
+        for value in (getattr(policy, name),)
+    }
+    said["profiles"] = [
+        (profile.name, profile.when.source if profile.when else None, profile.policy.digest)
+        for profile in policy.profiles
+    ]
+    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What a folder of policy files says."""
+
+    by_name: Mapping[str, Policy]
+    problems: tuple[Problem, ...] = ()
+    names: frozenset[str] = frozenset()
+    """Every name that a file claims, those of broken files too: a reference to one of them is no mistake of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One file that passed validation, as it stands."""
+
+    document: Document
+    said: Mapping[str, Any]
+
+
+BUILT_IN = "default"
+"""The policy that is there even when no file says so: the built-in defaults."""
+
+
+def load_policies(folder: Path) -> Policies:
+    """Read every `*.yaml` of a folder. A folder without a `default` gets the built-in one."""
+    files = sorted(
+        path for path in folder.glob("*.y*ml") if path.suffix in (".yaml", ".yml") and not path.name.startswith(".")
+    )
+    return resolve(read(path) for path in files)
+
+
+def resolve(documents: Iterable[Document]) -> Policies:
+    """Turn the documents of a folder into policies, with all that is wrong in any of them."""
+    problems: list[Problem] = []
+    sources: dict[str, _Source] = {}
+    names: dict[str, Document] = {}
+    for document in documents:
+        problems += document.problems
+        name = document.data.get("name") if isinstance(document.data, dict) else None
+        if isinstance(name, str) and name in names:
+            problems.append(document.problem(("name",), f"policy {name!r} is already in {names[name].file}"))
+            continue
+        if isinstance(name, str):
+            names[name] = document
+        if document.data is not None:
+            said, found = _validated(document)
+            problems += found
+            if said is not None:
+                sources[said["name"]] = _Source(document, said)
+    known = frozenset(names) | {BUILT_IN}
+    problems += _bad_extends(sources, known)
+    policies: dict[str, Policy] = {}
+    for name, source in sources.items():
+        chain = _chain(name, sources)
+        if chain is not None:
+            policy, found = _built(source, chain)
+            problems += found
+            policies[name] = policy
+    if BUILT_IN not in names:
+        policies[BUILT_IN] = Policy(BUILT_IN)
+    return Policies(policies, in_order(problems), known)
+
+
+def _validated(document: Document) -> tuple[dict[str, Any] | None, list[Problem]]:
+    data = document.data
+    if not isinstance(data, dict):
+        return None, [document.problem((), "a policy is a mapping: name: …")]
+    try:
+        return PolicyFile.model_validate(data).model_dump(exclude_unset=True), []
+    except ValidationError as error:
+        return None, from_validation(error, PolicyFile, document, data)
+
+
+def _bad_extends(sources: Mapping[str, _Source], known: Iterable[str]) -> Iterator[Problem]:
+    """Yield what is wrong with `extends`: names that nobody has, and each loop once."""
+    looped: set[str] = set()
+    for name, source in sources.items():
+        parent = source.said.get("extends")
+        if parent is not None and parent not in known:
+            yield source.document.problem(("extends",), f"there is no policy {parent!r}", closest(parent, known))
+        trail = [name]
+        while (parent := _parent(trail[-1], sources)) is not None and parent not in trail:
+            trail.append(parent)
+        if parent == name and name not in looped:
+            looped.update(trail)
+            yield source.document.problem(("extends",), f"extends itself: {' → '.join([*trail, name])}")
+
+
+def _parent(name: str, sources: Mapping[str, _Source]) -> str | None:
+    source = sources.get(name)
+    parent: str | None = source.said.get("extends") if source else None
+    return parent
+
+
+def _chain(name: str, sources: Mapping[str, _Source]) -> list[_Source] | None:
+    """Return the files to merge, furthest ancestor first; None where one of them is missing, broken or in a loop."""
+    chain: list[_Source] = []
+    step: str | None = name
+    while step is not None:
+        source = sources.get(step)
+        if source is None:
+            return chain if step == BUILT_IN and chain else None
+        if source in chain:
+            return None
+        chain.insert(0, source)
+        step = _parent(step, sources)
+    return chain
+
+
+def _built(source: _Source, chain: Iterable[_Source]) -> tuple[Policy, list[Problem]]:
+    """Merge a chain and build the policy; contradictions of the merged whole are reported at the file's own keys."""
+    merged = PolicyFile(name=source.said["name"]).model_dump()
+    profiles: dict[str, dict[str, Any]] = {}
+    for ancestor in chain:
+        own = ancestor.said.get("profiles", {})
+        inherited = {name: body for name, body in profiles.items() if name not in own}
+        profiles = {name: _merged(profiles.get(name, {}), body) for name, body in own.items()} | inherited
+        merged = _merged(merged, {key: value for key, value in ancestor.said.items() if key != "profiles"})
+    problems = [source.document.problem(path, told) for path, told in _contradictions(merged)]
+    variants = []
+    for name, body in profiles.items():
+        whole = _merged(merged, {key: value for key, value in body.items() if key != "when"})
+        if not problems:
+            problems += [
+                source.document.problem(("profiles", name, *path), told) for path, told in _contradictions(whole)
+            ]
+        when = compile_condition(body["when"]) if body.get("when") is not None else None
+        variants.append(Profile(name, when, _policy(whole, profile=name)))
+    return _policy(merged, profiles=tuple(variants)), problems
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge key by key; lists, single values and the ladder are replaced."""
+    result = dict(under)
+    for key, value in over.items():
+        below = result.get(key)
+        result[key] = (
+            _merged(below, value) if key != "ladder" and isinstance(value, dict) and isinstance(below, dict) else value
+        )
+    return result
+
+
+def _contradictions(merged: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    shares, fold, reserve, window = (merged[key] for key in ("allocation", "fold", "reserve", "context_window"))
+    if not sum(shares.values()):
+        yield ("allocation",), "all shares are 0"
+    if fold["target"] > fold["trigger"]:
+        yield ("fold", "target"), f"target {fold['target']:.0%} is above trigger {fold['trigger']:.0%}"
+    if not fold["trigger"]:
+        yield ("fold", "trigger"), "a trigger of 0% would fold every request"
+    if window is not None:
+        margin = reserve["margin"] if isinstance(reserve["margin"], int) else 0
+        if reserve["output"] + margin >= window:
+            kept = f"reserve.output {reserve['output']:,}" + (f" and reserve.margin {margin:,}" if margin else "")
+            yield ("context_window",), f"{kept} leave nothing of a window of {window:,} tokens"
+
+
+def _policy(merged: Mapping[str, Any], profile: str | None = None, profiles: tuple[Profile, ...] = ()) -> Policy:
+    whole = sum(merged["allocation"].values()) or 1.0
+    ladder = {key: tuple(steps) for key, steps in merged["ladder"].items() if key not in ("system", "tools")}
+    return Policy(
+        name=merged["name"],
+        version=merged["version"],
+        strict=merged["strict"],
+        mode=merged["mode"],
+        context_window=merged["context_window"],
+        reserve=Reserve(**merged["reserve"]),
+        allocation=Shares(**{name: round(share / whole, 12) for name, share in merged["allocation"].items()}),
+        borrow=tuple(merged["borrow"]),
+        documents=Documents(**_frozen(merged["documents"])),
+        ladder=Ladder(**{key: ladder.get(key, ()) for key in Ladder.__dataclass_fields__}),
+        fold=Fold(**merged["fold"]),
+        examples=Examples(**_frozen(merged["examples"])),
+        profile=profile,
+        profiles=profiles,
+    )
+
+
+def _frozen(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}

@@ -1,0 +1,396 @@
+"""What a policy file may say: every key, what it means, its default, and what this release still refuses.
+
+These models only read; what the gateway works with are the values of `gateway.policy`. A file is read on its own
+here; `extends` and profiles are merged afterwards, so every key is optional but `name`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+
+from gateway import quantities
+from gateway.conditions import FACTS, compile_condition
+
+COMPONENTS = ("system", "tools", "examples", "documents", "history", "input")
+NOT_YET = "not in this release"
+
+T = TypeVar("T")
+
+
+def _count(description: str | None = None) -> dict[str, Any]:
+    words = {"description": description} if description else {}
+    return words | {
+        "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": quantities.TOKENS_PATTERN}]
+    }
+
+
+_SHARE_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string", "pattern": quantities.SHARE_PATTERN}]
+}
+
+Tokens = Annotated[int, PlainValidator(quantities.tokens), WithJsonSchema(_count())]
+Share = Annotated[float, PlainValidator(quantities.share), WithJsonSchema(_SHARE_SCHEMA)]
+
+
+def _window(value: Any) -> int | None:
+    if value == "deployment":
+        return None
+    try:
+        tokens = quantities.tokens(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or the word deployment") from error
+    if not tokens:
+        raise ValueError("a window of 0 tokens lets nothing through")
+    return tokens
+
+
+def _margin(value: Any) -> float | int | None:
+    if value == "auto":
+        return None
+    if isinstance(value, str) and value.endswith("%"):
+        return quantities.share(value)
+    if isinstance(value, float) and 0 < value < 1:
+        return value
+    try:
+        return quantities.tokens(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a margin; write auto, a share (2%) or tokens (500)") from None
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        raise ValueError(
+            f"{value!r} is not a name: letters, digits, dot, dash and underscore, at most 64, not beginning with a sign"
+        )
+    return value
+
+
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return value
+
+
+def _condition(value: str) -> str:
+    compile_condition(value)
+    return value
+
+
+def _each_once(values: list[T]) -> list[T]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ValueError(f"names {value!r} twice")
+    return values
+
+
+def _later(off: Any) -> AfterValidator:
+    """Refuse every value but the off one: a key that would be accepted and do nothing is worse than none."""
+
+    def check(value: T) -> T:
+        if value != off:
+            what = f"{value!r} is {NOT_YET}" if isinstance(value, str) else NOT_YET
+            raise ValueError(f"{what}; leave it out" + (f", or say {str(off).lower()}" if off != [] else ""))
+        return value
+
+    return AfterValidator(check)
+
+
+def _remedies(*later: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if value in later:
+            raise ValueError(f"the remedy {value} is {NOT_YET}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _no_remedy(value: Any) -> list[str]:
+    if value != []:
+        raise ValueError("this component has no remedy: it is never cut, so the ladder cannot name one")
+    return []
+
+
+Name = Annotated[
+    str, PlainValidator(_name), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"})
+]
+Word = Annotated[str, Field(min_length=1)]
+Window = Annotated[
+    int | None,
+    PlainValidator(_window),
+    WithJsonSchema({"anyOf": [{"const": "deployment"}, *_count()["anyOf"]]}),
+]
+Margin = Annotated[
+    float | int | None,
+    PlainValidator(_margin),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, *_count()["anyOf"], *_SHARE_SCHEMA["anyOf"]]}),
+]
+Seconds = Annotated[
+    float,
+    PlainValidator(quantities.seconds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d|w)$"},
+            ]
+        }
+    ),
+]
+Period = Annotated[
+    str, PlainValidator(quantities.period), WithJsonSchema({"type": "string", "pattern": quantities.DURATION_PATTERN})
+]
+Pattern = Annotated[str, AfterValidator(_pattern), Field(json_schema_extra={"format": "regex"})]
+Component = Literal["system", "tools", "examples", "documents", "history", "input"]
+NoRemedy = Annotated[list[str], PlainValidator(_no_remedy), WithJsonSchema({"type": "array", "maxItems": 0})]
+
+
+class Strict(BaseModel):
+    """A mapping in which every key is known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def key(default: Any, description: str, **more: Any) -> Any:
+    """Describe a key that may be left out; its default is spelled as in a file, for the schema shows it."""
+    return Field(default, description=description, **more)
+
+
+class ReserveFile(Strict):
+    """What is kept free of the window."""
+
+    output: Tokens = key(4000, description="Tokens kept free for the answer.")
+    margin: Margin = key(
+        "auto",
+        description="Kept free for the error of the count: tokens, a share of the budget, or auto (measured).",
+    )
+
+
+class AllocationFile(Strict):
+    """Shares of the prompt's budget. Ratios: they are scaled to sum to 100%."""
+
+    system: Share = key("10%", description="Leading system and developer text.")
+    tools: Share = key("10%", description="Tool definitions and the response schema.")
+    examples: Share = key("5%", description="Example exchanges, see `examples`.")
+    documents: Share = key("25%", description="Retrieved text, see `documents`.")
+    history: Share = key("40%", description="Everything before the input, agent steps and tool results included.")
+    input: Share = key("10%", description="The last user message and the newest tool results.")
+
+
+class DocumentsFile(Strict):
+    """How documents are told from other text, and how they are arranged."""
+
+    tags: list[Word] = key(
+        ["document", "doc", "context"], description="Text inside these tags is a document: <document>…</document>."
+    )
+    tools: list[Word] = key(
+        [], description="Results of these tools are documents; * stands for any letters (search_*)."
+    )
+    order: Annotated[Literal["as_is", "bookend"], _later("as_is")] = key(
+        "as_is", description=f"as_is keeps the caller's order. bookend (best first and last) is {NOT_YET}."
+    )
+
+
+class LadderFile(Strict):
+    """Remedies by component, lightest first, until the component fits. A component left out has no remedy."""
+
+    tool_results: Annotated[
+        list[Annotated[Literal["minify", "dedupe", "crush", "stub"], _remedies("crush")]], AfterValidator(_each_once)
+    ] = key(
+        [],
+        description="Tool results inside history, treated before history. minify: whitespace of JSON goes. dedupe: of "
+        f"identical results the newest stays. stub: one line instead of the result. crush is {NOT_YET}.",
+    )
+    documents: Annotated[
+        list[Annotated[Literal["dedupe", "extract", "arrange"], _remedies("extract", "arrange")]],
+        AfterValidator(_each_once),
+    ] = key([], description=f"dedupe: of identical documents one stays. extract and arrange are {NOT_YET}.")
+    examples: Annotated[list[Literal["drop_oldest"]], AfterValidator(_each_once)] = key(
+        [], description="drop_oldest: the oldest examples go, in whole pairs."
+    )
+    history: Annotated[
+        list[Annotated[Literal["summarize", "drop_oldest"], _remedies("summarize")]], AfterValidator(_each_once)
+    ] = key(
+        [],
+        description=f"drop_oldest: the oldest units go, whole; one line says how much is gone. summarize is {NOT_YET}.",
+    )
+    input: Annotated[list[Annotated[Literal["crush"], _remedies("crush")]], AfterValidator(_each_once)] = key(
+        [], description=f"crush is {NOT_YET}: the input is never cut."
+    )
+    system: NoRemedy = key([], description="Always empty: system text is never cut.")
+    tools: NoRemedy = key([], description="Always empty: tool definitions are never cut.")
+
+
+class FoldFile(Strict):
+    """When old history is replaced by something shorter, and how much of it. Shares are of the room of history."""
+
+    trigger: Share = key("100%", description="Fold when history passes this.")
+    target: Share = key(
+        "50%", description="Fold down to this, so that the next fold is far away and the provider's cache stays warm."
+    )
+    artifacts: Annotated[Share, _later(0)] = key(
+        "0%", description=f"Room for a list of ids, numbers and paths from what was folded. Above 0 is {NOT_YET}."
+    )
+    keep_turns: int = key(
+        2, ge=0, le=1000, description="Newest turns that are not folded, as long as the request fits."
+    )
+    keep_tool_results: int = key(
+        3, ge=0, le=1000, description="Newest tool results that are not shortened, as long as the request fits."
+    )
+    clear_at_least: Share = key(
+        "10%", description="A fold that frees less than this is put off, as long as the request fits."
+    )
+    when: Annotated[Literal["over", "cheaper"], _later("over")] = key(
+        "over",
+        description=f"over: only when the request does not fit. cheaper (also when it saves money) is {NOT_YET}.",
+    )
+
+
+class SummarizeFile(Strict):
+    """Summaries of what is folded, written by a model. Not in this release: only `enabled: false` is accepted."""
+
+    enabled: Annotated[bool, _later(False)] = key(False, description=f"true is {NOT_YET}.")
+    model: Word = key("same", description="Who writes summaries: a model name of the gateway, or same.")
+    at_most: Share = key("10%", description="Largest summary, as a share of its source.")
+    timeout: Seconds = key("8s", description="How long a summary may take.")
+    run: Literal["background", "inline"] = key("background", description="Whether a request waits for its summary.")
+    on_failure: Literal["extract", "drop_oldest"] = key("extract", description="What is done when no summary comes.")
+
+
+class ExamplesFile(Strict):
+    """How examples are told from the conversation."""
+
+    names: list[Word] = key(
+        ["example_*"], description="Messages with such a `name` are examples; * stands for any letters."
+    )
+    tags: list[Word] = key(["example"], description="Messages that begin with such a tag are examples: <example>…")
+
+
+class PromptCacheFile(Strict):
+    """Markers for the provider's prompt cache. Not in this release: only `markers: off` is accepted."""
+
+    markers: Literal["off", "on_reuse", "always"] = key("off", description=f"All but off is {NOT_YET}.")
+    group_by: list[Literal["team", "model", "user", "key"]] = key(["team", "model"], description="Who shares a prefix.")
+    volatile: list[Pattern] = key([], description="Text that changes from request to request, as regular expressions.")
+
+
+class BudgetFile(Strict):
+    """An amount of money for a period. Not in this release."""
+
+    per: Literal["key", "user", "team", "model"] = Field(description="Whose spend is counted.")
+    max_budget: float = Field(gt=0, allow_inf_nan=False, description="US dollars that may be spent in a period.")
+    budget_duration: Period = key("1mo", description="The period: 1d, 30d, 1mo.")
+    soft_budget: float | None = key(
+        None, gt=0, allow_inf_nan=False, description="US dollars from which on a warning is logged."
+    )
+    without_user: Literal["skip", "refuse"] = key("skip", description="What happens to requests that name no user.")
+
+
+class TightenFile(Strict):
+    """A step to take when money runs low. Not in this release."""
+
+    at: Share = Field(description="Share of the budget that is spent.")
+    context_window: Window = key("deployment", description="The window from then on.")
+    model: Word | None = key(None, description="The model from then on.")
+
+
+class LimitsFile(Strict):
+    """Rates. Not in this release."""
+
+    per: Literal["key", "user", "team", "model"] = key("key", description="Whose requests are counted.")
+    rpm_limit: Tokens | None = key(None, description="Requests per minute.")
+    tpm_limit: Tokens | None = key(None, description="Tokens per minute.")
+    max_parallel_requests: int | None = key(None, ge=1, description="Requests at the same time.")
+
+
+BUILT_IN_LADDER: dict[str, list[str]] = {
+    "tool_results": ["minify", "dedupe", "stub"],
+    "documents": ["dedupe"],
+    "examples": ["drop_oldest"],
+    "history": ["drop_oldest"],
+}
+
+
+def _only_markers_off(value: PromptCacheFile) -> PromptCacheFile:
+    if value.markers != "off" or value.model_fields_set - {"markers"}:
+        raise ValueError(f"{NOT_YET}; leave it out, or say markers: off")
+    return value
+
+
+def _nothing_said(value: LimitsFile) -> LimitsFile:
+    if value.model_fields_set:
+        raise ValueError(f"{NOT_YET}; leave it out")
+    return value
+
+
+class PolicyBody(Strict):
+    """What both a policy and a profile of it may say."""
+
+    strict: bool = key(False, description="Make every share a ceiling: a component above its share is cut, or refused.")
+    mode: Literal["off", "observe", "enforce"] = key(
+        "enforce",
+        description="off: pass everything on. observe: plan, log, send the original. enforce: send what was planned.",
+    )
+    context_window: Window = key(
+        "deployment",
+        description="Most tokens of prompt and answer; never more than the deployment's own. 32k, or deployment.",
+    )
+    reserve: ReserveFile = key({}, description="What is kept free of the window.")
+    allocation: AllocationFile = key({}, description="Each component's share of the prompt's budget.")
+    borrow: Annotated[list[Component], AfterValidator(_each_once)] = key(
+        ["input", "documents", "history"], description="Who may take what the others leave, in this order."
+    )
+    documents: DocumentsFile = key({}, description="How documents are recognised.")
+    ladder: LadderFile = key(
+        BUILT_IN_LADDER,
+        description="Remedies by component. A ladder that is given replaces the inherited one as a whole.",
+    )
+    fold: FoldFile = key({}, description="When and how far old history is folded.")
+    summarize: SummarizeFile = key({}, description="Summaries by a model.")
+    recall: Annotated[Share, _later(0)] = key(
+        0, description=f"Share of history for folded parts that the input asks for. Above 0 is {NOT_YET}."
+    )
+    protect: Annotated[Tokens, _later(0)] = key(
+        0, description=f"Tokens that must follow a batch of results before it is shortened. Above 0 is {NOT_YET}."
+    )
+    examples: ExamplesFile = key({}, description="How examples are recognised.")
+    preserve: Annotated[list[Pattern], _later([])] = key(
+        [], description=f"Sentences that survive any fold, as regular expressions. {NOT_YET.capitalize()}."
+    )
+
+
+class ProfileFile(PolicyBody):
+    """A variant of its policy. What it says is merged over the policy."""
+
+    when: Annotated[str, AfterValidator(_condition)] | None = key(
+        None,
+        description="CEL expression; the first profile whose condition holds is taken. It may ask for "
+        + "; ".join(f"{name}: {what}" for name, what in FACTS.items())
+        + ".",
+    )
+
+
+class PolicyFile(PolicyBody):
+    """A gateway policy: the token budget of a team's requests, and what is done to a request that is over it."""
+
+    name: Name = Field(description="What configuration, headers and reports call this policy.")
+    extends: Word | None = key(None, description="Name of a policy over which this one is merged, key by key.")
+    version: Literal[1] = key(1, description="Version of the rewriting itself. Pins the bytes across upgrades.")
+    profiles: dict[Name, ProfileFile] = key(
+        {},
+        description="Variants by name, chosen by the header x-gateway-profile, metadata.gateway_profile, or `when`.",
+    )
+    prompt_cache: Annotated[PromptCacheFile, AfterValidator(_only_markers_off)] = key(
+        {}, description="Markers for the provider's prompt cache."
+    )
+    budgets: Annotated[list[BudgetFile], _later([])] = key([], description=f"Money limits. {NOT_YET.capitalize()}.")
+    tighten: Annotated[list[TightenFile], _later([])] = key(
+        [], description=f"What is done when money runs low. {NOT_YET.capitalize()}."
+    )
+    limits: Annotated[LimitsFile, AfterValidator(_nothing_said)] = key(
+        {}, description=f"Rate limits. {NOT_YET.capitalize()}."
+    )

@@ -1,0 +1,187 @@
+"""YAML as plain data, with the line on which every value stands.
+
+Words and numbers are read by the core rules of YAML 1.2, not PyYAML's 1.1: `off` is the word off, `1e-6` is a number,
+a date and `12:30` are text. A key written twice is a problem, not a silent overwrite. Nothing here knows any schema.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gateway.problems import KeyPath, Problem
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_INTEGER = re.compile(r"[-+]?[0-9]{1,40}\Z")
+"""Bounded: 64 digits are a hash that somebody did not quote, not a number."""
+_NUMBER = re.compile(r"[-+]?(?:\.[0-9]{1,20}|[0-9]{1,20}(?:\.[0-9]{0,20})?)(?:[eE][-+]?[0-9]{1,3})?\Z")
+_WORDS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_PLAIN_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "timestamp", "map", "seq", "merge", "value")
+)
+_MOST_VALUES = 100_000
+"""Aliases multiply; a file that unfolds to more values than this is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What one file says. `data` is None when the file could not be read at all; `problems` then says why."""
+
+    file: Path
+    data: Any
+    lines: dict[KeyPath, int]
+    problems: tuple[Problem, ...] = ()
+
+    def line(self, path: KeyPath) -> int | None:
+        """Return the line of the value at `path`, else of the nearest thing around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path)
+
+    def problem(self, path: KeyPath, message: str, suggestion: str | None = None) -> Problem:
+        """Return `message` as a problem of the value at `path`."""
+        return Problem(self.file, self.line(path), path, message, suggestion)
+
+    def matches(self, *pattern: str) -> Iterator[tuple[KeyPath, Any]]:
+        """Yield every (path, value) whose path fits `pattern`, where `*` stands for any key or index."""
+        found: list[tuple[KeyPath, Any]] = [((), self.data)]
+        for step in pattern:
+            inside = [((*path, key), inner) for path, value in found for key, inner in _children(value)]
+            found = [(path, value) for path, value in inside if step in ("*", path[-1])]
+        yield from found
+
+
+def _children(value: Any) -> Iterator[tuple[str | int, Any]]:
+    if isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, list):
+        yield from enumerate(value)
+
+
+def read(file: Path) -> Document:
+    """Read one file; whatever is wrong with it is in the document's `problems`."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Document(file, None, {}, (Problem(file, None, (), "there is no such file"),))
+    except OSError as error:
+        return Document(file, None, {}, (Problem(file, None, (), f"cannot be read: {error.strerror}"),))
+    except UnicodeDecodeError as error:
+        return Document(file, None, {}, (Problem(file, None, (), f"is not UTF-8 (byte {error.start})"),))
+    return parse(text, file)
+
+
+def parse(text: str, file: Path) -> Document:
+    """Read YAML text as if it stood in `file`."""
+    try:
+        root = _compose(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        said = error.problem or error.context or "cannot be parsed"
+        return Document(file, None, {}, (Problem(file, line, (), f"not valid YAML: {said}"),))
+    except (yaml.YAMLError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        return Document(file, None, {}, (Problem(file, None, (), f"not valid YAML: {said}"),))
+    if root is None:
+        return Document(file, {}, {(): 1})
+    reading = _Reading(file)
+    try:
+        data = reading.value(root, ())
+    except _Unfolds as error:
+        return Document(file, None, {}, (Problem(file, error.line, (), error.message),))
+    return Document(file, {} if data is None and not reading.problems else data, reading.lines, tuple(reading.problems))
+
+
+def _compose(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
+
+
+class _Unfolds(Exception):
+    """Aliases make the file endless, or much larger than it looks."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+        self.message = message
+
+
+@dataclass(slots=True)
+class _Reading:
+    file: Path
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    count: int = 0
+    open_nodes: set[int] = field(default_factory=set)
+
+    def value(self, node: Any, path: KeyPath) -> Any:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(path, line)
+        self.count += 1
+        if self.count > _MOST_VALUES:
+            raise _Unfolds(line, f"unfolds to more than {_MOST_VALUES:,} values")
+        if node.tag not in _PLAIN_TAGS:
+            self.problems.append(Problem(self.file, line, path, f"tags such as {node.tag!r} are not read here"))
+            return None
+        if isinstance(node, yaml.ScalarNode):
+            return _scalar(node)
+        if id(node) in self.open_nodes:
+            raise _Unfolds(line, "an alias that contains itself")
+        self.open_nodes.add(id(node))
+        try:
+            if isinstance(node, yaml.SequenceNode):
+                return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+            return self.mapping(node, path)
+        finally:
+            self.open_nodes.discard(id(node))
+
+    def mapping(self, node: Any, path: KeyPath) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        merged: list[Any] = []
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problems.append(Problem(self.file, line, path, "a key must be a word"))
+            elif key_node.tag == "tag:yaml.org,2002:merge":
+                merged += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+            elif key_node.value in data:
+                first = self.lines[(*path, key_node.value)]
+                message = f"key {key_node.value!r} is written twice (first on line {first})"
+                self.problems.append(Problem(self.file, line, (*path, key_node.value), message))
+            else:
+                self.lines[(*path, key_node.value)] = line
+                data[key_node.value] = self.value(value_node, (*path, key_node.value))
+        for other in merged:
+            inherited = self.value(other, path)
+            if isinstance(inherited, dict):
+                data = inherited | data
+            else:
+                self.problems.append(Problem(self.file, other.start_mark.line + 1, path, "<< takes a mapping"))
+        return data
+
+
+def _scalar(node: Any) -> Any:
+    text: str = node.value
+    if node.style in ("'", '"', "|", ">"):
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.match(text):
+        return int(text)
+    if _NUMBER.match(text):
+        return float(text)
+    return text

@@ -1,0 +1,317 @@
+"""What a policy file means once it is a value: defaults, `extends`, profiles, digests; docs/policies.md is true."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import config
+from gateway.check import Facts, render, rows
+from gateway.conditions import FACTS, InvalidCondition, compile_condition, facts, in_cel
+from gateway.policy import Fold, Ladder, Policy, Reserve, UnknownProfile, load_policies, resolve
+from gateway.policy_schema import COMPONENTS
+from gateway.yaml_lines import parse
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTED = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/policies.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def policies(*texts: str) -> dict[str, Policy]:
+    found = resolve(parse(text, Path(f"{number}.yaml")) for number, text in enumerate(texts))
+    assert not found.problems
+    return dict(found.by_name)
+
+
+def policy(text: str) -> Policy:
+    named = policies(f"name: it\n{text}")
+    return named["it"]
+
+
+def asked(tools: int = 0, system: int = 0, model: str = "gpt-5", headers: Any = None, metadata: Any = None) -> Any:
+    return facts(tools, system, model, headers or {}, metadata)
+
+
+# Presets and defaults
+
+
+def test_every_preset_loads_and_says_first_for_whom_it_is():
+    found = load_policies(ROOT / "policies")
+    assert not found.problems
+    assert set(found.by_name) == {"default", "support", "coding-agent", "rag", "chat"}
+    for name in found.by_name:
+        assert (ROOT / f"policies/{name}.yaml").read_text().startswith("# For ")
+
+
+def test_the_shipped_default_spells_out_what_is_built_in():
+    shipped = load_policies(ROOT / "policies").by_name["default"]
+    said_nothing = policies("name: default")["default"]
+    assert shipped == said_nothing == Policy("default")
+    assert str(shipped) == str(Policy("default"))
+
+
+def test_the_default_is_there_without_a_file(tmp_path):
+    assert load_policies(tmp_path / "nowhere").by_name == {"default": Policy("default")}
+    assert policies("name: a\nextends: default")["a"] == Policy("a")
+
+
+def test_a_name_a_window_and_a_reserve_are_enough():
+    assert policy("context_window: 32k\nreserve: {output: 4k}") == Policy(
+        "it", context_window=32_000, reserve=Reserve(4000, None)
+    )
+
+
+def test_loading_the_presets_does_not_load_cel():
+    code = "import sys; from pathlib import Path; from gateway.policy import load_policies; "
+    code += "load_policies(Path('policies')); sys.exit('cel' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+# What the keys mean
+
+
+@pytest.mark.parametrize(
+    ("said", "tokens"), [("32k", 32_000), ("2M", 2_000_000), ("1.5k", 1500), ("8000", 8000), ("'8000'", 8000)]
+)
+def test_tokens_have_suffixes(said, tokens):
+    assert policy(f"context_window: {said}\nreserve: {{output: 0}}").context_window == tokens
+
+
+def test_the_window_may_be_the_deployments_own():
+    assert policy("context_window: deployment").context_window is None
+
+
+@pytest.mark.parametrize(
+    ("said", "margin"), [("auto", None), ("2%", 0.02), ("0.02", 0.02), ("0", 0), ("500", 500), ("1k", 1000)]
+)
+def test_a_margin_is_measured_a_share_or_tokens(said, margin):
+    found = policy(f"reserve: {{margin: {said}}}").reserve.margin
+    assert found == margin
+    assert type(found) is type(margin)
+
+
+@pytest.mark.parametrize("said", ["off", "observe", "enforce", "'off'"])
+def test_a_mode_is_a_word_even_where_yaml_could_read_false(said):
+    assert policy(f"mode: {said}").mode == said.strip("'")
+
+
+def test_a_given_ladder_is_taken_as_it_stands():
+    assert policy("ladder: {history: [drop_oldest]}").ladder == Ladder((), (), (), ("drop_oldest",), ())
+    assert policy("ladder: {}").ladder == Ladder((), (), (), (), ())
+    parent = "name: a\nladder: {tool_results: [stub], history: [drop_oldest]}"
+    child = "name: b\nextends: a\nladder: {tool_results: [minify]}\nprofiles: {p: {ladder: {history: [drop_oldest]}}}"
+    found = policies(parent, child)
+    assert found["b"].ladder == Ladder(("minify",), (), (), (), ())
+    assert found["b"].with_profile("p").ladder == Ladder((), (), (), ("drop_oldest",), ())
+
+
+def test_what_the_ladder_names_has_a_remedy():
+    assert Policy("it").components_with_remedy == {"documents", "examples", "history"}
+    assert policy("ladder: {tool_results: [stub]}").components_with_remedy == {"history"}
+    assert policy("ladder: {}").components_with_remedy == frozenset()
+
+
+def test_shares_are_scaled_after_the_profile_is_merged():
+    found = policy("allocation: {history: 90%}\nprofiles: {p: {allocation: {history: 0.4, input: 0%}}}")
+    assert found.allocation.history == pytest.approx(0.6)
+    assert found.with_profile("p").allocation.by_component() == pytest.approx(
+        {"system": 1 / 9, "tools": 1 / 9, "examples": 0.5 / 9, "documents": 2.5 / 9, "history": 4 / 9, "input": 0}
+    )
+
+
+@given(st.lists(st.integers(0, 100), min_size=6, max_size=6).filter(any))
+def test_shares_always_sum_to_one(percents):
+    said = ", ".join(f"{name}: {percent}%" for name, percent in zip(COMPONENTS, percents, strict=True))
+    assert sum(policy(f"allocation: {{{said}}}").allocation.by_component().values()) == pytest.approx(1)
+
+
+# extends
+
+
+def test_a_chain_is_merged_key_by_key_nearest_last():
+    found = policies(
+        "name: a\ncontext_window: 32k\nfold: {target: 40%, keep_turns: 7}\nborrow: [history]",
+        "name: b\nextends: a\nfold: {keep_turns: 8}",
+        "name: c\nextends: b\nborrow: []",
+    )
+    assert found["c"] == replace(Policy("c"), context_window=32_000, fold=Fold(target=0.4, keep_turns=8), borrow=())
+
+
+def test_the_order_of_files_does_not_matter():
+    texts = ("name: c\nextends: b", "name: a\nstrict: true", "name: b\nextends: a")
+    assert policies(*texts) == policies(*reversed(texts))
+    assert policies(*texts)["c"].strict
+
+
+def test_inherited_profiles_come_after_a_policys_own_and_are_merged_by_name():
+    found = policies(
+        "name: a\nprofiles: {x: {when: tools > 1, strict: true}, y: {when: tools > 2}}",
+        "name: b\nextends: a\ncontext_window: 9k\nprofiles: {z: {when: tools > 3}, x: {mode: observe}}",
+    )["b"]
+    assert [profile.name for profile in found.profiles] == ["z", "x", "y"]
+    assert found.with_profile("x") == replace(
+        Policy("b"), context_window=9000, strict=True, mode="observe", profile="x"
+    )
+
+
+# Profiles
+
+MIXED = policy(
+    """
+profiles:
+  big: {when: "tools > 10 && model.startsWith('claude')", context_window: 64k}
+  long: {when: system >= 5000, context_window: 32k}
+  mobile: {when: "headers['x-app'] == 'mobile'", context_window: 8k}
+  batch: {when: "metadata.job == 'nightly'", mode: observe}
+  night: {context_window: 16k}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("request_facts", "wanted", "profile"),
+    [
+        (asked(), None, None),
+        (asked(tools=11, model="claude-sonnet"), None, "big"),
+        (asked(tools=11), None, None),
+        (asked(tools=11, model="claude-sonnet", system=9000), None, "big"),
+        (asked(system=5000), None, "long"),
+        (asked(headers={"X-App": "mobile"}), None, "mobile"),
+        (asked(headers={"X-App": "desktop"}), None, None),
+        (asked(metadata={"job": "nightly"}), None, "batch"),
+        (asked(metadata={"job": 3}), None, None),
+        (asked(metadata="nightly"), None, None),
+        (asked(metadata={"job": "nightly", "deep": {"list": [1, None, 2.5, True, "x"]}}), None, "batch"),
+        (asked(metadata={"job": "nightly", "huge": 10**30}, system=6000), None, "long"),
+        (asked(), "night", "night"),
+        (asked(tools=11, model="claude-sonnet"), "night", "night"),
+        (asked(metadata={"gateway_profile": "night"}), None, "night"),
+        (asked(metadata={"gateway_profile": "night"}), "long", "long"),
+        (asked(metadata={"gateway_profile": 5}), None, None),
+    ],
+)
+def test_the_profile_is_the_headers_else_the_metadatas_else_the_first_whose_condition_holds(
+    request_facts, wanted, profile
+):
+    assert MIXED.choose(request_facts, wanted).profile == profile
+
+
+def test_a_policy_without_profiles_reads_no_facts():
+    plain = Policy("it")
+    assert plain.choose({}) is plain
+
+
+def test_a_profile_that_is_not_there_is_never_silently_another_one():
+    with pytest.raises(UnknownProfile, match="no profile 'nigth'; it has big, long, mobile, batch, night"):
+        MIXED.choose(asked(), "nigth")
+    with pytest.raises(UnknownProfile, match="it has none"):
+        Policy("it").choose({}, "night")
+    with pytest.raises(UnknownProfile):
+        MIXED.choose(asked(metadata={"gateway_profile": "x"}))
+
+
+def test_conditions_never_see_credentials():
+    headers = {"Authorization": "Bearer sk", "X-Api-Key": "sk", "Cookie": "sk", "X-App": "a"}
+    assert asked(headers=headers)["headers"] == {"x-app": "a"}
+    assert asked().keys() == FACTS.keys()
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("tools > 10 && modle == 'a'", "unknown name 'modle'"),
+        ("nothing_is_short_circuited == 1 && tools > 1", "unknown name"),
+        ("false && nope == 1", "unknown name 'nope'"),
+        ("['a'].exists(x, y == model)", "'y'"),
+        ("tools >", "cannot be parsed"),
+        ("", "cannot be parsed"),
+        ("tools", "must say true or false, not 0"),
+        ("tools > 'ten'", "fails when run"),
+        ("model.nope()", "fails when run"),
+        ("1 / tools > 0", "division by zero"),
+    ],
+)
+def test_a_condition_that_cannot_work_is_refused_when_it_is_loaded(source, told):
+    with pytest.raises(InvalidCondition, match=re.escape(told)):
+        compile_condition(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "true",
+        "metadata.team == 'a'",
+        "'x' in headers",
+        "has(metadata.a) && metadata.a > 3",
+        "['a', 'b'].exists(x, x == model)",
+    ],
+)
+def test_a_condition_about_what_may_be_absent_is_fine(source):
+    assert compile_condition(source).holds(in_cel(asked())) in (True, False)
+
+
+# Identity
+
+
+def test_a_digest_tells_policies_apart_and_nothing_else():
+    assert policy("context_window: 32k").digest == policy("context_window: 32000  # the same\nstrict: false").digest
+    assert re.fullmatch(r"it@[0-9a-f]{8}", str(policy("context_window: 32k")))
+    different = [
+        Policy("it"), Policy("other"), policy("strict: true"), policy("mode: off"), policy("context_window: 32k"),
+        policy("reserve: {output: 1}"), policy("reserve: {margin: 0}"), policy("borrow: []"), policy("ladder: {}"),
+        policy("fold: {keep_turns: 3}"), policy("documents: {tools: [a]}"), policy("examples: {tags: [a]}"),
+        policy("allocation: {history: 41%}"), policy("profiles: {p: {}}"), policy("profiles: {p: {when: tools > 1}}"),
+        policy("profiles: {p: {strict: true}}"), policy("profiles: {p: {}}").with_profile("p"),
+    ]  # fmt: skip
+    assert len({found.digest for found in different}) == len(different)
+
+
+# gateway check
+
+
+def test_a_policy_is_shown_as_tokens_on_each_deployment():
+    shown = rows([policy("context_window: 32k\nreserve: {margin: 0}")], [Facts("a", 200_000), Facts("b", 16_000)])
+    assert [(row.window, row.budget, row.shares["history"]) for row in shown] == [
+        (32_000, 28_000, 11_200),
+        (16_000, 12_000, 4_800),
+    ]
+
+
+def test_a_window_apart_from_the_answer_needs_no_reserve():
+    whole = rows([Policy("it")], [Facts("a", 272_000, shared=False)])[0]
+    assert (whole.window, whole.budget) == (272_000, 272_000)
+
+
+def test_an_unknown_window_is_said_to_be_unknown():
+    assert "unknown" in render([Policy("it")], [Facts("a", None)])
+
+
+# The documentation
+
+
+@pytest.mark.parametrize("text", DOCUMENTED, ids=lambda text: re.sub(r"\W+", "_", text[:30]))
+def test_an_example_of_the_documentation_loads(text, tmp_path):
+    shutil.copytree(ROOT / "policies", tmp_path / "policies")
+    (tmp_path / "config.yaml").write_text("model_list: [{model_name: m, litellm_params: {model: demo/demo}}]")
+    (tmp_path / ("config.yaml" if "model_list:" in text else "policies/example.yaml")).write_text(text)
+    refused = re.match(r"# refused: (\d+) problems", text)
+    try:
+        config.load(tmp_path / "config.yaml", {})
+        problems: tuple[Any, ...] = ()
+    except config.ConfigErrors as error:
+        problems = error.problems
+    assert len(problems) == (int(refused[1]) if refused else 0), problems
+
+
+def test_the_documented_output_is_what_check_prints():
+    documented = re.search(r"^```text\n(.*?)^```$", (ROOT / "docs/policies.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert documented
+    assert documented[1] == render([policies(DOCUMENTED[0])["helpdesk"]], [Facts("gpt-5", 272_000, shared=False)])
