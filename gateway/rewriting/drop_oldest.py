@@ -1,0 +1,9 @@
+"""The last remedy for history: the oldest units are left out whole, and one line says so."""
+
+from __future__ import annotations
+
+
+def placeholder(messages: int, tokens: int) -> str:
+    """Write the line that stands where messages of so many tokens were left out."""
+    what = "1 earlier message" if messages == 1 else f"{messages} earlier messages"
+    return f"[{what} ({tokens:,} tokens) left out here to fit the context window]"

@@ -1,0 +1,222 @@
+"""What will be done to one request, as a value: `plan(...)` gives a Plan or a Refusal.
+
+Pure. Precedence (DESIGN §5): legality, then fit, then what must stay. The shares, `keep_*` and `clear_at_least` yield
+before a request is refused; a refusal names the component that is too big, its size and its room.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gateway.budget.allocation import Window, allocate, ceilings
+from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Anatomy, Count, Recognition
+from gateway.conversation import Changes, last_user
+from gateway.rewriting.folds import Folded, Rules, changed_messages, fold
+from gateway.rewriting.ladder import Ladders
+from gateway.wire.legality import Rules as LegalRules
+from gateway.wire.legality import introduced, violations
+
+if TYPE_CHECKING:
+    from gateway.policy import Policy
+
+SIZES = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One message that does not leave as it came. Content-free."""
+
+    at: int
+    remedy: str
+    tool: str | None
+    before: int
+    after: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a request leaves. `changes` is None where it leaves as it came."""
+
+    before: SIZES
+    """Tokens by component."""
+    after: SIZES
+    room: SIZES
+    """What the allocation granted each component."""
+    changes: Changes | None = None
+    edits: tuple[Edit, ...] = ()
+    forced: bool = False
+
+    @property
+    def tokens_before(self) -> int:
+        return sum(self.before.values())
+
+    @property
+    def tokens_after(self) -> int:
+        return sum(self.after.values())
+
+    @property
+    def summary(self) -> str:
+        """What was done, as the plan header says it, without the leading verb."""
+        if self.changes is None:
+            return ""
+        counts = Counter(edit.remedy for edit in self.edits)
+        done = "".join(f"; {remedy}={number}" for remedy, number in counts.items())
+        forced = "; forced" if self.forced else ""
+        return (
+            f"tokens={self.tokens_before}/{self.tokens_after}{done}; first_changed=messages[{self.edits[0].at}]{forced}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request cannot be made to fit."""
+
+    component: str
+    tokens: int
+    room: int
+    at: str
+    """Where the size is: messages[41], tools."""
+    prompt_tokens: int
+    budget: int
+    before: SIZES
+    illegal: str | None = None
+    """Set where the request came illegal: what no provider takes is not rewritten either."""
+    ours: bool = False
+    """Whether the rewrite would have been illegal, which is our fault and is logged as such."""
+
+
+def ladders_of(policy: Policy) -> Ladders:
+    ladder = policy.ladder
+    return Ladders(ladder.tool_results, ladder.documents, ladder.examples, ladder.history)
+
+
+def recognition_of(policy: Policy) -> Recognition:
+    return Recognition(policy.examples.names, policy.examples.tags, policy.documents.tags, policy.documents.tools)
+
+
+def plan(
+    anatomy: Anatomy, policy: Policy, window: Window, answer_limit: int, legal: LegalRules, count: Count
+) -> Plan | Refusal:
+    """Decide how the request leaves; `answer_limit` is what the request itself asks for, in tokens, or 0."""
+    before = anatomy.by_component()
+    budget, final = window.budget(), window.budget(answer_limit)
+    shares = {name: getattr(policy.allocation, name) for name in COMPONENTS}
+    ladders = ladders_of(policy)
+    if budget is None or final is None:
+        return Plan(before, before, before)
+    most = ceilings(final, shares) if policy.strict else None
+    room = most or allocate(final, before, shares, policy.borrow, ladders.with_remedy)
+    if anatomy.total <= final and (most is None or all(before[name] <= most[name] for name in COMPONENTS)):
+        return Plan(before, before, room)
+    illegal = violations(anatomy.conversation.messages)
+    if illegal:
+        return _illegal(anatomy, before, final, illegal[0].index, illegal[0].message)
+    rules = Rules(
+        budget=budget,
+        final_budget=final,
+        trigger=policy.fold.trigger,
+        target=policy.fold.target,
+        clear_at_least=policy.fold.clear_at_least,
+        keep_turns=policy.fold.keep_turns,
+        keep_tool_results=policy.fold.keep_tool_results,
+        shares=shares,
+        borrow=policy.borrow,
+        ceilings=most,
+    )
+    folded = fold(anatomy, rules, ladders, count)
+    if folded.total > final:
+        return _too_big(anatomy, before, _after(anatomy, folded, count), final)
+    lawful = _lawful(anatomy, folded, legal)
+    if lawful is None:
+        return replace(_too_big(anatomy, before, before, final), ours=True)
+    folded = lawful
+    after = _after(anatomy, folded, count)
+    if most is not None and (over := next((name for name in COMPONENTS if after[name] > most[name]), None)):
+        return Refusal(over, after[over], most[over], _largest(anatomy, over), anatomy.total, final, before)
+    return Plan(before, after, room, folded.changes, _edits(anatomy, folded), folded.forced)
+
+
+def _lawful(anatomy: Anatomy, folded: Folded, legal: LegalRules) -> Folded | None:
+    """Give the fold in a form this provider takes: where our own line stands in the way of a rule, it is left out."""
+    messages = anatomy.conversation.messages
+    for form in (folded, replace(folded, placeholder=None)):
+        if not introduced(messages, form.changes.applied(messages), legal):
+            return form
+    return None
+
+
+# ---------------------------------------------------------------- the plan in words
+
+
+def _after(anatomy: Anatomy, folded: Folded, count: Count) -> dict[str, int]:
+    out = anatomy.by_component()
+    for index in changed_messages(folded):
+        component = anatomy.component[index]
+        short = folded.shortened.get(index)
+        documents = anatomy.document_tokens[index]
+        left = 0 if index in folded.dropped or short is None else short.tokens
+        out[component] += left - (anatomy.tokens[index] - documents)
+        out["documents"] -= documents
+    if folded.placeholder is not None:
+        out["history"] += OVERHEAD_MESSAGE + count(folded.placeholder[1])
+    return out
+
+
+def _edits(anatomy: Anatomy, folded: Folded) -> tuple[Edit, ...]:
+    return tuple([_edit(anatomy, folded, index) for index in changed_messages(folded)])
+
+
+def _edit(anatomy: Anatomy, folded: Folded, index: int) -> Edit:
+    before, tool = anatomy.tokens[index], anatomy.tool_of.get(index)
+    remedy = folded.dropped.get(index)
+    if remedy is not None:
+        return Edit(index, remedy, tool, before, 0, f"{anatomy.component[index]} was over; oldest first")
+    short = folded.shortened[index]
+    return Edit(index, short.remedy, tool, before, short.tokens, _REASONS[short.remedy])
+
+
+_REASONS = {
+    "minify": "white space of JSON carries nothing",
+    "dedupe": "a later result says the same",
+    "stub": "older results were over; oldest first",
+}
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def _too_big(anatomy: Anatomy, before: SIZES, least: SIZES, budget: int) -> Refusal:
+    """Name the component that does not fit; `least` is what each takes once every remedy was tried.
+
+    What has the fewest remedies takes its room first; system text and tools are told apart by which is larger.
+    """
+    fixed = ("system", "tools") if least["tools"] >= least["system"] else ("tools", "system")
+    component, room = "input", budget
+    for component in (*fixed, "input", "documents", "examples", "history"):
+        if least[component] > room:
+            break
+        room -= least[component]
+    return Refusal(component, least[component], room, _largest(anatomy, component), anatomy.total, budget, before)
+
+
+def _illegal(anatomy: Anatomy, before: SIZES, budget: int, index: int, message: str) -> Refusal:
+    component = anatomy.component[index] if index < len(anatomy.component) else "history"
+    return Refusal(component, before[component], budget, f"messages[{index}]", anatomy.total, budget, before, message)
+
+
+def _largest(anatomy: Anatomy, component: str) -> str:
+    """Where most of a component's tokens are."""
+    if component == "tools":
+        return "tools"
+    if component == "input":
+        asked = last_user(anatomy.conversation.messages)
+        own = [*(anatomy.units[-1] if anatomy.units else ()), *([asked] if asked is not None else [])]
+    else:
+        own = [i for i, name in enumerate(anatomy.component) if name == component]
+        own += [i for i, tokens in enumerate(anatomy.document_tokens) if tokens and component == "documents"]
+    at = max(own, key=lambda i: anatomy.tokens[i], default=None)
+    return component if at is None else f"messages[{at}]"
