@@ -1,0 +1,114 @@
+"""Which deployment is tried, and which one after it: a conversation with upstreams as a generator.
+
+Pure: no clock, no randomness, no network. Draws and the deployments at rest are arguments; the driver makes the calls.
+The order: a weighted choice among the healthy ones of a group, then the rest of that group, then the fallback groups
+in theirs; deployments at rest come last of all, so that a cool-down never refuses what a call could have served.
+
+Fallback is for failures before the first byte went to the client; what fails later is not an attempt any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from gateway.routing.deployment import Deployment
+from gateway.routing.upstream import Reply, Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The upstream answered with a status below 400: its reply is the client's."""
+
+    deployment: Deployment
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The upstream could not, or would not."""
+
+    deployment: Deployment
+    kind: Trouble | Literal["status"]
+    status: int | None = None
+    body: bytes = b""
+    """With a status: the upstream's own words, passed on as they came."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    retry_after: float | None = None
+    """Seconds, where the upstream named them."""
+    message: str = ""
+
+    @property
+    def may_fall_back(self) -> bool:
+        """Whether another deployment may do better: not where the upstream judged the request itself."""
+        return self.status is None or self.status in {408, 429} or self.status >= 500
+
+
+Outcome = Answer | Failure
+Attempts = Generator[Deployment, Outcome, Outcome]
+
+
+def attempts(
+    groups: Sequence[Sequence[Deployment]], draw: Callable[[], float], resting: Collection[str] = frozenset()
+) -> Attempts:
+    """Yield deployments to call, be sent each outcome, and return the one that the client gets.
+
+    `groups`: the deployments of the model asked for, then those of each fallback, at least one in all.
+    `draw` returns a number in [0, 1). `resting` holds names of deployments in their cool-down.
+    """
+    failures: list[Failure] = []
+    for deployment in _order(groups, draw, resting):
+        outcome = yield deployment
+        if isinstance(outcome, Answer) or not outcome.may_fall_back:
+            return outcome
+        failures.append(outcome)
+    return min(failures, key=_telling)
+
+
+async def drive(flow: Attempts, call: Callable[[Deployment], Awaitable[Outcome]]) -> Outcome:
+    """Make the calls that `flow` asks for until it returns."""
+    deployment = next(flow)
+    while True:
+        outcome = await call(deployment)
+        try:
+            deployment = flow.send(outcome)
+        except StopIteration as end:
+            final: Outcome = end.value
+            return final
+
+
+_TELLING: Final = {"status": 1, "timeout": 2, "reset": 3, "garbage": 3, "connect": 4}
+
+
+def _telling(failure: Failure) -> int:
+    """Rank failures by what they tell: "later", then "broken", then "not reached"; the first of equals wins."""
+    return 0 if failure.status == 429 else _TELLING[failure.kind]
+
+
+def _order(
+    groups: Sequence[Sequence[Deployment]], draw: Callable[[], float], resting: Collection[str]
+) -> Iterator[Deployment]:
+    seen: set[str] = set()
+    last: list[Deployment] = []
+    for group in groups:
+        fresh = {deployment.name: deployment for deployment in group if deployment.name not in seen}
+        seen.update(fresh)
+        last += [deployment for name, deployment in fresh.items() if name in resting]
+        yield from _shuffled([deployment for name, deployment in fresh.items() if name not in resting], draw)
+    yield from last
+
+
+def _shuffled(group: list[Deployment], draw: Callable[[], float]) -> Iterator[Deployment]:
+    """Yield each once, a heavier one earlier in proportion to its weight. A group of one takes no draw."""
+    while len(group) > 1:
+        weights = [deployment.weight for deployment in group]
+        if sum(weights) <= 0:
+            weights = [1.0] * len(group)
+        point = draw() * sum(weights)
+        chosen = 0
+        while chosen < len(group) - 1 and point >= weights[chosen]:
+            point -= weights[chosen]
+            chosen += 1
+        yield group.pop(chosen)
+    yield from group

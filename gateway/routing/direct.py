@@ -1,0 +1,171 @@
+"""OpenAI-compatible upstreams over aiohttp: one pooled session, the bytes of both directions as they are.
+
+This is the hot path. What a deployment's requests have in common (URL, headers, timeout) is built once; the session has
+no cookie jar, no traces and no proxy, and follows no redirect, so that a credential goes to the configured host only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from multidict import CIMultiDict, istr
+from yarl import URL
+
+from gateway.routing.deployment import Deployment
+from gateway.routing.upstream import PASSED_HEADERS, Trouble, UpstreamError
+
+CONNECT_SECONDS: Final = 10.0
+"""A connection is made in this time or not at all: it is cheap to try elsewhere."""
+
+_OUR_ID: Final = istr(
+    "X-Client-Request-Id"
+)  # OpenAI logs it beside its own id: platform.openai.com/docs/api-reference/debugging-requests
+_LARGE: Final = 2**20  # beyond this aiohttp wants to send a body in pieces, and warns otherwise
+
+_TROUBLES: Final[tuple[tuple[type[BaseException], Trouble], ...]] = (
+    (aiohttp.ConnectionTimeoutError, "connect"),
+    (aiohttp.ServerTimeoutError, "timeout"),
+    (asyncio.TimeoutError, "timeout"),
+    (aiohttp.ClientConnectorError, "connect"),
+    (aiohttp.ClientConnectionResetError, "reset"),
+    (aiohttp.ServerDisconnectedError, "reset"),
+    (aiohttp.ClientOSError, "reset"),
+    (aiohttp.ClientPayloadError, "reset"),
+    (aiohttp.ClientResponseError, "garbage"),
+    (aiohttp.InvalidURL, "connect"),
+    (aiohttp.ClientConnectionError, "reset"),
+    (ConnectionError, "reset"),
+    (ssl.SSLError, "connect"),
+    (OSError, "connect"),
+)
+"""aiohttp's exceptions in our words; the first that fits counts."""
+
+_FOREIGN: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+
+
+def _trouble(error: BaseException) -> UpstreamError:
+    kind: Trouble = next((kind for foreign, kind in _TROUBLES if isinstance(error, foreign)), "garbage")
+    return UpstreamError(kind, f"{type(error).__name__}: {error}".rstrip(": "))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Route:
+    """What all requests to one deployment have in common."""
+
+    deployment: Deployment
+    url: URL
+    headers: CIMultiDict[str]
+    timeout: aiohttp.ClientTimeout
+
+
+def _route(deployment: Deployment) -> _Route:
+    headers: CIMultiDict[str] = CIMultiDict(
+        {
+            istr("Content-Type"): "application/json",
+            istr("Accept"): "*/*",
+            # Compressed event streams arrive in lumps; what is relayed should come as the model speaks.
+            istr("Accept-Encoding"): "identity",
+            istr("User-Agent"): "gateway",
+        }
+    )
+    if deployment.api_key:
+        headers[istr("Authorization")] = f"Bearer {deployment.api_key}"
+    if organization := deployment.params.get("organization"):
+        headers[istr("OpenAI-Organization")] = str(organization)
+    for name, value in {**deployment.params.get("headers", {}), **deployment.params.get("extra_headers", {})}.items():
+        headers[istr(name)] = str(value)
+    connect = min(CONNECT_SECONDS, deployment.timeout)
+    return _Route(
+        deployment=deployment,
+        url=URL(f"{(deployment.api_base or '').rstrip('/')}/chat/completions"),
+        headers=headers,
+        timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect, sock_read=deployment.timeout),
+    )
+
+
+class DirectReply:
+    """An answer that is still arriving."""
+
+    __slots__ = ("_response", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status: int = response.status
+
+    def __repr__(self) -> str:
+        return f"DirectReply({self.status})"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        found = self._response.headers
+        return {name: found[name] for name in PASSED_HEADERS if name in found}
+
+    async def read(self) -> bytes:
+        try:
+            return await self._response.read()
+        except _FOREIGN as error:
+            self._response.close()
+            raise _trouble(error) from error
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        content = self._response.content
+        try:
+            while chunk := await content.readany():
+                yield chunk
+        except _FOREIGN as error:
+            self._response.close()
+            raise _trouble(error) from error
+
+    async def close(self) -> None:
+        self._response.close()  # at the end of a body aiohttp has given the connection back: then this does nothing
+
+
+class Direct:
+    """The upstream of every deployment of kind `direct`. The session is opened by the first request."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        self._routes: dict[str, _Route] = {}
+
+    async def send(self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str) -> DirectReply:
+        route = self._routes.get(deployment.name)
+        if route is None or route.deployment is not deployment:
+            route = self._routes[deployment.name] = _route(deployment)
+        headers = route.headers.copy()
+        headers[_OUR_ID] = request_id
+        session = self._session or self._open()
+        try:
+            response = await session.post(
+                route.url,
+                data=body if len(body) <= _LARGE else io.BytesIO(body),
+                headers=headers,
+                timeout=route.timeout,
+                allow_redirects=False,
+            )
+        except _FOREIGN as error:
+            raise _trouble(error) from error
+        if 300 <= response.status < 400:
+            response.close()
+            raise UpstreamError("garbage", f"the upstream answered with a redirect ({response.status})")
+        return DirectReply(response)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        # limit=0: how many requests run at once is decided at admission, not by a queue in the pool.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            skip_auto_headers=("User-Agent",),
+        )
+        return self._session

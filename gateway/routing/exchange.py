@@ -1,0 +1,123 @@
+"""The HTTP connection that litellm is given to speak through, so that what really happened on the wire is known.
+
+litellm turns upstream answers into exceptions of its own and retries a broken connection once without being asked. Here
+the status, headers and body of an error are kept as they came, a broken connection is reported as an error that litellm
+does not retry (a request may have been billed), redirects are not followed, and an open answer can be aborted.
+
+Imported by `translated` when litellm is: it costs nothing before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final
+
+import httpx
+
+from gateway.routing.upstream import PASSED_HEADERS, Trouble, UpstreamError
+
+CONNECT_SECONDS: Final = 10.0
+
+_TROUBLES: Final[tuple[tuple[type[httpx.TransportError], Trouble], ...]] = (
+    (httpx.ConnectTimeout, "connect"),
+    (httpx.ConnectError, "connect"),
+    (httpx.TimeoutException, "timeout"),
+    (httpx.UnsupportedProtocol, "connect"),
+    (httpx.ProtocolError, "garbage"),
+    (httpx.NetworkError, "reset"),
+)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What went over the wire for one call."""
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    error_body: bytes | None = None
+    trouble: UpstreamError | None = None
+    open: list[httpx.Response] = field(default_factory=list)
+    end_marker: bytes | None = None
+    """What the provider writes when it has said all, where that is known."""
+    ended: bool = False
+    """Whether that was seen."""
+
+    async def abort(self) -> None:
+        """Close what is still open; the upstream sees it at once."""
+        while self.open:
+            await self.open.pop().aclose()
+
+
+current: Final[ContextVar[Exchange | None]] = ContextVar("exchange", default=None)
+"""The exchange that requests made in this context belong to."""
+
+
+def _trouble(error: httpx.TransportError, reading: bool) -> UpstreamError:
+    kind: Trouble = next((kind for foreign, kind in _TROUBLES if isinstance(error, foreign)), "reset")
+    if kind == "garbage" and (reading or "disconnected" in str(error)):
+        kind = "reset"  # the peer closed without an answer, or in the middle of one
+    return UpstreamError(kind, f"{type(error).__name__}: {error}".rstrip(": "))
+
+
+class Wire(httpx.AsyncHTTPTransport):
+    """httpx's own transport, watched."""
+
+    def __init__(self) -> None:
+        super().__init__(trust_env=False, limits=httpx.Limits(max_connections=None, max_keepalive_connections=100))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        exchange = current.get() or Exchange()
+        timeouts = request.extensions.get("timeout", {})
+        connect = min(CONNECT_SECONDS, timeouts.get("read") or CONNECT_SECONDS)
+        request.headers["accept-encoding"] = "identity"  # as in `direct`; and the end marker must be readable
+        request.extensions = {**request.extensions, "timeout": {**timeouts, "connect": connect, "pool": None}}
+        try:
+            response = await super().handle_async_request(request)
+        except httpx.TransportError as error:
+            exchange.trouble = _trouble(error, reading=False)
+            raise httpx.NetworkError(str(error), request=request) from error
+        exchange.status = response.status_code
+        exchange.headers = {name: response.headers[name] for name in PASSED_HEADERS if name in response.headers}
+        exchange.open.append(response)
+        response.stream = _Watched(response, exchange)
+        if response.status_code < 400:
+            return response
+        raw = b"".join([part async for part in response.stream])
+        await response.aclose()
+        whole = httpx.Response(response.status_code, headers=response.headers, content=raw, request=request)
+        exchange.error_body = whole.content
+        return whole
+
+    async def aclose(self) -> None:
+        """Do nothing: litellm closes clients as it sees fit, and this transport outlives them."""
+
+    async def shut(self) -> None:
+        await super().aclose()
+
+
+class _Watched(httpx.AsyncByteStream):
+    """A body whose breaking is noted before litellm hears of it."""
+
+    def __init__(self, response: httpx.Response, exchange: Exchange) -> None:
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        self._inner = response.stream
+        self._exchange = exchange
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        exchange, kept = self._exchange, b""
+        marker = exchange.end_marker
+        try:
+            async for part in self._inner:
+                if marker is not None and not exchange.ended:
+                    seen = kept + part
+                    exchange.ended = marker in seen
+                    kept = seen[1 - len(marker) :]
+                yield part
+        except httpx.TransportError as error:
+            self._exchange.trouble = _trouble(error, reading=True)
+            raise httpx.ReadError(str(error)) from error
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

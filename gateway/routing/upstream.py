@@ -1,0 +1,87 @@
+"""What every kind of upstream is to the rest of the gateway: one call, answered by a reply or an `UpstreamError`.
+
+Three kinds implement `Upstream`: `direct` (OpenAI-compatible, bytes kept), `translated` (through litellm) and `demo`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from gateway.routing.deployment import Deployment
+
+Trouble = Literal["connect", "timeout", "reset", "garbage"]
+"""No connection; silence longer than the timeout; a connection that broke; bytes that are not an HTTP answer."""
+
+PASSED_HEADERS: Final = ("content-type", "retry-after", "retry-after-ms", "x-request-id", "request-id")
+"""The answer headers that the gateway acts on or passes on; all others stay behind."""
+
+
+class UpstreamError(Exception):
+    """The upstream could not answer. Whether another deployment may do better is for `attempts` to say."""
+
+    def __init__(self, kind: Trouble, message: str) -> None:
+        super().__init__(message)
+        self.kind: Final = kind
+        self.message: Final = message
+
+    def __repr__(self) -> str:
+        return f"UpstreamError({self.kind!r}, {self.message!r})"
+
+
+class Reply(Protocol):
+    """An answer whose status and headers are in. `read` or `chunks` is used, once; `close` may follow at any time."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names, those of `PASSED_HEADERS` only."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return the whole body. Raises `UpstreamError` where it is cut or stalls."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes. Raises `UpstreamError` where it is cut or stalls."""
+        ...
+
+    async def close(self) -> None:
+        """Abort what is unfinished: the upstream sees its connection close at once. Does nothing after the end."""
+        ...
+
+
+class Upstream(Protocol):
+    """One way of reaching deployments."""
+
+    async def send(self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str) -> Reply:
+        """Send a chat completion and return when the status is known. Raises `UpstreamError` and nothing else.
+
+        `body` is sent as it is where the upstream speaks chat completions: it already names the deployment's model.
+        A cancelled `send` closes the upstream connection.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WholeReply:
+    """A reply that is known from its first byte to its last."""
+
+    status: int
+    headers: Mapping[str, str]
+    parts: Sequence[bytes]
+
+    async def read(self) -> bytes:
+        return b"".join(self.parts)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for part in self.parts:
+            yield part
+
+    async def close(self) -> None:
+        return None

@@ -1,0 +1,68 @@
+"""The upstreams of one process behind one door: an attempt at any deployment, as an `Answer` or a `Failure`."""
+
+from __future__ import annotations
+
+import email.utils
+import math
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from gateway.routing.attempts import Answer, Failure, Outcome
+from gateway.routing.demo import Demo
+from gateway.routing.deployment import Deployment, Kind
+from gateway.routing.direct import Direct
+from gateway.routing.translated import Translated
+from gateway.routing.upstream import Upstream, UpstreamError
+
+
+class Upstreams:
+    """The upstreams of one process, by kind."""
+
+    def __init__(self, count: Callable[[str], int], other: Mapping[Kind, Upstream] | None = None) -> None:
+        """`count` returns the tokens of a text, for the demo provider's usage; `other` upstreams stand in for ours."""
+        self.translated: Final = Translated()
+        self._by_kind: Final[Mapping[Kind, Upstream]] = {
+            "direct": Direct(),
+            "translated": self.translated,
+            "demo": Demo(count),
+            **(other or {}),
+        }
+
+    async def call(
+        self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str, now: float = 0.0
+    ) -> Outcome:
+        """Make one attempt: an `Answer` whose body is still to be read, or a `Failure` with the whole of it.
+
+        `now` (Unix seconds) is needed for upstreams that write Retry-After as a date.
+        """
+        try:
+            reply = await self._by_kind[deployment.kind].send(deployment, body, stream=stream, request_id=request_id)
+            if reply.status < 400:
+                return Answer(deployment, reply)
+            headers = reply.headers
+            text = await reply.read()
+        except UpstreamError as error:
+            return Failure(deployment, error.kind, message=error.message)
+        return Failure(deployment, "status", reply.status, text, headers, retry_after(headers, now))
+
+    async def close(self) -> None:
+        for upstream in self._by_kind.values():
+            await upstream.close()
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds an upstream asks to be left alone: `retry-after-ms`, or `retry-after` as number or date."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = headers.get(name)
+        if text is None:
+            continue
+        try:
+            seconds = float(text) * unit
+        except ValueError:
+            parsed = email.utils.parsedate_tz(text)
+            if parsed is None:
+                continue
+            seconds = email.utils.mktime_tz(parsed) - now
+        if math.isfinite(seconds) and seconds >= 0:
+            return seconds
+    return None

@@ -1,0 +1,142 @@
+"""How entries of `model_list` become deployments."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from gateway.config import Config
+from gateway.litellm_files import price_table
+from gateway.money.prices import PriceBook
+from gateway.routing.deployment import Deployment, Unservable, deployments, facts_of, provider_and_model
+
+BOOK = PriceBook.read(price_table())
+
+
+@dataclass
+class Entry:
+    """The part of a config's entry that is read here."""
+
+    model_name: str
+    params: Mapping[str, Any]
+    info: Mapping[str, Any] = field(default_factory=dict)
+    line: int = 7
+
+
+@dataclass
+class Models:
+    models: tuple[Entry, ...]
+
+
+def build(*entries: Entry) -> Mapping[str, tuple[Deployment, ...]]:
+    return deployments(cast(Config, Models(entries)), BOOK)
+
+
+def one(model: str, info: Mapping[str, Any] | None = None, **params: Any) -> Deployment:
+    return build(Entry("asked", {"model": model, **params}, info or {}))["asked"][0]
+
+
+@pytest.mark.parametrize(
+    ("params", "provider", "model"),
+    [
+        ({"model": "openai/gpt-5"}, "openai", "gpt-5"),
+        ({"model": "gpt-5"}, "openai", "gpt-5"),
+        ({"model": "claude-sonnet-4-5"}, "anthropic", "claude-sonnet-4-5"),
+        ({"model": "openrouter/meta-llama/llama-3"}, "openrouter", "meta-llama/llama-3"),
+        ({"model": "meta-llama/llama-3", "custom_llm_provider": "hosted_vllm"}, "hosted_vllm", "meta-llama/llama-3"),
+        ({"model": "hosted_vllm/m", "custom_llm_provider": "hosted_vllm"}, "hosted_vllm", "m"),
+    ],
+)
+def test_the_provider_is_read_off_the_model_as_litellm_does(params: dict[str, str], provider: str, model: str):
+    assert provider_and_model(params) == (provider, model)
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "kind", "api_base"),
+    [
+        ("openai/gpt-5", {}, "direct", "https://api.openai.com/v1"),
+        ("openai/gpt-5", {"api_base": "http://127.0.0.1:1/v1"}, "direct", "http://127.0.0.1:1/v1"),
+        ("openai/gpt-5", {"base_url": "http://127.0.0.1:1/v1"}, "direct", "http://127.0.0.1:1/v1"),
+        ("deepseek/deepseek-chat", {}, "direct", "https://api.deepseek.com/v1"),
+        ("hosted_vllm/m", {"api_base": "http://127.0.0.1:1/v1"}, "direct", "http://127.0.0.1:1/v1"),
+        ("mistral/mistral-large-latest", {}, "translated", None),
+        ("mistral/mistral-large-latest", {"api_base": "http://127.0.0.1:1/v1"}, "direct", "http://127.0.0.1:1/v1"),
+        ("anthropic/claude-sonnet-4-5", {"api_base": "http://127.0.0.1:1"}, "translated", "http://127.0.0.1:1"),
+        ("gemini/gemini-2.5-flash", {}, "translated", None),
+        ("demo/demo", {}, "demo", None),
+    ],
+)
+def test_the_kind_follows_from_the_provider(model: str, params: dict[str, Any], kind: str, api_base: str | None):
+    built = one(model, **params)
+    assert (built.kind, built.api_base) == (kind, api_base)
+
+
+def test_the_same_name_twice_is_two_deployments_with_names_of_their_own():
+    twice = build(Entry("asked", {"model": "openai/gpt-5", "weight": 3}), Entry("asked", {"model": "azure/gpt-5"}))
+    assert [each.name for each in twice["asked"]] == ["asked#0:openai/gpt-5", "asked#1:azure/gpt-5"]
+    assert [each.weight for each in twice["asked"]] == [3.0, 1.0]
+
+
+def test_credentials_are_never_shown():
+    built = one("openai/gpt-5", api_key="sk-secret", extra_headers={"x-token": "tok-secret"})
+    assert built.api_key == "sk-secret"
+    assert "secret" not in repr(built)
+
+
+def test_what_is_not_ours_stays_in_params():
+    built = one("bedrock/x", aws_region_name="eu-west-1", timeout="30", api_key="k")
+    assert built.params == {"aws_region_name": "eu-west-1"}
+    assert built.timeout == 30.0
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "window", "shared"),
+    [
+        ("openai", "gpt-5", 272_000, False),
+        ("openai", "gpt-5-chat-latest", 128_000, True),
+        ("openai", "gpt-4o", 128_000, True),
+        ("openai", "o3", 200_000, True),
+        ("anthropic", "claude-sonnet-4-5", 200_000, True),
+        ("gemini", "gemini-2.5-flash", 1_048_576, False),
+        ("hosted_vllm", "nobody-knows", None, True),
+    ],
+)
+def test_input_and_output_share_the_window_where_the_provider_says_so(
+    provider: str, model: str, window: int | None, shared: bool
+):
+    facts = facts_of(provider, model, BOOK)
+    assert (facts.window, facts.shared) == (window, shared)
+
+
+def test_the_config_overrides_the_table():
+    assert one("hosted_vllm/m", {"max_input_tokens": 32_768}, api_base="http://127.0.0.1:1/v1").facts.window == 32_768
+
+
+def test_a_demo_model_has_the_price_and_the_facts_of_its_namesake():
+    built, named = one("demo/gpt-5"), one("openai/gpt-5")
+    assert built.price is not None
+    assert named.price is not None
+    assert built.price.rates() == named.price.rates()
+    assert (built.facts.window, built.facts.shared) == (272_000, False)
+    assert one("demo/demo").price is not None
+
+
+def test_everything_that_is_wrong_is_said_at_once_with_its_place():
+    with pytest.raises(Unservable) as caught:
+        build(
+            Entry("a", {"model": "hosted_vllm/m"}, line=3),
+            Entry("b", {"model": "openai/gpt-5", "timeout": "soon"}, line=8),
+            Entry("c", {"model": "openai/gpt-5", "api_base": "api.example/v1"}, line=12),
+            Entry("d", {"model": "openai/gpt-5"}, {"input_cost_per_token": "cheap"}, line=20),
+            Entry("e", {"model": "openai/gpt-5", "weight": -1}, line=25),
+            Entry("f", {"model": "openai/"}, line=30),
+        )
+    assert [(line, path[-1]) for line, path, _ in caught.value.complaints] == [
+        (3, "api_base"),
+        (8, "timeout"),
+        (12, "api_base"),
+        (20, "model_info"),
+        (25, "weight"),
+        (30, "model"),
+    ]
