@@ -1,0 +1,256 @@
+"""The ASGI application: routes, and what lives as long as the process. State is made here and handed in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from gateway.budget.tokens import Counters
+from gateway.catalogue import catalogue
+from gateway.config import Config
+from gateway.fitting import models_of
+from gateway.money import ledger as books
+from gateway.money.keys import Keys
+from gateway.pipeline import ClientGone, Gateway, Headers, answer, authenticate, refuse
+from gateway.routing.health import Health
+from gateway.routing.upstreams import Upstreams
+from gateway.wire import errors
+from gateway.wire.chat import Memo
+from gateway.wire.errors import GatewayError
+
+
+class HTTPClient:
+    """One HTTP request over ASGI, as the pipeline sees it."""
+
+    __slots__ = ("_receive", "_send", "_watcher", "gone", "headers", "started")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        self.gone = False
+        self.started = False
+        self._receive, self._send = receive, send
+        self._watcher: asyncio.Task[Any] | None = None
+
+    async def body(self, most: int) -> bytes:
+        """Read the body; what is over `most` is not kept, whether its length was declared or not."""
+        declared = self.headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > most:
+            raise errors.too_large(most)
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            if part := message.get("body"):
+                size += len(part)
+                if size > most:
+                    raise errors.too_large(most)
+                parts.append(part)
+            if not message.get("more_body"):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def watch(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def left(watcher: asyncio.Task[Any]) -> None:
+            if not watcher.cancelled() and self._watcher is watcher:
+                self.gone = True
+                task.cancel()
+
+        self._watcher = asyncio.get_running_loop().create_task(self._disconnected())
+        self._watcher.add_done_callback(left)
+
+    async def _disconnected(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    def unwatch(self) -> None:
+        if self._watcher is not None:
+            watcher, self._watcher = self._watcher, None
+            watcher.cancel()
+
+    async def start(self, status: int, headers: Headers) -> None:
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def send(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What an endpoint is handed."""
+
+    gateway: Gateway
+    client: HTTPClient
+    scope: Scope
+    request_id: str
+
+
+Endpoint = Callable[[Visit], Awaitable[None]]
+
+
+def create_app(config: Config) -> Starlette:
+    """Build the application. What it opens at start it closes at the end."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        gateway = _open(config)
+        app.state.gateway = gateway
+        warming = asyncio.create_task(_warm(gateway))
+        try:
+            yield
+        finally:
+            warming.cancel()
+            await gateway.upstreams.close()
+            gateway.ledger.close()
+            gateway.counters.close()
+
+    routes = [
+        route
+        for prefix in ("/v1", "")
+        for route in (
+            Route(f"{prefix}/chat/completions", _Endpoint(_chat), methods=["POST"]),
+            Route(f"{prefix}/models", _Endpoint(_models), methods=["GET"]),
+            Route(f"{prefix}/requests/{{id}}", _Endpoint(_request), methods=["GET"]),
+            Route(f"{prefix}/health", _Endpoint(_health), methods=["GET"]),
+            Route(f"{prefix}/ready", _Endpoint(_ready), methods=["GET"]),
+        )
+    ]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={405: _not_allowed})
+    app.router.default = _Endpoint(_unknown)
+    app.router.redirect_slashes = False
+    return app
+
+
+def _open(config: Config) -> Gateway:
+    counters = Counters()
+    worker = str(os.getpid()) if config.server.workers > 1 else None
+    models = models_of(catalogue(config), unpriced=config.unpriced == "allow")
+    return Gateway(
+        config=config,
+        keys=Keys(config.keys),
+        models=models,
+        counters=counters,
+        ledger=books.Ledger(config.ledger.dir, worker),
+        upstreams=Upstreams(counters.for_encoding("o200k_base").count),
+        health=Health(),
+        memo=Memo(),
+        log=structlog.get_logger("gateway"),
+        now=time.time,
+        monotonic=time.monotonic,
+        draw=random.random,
+    )
+
+
+async def _warm(gateway: Gateway) -> None:
+    """Load, after the first requests can be taken, what configured models will need: encodings, and litellm."""
+    for encoding in sorted({model.encoding for model in gateway.models.values()}):
+        await asyncio.to_thread(gateway.counters.for_encoding(encoding).load)
+    if any(d.kind == "translated" for model in gateway.models.values() for d in model.deployments):
+        await gateway.upstreams.translated.load()
+
+
+def _new_id(now: float) -> str:
+    return books.new_id(now, os.urandom(books.ID_ENTROPY_BYTES))
+
+
+class _Endpoint:
+    """An endpoint as an ASGI application: no request and response objects between a client and the pipeline."""
+
+    def __init__(self, serve: Endpoint) -> None:
+        self._serve = serve
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        gateway: Gateway = scope["app"].state.gateway
+        client = HTTPClient(scope, receive, send)
+        request_id = _new_id(gateway.now())
+        try:
+            await self._serve(Visit(gateway, client, scope, request_id))
+        except GatewayError as error:
+            await refuse(client, error, request_id)
+        except Exception:  # the outermost handler: nobody gets a stack trace, and the log gets all of it
+            gateway.log.exception("endpoint failed", path=scope["path"], id=request_id)
+            if not client.started:
+                await refuse(client, errors.internal_error(), request_id)
+
+
+async def _chat(visit: Visit) -> None:
+    await answer(visit.gateway, visit.client, visit.request_id)
+
+
+async def _json(client: HTTPClient, status: int, body: Any) -> None:
+    data = orjson.dumps(body)
+    await client.start(status, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))])
+    await client.end(data)
+
+
+async def _models(visit: Visit) -> None:
+    """List the models that this key may ask for, in OpenAI's shape."""
+    caller = authenticate(visit.gateway, visit.client.headers)
+    names = [name for name in visit.gateway.models if caller.may_use(name)]
+    await _json(
+        visit.client,
+        200,
+        {
+            "object": "list",
+            "data": [{"id": name, "object": "model", "created": 0, "owned_by": "gateway"} for name in names],
+        },
+    )
+
+
+async def _request(visit: Visit) -> None:
+    """Tell a key of one of its own past requests; another's does not exist for it."""
+    caller = authenticate(visit.gateway, visit.client.headers)
+    wanted: str = visit.scope["path_params"]["id"]
+    found = await asyncio.to_thread(books.find, visit.gateway.config.ledger.dir, wanted)
+    if found is None or found.get("key") != caller.key:
+        raise errors.request_not_found(wanted)
+    await _json(visit.client, 200, found)
+
+
+async def _health(visit: Visit) -> None:
+    await _json(visit.client, 200, {"status": "ok"})
+
+
+async def _ready(visit: Visit) -> None:
+    """Say whether the encodings that configured models need are loaded."""
+    counters, models = visit.gateway.counters, visit.gateway.models.values()
+    loaded = all(counters.for_encoding(model.encoding).loaded for model in models)
+    await _json(visit.client, 200 if loaded else 503, {"status": "ready" if loaded else "loading"})
+
+
+async def _unknown(visit: Visit) -> None:
+    raise errors.not_found(visit.scope["path"], visit.scope["method"])
+
+
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    """Say in OpenAI's shape which method a path takes; Starlette found that out."""
+    headers = error.headers or {} if isinstance(error, HTTPException) else {}
+    told = errors.method_not_allowed(request.method, request.url.path, headers.get("Allow", "another method"))
+    request_id = _new_id(time.time())
+    return Response(
+        told.body(request_id), told.status, {**told.headers, "x-request-id": request_id}, media_type="application/json"
+    )

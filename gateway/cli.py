@@ -1,0 +1,376 @@
+"""The command `gateway`: serve | demo | check | explain | report | keys.
+
+Each command imports what it needs when it runs, so that `serve` loads neither tables nor reports and `--help` is
+instant.
+Exit codes: 0 done, 1 asked for something that is not there, 2 wrong usage, configuration or machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gateway.config import Config
+    from gateway.problems import Problem
+    from gateway.routing.deployment import Deployment
+
+AnyCommand = TypeVar("AnyCommand", bound=click.Command)
+
+Value = TypeVar("Value")
+
+DEFAULT_CONFIG = Path("config.yaml")
+DEMO_FOLDER = Path("var") / "demo"
+DIMENSIONS = ("user", "team", "key", "model", "policy", "tag", "day")
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class NotThere(click.ClickException):
+    """What was asked for does not exist."""
+
+    exit_code = 1
+
+
+class Refused(click.ClickException):
+    """The program does not start; every reason is in the message."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message as it is: each line of it names its own place."""
+        click.echo(self.message, file=file or sys.stderr)
+
+
+def example(text: str) -> Callable[[AnyCommand], AnyCommand]:
+    """Show `text` below the options of a command."""
+
+    def with_epilog(command: AnyCommand) -> AnyCommand:
+        command.epilog = "\b\n" + "\n".join(["Example:", *(f"  {line}" for line in text.splitlines())])
+        return command
+
+    return with_epilog
+
+
+@example("gateway demo\ngateway serve --config config.yaml")
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="gateway-llm", prog_name="gateway", message="%(prog)s %(version)s")
+def main() -> None:
+    """A gateway between your programs and your models: every request fits its budget and is in the books."""  # noqa: D401
+
+
+@example("gateway serve --config config.yaml --port 8080")
+@main.command(short_help="Run the gateway.")
+@click.option("--config", "path", type=_FILE, default=DEFAULT_CONFIG, show_default=True, help="The configuration.")
+@click.option("--host", help="Listen on this address instead of server.host.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Listen here instead of on server.port; 0 = any free one.")
+def serve(path: Path, host: str | None, port: int | None) -> None:
+    """Serve until SIGTERM: requests come in on OPENAI_BASE_URL, answers and ledger lines come out."""
+    sys.exit(_serve(path, host, port))
+
+
+@example("gateway demo\ngateway demo --serve --port 8080")
+@main.command(short_help="Show what it does, in under a minute and without a key.")
+@click.option("--serve", "stay", is_flag=True, help="Start the demo's gateway for programs of your own, and stay up.")
+@click.option("--port", type=click.IntRange(0, 65535), help="With --serve: listen on this port; 0 = any free one.")
+def demo(stay: bool, port: int | None) -> None:
+    """Show what the gateway does, on a conversation of its own: no key, no network, under a minute."""
+    if stay:
+        from gateway.demo import settings
+
+        path = DEMO_FOLDER / "config.yaml"
+        click.echo(f"# configuration and ledger: {path if path.exists() else settings.write(DEMO_FOLDER)}")
+        sys.exit(_serve(path, None, port))
+
+    from gateway.demo import runner
+
+    try:
+        runner.run(_console())
+    except runner.DemoFailed as error:
+        raise NotThere(str(error)) from error
+
+
+@example("gateway check --config config.yaml\ngateway check --schema policy > policy.schema.json")
+@main.command(short_help="Check the configuration and its policies.")
+@click.option("--config", "path", type=_FILE, default=DEFAULT_CONFIG, show_default=True, help="The configuration.")
+@click.option("--schema", type=click.Choice(["policy", "config"]), help="Print a JSON Schema for editors instead.")
+def check(path: Path, schema: str | None) -> None:
+    """Check the configuration and its policies; print every mistake, else each policy in absolute tokens."""
+    if schema is not None:
+        from gateway.config import check_schema
+
+        click.echo(json.dumps(check_schema(schema), indent=2))
+        return
+
+    from gateway import check as checks
+    from gateway.budget.calibration import DEFAULT_MARGIN
+
+    config = _config(path)
+    deployments = [deployment for group in _deployments(config).values() for deployment in group]
+    known = [
+        checks.Facts(one.name, one.facts.window, one.facts.shared, 0 if one.facts.exact else DEFAULT_MARGIN)
+        for one in deployments
+    ]
+    click.echo(checks.render(config.policies.values(), known), nl=False)
+    for warning in _warnings(config, deployments):
+        click.echo(warning, err=True)
+
+
+@example("""\
+gateway explain gw_01J9ZC3V5T8Q4M7X2N6R0K1B9D --config config.yaml
+gateway explain --request request.json --policy support --format json""")
+@main.command(short_help="Tell what was done to a request, or what would be.")
+@click.argument("request_id", metavar="ID", required=False)
+@click.option("--config", "path", type=_FILE, help="The configuration, for its ledger, policies and models.")
+@click.option("--ledger", type=_FOLDER, help="The ledger's folder, where there is no configuration at hand.")
+@click.option("--request", "request_file", type=click.File("rb"), help="A request body to try, - = standard input.")
+@click.option("--policy", help="With --request: the policy to try, by name.")
+@click.option("--window", type=click.IntRange(min=1), help="With --request: the context window to assume, in tokens.")
+@click.option("--model", help="With --request: the model to assume instead of the request's own.")
+@click.option("--format", "style", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def explain(
+    *,
+    request_id: str | None,
+    path: Path | None,
+    ledger: Path | None,
+    request_file: Any,
+    policy: str | None,
+    window: int | None,
+    model: str | None,
+    style: str,
+) -> None:
+    """Tell what was done to a past request, or what a policy would do to the one in a file."""
+    if (request_id is None) == (request_file is None):
+        raise click.UsageError("give either the ID of a past request or --request FILE")
+    if request_file is not None:
+        if policy is None:
+            raise click.UsageError("--request wants the --policy to try")
+        shown = _dry_run(request_file.read(), path, policy, window, model)
+    else:
+        shown = _past_request(str(request_id), _ledger(path, ledger))
+    if style == "json":
+        click.echo(json.dumps(shown, indent=2))
+        return
+
+    from gateway.operators import tables
+
+    _console().print(tables.dry_run_tables(shown) if request_file is not None else tables.request_tables(shown))
+
+
+@example("""\
+gateway report --config config.yaml --by team --since 2026-03-01
+gateway report --ledger var/ledger --by user --format csv""")
+@main.command(short_help="Tell who spent what.")
+@click.option("--config", "path", type=_FILE, help="The configuration, for its ledger.")
+@click.option("--ledger", type=_FOLDER, help="The ledger's folder, where there is no configuration at hand.")
+@click.option("--by", type=click.Choice(DIMENSIONS), default="team", show_default=True, help="A row for each.")
+@click.option("--since", help="From this moment on: 2026-03-01, 2026-03-01T09:30, today, 7d, 12h (UTC).")
+@click.option("--until", help="Until this moment; a day is meant whole (UTC).")
+@click.option("--utilization", is_flag=True, help="Add how far each component fills its room.")
+@click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+def report(
+    *,
+    path: Path | None,
+    ledger: Path | None,
+    by: Any,
+    since: str | None,
+    until: str | None,
+    utilization: bool,
+    style: str,
+) -> None:
+    """Tell who spent what, from the ledger: requests, tokens before and after, cached, cost, unsettled."""
+    from gateway.money import report as reports
+
+    now = datetime.now(UTC)
+    try:
+        first = None if since is None else reports.parse_moment(since, now)
+        last = None if until is None else reports.parse_moment(until, now, is_end=True)
+        found = reports.report(_ledger(path, ledger), by, first, last, utilization=utilization)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except FileNotFoundError as error:
+        raise NotThere(str(error)) from error
+    if style == "table":
+        _console().print(*found.tables(), sep="\n")
+    else:
+        click.echo(found.csv() if style == "csv" else found.json(), nl=False)
+
+
+@example("gateway keys new --name support-bot --team support")
+@main.group()
+def keys() -> None:
+    """Make virtual keys."""
+
+
+@example("gateway keys new --name support-bot --team support")
+@keys.command()
+@click.option("--name", required=True, help="What the key is called in the ledger.")
+@click.option("--team", required=True, help="Whose policy and budget it has.")
+def new(name: str, team: str) -> None:
+    """Print a new key, once, and the line for `keys:` in the configuration, which holds only its digest."""
+    from gateway.money.keys import new_key
+
+    key, digest = new_key()
+    click.echo(f"key, shown only now:  {key}")
+    click.echo(f"for config.yaml:      - {{name: {json.dumps(name)}, sha256: {digest}, team: {json.dumps(team)}}}")
+
+
+def _serve(path: Path, host: str | None, port: int | None) -> int:
+    import structlog
+
+    from gateway import server
+    from gateway.config import startup_problems
+    from gateway.operators import logs
+
+    logs.configure()
+    log = structlog.get_logger("gateway")
+    config = _config(path, host, port)
+    deployments = [deployment for group in _deployments(config).values() for deployment in group]
+    _refuse(startup_problems(config))
+    for warning in _warnings(config, deployments):
+        log.warning(warning)
+    try:
+        listener = server.bind(config.server.host, config.server.port)
+    except server.CannotStart as error:
+        raise Refused(str(error)) from error
+    address = server.address(listener)
+
+    def started() -> None:
+        log.info(
+            "serving", address=address, models=len(deployments), keys=len(config.keys), ledger=str(config.ledger.dir)
+        )
+        click.echo(f"export OPENAI_BASE_URL={address}/v1")
+
+    code = server.run(config, path, listener, started=started)
+    log.info("stopped", code=code)
+    return code
+
+
+def _config(path: Path, host: str | None = None, port: int | None = None) -> Config:
+    """Read the configuration, with the address of the command line where one is given, or end with all its mistakes."""
+    from gateway.config import ConfigErrors, load
+
+    try:
+        config = load(path, os.environ)
+    except ConfigErrors as errors:
+        raise Refused(str(errors)) from errors
+    address = replace(config.server, host=host or config.server.host, port=config.server.port if port is None else port)
+    return replace(config, server=address)
+
+
+def _refuse(problems: Sequence[Problem]) -> None:
+    """End with every problem, if there is one."""
+    if problems:
+        raise Refused("\n".join(map(str, problems)))
+
+
+def _deployments(config: Config) -> Mapping[str, tuple[Deployment, ...]]:
+    """Resolve `model_list`, or end with every entry that cannot be served."""
+    from gateway.catalogue import catalogue
+    from gateway.routing.deployment import Unservable
+
+    try:
+        return catalogue(config)
+    except Unservable as error:
+        _refuse([config.problem(path, message) for _, path, message in error.complaints])
+        raise
+
+
+def _warnings(config: Config, deployments: Sequence[Deployment]) -> Iterator[str]:
+    """Say of which deployments requests will be refused, or entered without a cost, because nobody knows a price."""
+    consequence = (
+        "it is called, and its cost is entered as unknown"
+        if config.unpriced == "allow"
+        else "it is never called; give its prices in model_info, or set unpriced: allow"
+    )
+    for deployment in deployments:
+        if deployment.price is None:
+            yield f"{config.file}: {deployment.name} has no price: {consequence}"
+
+
+def _ledger(path: Path | None, folder: Path | None) -> Path:
+    """Return the ledger's folder, from either of the two options that name it."""
+    if path is not None and folder is not None:
+        raise click.UsageError("give --config or --ledger, not both")
+    if folder is not None:
+        return folder
+    if path is None and not DEFAULT_CONFIG.exists():
+        raise click.UsageError(f"give --config FILE or --ledger DIR (there is no {DEFAULT_CONFIG} here)")
+    return _config(path or DEFAULT_CONFIG).ledger.dir
+
+
+def _past_request(request_id: str, folder: Path) -> dict[str, Any]:
+    from gateway.money import ledger
+
+    entry = ledger.find(folder, request_id)
+    if entry is None:
+        raise NotThere(f"no request {request_id} in {folder}")
+    return entry
+
+
+def _dry_run(body: bytes, path: Path | None, policy: str, window: int | None, model: str | None) -> dict[str, Any]:
+    """Plan a request that is not sent, with a configuration's models and policies or with the shipped ones."""
+    from gateway.budget.tokens import Counters
+    from gateway.explain import dry_run
+    from gateway.fitting import models_of
+    from gateway.wire.chat import Memo, parse
+    from gateway.wire.errors import GatewayError
+
+    try:
+        name = model or parse(body, Memo()).model
+        if path is None and DEFAULT_CONFIG.exists():
+            path = DEFAULT_CONFIG
+        config = _shipped(name) if path is None else _config(path)
+        wanted = _named("policy", policy, config.policies)
+        facts = _named("model", name, models_of(_deployments(config), unpriced=True))
+        facts = facts if window is None else replace(facts, window=window)
+        return dry_run(body, wanted, facts, Counters().for_encoding(facts.encoding))
+    except GatewayError as error:
+        raise NotThere(error.message) from error
+
+
+def _named(what: str, name: str, known: Mapping[str, Value]) -> Value:
+    if name not in known:
+        raise NotThere(f"no {what} {name!r}; there is {', '.join(sorted(known))}")
+    return known[name]
+
+
+def _shipped(model: str) -> Config:
+    """Return a configuration of one model as the price table knows it, with the policies that come with the program."""
+    from gateway.config import Config, LedgerSettings, ModelEntry, Server, State
+    from gateway.policy import load_policies
+
+    here = Path(__file__).resolve().parent
+    folder = next((folder for folder in (here / "policies", here.parent / "policies") if folder.is_dir()), here)
+    return Config(
+        file=DEFAULT_CONFIG,
+        server=Server(),
+        models=(ModelEntry(model, {"model": model}),),
+        fallbacks={},
+        teams={},
+        keys=(),
+        policies=load_policies(folder).by_name,
+        default_policy="default",
+        state=State(),
+        ledger=LedgerSettings(Path()),
+        unpriced="allow",
+    )
+
+
+def _console() -> Console:
+    """Return standard output; where it is no terminal, lines are as long as what they say."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    return Console(width=None if terminal else 140, soft_wrap=not terminal, highlight=False)

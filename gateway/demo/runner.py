@@ -1,0 +1,242 @@
+"""Runs the demo: a real gateway in a process of its own, the real `openai` client, two policies, then the books.
+
+What is printed is read from what any client can see: the plan header, the usage in the answer, and
+`GET /v1/requests/{id}`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.config import load as load_config
+from gateway.demo import conversation, settings
+from gateway.demo.conversation import Recording, Turn
+from gateway.money import ledger
+from gateway.money.keys import new_key
+from gateway.money.report import Report, report
+from gateway.operators import tables
+
+_EXPORT = re.compile(r"export OPENAI_BASE_URL=(\S+)")
+_START_SECONDS = 30.0
+_ABOUT = {
+    "stub": "old tool results become one line each; whole messages go only when that is not enough",
+    "drop": "the oldest messages go, whole; nothing else is touched",
+}
+
+
+class DemoFailed(Exception):
+    """The gateway did not start or did not answer; the message carries what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one request came to, in the provider's own numbers."""
+
+    request_id: str
+    before: int
+    after: int
+    done: str
+    cached: int
+    cost_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The `x-gateway-plan` header, read back."""
+
+    kind: str
+    before: int | None
+    after: int | None
+    remedies: tuple[tuple[str, int], ...]
+
+
+def read_plan(header: str) -> Plan:
+    """Parse `rewritten; tokens=45120/27644; stub=12; first_changed=messages[3]`; what is not a count is left out."""
+    kind, *fields = (part.strip() for part in header.split(";"))
+    before = after = None
+    remedies: list[tuple[str, int]] = []
+    for name, _, value in (field.partition("=") for field in fields):
+        if name == "tokens":
+            before, after = (int(number) for number in value.split("/"))
+        elif value.isdigit():
+            remedies.append((name, int(value)))
+    return Plan(kind, before, after, tuple(remedies))
+
+
+def run(console: Console) -> None:
+    """Show the whole demo on `console`. Raises `DemoFailed`, or the client's own error when an answer is one."""
+    recording = conversation.load()
+    _introduce(console, recording)
+    with tempfile.TemporaryDirectory(prefix="gateway-demo-") as name:
+        folder = Path(name)
+        runs = {policy: _play(console, folder, policy, recording) for policy in settings.POLICIES}
+        with console.status("the same once more, untouched, to compare"):
+            baseline = _play(Console(quiet=True), folder / "untouched", settings.BASELINE, recording)
+        _compare(console, {"sent as it is": baseline} | {f"policy {name}": run for name, run in runs.items()})
+        _conclude(console, load_config(folder / "config.yaml", os.environ).ledger.dir, runs["stub"])
+
+
+@contextmanager
+def _running_gateway(config: Path) -> Iterator[str]:
+    """Start `gateway serve` on a free port and give its base URL; stop it as an operator would."""
+    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--port", "0"]
+    with (config.parent / "gateway.log").open("w+", encoding="utf-8") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603 - our own words
+        try:
+            yield _base_url(process, log.name)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=_START_SECONDS)
+
+
+def _base_url(process: subprocess.Popen[str], log: str) -> str:
+    """Read the line to export and wait until the gateway says that it is ready."""
+    if process.stdout is None:
+        raise DemoFailed("the gateway has no output to read")
+    found = next((match for line in process.stdout if (match := _EXPORT.search(line))), None)
+    if found is None:
+        raise DemoFailed(f"the gateway did not start:\n{Path(log).read_text(encoding='utf-8')}")
+    base_url = found[1]
+    deadline = time.monotonic() + _START_SECONDS
+    with httpx.Client(base_url=base_url) as client:
+        while client.get("/ready").status_code != httpx.codes.OK:
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"the gateway was not ready after {_START_SECONDS:.0f} s")
+            time.sleep(0.05)
+    return base_url
+
+
+def _introduce(console: Console, recording: Recording) -> None:
+    turns = recording.turns()
+    users = sorted({turn.user for turn in turns})
+    console.print(
+        f"One conversation of {len(recording.messages)} messages and {len(recording.tools)} tools, in {len(turns)}"
+        f" requests from {', '.join(users[:-1])} and {users[-1]},\n"
+        "goes through a gateway turn by turn, sent by the openai client, under two policies with a window of 16,000"
+        f" tokens.\nThe provider is the built-in one: answers made up, tokens, prompt cache and prices as of"
+        f" {settings.MODEL}."
+    )
+
+
+def _play(console: Console, folder: Path, policy: str, recording: Recording) -> list[Outcome]:
+    """Send every turn under one policy, to a gateway whose provider has seen nothing yet; print a line for each."""
+    secret, digest = new_key()
+    config = settings.write(folder, [settings.Key(policy, digest)])
+    outcomes: list[Outcome] = []
+    with _running_gateway(config) as url, openai.OpenAI(base_url=url, api_key=secret, max_retries=0) as client:
+        console.print()
+        console.print(Text(f"Policy {policy}", style="bold"), Text(_ABOUT.get(policy, ""), style="dim"), sep="  ")
+        console.print(Text(_HEADING, style="dim"))
+        for turn in recording.turns():
+            outcome = send(client, recording, turn)
+            fresh = not outcomes or outcome.done != outcomes[-1].done
+            outcomes.append(outcome)
+            console.print(_line(turn, outcome, fresh))
+    console.print(_total(outcomes))
+    return outcomes
+
+
+def send(client: openai.OpenAI, recording: Recording, turn: Turn) -> Outcome:
+    """Send one turn, streamed or not, and ask the gateway what became of it."""
+    completions = client.chat.completions.with_raw_response
+    request: dict[str, Any] = {
+        "model": settings.MODEL,
+        "messages": list(turn.messages),
+        "tools": list(recording.tools),
+        "user": turn.user,
+    }
+    if turn.stream:
+        raw = completions.create(**request, stream=True, stream_options={"include_usage": True})
+        usage = [chunk.usage for chunk in raw.parse() if chunk.usage is not None][-1]
+    else:
+        raw = completions.create(**request)
+        usage = raw.parse().usage
+    request_id = raw.headers["x-request-id"]
+    plan = read_plan(raw.headers["x-gateway-plan"])
+    entry = client.get(f"/requests/{request_id}", cast_to=httpx.Response).json()
+    details = usage.prompt_tokens_details
+    return Outcome(
+        request_id=request_id,
+        before=plan.before if plan.before is not None else usage.prompt_tokens,
+        after=usage.prompt_tokens,
+        done=", ".join(f"{name} {count}" for name, count in plan.remedies) or plan.kind,
+        cached=(details.cached_tokens or 0) if details is not None else 0,
+        cost_nanousd=entry["cost_nanousd"],
+    )
+
+
+_HEADING = f"{'turn':>4}  {'user':<6} {'how':<6} {'before':>8} {'after':>8} {'cached':>7} {'cost':>8}  what was done"
+
+
+def _line(turn: Turn, outcome: Outcome, fresh: bool) -> Text:
+    how = "stream" if turn.stream else "plain"
+    line = Text(f"{turn.number:>4}  {turn.user:<6} {how:<6} {outcome.before:>8,}")
+    line.append(f" {outcome.after:>8,}", style="green" if outcome.after < outcome.before else "")
+    line.append(f" {outcome.cached / outcome.after:>7.0%} {tables.dollars(outcome.cost_nanousd):>8}")
+    line.append(f"  {outcome.done}", style="yellow" if fresh and outcome.done != "unchanged" else "dim")
+    return line
+
+
+def _total(outcomes: list[Outcome]) -> Text:
+    before, after = sum(o.before for o in outcomes), sum(o.after for o in outcomes)
+    cached = sum(o.cached for o in outcomes) / after
+    cost = tables.dollars(sum(o.cost_nanousd for o in outcomes))
+    saved = f"{1 - after / before:.0%} fewer tokens sent"
+    return Text(f" all  {'':<13} {before:>8,} {after:>8,} {cached:>7.0%} {cost:>8}  {saved}", style="bold")
+
+
+def _compare(console: Console, runs: Mapping[str, list[Outcome]]) -> None:
+    """Print what the conversation came to under each policy, beside what it costs when nothing is done to it."""
+    rows = []
+    for name, outcomes in runs.items():
+        sent = sum(outcome.after for outcome in outcomes)
+        cached = sum(outcome.cached for outcome in outcomes) / sent
+        cost = tables.dollars(sum(outcome.cost_nanousd for outcome in outcomes))
+        rows.append((name, f"{sent:,}", f"{cached:.0%}", cost))
+    console.print()
+    console.print(tables.table(("the whole conversation", ">tokens sent", ">cached", ">cost"), rows))
+
+
+def _by_user(found: Report) -> Table:
+    """Return the columns of a report that fit a narrow terminal."""
+
+    def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+        counts = (f"{row[name]:,}" for name in ("requests", "tokens_before", "tokens_after"))
+        return (*counts, f"{row['cached_tokens'] / row['prompt_tokens']:.0%}", tables.dollars(row["cost_nanousd"]))
+
+    rows = [(row["user"], row["team"], *cells(row)) for row in found.rows]
+    columns = ("user", "team", ">requests", ">before", ">after", ">cached", ">cost")
+    return tables.table(columns, rows, last=("all", "", *cells(found.total)))
+
+
+def _conclude(console: Console, books: Path, outcomes: list[Outcome]) -> None:
+    """Print who spent what, and all that the books know of the request that was cut most."""
+    console.print()
+    console.print(Text("gateway report --by user", style="bold"))
+    console.print(_by_user(report(books, by="user")))
+    shown = max(outcomes, key=lambda outcome: outcome.before - outcome.after)
+    entry = ledger.find(books, shown.request_id)
+    if entry is None:
+        raise DemoFailed(f"request {shown.request_id} was answered but is not in the ledger")
+    console.print()
+    console.print(Text(f"gateway explain {shown.request_id}", style="bold"))
+    console.print(tables.request_tables(entry))
+    console.print()
+    console.print("To put it in front of a program of yours: [bold]make serve[/], then docs/quickstart.md.")

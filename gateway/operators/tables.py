@@ -1,0 +1,175 @@
+"""What the command line shows of requests and policies, as tables for people. Pure: values in, renderables out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+_NANO = Decimal(10) ** 9
+
+
+def dollars(nanousd: int | None) -> str:
+    """Return an amount for a table: four decimals, more where four would show nothing."""
+    if nanousd is None:
+        return "unpriced"
+    amount = Decimal(nanousd) / _NANO
+    if amount and abs(amount) < Decimal("0.0001"):
+        return f"${amount.normalize():f}"
+    return f"${amount:,.4f}"
+
+
+def number(value: float | None) -> str:
+    """Return a count with its thousands apart, a dash where there is none."""
+    return "-" if value is None else f"{value:,}"
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> RenderableType:
+    """Return two columns without a frame: a name and what it is. Empty ones are left out."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    for name, value in pairs:
+        if value not in {None, ""}:
+            grid.add_row(name, Text(str(value)))
+    return Padding(grid, (0, 0, 0, 1), expand=False)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, last: Sequence[str] | None = None) -> Table:
+    """Return a table whose columns named with a leading `>` are right-aligned; `last` is set apart below a line."""
+    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1), show_edge=False)
+    for column in columns:
+        right = column.startswith(">")
+        made.add_column(column.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+    kept = [tuple(row) for row in rows]
+    for index, row in enumerate(kept):
+        made.add_row(*(Text(cell) for cell in row), end_section=last is not None and index == len(kept) - 1)
+    if last is not None:
+        made.add_row(*(Text(cell, style="bold") for cell in last))
+    return made
+
+
+def request_tables(entry: Mapping[str, Any]) -> RenderableType:
+    """Return all that the ledger knows of one request: what came of it, its components, edits and attempts."""
+    blocks: list[RenderableType] = [facts(_request_facts(entry))]
+    if entry.get("components"):
+        blocks += ["", _component_table(_ledger_components(entry["components"]))]
+    if entry.get("edits"):
+        blocks += ["", _edit_table(_ledger_edits(entry["edits"]))]
+    if entry.get("more_edits"):
+        blocks.append(Text(f"and {number(entry['more_edits'])} more", style="dim"))
+    if entry.get("attempts"):
+        blocks += ["", _attempt_table(entry["attempts"])]
+    return Group(*blocks)
+
+
+def dry_run_tables(run: Mapping[str, Any]) -> RenderableType:
+    """Return what a policy would do to a request that was not sent."""
+    refusal = run.get("refusal")
+    blocks: list[RenderableType] = [
+        facts(
+            [
+                ("model", run["model"]),
+                ("policy", run["policy"]),
+                ("prompt budget", f"{number(run['budget'])} tokens" if run["budget"] is not None else "unbounded"),
+                ("plan", run["plan"]),
+                ("refused", _refusal_text(refusal) if refusal else None),
+            ]
+        ),
+        "",
+        _component_table((name, c["before"], c["after"], c.get("room")) for name, c in run["components"].items()),
+    ]
+    if run["edits"]:
+        blocks += ["", _edit_table(_planned_edits(run["edits"]))]
+    return Group(*blocks)
+
+
+def _request_facts(entry: Mapping[str, Any]) -> list[tuple[str, object]]:
+    settled = entry.get("settled_at") is not None
+    who = " / ".join(str(entry[name]) for name in ("team", "key", "user") if entry.get(name))
+    tokens = (
+        f"{number(entry.get('prompt_tokens'))} prompt ({number(entry.get('cached_tokens'))} cached),"
+        f" {number(entry.get('completion_tokens'))} completion"
+    )
+    counted = " (from bytes)" if entry.get("counted") == "bytes" else ""
+    planned = f"{number(entry.get('tokens_before'))} → {number(entry.get('tokens_after'))} tokens by our count{counted}"
+    cost = dollars(entry.get("cost_nanousd")) + (" (estimated)" if entry.get("estimated") else "")
+    unsettled = f"unsettled; priced at its estimate, {dollars(entry.get('estimate_nanousd'))}"
+    return [
+        ("request", entry.get("id")),
+        ("at", entry.get("opened_at") or entry.get("settled_at")),
+        ("team / key / user", who),
+        ("tags", ", ".join(entry.get("tags") or ())),
+        ("model", _arrow(entry.get("model"), entry.get("deployment"))),
+        ("policy", entry.get("policy")),
+        ("status", f"{entry.get('status')} (HTTP {entry.get('http_status')})" if settled else unsettled),
+        ("error", entry.get("error")),
+        ("plan", f"{entry.get('plan')}: {planned}" if settled else None),
+        ("usage", tokens if settled else f"about {number(entry.get('estimate_prompt'))} prompt"),
+        ("cost", cost if settled else None),
+        ("time", _times(entry.get("ms") or {})),
+    ]
+
+
+def _arrow(asked: object, billed: object) -> str:
+    return f"{asked} → {billed}" if billed and billed != asked else str(asked)
+
+
+def _times(spans: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:,} ms" for name, value in spans.items() if value is not None)
+
+
+def _ledger_components(components: Mapping[str, Any]) -> Iterable[tuple[str, int, int, int | None]]:
+    rooms = components.get("room") or {}
+    for name, counts in components.items():
+        if name != "room":
+            yield name, counts[0], counts[1], rooms.get(name)
+
+
+def _ledger_edits(edits: Sequence[Any]) -> Iterable[tuple[str, str, str, int, int, str]]:
+    for edit in edits:
+        index, tool, remedy, before, after, *reason = edit
+        yield _at(index), remedy, tool or "", before, after, str(reason[0]) if reason else ""
+
+
+def _planned_edits(edits: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, str, str, int, int, str]]:
+    for edit in edits:
+        why = edit.get("reason") or ""
+        yield _at(edit["at"]), edit["remedy"], edit.get("tool") or "", edit["before"], edit["after"], why
+
+
+def _component_table(rows: Iterable[tuple[str, int, int, int | None]]) -> Table:
+    kept = [row for row in rows if row[1] or row[2] or row[3]]
+    cells = [(name, number(before), number(after), number(room)) for name, before, after, room in kept]
+    total = ("all", number(sum(row[1] for row in kept)), number(sum(row[2] for row in kept)), "")
+    return table(("component", ">before", ">after", ">room"), cells, last=total)
+
+
+def _edit_table(rows: Iterable[tuple[str, str, str, int, int, str]]) -> Table:
+    kept = list(rows)
+    cells = [(at, remedy, tool, number(before), number(after), why) for at, remedy, tool, before, after, why in kept]
+    if any(row[5] for row in kept):
+        return table(("edit", "remedy", "tool", ">before", ">after", "reason"), cells)
+    return table(("edit", "remedy", "tool", ">before", ">after"), [row[:5] for row in cells])
+
+
+def _attempt_table(attempts: Iterable[Mapping[str, Any]]) -> Table:
+    cells = [
+        (str(n), str(a.get("deployment")), str(a.get("status") or "-"), str(a.get("error") or ""), number(a.get("ms")))
+        for n, a in enumerate(attempts, start=1)
+    ]
+    return table((">attempt", "deployment", ">status", "error", ">ms"), cells)
+
+
+def _at(index: object) -> str:
+    return f"messages[{index}]" if isinstance(index, int) else str(index)
+
+
+def _refusal_text(refusal: object) -> str:
+    return str(refusal.get("message", refusal)) if isinstance(refusal, Mapping) else str(refusal)

@@ -1,0 +1,131 @@
+"""The program that stays up: binds the port, starts the workers, stops when told. Knows nothing of requests.
+
+The port is bound here, before any worker exists, for three reasons: a taken port is one clear message, port 0 can be
+printed, and clients that come while workers start wait in the queue of the socket instead of being refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from gateway.config import Config
+
+CONFIG_VARIABLE = "GATEWAY_CONFIG"
+"""Where a worker finds the path of the configuration: workers are new processes and inherit nothing else."""
+
+GRACE_SECONDS = 30
+"""How long a stop waits for answers that are under way."""
+
+_BACKLOG = 2048
+
+
+class CannotStart(Exception):
+    """The machine does not give what the program needs; the message says what to change."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Open the listening socket; port 0 takes any free one. Raises `CannotStart`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        told = f"cannot listen on {host}:{port}: {reason}; choose another with --port, 0 = any free one"
+        raise CannotStart(told) from error
+    listener.setblocking(False)
+    os.set_inheritable(listener.fileno(), True)
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """Return the URL at which a client on this machine reaches the socket."""
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = "::1" if ":" in host else "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(config: Config, path: Path, listener: socket.socket, *, started: Callable[[], None]) -> int:
+    """Serve until SIGTERM or SIGINT and return the exit code; `started` is called once answers can be given."""
+    import uvicorn
+    from uvicorn.config import STARTUP_FAILURE
+
+    workers = config.server.workers
+    settings: dict[str, Any] = {
+        "loop": "uvloop",
+        "http": "httptools",
+        "ws": "none",
+        "lifespan": "on",
+        "access_log": False,
+        "log_config": None,
+        "server_header": False,
+        "date_header": True,
+        "backlog": _BACKLOG,
+        "timeout_keep_alive": 75,
+        "timeout_graceful_shutdown": GRACE_SECONDS,
+    }
+    if workers > 1:
+        os.environ[CONFIG_VARIABLE] = str(path)
+        settings |= {"app": "gateway.server:app", "factory": True, "workers": workers}
+        return _supervise(uvicorn.Config(**settings), listener, started)
+
+    from gateway.app import create_app
+
+    class Announced(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            started()
+
+    _leave_on_signal()
+    server = Announced(uvicorn.Config(app=create_app(config), **settings))
+    try:
+        server.run(sockets=[listener])
+    except SystemExit as left:  # the signal, once more; or uvicorn's own code where the start-up failed
+        return int(left.code or 0)
+    return 0 if server.started else STARTUP_FAILURE
+
+
+def app() -> ASGIApp:
+    """Build the application of one worker from the file that `GATEWAY_CONFIG` names (called by uvicorn)."""
+    from gateway.app import create_app
+    from gateway.config import load
+    from gateway.operators import logs
+
+    logs.configure()
+    return create_app(load(Path(os.environ[CONFIG_VARIABLE]), os.environ))
+
+
+def _supervise(settings: Any, listener: socket.socket, started: Callable[[], None]) -> int:
+    """Run several workers on one socket; a worker that dies is replaced, one that cannot start ends the program."""
+    from uvicorn.config import STARTUP_FAILURE
+    from uvicorn.supervisors import Multiprocess
+
+    supervisor = Multiprocess(settings, sockets=[listener])
+    started()
+    supervisor.run()
+    failed = any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes)
+    return STARTUP_FAILURE if failed else 0
+
+
+def _leave_on_signal() -> None:
+    """End with code 0 on SIGTERM and SIGINT: uvicorn raises the signal again once every answer is finished."""
+
+    def leave(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)

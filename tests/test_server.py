@@ -1,0 +1,36 @@
+"""What the program that stays up needs of the machine, said clearly where it is missing."""
+
+import socket
+
+import pytest
+
+from gateway import server
+
+
+def test_port_zero_takes_a_free_port_and_the_address_names_it() -> None:
+    with server.bind("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        assert port > 0
+        assert server.address(listener) == f"http://127.0.0.1:{port}"
+
+
+def test_a_client_that_comes_before_the_workers_waits_instead_of_being_refused() -> None:
+    with server.bind("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname(), timeout=2) as client:
+        assert client.getpeername() == listener.getsockname()
+
+
+def test_an_address_on_all_interfaces_is_shown_as_one_that_can_be_reached() -> None:
+    with server.bind("0.0.0.0", 0) as listener:
+        assert server.address(listener).startswith("http://127.0.0.1:")
+
+
+def test_a_taken_port_is_named_with_the_remedy() -> None:
+    with server.bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(server.CannotStart, match=rf"cannot listen on 127\.0\.0\.1:{port}: .* --port"):
+            server.bind("127.0.0.1", port)
+
+
+def test_a_host_that_does_not_exist_is_named() -> None:
+    with pytest.raises(server.CannotStart, match=r"cannot listen on 192\.0\.2\.1:0"):
+        server.bind("192.0.2.1", 0)
