@@ -45,6 +45,8 @@ DRAIN_SECONDS = 0.5
 """How long a finished stream may take to close, so that its connection can serve again."""
 USUAL_ANSWER = 1024
 """Tokens an answer is estimated at where neither the request nor the policy says anything."""
+LONGEST_ANSWER = 1_000_000
+"""Tokens at which an estimate ends where nobody knows what the model can give."""
 LONG_BODY = 1024 * 1024
 """Bytes from which on a body is read in a thread."""
 LONGEST_NAME = 256
@@ -314,7 +316,7 @@ class Passage:
         request, deployment = self.request, model.deployments[0]
         prompt = fitted.prompt_tokens or len(request.body) // BYTES_PER_TOKEN
         limit = request.answer_limit or fitted.window.reserve or USUAL_ANSWER
-        answer = limit if model.max_output is None else min(limit, model.max_output)
+        answer = min(limit, model.max_output or LONGEST_ANSWER)
         estimate = Usage(prompt=prompt, completion=answer * request.choices, estimated=True)
         price = deployment.price
         cost = None if price is None else price.cost(estimate, request.service_tier, self.gateway.now())

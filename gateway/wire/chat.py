@@ -20,6 +20,10 @@ _SEPARATE = frozenset({"messages", "tools", "functions"})
 """Members read by their own rule; the others are small and read as they are."""
 
 
+MOST_CHOICES = 128
+"""The most answers OpenAI gives to one request (platform.openai.com/docs/api-reference/chat/create, `n`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One request for a chat completion, as it came."""
@@ -37,7 +41,7 @@ class ChatRequest:
     user: str | None
     metadata: Mapping[str, Any]
     choices: int
-    """How many answers are asked for (`n`)."""
+    """How many answers are asked for (`n`), as far as a provider gives so many."""
     service_tier: str | None
 
 
@@ -105,7 +109,7 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
         answer_limit=_positive(fields.get("max_completion_tokens")) or _positive(fields.get("max_tokens")),
         user=_string(user) or None,
         metadata=metadata if isinstance(metadata, dict) else {},
-        choices=_positive(fields.get("n")) or 1,
+        choices=min(_positive(fields.get("n")) or 1, MOST_CHOICES),
         service_tier=_string(tier),
     )
 
@@ -229,10 +233,11 @@ def _definitions(
     for key in ("tools", "functions"):
         if key in spans:
             raw = body[spans[key].start : spans[key].end]
-            read = memo.get(raw)
+            known_as = key.encode() + raw  # no JSON starts so: a message of the same bytes is something else
+            read = memo.get(known_as)
             if read is None:
                 read = _minified(raw, key)
-                memo.put(raw, read)
+                memo.put(known_as, read)
             text, count = read
             tools += count
             if text:

@@ -1,0 +1,228 @@
+"""`gateway serve` refuses to start on anything wrong, with exit code 2 and every error at once; it stops gracefully."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.raw import body_of, post
+from tests.contract.running import (
+    KEYS,
+    POLICIES,
+    Gateway,
+    Upstream,
+    config,
+    eventually,
+    free_port,
+    get,
+    model,
+    run_gateway,
+    running_gateway,
+    start_gateway,
+    write_setup,
+)
+
+NewId = Callable[[], str]
+
+
+def refused(path: Path, *more: str, command: str = "serve") -> str:
+    """What a start that was refused printed."""
+    arguments = ["--port", str(free_port())] if command == "serve" and "--port" not in more else []
+    ended = run_gateway(command, "--config", str(path), *arguments, *more, timeout=30)
+    assert ended.returncode == 2, (ended.returncode, ended.stdout, ended.stderr)
+    assert "Traceback" not in ended.stderr
+    return ended.stdout + ended.stderr
+
+
+def test_health_needs_no_key(gateway: Gateway) -> None:
+    status, body = get(f"{gateway.root}/health")
+    assert (status, json.loads(body)) == (200, {"status": "ok"})
+    assert get(f"{gateway.root}/ready")[0] == 200
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_every_error_of_both_files_is_told_at_once_with_file_and_line(tmp_path: Path, command: str) -> None:
+    settings = config("http://127.0.0.1:9")
+    settings["model_list"][0]["litellm_params"]["modle"] = settings["model_list"][0]["litellm_params"].pop("model")
+    settings["model_list"][1]["litellm_params"]["api_key"] = "os.environ/NO_SUCH_VARIABLE_HERE"
+    settings |= {"default_polcy": "roomy", "default_policy": "nowhere"}
+    settings["server"]["workers"] = "many"
+    settings["keys"][0]["sha256"] = "short"
+    policies = {**POLICIES, "odd": {"name": "odd", "context_windw": 5, "recall": 0.1, "ladder": {"system": ["stub"]}}}
+    told = refused(write_setup(tmp_path, settings, policies), command=command)
+    for wanted in (
+        "default_polcy",
+        "did you mean",
+        "nowhere",
+        "NO_SUCH_VARIABLE_HERE",
+        "server.workers",
+        "keys[0]",
+        "context_windw",
+        "recall",
+        "not in this release",
+        "system",
+    ):
+        assert wanted in told, (wanted, told)
+    assert re.search(r"config\.yaml:\d+", told)
+    assert re.search(r"odd\.yaml:\d+", told)
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ({"summarize": {"enabled": True}}, "summarize"),
+        ({"recall": "10%"}, "recall"),
+        ({"budgets": [{"per": "team", "max_budget": 5, "budget_duration": "1mo"}]}, "budgets"),
+        ({"tighten": [{"at": "90%", "context_window": "16k"}]}, "tighten"),
+        ({"limits": {"per": "key", "rpm_limit": 5}}, "limits"),
+        ({"prompt_cache": {"markers": "on_reuse"}}, "prompt_cache"),
+        ({"protect": "3k"}, "protect"),
+        ({"preserve": ["must"]}, "preserve"),
+        ({"fold": {"artifacts": "10%"}}, "artifacts"),
+        ({"fold": {"when": "cheaper"}}, "cheaper"),
+        ({"documents": {"order": "bookend"}}, "order"),
+        ({"ladder": {"tool_results": ["crush"]}}, "crush"),
+        ({"ladder": {"documents": ["extract"]}}, "extract"),
+        ({"ladder": {"documents": ["arrange"]}}, "arrange"),
+        ({"ladder": {"history": ["summarize"]}}, "summarize"),
+    ],
+)
+def test_what_this_release_cannot_do_is_refused_and_never_ignored(
+    tmp_path: Path, policy: dict[str, Any], told: str
+) -> None:
+    policies = {**POLICIES, "later": {"name": "later", **policy}}
+    printed = refused(write_setup(tmp_path, config("http://127.0.0.1:9"), policies), command="check")
+    assert "not in this release" in printed
+    assert told in printed
+    assert "later.yaml" in printed
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "server: {port: 1, port: 2}\nmodel_list: []", "a: [1", "\x00", "model_list: 5"]
+)
+def test_a_config_that_is_no_config_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert "config.yaml" in refused(path)
+
+
+def test_a_config_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "nowhere.yaml" in refused(tmp_path / "nowhere.yaml")
+
+
+def test_a_taken_port_is_refused(tmp_path: Path) -> None:
+    path = write_setup(tmp_path, config("http://127.0.0.1:9"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert str(port) in refused(path, "--port", str(port))
+
+
+def test_a_ledger_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ledger").write_text("a file, not a folder", encoding="utf-8")
+    assert "ledger" in refused(write_setup(tmp_path, config("http://127.0.0.1:9")))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_ledger_folder_without_permission_is_refused(tmp_path: Path) -> None:
+    path = write_setup(tmp_path, config("http://127.0.0.1:9"))
+    (tmp_path / "ledger").mkdir(mode=0o500)
+    assert "ledger" in refused(path)
+
+
+def test_a_model_without_a_price_is_refused_unless_the_config_allows_it(tmp_path: Path, upstream: Upstream) -> None:
+    models = [model("odd", "no-such-model-anywhere", upstream.url)]
+    settings = config(upstream.url, model_list=models, fallbacks=[], keys=[])
+    path = write_setup(tmp_path, settings)
+    with running_gateway(path) as running:
+        answer = asyncio.run(post(running.port, body_of("unpriced-1", model="odd"), key=None))
+        assert answer.status in {400, 403, 404, 500, 503}
+        assert "price" in answer.error["message"]
+        assert upstream.calls("unpriced-1") == []
+
+
+def test_without_keys_the_gateway_is_open(tmp_path: Path, upstream: Upstream, new_id: NewId) -> None:
+    settings = config(upstream.url, keys=[], teams={})
+    with running_gateway(write_setup(tmp_path, settings)) as running:
+        assert asyncio.run(post(running.port, body_of(new_id()), key=None)).status == 200
+        assert asyncio.run(post(running.port, body_of(new_id()), key="anything")).status == 200
+
+
+async def test_a_stop_lets_the_running_stream_end(tmp_path: Path, upstream: Upstream, new_id: NewId) -> None:
+    running = start_gateway(write_setup(tmp_path, config(upstream.url)))
+    try:
+        id = new_id()
+        asking = asyncio.create_task(post(running.port, body_of(id, stream=True, words=8, chunks=8, pause=0.2)))
+        await eventually(lambda: upstream.calls(id), 10, "the stream's start")
+        running.program.process.send_signal(signal.SIGTERM)
+        answer = await asking
+        assert answer.body.endswith(b"data: [DONE]\n\n")
+        assert await asyncio.to_thread(running.program.wait, 15) == 0
+        assert running.settled(id)["cost_nanousd"] == upstream.calls(id)[0]["cost_nanousd"]
+        assert "Traceback" not in running.program.log
+    finally:
+        running.program.stop()
+
+
+def test_an_interrupt_stops_it_in_seconds(tmp_path: Path, upstream: Upstream) -> None:
+    running = start_gateway(write_setup(tmp_path, config(upstream.url)))
+    started = time.monotonic()
+    running.program.process.send_signal(signal.SIGINT)
+    code = running.program.wait(10)
+    assert code in {0, -signal.SIGINT, 130}
+    assert time.monotonic() - started < 5
+    assert "Traceback" not in running.program.log
+
+
+async def test_several_workers_share_one_ledger(tmp_path: Path, upstream: Upstream, new_id: NewId) -> None:
+    settings = config(upstream.url, server={"host": "127.0.0.1", "port": 0, "workers": 2, "max_body": "1MB"})
+    with running_gateway(write_setup(tmp_path, settings)) as running:
+        ids = [new_id() for _ in range(120)]
+        for start in range(0, 120, 20):
+            batch = ids[start : start + 20]
+            answers = await asyncio.gather(*(post(running.port, body_of(id, stream=len(id) % 2 == 0)) for id in batch))
+            assert {answer.status for answer in answers} == {200}
+        rows = [row for row in running.rows() if row["event"] == "settled"]
+        assert sorted(row["user"] for row in rows) == sorted(ids)
+        assert len({row["id"] for row in rows}) == 120
+        assert sum(row["cost_nanousd"] for row in rows) == upstream.tally(*ids)["cost_nanousd"]
+        assert {row["key"] for row in rows} == {"main"}
+    report = run_gateway("report", "--ledger", str(running.ledger), "--by", "key", "--format", "json")
+    assert json.loads(report.stdout)["total"]["requests"] == 120
+
+
+async def test_a_key_may_ask_what_was_done_to_its_own_requests_only(
+    gateway: Gateway, upstream: Upstream, new_id: NewId
+) -> None:
+    id = new_id()
+    answer = await post(gateway.port, body_of(id))
+    address = f"{gateway.url}/requests/{answer.headers['x-request-id']}"
+    status, body = get(address, {"authorization": f"Bearer {KEYS['main']}"})
+    assert status == 200
+    assert upstream.calls(id)[0]["prompt_tokens"] == find(json.loads(body), "prompt_tokens")
+    assert get(address, {"authorization": f"Bearer {KEYS['narrow']}"})[0] == 404
+    assert get(address, {"authorization": "Bearer sk-gw-nobody"})[0] == 401
+    explained = run_gateway(
+        "explain", answer.headers["x-request-id"], "--config", str(gateway.config), "--format", "json"
+    )
+    assert explained.returncode == 0, explained.stderr
+    assert json.loads(explained.stdout)
+
+
+def find(value: Any, name: str) -> Any:
+    """The first value of this name anywhere in a JSON document."""
+    if isinstance(value, dict):
+        if name in value:
+            return value[name]
+        value = list(value.values())
+    found = [find(one, name) for one in value] if isinstance(value, list) else []
+    return next((one for one in found if one is not None), None)

@@ -1,0 +1,162 @@
+"""The kinds of requests that a load is mixed of, and what each has to leave in the books. No network."""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tests.contract.running import KEYS
+from tests.upstream.script import mark
+
+Entry = Literal["answered", "failed", "cancelled", "refused", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request to send, and what is expected of it."""
+
+    id: str
+    kind: str
+    body: bytes
+    key: str
+    statuses: tuple[int, ...]
+    entry: Entry
+    """How its one settled line ends; `none`: it is not to be entered at all."""
+    leave_after: bytes | None = None
+    """The client leaves once these bytes have come."""
+
+
+Draw = random.Random
+Make = Callable[[str, Draw], Sent]
+
+
+def _body(
+    id: str, model: str = "gpt-5", *, stream: bool = False, before: Any = (), fields: Any = None, **script: Any
+) -> bytes:
+    messages = [*before, {"role": "user", "content": f"Tell me of {id}. {mark(id=id, **script)}"}]
+    body = {"model": model, "messages": messages, "user": id, **(fields or {})}
+    return json.dumps(body | ({"stream": True} if stream else {})).encode()
+
+
+def _model(draw: Draw) -> str:
+    return draw.choice(("gpt-5", "gpt-5", "gpt-4o", "fast", "house"))
+
+
+def _plain(id: str, draw: Draw) -> Sent:
+    cached, reasoning = draw.choice((0, 0, 11)), draw.choice((0, 0, 64))
+    body = _body(id, _model(draw), words=draw.randint(1, 60), cached=cached, reasoning=reasoning)
+    return Sent(id, "plain", body, KEYS["main"], (200,), "answered")
+
+
+def _streamed(id: str, draw: Draw) -> Sent:
+    asked = {"stream_options": {"include_usage": True}} if draw.random() < 0.3 else None
+    pieces, cached = draw.randint(1, 20), draw.choice((0, 9))
+    body = _body(id, _model(draw), stream=True, fields=asked, words=40, chunks=pieces, cached=cached)
+    return Sent(id, "streamed", body, KEYS["main"], (200,), "answered")
+
+
+def _tools(id: str, draw: Draw) -> Sent:
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    calls = [["look", json.dumps({"at": draw.random()})] for _ in range(draw.randint(1, 3))]
+    body = _body(id, stream=draw.random() < 0.5, fields={"tools": [tool]}, calls=calls)
+    return Sent(id, "tools", body, KEYS["main"], (200,), "answered")
+
+
+def _without_usage(id: str, draw: Draw) -> Sent:
+    body = _body(id, stream=draw.random() < 0.5, usage=False, words=draw.randint(5, 50))
+    return Sent(id, "without usage", body, KEYS["main"], (200,), "answered")
+
+
+def _history(draw: Draw, turns: int) -> list[dict[str, Any]]:
+    words = [f"word{draw.randint(0, 999)}" for _ in range(30)]
+    return [{"role": ("user", "assistant")[at % 2], "content": f"{at}: " + " ".join(words)} for at in range(turns)]
+
+
+def _rewritten(id: str, draw: Draw) -> Sent:
+    body = _body(id, stream=draw.random() < 0.5, before=_history(draw, draw.randint(60, 90)), words=9)
+    return Sent(id, "rewritten", body, KEYS["tight"], (200,), "answered")
+
+
+def _second_try(id: str, draw: Draw) -> Sent:
+    failure: Any = draw.choice(({"status": 500}, {"status": 429}, {"reset": 0}))
+    body = _body(id, "twins", stream=draw.random() < 0.5, fails=1, **failure)
+    return Sent(id, "second try", body, KEYS["main"], (200,), "answered")
+
+
+def _failing(id: str, draw: Draw) -> Sent:
+    status, seen = draw.choice(((429, 429), (500, 500), (400, 400), (401, 502)))
+    body = _body(id, stream=draw.random() < 0.5, status=status)
+    return Sent(id, f"failing {status}", body, KEYS["main"], (seen,), "failed")
+
+
+def _broken(id: str, draw: Draw) -> Sent:
+    failure: dict[str, Any] = draw.choice(({"reset": 0}, {"garbage": True}))
+    body = _body(id, stream=draw.random() < 0.5, **failure)
+    return Sent(id, f"broken {next(iter(failure))}", body, KEYS["main"], (502,), "failed")
+
+
+def _broken_off(id: str, draw: Draw) -> Sent:
+    failure = draw.choice(("cut", "error_event"))
+    stop: Any = {failure: draw.randint(1, 9)}
+    body = _body(id, stream=True, words=40, chunks=12, **stop)
+    return Sent(id, f"broken off {failure}", body, KEYS["main"], (200,), "failed")
+
+
+def _too_long(id: str, draw: Draw) -> Sent:
+    body = _body(id, text="never sent", before=[{"role": "user", "content": "ok"}], words=1)
+    body = body.replace(b"Tell me of", b"lorem ipsum dolor " * draw.randint(1200, 2500), 1)
+    return Sent(id, "refused: too long", body, KEYS["tight"], (400,), "refused")
+
+
+def _no_such_model(id: str, draw: Draw) -> Sent:
+    return Sent(id, "refused: model", _body(id, "gpt-99"), KEYS["main"], (404,), "refused")
+
+
+def _not_allowed(id: str, draw: Draw) -> Sent:
+    return Sent(id, "refused: not allowed", _body(id, "fast"), KEYS["narrow"], (403,), "refused")
+
+
+def _stranger(id: str, draw: Draw) -> Sent:
+    return Sent(id, "stranger", _body(id), draw.choice(("sk-gw-nobody", KEYS["expired"])), (401,), "none")
+
+
+def _malformed(id: str, draw: Draw) -> Sent:
+    body = _body(id)
+    return Sent(id, "malformed", body[: draw.randint(0, len(body) - 1)], KEYS["main"], (400,), "none")
+
+
+def _gone(id: str, draw: Draw) -> Sent:
+    pieces = draw.randint(1, 8)
+    text = " ".join(f"piece{at:02}" for at in range(12))
+    body = _body(id, _model(draw), stream=True, text=text, chunks=12, hold=pieces)
+    size = -(-len(text) // 12)
+    shown = text[(pieces - 1) * size : pieces * size]
+    return Sent(id, "client gone", body, KEYS["main"], (200,), "cancelled", leave_after=f'"{shown}"'.encode())
+
+
+MIX: tuple[tuple[int, Make], ...] = (
+    (28, _plain),
+    (24, _streamed),
+    (4, _tools),
+    (3, _without_usage),
+    (5, _rewritten),
+    (4, _second_try),
+    (6, _failing),
+    (3, _broken),
+    (3, _broken_off),
+    (3, _too_long),
+    (2, _no_such_model),
+    (2, _not_allowed),
+    (1, _stranger),
+    (2, _malformed),
+    (10, _gone),
+)
+SERVED: tuple[tuple[int, Make], ...] = ((5, _plain), (4, _streamed), (1, _tools), (1, _rewritten), (1, _gone))
+
+
+def mixed(name: str, count: int, seed: int, mix: tuple[tuple[int, Make], ...] = MIX) -> list[Sent]:
+    """Draw so many requests; the same seed draws the same ones."""
+    draw = random.Random(seed)
+    makers = draw.choices([make for _, make in mix], [weight for weight, _ in mix], k=count)
+    return [make(f"{name}-{at}", draw) for at, make in enumerate(makers)]

@@ -1,0 +1,28 @@
+"""What this provider charges: typed by hand, in whole nano-dollars per token. Pure: no clock, no file.
+
+Source: openai.com/api/pricing, standard tier. `house-model` is on no public list: a gateway knows it from its config.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Nano-dollars per token; `prompt` is for what the prompt cache did not hold."""
+
+    prompt: int
+    cached: int
+    completion: int
+
+    def cost(self, prompt: int, cached: int, completion: int) -> int:
+        """Charge one answer; prompt tokens include the cached ones, completion tokens the reasoning."""
+        return (prompt - cached) * self.prompt + cached * self.cached + completion * self.completion
+
+
+PRICES = {
+    "gpt-5": Price(prompt=1250, cached=125, completion=10_000),
+    "gpt-5-mini": Price(prompt=250, cached=25, completion=2_000),
+    "gpt-4o": Price(prompt=2500, cached=1250, completion=10_000),
+    "gpt-4.1-mini": Price(prompt=400, cached=100, completion=1_600),
+    "house-model": Price(prompt=30, cached=7, completion=90),
+}
