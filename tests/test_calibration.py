@@ -81,6 +81,33 @@ def test_the_state_is_plain_json() -> None:
         Stats.from_json({})
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"calibration": {"version": 1, "factor": 0.0, "margin": 0.0}},
+        {"calibration": {"version": 1, "factor": math.nan, "margin": 0.0}},
+        {"calibration": {"version": 1, "factor": math.inf, "margin": 0.0}},
+        {"calibration": {"version": 1, "factor": 1.0, "margin": -1.0}},
+        {"calibration": {"version": 0, "factor": 2.0, "margin": 0.0}},
+        {"calibration": {"version": -1, "factor": 1.0, "margin": 0.0}},
+        {"histogram": [[1, 0]]},
+        {"histogram": [[1, -5]]},
+        {"histogram": [[71, 5]]},
+        {"histogram": [[2, 5], [1, 5]]},
+        {"since": -1},
+    ],
+)
+def test_what_no_answers_can_lead_to_is_not_read(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="never learned"):
+        Stats.from_json({**after([1.2] * 30).to_json(), **change})
+
+
+@given(ratios=st.lists(st.floats(min_value=0.01, max_value=100), max_size=300))
+def test_what_answers_lead_to_can_always_be_read_back(ratios: list[float]) -> None:
+    stats = after(ratios)
+    assert Stats.from_json(stats.to_json()) == stats
+
+
 RATIOS = st.lists(st.floats(min_value=0.3, max_value=3.5), max_size=300)
 
 

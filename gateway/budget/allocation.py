@@ -6,7 +6,12 @@ Pure arithmetic in whole tokens.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from gateway.budget.calibration import EXACT, Calibration
+
+LESS_ROOM = 0.85
+"""Of what was sent, where an upstream finds it too long without saying by how much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +26,16 @@ class Window:
     """Whether input and output share the deployment's window."""
     reserve: int
     margin: float | int
-    """Kept free for the counter's error: tokens, or a share of the budget."""
-    factor: float = 1.0
-    """Tokens the provider counts for one of ours."""
+    """Kept free by declaration: tokens, or a share of the budget."""
+    calibration: Calibration = EXACT
+    """How far the provider's count may be from ours."""
+    at_most: int | None = None
+    """A bound on the prompt, in our count, that nobody declared: what was sent was too long."""
+
+    @property
+    def width(self) -> int | None:
+        """The window as the client is told of it; None where nobody has said."""
+        return min((window for window in (self.policy, self.deployment) if window is not None), default=None)
 
     def budget(self, answer_limit: int = 0) -> int | None:
         """Most prompt tokens a request may have, in our count; None where nothing bounds it.
@@ -36,10 +48,23 @@ class Window:
         if self.deployment is not None:
             bounds.append(self.deployment - (max(self.reserve, answer_limit) if self.shared else 0))
         if not bounds:
-            return None
+            return self.at_most
         most = min(bounds)
         margin = self.margin if isinstance(self.margin, int) else int(most * self.margin)
-        return max(0, int((most - margin) / self.factor))
+        room = self.calibration.room(most - margin)
+        return room if self.at_most is None else min(room, self.at_most)
+
+    def seen_smaller(self, sent: int, counted: int | None, limit: int | None) -> Window:
+        """Say what bounds a prompt once an upstream found one of `sent` tokens, by our count, too long.
+
+        Where it said what it `counted` and its `limit`, its count is taken to be that much larger than ours; else
+        there is 15% less room than what was sent took.
+        """
+        if counted is None or limit is None:
+            return replace(self, at_most=int(LESS_ROOM * sent))
+        known = [window for window in (self.deployment, limit) if window is not None]
+        seen = replace(self.calibration, factor=max(1.0, counted / max(1, sent)), margin=0.0)
+        return replace(self, deployment=min(known), calibration=seen)
 
 
 def allocate(

@@ -37,9 +37,14 @@ class Calibration:
     factor: float
     margin: float
 
+    @property
+    def most(self) -> float:
+        """Tokens of the provider's that one of ours may be."""
+        return self.factor * (1 + self.margin)
+
     def room(self, budget: int) -> int:
         """Return the most tokens *by our count* that are within `budget` tokens of the provider's."""
-        return max(0, math.floor(budget / (self.factor * (1 + self.margin)) + 1e-9))
+        return max(0, math.floor(budget / self.most + 1e-9))
 
     def corrected(self, tokens: int) -> int:
         """Return our best guess of what the provider will count; no margin in it."""
@@ -75,12 +80,29 @@ class Stats:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Stats:
-        """Read what `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+        """Read what `to_json` wrote. Raises KeyError, TypeError, ValueError or OverflowError for anything else."""
         at = data["calibration"]
-        return cls(
+        read = cls(
             calibration=Calibration(int(at["version"]), float(at["factor"]), float(at["margin"])),
             histogram=tuple((int(step), int(count)) for step, count in data["histogram"]),
             since=int(data["since"]),
+        )
+        if not read._possible:
+            raise ValueError("this was never learned from answers")
+        return read
+
+    @property
+    def _possible(self) -> bool:
+        """Whether answers can lead here: what is read from a store decides about windows, so anything else is out."""
+        at, steps = self.calibration, [step for step, _ in self.histogram]
+        return (
+            (at in {UNKNOWN, EXACT} if at.version == 0 else at.version > 0)
+            and 0.2 <= at.factor <= 5
+            and 0 <= at.margin <= 20
+            and self.since >= 0
+            and all(-_LAST_STEP <= step <= _LAST_STEP for step in steps)
+            and all(0 < count < _MEMORY_SAMPLES for _, count in self.histogram)
+            and steps == sorted(set(steps))
         )
 
 

@@ -1,0 +1,52 @@
+"""What several workers, or several machines, remember together: small values by key, in a folder or in Redis.
+
+Nothing in it is needed to answer a request: who asks it must know what to do when it is empty or down. Every call
+blocks, so the side of the event loop makes it from a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.config import State as Settings
+
+Change = Callable[[bytes | None], bytes | None]
+"""From the value there is, None for none, to the one that shall be, None for none. May be called more than once."""
+
+
+class StateUnavailable(Exception):
+    """The state cannot be read or written now: server down, folder gone, disk full, file damaged, too slow."""
+
+
+class State(Protocol):
+    """Values by key. Safe to use from several threads; every method raises `StateUnavailable`."""
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value; None where there is none, or where it expired."""
+
+    def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None: ...
+
+    def update(self, key: str, change: Change) -> bytes | None:
+        """Change a value in one step that nobody else's can come between, in any process; return what it is then.
+
+        What expires keeps its time. What `change` raises passes through, and nothing is changed. After
+        `StateUnavailable` it is not known whether it was.
+        """
+
+    def close(self) -> None:
+        """Let go of what the calling thread holds open. The next call opens it again."""
+
+
+def open_state(settings: Settings) -> State:
+    """Open the state where the configuration has it. Raises `StateUnavailable`."""
+    if settings.redis is not None:
+        from gateway.state.redis import RedisState
+
+        return RedisState(settings.redis)
+    if settings.dir is not None:
+        from gateway.state.disk import DiskState
+
+        return DiskState(settings.dir)
+    raise StateUnavailable("the configuration names neither a folder nor a Redis server for the state")

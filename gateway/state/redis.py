@@ -1,0 +1,96 @@
+"""State in a Redis server that several machines share. Each atomic step is one Lua script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from gateway.state import Change, StateUnavailable
+
+PREFIX: Final = "gateway:"
+"""Before every key: the server may be others' too."""
+
+_CONNECT_SECONDS: Final = 1.0
+_ANSWER_SECONDS: Final = 2.0
+_MOST_TRIES: Final = 1000
+"""Each try that is lost is one that somebody else won, so this many means that something is wrong."""
+
+# Put a value in the place of the one that was read, if that is still there. '' and nothing are not the same, hence the
+# flags: was there one, which; shall there be one, which. Returns whether it was done.
+_REPLACE: Final = """
+local held = redis.call('GET', KEYS[1])
+if ARGV[1] == '1' then
+    if held ~= ARGV[2] then return 0 end
+elseif held then
+    return 0
+end
+if ARGV[3] == '1' then
+    redis.call('SET', KEYS[1], ARGV[4], 'KEEPTTL')
+else
+    redis.call('DEL', KEYS[1])
+end
+return 1
+"""
+
+
+class RedisState:
+    """State in a Redis server, 6.0 or later. Connects when it is first used."""
+
+    def __init__(self, url: str) -> None:
+        with self._known_failures():
+            # Nothing is tried again by itself: a step whose answer was lost may have been done.
+            self._client = redis.Redis.from_url(
+                url,
+                socket_connect_timeout=_CONNECT_SECONDS,
+                socket_timeout=_ANSWER_SECONDS,
+                retry=Retry(NoBackoff(), 0),
+            )
+            self._replace = self._client.register_script(_REPLACE)
+
+    def get(self, key: str) -> bytes | None:
+        with self._known_failures():
+            return self._read(PREFIX + key)
+
+    def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None:
+        milliseconds = None if expires_seconds is None else max(1, round(expires_seconds * 1000))
+        with self._known_failures():
+            self._client.set(PREFIX + key, value, px=milliseconds)
+
+    def update(self, key: str, change: Change) -> bytes | None:
+        for _ in range(_MOST_TRIES):
+            with self._known_failures():
+                before = self._read(PREFIX + key)
+            after = change(before)
+            arguments: list[int | bytes] = [
+                int(before is not None),
+                before or b"",
+                int(after is not None),
+                after or b"",
+            ]
+            with self._known_failures():
+                if self._replace(keys=[PREFIX + key], args=arguments):
+                    return after
+        raise StateUnavailable(f"the state in Redis: {key} changes faster than it can be updated")
+
+    def close(self) -> None:
+        with self._known_failures():
+            self._client.connection_pool.disconnect(inuse_connections=False)  # others' threads may be in the others
+
+    def _read(self, name: str) -> bytes | None:
+        found = self._client.get(name)
+        if found is not None and not isinstance(found, bytes):
+            raise ValueError("it answers with text; leave decode_responses out of the address")
+        return found
+
+    @staticmethod
+    @contextmanager
+    def _known_failures() -> Iterator[None]:
+        try:
+            yield
+        except (redis.RedisError, OSError, ValueError) as error:
+            raise StateUnavailable(f"the state in Redis: {error}") from error
