@@ -7,8 +7,9 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,81 +21,26 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from gateway.admission import authenticate
 from gateway.budget.tokens import Counters
+from gateway.calibrating import Calibrations
 from gateway.catalogue import catalogue
+from gateway.client import HTTPClient, head, refuse
 from gateway.config import Config
 from gateway.fitting import models_of
+from gateway.gateway import Gateway
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
-from gateway.pipeline import ClientGone, Gateway, Headers, answer, authenticate, refuse
+from gateway.pipeline import answer
 from gateway.routing.health import Health
 from gateway.routing.upstreams import Upstreams
+from gateway.state import open_state
 from gateway.wire import errors
 from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError
 
-
-class HTTPClient:
-    """One HTTP request over ASGI, as the pipeline sees it."""
-
-    __slots__ = ("_receive", "_send", "_watcher", "gone", "headers", "started")
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
-        self.gone = False
-        self.started = False
-        self._receive, self._send = receive, send
-        self._watcher: asyncio.Task[Any] | None = None
-
-    async def body(self, most: int) -> bytes:
-        """Read the body; what is over `most` is not kept, whether its length was declared or not."""
-        declared = self.headers.get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > most:
-            raise errors.too_large(most)
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            if part := message.get("body"):
-                size += len(part)
-                if size > most:
-                    raise errors.too_large(most)
-                parts.append(part)
-            if not message.get("more_body"):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def watch(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-
-        def left(watcher: asyncio.Task[Any]) -> None:
-            if not watcher.cancelled() and self._watcher is watcher:
-                self.gone = True
-                task.cancel()
-
-        self._watcher = asyncio.get_running_loop().create_task(self._disconnected())
-        self._watcher.add_done_callback(left)
-
-    async def _disconnected(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
-    def unwatch(self) -> None:
-        if self._watcher is not None:
-            watcher, self._watcher = self._watcher, None
-            watcher.cancel()
-
-    async def start(self, status: int, headers: Headers) -> None:
-        self.started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-
-    async def send(self, data: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def end(self, data: bytes = b"") -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+SETTLE_SECONDS = 5.0
+"""How long a stop waits for the entries of requests that it cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +62,18 @@ def create_app(config: Config) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         gateway = _open(config)
-        app.state.gateway = gateway
+        running: set[asyncio.Task[Any]] = set()
+        app.state.gateway, app.state.running = gateway, running
+        await gateway.calibrations.load()
         warming = asyncio.create_task(_warm(gateway))
         try:
             yield
         finally:
             warming.cancel()
+            if running:  # what the server gave up on still has its entries to write
+                await asyncio.wait(running, timeout=SETTLE_SECONDS)
             await gateway.upstreams.close()
+            await gateway.calibrations.close()
             gateway.ledger.close()
             gateway.counters.close()
 
@@ -147,16 +98,18 @@ def _open(config: Config) -> Gateway:
     counters = Counters()
     worker = str(os.getpid()) if config.server.workers > 1 else None
     models = models_of(catalogue(config), unpriced=config.unpriced == "allow")
+    log = structlog.get_logger("gateway")
     return Gateway(
         config=config,
         keys=Keys(config.keys),
         models=models,
         counters=counters,
+        calibrations=Calibrations(models.values(), partial(open_state, config.state), log),
         ledger=books.Ledger(config.ledger.dir, worker),
         upstreams=Upstreams(counters.for_encoding("o200k_base").count),
         health=Health(),
         memo=Memo(),
-        log=structlog.get_logger("gateway"),
+        log=log,
         now=time.time,
         monotonic=time.monotonic,
         draw=random.random,
@@ -198,21 +151,28 @@ class _Endpoint:
 
 
 async def _chat(visit: Visit) -> None:
-    await answer(visit.gateway, visit.client, visit.request_id)
+    running: set[asyncio.Task[Any]] = visit.scope["app"].state.running
+    task = asyncio.current_task()
+    assert task is not None
+    running.add(task)
+    try:
+        await answer(visit.gateway, visit.client, visit.request_id)
+    finally:
+        running.discard(task)
 
 
-async def _json(client: HTTPClient, status: int, body: Any) -> None:
+async def _json(visit: Visit, status: int, body: Any) -> None:
     data = orjson.dumps(body)
-    await client.start(status, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))])
-    await client.end(data)
+    await visit.client.start(status, head(visit.request_id, b"application/json", len(data)))
+    await visit.client.end(data)
 
 
 async def _models(visit: Visit) -> None:
     """List the models that this key may ask for, in OpenAI's shape."""
-    caller = authenticate(visit.gateway, visit.client.headers)
-    names = [name for name in visit.gateway.models if caller.may_use(name)]
+    caller = authenticate(visit.gateway.keys, visit.client.headers, visit.gateway.now())
+    names = [name for name, model in visit.gateway.models.items() if model.deployments and caller.may_use(name)]
     await _json(
-        visit.client,
+        visit,
         200,
         {
             "object": "list",
@@ -223,23 +183,23 @@ async def _models(visit: Visit) -> None:
 
 async def _request(visit: Visit) -> None:
     """Tell a key of one of its own past requests; another's does not exist for it."""
-    caller = authenticate(visit.gateway, visit.client.headers)
+    caller = authenticate(visit.gateway.keys, visit.client.headers, visit.gateway.now())
     wanted: str = visit.scope["path_params"]["id"]
     found = await asyncio.to_thread(books.find, visit.gateway.config.ledger.dir, wanted)
     if found is None or found.get("key") != caller.key:
         raise errors.request_not_found(wanted)
-    await _json(visit.client, 200, found)
+    await _json(visit, 200, found)
 
 
 async def _health(visit: Visit) -> None:
-    await _json(visit.client, 200, {"status": "ok"})
+    await _json(visit, 200, {"status": "ok"})
 
 
 async def _ready(visit: Visit) -> None:
     """Say whether the encodings that configured models need are loaded."""
     counters, models = visit.gateway.counters, visit.gateway.models.values()
     loaded = all(counters.for_encoding(model.encoding).loaded for model in models)
-    await _json(visit.client, 200 if loaded else 503, {"status": "ready" if loaded else "loading"})
+    await _json(visit, 200 if loaded else 503, {"status": "ready" if loaded else "loading"})
 
 
 async def _unknown(visit: Visit) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.admission import chosen
 from gateway.budget.tokens import Counter
 from gateway.fitting import Model, decided
 from gateway.policy import Policy
 from gateway.rewriting.plan import Refusal
 from gateway.wire.chat import Memo, parse
+
+
+_VERB = {"enforce": "rewritten", "observe": "observed", "off": "unchanged"}
 
 
 def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict[str, Any]:
@@ -18,6 +22,7 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict
     Raises GatewayError for a body that is not a request.
     """
     request = parse(body, Memo())
+    policy = chosen(policy, request, {})
     window = model.bounds(policy)
     found = decided(request, policy, model, window, counter)
     out: dict[str, Any] = {
@@ -52,7 +57,7 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict
             name: {"before": size, "after": found.after[name], "room": found.room.get(name)}
             for name, size in found.before.items()
         },
-        "plan": f"rewritten; {found.summary}" if rewritten else "unchanged",
+        "plan": f"{_VERB[policy.mode]}; {found.summary}" if rewritten else "unchanged",
         "edits": [
             {"at": e.at, "remedy": e.remedy, "tool": e.tool, "before": e.before, "after": e.after, "reason": e.reason}
             for e in found.edits

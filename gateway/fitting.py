@@ -13,7 +13,7 @@ from functools import partial
 
 from gateway.budget import media
 from gateway.budget.allocation import Window
-from gateway.budget.calibration import DEFAULT_MARGIN
+from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.components import CountMedia, Recognition, dissect, fits_by_bytes, texts
 from gateway.budget.tokens import Counter
 from gateway.conversation import Media, last_user, leading_system
@@ -26,7 +26,7 @@ from gateway.wire.legality import Rules, for_provider
 _PLAIN = Recognition()
 
 LONG_BODY = 256 * 1024
-"""Bytes from which on a request is planned in a thread: below, deciding takes a few milliseconds at most."""
+"""Bytes from which on a request is read and planned in a thread: below, that takes a few milliseconds at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +43,24 @@ class Model:
     shared: bool
     encoding: str
     exact: bool
-    legal: Rules
+    legal: tuple[Rules, ...]
+    """The rules of every provider that may be asked."""
     count_media: CountMedia
 
-    def bounds(self, policy: Policy, factor: float = 1.0, limit: int | None = None) -> Window:
+    def bounds(self, policy: Policy, calibration: Calibration = UNKNOWN) -> Window:
         """Say what bounds a prompt under this policy.
 
-        `factor` is how many tokens the provider counts for one of ours, and `limit` a window it named itself.
+        `calibration` is what is known of the provider's count. It does not enter where the tokenizer is public, nor
+        where the policy declares a margin: then that is kept free, no more and no less.
         """
-        margin = policy.reserve.margin
-        if margin is None:
-            margin = 0 if self.exact or factor != 1.0 else DEFAULT_MARGIN
-        known = [window for window in (self.window, limit) if window is not None]
+        declared = policy.reserve.margin
         return Window(
             policy=policy.context_window,
-            deployment=min(known, default=None),
+            deployment=self.window,
             shared=self.shared,
             reserve=policy.reserve.output,
-            margin=margin,
-            factor=factor,
+            margin=declared or 0,
+            calibration=calibration if declared is None and not self.exact else EXACT,
         )
 
 
@@ -74,22 +73,27 @@ def models_of(catalogue: Mapping[str, Sequence[Deployment]], *, unpriced: bool) 
 
 def _model(name: str, deployments: Sequence[Deployment]) -> Model:
     facts = [deployment.facts for deployment in deployments]
-    first = facts[0] if facts else None
-    provider, model = (first.provider, first.model) if first is not None else ("", "")
+    encodings = sorted({fact.encoding for fact in facts}) or ["o200k_base"]
+    asked = sorted({(fact.provider, fact.model) for fact in facts})
     return Model(
         name=name,
         deployments=tuple(deployments),
         window=min((fact.window for fact in facts if fact.window is not None), default=None),
         max_output=min((fact.max_output for fact in facts if fact.max_output is not None), default=None),
         shared=any(fact.shared for fact in facts),
-        encoding=first.encoding if first is not None else "o200k_base",
-        exact=bool(facts) and all(fact.exact for fact in facts),
-        legal=for_provider(provider, model),
-        count_media=partial(_media_tokens, provider, model),
+        encoding=encodings[-1],
+        exact=len(encodings) == 1 and bool(facts) and all(fact.exact for fact in facts),
+        legal=tuple(dict.fromkeys(for_provider(provider, model) for provider, model in asked)),
+        count_media=partial(_media_tokens, tuple(asked)),
     )
 
 
-def _media_tokens(provider: str, model: str, part: Media) -> int:
+def _media_tokens(asked: Sequence[tuple[str, str]], part: Media) -> int:
+    """Count a part that is not text as the provider that makes the most of it."""
+    return max((_media_tokens_of(provider, model, part) for provider, model in asked), default=0)
+
+
+def _media_tokens_of(provider: str, model: str, part: Media) -> int:
     match part.kind:
         case "image":
             return media.image_tokens(provider, model, part.data, part.detail)
@@ -112,14 +116,21 @@ class Fitted:
         """Tokens of the prompt as it leaves, by our count; None where nobody counted."""
         return self.plan.tokens_after if isinstance(self.plan, Plan) else None
 
+    @property
+    def original_tokens(self) -> int | None:
+        """Tokens of the prompt as it came, by our count; None where nobody counted."""
+        match self.plan:
+            case Plan():
+                return self.plan.tokens_before
+            case Refusal():
+                return self.plan.prompt_tokens
+        return None
 
-async def fit(
-    request: ChatRequest, policy: Policy, model: Model, counter: Counter, factor: float = 1.0, limit: int | None = None
-) -> Fitted:
-    """Decide how the request leaves for this model."""
-    window = model.bounds(policy, factor, limit)
+
+async def fit(request: ChatRequest, policy: Policy, model: Model, counter: Counter, window: Window) -> Fitted:
+    """Decide how the request leaves for this model, within these bounds."""
     most = window.budget(request.answer_limit or 0)
-    proven = most is None or fits_by_bytes(request.conversation, len(request.body), most)
+    proven = most is None or fits_by_bytes(request.conversation, request.most_tokens, most)
     if policy.mode == "off" or (proven and not policy.strict):
         return Fitted(model, None, window)
     await counter.learn(texts(request.conversation))

@@ -124,13 +124,12 @@ def texts(conversation: Conversation) -> list[str]:
     return out
 
 
-def fits_by_bytes(conversation: Conversation, body_bytes: int, budget: int) -> bool:
-    """Whether the bytes alone prove that the prompt is within the budget.
+def fits_by_bytes(conversation: Conversation, most_tokens: int, budget: int) -> bool:
+    """Whether the bytes of a request alone prove that its prompt is within the budget.
 
-    A token of text is at least a byte, and the JSON around a message is longer than its overhead; media may count more
-    tokens than the bytes of their URL.
+    Media may count more tokens than the bytes of their URL.
     """
-    return body_bytes <= budget and not any(message.media for message in conversation.messages)
+    return most_tokens <= budget and not any(message.media for message in conversation.messages)
 
 
 def _results(messages: Sequence[Message], unit: Unit) -> list[tuple[int, str]]:

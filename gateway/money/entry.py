@@ -40,6 +40,12 @@ class Entry:
     edits: Sequence[tuple[int, str | None, str, int, int]] = ()
     """(message, tool, remedy, tokens before, after)."""
     forced: bool = False
+    planned_tokens: int = 0
+    """Tokens of the prompt as planned; under `observe` it leaves as it came all the same."""
+    refusal: Mapping[str, Any] | None = None
+    """Why nothing could be planned: {component, tokens, room, at}."""
+    calibration: int = 0
+    """Version of what was known of the provider's count when the plan was made; 0 is nothing but the default."""
     deployment: str | None = None
     """provider/model that was called last."""
     attempts: list[dict[str, Any]] = field(default_factory=list)
@@ -68,6 +74,10 @@ class Entry:
             "estimate_nanousd": estimate_nanousd,
         }
 
+    def tried(self, deployment: str, status: int | None, error: str | None, seconds: float) -> None:
+        """Note one call."""
+        self.attempts.append({"deployment": deployment, "status": status, "error": error, "ms": _milliseconds(seconds)})
+
     def price(self, usage: Usage, price: Price | None, service_tier: str | None, now: float) -> None:
         """Take in what the answer used; without a price the cost is unknown, never nothing."""
         self.usage = usage
@@ -77,6 +87,8 @@ class Entry:
         """Write the row of the end; `now` is by the monotonic clock."""
         usage = self.usage or Usage()
         before, after = self._sizes(usage.prompt)
+        if self.deployment is None:  # nothing was sent
+            after = dict.fromkeys(before, 0)
         row: dict[str, Any] = {
             "event": "settled",
             "id": self.id,
@@ -105,10 +117,16 @@ class Entry:
             "components": self._components(before, after),
             "plan": self.plan,
             "error": self.error,
-            "ms": self._milliseconds(now),
+            "ms": self._times(now),
         }
         if self.cost_nanousd is None:
             row["unpriced"] = True
+        if self.calibration:
+            row["calibration"] = self.calibration
+        if self.refusal is not None:
+            row["refusal"] = self.refusal
+        if self.plan == "observed" and self.refusal is None:
+            row["tokens_planned"] = self.planned_tokens
         if self.edits:
             row["edits"] = [list(edit) for edit in self.edits[:MOST_EDITS]]
             row["forced"] = self.forced
@@ -138,13 +156,17 @@ class Entry:
             out["room"] = {name: size for name, size in self.room.items() if size}
         return out
 
-    def _milliseconds(self, now: float) -> dict[str, float]:
-        out = {"total": round((now - self.started) * 1e3, 1)}
+    def _times(self, now: float) -> dict[str, float]:
+        out = {"total": _milliseconds(now - self.started)}
         if self.planned:
-            out["plan"] = round((self.planned - self.started) * 1e3, 1)
+            out["plan"] = _milliseconds(self.planned - self.started)
         if self.first_byte:
-            out["upstream_first"] = round((self.first_byte - (self.planned or self.started)) * 1e3, 1)
+            out["upstream_first"] = _milliseconds(self.first_byte - (self.planned or self.started))
         return out
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1e3, 1)
 
 
 BYTES_PER_TOKEN = 4

@@ -59,7 +59,9 @@ class Folded:
     placeholder: tuple[int, str] | None
     total: int
     forced: bool
-    """Whether the last fold, made for this very request, came sooner than `clear_at_least` allows or broke a chunk."""
+    """Whether the last fold, made for this very request, came sooner than `clear_at_least` allows, or broke a chunk, or
+    made room for a longer answer than the policy's reserve: that one the next request knows nothing of.
+    """
 
     @property
     def changes(self) -> Changes:
@@ -72,12 +74,16 @@ def fold(anatomy: Anatomy, rules: Rules, ladders: Ladders, count: Count) -> Fold
     walk = _Walk(anatomy, rules, ladders, count)
     messages = anatomy.conversation.messages
     for number, unit in enumerate(anatomy.units):
-        if number and messages[unit.first].role == "assistant" and walk.is_over(rules.budget):
+        was_request = messages[unit.first].role == "assistant" and anatomy.component[unit.first] != "examples"
+        if number and was_request and walk.is_over(rules.budget):
             walk.fold(rules.budget)
         walk.add(number)
     walk.forced = False
-    if walk.is_over(rules.final_budget):
+    if walk.is_over(rules.budget):
+        walk.fold(rules.budget)
+    if walk.total > rules.final_budget:
         walk.fold(rules.final_budget)
+        walk.forced = True
     return walk.folded()
 
 
@@ -103,6 +109,7 @@ class _Walk:
         self.waiting: list[list[int]] = [[] for _ in ladders.rungs]
         """By rung: units of closed chunks that have not risen to it, oldest first."""
         self.examples: list[int] = []
+        self.examples_tokens = 0
         self.turns: list[int] = []
         self.with_results: list[int] = []
         self.shortened: dict[int, Shortened] = {}
@@ -128,6 +135,7 @@ class _Walk:
             self.with_results.append(number)
         if self.anatomy.component[unit.first] == "examples":
             self.examples.append(number)
+            self.examples_tokens += tokens
         self.now.append(tokens)
         self.rung.append(0)
         self.chunk.append(self.closed)
@@ -159,7 +167,16 @@ class _Walk:
             if name in self.ladders.with_remedy
         ):
             return True
-        return self.folded_at is not None and self._bending() > self.rules.trigger * self.room
+        return self._bending() > self.rules.trigger * self.room and self._may_fold_early()
+
+    def _may_fold_early(self) -> bool:
+        """Whether a prefix that fits may fold: it was over before, and folding pays now. Else that is put off."""
+        if self.folded_at is None or self._soon():
+            return False
+        return self.total - self._goal(self.rules.budget) >= self.clear
+
+    def _soon(self) -> bool:
+        return self.folded_at is not None and self.original - self.folded_at < self.clear
 
     def _hard(self) -> set[int]:
         """Units no fold may touch: the newest one, and the last user message."""
@@ -167,13 +184,13 @@ class _Walk:
 
     def _bending(self) -> int:
         """Tokens of what folds could touch: history, and the documents that retrieval brought."""
-        kept = self._hard() | set(self.examples)
-        return self.total - self.fixed - sum(self.now[n] for n in kept)
+        hard = sum(self.now[n] for n in self._hard() if not self._is_example(n))
+        return self.total - self.fixed - self.examples_tokens - hard
 
     def demand(self) -> dict[str, int]:
         """Tokens by component as the prefix stands."""
-        hard = sum(self.now[n] for n in self._hard())
-        examples = sum(self.now[n] for n in self.examples)
+        hard = sum(self.now[n] for n in self._hard() if not self._is_example(n))
+        examples = self.examples_tokens
         documents = sum(
             self._message_tokens(i)
             for n in self.with_results
@@ -194,14 +211,14 @@ class _Walk:
 
     def fold(self, budget: int) -> None:
         """Make the prefix fit, and leave it room to grow where that can be had."""
-        soon = self.folded_at is not None and self.original - self.folded_at < self.clear
+        soon, most = self._soon(), min(self.total, budget)
         self.folded_at = self.original
         self._fold_examples_and_documents(budget)
         for kept in self._kept():
             self._raise(self._goal(budget), kept)
             if self.total <= budget - max(self.clear, KEEP_YIELDS * self.room // CHUNKS):
                 break
-        self.forced = soon or self.total > budget - self.clear
+        self.forced = soon or self.total > most - self.clear
         if self.total > budget:
             self._force(budget)
 
@@ -270,6 +287,8 @@ class _Walk:
         unit = self.anatomy.units[number]
         self.gone[number] = remedy
         self.total -= self.now[number]
+        if self._is_example(number):
+            self.examples_tokens -= self.now[number]
         self.now[number] = 0
         self.gone_messages |= dict.fromkeys(unit, remedy)
         if not self._is_example(number):
@@ -315,7 +334,7 @@ class _Walk:
         if not self.ladders.examples:
             return
         for pair in self._pairs():
-            if sum(self.now[n] for n in self.examples) <= room or (room == 0 and self.total <= budget):
+            if self.examples_tokens <= room or (room == 0 and self.total <= budget):
                 return
             for number in pair:
                 self._drop(number, "drop_oldest")

@@ -7,7 +7,7 @@ before a request is refused; a refusal names the component that is too big, its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -99,7 +99,12 @@ def recognition_of(policy: Policy) -> Recognition:
 
 
 def plan(
-    anatomy: Anatomy, policy: Policy, window: Window, answer_limit: int, legal: LegalRules, count: Count
+    anatomy: Anatomy,
+    policy: Policy,
+    window: Window,
+    answer_limit: int,
+    legal: Sequence[LegalRules],
+    count: Count,
 ) -> Plan | Refusal:
     """Decide how the request leaves; `answer_limit` is what the request itself asks for, in tokens, or 0."""
     before = anatomy.by_component()
@@ -130,7 +135,7 @@ def plan(
     folded = fold(anatomy, rules, ladders, count)
     if folded.total > final:
         return _too_big(anatomy, before, _after(anatomy, folded, count), final)
-    lawful = _lawful(anatomy, folded, legal)
+    lawful = _lawful(anatomy, folded, ladders, legal)
     if lawful is None:
         return replace(_too_big(anatomy, before, before, final), ours=True)
     folded = lawful
@@ -140,13 +145,28 @@ def plan(
     return Plan(before, after, room, folded.changes, _edits(anatomy, folded), folded.forced)
 
 
-def _lawful(anatomy: Anatomy, folded: Folded, legal: LegalRules) -> Folded | None:
-    """Give the fold in a form this provider takes: where our own line stands in the way of a rule, it is left out."""
+def _lawful(anatomy: Anatomy, folded: Folded, ladders: Ladders, legal: Sequence[LegalRules]) -> Folded | None:
+    """Give the fold in a form that every provider takes; None where there is none.
+
+    Where our own line stands in the way of a rule it is left out; where the cut does, everything that may go goes.
+    """
     messages = anatomy.conversation.messages
-    for form in (folded, replace(folded, placeholder=None)):
-        if not introduced(messages, form.changes.applied(messages), legal):
+    forms = [folded, replace(folded, placeholder=None)]
+    if ladders.history:
+        forms.append(_barest(anatomy))
+    for form in forms:
+        after = form.changes.applied(messages)
+        if not any(introduced(messages, after, rules) for rules in legal):
             return form
     return None
+
+
+def _barest(anatomy: Anatomy) -> Folded:
+    """Leave out all but system text, the last user message and the newest unit."""
+    asked = last_user(anatomy.conversation.messages)
+    gone = [i for unit in anatomy.units[:-1] for i in unit if i != asked]
+    total = anatomy.total - sum(anatomy.tokens[i] for i in gone)
+    return Folded({}, dict.fromkeys(gone, "drop_oldest"), None, total, forced=True)
 
 
 # ---------------------------------------------------------------- the plan in words

@@ -1,8 +1,8 @@
 """Which deployment is tried, and which one after it: a conversation with upstreams as a generator.
 
 Pure: no clock, no randomness, no network. Draws and the deployments at rest are arguments; the driver makes the calls.
-The order: a weighted choice among the healthy ones of a group, then the rest of that group, then the fallback groups
-in theirs; deployments at rest come last of all, so that a cool-down never refuses what a call could have served.
+The order: a weighted choice among the healthy ones of a group, then those of that group at rest, so that a cool-down
+never refuses what a call could have served and never prefers another model; then the fallback groups in theirs.
 
 Fallback is for failures before the first byte went to the client; what fails later is not an attempt any more.
 """
@@ -30,7 +30,8 @@ class Failure:
     """The upstream could not, or would not."""
 
     deployment: Deployment
-    kind: Trouble | Literal["status"]
+    kind: Trouble | Literal["status", "unfit"]
+    """`unfit`: the request cannot be made to fit this one, so it was not called."""
     status: int | None = None
     body: bytes = b""
     """With a status: the upstream's own words, passed on as they came."""
@@ -38,11 +39,13 @@ class Failure:
     retry_after: float | None = None
     """Seconds, where the upstream named them."""
     message: str = ""
+    begun: bool = False
+    """Whether the answer had begun to arrive: it is paid for, and asking another would buy it twice."""
 
     @property
     def may_fall_back(self) -> bool:
-        """Whether another deployment may do better: not where the upstream judged the request itself."""
-        return self.status is None or self.status in {408, 429} or self.status >= 500
+        """Whether another deployment may do better: not where the upstream judged the request, or began to answer."""
+        return not self.begun and (self.status is None or self.status in {408, 429} or self.status >= 500)
 
 
 Outcome = Answer | Failure
@@ -78,7 +81,7 @@ async def drive(flow: Attempts, call: Callable[[Deployment], Awaitable[Outcome]]
             return final
 
 
-_TELLING: Final = {"status": 1, "timeout": 2, "reset": 3, "garbage": 3, "connect": 4}
+_TELLING: Final = {"status": 1, "timeout": 2, "reset": 3, "garbage": 3, "connect": 4, "unfit": 5}
 
 
 def _telling(failure: Failure) -> int:
@@ -90,13 +93,12 @@ def _order(
     groups: Sequence[Sequence[Deployment]], draw: Callable[[], float], resting: Collection[str]
 ) -> Iterator[Deployment]:
     seen: set[str] = set()
-    last: list[Deployment] = []
     for group in groups:
-        fresh = {deployment.name: deployment for deployment in group if deployment.name not in seen}
-        seen.update(fresh)
-        last += [deployment for name, deployment in fresh.items() if name in resting]
-        yield from _shuffled([deployment for name, deployment in fresh.items() if name not in resting], draw)
-    yield from last
+        named = {deployment.name: deployment for deployment in group if deployment.name not in seen}
+        seen.update(named)
+        fresh = list(named.values())
+        yield from _shuffled([deployment for deployment in fresh if deployment.name not in resting], draw)
+        yield from (deployment for deployment in fresh if deployment.name in resting)
 
 
 def _shuffled(group: list[Deployment], draw: Callable[[], float]) -> Iterator[Deployment]:

@@ -6,6 +6,7 @@ never written anew (law 2). Source of the shape: https://platform.openai.com/doc
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,25 @@ import orjson
 
 from gateway.conversation import Call, Changes, Conversation, Media, Message
 from gateway.wire.errors import invalid_request
-from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, splice, value
+from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, refuse_deep, splice, value
 
 _SEPARATE = frozenset({"messages", "tools", "functions"})
-"""Members read by their own rule; the others are small and read as they are."""
+"""Members read by their own rule."""
+_READ = frozenset(
+    {
+        "model",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "user",
+        "metadata",
+        "n",
+        "service_tier",
+        "response_format",
+    }
+)
+"""Members whose value matters to us; all others are proven to be JSON, and ride along unread."""
 
 
 MOST_CHOICES = 128
@@ -34,6 +50,8 @@ class ChatRequest:
     message_spans: tuple[Span, ...]
     model: str
     conversation: Conversation
+    most_tokens: int
+    """What its text cannot count more than: a token is at least a byte, and so is most of a message's overhead."""
     stream: bool
     asks_usage: bool
     """Whether the client itself asked for the usage event of a stream."""
@@ -45,6 +63,10 @@ class ChatRequest:
     service_tier: str | None
 
 
+_ENTRY_BYTES = 800
+"""What one entry of the memo takes besides its bytes and text: objects, and its place in the dictionary."""
+
+
 class Memo:
     """Values read from bytes, by those bytes, so that known text is never read twice. Bounded in bytes.
 
@@ -53,23 +75,28 @@ class Memo:
 
     def __init__(self, most_bytes: int = 12 * 2**20) -> None:
         self._most = most_bytes // 2
-        self._young: dict[bytes, Any] = {}
-        self._old: dict[bytes, Any] = {}
+        self._young: dict[bytes, tuple[Any, int]] = {}
+        self._old: dict[bytes, tuple[Any, int]] = {}
         self._held = 0
 
     def get(self, raw: bytes) -> Any:
         found = self._young.get(raw)
-        if found is None and (found := self._old.get(raw)) is not None:
-            self.put(raw, found)
-        return found
+        if found is not None:
+            return found[0]
+        found = self._old.pop(raw, None)
+        if found is None:
+            return None
+        self.put(raw, *found)
+        return found[0]
 
-    def put(self, raw: bytes, read: Any) -> None:
-        cost = 2 * len(raw) + 700
+    def put(self, raw: bytes, read: Any, size: int) -> None:
+        """Keep what was read from these bytes; `size` is what it takes itself, in bytes."""
+        cost = len(raw) + size + _ENTRY_BYTES
         if cost > self._most:
             return
         if self._held + cost > self._most:
             self._old, self._young, self._held = self._young, {}, 0
-        self._young[raw] = read
+        self._young[raw] = read, size
         self._held += cost
 
 
@@ -82,7 +109,10 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
     try:
         body.decode()
         spans = object_spans(body)
-        fields = {key: value(body[s.start : s.end]) for key, s in spans.items() if key not in _SEPARATE}
+        fields = {key: value(body[s.start : s.end]) for key, s in spans.items() if key in _READ}
+        for key, (start, end) in spans.items():
+            if key not in _READ and key not in _SEPARATE:
+                refuse_deep(body[start:end])
     except UnicodeDecodeError as error:
         raise invalid_request(f"The request body is not valid UTF-8 (byte {error.start}).") from None
     except NotJSON as error:
@@ -93,7 +123,7 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
     if not isinstance(model, str) or not model:
         raise invalid_request("`model` must be the name of a model, as a string.", "model")
     message_spans, messages = _messages(body, spans, memo)
-    definitions, tools = _definitions(body, spans, fields, memo)
+    definitions, tools, grown = _definitions(body, spans, fields, memo)
     metadata = fields.get("metadata")
     user = fields.get("user")
     options = fields.get("stream_options")
@@ -104,6 +134,7 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
         message_spans=message_spans,
         model=model,
         conversation=Conversation(messages, definitions, tools),
+        most_tokens=len(body) + len(messages) + grown,
         stream=fields.get("stream") is True,
         asks_usage=isinstance(options, dict) and options.get("include_usage") is True,
         answer_limit=_positive(fields.get("max_completion_tokens")) or _positive(fields.get("max_tokens")),
@@ -140,7 +171,7 @@ def _messages(body: bytes, spans: Mapping[str, Span], memo: Memo) -> tuple[tuple
         message = get(raw)
         if message is None:
             message = _message(raw, index)
-            memo.put(raw, message)
+            memo.put(raw, message, sys.getsizeof(message.text))
         messages.append(message)
     return tuple(found), tuple(messages)
 
@@ -226,10 +257,12 @@ def _call(call_id: Any, function: Any) -> Call:
 
 def _definitions(
     body: bytes, spans: Mapping[str, Span], fields: Mapping[str, Any], memo: Memo
-) -> tuple[tuple[str, ...], int]:
-    """Tools, functions and the response schema, each as the minified JSON that counts, and how many tools there are."""
+) -> tuple[tuple[str, ...], int, int]:
+    """Tools, functions and the response schema, each as the minified JSON that counts; how many tools there are; and
+    how many bytes longer than in the body they are at most (a number may be written shorter than we write it).
+    """
     out: list[str] = []
-    tools = 0
+    tools = grown = 0
     for key in ("tools", "functions"):
         if key in spans:
             raw = body[spans[key].start : spans[key].end]
@@ -237,23 +270,29 @@ def _definitions(
             read = memo.get(known_as)
             if read is None:
                 read = _minified(raw, key)
-                memo.put(known_as, read)
-            text, count = read
+                memo.put(known_as, read, sys.getsizeof(read[0]))
+            text, count, more = read
             tools += count
+            grown += more
             if text:
                 out.append(text)
     response_format = fields.get("response_format")
     if isinstance(response_format, dict) and response_format.get("type") == "json_schema":
-        out.append(orjson.dumps(response_format.get("json_schema")).decode())
-    return tuple(out), tools
+        schema = orjson.dumps(response_format.get("json_schema"))
+        grown += len(schema)
+        out.append(schema.decode())
+    return tuple(out), tools, grown
 
 
-def _minified(raw: bytes, key: str) -> tuple[str, int]:
+def _minified(raw: bytes, key: str) -> tuple[str, int, int]:
     try:
         read = value(raw)
     except NotJSON as error:
         raise invalid_request(f"`{key}` is not valid JSON: {error}.", key) from None
-    return (orjson.dumps(read).decode(), len(read)) if isinstance(read, list) and read else ("", 0)
+    if not isinstance(read, list) or not read:
+        return "", 0, 0
+    written = orjson.dumps(read)
+    return written.decode(), len(read), max(0, len(written) - len(raw))
 
 
 # ---------------------------------------------------------------- writing
@@ -310,7 +349,11 @@ def _usage_splice(request: ChatRequest) -> tuple[int, int, bytes]:
     raw = request.body[span.start : span.end]
     if raw[:1] != b"{":
         return span.start, span.end, b"{" + asked + b"}"
-    inner = object_spans(raw)
+    try:
+        inner = object_spans(raw)
+    except DuplicateKey as error:
+        where = f"stream_options.{error.key}"
+        raise invalid_request(f"The request names the key `{where}` twice; send it once.", where) from None
     if "include_usage" in inner:
         start, end = inner["include_usage"]
         return span.start + start, span.start + end, b"true"

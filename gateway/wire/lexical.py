@@ -13,6 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,7 +29,10 @@ _ELEMENT = re.compile(rb"[ \t\r\n]*[\[,][ \t\r\n]*")
 _STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+"|-?\d[\d.eE+-]*')
 _QUOTE = ord('"')
 _ESCAPE = re.compile(rb"\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|(\\u[dD][89a-fA-F][\da-fA-F]{2})|\\.")
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
+_STEP = {ord("["): 1, ord("]"): -1}
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_TOO_DEEP = f"nested more than {MOST_NESTED} levels deep"
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
@@ -95,25 +99,24 @@ def array_spans(data: bytes, within: Span) -> list[Span]:
 
 def value(data: bytes) -> Any:
     """Read a JSON value; numbers of any length are let through. Raises NotJSON, also where nested too deeply."""
-    if data.count(b"[") + data.count(b"{") > MOST_NESTED and nesting(data) > MOST_NESTED:
-        raise NotJSON(f"nested more than {MOST_NESTED} levels deep")
+    refuse_deep(data)
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         return _value_of_long_numbers(data, error)
 
 
+def refuse_deep(data: bytes) -> None:
+    """Raise NotJSON for what is nested too deeply."""
+    if data.count(b"[") + data.count(b"{") > MOST_NESTED and nesting(data) > MOST_NESTED:
+        raise NotJSON(_TOO_DEEP)
+
+
 def nesting(data: bytes) -> int:
-    """Count how many arrays and objects stand inside one another at most."""
-    deepest = depth = 0
-    for token in _BRACKETS.finditer(data):
-        first = data[token.start()]
-        if first in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif first in b"]}":
-            depth -= 1
-    return deepest
+    """Count how many arrays and objects of valid JSON stand inside one another at most."""
+    outside = b"".join(data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    brackets = outside.translate(_ALIKE, _NO_BRACKETS)
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0)
 
 
 def splice(data: bytes, edits: Iterable[tuple[int, int, bytes]]) -> bytes:
@@ -129,7 +132,7 @@ def splice(data: bytes, edits: Iterable[tuple[int, int, bytes]]) -> bytes:
 
 def _said(error: Exception, data: bytes) -> str:
     if isinstance(error, RecursionError):
-        return f"nested more than {MOST_NESTED} levels deep"
+        return _TOO_DEEP
     at = _lone_surrogate(data)
     return str(error) if at is None else f"a lone surrogate, which is half a character (byte {at})"
 

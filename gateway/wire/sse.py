@@ -62,6 +62,7 @@ class EventRelay:
         "_texts",
         "done",
         "error",
+        "service_tier",
         "usage",
     )
 
@@ -75,6 +76,8 @@ class EventRelay:
         self._finish_reason: str | None = None
         self.usage: dict[str, Any] | None = None
         """The last usage object."""
+        self.service_tier: object = None
+        """The tier that the provider says it served."""
         self.error: dict[str, Any] | None = None
         """The last error object; where the upstream sent a mere string, under `message`."""
         self.done = False
@@ -176,6 +179,7 @@ class EventRelay:
         if fields is None or not isinstance(fields.get("usage"), dict):
             return False
         self.usage = fields["usage"]
+        self.service_tier = fields.get("service_tier")
         return self._hold_back and fields.get("choices") == [] and not fields.get("error")
 
     def _read_error(self, block: bytes) -> None:
@@ -291,11 +295,16 @@ def _fields(event: bytes) -> dict[str, Any] | None:
     data = _data(event)
     if not data.lstrip().startswith(b"{"):
         return None
+    fields = read_leniently(data)
+    return fields if isinstance(fields, dict) else None
+
+
+def read_leniently(data: bytes) -> Any:
+    """Read what an upstream wrote; None where it is not JSON. For half a surrogate pair, or NaN, nothing is lost."""
     try:
-        fields = orjson.loads(data)
+        return orjson.loads(data)
     except orjson.JSONDecodeError:
-        try:  # orjson is strict: half a surrogate pair, or NaN, is no reason to lose what was said
-            fields = json.loads(data)
+        try:
+            return json.loads(data)
         except (ValueError, RecursionError):
             return None
-    return fields if isinstance(fields, dict) else None

@@ -1,0 +1,192 @@
+"""The calls that one request makes: fitted for each model, tried on each deployment, planned again where too long.
+
+What they came to is told as an outcome, and as facts in the request's entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from gateway.admission import Admitted
+from gateway.budget.tokens import Counter
+from gateway.conversation import Changes
+from gateway.fitting import Fitted, Model, byte_sizes, fit, prompt_tokens
+from gateway.gateway import Gateway
+from gateway.money.entry import Entry, runs
+from gateway.rewriting.plan import Plan, Refusal
+from gateway.routing.attempts import Failure, Outcome, attempts, drive
+from gateway.routing.deployment import Deployment
+from gateway.routing.too_long import TooLong, too_long
+from gateway.routing.upstream import Reply, UpstreamError
+from gateway.wire import completion
+from gateway.wire.chat import ChatRequest, sent
+from gateway.wire.completion import Completion
+from gateway.wire.sse import EventRelay
+
+_SAID = 200
+"""Characters of an upstream's own words that are logged."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """A stream whose first bytes are here."""
+
+    first: bytes
+    chunks: AsyncIterator[bytes]
+    relay: EventRelay
+    content_type: str
+
+
+class Calls:
+    """The calls of one request."""
+
+    __slots__ = ("admitted", "answer", "deployment", "entry", "fitted", "gateway", "reply", "request", "too_long_at")
+
+    def __init__(self, gateway: Gateway, admitted: Admitted, request: ChatRequest, entry: Entry) -> None:
+        self.gateway, self.admitted, self.request, self.entry = gateway, admitted, request, entry
+        self.fitted: dict[str, Fitted] = {}
+        """By model name: fallbacks have windows of their own."""
+        self.deployment: Deployment | None = None
+        """The one that was called last."""
+        self.reply: Reply | None = None
+        """What may still have to be closed."""
+        self.answer: Completion | Stream | None = None
+        """As far as it is here: all of it, or a stream's beginning."""
+        self.too_long_at: Fitted | None = None
+        """Set where an upstream found the prompt too long even after a second plan."""
+
+    @property
+    def enforces(self) -> bool:
+        return self.admitted.policy.mode == "enforce"
+
+    def changes(self, fitted: Fitted) -> Changes | None:
+        """Return what is really done to the request."""
+        return fitted.plan.changes if isinstance(fitted.plan, Plan) and self.enforces else None
+
+    def counter(self, model: Model) -> Counter:
+        return self.gateway.counters.for_encoding(model.encoding)
+
+    async def fit(self, model: Model) -> Fitted:
+        """Plan the request for a model, and tell the books."""
+        window = model.bounds(self.admitted.policy, self.gateway.calibrations.of(model))
+        fitted = await fit(self.request, self.admitted.policy, model, self.counter(model), window)
+        self._note(fitted)
+        return fitted
+
+    async def make(self) -> Outcome:
+        """Call deployments until one answers or none is left."""
+        gateway, model = self.gateway, self.admitted.model
+        fallbacks = [gateway.models[name] for name in gateway.config.fallbacks.get(model.name, ())]
+        groups = [one.deployments for one in (model, *fallbacks)]
+        return await drive(attempts(groups, gateway.draw, gateway.health.resting(gateway.monotonic())), self._call)
+
+    async def close(self) -> None:
+        if self.reply is not None:
+            await self.reply.close()
+
+    def _note(self, fitted: Fitted) -> None:
+        """Keep the plan for the calls, and tell the books of it."""
+        self.fitted[fitted.model.name] = fitted
+        entry, plan = self.entry, fitted.plan
+        entry.calibration = fitted.window.calibration.version
+        if plan is None:
+            entry.counted, entry.before = "bytes", byte_sizes(self.request)
+            return
+        entry.counted, entry.before, entry.after = "tokens", plan.before, plan.before
+        if isinstance(plan, Refusal):
+            entry.plan = "refused" if self.enforces else "observed"
+            entry.refusal = {"component": plan.component, "tokens": plan.tokens, "room": plan.room, "at": plan.at}
+            if plan.ours:
+                self.gateway.log.error("illegal rewrite", id=entry.id, policy=entry.policy)
+            return
+        entry.refusal, entry.room = None, plan.room
+        entry.plan = "unchanged" if plan.changes is None else "rewritten" if self.enforces else "observed"
+        if self.enforces:
+            entry.after = plan.after
+        entry.planned_tokens = plan.tokens_after
+        entry.edits = runs([(edit.at, edit.tool, edit.remedy, edit.before, edit.after) for edit in plan.edits])
+        entry.forced = plan.forced
+
+    # ------------------------------------------------------------ one deployment
+
+    async def _call(self, deployment: Deployment) -> Outcome:
+        """Try one deployment, and once more with another plan where it finds the prompt too long."""
+        model = self.gateway.models[deployment.model_name]
+        fitted = self.fitted.get(model.name) or await self.fit(model)
+        if isinstance(fitted.plan, Refusal) and self.enforces:
+            return Failure(deployment, "unfit", message=f"{fitted.plan.component} does not fit {model.name}")
+        outcome = await self._try(deployment, fitted)
+        if isinstance(outcome, Failure) and outcome.status is not None and self.enforces:
+            found = too_long(outcome.status, outcome.body)
+            if found is not None:
+                return await self._call_with_less(deployment, fitted, found, outcome)
+        return outcome
+
+    async def _call_with_less(self, deployment: Deployment, fitted: Fitted, found: TooLong, first: Failure) -> Outcome:
+        """Plan once more with the room that the upstream leaves, and send that once."""
+        model, counter = fitted.model, self.counter(fitted.model)
+        ours = fitted.prompt_tokens or await prompt_tokens(self.request, model, counter)
+        window = fitted.window.seen_smaller(ours, found.tokens, found.limit)
+        again = await fit(self.request, self.admitted.policy, model, counter, window)
+        changes = self.changes(again)
+        if changes is None or changes == self.changes(fitted):
+            self.too_long_at = again
+            return first
+        self._note(again)
+        outcome = await self._try(deployment, again)
+        if isinstance(outcome, Failure) and outcome.status is not None and too_long(outcome.status, outcome.body):
+            self.too_long_at = again
+        return outcome
+
+    async def _try(self, deployment: Deployment, fitted: Fitted) -> Outcome:
+        gateway, entry, started = self.gateway, self.entry, self.gateway.monotonic()
+        self.deployment, self.answer = deployment, None
+        entry.deployment = f"{deployment.provider}/{deployment.model}"
+        body = sent(self.request, deployment.model, self.changes(fitted))
+        outcome = await gateway.upstreams.call(
+            deployment, body, stream=self.request.stream, request_id=entry.id, now=gateway.now()
+        )
+        if not isinstance(outcome, Failure):
+            self.reply = outcome.reply
+            outcome = await self._begun(deployment, outcome.reply) or outcome
+        now = gateway.monotonic()
+        gateway.health.learn(outcome, now)
+        failure = outcome if isinstance(outcome, Failure) else None
+        entry.tried(
+            deployment.name,
+            200 if failure is None else failure.status,
+            None if failure is None else failure.kind,
+            now - started,
+        )
+        if failure is None:
+            entry.first_byte = now
+        elif failure.may_fall_back or failure.begun or failure.status in {401, 403}:
+            gateway.log.warning(
+                "upstream failed",
+                id=entry.id,
+                deployment=deployment.name,
+                kind=failure.kind,
+                status=failure.status,
+                said=failure.message or failure.body[:_SAID].decode(errors="replace"),
+            )
+        return outcome
+
+    async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
+        """Take in the beginning of an answer; None where it is one. A stream without a first byte has not begun."""
+        content_type = reply.headers.get("content-type", "")
+        streams = content_type.startswith("text/event-stream")
+        try:
+            if streams:
+                chunks = reply.chunks()
+                if first := await anext(chunks, b""):
+                    relay = EventRelay(hold_back_usage=not self.request.asks_usage)
+                    self.answer = Stream(first, chunks, relay, content_type)
+            else:
+                self.answer = completion.read(await reply.read())
+        except UpstreamError as error:
+            return Failure(deployment, error.kind, message=error.message, begun=not streams)
+        if self.answer is None:
+            await reply.close()
+            return Failure(deployment, "garbage", message="the answer is no chat completion", begun=not streams)
+        return None

@@ -1,0 +1,40 @@
+"""What all requests share, made and closed by the app and handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.budget.tokens import Counters
+from gateway.calibrating import Calibrations
+from gateway.config import Config
+from gateway.fitting import Model
+from gateway.money.keys import Keys
+from gateway.money.ledger import Ledger
+from gateway.routing.health import Health
+from gateway.routing.upstreams import Upstreams
+from gateway.wire.chat import Memo
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """One process's share of everything."""
+
+    config: Config
+    keys: Keys
+    models: Mapping[str, Model]
+    counters: Counters
+    calibrations: Calibrations
+    ledger: Ledger
+    upstreams: Upstreams
+    health: Health
+    memo: Memo
+    log: FilteringBoundLogger
+    now: Callable[[], float]
+    """Unix seconds."""
+    monotonic: Callable[[], float]
+    """Seconds."""
+    draw: Callable[[], float]
+    """A number in [0, 1), for the choice between deployments."""

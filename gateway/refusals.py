@@ -1,0 +1,68 @@
+"""What a client is told when its request does not fit, or no deployment answered. Pure."""
+
+from __future__ import annotations
+
+from gateway.fitting import Fitted
+from gateway.policy import Policy
+from gateway.rewriting.plan import Plan, Refusal
+from gateway.routing.attempts import Failure
+from gateway.routing.too_long import too_long
+from gateway.wire import errors
+from gateway.wire.chat import ChatRequest
+from gateway.wire.errors import GatewayError
+
+
+def does_not_fit(refusal: Refusal, fitted: Fitted, request: ChatRequest, policy: Policy) -> GatewayError:
+    """Refuse what cannot be made to fit, or came illegal and would have to be."""
+    if refusal.illegal is not None:
+        told = f"The request does not fit and was not legal when it came, so it was not rewritten: {refusal.illegal}"
+        return errors.invalid_request(told, refusal.at)
+    completion = request.answer_limit or fitted.window.reserve
+    return errors.context_length_exceeded(
+        window=fitted.window.width or refusal.budget + completion,
+        prompt=refusal.prompt_tokens,
+        completion=completion,
+        policy=policy.name,
+        component=refusal.component,
+        tokens=refusal.tokens,
+        room=refusal.room,
+        at=refusal.at,
+    )
+
+
+def still_too_long(failure: Failure, fitted: Fitted, request: ChatRequest, policy: Policy) -> GatewayError:
+    """Put the verdict of an upstream that had two plans in our wording: agents know it."""
+    plan = fitted.plan
+    if isinstance(plan, Refusal):
+        return does_not_fit(plan, fitted, request, policy)
+    assert isinstance(plan, Plan)
+    found = too_long(failure.status or 400, failure.body)
+    counted = (found.tokens if found is not None else None) or plan.tokens_after
+    room = fitted.window.budget(request.answer_limit or 0) or 0
+    largest = max(plan.after, key=lambda name: plan.after[name])
+    return errors.context_length_exceeded(
+        window=(found.limit if found is not None else None) or fitted.window.width or room + fitted.window.reserve,
+        prompt=counted,
+        completion=request.answer_limit or fitted.window.reserve,
+        policy=policy.name,
+        component=largest,
+        tokens=plan.after[largest],
+        room=room,
+        at=None,
+    )
+
+
+_GAVE_NO_ANSWER: dict[errors.UpstreamFault, str] = {
+    "connect": "could not be reached",
+    "timeout": "said nothing for too long",
+    "reset": "broke the connection off",
+    "garbage": "answered with something that is not a chat completion",
+}
+
+
+def unanswered(failure: Failure, model: str) -> GatewayError:
+    """Say what the last upstream said, or what kept it from saying anything."""
+    if failure.status is None:
+        kind = "connect" if failure.kind == "unfit" else failure.kind
+        return errors.upstream_failed(kind, f"The upstream for {errors.printable(model)} {_GAVE_NO_ANSWER[kind]}.")
+    return errors.upstream_refused(failure.status, failure.body, failure.headers.get("retry-after"))

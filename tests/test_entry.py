@@ -1,0 +1,180 @@
+"""What the books say of one request."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.money.entry import BYTES_PER_TOKEN, MOST_EDITS, Entry, runs
+from gateway.money.prices import Usage, price_from
+
+PRICE = price_from("x", {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-5})
+
+
+def entry(**more) -> Entry:
+    return Entry(
+        "gw_1", "bot", "care", **{"model": "asked", "policy": "p@1", "deployment": "o/m", "started": 10.0, **more}
+    )
+
+
+def test_the_opened_row_says_who_what_and_the_estimate_that_stands_if_nothing_follows():
+    row = entry(user="ann", tags=["a"]).opened(Usage(prompt=7, completion=9, estimated=True), 123)
+    assert row == {
+        "event": "opened",
+        "id": "gw_1",
+        "key": "bot",
+        "team": "care",
+        "user": "ann",
+        "tags": ["a"],
+        "model": "asked",
+        "policy": "p@1",
+        "estimate_prompt": 7,
+        "estimate_completion": 9,
+        "estimate_nanousd": 123,
+    }
+
+
+def test_a_request_that_nothing_was_spent_on_costs_nothing():
+    row = entry().settled("refused", 10.5)
+    assert (row["cost_nanousd"], row["prompt_tokens"], row["completion_tokens"]) == (0, 0, 0)
+    assert "unpriced" not in row
+    assert row["ms"] == {"total": 500.0}
+
+
+def test_what_was_never_sent_left_no_tokens():
+    row = entry(deployment=None, before={"input": 9}, refusal={"component": "input"}).settled("refused", 10.5)
+    assert (row["tokens_before"], row["tokens_after"], row["refusal"]) == (9, 0, {"component": "input"})
+
+
+def test_usage_is_priced_and_entered_by_class():
+    one = entry()
+    one.price(Usage(prompt=100, completion=20, cached=60, cache_write=5, reasoning=7), PRICE, None, 0.0)
+    row = one.settled("answered", 11.0)
+    assert [
+        row[name]
+        for name in ("prompt_tokens", "cached_tokens", "cache_write_tokens", "completion_tokens", "reasoning_tokens")
+    ] == [100, 60, 5, 20, 7]
+    assert row["cost_nanousd"] == 300_000
+
+
+def test_without_a_price_the_cost_is_unknown_and_never_nothing():
+    one = entry()
+    one.price(Usage(prompt=100), None, None, 0.0)
+    row = one.settled("answered", 11.0)
+    assert (row["cost_nanousd"], row["unpriced"]) == (None, True)
+
+
+def test_tokens_by_component_are_told_before_and_after():
+    one = entry(
+        before={"system": 5, "tools": 0, "history": 90},
+        after={"system": 5, "tools": 0, "history": 40},
+        room={"history": 45, "tools": 0},
+    )
+    row = one.settled("answered", 11.0)
+    assert row["components"] == {"system": [5, 5], "history": [90, 40], "room": {"history": 45}}
+    assert (row["tokens_before"], row["tokens_after"], row["counted"]) == (95, 45, "tokens")
+
+
+def test_what_was_not_rewritten_is_after_what_it_was_before():
+    row = entry(before={"input": 9}).settled("answered", 11.0)
+    assert (row["tokens_before"], row["tokens_after"]) == (9, 9)
+
+
+def test_bytes_are_scaled_to_the_providers_count():
+    one = entry(counted="bytes", before={"system": 100, "history": 0, "input": 300})
+    one.price(Usage(prompt=50), PRICE, None, 0.0)
+    row = one.settled("answered", 11.0)
+    assert row["components"] == {"system": [12, 12], "input": [38, 38]}
+    assert row["tokens_before"] == row["tokens_after"] == 50
+
+
+def test_bytes_without_any_count_are_estimated():
+    row = entry(counted="bytes", before={"input": 400}).settled("failed", 11.0)
+    assert row["tokens_before"] == 400 // BYTES_PER_TOKEN
+
+
+@given(
+    st.dictionaries(st.sampled_from(["system", "tools", "history", "input"]), st.integers(0, 10**7), min_size=1),
+    st.integers(0, 10**6),
+)
+def test_scaled_sizes_always_add_up_to_the_prompt(sizes, prompt):
+    one = entry(counted="bytes", before=sizes)
+    one.price(Usage(prompt=prompt), PRICE, None, 0.0)
+    row = one.settled("answered", 11.0)
+    assert row["tokens_before"] == (prompt or (sum(sizes.values()) or 1) // BYTES_PER_TOKEN)
+    assert all(size >= 0 for pair in row["components"].values() for size in pair)
+
+
+def test_edits_are_told_up_to_a_number_and_the_rest_is_counted():
+    edits = [(n, "read", "stub", 90, 9) for n in range(MOST_EDITS + 5)]
+    row = entry(edits=edits, forced=True).settled("answered", 11.0)
+    assert row["edits"][0] == [0, "read", "stub", 90, 9]
+    assert (len(row["edits"]), row["more_edits"], row["forced"]) == (MOST_EDITS, 5, True)
+    assert "more_edits" not in entry(edits=edits[:1]).settled("answered", 11.0)
+    assert "forced" not in entry().settled("answered", 11.0)
+
+
+def test_messages_left_out_side_by_side_are_one_edit():
+    edits = [
+        (1, None, "drop_oldest", 10, 0),
+        (2, "read", "drop_oldest", 20, 0),
+        (3, "read", "stub", 50, 9),
+        (5, None, "drop_oldest", 7, 0),
+        (7, None, "drop_oldest", 8, 0),
+        (8, None, "drop_oldest", 9, 0),
+    ]
+    assert runs(edits) == [
+        (1, None, "drop_oldest", 30, 0),
+        (3, "read", "stub", 50, 9),
+        (5, None, "drop_oldest", 7, 0),
+        (7, None, "drop_oldest", 17, 0),
+    ]
+
+
+EDITS = st.lists(
+    st.tuples(
+        st.integers(0, 40),
+        st.none(),
+        st.sampled_from(["stub", "drop_oldest"]),
+        st.integers(5, 99),
+        st.sampled_from([0, 4]),
+    ),
+    unique_by=lambda e: e[0],
+).map(sorted)
+
+
+@given(EDITS)
+def test_joining_never_loses_a_token(edits):
+    joined = runs(edits)
+    assert sum(edit[3] for edit in joined) == sum(edit[3] for edit in edits)
+    assert [edit[0] for edit in joined] == sorted({edit[0] for edit in joined})
+
+
+def test_attempts_are_told_where_there_was_more_than_one_good_one():
+    good, bad = (
+        {"deployment": "a", "status": 200, "error": None, "ms": 1},
+        {"deployment": "b", "status": 500, "error": "status", "ms": 1},
+    )
+    assert "attempts" not in entry(attempts=[good]).settled("answered", 11.0)
+    assert entry(attempts=[bad]).settled("failed", 11.0)["attempts"] == [bad]
+    assert entry(attempts=[bad, good]).settled("answered", 11.0)["attempts"] == [bad, good]
+
+
+def test_times_are_told_in_milliseconds():
+    row = entry(planned=10.002, first_byte=10.102).settled("answered", 10.25)
+    assert row["ms"] == {"total": 250.0, "plan": 2.0, "upstream_first": 100.0}
+
+
+@pytest.mark.parametrize("status", ["answered", "refused", "failed", "cancelled"])
+def test_a_busy_row_stays_about_a_kilobyte(status):
+    one = entry(
+        user="ann@example.com",
+        tags=["nightly", "batch"],
+        deployment="anthropic/claude-sonnet-5",
+        plan="rewritten",
+        before=dict.fromkeys(("system", "tools", "examples", "documents", "history", "input"), 12_345),
+        after=dict.fromkeys(("system", "tools", "examples", "documents", "history", "input"), 12_345),
+        room=dict.fromkeys(("system", "tools", "examples", "documents", "history", "input"), 12_345),
+        edits=[(n, "read_file", "stub", 1234, 56) for n in range(99)],
+    )
+    assert len(orjson.dumps(one.settled(status, 11.0))) < 1700

@@ -1,0 +1,751 @@
+"""One request from arrival to ledger entry: its four ends, and what each leaves in the books and with the client."""
+
+import asyncio
+import json
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.config import Team
+from gateway.money import ledger as books
+from gateway.money.amounts import usd
+from gateway.pipeline import answer
+from gateway.policy import Policy
+from gateway.routing.deployment import Deployment
+from gateway.routing.upstream import UpstreamError
+from gateway.wire.sse import DONE, event
+from tests.passage import (
+    NOW,
+    USAGE,
+    WHOLE_STREAM,
+    Act,
+    Caller,
+    Leave,
+    Passed,
+    Script,
+    Setting,
+    Stall,
+    breaks,
+    delta,
+    deployment,
+    fails,
+    key,
+    new_id,
+    policy,
+    says,
+    streams,
+    usage_event,
+)
+from tests.talk import assistant, body, calls, loop, result, system, user, words
+
+HELLO = [user("hello")]
+COST = 100 * 1_000 + 20 * 10_000
+"""Of USAGE, in nano-dollars."""
+
+TIGHT = policy(
+    "{name: tight, context_window: 2000, reserve: {output: 500, margin: 0}, "
+    "fold: {keep_turns: 0, keep_tool_results: 0}}"
+)
+LONG = [system("be kind"), user("begin"), *loop(12, 90), user("and now?")]
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Setting:
+    return Setting(tmp_path)
+
+
+# ---------------------------------------------------------------- the four ends: answered
+
+
+async def test_an_answer_reaches_the_client_and_the_books(gateway):
+    passed = await gateway(body(HELLO, model="asked"), Script(says("hi there")))
+    client, row = passed.client, passed.settled
+    assert client.status == 200
+    assert client.fields["choices"][0]["message"]["content"] == "hi there"
+    assert (row["status"], row["http_status"], row["error"]) == ("answered", 200, None)
+    assert (row["prompt_tokens"], row["completion_tokens"], row["cost_nanousd"]) == (100, 20, COST)
+    assert (row["estimated"], row["stream"], row["deployment"], row["model"]) == (
+        False,
+        False,
+        "openai/gpt-4o",
+        "asked",
+    )
+    assert [opened["id"] for opened in passed.opened] == [row["id"]]
+
+
+async def test_what_fits_reaches_the_upstream_byte_for_byte_but_for_the_name_of_its_model(gateway):
+    raw = (
+        rb'{ "temperature":1.10, "messages":[{"role":"user","content":"\u0041"}],"model":"asked", "zzz":{"a":1,"a":2} }'
+    )
+    passed = await gateway(raw)
+    assert passed.script.calls[0].body == raw.replace(b"asked", b"gpt-4o")
+    assert passed.settled["plan"] == "unchanged"
+
+
+async def test_an_answer_keeps_its_bytes(gateway):
+    raw = b'{ "choices" : [ {"x":1.10} ], "usage":{"prompt_tokens":1,"completion_tokens":1} }'
+    assert (await gateway(body(HELLO), Script(Act(parts=(raw[:20], raw[20:]))))).client.text == raw
+
+
+async def test_headers_say_what_was_done_and_what_it_cost(gateway):
+    answered = replace(says(), headers={"content-type": "application/json", "x-request-id": "req_8a"})
+    got = (await gateway(body(HELLO), Script(answered))).client.got
+    assert got["x-request-id"].startswith("gw_")
+    assert got["x-gateway-upstream-request-id"] == "req_8a"
+    assert got["x-gateway-policy"] == str(Policy("default"))
+    assert got["x-gateway-plan"] == "unchanged"
+    assert got["x-gateway-cost-usd"] == "0.0003"
+    assert got["content-length"].isdigit()
+
+
+async def test_the_upstream_is_told_our_id(gateway):
+    passed = await gateway(body(HELLO))
+    assert passed.script.calls[0].request_id == passed.settled["id"] == passed.client.got["x-request-id"]
+
+
+async def test_cached_and_reasoning_tokens_are_priced_and_entered(gateway):
+    usage = USAGE | {
+        "prompt_tokens_details": {"cached_tokens": 60},
+        "completion_tokens_details": {"reasoning_tokens": 5},
+    }
+    row = (await gateway(body(HELLO), Script(says(usage=usage)))).settled
+    assert (row["cached_tokens"], row["reasoning_tokens"]) == (60, 5)
+    assert row["cost_nanousd"] == 40 * 1_000 + 60 * 100 + 20 * 10_000
+
+
+async def test_usage_that_is_missing_is_counted_and_marked_as_estimated(gateway):
+    row = (await gateway(body(HELLO), Script(says("one two three", usage=None)))).settled
+    assert row["estimated"] is True
+    assert row["prompt_tokens"] == 3 + 4 + 1
+    assert row["completion_tokens"] == 3
+    assert row["cost_nanousd"] == 8 * 1_000 + 3 * 10_000
+
+
+async def test_calls_in_an_answer_without_usage_are_counted_too(gateway):
+    said = Act(parts=(json.dumps({"choices": [{"message": calls('c1 read {"path": "a.py"}')}, "junk"]}).encode(),))
+    assert (await gateway(body(HELLO), Script(said))).settled["completion_tokens"] > 10
+
+
+# ---------------------------------------------------------------- streams
+
+
+async def test_a_stream_is_relayed_and_its_usage_held_back_from_a_client_that_did_not_ask(gateway):
+    passed = await gateway(body(HELLO, stream=True), Script(streams(*WHOLE_STREAM)))
+    assert passed.script.calls[0].fields["stream_options"] == {"include_usage": True}
+    assert passed.client.text == b"".join(part for part in WHOLE_STREAM if part != usage_event())
+    assert passed.client.got["content-type"] == "text/event-stream"
+    assert "x-gateway-cost-usd" not in passed.client.got
+    row = passed.settled
+    assert (row["status"], row["stream"], row["cost_nanousd"], row["estimated"]) == ("answered", True, COST, False)
+
+
+async def test_a_client_that_asks_for_usage_gets_it(gateway):
+    raw = body(HELLO, stream=True, stream_options={"include_usage": True}, model="gpt-4o")
+    passed = await replace(gateway, deployments=(deployment("gpt-4o"),))(raw, Script(streams(*WHOLE_STREAM)))
+    assert passed.script.calls[0].body == raw
+    assert passed.client.text == b"".join(WHOLE_STREAM)
+
+
+async def test_events_reach_the_client_before_the_stream_is_over(gateway):
+    passed = await gateway(body(HELLO, stream=True), Script(streams(*WHOLE_STREAM)))
+    assert passed.client.pieces[0] == delta("hel")
+    assert passed.client.pieces[-1].endswith(DONE)
+
+
+async def test_a_stream_without_usage_is_counted_and_marked_as_estimated(gateway):
+    row = (
+        await gateway(body(HELLO, stream=True), Script(streams(delta("one two"), delta(" three", "stop"), DONE)))
+    ).settled
+    assert (row["status"], row["estimated"], row["completion_tokens"]) == ("answered", True, 3)
+
+
+@pytest.mark.parametrize("cut", [UpstreamError("reset", "cut"), UpstreamError("timeout", "stalled"), None])
+async def test_a_stream_that_the_upstream_cuts_ends_with_an_error_event_and_is_entered_as_failed(gateway, cut):
+    parts = (delta("one two"), delta(" three"), *([cut] if cut else []))
+    passed = await gateway(body(HELLO, stream=True), Script(streams(*parts)))
+    kind = cut.kind if cut else "reset"
+    assert passed.client.status == 200
+    last = passed.client.text.split(b"\n\n")[-2]
+    assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == f"upstream_{kind}"
+    assert b"[DONE]" not in passed.client.text
+    row = passed.settled
+    assert (row["status"], row["error"], row["estimated"]) == ("failed", f"upstream_{kind}", True)
+    assert (row["completion_tokens"], row["prompt_tokens"]) == (3, 8)
+
+
+async def test_usage_that_came_before_the_cut_is_what_is_entered(gateway):
+    passed = await gateway(
+        body(HELLO, stream=True), Script(streams(delta("one"), usage_event(), UpstreamError("reset", "x")))
+    )
+    assert (passed.settled["estimated"], passed.settled["cost_nanousd"]) == (False, COST)
+
+
+async def test_an_error_event_of_the_upstream_is_passed_on_and_entered(gateway):
+    error = event(b'{"error":{"message":"overloaded","code":"overloaded_error"}}')
+    passed = await gateway(body(HELLO, stream=True), Script(streams(delta("one"), error)))
+    assert passed.client.text == delta("one") + error
+    assert (passed.settled["status"], passed.settled["error"]) == ("failed", "overloaded_error")
+
+
+async def test_a_whole_answer_to_a_streamed_request_is_passed_on_whole(gateway):
+    passed = await gateway(body(HELLO, stream=True), Script(says()))
+    assert passed.client.got["content-type"] == "application/json"
+    assert passed.settled["status"] == "answered"
+
+
+async def test_a_stream_that_ends_without_a_byte_is_no_answer(gateway):
+    passed = await gateway(body(HELLO, stream=True), Script(streams()))
+    assert (passed.client.status, passed.client.error["code"]) == (502, "upstream_garbage")
+
+
+# ---------------------------------------------------------------- refused
+
+
+async def refused(gateway: Setting, raw: bytes, **headers: str) -> Passed:
+    passed = await gateway(raw, headers=headers)
+    assert not passed.script.calls, "a refusal never reaches the upstream"
+    assert not passed.opened
+    return passed
+
+
+async def test_what_cannot_be_made_to_fit_is_refused_in_openais_words_and_entered(gateway):
+    gateway = replace(gateway, policies=(TIGHT,))
+    passed = await refused(gateway, body([user("a"), assistant("b"), user(words(3000))]))
+    error = passed.client.error
+    assert passed.client.status == 400
+    assert (error["code"], error["type"], error["param"]) == (
+        "context_length_exceeded",
+        "invalid_request_error",
+        "messages",
+    )
+    assert error["message"] == (
+        "This model's maximum context length is 2000 tokens. However, you requested 3517 tokens (3017 prompt, 500 "
+        "completion). Please reduce the length of the messages. Policy tight: input needs 3004, room 1497. "
+        f"[{passed.settled['id']}]"
+    )
+    assert error["gateway"] == {"component": "input", "tokens": 3004, "room": 1497, "at": "messages[2]"}
+    row = passed.settled
+    assert (row["status"], row["plan"], row["http_status"], row["error"]) == (
+        "refused",
+        "refused",
+        400,
+        "context_length_exceeded",
+    )
+    assert (row["cost_nanousd"], row["prompt_tokens"], row["tokens_before"]) == (0, 0, 3017)
+    assert passed.client.got["x-gateway-plan"] == "refused; tokens=3017/3017; too_big=input"
+
+
+async def test_what_came_illegal_and_is_over_is_refused_by_its_index(gateway):
+    passed = await refused(
+        replace(gateway, policies=(TIGHT,)), body([user("a"), result("nobody", "x"), user(words(3000))])
+    )
+    assert (passed.client.error["param"], passed.client.error["code"]) == ("messages[1]", None)
+    assert "not legal when it came" in passed.client.error["message"]
+    assert passed.settled["status"] == "refused"
+
+
+async def test_what_came_illegal_and_fits_is_the_providers_to_judge(gateway):
+    passed = await gateway(body([user("a"), result("nobody", "x")]), Script(fails(400, "bad", "tool must follow")))
+    assert (passed.client.status, passed.client.error["code"]) == (400, "bad")
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "code"),
+    [(b"{", 400, None), (body([user("x" * 2_000_000)]), 413, "request_too_large"), (body([]), 400, None)],
+)
+async def test_what_does_not_parse_is_refused_and_not_entered_because_nobody_knows_what_it_was(
+    gateway, raw, status, code
+):
+    passed = await refused(gateway, raw)
+    assert (passed.client.status, passed.client.error["code"]) == (status, code)
+    assert passed.rows == []
+
+
+KEYS = (
+    key("sk-all", "all"),
+    key("sk-one", "one", team="small", models=("asked",)),
+    key("sk-old", "old", expires=datetime(2020, 1, 1, tzinfo=UTC)),
+    key("sk-own", "own", team="small", policy="tight"),
+)
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"authorization": "Bearer sk-none"}, {"authorization": "Bearer sk-old"}, {"x-api-key": ""}]
+)
+async def test_a_key_that_is_missing_unknown_or_expired_gets_one_and_the_same_answer(gateway, headers):
+    passed = await refused(replace(gateway, keys=KEYS), body(HELLO), **headers)
+    error = passed.client.error
+    assert (passed.client.status, error["code"]) == (401, "invalid_api_key")
+    assert error["message"].partition(" [")[0] == (
+        "No valid API key was given: it is missing, unknown or expired. Send a key of this gateway as "
+        "`Authorization: Bearer …` (or `x-api-key`); its operator issues them."
+    )
+    assert passed.rows == []
+
+
+@pytest.mark.parametrize("headers", [{"authorization": "bearer sk-one"}, {"x-api-key": "sk-one"}])
+async def test_a_key_is_shown_either_way(gateway, headers):
+    passed = await replace(gateway, keys=KEYS)(body(HELLO), headers=headers)
+    assert (passed.settled["key"], passed.settled["team"]) == ("one", "small")
+
+
+@pytest.mark.parametrize("model", ["other", "nowhere"])
+async def test_a_model_that_a_key_may_not_use_is_refused_whether_it_exists_or_not(gateway, model):
+    gateway = replace(gateway, keys=KEYS, deployments=(deployment(), deployment("other")))
+    passed = await refused(gateway, body(HELLO, model=model), authorization="Bearer sk-one")
+    assert (passed.client.status, passed.client.error["code"]) == (403, "model_not_allowed")
+    assert (passed.settled["status"], passed.settled["model"]) == ("refused", model)
+
+
+async def test_an_unknown_model_is_refused(gateway):
+    passed = await refused(gateway, body(HELLO, model="nowhere"))
+    assert (passed.client.status, passed.client.error["code"]) == (404, "model_not_found")
+
+
+async def test_a_ledger_that_cannot_be_written_refuses_before_the_upstream_is_called(gateway):
+    moments = [NOW]
+    script, client = Script(), Caller(body(HELLO), {})
+    one = replace(gateway, now=lambda: moments[0]).gateway(script)
+    shutil.rmtree(gateway.folder / "ledger")
+    moments[0] += 86_400  # the next day's file cannot be opened
+    (gateway.folder / "ledger").touch()
+    try:
+        await answer(one, client, new_id())
+    finally:
+        await one.upstreams.close()
+        (gateway.folder / "ledger").unlink()
+        (gateway.folder / "ledger").mkdir()
+        one.ledger.close()
+    assert (client.status, client.error["code"]) == (503, "ledger_unavailable")
+    assert not script.calls
+    (row,) = books.rows(gateway.folder / "ledger")
+    assert (row["event"], row["status"], row["error"]) == ("settled", "failed", "ledger_unavailable"), "owed, and kept"
+
+
+# ---------------------------------------------------------------- failed, and attempts before it
+
+
+OTHER = deployment("other", "anthropic/claude-x")
+TWO = (deployment(number=0), deployment(number=1, model="openai/gpt-4o-mini"))
+
+
+@pytest.mark.parametrize(
+    "act", [fails(429), fails(500), fails(503), breaks("connect"), breaks("timeout"), breaks("reset")]
+)
+async def test_what_another_deployment_may_do_better_goes_to_the_next_one(gateway, act):
+    passed = await replace(gateway, deployments=TWO)(body(HELLO), Script(act, says()))
+    assert [called.deployment for called in passed.script.calls] == [one.name for one in TWO]
+    row = passed.settled
+    assert (passed.client.status, row["status"], row["deployment"]) == (200, "answered", "openai/gpt-4o-mini")
+    assert [(one["status"], one["error"]) for one in row["attempts"]] == [
+        (act.status if act.instead is None else None, "status" if act.instead is None else act.instead.kind),
+        (200, None),
+    ]
+    assert [line["event"] for line in passed.log] == ["upstream failed"]
+
+
+async def test_an_answer_that_is_none_is_not_asked_for_again(gateway):
+    passed = await replace(gateway, deployments=TWO)(body(HELLO), Script(Act(parts=(b"<html>",)), says()))
+    assert len(passed.script.calls) == 1
+    assert (passed.client.status, passed.client.error["code"]) == (502, "upstream_garbage")
+    assert passed.settled["attempts"][0]["error"] == "garbage"
+
+
+async def test_a_whole_answer_that_breaks_off_is_not_bought_twice_and_its_prompt_is_entered(gateway):
+    cut = Act(parts=(b'{"choices": [', UpstreamError("reset", "cut")))
+    passed = await replace(gateway, deployments=TWO)(body(HELLO), Script(cut, says()))
+    assert len(passed.script.calls) == 1
+    assert (passed.client.status, passed.client.error["code"]) == (502, "upstream_reset")
+    row = passed.settled
+    assert (row["status"], row["prompt_tokens"], row["completion_tokens"], row["estimated"]) == ("failed", 8, 0, True)
+    assert row["cost_nanousd"] == 8 * 1_000
+
+
+async def test_a_stream_that_breaks_before_its_first_byte_goes_to_the_next_one(gateway):
+    acts = streams(UpstreamError("reset", "x")), streams(*WHOLE_STREAM)
+    passed = await replace(gateway, deployments=TWO)(body(HELLO, stream=True), Script(*acts))
+    assert passed.settled["status"] == "answered"
+    assert len(passed.script.calls) == 2
+
+
+async def test_what_the_upstream_judged_is_final(gateway):
+    passed = await replace(gateway, deployments=TWO)(body(HELLO), Script(fails(422, "odd", "no such field")))
+    assert len(passed.script.calls) == 1
+    error = passed.client.error
+    assert (passed.client.status, error["code"], error["type"]) == (422, "odd", "upstream_type")
+    assert error["message"] == f"no such field [{passed.settled['id']}]"
+    assert (passed.settled["status"], passed.settled["error"], passed.settled["cost_nanousd"]) == ("failed", "odd", 0)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_our_own_credential_refused_is_our_502_without_the_upstreams_words(gateway, status):
+    passed = await gateway(body(HELLO), Script(fails(status, "x", "key sk-secret is wrong")))
+    assert (passed.client.status, passed.client.error["code"]) == (502, "upstream_authentication")
+    assert b"sk-secret" not in passed.client.text
+
+
+@pytest.mark.parametrize(("kind", "status"), [("connect", 502), ("reset", 502), ("garbage", 502), ("timeout", 504)])
+async def test_an_upstream_that_gives_no_answer_is_a_502_or_504(gateway, kind, status):
+    passed = await gateway(body(HELLO), Script(breaks(kind)))
+    assert (passed.client.status, passed.client.error["code"]) == (status, f"upstream_{kind}")
+    assert (passed.settled["status"], passed.settled["http_status"], passed.settled["cost_nanousd"]) == (
+        "failed",
+        status,
+        0,
+    )
+
+
+async def test_retry_after_of_the_upstream_reaches_the_client(gateway):
+    passed = await gateway(body(HELLO), Script(fails(429, "rate_limit_exceeded", **{"retry-after": "7"})))
+    assert (passed.client.status, passed.client.got["retry-after"]) == (429, "7")
+
+
+def with_fallback(gateway: Setting, other: Deployment = OTHER) -> Setting:
+    return replace(gateway, fallbacks={"asked": ("other",)}, deployments=(deployment(), other))
+
+
+async def test_fallbacks_are_asked_when_the_whole_group_has_failed(gateway):
+    passed = await with_fallback(gateway)(body(HELLO), Script(fails(500), says()))
+    assert passed.script.calls[1].fields["model"] == "claude-x"
+    assert passed.settled["deployment"] == "anthropic/claude-x"
+    assert passed.settled["model"] == "asked"
+
+
+async def test_a_fallback_with_a_smaller_window_gets_a_plan_of_its_own(gateway):
+    gateway = with_fallback(gateway, deployment("other", "anthropic/claude-x", window=5200))
+    passed = await gateway(body([*LONG, *LONG[2:]]), Script(fails(500), says()))
+    first, second = (called.fields["messages"] for called in passed.script.calls)
+    assert len(first) == len([*LONG, *LONG[2:]])
+    assert second != first
+    assert passed.settled["plan"] == "rewritten"
+    assert passed.client.got["x-gateway-plan"].startswith("rewritten; tokens=")
+
+
+async def test_a_fallback_that_cannot_take_the_request_is_passed_over(gateway):
+    gateway = with_fallback(gateway, deployment("other", "anthropic/claude-x", window=4100))
+    passed = await gateway(body([user(words(600))]), Script(fails(500, "down")))
+    assert len(passed.script.calls) == 1
+    assert (passed.client.status, passed.client.error["code"]) == (500, "down")
+
+
+# ---------------------------------------------------------------- too long all the same
+
+
+def too_long_anthropic(counted: int, most: int) -> Act:
+    return fails(400, None, f"prompt is too long: {counted} tokens > {most} maximum")
+
+
+async def test_an_upstream_that_counts_more_gets_a_second_plan_scaled_to_its_count(gateway):
+    gateway = replace(gateway, policies=(TIGHT,), deployments=(deployment(exact=False),))
+    passed = await gateway(body(LONG), Script(too_long_anthropic(1800, 1500), says()))
+    first, second = (called.fields["messages"] for called in passed.script.calls)
+    assert len(json.dumps(second)) < len(json.dumps(first))
+    row = passed.settled
+    assert [(one["status"], one["error"]) for one in row["attempts"]] == [(400, "status"), (200, None)]
+    assert (row["status"], row["plan"]) == ("answered", "rewritten")
+    assert row["tokens_after"] <= 1500 / 1.2
+
+
+async def test_an_upstream_that_says_only_too_long_gets_fifteen_percent_less(gateway):
+    gateway = replace(gateway, policies=(TIGHT,), deployments=(deployment(exact=False),))
+    passed = await gateway(body(LONG), Script(fails(400, "context_length_exceeded", "too long"), says()))
+    assert len(passed.script.calls) == 2
+    assert passed.settled["tokens_after"] <= 1500 * 0.85
+
+
+async def test_it_is_sent_only_once_more_and_then_refused_in_our_wording(gateway):
+    gateway = replace(gateway, policies=(TIGHT,), deployments=(deployment(exact=False),))
+    passed = await gateway(body(LONG), Script(too_long_anthropic(1800, 1500)))
+    assert len(passed.script.calls) == 2
+    error = passed.client.error
+    assert (passed.client.status, error["code"]) == (400, "context_length_exceeded")
+    assert error["message"].startswith(
+        "This model's maximum context length is 1500 tokens. However, you requested 2300 tokens "
+        "(1800 prompt, 500 completion)."
+    )
+    assert (passed.settled["status"], passed.settled["error"]) == ("failed", "context_length_exceeded")
+    assert len(passed.settled["attempts"]) == 2
+
+
+async def test_where_nothing_is_left_to_cut_it_is_refused_in_our_wording_at_once(gateway):
+    passed = await gateway(body([user(words(50))]), Script(too_long_anthropic(90, 60)))
+    assert len(passed.script.calls) == 1
+    assert passed.client.error["code"] == "context_length_exceeded"
+    assert "maximum context length is 60 tokens" in passed.client.error["message"]
+
+
+async def test_a_400_about_something_else_is_not_tried_again(gateway):
+    gateway = replace(gateway, policies=(TIGHT,))
+    passed = await gateway(body(LONG), Script(fails(400, "bad", "image too large")))
+    assert len(passed.script.calls) == 1
+    assert passed.client.error["code"] == "bad"
+
+
+# ---------------------------------------------------------------- cancelled
+
+
+async def test_a_client_that_leaves_before_its_request_is_complete_leaves_no_trace(gateway):
+    passed = await gateway(body(HELLO), leaves="before")
+    assert (passed.rows, passed.script.calls, passed.client.started) == ([], [], False)
+
+
+async def test_a_client_that_leaves_while_the_upstream_thinks_is_entered_with_its_prompt(gateway):
+    passed = await gateway(body(HELLO), Script(Act(instead=Leave())))
+    row = passed.settled
+    assert (row["status"], row["http_status"], row["error"]) == ("cancelled", 499, "client_gone")
+    assert (row["prompt_tokens"], row["completion_tokens"], row["estimated"]) == (8, 0, True)
+    assert row["cost_nanousd"] == 8 * 1_000
+
+
+@pytest.mark.parametrize("how", ["while", None])
+async def test_a_client_that_leaves_in_the_middle_of_a_stream_is_entered_with_what_it_got(gateway, how):
+    rest = (delta(" three"), *WHOLE_STREAM)
+    act = streams(delta("one two"), *rest) if how else streams(delta("one two"), Leave(), *rest)
+    passed = await gateway(body(HELLO, stream=True), Script(act), leaves=how)
+    row = passed.settled
+    assert (row["status"], row["error"], row["estimated"]) == ("cancelled", "client_gone", True)
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (8, 2)
+    reply = passed.script.calls[0].reply
+    assert reply is not None
+    assert reply.closed, "the upstream is stopped"
+
+
+async def test_a_client_that_leaves_when_all_is_said_is_entered_as_answered(gateway):
+    script = Script(says())
+    passed = await gateway(body(HELLO), script)
+    passed.client.leave()
+    await asyncio.sleep(0)
+    assert passed.settled["status"] == "answered"
+    assert not passed.client.gone
+
+
+async def test_a_gateway_that_is_stopped_enters_what_was_under_way(gateway):
+    script = Script(streams(delta("one two"), Stall()))
+    task = asyncio.create_task(gateway(body(HELLO, stream=True), script))
+    while not task.done() and (script.client is None or not script.client.pieces):
+        await asyncio.sleep(0.01)
+    assert script.client is not None
+    watched = script.client._watching
+    assert watched is not None
+    watched.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    (row,) = [json.loads(line) for line in next((gateway.folder / "ledger").glob("*.jsonl")).read_bytes().splitlines()][
+        1:
+    ]
+    assert (row["status"], row["error"], row["completion_tokens"]) == ("cancelled", "gateway_stopped", 2)
+
+
+# ---------------------------------------------------------------- budget: what leaves
+
+
+async def test_what_is_over_is_rewritten_and_every_place_tells_the_same(gateway):
+    passed = await replace(gateway, policies=(TIGHT,))(body(LONG))
+    row, header = passed.settled, passed.client.got["x-gateway-plan"]
+    assert header.startswith(f"rewritten; tokens={row['tokens_before']}/{row['tokens_after']}; stub=")
+    assert row["tokens_after"] <= 1500 < row["tokens_before"]
+    assert row["plan"] == "rewritten"
+    assert row["edits"][0][:3] == [3, "read", "stub"]
+    assert row["components"]["history"][0] > row["components"]["history"][1]
+    assert sum(sizes[1] for name, sizes in row["components"].items() if name != "room") == row["tokens_after"]
+    assert passed.received[0] == LONG[0]
+    assert passed.received[-1] == LONG[-1]
+
+
+async def test_observe_tells_what_would_be_done_and_sends_the_original(gateway):
+    raw = body(LONG, model="gpt-4o")
+    gateway = replace(gateway, policies=(replace(TIGHT, mode="observe"),), deployments=(deployment("gpt-4o"),))
+    passed = await gateway(raw)
+    assert passed.script.calls[0].body == raw
+    row = passed.settled
+    assert passed.client.got["x-gateway-plan"].startswith(f"observed; tokens={row['tokens_before']}/")
+    assert (row["plan"], row["tokens_after"]) == ("observed", row["tokens_before"])
+    assert row["edits"]
+
+
+async def test_observe_sends_even_what_it_would_refuse(gateway):
+    passed = await replace(gateway, policies=(replace(TIGHT, mode="observe"),))(body([user(words(3000))]))
+    assert passed.client.status == 200
+    assert passed.client.got["x-gateway-plan"] == "observed; tokens=3007/3007; too_big=input"
+    assert passed.settled["plan"] == "observed"
+
+
+async def test_off_does_not_even_count(gateway):
+    passed = await replace(gateway, policies=(replace(TIGHT, mode="off"),))(body(LONG))
+    assert passed.received == LONG
+    assert passed.client.got["x-gateway-plan"] == "unchanged"
+    assert passed.settled["counted"] == "bytes"
+
+
+@pytest.mark.parametrize("mode", ["observe", "off"])
+async def test_too_long_from_upstream_is_the_clients_to_hear_where_nothing_is_enforced(gateway, mode):
+    gateway = replace(gateway, policies=(replace(TIGHT, mode=mode),))
+    passed = await gateway(body(LONG), Script(too_long_anthropic(1800, 1500)))
+    assert len(passed.script.calls) == 1
+    assert passed.client.error["message"].startswith("prompt is too long: 1800 tokens > 1500 maximum")
+
+
+async def test_what_bytes_prove_to_fit_is_entered_in_the_providers_tokens(gateway):
+    row = (await gateway(body([system("s" * 300), *HELLO]))).settled
+    assert row["counted"] == "bytes"
+    assert row["tokens_before"] == row["tokens_after"] == row["prompt_tokens"] == 100
+    assert sum(before for before, _ in row["components"].values()) == 100
+
+
+# ---------------------------------------------------------------- policy, profile, user, tags
+
+
+async def test_the_keys_own_policy_applies_else_its_teams_else_the_default(gateway):
+    chat = policy("{name: chat}")
+    gateway = replace(
+        gateway, keys=KEYS, policies=(Policy("default"), TIGHT, chat), teams={"small": Team("small", "chat")}
+    )
+    names = {}
+    for token in ("sk-all", "sk-one", "sk-own"):
+        passed = await replace(gateway, folder=gateway.folder / token)(body(HELLO), headers={"x-api-key": token})
+        names[token] = passed.settled["policy"].partition("@")[0]
+    assert names == {"sk-all": "default", "sk-one": "chat", "sk-own": "tight"}
+
+
+PROFILED = policy(
+    """
+name: profiled
+profiles:
+  coder: {when: "tools > 1 && system > 5", context_window: 64k}
+  app: {when: "headers['x-app'] == 'mobile'", context_window: 16k}
+  night: {context_window: 8k}
+"""
+)
+TOOLS = [{"type": "function", "function": {"name": name}} for name in "ab"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "headers", "profile"),
+    [
+        ({}, {}, None),
+        ({"tools": TOOLS}, {}, "coder"),
+        ({}, {"x-app": "mobile"}, "app"),
+        ({"tools": TOOLS}, {"x-app": "mobile"}, "coder"),
+        ({"tools": TOOLS}, {"x-gateway-profile": "night"}, "night"),
+        ({"metadata": {"gateway_profile": "night"}}, {"x-app": "mobile"}, "night"),
+    ],
+)
+async def test_a_profile_is_chosen_by_header_metadata_or_its_condition(gateway, fields, headers, profile):
+    passed = await replace(gateway, policies=(PROFILED,))(body([system("be kind"), *HELLO], **fields), headers=headers)
+    chosen = PROFILED if profile is None else PROFILED.with_profile(profile)
+    assert passed.client.got["x-gateway-policy"] == passed.settled["policy"] == str(chosen)
+    assert passed.settled["policy_version"] == 1
+
+
+async def test_a_profile_that_is_not_there_is_refused_by_name(gateway):
+    passed = await refused(replace(gateway, policies=(PROFILED,)), body(HELLO), **{"x-gateway-profile": "noon"})
+    assert passed.client.status == 400
+    assert "no profile 'noon'; it has coder, app, night" in passed.client.error["message"]
+    assert passed.settled["status"] == "refused"
+
+
+@pytest.mark.parametrize(
+    ("fields", "headers", "user_", "tags"),
+    [
+        ({}, {}, None, []),
+        ({"user": "ann"}, {"x-gateway-user": "ben"}, "ann", []),
+        ({}, {"x-gateway-user": "ben"}, "ben", []),
+        ({"user": "u" * 999}, {}, "u" * 256, []),
+        ({"metadata": {"tags": ["a", " b ", "a", 7, ""]}}, {"x-gateway-tags": "c"}, None, ["a", "b"]),
+        ({"metadata": {"tags": "a,b"}}, {}, None, ["a", "b"]),
+        ({}, {"x-gateway-tags": "c, d,,c"}, None, ["c", "d"]),
+        ({}, {"x-gateway-tags": ",".join("abcdefghijklmno")}, None, list("abcdefghij")),
+        ({"metadata": {"tags": {"a": 1}}}, {}, None, []),
+    ],
+)
+async def test_user_and_tags_come_from_the_request_or_its_headers(gateway, fields, headers, user_, tags):
+    passed = await gateway(body(HELLO, **fields), headers=headers)
+    assert (passed.settled["user"], passed.settled["tags"]) == (user_, tags)
+    assert (passed.opened[0]["user"], passed.opened[0]["tags"]) == (user_, tags)
+
+
+# ---------------------------------------------------------------- money
+
+
+async def test_a_model_without_a_price_is_refused(gateway):
+    passed = await refused(replace(gateway, deployments=(deployment(price={}),)), body(HELLO))
+    assert (passed.client.status, passed.client.error["code"]) == (403, "model_unpriced")
+
+
+async def test_where_the_unpriced_is_allowed_it_is_entered_as_unpriced_and_never_as_free(gateway):
+    gateway = replace(gateway, deployments=(deployment(price={}),), unpriced=True)
+    passed = await gateway(body(HELLO))
+    assert (passed.settled["cost_nanousd"], passed.settled["unpriced"]) == (None, True)
+    assert passed.opened[0]["estimate_nanousd"] is None
+    assert "x-gateway-cost-usd" not in passed.client.got
+
+
+async def test_the_estimate_is_the_prompt_and_the_longest_answer_asked_for(gateway):
+    raw = body(HELLO, max_tokens=500, n=3)
+    row = (await gateway(raw)).opened[0]
+    assert row["estimate_completion"] == 1500
+    assert row["estimate_prompt"] == len(raw) // 4
+    assert row["estimate_nanousd"] == row["estimate_prompt"] * 1_000 + 1500 * 10_000
+
+
+async def test_the_estimate_is_never_for_more_than_the_model_can_say(gateway):
+    gateway = replace(gateway, deployments=(deployment(max_output=100),))
+    assert (await gateway(body(HELLO, max_tokens=500))).opened[0]["estimate_completion"] == 100
+
+
+@pytest.mark.parametrize(
+    ("nano", "dollars"),
+    [(0, "0"), (1, "0.000000001"), (10**9, "1"), (12_300_000, "0.0123"), (10**12 + 5, "1000.000000005")],
+)
+def test_an_amount_is_written_in_dollars_exactly(nano, dollars):
+    assert usd(nano) == dollars
+
+
+# ---------------------------------------------------------------- always: one entry
+
+ENDS = st.sampled_from(
+    [
+        says(),
+        says(usage=None),
+        streams(*WHOLE_STREAM),
+        streams(delta("a")),
+        streams(),
+        fails(400),
+        fails(429),
+        fails(500),
+        breaks("connect"),
+        breaks("timeout"),
+        too_long_anthropic(2000, 1500),
+        Act(parts=(b"junk",)),
+        Act(instead=Leave()),
+        streams(delta("a"), Leave()),
+        streams(UpstreamError("reset", "x")),
+        Act(204, ()),
+    ]
+)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(ENDS, min_size=1, max_size=4),
+    st.booleans(),
+    st.sampled_from([HELLO, LONG, [user(words(3000))]]),
+    st.sampled_from([None, "while"]),
+)
+def test_a_request_always_has_exactly_one_entry_and_its_client_one_answer(
+    tmp_path_factory, acts, stream, listed, leaves
+):
+    gateway = Setting(tmp_path_factory.mktemp("one"), policies=(TIGHT,))
+    passed = asyncio.run(with_fallback(gateway)(body(listed, stream=stream), Script(*acts), leaves=leaves))
+    row = passed.settled
+    assert len(passed.opened) <= 1
+    assert row["status"] in {"answered", "refused", "failed", "cancelled"}
+    assert row["cost_nanousd"] is not None
+    assert passed.client.ended or row["status"] == "cancelled"
+    if row["status"] == "answered":
+        assert passed.client.status == row["http_status"] == 200
