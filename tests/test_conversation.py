@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.conversation import Changes, Message, last_user, leading_system, units
-from tests.talk import assistant, calls, loop, messages, result, system, user
+from tests.talk import Wire, assistant, calls, loop, messages, result, system, user
 
 ROLES = st.sampled_from(["system", "developer", "user", "assistant", "caller", "tool", "function", "alien"])
 
@@ -16,7 +16,7 @@ def spelled(role: str) -> Message:
 MESSAGES = st.lists(ROLES.map(spelled), max_size=12)
 
 
-def spans(listed: list[dict[str, object]], start: int = 0) -> list[tuple[int, int]]:
+def spans(listed: list[Wire], start: int = 0) -> list[tuple[int, int]]:
     return [(unit.first, unit.after) for unit in units(messages(listed), start)]
 
 

@@ -87,7 +87,7 @@ def test_keys_of_objects_inside_are_not_looked_at():
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"1", b"{", b'{"a":1,}', b'{"a":1}x', b"{'a':1}", b'{"a":NaN}', b'{"a":1}{"b":2}', b'{1:2}']
+    "data", [b"", b"[]", b"1", b"{", b'{"a":1,}', b'{"a":1}x', b"{'a':1}", b'{"a":NaN}', b'{"a":1}{"b":2}', b"{1:2}"]
 )
 def test_what_is_no_object_is_refused(data):
     with pytest.raises(NotJSON):
@@ -159,7 +159,8 @@ def test_numbers_of_any_length_are_let_through():
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"nan", b"NaN", b"[1,]", b'"\xff"', rb'"\ud800"', b"[1e999, 1-2]", b"[1e999, 1.2.3]", b"[9" + b"9" * 400]
+    "data",
+    [b"", b"nan", b"NaN", b"[1,]", b'"\xff"', rb'"\ud800"', b"[1e999, 1-2]", b"[1e999, 1.2.3]", b"[9" + b"9" * 400],
 )
 def test_what_is_not_json_is_refused(data):
     with pytest.raises(NotJSON):

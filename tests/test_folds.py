@@ -1,0 +1,393 @@
+"""Folding on a grid: when, how far, in which order, and what stays. Sizes are words, so that they can be added up."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Recognition
+from gateway.rewriting.folds import Folded, Rules, fold
+from gateway.rewriting.ladder import Ladders
+from tests.talk import anatomy, assistant, calls, count, loop, messages, result, step, system, user, words
+
+SHARES = dict.fromkeys(COMPONENTS, 1 / 6)
+DROP = Ladders(tool_results=(), documents=(), examples=(), history=("drop_oldest",))
+STUB = Ladders(tool_results=("stub",), documents=(), examples=(), history=())
+RULES = Rules(
+    budget=1000,
+    final_budget=1000,
+    trigger=1.0,
+    target=0.5,
+    clear_at_least=0.1,
+    keep_turns=0,
+    keep_tool_results=0,
+    shares=SHARES,
+    borrow=("input", "documents", "history"),
+)
+
+
+def folded(listed, ladders=DROP, recognition=None, **rules) -> Folded:
+    if "budget" in rules:
+        rules = {"final_budget": rules["budget"], **rules}
+    return fold(anatomy(listed, recognition), replace(RULES, **rules), ladders, count)
+
+
+def chat(turns: int, size: int) -> list[dict[str, object]]:
+    """So many questions, each with its answer, and one more question."""
+    said = [
+        one
+        for number in range(turns)
+        for one in (user(words(size, f"q{number}")), assistant(words(size, f"a{number}")))
+    ]
+    return [*said, user("now")]
+
+
+def gone(found: Folded) -> list[int]:
+    return sorted(found.dropped)
+
+
+# ---------------------------------------------------------------- when
+
+
+def test_a_conversation_that_was_never_over_is_not_touched():
+    found = folded(chat(4, 90))
+    assert not found.dropped
+    assert not found.shortened
+    assert found.placeholder is None
+
+
+def test_what_is_over_comes_down_to_the_target_oldest_first():
+    found = next(fold for turns in range(3, 30) if (fold := folded(chat(turns, 60))).dropped)
+    assert gone(found) == list(range(len(found.dropped)))
+    assert 400 <= found.total <= 520
+
+
+def test_after_a_fold_nothing_moves_until_history_is_over_its_trigger_again():
+    listed = chat(40, 60)
+    folds = {}
+    for end in range(1, len(listed) + 1, 2):
+        folds[end] = len(folded(listed[:end]).dropped)
+    assert list(folds.values()) == sorted(folds.values())
+    assert len(set(folds.values())) <= 11, "a fold only about every half a room of growth"
+
+
+def test_a_conversation_that_was_once_over_stays_folded():
+    listed = [*chat(10, 60)[:-1], user(words(400)), assistant("ok"), user("now")]
+    assert folded(listed).dropped
+
+
+def test_the_trigger_is_a_share_of_the_room_that_counts_only_after_the_first_fold():
+    early, late = folded(chat(10, 40), trigger=0.6), folded(chat(20, 40), trigger=0.6)
+    assert not early.dropped
+    assert late.dropped
+
+
+def test_a_prefix_that_is_over_by_its_answer_limit_alone_is_folded_for_this_request():
+    listed = chat(6, 60)
+    assert not folded(listed).dropped
+    assert folded(listed, final_budget=600).total <= 600
+
+
+def test_only_prefixes_that_were_requests_are_asked_whether_they_are_over():
+    # The two user messages came together: the first alone was never a request.
+    listed = [user(words(800)), user(words(100)), assistant("a"), user(words(50))]
+    assert not folded(listed).dropped
+
+
+# ---------------------------------------------------------------- stability
+
+
+def sent(listed, found: Folded) -> list[str]:
+    return [f"{m.role} {m.text}" for m in found.changes.applied(messages(listed))]
+
+
+@pytest.mark.parametrize("ladders", [DROP, Ladders()], ids=["drop_oldest", "all remedies"])
+def test_what_an_extension_sends_begins_with_what_was_sent_before_unless_it_folds(ladders):
+    listed = [user(words(50)), *loop(60, 60), user("now")]
+    folds, before = 0, None
+    for end in range(3, len(listed), 2):
+        found = folded(listed[:end], ladders)
+        now = sent(listed[:end], found)
+        if before is not None and now[: len(before)] != before:
+            folds += 1
+        before = now
+        assert found.total <= 1000
+    assert folds <= 12
+
+
+TURNS = st.lists(
+    st.one_of(
+        st.tuples(st.just("user"), st.integers(1, 160)),
+        st.tuples(st.just("step"), st.integers(1, 160)),
+        st.tuples(st.just("say"), st.integers(1, 90)),
+    ),
+    min_size=1,
+    max_size=24,
+)
+LADDERS = st.sampled_from([DROP, STUB, Ladders(), Ladders(tool_results=("stub",))])
+KEEP = st.fixed_dictionaries({"keep_turns": st.integers(0, 3), "keep_tool_results": st.integers(0, 3)})
+
+
+def spoken(turns) -> list[dict[str, object]]:
+    out: list[dict[str, object]] = [system("s"), user("begin")]
+    for number, (kind, size) in enumerate(turns):
+        out += {
+            "user": lambda n=number, s=size: [assistant(f"ok{n}"), user(words(s, f"q{n}"))],
+            "step": lambda n=number, s=size: step(n, s),
+            "say": lambda n=number, s=size: [assistant(words(s, f"a{n}")), user("go on")],
+        }[kind]()
+    return out
+
+
+@given(TURNS, LADDERS, KEEP)
+def test_the_newest_unit_the_last_user_message_and_the_head_never_change(turns, ladders, keep):
+    listed = spoken(turns)
+    found = folded(listed, ladders, budget=500, **keep)
+    taken = anatomy(listed)
+    asked = max(i for i, m in enumerate(listed) if m["role"] == "user")
+    kept = {0, asked, *taken.units[-1]}
+    assert not kept & (found.dropped.keys() | found.shortened.keys())
+
+
+@given(TURNS, LADDERS, KEEP)
+def test_the_total_always_is_what_the_messages_that_leave_count(turns, ladders, keep):
+    listed = spoken(turns)
+    found = folded(listed, ladders, budget=500, **keep)
+    taken = anatomy(listed)
+    out = taken.total - sum(taken.tokens)
+    for index, tokens in enumerate(taken.tokens):
+        if index not in found.dropped:
+            out += found.shortened[index].tokens if index in found.shortened else tokens
+    if found.placeholder is not None:
+        out += OVERHEAD_MESSAGE + count(found.placeholder[1])
+    assert found.total == out
+
+
+@given(TURNS, KEEP)
+def test_whole_units_always_go_together(turns, keep):
+    listed = spoken(turns)
+    found = folded(listed, budget=500, **keep)
+    for unit in anatomy(listed).units:
+        assert len({index in found.dropped for index in unit}) == 1
+
+
+@given(TURNS, KEEP, st.integers(0, 3))
+def test_where_history_may_go_what_is_over_always_fits_or_only_what_must_stay_is_left(turns, keep, wide):
+    listed = spoken(turns)
+    found = folded(listed, budget=300 + 100 * wide, **keep)
+    taken = anatomy(listed)
+    asked = max(i for i, m in enumerate(listed) if m["role"] == "user")
+    must = taken.system_tokens + sum(taken.tokens[i] for i in {asked, *taken.units[-1]})
+    assert found.total <= max(300 + 100 * wide, must)
+
+
+# ---------------------------------------------------------------- order and what is kept
+
+
+def test_the_newest_turns_stay_while_that_is_enough():
+    listed = chat(10, 60)
+    assert max(gone(folded(listed, keep_turns=3))) < len(listed) - 6
+
+
+def test_keep_turns_gives_way_before_keep_tool_results():
+    listed = [user(words(30)), *loop(12, 90)]
+    found = folded(listed, STUB, keep_turns=2, keep_tool_results=3)
+    assert found.shortened
+    assert max(found.shortened) < len(listed) - 6
+
+
+def test_keep_tool_results_gives_way_before_the_request_is_refused():
+    listed = [user(words(30)), *loop(4, 290)]
+    found = folded(listed, STUB, keep_tool_results=3)
+    assert found.total <= 1000
+
+
+def test_the_lightest_remedy_is_tried_on_all_old_chunks_before_the_next_one():
+    listed = [
+        user("a"),
+        *(m for n in range(30) for m in (calls(f"c{n} read"), result(f"c{n}", f"[ {'1 , ' * 30} 1 ]"))),
+        user("b"),
+    ]
+    found = folded(listed, Ladders(tool_results=("minify", "stub"), history=("drop_oldest",)))
+    assert {short.remedy for short in found.shortened.values()} == {"minify"}
+    assert not found.dropped
+
+
+def test_dropping_comes_after_stubbing():
+    listed = [user("a"), *loop(14, 90)]
+    found = folded(listed, Ladders(tool_results=("stub",), history=("drop_oldest",)))
+    assert found.shortened
+    assert not found.dropped
+
+
+def test_the_last_user_message_stays_where_it_was_in_the_middle_of_what_goes():
+    listed = [system("s"), user("first"), assistant("a"), user("the task"), *loop(14, 90)]
+    found = folded(listed)
+    assert 3 not in found.dropped
+    assert {1, 2, 4, 5} <= found.dropped.keys()
+    assert found.placeholder is not None
+    assert found.placeholder[0] == 1
+
+
+def test_a_user_message_that_was_the_last_follows_at_a_later_fold():
+    listed = [user("old task"), *loop(14, 90), assistant("done"), user("new task"), *loop(14, 90, first=20)]
+    assert 0 in folded(listed).dropped
+
+
+# ---------------------------------------------------------------- dedupe
+
+
+def test_of_identical_results_the_newest_stays_and_the_older_point_to_it():
+    same = words(120)
+    listed = [
+        user("a"),
+        calls("x read"),
+        result("x", same),
+        calls("y read"),
+        result("y", same),
+        *loop(9, 80),
+        user("b"),
+    ]
+    found = folded(listed, Ladders(tool_results=("dedupe",), history=()))
+    assert found.shortened[2].text == "[same as the later result of read, call y]"
+    assert 4 not in found.shortened
+
+
+def test_results_that_differ_in_white_space_of_their_json_alone_are_the_same():
+    listed = [
+        user("a"),
+        calls("x read"),
+        result("x", '{"a": "' + words(120) + '"}'),
+        calls("y read"),
+        result("y", '{ "a" : "' + words(120) + '"}'),
+        *loop(9, 80),
+        user("b"),
+    ]
+    found = folded(listed, Ladders(tool_results=("dedupe",), history=()))
+    assert found.shortened[2].remedy == "dedupe"
+
+
+def pointed_to(listed, text: str) -> int:
+    return next(i for i, m in enumerate(listed) if text.endswith(f"call {m.get('tool_call_id')}]"))
+
+
+REPEATED = st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=40)
+
+
+@given(
+    REPEATED,
+    st.sampled_from(
+        [Ladders(), Ladders(tool_results=("dedupe",)), Ladders(tool_results=("dedupe", "stub"), history=())]
+    ),
+    KEEP,
+)
+def test_a_pointer_always_leads_to_a_result_that_stands_at_last(repeated, ladders, keep):
+    listed = [user("a")]
+    for number, (which, asks) in enumerate(repeated):
+        listed += [calls(f"c{number} read"), result(f"c{number}", words(70, f"text-{which}-".ljust(50, "-")))]
+        listed += [assistant("ok"), user("go on")] if asks else []
+    found = folded(listed, ladders, **keep)
+    for index in found.shortened:
+        if index in found.dropped:
+            continue
+        at, stands = index, found.shortened.get(index)
+        while stands is not None and stands.remedy == "dedupe":
+            newer = pointed_to(listed, stands.text)
+            assert newer > at
+            assert newer not in found.dropped
+            at, stands = newer, found.shortened.get(newer)
+            assert stands is None or stands.remedy != "stub"
+
+
+# ---------------------------------------------------------------- the grid, forced
+
+
+def test_chunks_go_whole_so_that_the_edge_stands_on_the_grid():
+    listed = [user("a"), *loop(24, 50), user("b")]
+    edge = {max(folded(listed[:end]).dropped, default=-1) for end in range(17, len(listed), 2)}
+    assert len(edge) <= 3
+
+
+def test_where_the_open_chunk_itself_does_not_fit_its_oldest_units_go_and_it_says_so():
+    listed = [user(words(950)), *step(1, 20), *step(2, 5)]
+    found = folded(listed)
+    assert gone(found) == [1, 2]
+    assert found.total <= 1000
+    assert found.forced
+
+
+def test_a_fold_that_came_in_time_does_not_say_forced():
+    assert not folded(chat(10, 60)).forced
+
+
+def test_the_placeholder_is_left_out_where_it_alone_would_not_fit():
+    listed = [user(words(80)), assistant(words(10)), user(words(92))]
+    found = folded(listed, budget=100)
+    assert found.dropped.keys() == {0, 1}
+    assert found.placeholder is None
+    assert found.total <= 100
+
+
+def test_what_cannot_fit_is_left_over_for_the_plan_to_refuse():
+    found = folded([user(words(1500))])
+    assert found.total > 1000
+    assert not found.dropped
+
+
+# ---------------------------------------------------------------- examples and documents
+
+
+EXAMPLES = Ladders(tool_results=(), documents=(), examples=("drop_oldest",), history=())
+
+
+def examples(pairs: int, size: int) -> list[dict[str, object]]:
+    return [
+        one
+        for n in range(pairs)
+        for one in (
+            user(words(size, f"eq{n}"), name="example_user"),
+            assistant(words(size, f"ea{n}"), name="example_bot"),
+        )
+    ]
+
+
+def test_examples_go_in_pairs_oldest_first():
+    listed = [*examples(6, 40), user(words(700))]
+    found = folded(listed, EXAMPLES)
+    assert gone(found) == list(range(len(found.dropped)))
+    assert len(found.dropped) % 2 == 0
+    assert 0 < len(found.dropped) < 12
+
+
+def test_examples_leave_no_placeholder():
+    assert folded([*examples(6, 40), user(words(700))], EXAMPLES).placeholder is None
+
+
+def test_examples_stay_where_their_ladder_is_empty():
+    assert not folded([*examples(6, 90), user(words(700))], DROP).dropped
+
+
+RETRIEVAL = Recognition(document_tools=("search",))
+
+
+def test_documents_that_came_twice_point_to_the_newer_one():
+    same = words(200)
+    listed = [
+        user("a"),
+        calls("x search"),
+        result("x", same),
+        assistant("b"),
+        user("c"),
+        calls("y search"),
+        result("y", same),
+        assistant(words(500)),
+        user(words(200)),
+    ]
+    found = folded(listed, Ladders((), ("dedupe",), (), ()), RETRIEVAL)
+    assert found.shortened[2].text == "[same as the later result of search, call y]"
+
+
+def test_documents_are_no_tool_results_of_history():
+    listed = [user("a"), *(m for n in range(14) for m in step(n, 90, "search")), user("b")]
+    assert not folded(listed, STUB, RETRIEVAL).shortened

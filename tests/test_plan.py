@@ -1,0 +1,278 @@
+"""What is decided for one request: as it is, rewritten, or refused with the component, its size and its room."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.budget.allocation import Window
+from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, dissect, message_tokens
+from gateway.policy import Fold, Ladder, Policy, Reserve, Shares
+from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
+from gateway.wire.legality import ANTHROPIC, CHAT, GEMINI, MISTRAL, introduced
+from gateway.wire.legality import Rules as LegalRules
+from tests.talk import assistant, calls, conversation, count, count_media, loop, result, step, system, user, words
+
+BARE = Policy("bare", reserve=Reserve(0, 0), fold=Fold(keep_turns=0, keep_tool_results=0))
+DROP = replace(BARE, ladder=Ladder((), (), (), ("drop_oldest",)))
+NOTHING = replace(BARE, ladder=Ladder((), (), (), ()))
+STRICT = replace(BARE, strict=True)
+
+
+def decided(listed, policy=BARE, window=1000, limit=0, tools=(), legal: LegalRules = CHAT, **bounds) -> Plan | Refusal:
+    taken = dissect(conversation(listed, tools), recognition_of(policy), count, count_media)
+    bounds = {"deployment": None, "shared": True, "reserve": 0, "margin": 0, **bounds}
+    return plan(taken, policy, Window(policy=window, **bounds), limit, (legal,), count)
+
+
+def planned(*args, **more) -> Plan:
+    found = decided(*args, **more)
+    assert isinstance(found, Plan), found
+    return found
+
+
+def refused(*args, **more) -> Refusal:
+    found = decided(*args, **more)
+    assert isinstance(found, Refusal), found
+    return found
+
+
+def chat(turns: int, size: int):
+    return [m for n in range(turns) for m in (user(words(size, f"q{n}")), assistant(words(size, f"a{n}")))]
+
+
+# ---------------------------------------------------------------- as it is
+
+
+def test_what_fits_is_not_touched():
+    found = planned([system("s"), *chat(3, 50), user("now")])
+    assert found.changes is None
+    assert found.before == found.after
+    assert found.summary == ""
+    assert found.edits == ()
+
+
+def test_what_fits_exactly_fits():
+    listed = [user(words(100))]
+    assert planned(listed, window=107).changes is None
+    assert refused(listed, window=106).tokens == 104
+
+
+def test_where_nothing_bounds_a_prompt_nothing_is_done():
+    assert planned([user(words(10_000))], window=None).changes is None
+
+
+def test_what_fits_is_not_judged():
+    assert planned([user("a"), result("nobody", "x")]).changes is None
+
+
+# ---------------------------------------------------------------- rewritten
+
+
+def test_a_plan_says_what_was_done_and_where_it_begins():
+    found = planned(
+        [system("s"), user("a"), *loop(14, 90), user("now")], replace(DROP, ladder=Ladder(("stub",), (), (), ()))
+    )
+    stubs = [edit for edit in found.edits if edit.remedy == "stub"]
+    assert found.summary == (
+        f"tokens={found.tokens_before}/{found.tokens_after}; stub={len(stubs)}; first_changed=messages[3]"
+    )
+    assert stubs[0].at == 3
+    assert (stubs[0].tool, stubs[0].before) == ("read", OVERHEAD_MESSAGE + 90)
+    assert stubs[0].reason == "older results were over; oldest first"
+
+
+def test_edits_are_told_in_the_order_of_the_messages_and_dropping_with_its_component():
+    found = planned([*chat(12, 60), user("now")], DROP)
+    assert [edit.at for edit in found.edits] == list(range(len(found.edits)))
+    assert {(edit.remedy, edit.tool, edit.after, edit.reason) for edit in found.edits} == {
+        ("drop_oldest", None, 0, "history was over; oldest first")
+    }
+
+
+def test_a_fold_that_had_to_be_forced_says_so():
+    found = planned([user(words(950)), *step(1, 20), *step(2, 5)], DROP)
+    assert found.forced
+    assert found.summary.endswith("; first_changed=messages[1]; forced")
+
+
+def test_an_answer_limit_that_eats_the_deployments_window_makes_a_prompt_too_long():
+    listed = [*chat(6, 60), user("now")]
+    assert planned(listed, DROP, window=None, deployment=2000).changes is None
+    assert planned(listed, DROP, window=None, deployment=2000, limit=1500).tokens_after <= 500
+
+
+# ---------------------------------------------------------------- legality
+
+
+def test_what_came_illegal_and_does_not_fit_is_refused_by_index_and_not_rewritten():
+    found = refused([user("a"), result("nobody", words(10)), *chat(9, 90), user("b")])
+    assert found.illegal is not None
+    assert found.at == "messages[1]"
+    assert "messages[1]" in found.illegal
+
+
+def test_where_the_placeholder_would_break_a_rule_it_is_left_out():
+    listed = [user("q0"), assistant(words(700)), user(words(300)), assistant("a1"), user("now")]
+    chatty, strict = planned(listed, DROP), planned(listed, DROP, legal=MISTRAL)
+    assert chatty.changes is not None
+    assert chatty.changes.placeholder is not None
+    assert strict.changes is not None
+    assert strict.changes.placeholder is None
+    assert strict.tokens_after < chatty.tokens_after
+
+
+def test_the_placeholder_speaks_first_where_the_user_must():
+    listed = [user("a"), *loop(14, 90), user("now")]
+    found = planned(listed, DROP, legal=ANTHROPIC)
+    assert found.changes is not None
+    assert found.changes.placeholder is not None
+
+
+# ---------------------------------------------------------------- refusals: component, size, room, place
+
+
+@pytest.mark.parametrize(
+    ("listed", "tools", "policy", "said"),
+    [
+        ([user("a"), assistant("b"), user(words(1200))], (), BARE, ("input", 1204, 997 - 4, "messages[2]")),
+        ([system(words(1200)), user("a")], (), BARE, ("system", 1207, 1000, "messages[0]")),
+        ([system("s"), user("a")], [words(1500)], BARE, ("tools", 1500, 992, "tools")),
+        ([system(words(600)), user("a")], [words(500)], BARE, ("system", 607, 500, "messages[0]")),
+        ([system(words(500)), user("a")], [words(600)], BARE, ("tools", 600, 493, "tools")),
+        ([user(words(5)), *chat(9, 90), user("b")], (), NOTHING, ("history", 1701, 992, "messages[1]")),
+        ([user("a"), *loop(3, 200), *step(9, 1500)], (), BARE, ("input", 1519, 997, "messages[8]")),
+        ([user(f"q <doc>{words(1500)}</doc>")], (), BARE, ("documents", 1500, 992, "messages[0]")),
+        ([user(words(1500), name="example_user"), user("a")], (), NOTHING, ("examples", 1506, 992, "messages[0]")),
+    ],
+)
+def test_a_refusal_names_the_component_that_is_too_big_its_size_its_room_and_its_place(listed, tools, policy, said):
+    found = refused(listed, policy, tools=tools)
+    component, tokens, room, at = said
+    assert (found.component, found.at) == (component, at)
+    assert found.tokens == pytest.approx(tokens, abs=8)
+    assert found.room == pytest.approx(room, abs=8)
+    assert found.tokens > found.room
+    assert found.prompt_tokens == sum(found.before.values())
+    assert found.budget == 1000
+
+
+def test_a_component_whose_remedies_were_not_enough_is_named_with_what_would_be_left_of_it():
+    results_only = replace(BARE, ladder=Ladder(("minify",), (), (), ()))
+    found = refused([*chat(9, 90), user("now")], results_only)
+    assert (found.component, found.tokens, found.room) == ("history", 9 * 2 * 94, 1000 - 3 - 5)
+
+
+def test_a_refusal_never_changes_the_request():
+    assert not hasattr(refused([user(words(2000))]), "changes")
+
+
+# ---------------------------------------------------------------- strict
+
+FLAT = Shares(*[1 / 6] * 6)
+
+
+def test_strict_makes_every_share_a_ceiling():
+    policy = replace(
+        STRICT, allocation=Shares(system=0.1, tools=0.1, examples=0.1, documents=0.1, history=0.5, input=0.1)
+    )
+    assert planned([system("s"), *chat(2, 30), user("now")], policy).changes is None
+    assert refused([system(words(200)), user("now")], policy).component == "system"
+    assert refused([system("s"), user("now")], policy, tools=[words(150)]).component == "tools"
+    found = refused([user(words(150))], policy)
+    assert (found.component, found.tokens, found.room) == ("input", 154, 100)
+
+
+def test_strict_folds_history_down_to_its_share_though_the_whole_would_fit():
+    policy = replace(DROP, strict=True, allocation=FLAT)
+    found = planned([system("s"), *chat(4, 40), user("now")], policy)
+    assert found.before["history"] > 1000 // 6
+    assert found.after["history"] <= 1000 // 6
+
+
+# ---------------------------------------------------------------- always, never
+
+SIZES = st.integers(1, 120)
+GROUPS = st.lists(
+    st.one_of(
+        SIZES.map(lambda n: [user(words(n, "q"))]),
+        SIZES.map(lambda n: [assistant(words(n, "a"))]),
+        st.tuples(st.integers(0, 5), SIZES).map(lambda p: step(p[0], p[1])),
+        st.tuples(st.integers(6, 9), SIZES).map(
+            lambda p: [
+                calls(f"c{p[0]} read", f"d{p[0]} search"),
+                result(f"d{p[0]}", words(p[1], "same")),
+                result(f"c{p[0]}", "ok"),
+            ]
+        ),
+        SIZES.map(lambda n: [system(words(n, "note"))]),
+        SIZES.map(lambda n: [user(words(n, "q"), name="example_user"), assistant("a", name="example_bot")]),
+        SIZES.map(lambda n: [user(f"see <doc>{words(n)}</doc>")]),
+    ),
+    max_size=16,
+)
+CONVERSATIONS = GROUPS.map(lambda groups: [system("you are"), *(m for g in groups for m in g), user("and now")])
+POLICIES = st.builds(
+    lambda ladder, fold, strict, search: replace(
+        BARE,
+        ladder=ladder,
+        fold=fold,
+        strict=strict,
+        allocation=FLAT,
+        documents=replace(BARE.documents, tools=("search",) if search else ()),
+    ),
+    st.builds(
+        Ladder,
+        st.sampled_from([(), ("stub",), ("minify", "dedupe", "stub")]),
+        st.sampled_from([(), ("dedupe",)]),
+        st.sampled_from([(), ("drop_oldest",)]),
+        st.sampled_from([(), ("drop_oldest",)]),
+    ),
+    st.builds(Fold, st.just(1.0), st.sampled_from([0.3, 0.5, 0.9]), st.just(0.0), st.integers(0, 3), st.integers(0, 3)),
+    st.booleans(),
+    st.booleans(),
+)
+LEGAL = st.sampled_from([CHAT, ANTHROPIC, GEMINI, MISTRAL])
+
+
+@given(CONVERSATIONS, POLICIES, st.integers(50, 900), LEGAL)
+def test_what_leaves_always_fits_by_a_count_of_its_own_and_is_as_legal_as_it_came(listed, policy, window, legal):
+    found = decided(listed, policy, window, legal=legal)
+    if isinstance(found, Refusal):
+        assert found.component in COMPONENTS
+        return
+    before = conversation(listed).messages
+    after = before if found.changes is None else found.changes.applied(before)
+    counted = 3 + sum(message_tokens(message, count, count_media) for message in after)
+    assert counted == found.tokens_after <= window
+    assert not introduced(before, after, legal)
+
+
+@given(CONVERSATIONS, POLICIES, st.integers(50, 900))
+def test_a_plan_always_changes_something_or_nothing_and_its_edits_say_which_messages(listed, policy, window):
+    found = decided(listed, policy, window)
+    if isinstance(found, Refusal):
+        assert found.tokens > found.room or found.illegal is not None or found.ours
+    elif found.changes is not None:
+        assert {edit.at for edit in found.edits} == {*found.changes.texts, *found.changes.dropped}
+        assert all(edit.after < edit.before for edit in found.edits)
+        assert found.summary
+        assert found.tokens_after < found.tokens_before
+    else:
+        assert found.tokens_before <= window
+
+
+@given(CONVERSATIONS, POLICIES, st.integers(50, 900))
+def test_the_same_request_always_gets_the_same_plan(listed, policy, window):
+    assert decided(listed, policy, window) == decided(listed, policy, window)
+
+
+@given(CONVERSATIONS, POLICIES, st.integers(50, 900))
+def test_a_component_without_a_remedy_never_loses_a_token(listed, policy, window):
+    found = decided(listed, policy, window)
+    if isinstance(found, Plan):
+        for name in ("system", "tools", "input"):
+            assert found.after[name] == found.before[name]
+        if not policy.ladder.examples:
+            assert found.after["examples"] == found.before["examples"]

@@ -1,0 +1,58 @@
+"""The lines that stand for what was left out: stub, pointer, placeholder."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.rewriting.dedupe import pointer
+from gateway.rewriting.drop_oldest import placeholder
+from gateway.rewriting.stub import stub, telling_line
+
+
+def test_a_stub_names_tool_size_first_telling_line_and_where_to_get_it():
+    assert stub("read_file", 1234, "---\n\nimport os\nimport sys") == (
+        '[result of read_file: 1,234 tokens, began "import os"; left out to make room, call read_file again to see it]'
+    )
+
+
+def test_a_stub_of_what_says_nothing_says_only_tool_and_size():
+    assert stub("list", 7, "\n\n{}\n") == "[result of list: 7 tokens; left out to make room, call list again to see it]"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("Error: no such file\nmore", "Error: no such file"),
+        ("\n  \n==========\n{\n[\n  'status':   'ok'  ,\n", "'status': 'ok' ,"),
+        ("ab\nabc", "abc"),
+        ("x " * 100, ("x " * 60).rstrip() + "…"),
+        ("x" * 120, "x" * 120),
+        ("", ""),
+        ("-\n" * 50 + "too far down", ""),
+        ("日本語", "日本語"),
+    ],
+)
+def test_the_telling_line_is_the_first_that_says_something(text, line):
+    assert telling_line(text) == line
+
+
+@given(st.text(max_size=400))
+def test_a_telling_line_is_always_short_and_one_line(text):
+    line = telling_line(text)
+    assert len(line) <= 121
+    assert len(line.splitlines()) <= 1
+
+
+@given(st.text(max_size=50), st.text(max_size=4000))
+def test_a_stub_never_depends_on_what_stands_far_behind(start, rest):
+    padded = start.ljust(50) + "\n" + "filler line\n" * 500
+    assert stub("t", 9, padded) == stub("t", 9, padded + rest)
+
+
+def test_a_pointer_names_the_later_call_by_an_id_that_stays_true_when_messages_move():
+    assert pointer("read", "call_7") == "[same as the later result of read, call call_7]"
+
+
+def test_a_placeholder_says_how_much_is_gone():
+    assert placeholder(9, 12_345) == "[9 earlier messages (12,345 tokens) left out here to fit the context window]"
+    assert placeholder(1, 7) == "[1 earlier message (7 tokens) left out here to fit the context window]"
