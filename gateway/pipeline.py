@@ -242,7 +242,10 @@ class Passage:
         if self.settled:
             return
         self.settled = True
-        await self.gateway.ledger.append(self.entry.settled(status, self.gateway.monotonic()), owed=True)
+        try:
+            await self.gateway.ledger.append(self.entry.settled(status, self.gateway.monotonic()), owed=True)
+        except LedgerUnavailable as error:
+            self.gateway.log.critical("entry lost", id=self.entry.id, reason=str(error))
         await asyncio.sleep(0)  # the write of this tick happens before the response ends
 
     # ------------------------------------------------------------ the other ends

@@ -15,10 +15,6 @@ def results(*texts) -> Results:
     return Results(anatomy([*listed, user("y")]), count)
 
 
-def nobody(index: int) -> int | None:
-    return None
-
-
 def test_results_bend_before_history_is_left_out():
     assert Ladders().rungs == ("minify", "dedupe", "stub", "drop_oldest")
     assert Ladders(tool_results=(), history=("drop_oldest",)).rungs == ("drop_oldest",)
@@ -31,49 +27,49 @@ def test_a_component_has_a_remedy_where_its_ladder_names_one_and_results_belong_
 
 
 def test_minify_gives_the_shorter_json_with_its_count():
-    short = results(SPACED).shorten("minify", 2, nobody)
+    short = results(SPACED).shorten("minify", 2, None)
     assert short is not None
     assert (short.remedy, short.text, short.tokens) == ("minify", SPACED.replace(" ", ""), OVERHEAD_MESSAGE + 1)
 
 
 def test_minify_leaves_plain_text_alone():
-    assert results(words(50)).shorten("minify", 2, nobody) is None
+    assert results(words(50)).shorten("minify", 2, None) is None
 
 
 def test_dedupe_points_to_the_later_result_that_says_the_same():
     held = results(words(50), words(50))
-    short = held.shorten("dedupe", 2, lambda index: 4)
+    short = held.shorten("dedupe", 2, 4)
     assert short is not None
     assert short.text == "[same as the later result of read, call c1]"
-    assert held.shorten("dedupe", 2, nobody) is None
+    assert held.shorten("dedupe", 2, None) is None
 
 
 def test_dedupe_leaves_alone_what_a_stub_could_not_shorten_because_nothing_could_fold_it_later():
-    assert results(words(9), words(9)).shorten("dedupe", 2, lambda index: 4) is None
+    assert results(words(9), words(9)).shorten("dedupe", 2, 4) is None
 
 
 def test_stub_gives_one_line_where_that_is_shorter():
     held = results(words(50), words(9))
-    short = held.shorten("stub", 2, nobody)
+    short = held.shorten("stub", 2, None)
     assert short is not None
     assert short.text.startswith("[result of read: 50 tokens")
-    assert held.shorten("stub", 4, nobody) is None
+    assert held.shorten("stub", 4, None) is None
 
 
 def test_results_with_media_are_left_alone_because_only_their_text_could_go():
     image = {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}}
     held = results([{"type": "text", "text": words(90)}, image], SPACED)
-    assert held.shorten("stub", 2, nobody) is None
-    assert held.shorten("minify", 4, nobody) is not None
+    assert held.shorten("stub", 2, None) is None
+    assert held.shorten("minify", 4, None) is not None
 
 
 def test_a_remedy_that_nobody_knows_does_nothing():
-    assert results(words(50)).shorten("crush", 2, nobody) is None
+    assert results(words(50)).shorten("crush", 2, None) is None
 
 
 @given(st.text(max_size=200) | st.integers(0, 80).map(words), st.sampled_from(["minify", "dedupe", "stub"]))
 def test_a_remedy_never_makes_a_result_larger_and_always_says_its_true_size(text, remedy):
     held = results(text, text)
-    short = held.shorten(remedy, 2, lambda index: 4)
+    short = held.shorten(remedy, 2, 4)
     if short is not None:
         assert short.tokens == OVERHEAD_MESSAGE + count(short.text) < held.anatomy.tokens[2]

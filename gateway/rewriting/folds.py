@@ -121,6 +121,7 @@ class _Walk:
         """The placeholder and its tokens."""
         self.twins: dict[str, list[int]] = {}
         self.twins_upto = 0
+        self.pointed_at: set[int] = set()
         self.folded_at: int | None = None
         self.forced = False
 
@@ -275,10 +276,13 @@ class _Walk:
         for index in range(unit.first + 1, unit.after):
             if (self.anatomy.component[index] == "documents") != (component == "documents"):
                 continue
-            short = self.results.shorten(remedy, index, self._twin)
+            newer = self._twin(index) if remedy == "dedupe" else None
+            short = self.results.shorten(remedy, index, newer)
             before = self._message_tokens(index)
             if short is None or (short.tokens >= before and remedy != "stub"):
                 continue
+            if newer is not None:
+                self.pointed_at.add(newer)
             self.shortened[index] = short
             self.now[number] += short.tokens - before
             self.total += short.tokens - before
@@ -367,7 +371,12 @@ class _Walk:
         return self.anatomy.tokens[index] if short is None else short.tokens
 
     def _twin(self, index: int) -> int | None:
-        """Find the newest later result in the prefix that says the same and stands as it came."""
+        """Find the newest later result in the prefix that says the same and stands as it came.
+
+        None also for a result that an older one points to: it stays, or the pointer would lead to a pointer.
+        """
+        if index in self.pointed_at:
+            return None
         while self.twins_upto < len(self.now):
             unit = self.anatomy.units[self.twins_upto]
             for result in range(unit.first + 1, unit.after):

@@ -5,7 +5,6 @@ Results inside history bend before history itself is left out; documents and exa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -62,13 +61,15 @@ class Results:
             self._minified[index] = minify(text) or text
         return self._minified[index]
 
-    def shorten(self, remedy: str, index: int, twin: Callable[[int], int | None]) -> Shortened | None:
-        """Apply one remedy to one result; None where it would not make it smaller."""
+    def shorten(self, remedy: str, index: int, newer: int | None) -> Shortened | None:
+        """Apply one remedy to one result; None where it would not make it smaller.
+
+        `newer` is a later result that says the same, for the remedy that wants one.
+        """
         match remedy:
             case "minify":
                 return self._smaller(index, "minify", self.minified(index))
             case "dedupe":
-                newer = twin(index)
                 if newer is None or self.stubbed(index) is None:
                     return None
                 call_id = self.anatomy.conversation.messages[newer].call_id or ""

@@ -6,6 +6,7 @@ never written anew (law 2). Source of the shape: https://platform.openai.com/doc
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ class ChatRequest:
     service_tier: str | None
 
 
+_LONG_NUMBER = re.compile(rb"[\d.eE+-]{300}")
+"""In definitions: a number that does not read as itself, so that only the bytes as they came can be counted."""
 _ENTRY_BYTES = 800
 """What one entry of the memo takes besides its bytes and text: objects, and its place in the dictionary."""
 
@@ -291,7 +294,7 @@ def _minified(raw: bytes, key: str) -> tuple[str, int, int]:
         raise invalid_request(f"`{key}` is not valid JSON: {error}.", key) from None
     if not isinstance(read, list) or not read:
         return "", 0, 0
-    written = orjson.dumps(read)
+    written = raw if _LONG_NUMBER.search(raw) else orjson.dumps(read)
     return written.decode(), len(read), max(0, len(written) - len(raw))
 
 
