@@ -3,6 +3,7 @@
 
 BIN := .venv/bin
 CONFIG ?=
+PORT ?=
 BENCH ?= ../shared/tools/bench
 BENCH_ONLY ?= small_c16,large_c16,grow_c16,burst_c16,small_c1
 BENCH_WORK ?= $(CURDIR)/var/bench
@@ -20,11 +21,11 @@ help:                ## this list
 venv:                ## make .venv from the lock, or reuse it
 	@scripts/venv
 
-demo: venv           ## the product in under a minute, without a key
+demo: venv           ## the product in 12 seconds, without a key
 	@$(BIN)/gateway demo
 
-serve: venv          ## a gateway that stays up: the demo provider, or CONFIG=config.yaml for real
-	@$(BIN)/gateway $(if $(CONFIG),serve --config $(CONFIG),demo --serve)
+serve: venv          ## a gateway that stays up: the demo provider, or CONFIG=config.yaml for real; PORT=8081
+	@$(BIN)/gateway $(if $(CONFIG),serve --config $(CONFIG),demo --serve) $(if $(PORT),--port $(PORT))
 
 check: venv          ## format, lint, types, imports
 	$(BIN)/ruff format --check --quiet .

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from gateway.budget.allocation import Window
+from gateway.budget.calibration import EXACT, Calibration
 from gateway.policy import Policy
 from gateway.policy_schema import COMPONENTS
 
@@ -20,8 +20,8 @@ class Facts:
     """In tokens; None where neither the price table nor `model_info.max_input_tokens` says."""
     shared: bool = True
     """Whether the answer is taken out of the same window."""
-    margin: float | int = 0
-    """What `margin: auto` comes to for it now."""
+    calibration: Calibration = EXACT
+    """What `margin: auto` comes to for it, before anything was learned from answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,32 +33,35 @@ class Row:
     window: int | None
     budget: int | None
     """Most prompt tokens of a request that does not say how long its answer may be."""
+    margin: int | None
+    """Kept free for the error of the count; `budget` is without it."""
     shares: Mapping[str, int]
     """By component; empty where no window is known."""
-
-    def as_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def rows(policies: Iterable[Policy], deployments: Sequence[Facts]) -> tuple[Row, ...]:
     """Return every policy and every profile on every deployment."""
     return tuple(
-        _row(f"{policy.name}[{variant.profile}]" if variant.profile else policy.name, variant, facts)
+        _row(variant, facts)
         for policy in sorted(policies, key=lambda policy: policy.name)
         for variant in (policy, *(profile.policy for profile in policy.profiles))
         for facts in deployments
     )
 
 
-def _row(name: str, policy: Policy, facts: Facts) -> Row:
-    margin = facts.margin if policy.reserve.margin is None else policy.reserve.margin
-    window = Window(policy.context_window, facts.window, facts.shared, policy.reserve.output, margin)
+def _row(policy: Policy, facts: Facts) -> Row:
+    declared = policy.reserve.margin
+    calibration = facts.calibration if declared is None else EXACT
+    window = Window(
+        policy.context_window, facts.window, facts.shared, policy.reserve.output, declared or 0, calibration
+    )
     budget = window.budget()
     bounds = [bound for bound in (policy.context_window, facts.window) if bound is not None]
     if budget is None:
-        return Row(name, facts.deployment, None, None, {})
+        return Row(policy.label, facts.deployment, None, None, None, {})
+    whole = replace(window, margin=0, calibration=EXACT).budget() or budget
     shares = {component: int(budget * share) for component, share in policy.allocation.by_component().items()}
-    return Row(name, facts.deployment, min(bounds), budget, shares)
+    return Row(policy.label, facts.deployment, min(bounds), budget, whole - budget, shares)
 
 
 def render(policies: Iterable[Policy], deployments: Sequence[Facts]) -> str:
@@ -66,11 +69,11 @@ def render(policies: Iterable[Policy], deployments: Sequence[Facts]) -> str:
     blocks = []
     for policy in sorted(policies, key=lambda policy: policy.name):
         lines = [f"{policy}", *(f"  {told}" for told in _in_words(policy))]
-        table: list[tuple[str, ...]] = [("", "window", "prompt", *COMPONENTS)]
+        table: list[tuple[str, ...]] = [("", "window", "margin", "prompt", *COMPONENTS)]
         for row in rows([policy], deployments):
-            name = row.policy.removeprefix(policy.name) + " " + row.deployment
-            amounts = (row.window, row.budget, *(row.shares.get(c) for c in COMPONENTS))
-            table.append((name.strip(), *("unknown" if amount is None else f"{amount:,}" for amount in amounts)))
+            name = row.deployment if row.policy == policy.name else f"{row.policy} {row.deployment}"
+            amounts = (row.window, row.margin, row.budget, *(row.shares.get(c) for c in COMPONENTS))
+            table.append((name, *("unknown" if amount is None else f"{amount:,}" for amount in amounts)))
         blocks.append("\n".join([*lines, *_aligned(table)]) + "\n")
     return "\n".join(blocks)
 
@@ -88,14 +91,33 @@ def _in_words(policy: Policy) -> Iterable[str]:
     yield "ladder: " + ("; ".join(remedies) or "nothing is ever cut")
     yield f"fold: when the prompt is over, history down to {policy.fold.target:.0%} of what tools and system text leave"
     for profile in policy.profiles:
-        yield f"profile {profile.name}: " + (f"when {profile.when.source}" if profile.when else "when asked for")
+        yield f"profile {profile.policy}: " + (f"when {profile.when.source}" if profile.when else "when asked for")
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> Iterable[str]:
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    for line in table:
-        cells = [
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        yield ("  " + "  ".join(cells)).rstrip()
+WIDTH = 80
+"""Columns of the terminal that is assumed."""
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> Sequence[str]:
+    """Return the lines of a table: names and amounts side by side where that fits, else the amounts below each name."""
+    apart = [line for name, *amounts in table for line in ((name,), ("", *amounts)) if line[0] or len(line) > 1]
+    below = ((apart, "    ", "  "), (apart, "  ", "  "), (apart, " ", " "))
+    for lines, indent, gap in ((table, "  ", "  "), (table, "  ", " "), *below):
+        laid = _laid(lines, indent, gap)
+        if all(len(line) <= WIDTH for line, cells in zip(laid, lines, strict=True) if len(cells) > 1):
+            break
+    return laid
+
+
+def _laid(lines: Sequence[Sequence[str]], indent: str, gap: str) -> list[str]:
+    rows = [line for line in lines if len(line) > 1]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    out = []
+    for line in lines:
+        if len(line) == 1:
+            out.append(f"  {line[0]}")
+            continue
+        cells = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        name = [line[0].ljust(widths[0])] if widths[0] else []
+        out.append((indent + gap.join([*name, *cells])).rstrip())
+    return out

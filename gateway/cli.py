@@ -114,15 +114,19 @@ def check(path: Path, schema: str | None) -> None:
         return
 
     from gateway import check as checks
-    from gateway.budget.calibration import DEFAULT_MARGIN
+    from gateway.budget.calibration import EXACT, UNKNOWN
 
     config = _config(path)
     deployments = [deployment for group in _deployments(config).values() for deployment in group]
     known = [
-        checks.Facts(one.name, one.facts.window, one.facts.shared, 0 if one.facts.exact else DEFAULT_MARGIN)
+        checks.Facts(one.name, one.facts.window, one.facts.shared, EXACT if one.facts.exact else UNKNOWN)
         for one in deployments
     ]
-    click.echo(checks.render(config.policies.values(), known), nl=False)
+    used = config.policies_in_use()
+    click.echo(checks.render(used, known), nl=False)
+    others = ", ".join(sorted(config.policies.keys() - {policy.name for policy in used}))
+    if others:
+        click.echo(f"\nalso there, used by nobody: {others}")
     for warning in _warnings(config, deployments):
         click.echo(warning, err=True)
 
@@ -135,7 +139,7 @@ gateway explain --request request.json --policy support --format json""")
 @click.option("--config", "path", type=_FILE, help="The configuration, for its ledger, policies and models.")
 @click.option("--ledger", type=_FOLDER, help="The ledger's folder, where there is no configuration at hand.")
 @click.option("--request", "request_file", type=click.File("rb"), help="A request body to try, - = standard input.")
-@click.option("--policy", help="With --request: the policy to try, by name.")
+@click.option("--policy", help="With --request: the policy to try, by name.  [default: default_policy]")
 @click.option("--window", type=click.IntRange(min=1), help="With --request: the context window to assume, in tokens.")
 @click.option("--model", help="With --request: the model to assume instead of the request's own.")
 @click.option("--format", "style", type=click.Choice(["table", "json"]), default="table", show_default=True)
@@ -154,8 +158,6 @@ def explain(
     if (request_id is None) == (request_file is None):
         raise click.UsageError("give either the ID of a past request or --request FILE")
     if request_file is not None:
-        if policy is None:
-            raise click.UsageError("--request wants the --policy to try")
         shown = _dry_run(request_file.read(), path, policy, window, model)
     else:
         shown = _past_request(str(request_id), _ledger(path, ledger))
@@ -175,7 +177,7 @@ gateway report --ledger var/ledger --by user --format csv""")
 @click.option("--config", "path", type=_FILE, help="The configuration, for its ledger.")
 @click.option("--ledger", type=_FOLDER, help="The ledger's folder, where there is no configuration at hand.")
 @click.option("--by", type=click.Choice(DIMENSIONS), default="team", show_default=True, help="A row for each.")
-@click.option("--since", help="From this moment on: 2026-03-01, 2026-03-01T09:30, today, 7d, 12h (UTC).")
+@click.option("--since", help="From this moment on: 2026-03-01, 2026-03-01T09:30, today, yesterday, 7d, 12h (UTC).")
 @click.option("--until", help="Until this moment; a day is meant whole (UTC).")
 @click.option("--utilization", is_flag=True, help="Add how far each component fills its room.")
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
@@ -202,9 +204,17 @@ def report(
     except FileNotFoundError as error:
         raise NotThere(str(error)) from error
     if style == "table":
-        _console().print(*found.tables(), sep="\n")
+        console = _console()
+        console.print(*found.tables(console.width), sep="\n")
     else:
         click.echo(found.csv() if style == "csv" else found.json(), nl=False)
+
+
+def _not_empty(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    """Refuse a name of nothing: no report could tell whose it is."""
+    if not value.strip():
+        raise click.BadParameter("must not be empty")
+    return value
 
 
 @example("gateway keys new --name support-bot --team support")
@@ -215,15 +225,15 @@ def keys() -> None:
 
 @example("gateway keys new --name support-bot --team support")
 @keys.command()
-@click.option("--name", required=True, help="What the key is called in the ledger.")
-@click.option("--team", required=True, help="Whose policy and budget it has.")
+@click.option("--name", required=True, callback=_not_empty, help="What the key is called in the ledger.")
+@click.option("--team", required=True, callback=_not_empty, help="Whose policy and budget it has.")
 def new(name: str, team: str) -> None:
     """Print a new key, once, and the line for `keys:` in the configuration, which holds only its digest."""
     from gateway.money.keys import new_key
 
     key, digest = new_key()
-    click.echo(f"key, shown only now:  {key}")
-    click.echo(f"for config.yaml:      - {{name: {json.dumps(name)}, sha256: {digest}, team: {json.dumps(team)}}}")
+    click.echo(f"The key, shown only now:\n\n{key}\n\nIts line under `keys:` in config.yaml:\n")
+    click.echo(f"  - {{name: {json.dumps(name)}, sha256: {digest}, team: {json.dumps(team)}}}")
 
 
 def _serve(path: Path, host: str | None, port: int | None) -> int:
@@ -257,12 +267,12 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
     return code
 
 
-def _config(path: Path, host: str | None = None, port: int | None = None) -> Config:
+def _config(path: Path, host: str | None = None, port: int | None = None, *, to_serve: bool = True) -> Config:
     """Read the configuration, with the address of the command line where one is given, or end with all its mistakes."""
     from gateway.config import ConfigErrors, load
 
     try:
-        config = load(path, os.environ)
+        config = load(path, os.environ, to_serve=to_serve)
     except ConfigErrors as errors:
         raise Refused(str(errors)) from errors
     address = replace(config.server, host=host or config.server.host, port=config.server.port if port is None else port)
@@ -288,12 +298,17 @@ def _deployments(config: Config) -> Mapping[str, tuple[Deployment, ...]]:
 
 
 def _warnings(config: Config, deployments: Sequence[Deployment]) -> Iterator[str]:
-    """Say of which deployments requests will be refused, or entered without a cost, because nobody knows a price."""
+    """Say which keys have expired, and which deployments have no price and what comes of that."""
     consequence = (
         "it is called, and its cost is entered as unknown"
         if config.unpriced == "allow"
         else "it is never called; give its prices in model_info, or set unpriced: allow"
     )
+    now = datetime.now(UTC)
+    for key in config.keys:
+        if key.expires is not None and key.expires <= now:
+            moment = f"{key.expires.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+            yield f"{config.file}: key {key.name} expired on {moment}: it is refused"
     for deployment in deployments:
         if deployment.price is None:
             yield f"{config.file}: {deployment.name} has no price: {consequence}"
@@ -307,7 +322,12 @@ def _ledger(path: Path | None, folder: Path | None) -> Path:
         return folder
     if path is None and not DEFAULT_CONFIG.exists():
         raise click.UsageError(f"give --config FILE or --ledger DIR (there is no {DEFAULT_CONFIG} here)")
-    return _config(path or DEFAULT_CONFIG).ledger.dir
+    from gateway.config import ConfigErrors, ledger_dir
+
+    try:
+        return ledger_dir(path or DEFAULT_CONFIG, os.environ)
+    except ConfigErrors as errors:
+        raise Refused(str(errors)) from errors
 
 
 def _past_request(request_id: str, folder: Path) -> dict[str, Any]:
@@ -319,7 +339,9 @@ def _past_request(request_id: str, folder: Path) -> dict[str, Any]:
     return entry
 
 
-def _dry_run(body: bytes, path: Path | None, policy: str, window: int | None, model: str | None) -> dict[str, Any]:
+def _dry_run(
+    body: bytes, path: Path | None, policy: str | None, window: int | None, model: str | None
+) -> dict[str, Any]:
     """Plan a request that is not sent, with a configuration's models and policies or with the shipped ones."""
     from gateway.budget.tokens import Counters
     from gateway.explain import dry_run
@@ -331,8 +353,8 @@ def _dry_run(body: bytes, path: Path | None, policy: str, window: int | None, mo
         name = model or parse(body, Memo()).model
         if path is None and DEFAULT_CONFIG.exists():
             path = DEFAULT_CONFIG
-        config = _shipped(name) if path is None else _config(path)
-        wanted = _named("policy", policy, config.policies)
+        config = _shipped(name) if path is None else _config(path, to_serve=False)
+        wanted = _named("policy", policy or config.default_policy, config.policies)
         facts = _named("model", name, models_of(_deployments(config), unpriced=True))
         facts = facts if window is None else replace(facts, window=window)
         return dry_run(body, wanted, facts, Counters().for_encoding(facts.encoding))
@@ -349,10 +371,8 @@ def _named(what: str, name: str, known: Mapping[str, Value]) -> Value:
 def _shipped(model: str) -> Config:
     """Return a configuration of one model as the price table knows it, with the policies that come with the program."""
     from gateway.config import Config, LedgerSettings, ModelEntry, Server, State
-    from gateway.policy import load_policies
+    from gateway.policy import load_policies, shipped_folder
 
-    here = Path(__file__).resolve().parent
-    folder = next((folder for folder in (here / "policies", here.parent / "policies") if folder.is_dir()), here)
     return Config(
         file=DEFAULT_CONFIG,
         server=Server(),
@@ -360,7 +380,7 @@ def _shipped(model: str) -> Config:
         fallbacks={},
         teams={},
         keys=(),
-        policies=load_policies(folder).by_name,
+        policies=load_policies(shipped_folder()).by_name,
         default_policy="default",
         state=State(),
         ledger=LedgerSettings(Path()),

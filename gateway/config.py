@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.config_schema import ConfigFile, InfoFile, ParamsFile
-from gateway.policy import Policies, Policy, load_policies
+from gateway.config_schema import ConfigFile, InfoFile, LedgerFile, ParamsFile
+from gateway.policy import Policies, Policy, load_policies, unknown_policy
 from gateway.policy_schema import PolicyFile
 from gateway.problems import KeyPath, Problem, closest, from_validation, in_order, one_slip_from
 from gateway.yaml_lines import Document, read
@@ -94,10 +94,13 @@ class Config:
     teams: Mapping[str, Team]
     keys: tuple[KeyEntry, ...]
     policies: Mapping[str, Policy]
+    """All that there are: those of the folder, and the shipped ones that it does not replace."""
     default_policy: str
     state: State
     ledger: LedgerSettings
     unpriced: Literal["refuse", "allow"]
+    shipped: frozenset[str] = frozenset()
+    """Names of the policies that come with the program and are as they came."""
     lines: Mapping[KeyPath, int] = field(default_factory=dict, repr=False, compare=False)
     """Where each key stands in `file`, for what is found wrong later."""
 
@@ -106,22 +109,36 @@ class Config:
         of_team = self.teams.get(team)
         return self.policies[policy or (of_team.policy if of_team else None) or self.default_policy]
 
-    def problem(self, path: KeyPath, message: str) -> Problem:
+    def policies_in_use(self) -> tuple[Policy, ...]:
+        """Return the policies of the folder, and those shipped ones that a key, a team or the default names."""
+        named = {
+            self.default_policy,
+            *(key.policy for key in self.keys),
+            *(team.policy for team in self.teams.values()),
+        }
+        return tuple(policy for name, policy in self.policies.items() if name in named or name not in self.shipped)
+
+    def problem(self, path: KeyPath, message: str, suggestion: str | None = None) -> Problem:
         """Return `message` as a problem of the key at `path`, with the line it stands on."""
         around = path
         while around and around not in self.lines:
             around = around[:-1]
-        return Problem(self.file, self.lines.get(around), path, message)
+        return Problem(self.file, self.lines.get(around), path, message, suggestion)
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Config:
-    """Read a configuration and its policies; raises ConfigErrors with all that is wrong in any of the files."""
+def load(path: Path, environ: Mapping[str, str], *, to_serve: bool = True) -> Config:
+    """Read a configuration and its policies; raises ConfigErrors with all that is wrong in any of the files.
+
+    Unless it is to be served, environment variables need not be there: what they would give is left out or made up.
+    """
     document = read(path)
     if document.data is None:
         raise ConfigErrors(document.problems)
     problems = list(document.problems)
     missing: list[Problem] = []
     data = _with_environment(document.data, (), document, environ, missing)
+    if not to_serve:
+        data, missing = _without(data, [problem.key_path for problem in missing]), []
     said = None
     try:
         said = ConfigFile.model_validate(data)
@@ -131,11 +148,51 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         problems += (problem for problem in found if problem.key_path not in unset)
     folder = path.parent / _text(data, "policies", "policies")
     policies = load_policies(folder)
-    problems += (*missing, *policies.problems, *_broken_references(document, folder, policies))
+    problems += (*missing, *policies.problems, *_broken_references(document, policies), *_no_folder(document, folder))
     problems += (*_repeated(document), *_slips(document))
     if problems or said is None:
         raise ConfigErrors(problems)
     return _config(said, document, policies)
+
+
+def ledger_dir(path: Path, environ: Mapping[str, str]) -> Path:
+    """Read where the ledger of a configuration is, and nothing else: neither keys nor policies need to be there.
+
+    Raises ConfigErrors.
+    """
+    document = read(path)
+    if document.data is None:
+        raise ConfigErrors(document.problems)
+    if not isinstance(document.data, dict):
+        raise ConfigErrors([document.problem((), "must be a mapping")])
+    missing: list[Problem] = []
+    said = _with_environment(document.data.get("ledger", {}), ("ledger",), document, environ, missing)
+    folder = said.get("dir", LedgerFile().dir) if isinstance(said, dict) else None
+    if missing or not isinstance(folder, str) or not folder:
+        raise ConfigErrors(missing or [document.problem(("ledger", "dir"), "names no folder")])
+    return path.parent / folder
+
+
+_MADE_UP: Mapping[str, str] = {
+    "api_base": "http://not-set.invalid",
+    "base_url": "http://not-set.invalid",
+    "sha256": "0" * 64,
+}
+"""What stands for a variable that is not set where something must stand."""
+
+
+def _without(data: Any, paths: Iterable[KeyPath]) -> Any:
+    """Return `data` without the keys at these paths, `_MADE_UP` ones and elements of lists aside."""
+    for path in filter(None, paths):
+        around = data
+        for step in path[:-1]:
+            around = around[step]
+        key = path[-1]
+        if isinstance(key, str) and key in _MADE_UP:
+            around[key] = _MADE_UP[key]
+        elif isinstance(around, dict) and key not in ("model", "model_name", "name"):
+            del around[key]
+    return data
 
 
 def _with_environment(
@@ -161,7 +218,14 @@ def _text(data: Any, key: str, default: str) -> str:
     return value if isinstance(value, str) else default
 
 
-def _broken_references(document: Document, folder: Path, policies: Policies) -> Iterator[Problem]:
+def _no_folder(document: Document, folder: Path) -> Iterator[Problem]:
+    """Say that a folder of policies was named which is not there."""
+    if isinstance(document.data, dict) and "policies" in document.data and not folder.is_dir():
+        told = f"there is no folder {folder}; make it, or leave `policies` out: the shipped ones are there without it"
+        yield document.problem(("policies",), told)
+
+
+def _broken_references(document: Document, policies: Policies) -> Iterator[Problem]:
     """Yield every name that is used and nowhere declared.
 
     Works on what is written, not on what was validated, so that other mistakes hide none.
@@ -186,8 +250,8 @@ def _broken_references(document: Document, folder: Path, policies: Policies) -> 
     for what, known, places in used:
         for path, name in places:
             if isinstance(name, str) and not name.startswith(ENVIRONMENT) and name not in known:
-                where = f" in {folder}" if what == "policy" else ""
-                yield document.problem(path, f"there is no {what} {name!r}{where}", closest(name, map(str, known)))
+                told = unknown_policy(name, policies.names) if what == "policy" else f"there is no {what} {name!r}"
+                yield document.problem(path, told, closest(name, map(str, known)))
     for path, names in document.matches("fallbacks", "*", "*"):
         if isinstance(names, list) and path[-1] in names:
             yield document.problem(path, f"{path[-1]!r} falls back to itself")
@@ -249,6 +313,7 @@ def _config(said: ConfigFile, document: Document, policies: Policies) -> Config:
         state=state,
         ledger=LedgerSettings(folder / said.ledger.dir, said.ledger.content),
         unpriced=said.unpriced,
+        shipped=policies.shipped,
         lines=document.lines,
     )
 

@@ -27,7 +27,7 @@ from gateway.policy_schema import Name, Seconds, Strict, Tokens, Word, key
 
 def _sha256(value: str) -> str:
     if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
-        raise ValueError("is not a sha256: 64 hex digits; `gateway keys` makes a key and prints this line")
+        raise ValueError("is not a sha256: 64 hex digits; `gateway keys new` makes a key and prints this line")
     return value.lower()
 
 

@@ -11,8 +11,7 @@ from gateway.policy import Policy
 from gateway.rewriting.plan import Refusal
 from gateway.wire.chat import Memo, parse
 
-
-_VERB = {"enforce": "rewritten", "observe": "observed", "off": "unchanged"}
+_VERB = {"enforce": "rewritten", "observe": "observed"}
 
 
 def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict[str, Any]:
@@ -57,7 +56,7 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict
             name: {"before": size, "after": found.after[name], "room": found.room.get(name)}
             for name, size in found.before.items()
         },
-        "plan": f"{_VERB[policy.mode]}; {found.summary}" if rewritten else "unchanged",
+        "plan": f"{_VERB[policy.mode]}; {found.summary}" if rewritten and policy.mode != "off" else "unchanged",
         "edits": [
             {"at": e.at, "remedy": e.remedy, "tool": e.tool, "before": e.before, "after": e.after, "reason": e.reason}
             for e in found.edits

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,16 +74,6 @@ class Ladder:
     history: tuple[str, ...] = ("drop_oldest",)
     input: tuple[str, ...] = ()
 
-    def components(self) -> frozenset[str]:
-        """Return the components that have a remedy."""
-        remedies = {
-            "history": self.tool_results or self.history,
-            "documents": self.documents,
-            "examples": self.examples,
-            "input": self.input,
-        }
-        return frozenset(name for name, steps in remedies.items() if steps)
-
 
 @dataclass(frozen=True, slots=True)
 class Documents:
@@ -110,7 +100,7 @@ class UnknownProfile(Exception):
     def __init__(self, wanted: str, policy: str, known: Iterable[str]) -> None:
         self.wanted = wanted
         self.known = tuple(known)
-        has = f"it has {', '.join(self.known)}" if self.known else "it has none"
+        has = f"it has {', '.join(self.known)}" if self.known else "it has no profiles"
         super().__init__(
             f"Policy {policy} has no profile {wanted!r}; {has}. Choose another x-gateway-profile, or leave it out."
         )
@@ -118,7 +108,11 @@ class UnknownProfile(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy with nothing left open. `str()` is how headers and the ledger name it: `support@4c1e09a2`."""
+    """A policy with nothing left open.
+
+    `str()` is how headers, the ledger and `gateway check` name it: `support@4c1e09a2`, a profile of it
+    `support/night@43016be8`.
+    """
 
     name: str
     version: int = 1
@@ -136,16 +130,19 @@ class Policy:
     profile: str | None = None
     """The profile that is merged in, if one is."""
     profiles: tuple[Profile, ...] = ()
-    components_with_remedy: frozenset[str] = field(init=False)
     digest: str = field(init=False)
     """Eight hex digits of everything above: what is the same has the same digest, on every machine."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "components_with_remedy", self.ladder.components())
         object.__setattr__(self, "digest", _digest(self))
 
     def __str__(self) -> str:
-        return f"{self.name}@{self.digest}"
+        return f"{self.label}@{self.digest}"
+
+    @property
+    def label(self) -> str:
+        """Its name, with the profile's where one is merged in: `support/night`."""
+        return f"{self.name}/{self.profile}" if self.profile else self.name
 
     def with_profile(self, name: str) -> Policy:
         """Return this policy with the profile merged in; raises UnknownProfile."""
@@ -209,6 +206,8 @@ class Policies:
     problems: tuple[Problem, ...] = ()
     names: frozenset[str] = frozenset()
     """Every name that a file claims, those of broken files too: a reference to one of them is no mistake of its own."""
+    shipped: frozenset[str] = frozenset()
+    """Those that come with the program and that no file of the folder takes the place of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,15 +223,35 @@ BUILT_IN = "default"
 
 
 def load_policies(folder: Path) -> Policies:
-    """Read every `*.yaml` of a folder. A folder without a `default` gets the built-in one."""
-    files = sorted(
+    """Read every `*.yaml` of a folder, and the shipped policies of which the folder has none of the same name."""
+    return resolve(map(read, _files(folder)), map(read, _files(shipped_folder())))
+
+
+def shipped_folder() -> Path:
+    """Return where the policies that come with the program are: in the package, or beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    return next((folder for folder in (here / "policies", here.parent / "policies") if folder.is_dir()), here)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
         path for path in folder.glob("*.y*ml") if path.suffix in (".yaml", ".yml") and not path.name.startswith(".")
     )
-    return resolve(read(path) for path in files)
 
 
-def resolve(documents: Iterable[Document]) -> Policies:
-    """Turn the documents of a folder into policies, with all that is wrong in any of them."""
+def resolve(documents: Iterable[Document], shipped: Iterable[Document] = ()) -> Policies:
+    """Turn the documents of a folder into policies, with all that is wrong in any of them.
+
+    A document of the folder takes the place of the shipped one of its name; without either, `default` is built in.
+    """
+    documents = list(documents)
+    own = [document.data.get("name") for document in documents if isinstance(document.data, dict)]
+    lent = [document for document in shipped if document.data["name"] not in own]
+    found = _resolved([*documents, *lent])
+    return replace(found, shipped=frozenset(document.data["name"] for document in lent))
+
+
+def _resolved(documents: Iterable[Document]) -> Policies:
     problems: list[Problem] = []
     sources: dict[str, _Source] = {}
     names: dict[str, Document] = {}
@@ -279,13 +298,18 @@ def _bad_extends(sources: Mapping[str, _Source], known: Iterable[str]) -> Iterat
     for name, source in sources.items():
         parent = source.said.get("extends")
         if parent is not None and parent not in known:
-            yield source.document.problem(("extends",), f"there is no policy {parent!r}", closest(parent, known))
+            yield source.document.problem(("extends",), unknown_policy(parent, known), closest(parent, known))
         trail = [name]
         while (parent := _parent(trail[-1], sources)) is not None and parent not in trail:
             trail.append(parent)
         if parent == name and name not in looped:
             looped.update(trail)
             yield source.document.problem(("extends",), f"extends itself: {' → '.join([*trail, name])}")
+
+
+def unknown_policy(name: str, known: Iterable[str]) -> str:
+    """Say that nobody has this name, and which names there are."""
+    return f"there is no policy {name!r}; there are {', '.join(sorted(known))}"
 
 
 def _parent(name: str, sources: Mapping[str, _Source]) -> str | None:

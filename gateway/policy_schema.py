@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 
 from gateway import quantities
 from gateway.conditions import FACTS, compile_condition
+from gateway.problems import closest
 
 COMPONENTS = ("system", "tools", "examples", "documents", "history", "input")
 NOT_YET = "not in this release"
@@ -100,13 +101,24 @@ def _later(off: Any) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _remedies(*later: str) -> AfterValidator:
-    def check(value: str) -> str:
+def _one_of(*now: str, later: tuple[str, ...] = ()) -> PlainValidator:
+    """Take a remedy of this release; one of another release is refused by name and never offered."""
+
+    def check(value: Any) -> str:
+        if value in now:
+            return str(value)
         if value in later:
             raise ValueError(f"the remedy {value} is {NOT_YET}")
-        return value
+        meant = closest(value, now) if isinstance(value, str) else None
+        offer = f"there are {', '.join(now)}" if len(now) > 1 else f"there is {now[0]}" if now else "there is none"
+        hint = f"; did you mean {meant!r}?" if meant else ""
+        raise ValueError(f"{value!r} is no remedy here; {offer}{hint}")
 
-    return AfterValidator(check)
+    return PlainValidator(check)
+
+
+def _words(*known: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": list(known)})
 
 
 def _no_remedy(value: Any) -> list[str]:
@@ -199,27 +211,35 @@ class LadderFile(Strict):
     """Remedies by component, lightest first, until the component fits. A component left out has no remedy."""
 
     tool_results: Annotated[
-        list[Annotated[Literal["minify", "dedupe", "crush", "stub"], _remedies("crush")]], AfterValidator(_each_once)
+        list[
+            Annotated[
+                str,
+                _one_of("minify", "dedupe", "stub", later=("crush",)),
+                _words("minify", "dedupe", "crush", "stub"),
+            ]
+        ],
+        AfterValidator(_each_once),
     ] = key(
         [],
         description="Tool results inside history, treated before history. minify: whitespace of JSON goes. dedupe: of "
         f"identical results the newest stays. stub: one line instead of the result. crush is {NOT_YET}.",
     )
     documents: Annotated[
-        list[Annotated[Literal["dedupe", "extract", "arrange"], _remedies("extract", "arrange")]],
+        list[Annotated[str, _one_of("dedupe", later=("extract", "arrange")), _words("dedupe", "extract", "arrange")]],
         AfterValidator(_each_once),
     ] = key([], description=f"dedupe: of identical documents one stays. extract and arrange are {NOT_YET}.")
-    examples: Annotated[list[Literal["drop_oldest"]], AfterValidator(_each_once)] = key(
-        [], description="drop_oldest: the oldest examples go, in whole pairs."
-    )
+    examples: Annotated[
+        list[Annotated[str, _one_of("drop_oldest"), _words("drop_oldest")]], AfterValidator(_each_once)
+    ] = key([], description="drop_oldest: the oldest examples go, in whole pairs.")
     history: Annotated[
-        list[Annotated[Literal["summarize", "drop_oldest"], _remedies("summarize")]], AfterValidator(_each_once)
+        list[Annotated[str, _one_of("drop_oldest", later=("summarize",)), _words("summarize", "drop_oldest")]],
+        AfterValidator(_each_once),
     ] = key(
         [],
         description=f"drop_oldest: the oldest units go, whole; one line says how much is gone. summarize is {NOT_YET}.",
     )
-    input: Annotated[list[Annotated[Literal["crush"], _remedies("crush")]], AfterValidator(_each_once)] = key(
-        [], description=f"crush is {NOT_YET}: the input is never cut."
+    input: Annotated[list[Annotated[str, _one_of(later=("crush",)), _words("crush")]], AfterValidator(_each_once)] = (
+        key([], description=f"crush is {NOT_YET}: the input is never cut.")
     )
     system: NoRemedy = key([], description="Always empty: system text is never cut.")
     tools: NoRemedy = key([], description="Always empty: tool definitions are never cut.")

@@ -7,6 +7,7 @@ from gateway.policy import Policy
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.attempts import Failure
 from gateway.routing.too_long import too_long
+from gateway.routing.upstream import Trouble
 from gateway.wire import errors
 from gateway.wire.chat import ChatRequest
 from gateway.wire.errors import GatewayError
@@ -52,7 +53,7 @@ def still_too_long(failure: Failure, fitted: Fitted, request: ChatRequest, polic
     )
 
 
-_GAVE_NO_ANSWER: dict[errors.UpstreamFault, str] = {
+_GAVE_NO_ANSWER: dict[Trouble, str] = {
     "connect": "could not be reached",
     "timeout": "said nothing for too long",
     "reset": "broke the connection off",
@@ -62,7 +63,11 @@ _GAVE_NO_ANSWER: dict[errors.UpstreamFault, str] = {
 
 def unanswered(failure: Failure, model: str) -> GatewayError:
     """Say what the last upstream said, or what kept it from saying anything."""
-    if failure.status is None:
-        kind = "connect" if failure.kind == "unfit" else failure.kind
-        return errors.upstream_failed(kind, f"The upstream for {errors.printable(model)} {_GAVE_NO_ANSWER[kind]}.")
-    return errors.upstream_refused(failure.status, failure.body, failure.headers.get("retry-after"))
+    match failure.kind:
+        case "status":
+            return errors.upstream_refused(failure.status or 502, failure.body, failure.headers.get("retry-after"))
+        case "unfit":
+            kind: Trouble = "connect"
+        case trouble:
+            kind = trouble
+    return errors.upstream_failed(kind, f"The upstream for {errors.printable(model)} {_GAVE_NO_ANSWER[kind]}.")

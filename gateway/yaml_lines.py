@@ -88,8 +88,7 @@ def parse(text: str, file: Path) -> Document:
         root = _compose(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        said = error.problem or error.context or "cannot be parsed"
-        return Document(file, None, {}, (Problem(file, line, (), f"not valid YAML: {said}"),))
+        return Document(file, None, {}, (Problem(file, line, (), f"not valid YAML: {_in_words(error, text)}"),))
     except (yaml.YAMLError, RecursionError) as error:
         said = " ".join(str(error).split())
         return Document(file, None, {}, (Problem(file, None, (), f"not valid YAML: {said}"),))
@@ -101,6 +100,32 @@ def parse(text: str, file: Path) -> Document:
     except _Unfolds as error:
         return Document(file, None, {}, (Problem(file, error.line, (), error.message),))
     return Document(file, {} if data is None and not reading.problems else data, reading.lines, tuple(reading.problems))
+
+
+_PLAINLY = {
+    "did not find expected key": "a line is indented further or less than its neighbours, or lacks a `-` or a quote",
+    "did not find expected '-' indicator": "this line belongs to a list but does not begin with `-` like the others",
+    "mapping values are not allowed in this context": "a second `:` on a line, or a line indented too far: a value "
+    "with a colon in it wants quotes",
+    "could not find expected ':'": "a `:` is missing after a key, or this line is indented too little",
+    "did not find expected ',' or '}'": "a `,` or the closing `}` is missing on this line or before it",
+    "did not find expected ',' or ']'": "a `,` or the closing `]` is missing on this line or before it",
+    "did not find expected node content": "a value is missing, or a bracket is not closed",
+}
+"""What libyaml says, and what the writer did."""
+
+
+def _in_words(error: yaml.MarkedYAMLError, text: str) -> str:
+    """Say what is wrong in the writer's words, what libyaml says where we know no better."""
+    said = error.problem or error.context or "cannot be parsed"
+    mark = error.problem_mark
+    lines = text.splitlines()
+    around = lines[max(0, mark.line - 1) : mark.line + 1] if mark else []
+    if any("\t" in line[: len(line) - len(line.lstrip())] for line in around) or "start any token" in said:
+        if any("\t" in line for line in around):
+            return "a tab where only spaces may indent"
+        return f"{said}: a text that begins with a sign wants quotes"
+    return f"{_PLAINLY[said]} ({said})" if said in _PLAINLY else said
 
 
 def _compose(text: str) -> Any:

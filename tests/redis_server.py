@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-SWITCH = "GATEWAY_TESTS_WITHOUT_REDIS"
-
 
 def free_port() -> int:
     with socket.socket() as sock:
@@ -21,12 +19,12 @@ def free_port() -> int:
 
 
 def command() -> str:
-    """Find the server; without it the test fails, for a green run that never saw Redis would say too much."""
+    """Find the server. Where there is none the test is skipped and says so; under CI, which installs one, it fails."""
     found = shutil.which("redis-server")
-    if found is None and os.environ.get(SWITCH):
-        pytest.skip(f"redis-server is not installed, and {SWITCH} is set")
+    if found is None and os.environ.get("CI"):
+        pytest.fail("redis-server is not installed; .ci/run installs it")
     if found is None:
-        pytest.fail(f"redis-server is not installed: install it, or set {SWITCH}=1 to do without these tests")
+        pytest.skip("redis-server is not installed: what machines share over Redis is not tested here")
     return found
 
 

@@ -87,8 +87,9 @@ def _refusal(passed: Passed) -> str:
     return f"{passed.client.status} {error['code']}: {size}"
 
 
-def _edit(at: int, tool: str | None, remedy: str, before: int, after: int) -> str:
-    return f"messages[{at}]{f' {tool}' if tool else ''}: {remedy} {before} -> {after}"
+def _edit(at: int, tool: str | None, remedy: str, before: int, after: int, last: int | None = None) -> str:
+    where = f"messages[{at}]" if last is None else f"messages[{at}–{last}]"
+    return f"{where}{f' {tool}' if tool else ''}: {remedy} {before} -> {after}"
 
 
 def _line(said: Wire) -> str:

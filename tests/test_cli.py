@@ -107,7 +107,8 @@ def test_help_loads_nothing_heavy() -> None:
 def test_check_prints_each_policy_in_absolute_tokens(config: Path) -> None:
     shown = gateway("check", "--config", config)
     assert shown.exit_code == 0, shown.output
-    assert re.search(r"small#0:demo/gpt-5 +8,000 +7,000 ", shown.output)
+    assert re.search(r"small#0:demo/gpt-5\s+8,000 +0 +7,000 ", shown.output)
+    assert "also there, used by nobody: chat, coding-agent, rag, support" in shown.output
 
 
 def test_check_prints_all_mistakes_of_both_files_at_once_and_exits_with_2(config: Path) -> None:
@@ -156,14 +157,39 @@ def test_check_prints_a_schema_for_editors(kind: str) -> None:
     assert ("name" if kind == "policy" else "model_list") in schema["properties"]
 
 
+@pytest.mark.parametrize(
+    ("model", "said"), [("opnai/x", "there is no provider 'opnai'; did you mean 'openai'?"), ("qqqq/x", "api_base")]
+)
+def test_a_provider_that_nobody_knows_is_an_error(config: Path, model: str, said: str) -> None:
+    config.write_text(config.read_text().replace("demo/gpt-5", model))
+    shown = gateway("check", "--config", config)
+    assert shown.exit_code == 2
+    assert f"{config}:3: model_list[0].litellm_params.model: there is no provider" in shown.output
+    assert said in shown.output
+
+
+def test_check_warns_of_keys_that_have_expired(config: Path) -> None:
+    config.write_text(config.read_text().replace("team: support}", "team: support, expires: 2020-01-31}"))
+    shown = gateway("check", "--config", config)
+    assert shown.exit_code == 0
+    assert "key bot expired on 2020-01-31 00:00 UTC" in shown.stderr
+
+
 # keys
+
+
+@pytest.mark.parametrize("words", [("--name", "", "--team", "a"), ("--name", "a", "--team", " ")])
+def test_keys_new_refuses_an_empty_name(words: tuple[str, ...]) -> None:
+    shown = gateway("keys", "new", *words)
+    assert shown.exit_code == 2
+    assert "must not be empty" in shown.output
 
 
 def test_keys_new_prints_the_key_once_and_a_line_with_only_its_digest() -> None:
     shown = gateway("keys", "new", "--name", "support-bot", "--team", "support").output
     (key,) = re.findall(r"sk-gw-\S+", shown)
-    (line,) = re.findall(r"- \{.*\}", shown)
-    assert line == f'- {{name: "support-bot", sha256: {digest_of(key)}, team: "support"}}'
+    (line,) = re.findall(r"^ *- \{.*\}$", shown, re.MULTILINE)
+    assert line == f'  - {{name: "support-bot", sha256: {digest_of(key)}, team: "support"}}'
     assert shown.count(key) == 1
 
 
@@ -201,7 +227,56 @@ def test_report_needs_a_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert gateway("report", "--ledger", tmp_path / "nowhere").exit_code == 1
 
 
+def test_report_and_explain_of_a_past_request_need_no_keys_of_providers(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SOME_KEY_FOR_TESTS")
+    (config.parent / "policies" / "short.yaml").write_text("name: short\nmode: wrong\n")
+    (config.parent / "var" / "ledger").mkdir(parents=True)
+    shown = gateway("report", "--config", config)
+    assert shown.exit_code == 0, shown.output
+    assert shown.output == "no requests between the beginning and now (UTC)\n"
+    assert "no request gw_1 in" in gateway("explain", "gw_1", "--config", config).output
+
+
+def test_report_refuses_an_end_before_its_beginning(tmp_path: Path) -> None:
+    shown = gateway("report", "--ledger", tmp_path, "--since", "today", "--until", "2020-01-01")
+    assert shown.exit_code == 2
+    assert "nothing lies between" in shown.output
+    assert "no requests between" in gateway("report", "--ledger", tmp_path, "--since", "yesterday").output
+
+
 # explain --request
+
+
+def dry_run(config: Path, request: str, *words: str) -> str:
+    shown = gateway("explain", "--request", "-", "--config", config, *words, text=request)
+    assert shown.exit_code == 0, shown.output
+    return shown.output
+
+
+def test_a_dry_run_needs_neither_keys_of_providers_nor_a_policy(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOME_KEY_FOR_TESTS")
+    config.write_text(config.read_text() + "default_policy: short\n")
+    assert "short@" in dry_run(config, long_request())
+
+
+def test_a_dry_run_tells_a_refusal_in_one_line_and_joins_what_is_dropped_together(config: Path) -> None:
+    big = json.dumps({"model": "small", "messages": [{"role": "user", "content": "word " * 9_000}]})
+    shown = dry_run(config, big, "--policy", "short")
+    assert re.search(r"refused +input needs 9,\d{3}, room \d,\d{3}, at messages\[0\]$", shown, re.MULTILINE), shown
+    policy = "name: drop\ncontext_window: 8k\nladder: {history: [drop_oldest]}\n"
+    (config.parent / "policies" / "drop.yaml").write_text(policy)
+    shown = dry_run(config, long_request(), "--policy", "drop")
+    assert re.search(r"messages\[\d+–\d+\] +drop_oldest", shown), shown
+
+
+@pytest.mark.parametrize("mode", ["observe", "off"])
+def test_a_dry_run_says_when_the_original_would_be_sent_all_the_same(config: Path, mode: str) -> None:
+    (config.parent / "policies" / "short.yaml").write_text(f"{POLICY}mode: {mode}\n")
+    shown = dry_run(config, long_request(), "--policy", "short")
+    assert mode in shown
+    assert "the original is sent" in shown
 
 
 def long_request() -> str:

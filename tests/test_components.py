@@ -140,9 +140,9 @@ def test_without_tags_nothing_is_a_document():
 @pytest.mark.parametrize("piece", ["<doc>", "<doc ", "</doc>", "<", "</", "<doc></", "<document><doc>"])
 def test_a_text_full_of_tags_never_takes_long(piece):
     text = piece * (400_000 // len(piece)) + "</x"
-    started = time.perf_counter()
+    started = time.process_time()
     document_spans(text, TAGS)
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 PIECES = st.lists(

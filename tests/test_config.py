@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import check, config
+from gateway.budget.calibration import Calibration
 from gateway.config import Config, ConfigErrors
 from gateway.yaml_lines import parse
 
@@ -22,9 +23,10 @@ ROOT = Path(__file__).parent.parent
 CASES = sorted((ROOT / "tests/cases/config").glob("*.txt"))
 ENVIRONMENT = {"OPENAI_API_KEY": "sk-1", "ANTHROPIC_API_KEY": "sk-2"}
 SMALL = "model_list: [{model_name: m, litellm_params: {model: demo/demo}}]\n"
+SHIPPED = "chat, coding-agent, default, rag, support"
 DEPLOYMENTS = (
     check.Facts("big", window=272_000, shared=False),
-    check.Facts("small", window=16_385, margin=0.05),
+    check.Facts("small", window=16_385, calibration=Calibration(1, 1.0, 0.05)),
     check.Facts("new", window=None),
 )
 
@@ -62,7 +64,7 @@ def test_a_case_gives_what_its_file_says(case, tmp_path):
             (tmp_path / name).write_text(text)
     environ = dict(line.split("=", 1) for line in parts.get("environment", "").splitlines())
     try:
-        got = check.render(config.load(tmp_path / "config.yaml", environ).policies.values(), DEPLOYMENTS)
+        got = check.render(config.load(tmp_path / "config.yaml", environ).policies_in_use(), DEPLOYMENTS)
         kind = "check"
     except ConfigErrors as error:
         got, kind = str(error).replace(f"{tmp_path}/", "").replace(str(tmp_path), ".") + "\n", "problems"
@@ -192,7 +194,7 @@ def test_a_mistake_elsewhere_does_not_hide_a_wrong_name(tmp_path):
     text = SMALL + "server: {port: 70000}\nteams: {red: {policy: supprt}}\nfallbacks: [{n: [m]}]"
     assert problems(tmp_path, text, support="name: support") == [
         "config.yaml:2: server.port: must be less than or equal to 65535, not 70000",
-        f"config.yaml:3: teams.red.policy: there is no policy 'supprt' in {tmp_path}/policies; did you mean 'support'?",
+        f"config.yaml:3: teams.red.policy: there is no policy 'supprt'; there are {SHIPPED}; did you mean 'support'?",
         "config.yaml:4: fallbacks[0].n: there is no model 'n'",
     ]
 
@@ -208,15 +210,57 @@ def test_a_reference_to_a_broken_policy_is_no_second_mistake(tmp_path):
         ("", "config.yaml:1: model_list: 'model_list' is missing"),
         ("model_list: []", "config.yaml:1: model_list: must not be empty"),
         ("- a", "config.yaml:1: must be a mapping, not a list"),
-        ("a: [", "config.yaml:2: not valid YAML: did not find expected node content"),
+        ("a: [", "config.yaml:2: not valid YAML: a value is missing, or a bracket is not closed"),
         ("a: 1\n---\nb: 2", "config.yaml:2: not valid YAML: but found another document"),
         ("a: &x [*x]", "config.yaml:1: an alias that contains itself"),
         ("? [a]\n: 3", "config.yaml:1: a key must be a word"),
+        ("a: 1\n\tb: 2", "config.yaml:2: not valid YAML: a tab where only spaces may indent"),
+        ("a:\n\t- b", "config.yaml:2: not valid YAML: a tab where only spaces may indent"),
+        (
+            "a:\n   b: 1\n  c: 2",
+            "config.yaml:3: not valid YAML: a line is indented further or less than its neighbours",
+        ),
+        ("a: 1\n  b: 2", "config.yaml:2: not valid YAML: a second `:` on a line, or a line indented too far"),
         ("a: \0", "config.yaml: not valid YAML"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, said):
     assert any(line.startswith(said) for line in problems(tmp_path, text)), problems(tmp_path, text)
+
+
+def test_a_folder_of_policies_that_is_named_and_not_there_is_told(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(SMALL + "policies: polices\nteams: {red: {policy: support}}")
+    with pytest.raises(ConfigErrors, match=r"config\.yaml:2: policies: there is no folder .*polices; make it"):
+        config.load(file, {})
+    file.write_text(SMALL + "teams: {red: {policy: support}}")
+    assert config.load(file, {}).policy_for(None, "red").context_window == 32_000
+
+
+def test_what_is_not_served_needs_no_environment(tmp_path):
+    text = SMALL.replace(
+        "demo/demo", "openai/x, api_base: os.environ/BASE, api_key: os.environ/KEY, timeout: os.environ/T"
+    )
+    text += "keys: [{name: k, sha256: os.environ/DIGEST}]\nstate: {redis: os.environ/REDIS}"
+    sound = config.load(written(tmp_path, text), {}, to_serve=False)
+    assert "api_key" not in sound.models[0].params
+    with pytest.raises(ConfigErrors, match="unknown key 'prot'"):
+        config.load(written(tmp_path, text + "\nprot: 3"), {}, to_serve=False)
+
+
+def test_where_the_ledger_is_can_be_read_of_a_file_that_cannot_be_served(tmp_path):
+    broken = "model_list: os.environ/NOBODY\ndefault_policy: nowhere\n"
+    assert config.ledger_dir(written(tmp_path, broken), {}) == tmp_path / "var/ledger"
+    assert config.ledger_dir(written(tmp_path, broken + "ledger: {dir: /books}"), {}) == Path("/books")
+    assert config.ledger_dir(written(tmp_path, "ledger: {dir: os.environ/D}"), {"D": "b"}) == tmp_path / "b"
+    for text, told in (("ledger: {dir: os.environ/D}", "D is not set"), ("ledger: 3", "no folder"), ("- a", "mapping")):
+        with pytest.raises(ConfigErrors, match=told):
+            config.ledger_dir(written(tmp_path, text), {})
+
+
+def test_the_hint_for_a_remedy_never_is_one_of_another_release(tmp_path):
+    said = problems(tmp_path, a="name: a\nladder: {tool_results: [crunch], history: [sumarize], input: [stub]}")
+    assert not any(word in line for line in said for word in ("crush", "summarize")), said
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

@@ -124,10 +124,10 @@ def test_messages_left_out_side_by_side_are_one_edit():
         (8, None, "drop_oldest", 9, 0),
     ]
     assert runs(edits) == [
-        (1, None, "drop_oldest", 30, 0),
+        (1, None, "drop_oldest", 30, 0, 2),
         (3, "read", "stub", 50, 9),
         (5, None, "drop_oldest", 7, 0),
-        (7, None, "drop_oldest", 17, 0),
+        (7, None, "drop_oldest", 17, 0, 8),
     ]
 
 

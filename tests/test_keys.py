@@ -41,10 +41,8 @@ def test_a_missing_or_unknown_key_is_nobody(token: str | None) -> None:
 
 
 def test_without_any_key_everybody_may_come_in() -> None:
-    assert Keys().are_open
     assert Keys().authenticate(None, NOW) is OPEN
     assert Keys().authenticate("whatever", NOW) is OPEN
-    assert not Keys([entry("sk-1")]).are_open
 
 
 def test_a_key_ends_at_the_moment_it_expires() -> None:

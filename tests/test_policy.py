@@ -58,9 +58,27 @@ def test_the_shipped_default_spells_out_what_is_built_in():
     assert str(shipped) == str(Policy("default"))
 
 
-def test_the_default_is_there_without_a_file(tmp_path):
-    assert load_policies(tmp_path / "nowhere").by_name == {"default": Policy("default")}
+def test_the_default_is_there_without_a_file():
+    assert resolve([]).by_name == {"default": Policy("default")}
     assert policies("name: a\nextends: default")["a"] == Policy("a")
+
+
+def test_the_shipped_policies_are_there_beside_a_folder_of_ones_own(tmp_path):
+    (tmp_path / "mine.yaml").write_text("name: mine\nextends: support\n")
+    (tmp_path / "rag.yaml").write_text("name: rag\ncontext_window: 9k\n")
+    found = load_policies(tmp_path)
+    assert not found.problems
+    assert set(found.by_name) == {"default", "support", "coding-agent", "rag", "chat", "mine"}
+    assert found.by_name["mine"].context_window == 32_000
+    assert found.by_name["rag"] == Policy("rag", context_window=9_000)
+    assert found.shipped == {"default", "support", "coding-agent", "chat"}
+    assert load_policies(tmp_path / "nowhere").by_name == load_policies(ROOT / "policies").by_name
+
+
+def test_a_profile_is_named_beside_its_policy():
+    night = policy("profiles: {night: {strict: true}}").with_profile("night")
+    assert str(night) == f"it/night@{night.digest}"
+    assert [row.policy for row in rows([policy("profiles: {night: {}}")], [Facts("a", 9000)])] == ["it", "it/night"]
 
 
 def test_a_name_a_window_and_a_reserve_are_enough():
@@ -111,12 +129,6 @@ def test_a_given_ladder_is_taken_as_it_stands():
     found = policies(parent, child)
     assert found["b"].ladder == Ladder(("minify",), (), (), (), ())
     assert found["b"].with_profile("p").ladder == Ladder((), (), (), ("drop_oldest",), ())
-
-
-def test_what_the_ladder_names_has_a_remedy():
-    assert Policy("it").components_with_remedy == {"documents", "examples", "history"}
-    assert policy("ladder: {tool_results: [stub]}").components_with_remedy == {"history"}
-    assert policy("ladder: {}").components_with_remedy == frozenset()
 
 
 def test_shares_are_scaled_after_the_profile_is_merged():
@@ -212,7 +224,7 @@ def test_a_policy_without_profiles_reads_no_facts():
 def test_a_profile_that_is_not_there_is_never_silently_another_one():
     with pytest.raises(UnknownProfile, match="no profile 'nigth'; it has big, long, mobile, batch, night"):
         MIXED.choose(asked(), "nigth")
-    with pytest.raises(UnknownProfile, match="it has none"):
+    with pytest.raises(UnknownProfile, match="it has no profiles"):
         Policy("it").choose({}, "night")
     with pytest.raises(UnknownProfile):
         MIXED.choose(asked(metadata={"gateway_profile": "x"}))
@@ -288,6 +300,20 @@ def test_a_policy_is_shown_as_tokens_on_each_deployment():
 def test_a_window_apart_from_the_answer_needs_no_reserve():
     whole = rows([Policy("it")], [Facts("a", 272_000, shared=False)])[0]
     assert (whole.window, whole.budget) == (272_000, 272_000)
+
+
+def test_the_margin_is_a_column_of_its_own():
+    shown = rows([policy("context_window: 10k\nreserve: {output: 0, margin: 500}")], [Facts("a", None)])[0]
+    assert (shown.window, shown.margin, shown.budget) == (10_000, 500, 9_500)
+
+
+@pytest.mark.parametrize("name", ["gpt-5", "claude-sonnet#0:anthropic/claude-sonnet-4-5", "a" * 60])
+@pytest.mark.parametrize("window", [None, 8_000, 272_000, 2_000_000])
+def test_the_table_fits_a_terminal_of_80_columns(name, window):
+    shown = render([policy("profiles: {night: {}}")], [Facts(name, window), Facts("b", 128_000)])
+    table = shown[shown.index(" window ") :].splitlines()
+    assert max(map(len, table)) <= 80, shown
+    assert name in shown
 
 
 def test_an_unknown_window_is_said_to_be_unknown():

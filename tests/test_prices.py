@@ -25,7 +25,6 @@ from gateway.money.prices import (
     PriceError,
     Rates,
     Usage,
-    is_price_key,
     price_from,
     region_of,
     split,
@@ -597,14 +596,6 @@ def test_a_name_splits_into_provider_and_model() -> None:
     assert split("openrouter/a/b") == ("openrouter", "a/b")
     assert split("gpt-5") == ("openai", "gpt-5")
     assert split("gpt-5", "azure") == ("azure", "gpt-5")
-
-
-def test_price_keys_are_told_from_other_settings() -> None:
-    assert is_price_key("input_cost_per_token")
-    assert is_price_key("cache_creation_input_token_cost_above_1hr_above_200k_tokens")
-    assert is_price_key("output_cost_per_token_above_272k_tokens_priority")
-    assert not is_price_key("api_base")
-    assert not is_price_key("input_cost_per_token_twice")
 
 
 def test_a_book_keeps_only_what_its_models_need_and_is_read_in_a_moment() -> None:

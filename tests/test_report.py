@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gateway import litellm_files
 from gateway.money.prices import PriceBook, Usage
-from gateway.money.report import By, dollars, parse_moment, report
+from gateway.money.report import By, parse_moment, report
 
 DAY = "2026-01-31"
 
@@ -68,7 +68,7 @@ def test_a_settled_request_counts_with_all_its_figures(tmp_path: Path) -> None:
             "unsettled_nanousd": 0,
             "estimated": 0,
             "unpriced": 0,
-            "cost_usd": "0.000000700",
+            "cost_usd": "0.0000007",
         }
     ]
     row = {name: value for name, value in shown.rows[0].items() if name not in ("user", "team")}
@@ -129,9 +129,9 @@ def test_an_empty_folder_is_an_empty_report(tmp_path: Path, name: By) -> None:
             (tmp_path / file).touch()
         shown = report(tmp_path, name, utilization=True)
         assert (shown.rows, shown.utilization) == ([], [])
-        assert set(shown.total.values()) == {0, "0.000000000"}
+        assert set(shown.total.values()) == {0, "0"}
         assert shown.render("csv").count("\n") == 1
-        assert "total" in shown.render("table", 120)
+        assert shown.render("table", 120) == "no requests between the beginning and now (UTC)\n"
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -235,6 +235,7 @@ def test_since_is_included_and_until_is_not(tmp_path: Path) -> None:
     [
         ("2026-01-30", "2026-01-30", "2026-01-31"),
         ("today", "2026-01-31", "2026-02-01"),
+        ("yesterday", "2026-01-30", "2026-01-31"),
         ("2026-01-30T09:30", "2026-01-30T09:30", "2026-01-30T09:30"),
         ("2026-01-30T09:30:00+02:00", "2026-01-30T07:30", "2026-01-30T07:30"),
         ("7d", "2026-01-24T12:00", "2026-01-24T12:00"),
@@ -282,12 +283,22 @@ def test_utilization_sets_what_was_sent_against_what_was_granted(tmp_path: Path)
         1000,
         0.4,
     )
-    assert (system["component"], system["requests"], system["used"], system["used_p95"]) == ("system", 3, 0.5, 0.5)
+    assert (system["component"], system["requests"], system["used"], system["used_p95"]) == ("system", 2, 0.5, 0.5)
+    assert (system["tokens_before"], system["tokens_after"], system["room"]) == (100, 100, 200)
     assert report(tmp_path, "policy").utilization is None
 
 
+def test_a_refusal_counts_as_over_in_what_was_too_big(tmp_path: Path) -> None:
+    refusal = {"component": "input", "tokens": 9005, "room": 6992, "at": "messages[3]"}
+    components = {"system": [7, 0], "input": [9005, 0]}
+    write(tmp_path, f"{DAY}.jsonl", [settled("1", status="refused", components=components, refusal=refusal)])
+    (used,) = report(tmp_path, "team", utilization=True).utilization or []
+    assert (used["component"], used["requests"], used["over"], used["cut"]) == ("input", 1, 1, 0)
+    assert (used["tokens_before"], used["tokens_after"], used["room"]) == (9005, 0, 6992)
+
+
 def test_utilization_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path) -> None:
-    components = {"history": [900, 300], "odd'name\"": [1, 1], "room": {"history": 0}}
+    components = {"history": [900, 300], "odd'name\"": [1, 1], "room": {"history": 0, "odd'name\"": 1}}
     write(tmp_path, f"{DAY}.jsonl", [settled("1", tags=["a"], components=components)])
     for name in get_args(By):
         shown = report(tmp_path, name, utilization=True)
@@ -319,14 +330,25 @@ def test_the_table_shows_names_as_they_are_and_nothing_they_could_do(tmp_path: P
     shown = report(tmp_path, "user").render("table", 160)
     assert "[red]x[/red]" in shown
     assert "\x1b" not in shown
-    assert "0.000001400" in shown
+    assert "$0.000001400" in shown
 
 
-@pytest.mark.parametrize(
-    ("nanousd", "usd"), [(0, "0.000000000"), (1, "0.000000001"), (12_300_000_000, "12.300000000"), (-5, "-0.000000005")]
-)
-def test_dollars_are_exact(nanousd: int, usd: str) -> None:
-    assert dollars(nanousd) == usd
+@pytest.mark.parametrize("name", get_args(By))
+@pytest.mark.parametrize("width", [50, 60, 80, 100, 160])
+def test_a_table_of_any_width_shows_who_and_how_much_whole(tmp_path: Path, name: By, width: int) -> None:
+    big: dict[str, Any] = {"prompt_tokens": 123_456_789, "tokens_before": 234_567_890, "tokens_after": 123_456_789}
+    big["policy"] = "coding-agent/nightly@43016be8"
+    write(tmp_path, f"{DAY}.jsonl", [settled(str(n), cost_nanousd=1_234_567_891, **big) for n in range(9)])
+    shown = report(tmp_path, name).render("table", width)
+    assert max(map(len, shown.splitlines())) <= width
+    assert shown.count("$11.111111") == 2, shown
+    assert by(tmp_path, name).keys() <= {*shown.split(), None}
+    assert ("failed" in shown) == (width == 160)
+
+
+def test_an_end_before_the_beginning_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing lies between 2026-02-01 00:00 and 2026-01-31 00:00"):
+        report(tmp_path, since=moment("2026-02-01"), until=moment("2026-01-31"))
 
 
 # ----------------------------------------------------------------------------------------------------------------- docs
@@ -337,7 +359,7 @@ def test_the_lines_in_the_documentation_sum_to_what_it_says(tmp_path: Path) -> N
     lines = [line for line in page.splitlines() if line.startswith('{"event"')]
     (tmp_path / f"{DAY}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     total = report(tmp_path).total
-    assert (total["requests"], total["unsettled"], total["cost_usd"]) == (1, 0, "0.003347500")
+    assert (total["requests"], total["unsettled"], total["cost_usd"]) == (1, 0, "0.0033475")
     assert f"${total['cost_usd']}" in page
     usage = Usage(prompt=total["prompt_tokens"], cached=total["cached_tokens"], completion=total["completion_tokens"])
     price = PriceBook.read(litellm_files.price_table(), [("openai", "gpt-5")]).price("openai", "gpt-5")

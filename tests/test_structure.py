@@ -71,7 +71,7 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            found |= {name.value for name in node.args if isinstance(name, ast.Constant)}
+            found |= {str(name.value) for name in node.args if isinstance(name, ast.Constant)}
     return found
 
 

@@ -100,11 +100,6 @@ class Counter:
         count = self.count
         return [count(text) for text in texts]
 
-    def unknown_bytes(self, texts: Sequence[str]) -> int:
-        """Return how many bytes of `texts` would be read for the first time."""
-        get = self._memo.get
-        return sum(_size(text) for text in texts if get(text) is None)
-
     async def learn(self, texts: Sequence[str]) -> None:
         """Read what is unknown of `texts`, long ones off the event loop, so that `count` answers at once."""
         get = self._memo.get

@@ -22,15 +22,15 @@ from typing import Any
 import httpx
 import openai
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from gateway.config import load as load_config
 from gateway.demo import conversation, settings
 from gateway.demo.conversation import Recording, Turn
 from gateway.money import ledger
+from gateway.money.amounts import rounded
 from gateway.money.keys import new_key
-from gateway.money.report import Report, report
+from gateway.money.report import report
 from gateway.operators import tables
 
 _EXPORT = re.compile(r"export OPENAI_BASE_URL=(\S+)")
@@ -182,14 +182,14 @@ def send(client: openai.OpenAI, recording: Recording, turn: Turn) -> Outcome:
     )
 
 
-_HEADING = f"{'turn':>4}  {'user':<6} {'how':<6} {'before':>8} {'after':>8} {'cached':>7} {'cost':>8}  what was done"
+_HEADING = f"{'turn':>4}  {'user':<6} {'how':<6} {'before':>8} {'after':>8} {'cached':>7} {'cost':>9}  what was done"
 
 
 def _line(turn: Turn, outcome: Outcome, fresh: bool) -> Text:
     how = "stream" if turn.stream else "plain"
     line = Text(f"{turn.number:>4}  {turn.user:<6} {how:<6} {outcome.before:>8,}")
     line.append(f" {outcome.after:>8,}", style="green" if outcome.after < outcome.before else "")
-    line.append(f" {outcome.cached / outcome.after:>7.0%} {tables.dollars(outcome.cost_nanousd):>8}")
+    line.append(f" {outcome.cached / outcome.after:>7.0%} {rounded(outcome.cost_nanousd):>9}")
     line.append(f"  {outcome.done}", style="yellow" if fresh and outcome.done != "unchanged" else "dim")
     return line
 
@@ -197,9 +197,9 @@ def _line(turn: Turn, outcome: Outcome, fresh: bool) -> Text:
 def _total(outcomes: list[Outcome]) -> Text:
     before, after = sum(o.before for o in outcomes), sum(o.after for o in outcomes)
     cached = sum(o.cached for o in outcomes) / after
-    cost = tables.dollars(sum(o.cost_nanousd for o in outcomes))
+    cost = rounded(sum(o.cost_nanousd for o in outcomes))
     saved = f"{1 - after / before:.0%} fewer tokens sent"
-    return Text(f" all  {'':<13} {before:>8,} {after:>8,} {cached:>7.0%} {cost:>8}  {saved}", style="bold")
+    return Text(f" all  {'':<13} {before:>8,} {after:>8,} {cached:>7.0%} {cost:>9}  {saved}", style="bold")
 
 
 def _compare(console: Console, runs: Mapping[str, list[Outcome]]) -> None:
@@ -208,29 +208,17 @@ def _compare(console: Console, runs: Mapping[str, list[Outcome]]) -> None:
     for name, outcomes in runs.items():
         sent = sum(outcome.after for outcome in outcomes)
         cached = sum(outcome.cached for outcome in outcomes) / sent
-        cost = tables.dollars(sum(outcome.cost_nanousd for outcome in outcomes))
+        cost = rounded(sum(outcome.cost_nanousd for outcome in outcomes))
         rows.append((name, f"{sent:,}", f"{cached:.0%}", cost))
     console.print()
     console.print(tables.table(("the whole conversation", ">tokens sent", ">cached", ">cost"), rows))
-
-
-def _by_user(found: Report) -> Table:
-    """Return the columns of a report that fit a narrow terminal."""
-
-    def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-        counts = (f"{row[name]:,}" for name in ("requests", "tokens_before", "tokens_after"))
-        return (*counts, f"{row['cached_tokens'] / row['prompt_tokens']:.0%}", tables.dollars(row["cost_nanousd"]))
-
-    rows = [(row["user"], row["team"], *cells(row)) for row in found.rows]
-    columns = ("user", "team", ">requests", ">before", ">after", ">cached", ">cost")
-    return tables.table(columns, rows, last=("all", "", *cells(found.total)))
 
 
 def _conclude(console: Console, books: Path, outcomes: list[Outcome]) -> None:
     """Print who spent what, and all that the books know of the request that was cut most."""
     console.print()
     console.print(Text("gateway report --by user", style="bold"))
-    console.print(_by_user(report(books, by="user")))
+    console.print(*report(books, by="user").tables(console.width), sep="\n")
     shown = max(outcomes, key=lambda outcome: outcome.before - outcome.after)
     entry = ledger.find(books, shown.request_id)
     if entry is None:

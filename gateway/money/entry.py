@@ -5,13 +5,17 @@ Content-free: ids, sizes, names of tools, causes. A row stays under a kilobyte o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Literal
 
 from gateway.money.prices import Price, Usage
 
 Status = Literal["answered", "refused", "failed", "cancelled"]
+
+EditRow = tuple[int, str | None, str, int, int] | tuple[int, None, str, int, int, int]
+"""(message, tool, remedy, tokens before, after), and for a run of messages that were left out the last of them."""
 
 MOST_EDITS = 12
 MOST_TAGS = 10
@@ -37,8 +41,7 @@ class Entry:
     """By component; in bytes of the body where `counted` is bytes, until the provider's count is known."""
     after: Mapping[str, int] = field(default_factory=dict)
     room: Mapping[str, int] = field(default_factory=dict)
-    edits: Sequence[tuple[int, str | None, str, int, int]] = ()
-    """(message, tool, remedy, tokens before, after)."""
+    edits: Sequence[EditRow] = ()
     forced: bool = False
     planned_tokens: int = 0
     """Tokens of the prompt as planned; under `observe` it leaves as it came all the same."""
@@ -173,15 +176,20 @@ BYTES_PER_TOKEN = 4
 """English text and code in o200k_base, for an estimate that the provider's figure replaces."""
 
 
-def runs(edits: Sequence[tuple[int, str | None, str, int, int]]) -> list[tuple[int, str | None, str, int, int]]:
-    """Join neighbours that were left out into one edit at the first of them, as a row has room for."""
-    out: list[tuple[int, str | None, str, int, int]] = []
-    end = -1
-    for at, tool, remedy, before, after in edits:
-        if out and after == 0 and at == end + 1 and out[-1][2] == remedy and out[-1][4] == 0:
-            first, _, _, sum_before, _ = out[-1]
-            out[-1] = (first, None, remedy, sum_before + before, 0)
+def runs(edits: Iterable[tuple[int, str | None, str, int, int]]) -> list[EditRow]:
+    """Join neighbours that were left out by one remedy into one row, as an entry has room for."""
+    out: list[EditRow] = []
+    for is_gone, neighbours in groupby(enumerate(edits), key=_place):
+        run = [edit for _, edit in neighbours]
+        if is_gone is None or len(run) == 1:
+            out += run
         else:
-            out.append((at, tool, remedy, before, after))
-        end = at
+            first, last = run[0], run[-1]
+            out.append((first[0], None, first[2], sum(edit[3] for edit in run), 0, last[0]))
     return out
+
+
+def _place(numbered: tuple[int, tuple[int, str | None, str, int, int]]) -> tuple[int, str] | None:
+    """Give what neighbours that were left out have in common; None for a message that stands."""
+    number, (at, _, remedy, _, after) = numbered
+    return (at - number, remedy) if after == 0 else None

@@ -88,11 +88,6 @@ class Keys:
     def __repr__(self) -> str:
         return f"Keys({len(self._by_digest)} keys)" if self._by_digest else "Keys(open)"
 
-    @property
-    def are_open(self) -> bool:
-        """Whether everybody may come in."""
-        return not self._by_digest
-
     def authenticate(self, token: str | None, now: float) -> Caller | None:
         """Return who shows this token at `now` (Unix seconds), or None for a missing, unknown or expired one."""
         if not self._by_digest:

@@ -392,14 +392,6 @@ class PriceError(ValueError):
     """A price that is not an amount of money."""
 
 
-_OTHER_PRICE_KEYS = ("input_cost_per_request", "tiered_pricing", "off_peak_pricing")
-
-
-def is_price_key(name: str) -> bool:
-    """Say whether a key of `model_info` (or, as LiteLLM allows, of `litellm_params`) is a price."""
-    return name in _OTHER_PRICE_KEYS or _PRICE_KEY.fullmatch(name) is not None
-
-
 def price_from(model: str, entry: Entry, region: str | None = None) -> Price | None:
     """Build the price of a table entry; None = it does not price both prompt and completion. Raises `PriceError`."""
     provider = entry.get("litellm_provider")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,10 +22,12 @@ from typing import Any, Final, Literal, get_args
 
 import duckdb
 import orjson
-from rich.console import Console
+from rich import box
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gateway.money.amounts import dollars, rounded, usd
 from gateway.money.ledger import files, timestamp
 
 By = Literal["user", "team", "key", "model", "policy", "tag", "day"]
@@ -64,6 +66,7 @@ _COLUMNS: Final = {
     "tokens_before": "BIGINT",
     "tokens_after": "BIGINT",
     "components": "JSON",
+    "refusal": "JSON",
 }
 """What is read of a row. Types are given, not guessed: a file of one row must read as a file of millions."""
 
@@ -110,6 +113,7 @@ SELECT *, substr(came, 1, 10) AS day FROM (
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd ELSE settled.cost_nanousd END AS cost_nanousd,
            settled.prompt_tokens, settled.cached_tokens, settled.cache_write_tokens, settled.completion_tokens,
            settled.reasoning_tokens, settled.tokens_before, settled.tokens_after, settled.components,
+           settled.refusal,
            coalesce(settled.estimated, settled.id IS NULL) AS estimated,
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd IS NULL
                 ELSE coalesce(settled.unpriced, false) END AS unpriced
@@ -128,17 +132,21 @@ _BY_TAG: Final = """
 
 _UTILIZATION: Final = """
 SELECT {groups}, component, count(*) AS requests, sum(before) AS tokens_before, sum(after) AS tokens_after,
-       sum(room) AS room, round(sum(after) FILTER (room > 0) / sum(room), 4) AS used,
+       sum(room) AS room, round(sum(after) / nullif(sum(room), 0), 4) AS used,
        round(quantile_cont(after / room, 0.95) FILTER (room > 0), 4) AS used_p95,
-       count(*) FILTER (before > room) AS over, count(*) FILTER (after < before) AS cut
+       count(*) FILTER (before > room OR too_big) AS over, count(*) FILTER (after < before AND NOT too_big) AS cut
 FROM (SELECT *, TRY_CAST(json_extract(components, component)->>0 AS BIGINT) AS before,
              TRY_CAST(json_extract(components, component)->>1 AS BIGINT) AS after,
-             TRY_CAST(json_extract_string(components->'room', component) AS BIGINT) AS room
-      FROM (SELECT *, unnest(json_keys(components)) AS component FROM {source} WHERE components IS NOT NULL)
+             CASE WHEN too_big THEN TRY_CAST(refusal->>'room' AS BIGINT)
+                  ELSE TRY_CAST(json_extract_string(components->'room', component) AS BIGINT) END AS room
+      FROM (SELECT *, coalesce(refusal->>'component' = component, false) AS too_big
+            FROM (SELECT *, unnest(json_keys(components)) AS component FROM {source} WHERE components IS NOT NULL))
       WHERE component <> 'room')
-WHERE before IS NOT NULL
+WHERE before IS NOT NULL AND room IS NOT NULL
 GROUP BY ALL ORDER BY ALL
 """
+"""Every column sums the same requests: those in which this component had a room. A refused one had a room for what was
+too big, and sent nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +159,8 @@ class Report:
     """As a row, and `duplicates`."""
     utilization: list[dict[str, Any]] | None = None
     """For each group and component: what was asked for, sent, and granted; `used` = sent ÷ granted."""
+    since: datetime | None = None
+    until: datetime | None = None
 
     def render(self, form: Format, width: int | None = None) -> str:
         """Return the report as text; a table takes the terminal's width unless one is given."""
@@ -161,7 +171,7 @@ class Report:
                 return self.csv()
             case "table":
                 console = Console(file=io.StringIO(), width=width)
-                for table in self.tables():
+                for table in self.tables(console.width):
                     console.print(table)
                 return str(console.file.getvalue())  # type: ignore[attr-defined]  # it is the StringIO above
 
@@ -184,12 +194,19 @@ class Report:
         writer.writerows([[_cell(row[name]) for name in names] for row in rows])
         return out.getvalue()
 
-    def tables(self) -> list[Table]:
-        """Return the tables for a terminal."""
-        tables = [_spend_table(self)]
+    def tables(self, width: int) -> list[RenderableType]:
+        """Return the tables for a terminal of so many columns; where there is nothing to show, a sentence."""
+        if not self.total["requests"]:
+            return [Text(self._nothing())]
+        tables: list[RenderableType] = [_spend_table(self, width)]
         if self.utilization is not None:
             tables.append(_utilization_table(self.by, self.utilization))
         return tables
+
+    def _nothing(self) -> str:
+        first = "the beginning" if self.since is None else f"{_utc(self.since):%Y-%m-%d %H:%M}"
+        last = "now" if self.until is None else f"{_utc(self.until):%Y-%m-%d %H:%M}"
+        return f"no requests between {first} and {last} (UTC)"
 
 
 def report(
@@ -202,11 +219,13 @@ def report(
 ) -> Report:
     """Sum the requests that came from `since` to before `until`, by one of `By`, the dearest first.
 
-    Raises `ValueError` for another `by`, `FileNotFoundError` where there is no such folder; an empty one is an empty
-    report.
+    Raises `ValueError` for another `by` and for an end that is not after the beginning, `FileNotFoundError` where there
+    is no such folder; an empty one is an empty report.
     """
     if by not in get_args(By):
         raise ValueError(f"by {by!r}: must be one of {', '.join(get_args(By))}")
+    if since is not None and until is not None and _utc(since) >= _utc(until):
+        raise ValueError(f"nothing lies between {_utc(since):%Y-%m-%d %H:%M} and {_utc(until):%Y-%m-%d %H:%M} (UTC)")
     if not directory.is_dir():
         raise FileNotFoundError(f"no ledger folder {directory}")
     first, last = _bound(since, "0"), _bound(until, "9999")
@@ -222,8 +241,8 @@ def report(
         total |= _read(base, _DUPLICATES, [first, last])[0]
         used = _read(base, _UTILIZATION.format(groups=groups, source=source)) if utilization else None
     for row in (*rows, total):
-        row["cost_usd"] = dollars(row["cost_nanousd"])
-    return Report(by=by, rows=rows, total=total, utilization=used)
+        row["cost_usd"] = usd(row["cost_nanousd"])
+    return Report(by=by, rows=rows, total=total, utilization=used, since=since, until=until)
 
 
 def _load(base: duckdb.DuckDBPyConnection, directory: Path, since: datetime | None, until: datetime | None) -> None:
@@ -245,8 +264,8 @@ def _read(base: duckdb.DuckDBPyConnection, query: str, values: Sequence[object] 
 
 
 def parse_moment(text: str, now: datetime, *, is_end: bool = False) -> datetime:
-    """Read a moment: `2026-01-31`, `2026-01-31T09:30`, `today`, or how long ago, `7d`, `12h`, `30m`. Without a zone
-    it is UTC.
+    """Read a moment: `2026-01-31`, `2026-01-31T09:30`, `today`, `yesterday`, or how long ago, `7d`, `12h`, `30m`.
+    Without a zone it is UTC.
 
     A day as an end is that whole day. Raises `ValueError`.
     """
@@ -255,17 +274,14 @@ def parse_moment(text: str, now: datetime, *, is_end: bool = False) -> datetime:
         if ago:
             unit = {"d": "days", "h": "hours", "m": "minutes"}[ago[2]]
             return _utc(now) - timedelta(**{unit: int(ago[1])})
-        moment = _utc(datetime.fromisoformat(_utc(now).date().isoformat() if text == "today" else text))
+        today = _utc(now).date()
+        named = {"today": today, "yesterday": today - timedelta(days=1)}
+        moment = _utc(datetime.fromisoformat(named[text].isoformat() if text in named else text))
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is no moment: write 2026-01-31, 2026-01-31T09:30, today, 7d, 12h or 30m") from None
-    is_day = text == "today" or re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) is not None
+        known = "2026-01-31, 2026-01-31T09:30, today, yesterday, 7d, 12h or 30m"
+        raise ValueError(f"{text!r} is no moment: write {known}") from None
+    is_day = text in named or re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) is not None
     return moment + timedelta(days=1) if is_end and is_day else moment
-
-
-def dollars(nanousd: int) -> str:
-    """Return nano-dollars as dollars, exactly: nine decimals."""
-    sign, amount = ("-", -nanousd) if nanousd < 0 else ("", nanousd)
-    return f"{sign}{amount // 10**9}.{amount % 10**9:09d}"
 
 
 def _bound(moment: datetime | None, otherwise: str) -> str:
@@ -282,40 +298,77 @@ def _cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
-def _spend_table(shown: Report) -> Table:
+def _spend_table(shown: Report, width: int) -> Table:
+    """Return the table with as many columns as fit; who and how much are in every one, and whole."""
     total = shown.total
-    notes = [f"{total['unsettled']:,} unsettled, at their estimates: ${dollars(total['unsettled_nanousd'])}"]
+    notes = [f"{total['unsettled']:,} unsettled, at their estimates: {dollars(total['unsettled_nanousd'])}"]
     notes += [f"{total['unpriced']:,} unpriced, not in the cost"] if total["unpriced"] else []
     notes += [f"{total['duplicates']:,} duplicate lines, not counted"] if total["duplicates"] else []
     notes += ["a request stands in the row of each of its tags, once in the total"] if shown.by == "tag" else []
-    table = Table(title=f"Spend by {shown.by}", caption=" · ".join(notes), show_footer=True)
-    groups = _GROUPS[shown.by]
-    for name in groups:
-        table.add_column(name, footer="total" if name == groups[0] else "", overflow="fold")
-    for title, footer in zip(_TITLES, _figures(total), strict=True):
-        table.add_column(title, footer=footer, justify="right")
-    for row in shown.rows:
-        table.add_row(*[_name(row[name]) for name in groups], *_figures(row))
+    titles = list(_FIGURES)
+    for title in ("", *_LEFT_OUT_FIRST):
+        titles = [name for name in titles if name != title]
+        table = _with_columns(shown, titles)
+        if Console(width=1000).measure(table).maximum <= width:
+            break
+    table.caption = " · ".join(notes)
     return table
 
 
-_TITLES: Final = ("requests", "refused", "failed", "prompt", "cached", "completion", "before → after", "cost $")
+def _with_columns(shown: Report, titles: Sequence[str]) -> Table:
+    groups = _GROUPS[shown.by]
+    table = plain_table(f"Spend by {shown.by}")
+    for name in groups:
+        table.add_column(name, overflow="fold")
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    for index, row in enumerate(shown.rows):
+        cells = [_name(row[name]) for name in groups] + [Text(_FIGURES[title](row)) for title in titles]
+        table.add_row(*cells, end_section=index == len(shown.rows) - 1)
+    names = ["total", *("" for _ in groups[1:])]
+    table.add_row(*names, *(_FIGURES[title](shown.total) for title in titles), style="bold")
+    return table
 
 
-def _figures(row: Mapping[str, Any]) -> tuple[str, ...]:
-    cached = f"{row['cached_tokens'] / row['prompt_tokens']:.0%}" if row["prompt_tokens"] else "-"
-    sizes = f"{row['tokens_before']:,} → {row['tokens_after']:,}"
-    counts = [f"{row[name]:,}" for name in ("requests", "refused", "failed", "prompt_tokens")]
-    return (*counts, cached, f"{row['completion_tokens']:,}", sizes, dollars(row["cost_nanousd"]))
+def plain_table(title: str | None = None) -> Table:
+    """Return an empty table in the one look that the command line has: no frame, a line below the head."""
+    return Table(
+        title=title,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        header_style="bold",
+        pad_edge=False,
+        padding=(0, 1),
+        show_edge=False,
+    )
+
+
+def _cached(row: Mapping[str, Any]) -> str:
+    return f"{row['cached_tokens'] / row['prompt_tokens']:.0%}" if row["prompt_tokens"] else "-"
+
+
+_FIGURES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "requests": lambda row: f"{row['requests']:,}",
+    "refused": lambda row: f"{row['refused']:,}",
+    "failed": lambda row: f"{row['failed']:,}",
+    "prompt": lambda row: f"{row['prompt_tokens']:,}",
+    "cached": _cached,
+    "completion": lambda row: f"{row['completion_tokens']:,}",
+    "before → after": lambda row: f"{row['tokens_before']:,} → {row['tokens_after']:,}",
+    "cost": lambda row: rounded(row["cost_nanousd"]),
+}
+_LEFT_OUT_FIRST: Final = ("failed", "refused", "completion", "before → after", "cached", "prompt", "requests")
+"""What a narrow terminal does without, in this order."""
 
 
 def _utilization_table(by: By, rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title=f"Use of the room granted, by {by} and component")
+    table = plain_table(f"Use of the room granted, by {by} and component")
     groups = _GROUPS[by]
     for name in (*groups, "component"):
         table.add_column(name, overflow="fold")
     for title in ("requests", "before", "after", "room", "used", "p95", "over", "cut"):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         counts = [f"{row[name]:,}" for name in ("requests", "tokens_before", "tokens_after")]
         room = "-" if row["room"] is None else f"{row['room']:,}"

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-_NANO = Decimal(10) ** 9
-
-
-def dollars(nanousd: int | None) -> str:
-    """Return an amount for a table: four decimals, more where four would show nothing."""
-    if nanousd is None:
-        return "unpriced"
-    amount = Decimal(nanousd) / _NANO
-    if amount and abs(amount) < Decimal("0.0001"):
-        return f"${amount.normalize():f}"
-    return f"${amount:,.4f}"
+from gateway.money import amounts
+from gateway.money.report import plain_table
 
 
 def number(value: float | None) -> str:
@@ -43,7 +32,7 @@ def facts(pairs: Iterable[tuple[str, object]]) -> RenderableType:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, last: Sequence[str] | None = None) -> Table:
     """Return a table whose columns named with a leading `>` are right-aligned; `last` is set apart below a line."""
-    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1), show_edge=False)
+    made = plain_table()
     for column in columns:
         right = column.startswith(">")
         made.add_column(column.removeprefix(">"), justify="right" if right else "left", overflow="fold")
@@ -78,8 +67,9 @@ def dry_run_tables(run: Mapping[str, Any]) -> RenderableType:
                 ("model", run["model"]),
                 ("policy", run["policy"]),
                 ("prompt budget", f"{number(run['budget'])} tokens" if run["budget"] is not None else "unbounded"),
-                ("plan", run["plan"]),
-                ("refused", _refusal_text(refusal) if refusal else None),
+                ("mode", _mode(run)),
+                ("plan", run["plan"] if not refusal else None),
+                ("refused", refusal_text(refusal) if refusal else None),
             ]
         ),
         "",
@@ -98,9 +88,17 @@ def _request_facts(entry: Mapping[str, Any]) -> list[tuple[str, object]]:
         f" {number(entry.get('completion_tokens'))} completion"
     )
     counted = " (from bytes)" if entry.get("counted") == "bytes" else ""
-    planned = f"{number(entry.get('tokens_before'))} → {number(entry.get('tokens_after'))} tokens by our count{counted}"
-    cost = dollars(entry.get("cost_nanousd")) + (" (estimated)" if entry.get("estimated") else "")
-    unsettled = f"unsettled; priced at its estimate, {dollars(entry.get('estimate_nanousd'))}"
+    sizes = f"{number(entry.get('tokens_before'))} → {number(entry.get('tokens_after'))} tokens by our count{counted}"
+    planned = f"{entry.get('plan')}: {sizes}" if settled and entry.get("tokens_before") else None
+    if entry.get("tokens_planned") is not None:
+        planned = f"{planned}; it would have been {number(entry['tokens_planned'])}"
+    refusal = entry.get("refusal")
+    told = refusal_text(refusal) if refusal else None
+    if entry.get("status") == "refused" and refusal:
+        planned = None
+    cost = _dollars(entry.get("cost_nanousd")) + (" (estimated)" if entry.get("estimated") else "")
+    unsettled = f"unsettled; priced at its estimate, {_dollars(entry.get('estimate_nanousd'))}"
+    used = entry.get("prompt_tokens") or entry.get("completion_tokens")
     return [
         ("request", entry.get("id")),
         ("at", entry.get("opened_at") or entry.get("settled_at")),
@@ -110,8 +108,9 @@ def _request_facts(entry: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("policy", entry.get("policy")),
         ("status", f"{entry.get('status')} (HTTP {entry.get('http_status')})" if settled else unsettled),
         ("error", entry.get("error")),
-        ("plan", f"{entry.get('plan')}: {planned}" if settled else None),
-        ("usage", tokens if settled else f"about {number(entry.get('estimate_prompt'))} prompt"),
+        ("refused" if entry.get("status") == "refused" else "would refuse", told),
+        ("plan", planned),
+        ("usage", (tokens if used else None) if settled else f"about {number(entry.get('estimate_prompt'))} prompt"),
         ("cost", cost if settled else None),
         ("time", _times(entry.get("ms") or {})),
     ]
@@ -134,14 +133,32 @@ def _ledger_components(components: Mapping[str, Any]) -> Iterable[tuple[str, int
 
 def _ledger_edits(edits: Sequence[Any]) -> Iterable[tuple[str, str, str, int, int, str]]:
     for edit in edits:
-        index, tool, remedy, before, after, *reason = edit
-        yield _at(index), remedy, tool or "", before, after, str(reason[0]) if reason else ""
+        index, tool, remedy, before, after, *last = edit
+        yield _at(index, last[0] if last else index), remedy, tool or "", before, after, ""
 
 
 def _planned_edits(edits: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, str, str, int, int, str]]:
+    """Join neighbours that were left out for the same reason: a line for each would hide the rest."""
+    run: list[Mapping[str, Any]] = []
     for edit in edits:
-        why = edit.get("reason") or ""
-        yield _at(edit["at"]), edit["remedy"], edit.get("tool") or "", edit["before"], edit["after"], why
+        if run and not _follows(edit, run[-1]):
+            yield _edit_line(run)
+            run = []
+        run.append(edit)
+    if run:
+        yield _edit_line(run)
+
+
+def _follows(edit: Mapping[str, Any], one: Mapping[str, Any]) -> bool:
+    alike = all(edit.get(name) == one.get(name) for name in ("remedy", "reason"))
+    return alike and not edit["after"] and not one["after"] and edit["at"] == one["at"] + 1
+
+
+def _edit_line(run: Sequence[Mapping[str, Any]]) -> tuple[str, str, str, int, int, str]:
+    first, last = run[0], run[-1]
+    tool = (first.get("tool") or "") if len(run) == 1 else ""
+    before, after = (sum(edit[name] for edit in run) for name in ("before", "after"))
+    return _at(first["at"], last["at"]), first["remedy"], tool, before, after, first.get("reason") or ""
 
 
 def _component_table(rows: Iterable[tuple[str, int, int, int | None]]) -> Table:
@@ -167,9 +184,29 @@ def _attempt_table(attempts: Iterable[Mapping[str, Any]]) -> Table:
     return table((">attempt", "deployment", ">status", "error", ">ms"), cells)
 
 
-def _at(index: object) -> str:
-    return f"messages[{index}]" if isinstance(index, int) else str(index)
+def _at(first: object, last: object) -> str:
+    if not isinstance(first, int):
+        return str(first)
+    return f"messages[{first}]" if last == first else f"messages[{first}–{last}]"
 
 
-def _refusal_text(refusal: object) -> str:
-    return str(refusal.get("message", refusal)) if isinstance(refusal, Mapping) else str(refusal)
+def refusal_text(refusal: Mapping[str, Any]) -> str:
+    """Say why a request does not fit: what is too big, by how much, and where."""
+    if refusal.get("illegal"):
+        return f"it does not fit and came illegal, at {refusal['at']}: {refusal['illegal']}"
+    return (
+        f"{refusal['component']} needs {number(refusal['tokens'])}, room {number(refusal['room'])}, at {refusal['at']}"
+    )
+
+
+def _mode(run: Mapping[str, Any]) -> str:
+    match run["mode"]:
+        case "off":
+            return "off: nothing is done, the original is sent; below is what enforce would do"
+        case "observe":
+            return "observe: below is what would be done; the original is sent"
+    return str(run["mode"])
+
+
+def _dollars(nanousd: int | None) -> str:
+    return "unpriced" if nanousd is None else amounts.dollars(nanousd)

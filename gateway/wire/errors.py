@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import orjson
 
-UpstreamFault = Literal["connect", "timeout", "reset", "garbage", "status", "authentication"]
-"""How an upstream failed: not reached, silent for too long, cut off, not understood, an error, or our key refused."""
+UpstreamFault = Literal["connect", "timeout", "reset", "garbage", "authentication"]
+"""How an upstream failed: not reached, silent for too long, cut off, not understood, or our key refused."""
 
 MESSAGE_LIMIT = 2_000
 """Most characters of a message."""
@@ -207,31 +207,6 @@ def request_not_found(wanted: str) -> GatewayError:
     return GatewayError(404, "invalid_request_error", message, code="request_not_found", param="id")
 
 
-# --- limits ----------------------------------------------------------------------------------------------------------
-
-
-def budget_exceeded(
-    *, policy: str, scope: str, limit_usd: str, spent_usd: str, held_usd: str, resets: str
-) -> GatewayError:
-    """Refuse because money is gone. It will not come back within a retry, and OpenAI's SDKs honour `x-should-retry`."""
-    message = (
-        f"The gateway's own budget for {printable(scope)} is used up (this is not the provider's quota): policy "
-        f"{printable(policy)} allows ${limit_usd}, ${spent_usd} is spent and ${held_usd} held for requests under way. "
-        f"It resets {resets}; until then the operator can raise `max_budget`."
-    )
-    return GatewayError(429, "budget_exceeded", message, code="insufficient_quota", headers={"x-should-retry": "false"})
-
-
-def rate_limited(*, policy: str, scope: str, limit: str, retry_after_seconds: int) -> GatewayError:
-    """Refuse for now: something will be free again by itself."""
-    message = (
-        f"Rate limit reached for {printable(scope)}: policy {printable(policy)} allows {limit}. "
-        f"Try again in {retry_after_seconds} seconds."
-    )
-    headers = {"retry-after": str(retry_after_seconds)}
-    return GatewayError(429, "rate_limit_error", message, code="rate_limit_exceeded", headers=headers)
-
-
 # --- the gateway or an upstream is at fault --------------------------------------------------------------------------
 
 _REMEDIES: Mapping[UpstreamFault, str] = {
@@ -239,7 +214,6 @@ _REMEDIES: Mapping[UpstreamFault, str] = {
     "timeout": "Try again, stream, or ask for a shorter answer; the operator sets the deployment's `timeout`.",
     "reset": "Try again; what has come so far is incomplete.",
     "garbage": "Try again; if it stays, the operator should check that `api_base` speaks chat completions.",
-    "status": "Try again later.",
     "authentication": "The operator should check the deployment's `api_key`; yours is fine.",
 }
 

@@ -145,6 +145,8 @@ async def test_plain_streamed_parallel_tools_images_and_cached_tokens_are_right_
     assert [call.function.name for call in message.tool_calls or () if call.type == "function"] == ["first", "second"]
     assert calls == ["first", "second"]
     for counted in (plain.usage, usage):
+        assert counted is not None
+        assert counted.prompt_tokens_details is not None
         assert (counted.prompt_tokens, counted.completion_tokens) == (1100, 20)
         assert counted.prompt_tokens_details.cached_tokens == 1000
     for row in rows:
