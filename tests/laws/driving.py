@@ -1,0 +1,119 @@
+"""The pure path of a request as the pipeline drives it: bytes, values, a plan, bytes. No clock, no socket."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import pairwise
+
+from gateway.budget.components import fits_by_bytes
+from gateway.budget.tokens import Counter
+from gateway.conversation import Changes
+from gateway.fitting import Model, decided
+from gateway.policy import Policy
+from gateway.rewriting.plan import Plan, Refusal
+from gateway.wire.chat import Memo, parse, sent
+from tests.laws import oracle
+from tests.laws.generators import SENT, Case
+
+
+class Quarters(Counter):
+    """A counter that takes no time: four characters are a token."""
+
+    def count(self, text: str) -> int:
+        return oracle.quarter(text)
+
+
+@lru_cache(maxsize=2)
+def counter_of(count: oracle.CountText) -> Counter:
+    """Give the gateway's counter for a count of the oracle."""
+    return Quarters() if count is oracle.quarter else Counter("o200k_base")
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How one request left."""
+
+    plan: Plan | Refusal | None
+    """None: nothing was counted, because the bytes prove that it fits, or the mode is `off`."""
+    body: bytes | None
+    """None: refused."""
+
+    @property
+    def refusal(self) -> Refusal | None:
+        return self.plan if isinstance(self.plan, Refusal) and self.body is None else None
+
+    @property
+    def changes(self) -> Changes | None:
+        return self.plan.changes if isinstance(self.plan, Plan) else None
+
+    @property
+    def forced(self) -> bool:
+        return isinstance(self.plan, Plan) and self.plan.forced
+
+    def fingerprint(self) -> bytes:
+        """Everything a caller can tell, as bytes."""
+        return self.body if self.body is not None else repr(self.plan).encode()
+
+
+def leave(
+    body: bytes, policy: Policy, model: Model, counter: Counter, memo: Memo | None = None, name: str = SENT
+) -> Left:
+    """Send one request on its way, as `fitting.fit` and `pipeline.Passage` do."""
+    request = parse(body, Memo() if memo is None else memo)
+    window = model.bounds(policy)
+    most = window.budget(request.answer_limit or 0)
+    proven = most is None or fits_by_bytes(request.conversation, len(request.body), most)
+    if policy.mode == "off" or (proven and not policy.strict):
+        return Left(None, sent(request, name))
+    plan = decided(request, policy, model, window, counter)
+    if policy.mode == "observe":
+        return Left(plan, sent(request, name))
+    if isinstance(plan, Refusal):
+        return Left(plan, None)
+    return Left(plan, sent(request, name, plan.changes))
+
+
+class Walk:
+    """A conversation turn by turn: each request as it came and as it left. What left is kept; the rest is made anew."""
+
+    def __init__(self, case: Case, count: oracle.CountText = oracle.quarter) -> None:
+        self.case, self.count = case, count
+        self.upto = case.talk.requests()
+        counter, memo = counter_of(count), Memo()
+        self.left = [leave(case.talk.body(upto), case.policy, case.model, counter, memo) for upto in self.upto]
+
+    @cached_property
+    def budget(self) -> int:
+        return self.case.budget()
+
+    @cached_property
+    def room(self) -> int:
+        return oracle.room(self.case.talk.request(), self.budget, self.count)
+
+    def original_tokens(self, upto: int) -> int:
+        """Count the messages of a request as they came."""
+        return sum(self._sizes[:upto])
+
+    @cached_property
+    def _sizes(self) -> list[int]:
+        return [oracle.message_tokens(message, self.count) for message in self.case.talk.read]
+
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        """Give each request that was served with the one served before it, as numbers of steps."""
+        served = [step for step, left in enumerate(self.left) if left.body is not None]
+        return pairwise(served)
+
+    def sent_messages(self, step: int) -> list[str]:
+        """Give the messages of a request as they left, each as it is written."""
+        body = self.left[step].body
+        assert body is not None
+        return oracle.Raw.of(body).messages()
+
+    def unfolded(self, before: int, after: int) -> list[str]:
+        """Give what the later request would be if nothing had been folded since the one before it."""
+        return [*self.sent_messages(before), *self.case.talk.messages[self.upto[before] : self.upto[after]]]
+
+    def folded(self, before: int, after: int) -> bool:
+        if self.left[before].changes is None and self.left[after].changes is None:
+            return False  # byte equality of what nobody edits is law 2
+        return self.sent_messages(after) != self.unfolded(before, after)

@@ -1,0 +1,83 @@
+"""Law 2. What fits is forwarded byte for byte, declared splices aside; what an edit does not touch keeps its bytes."""
+
+import json
+
+import pytest
+from hypothesis import given
+
+from gateway.conversation import Changes
+from tests.laws import oracle
+from tests.laws.conftest import Recorded
+from tests.laws.driving import Walk
+from tests.laws.generators import SENT, Case, cases
+from tests.laws.transcripts import BUDGETS
+
+USAGE = ',"stream_options":{"include_usage":true}'
+
+
+def check(walk: Walk) -> None:
+    """Hold a whole conversation to the law."""
+    for upto, left in zip(walk.upto, walk.left, strict=True):
+        if left.body is None:
+            continue
+        came, went = oracle.Raw.of(walk.case.talk.body(upto)), oracle.Raw.of(left.body)
+        check_usage_is_asked_for(came, went)
+        changes = left.changes if walk.case.policy.mode == "enforce" else None
+        if changes is None:
+            assert undone(came, went).text == came.text
+            continue
+        if not walk.case.policy.strict:
+            assert oracle.prompt_tokens(walk.case.talk.request(upto), walk.count) > walk.budget
+        assert undone(came, went).around_messages() == came.around_messages()
+        check_messages(came.messages(), went.messages(), changes)
+
+
+def undone(came: oracle.Raw, went: oracle.Raw) -> oracle.Raw:
+    """Take back what the route must change: the model's name and the usage event asked for."""
+    assert json.loads(went.member("model")) == SENT
+    went = went.replaced("model", came.member("model"))
+    if "stream_options" in came.spans:
+        return went.replaced("stream_options", came.member("stream_options"))
+    if "stream_options" in went.spans:
+        before, found, after = went.text.rpartition(USAGE)
+        assert found
+        return oracle.Raw.of((before + after).encode())
+    return went
+
+
+def check_usage_is_asked_for(came: oracle.Raw, went: oracle.Raw) -> None:
+    """Hold a stream's options to the client's own and the usage event, any other request's to none of ours."""
+    own = oracle.exactly(came.member("stream_options")) if "stream_options" in came.spans else None
+    now = oracle.exactly(went.member("stream_options")) if "stream_options" in went.spans else None
+    streams = "stream" in came.spans
+    assert now == ({**(own or {}), "include_usage": True} if streams else own)
+
+
+def check_messages(came: list[str], went: list[str], changes: Changes) -> None:
+    """Hold each message to its bytes, a shortened one to all of it but its content."""
+    left = iter(went)
+    for index, raw in enumerate(came):
+        if changes.placeholder is not None and changes.placeholder[0] == index:
+            assert json.loads(next(left)) == {"role": "user", "content": changes.placeholder[1]}
+        if index in changes.dropped:
+            continue
+        now = next(left)
+        if index not in changes.texts:
+            assert now == raw
+            continue
+        was, short = oracle.Raw.of(raw.encode()), oracle.Raw.of(now.encode())
+        assert json.loads(raw)["role"] in {"tool", "function"}
+        assert oracle.content_text(json.loads(now)) == changes.texts[index]
+        assert short.replaced("content", was.member("content")).text == raw
+    assert next(left, None) is None
+
+
+@given(cases(modes=("enforce", "enforce", "enforce", "observe", "off"), breaks=True))
+def test_what_fits_and_what_no_edit_touches_keeps_its_bytes(case: Case) -> None:
+    check(Walk(case))
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_recorded_conversations_keep_the_bytes_that_no_edit_touches(recorded: Recorded, budget: int) -> None:
+    for walk in recorded(budget):
+        check(walk)

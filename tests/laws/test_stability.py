@@ -1,0 +1,105 @@
+"""Laws 6 and 7, over every request of a conversation: old parts keep their bytes between folds, and folds never unfold.
+
+A fold is seen from outside: the request is not the one before it, as that one left, with the new messages behind it.
+"""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+
+from gateway.policy import Policy, Reserve
+from gateway.rewriting.plan import Plan
+from tests.laws.conftest import Recorded
+from tests.laws.driving import Left, Walk
+from tests.laws.generators import Case, Talk, cases, without_limit
+from tests.laws.transcripts import BUDGETS
+
+LEVELS = {"minify": 1, "dedupe": 2, "stub": 3, "drop_oldest": 4}
+
+
+def check_stability(walk: Walk) -> None:
+    """Hold a conversation to law 6: between two folds lies `clear_at_least` of the room, or the later was forced."""
+    last_fold: int | None = None
+    for before, after in walk.pairs():
+        if not walk.folded(before, after):
+            continue
+        upto = walk.upto[after]
+        if last_fold is not None and before == after - 1 and not walk.left[after].forced:
+            grown = walk.original_tokens(upto) - walk.original_tokens(last_fold)
+            assert grown >= int(walk.case.policy.fold.clear_at_least * walk.room)
+        last_fold = upto
+
+
+def check_one_way(walk: Walk) -> None:
+    """Hold a conversation to law 7: no message ever stands on a lower rung, or with another text on the same one."""
+    level: dict[int, int] = {}
+    text: dict[int, str] = {}
+    for left in walk.left:
+        if left.body is None:
+            continue
+        now, texts = levels(left), left.changes.texts if left.changes is not None else {}
+        assert level.keys() <= now.keys(), "a folded message came back"
+        for index, was in level.items():
+            assert now[index] >= was, "a folded message came back in part"
+            assert now[index] > was or texts.get(index) == text.get(index), "a folded message was written anew"
+        level, text = now, dict(texts)
+
+
+def levels(left: Left) -> dict[int, int]:
+    """Tell how far each message that was touched is folded."""
+    return {edit.at: LEVELS[edit.remedy] for edit in left.plan.edits} if isinstance(left.plan, Plan) else {}
+
+
+def check_edits_are_what_was_done(walk: Walk) -> None:
+    for left in walk.left:
+        if left.body is not None and left.changes is not None:
+            assert set(levels(left)) == {*left.changes.texts, *left.changes.dropped}
+
+
+@given(cases(strict=False, limits=False))
+def test_old_parts_keep_their_bytes_between_folds_and_what_was_folded_stays_folded(case: Case) -> None:
+    walk = Walk(case)
+    check_edits_are_what_was_done(walk)
+    check_stability(walk)
+    check_one_way(walk)
+
+
+@given(cases(strict=False))
+def test_a_fold_for_a_long_answer_alone_says_it_was_forced(case: Case) -> None:
+    if "max_tokens" in case.talk.frame:
+        usual = Walk(replace(case, talk=without_limit(case.talk)))
+        for long, left in zip(Walk(case).left, usual.left, strict=True):
+            assert long.changes == left.changes or long.body is None or long.forced
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_recorded_conversations_keep_their_bytes_between_folds(recorded: Recorded, budget: int) -> None:
+    for walk in recorded(budget):
+        check_stability(walk)
+        check_one_way(walk)
+
+
+def test_a_fold_that_follows_too_soon_says_it_was_forced() -> None:
+    """The newest result is too large to leave room behind the first fold, and yields all of it to the second."""
+    talk = Talk(
+        messages=(
+            *(said("user", 900), *called("1", 300), *called("2", 2400), *called("3", 20), said("user", 20)),
+            *called("4", 20),
+        )
+    )
+    walk = Walk(Case(talk, Policy(name="p", context_window=900, reserve=Reserve(0, 0))))
+    check_stability(walk)
+    folds = [walk.left[after].forced for before, after in walk.pairs() if walk.folded(before, after)]
+    assert folds == [True, True]
+
+
+def said(role: str, size: int, **more: object) -> str:
+    return json.dumps({"role": role, "content": "x" * size, **more})
+
+
+def called(call: str, size: int) -> tuple[str, str]:
+    function = {"name": "lookup", "arguments": "{}"}
+    calls = [{"id": call, "type": "function", "function": function}]
+    return said("assistant", 0, tool_calls=calls), said("tool", size, tool_call_id=call)
