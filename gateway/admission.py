@@ -83,7 +83,9 @@ def tags_of(request: ChatRequest, headers: Received) -> list[str]:
     """Read the tags: `metadata.tags`, else the header, comma-separated."""
     listed: object = request.metadata.get("tags")
     if listed is None:
-        listed = text_of(headers.get(b"x-gateway-tags", b""))
+        if b"x-gateway-tags" not in headers:
+            return []
+        listed = text_of(headers[b"x-gateway-tags"])
     if isinstance(listed, str):
         listed = listed.split(",")
     found = [tag.strip()[:LONGEST_NAME] for tag in listed if isinstance(tag, str)] if isinstance(listed, list) else []

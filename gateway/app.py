@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import time
@@ -122,6 +123,9 @@ async def _warm(gateway: Gateway) -> None:
         await asyncio.to_thread(gateway.counters.for_encoding(encoding).load)
     if any(d.kind == "translated" for model in gateway.models.values() for d in model.deployments):
         await gateway.upstreams.translated.load()
+    gc.collect()
+    gc.set_threshold(10_000, 20, 50)  # requests leave hardly a cycle behind; the default looks for some at each of them
+    gc.freeze()  # what is loaded by now stays, so no collection need look through it
 
 
 def _new_id(now: float) -> str:

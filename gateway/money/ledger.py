@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -226,7 +227,13 @@ def _as_line(_logger: object, _method: str, row: MutableMapping[str, Any]) -> by
 
 def timestamp(now: float) -> str:
     """Return Unix seconds as the ledger writes them: UTC to the millisecond, `2026-01-31T09:30:00.125Z`."""
-    return datetime.fromtimestamp(int(now * 1000) / 1000, UTC).isoformat(timespec="milliseconds")[:23] + "Z"
+    second, millisecond = divmod(int(now * 1000), 1000)
+    return f"{_second(second)}.{millisecond:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
 # --------------------------------------------------------------------------------------------------------------- ids

@@ -121,7 +121,8 @@ class _Walk:
         """The placeholder and its tokens."""
         self.twins: dict[str, list[int]] = {}
         self.twins_upto = 0
-        self.pointed_at: set[int] = set()
+        self.pointers: dict[int, list[int]] = {}
+        """By result: older ones that were replaced by a pointer to it."""
         self.folded_at: int | None = None
         self.forced = False
 
@@ -168,11 +169,11 @@ class _Walk:
             if name in self.ladders.with_remedy
         ):
             return True
-        return self._bending() > self.rules.trigger * self.room and self._may_fold_early()
+        return self._is_due()
 
-    def _may_fold_early(self) -> bool:
-        """Whether a prefix that fits may fold: it was over before, and folding pays now. Else that is put off."""
-        if self.folded_at is None or self._soon():
+    def _is_due(self) -> bool:
+        """Whether a prefix that fits folds again: it was over once, and what folding now frees is worth it."""
+        if self.folded_at is None or self._soon() or self._bending() <= self.rules.trigger * self.room:
             return False
         return self.total - self._goal(self.rules.budget) >= self.clear
 
@@ -276,16 +277,25 @@ class _Walk:
         for index in range(unit.first + 1, unit.after):
             if (self.anatomy.component[index] == "documents") != (component == "documents"):
                 continue
+            if remedy == "stub" and self._is_pointed_at(index):
+                continue
             newer = self._twin(index) if remedy == "dedupe" else None
             short = self.results.shorten(remedy, index, newer)
             before = self._message_tokens(index)
             if short is None or (short.tokens >= before and remedy != "stub"):
                 continue
             if newer is not None:
-                self.pointed_at.add(newer)
+                self.pointers.setdefault(newer, []).append(index)
             self.shortened[index] = short
             self.now[number] += short.tokens - before
             self.total += short.tokens - before
+
+    def _is_pointed_at(self, index: int) -> bool:
+        """Whether a pointer to this result still stands: documents keep theirs, having no heavier remedy."""
+        return any(
+            older not in self.gone_messages and self.shortened[older].remedy == "dedupe"
+            for older in self.pointers.get(index, ())
+        )
 
     def _drop(self, number: int, remedy: str) -> None:
         unit = self.anatomy.units[number]
@@ -375,7 +385,7 @@ class _Walk:
 
         None also for a result that an older one points to: it stays, or the pointer would lead to a pointer.
         """
-        if index in self.pointed_at:
+        if index in self.pointers:
             return None
         while self.twins_upto < len(self.now):
             unit = self.anatomy.units[self.twins_upto]

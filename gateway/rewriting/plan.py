@@ -153,7 +153,7 @@ def _lawful(anatomy: Anatomy, folded: Folded, ladders: Ladders, legal: Sequence[
     messages = anatomy.conversation.messages
     forms = [folded, replace(folded, placeholder=None)]
     if ladders.history:
-        forms.append(_barest(anatomy))
+        forms.append(_barest(anatomy, ladders))
     for form in forms:
         after = form.changes.applied(messages)
         if not any(introduced(messages, after, rules) for rules in legal):
@@ -161,10 +161,11 @@ def _lawful(anatomy: Anatomy, folded: Folded, ladders: Ladders, legal: Sequence[
     return None
 
 
-def _barest(anatomy: Anatomy) -> Folded:
-    """Leave out all but system text, the last user message and the newest unit."""
+def _barest(anatomy: Anatomy, ladders: Ladders) -> Folded:
+    """Leave out all but system text, the last user message and the newest unit; examples only where they may go."""
     asked = last_user(anatomy.conversation.messages)
-    gone = [i for unit in anatomy.units[:-1] for i in unit if i != asked]
+    kept = () if ladders.examples else ("examples",)
+    gone = [i for unit in anatomy.units[:-1] for i in unit if i != asked and anatomy.component[unit.first] not in kept]
     total = anatomy.total - sum(anatomy.tokens[i] for i in gone)
     return Folded({}, dict.fromkeys(gone, "drop_oldest"), None, total, forced=True)
 

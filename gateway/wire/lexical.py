@@ -108,7 +108,9 @@ def value(data: bytes) -> Any:
 
 def refuse_deep(data: bytes) -> None:
     """Raise NotJSON for what is nested too deeply."""
-    if data.count(b"[") + data.count(b"{") > MOST_NESTED and nesting(data) > MOST_NESTED:
+    if len(data) <= 2 * MOST_NESTED or data.count(b"[") + data.count(b"{") <= MOST_NESTED:
+        return
+    if nesting(data) > MOST_NESTED:
         raise NotJSON(_TOO_DEEP)
 
 

@@ -1,13 +1,16 @@
 """Law 3. Leading system text, tools, the last user message and the newest results arrive as they came; so do calls."""
 
+import json
+
 import pytest
 from hypothesis import given
 
+from gateway.policy import Documents, Ladder, Policy, Reserve
 from gateway.rewriting.plan import Plan
 from tests.laws import oracle
 from tests.laws.conftest import Recorded
 from tests.laws.driving import Walk
-from tests.laws.generators import Case, cases
+from tests.laws.generators import PROVIDERS, Case, Talk, cases
 from tests.laws.transcripts import BUDGETS
 
 
@@ -63,6 +66,57 @@ def says(message: oracle.Body) -> str:
         return text
 
 
-@given(cases())
-def test_a_pointer_leads_to_a_result_that_is_there(case: Case) -> None:
-    check_pointers(Walk(case))
+def check_remedies(walk: Walk) -> None:
+    """Hold each edit to a remedy that the ladder names for what it was done to."""
+    ladder = walk.case.policy.ladder
+    for left in walk.left:
+        for edit in left.plan.edits if isinstance(left.plan, Plan) else ():
+            if edit.remedy == "drop_oldest":
+                assert ladder.examples if oracle.is_example(walk.case.talk.read[edit.at]) else ladder.history
+            else:
+                assert edit.remedy in (*ladder.tool_results, *ladder.documents)
+
+
+@given(cases(legal=PROVIDERS))
+def test_only_what_the_ladder_names_is_cut_and_a_pointer_leads_to_what_is_there(case: Case) -> None:
+    walk = Walk(case)
+    check_remedies(walk)
+    check_pointers(walk)
+
+
+def test_a_result_that_a_document_points_to_is_not_stubbed() -> None:
+    """Documents have no heavier remedy than `dedupe`: their pointers stand for good, and so must what they lead to."""
+    large, small = "same " * 300, "x" * 24
+    talk = Talk(
+        messages=(
+            user(),
+            *called(lookup=small, search_web=large),
+            user(),
+            *called(lookup=small),
+            *called(lookup=small, read_file=large),
+            user(),
+            *called(lookup=small, read_file=large),
+            user(),
+            *called(lookup=small),
+            *called(lookup=small, read_file=large),
+        )
+    )
+    policy = Policy(
+        name="p", context_window=620, reserve=Reserve(0, 0), documents=Documents(tools=("search_*",)), ladder=Ladder()
+    )
+    walk = Walk(Case(talk, policy))
+    check_pointers(walk)
+    plans = [left.plan for left in walk.left if isinstance(left.plan, Plan)]
+    assert any(edit.remedy == "dedupe" for plan in plans for edit in plan.edits)
+
+
+def user() -> str:
+    return json.dumps({"role": "user", "content": "next"})
+
+
+def called(**results: str) -> list[str]:
+    """Write a call of these tools and what they gave."""
+    calls = [{"id": tool, "type": "function", "function": {"name": tool, "arguments": "{}"}} for tool in results]
+    messages = [{"role": "assistant", "content": None, "tool_calls": calls}]
+    messages += [{"role": "tool", "tool_call_id": tool, "content": text} for tool, text in results.items()]
+    return [json.dumps(message) for message in messages]
