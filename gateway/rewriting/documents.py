@@ -1,0 +1,375 @@
+"""Documents inside a text: what was put there to be read, told apart from what is asked. Pure.
+
+Recognised are tags, numbered passages (`[3] …`, `Document [3](Title: …)`), blocks that begin with the same label
+(`Title: …`), JSON arrays and objects of records, markdown sections and rules between blocks, and one text under a label
+(`Context: …`). Everything else is the frame; it stays byte for byte. Where a text may end with a question (a user's
+message does, a tool's result does not) and it is unclear where the last document ends, the doubt goes to the frame.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from gateway.budget.components import document_spans
+from gateway.rewriting.records import long_strings, record_sets, title_of
+
+LEAST_CHARACTERS = 400
+"""Documents shorter than this together are left alone."""
+SEPARATORS = " \t\r\n,"
+"""What may stand between two documents of a group and goes with them."""
+_LONG_STRING_CHARS = 200
+
+_NOUN = (
+    r"(?:documents?|doc|passages?|sources?|(?:search[ _]?)?results?|snippets?|contexts?|chunks?|articles?|pages?"
+    r"|records?|references?|excerpts?|evidence|items?|hits?|paragraphs?)"
+)
+_NUMBERED = re.compile(
+    rf"^[ \t]*+(?:#{{1,6}} |[*_>-]{{1,3}} ?)?"
+    rf"(?:(?P<noun>{_NOUN})[ \t]*+(?:no\.?|number|id|#)?+[ \t:=]*+(?P<plain>\[?\(?#?)"
+    rf"|(?P<mark>\[\^?))(?P<number>\d{{1,5}})(?:[\])}}]+|(?=[ \t]*(?:[.:(–—-]|\*\*|$)))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_LABELLED = re.compile(
+    r"^(?:[-*#>]{1,3} ?)?(?:\*\*)?"
+    rf"(?P<label>title|source|url|link|id|name|file|path|{_NOUN}(?:[ _](?:id|title|name))?)"
+    r"(?:\*\*)?[ \t]*:(?:\*\*)?[ \t]*\S",
+    re.IGNORECASE | re.MULTILINE,
+)
+_HEADING = re.compile(r"^(#{1,5}) +\S[^\n]*$", re.MULTILINE)
+_RULE = re.compile(r"^[ \t]*([-=*_~])\1{2,}[ \t\r]*$", re.MULTILINE)
+_INTRODUCED = re.compile(
+    rf"^(?:#{{1,4}} )?(?:\*\*)?(?:[\w'’-]++ ){{0,4}}(?:{_NOUN}|text|background|story|transcript|information|knowledge"
+    r"|material|report|email|thread)(?: [\w'’-]+){0,3}(?:\*\*)?[ \t]*:(?:\*\*)?",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ASKING = re.compile(
+    r"^[ \t]*+(?:#{1,6} |\*\*|<)?"
+    r"(?:(?:the|my|our|your|user(?:['’]s)?|current|new|final|follow-?up|here is (?:the|my)) )*"
+    r"(?:question|query|q|task|instructions?|request|problem|prompt|claim|key|user|human|input|search query)"
+    r"(?: \d+)?(?:\*\*)?[ \t]*[:>]",
+    re.IGNORECASE | re.MULTILINE,
+)
+_BLANK = re.compile(r"\n[ \t\r\xa0]*\n")
+_ANSWER = re.compile(
+    r"^[ \t]*+(?:[\w'’-]++ ){0,3}(?:answer|response|output|value|solution)[ \t]*:[ \t]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_LIKE_DOCUMENTS = (
+    "passage",
+    "result",
+    "search_result",
+    "source",
+    "snippet",
+    "article",
+    "chunk",
+    "record",
+    "excerpt",
+    "item",
+)
+_ATTRIBUTE = re.compile(r"""\b(?:title|name|source|url|path|id|index)\s*=\s*["']?([^"'<>]{1,200})""", re.IGNORECASE)
+_INNER_TITLE = re.compile(r"\s*+<(title|source|name|url)>([^<]{0,400})</\1>\s*+", re.IGNORECASE)
+_TITLE_FIELD = re.compile(r"\(?\btitle\s*:\s*([^\n]{1,300})", re.IGNORECASE)
+_MOST_GAP = 12
+_MOST_INNER_TITLES = 3
+_SHORT_CHARS = 300
+_MOST_SENTENCES_BEFORE = 3
+_ABOUT_AS_FAR = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document in a text. What is outside its bodies (mark, title, tags, keys) stays as long as it does."""
+
+    start: int
+    end: int
+    title: str
+    bodies: tuple[tuple[int, int], ...]
+    """The spans that may be cut into sentences. None: it stays or goes whole."""
+    group: int = 0
+    """Documents of one group stand in a row: white space or commas between them go with them."""
+    form: str = "text"
+    """`text`, or `json`: a record inside a JSON container, whose bodies are the insides of strings as escaped."""
+
+    @property
+    def body(self) -> int:
+        """Where the body starts."""
+        return self.bodies[0][0] if self.bodies else self.end
+
+    @property
+    def outside_chars(self) -> int:
+        """Characters outside the bodies."""
+        return self.end - self.start - sum(end - start for start, end in self.bodies)
+
+
+def find(text: str, tags: Sequence[str] = ("document", "doc", "context"), *, asks: bool = True) -> list[Document]:
+    """Locate the documents of a text, in order and apart from one another.
+
+    `asks`: whether the text may hold a question too, as a user's message does. What a retrieval tool returned does not:
+    if nothing else is recognised there, it is one document.
+    """
+    if len(text) < LEAST_CHARACTERS:
+        return []
+    found = _tagged(text, tuple(tags)) or _records(text) or _blocks(text, 0, len(text), asks)
+    if not found and not asks:
+        found = [Document(0, len(text), "", ((0, len(text)),))]
+    return found if sum(d.end - d.start for d in found) >= LEAST_CHARACTERS else []
+
+
+def frame(text: str, documents: Sequence[Document]) -> str:
+    """Join what is not a document."""
+    out, at = [], 0
+    for document in documents:
+        out.append(text[at : document.start].strip())
+        at = document.end
+    out.append(text[at:].strip())
+    return "\n".join(part for part in out if part.strip(SEPARATORS))
+
+
+def rows(text: str, documents: Sequence[Document]) -> list[range]:
+    """Group the documents into rows that have nothing between them but white space and commas."""
+    out: list[range] = []
+    for at, document in enumerate(documents):
+        before = documents[at - 1]
+        if (
+            at
+            and (before.form, before.group) == (document.form, document.group)
+            and not text[before.end : document.start].strip(SEPARATORS)
+        ):
+            out[-1] = range(out[-1].start, at + 1)
+        else:
+            out.append(range(at, at + 1))
+    return out
+
+
+def question(text: str, documents: Sequence[Document]) -> str:
+    """Find what a text with documents asks: the labelled question, else all of its frame."""
+    said = frame(text, documents)
+    labels = list(_ASKING.finditer(said))
+    if not labels:
+        return said
+    asked = said[labels[-1].end() :]
+    asked = _ANSWER.sub("", asked).strip()
+    return asked or said
+
+
+# ---------------------------------------------------------------- tags and records
+
+
+def _tagged(text: str, tags: tuple[str, ...]) -> list[Document]:
+    spans = document_spans(text, tags)
+    if not spans:
+        spans = [s for s in document_spans(text, _LIKE_DOCUMENTS) if s[1] - s[0] >= 20]
+        if len(spans) < 2:
+            return []
+    out: list[Document] = []
+    for start, end in spans:
+        opened, closing = text.index(">", start) + 1, text.rindex("<", start, end)
+        inside = _blocks(text, opened, closing, False) if closing - opened >= LEAST_CHARACTERS else []
+        if len(spans) == 1 and not inside:
+            inside = [_moved(d, opened) for d in _records(text[opened:closing])]
+        if len(inside) > 1:
+            out += inside
+            continue
+        title, body = "", opened
+        if attribute := _ATTRIBUTE.search(text, start, opened):
+            title = attribute[1]
+        for _ in range(_MOST_INNER_TITLES):
+            if inner := _INNER_TITLE.match(text, body, closing):
+                title, body = f"{title} {inner[2]}".strip(), inner.end()
+        out.append(Document(start, end, title, ((body, max(body, closing)),)))
+    return out
+
+
+def _moved(document: Document, by: int) -> Document:
+    bodies = tuple((a + by, b + by) for a, b in document.bodies)
+    return Document(document.start + by, document.end + by, document.title, bodies, document.group, document.form)
+
+
+def _records(text: str) -> list[Document]:
+    out = []
+    for group, spans in enumerate(record_sets(text)):
+        for start, end in spans:
+            bodies = (
+                tuple(long_strings(text, start, end, _LONG_STRING_CHARS)) if end - start > _LONG_STRING_CHARS else ()
+            )
+            out.append(Document(start, end, title_of(text, start, end), bodies, group, "json"))
+    return out
+
+
+# ---------------------------------------------------------------- blocks of text
+
+
+def _blocks(text: str, start: int, end: int, asks: bool) -> list[Document]:
+    """Find blocks that begin alike between two places of a text.
+
+    Of several ways to cut, the first that reaches about as far as any: marks inside one document hide no other.
+    """
+    introduced = _INTRODUCED.search(text, start, end) if asks else None
+    after = start if introduced is None else introduced.end()
+    ways = [_numbered(text, start, end), _labelled(text, start, end)]
+    if not asks or introduced is not None:
+        ways += [_headed(text, after, end), _ruled(text, after, end)]
+    longest = max((end - starts[0][0] for starts in ways if starts), default=0)
+    for starts in ways:
+        if starts and end - starts[0][0] >= _ABOUT_AS_FAR * longest:
+            return _between(text, starts, end, asks)
+    return _under_label(text, after, end) if introduced is not None else []
+
+
+def _numbered(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Find the longest run of marks of one form whose numbers rise, each as (start, end of the mark)."""
+    forms: dict[str, list[tuple[int, int, int]]] = {}
+    for found in _NUMBERED.finditer(text, start, end):
+        form = (found["noun"] or "").lower().rstrip("s") + (found["plain"] or "") + (found["mark"] or "")
+        forms.setdefault(form, []).append((int(found["number"]), found.start(), found.end()))
+    runs = [_rising(marks) for marks in forms.values() if len(marks) > 1]
+    best = max(runs, key=len, default=[])
+    return best if len(best) > 1 else []
+
+
+def _rising(marks: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
+    """Take marks in order: the next number where it still comes, a higher one where it does not."""
+    places: dict[int, list[int]] = {}
+    for place, (number, _, _) in enumerate(marks):
+        places.setdefault(number, []).append(place)
+    at: int | None = next((place for place, mark in enumerate(marks) if mark[0] in (0, 1)), 0)
+    run = []
+    while at is not None:
+        run.append(marks[at][1:])
+        at = _following(places, marks[at][0], at)
+    return run
+
+
+def _following(places: dict[int, list[int]], number: int, after: int) -> int | None:
+    for step in range(1, _MOST_GAP + 1):
+        where = places.get(number + step, [])
+        nearest = bisect_right(where, after)
+        if nearest < len(where):
+            return where[nearest]
+    return None
+
+
+def _labelled(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Find lines with the same label; the label that comes first and again begins a block."""
+    labels: dict[str, list[tuple[int, int]]] = {}
+    for found in _LABELLED.finditer(text, start, end):
+        labels.setdefault(found["label"].lower(), []).append((found.start(), found.end() - 1))
+    return next((places for places in labels.values() if len(places) > 1), [])
+
+
+def _headed(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Find the markdown headings of the level that comes first and again, and of those above it."""
+    found = [(len(heading[1]), heading.span()) for heading in _HEADING.finditer(text, start, end)]
+    often = Counter(level for level, _ in found)
+    chosen = next((level for level, _ in found if often[level] > 1), 0)
+    return [span for level, span in found if level <= chosen]
+
+
+def _ruled(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Find blocks between rules."""
+    rules = [found.span() for found in _RULE.finditer(text, start, end)]
+    if len(rules) < 2:
+        return []
+    first = start if text[start : rules[0][0]].strip() else None
+    out = [] if first is None else [(first, first)]
+    return out + [rule for rule in rules if text[rule[1] : end].strip()]
+
+
+def _between(text: str, starts: list[tuple[int, int]], end: int, asks: bool) -> list[Document]:
+    """Make documents of the text from each start to the next."""
+    ends = [following for following, _ in starts[1:]]
+    ends.append(_last_end(text, starts, end, asks))
+    out = []
+    for (start, after), to in zip(starts, ends, strict=True):
+        stop = start + len(text[start:to].rstrip())
+        body, title = _head(text, after, stop)
+        out.append(Document(start, stop, title, ((body, stop),)))
+    return out
+
+
+def _head(text: str, after: int, stop: int) -> tuple[int, str]:
+    """Find where the body of a block begins, and its title: what stands beside its mark."""
+    line = text.find("\n", after, stop)
+    line = stop if line < 0 else line
+    rest = text[after:line]
+    if field := _TITLE_FIELD.match(rest.lstrip(" .:-–—")):
+        title = field[1]
+        if rest.lstrip(" .:-–—").startswith("(") and (close := _closing(text, text.index("(", after))) > 0:
+            return min(close, stop), text[text.index("(", after) + 1 : close - 1].partition(":")[2].strip()
+        return line, title.strip()
+    if line < stop and line - after <= 160:
+        return line, rest.strip(" .:-–—*")
+    return min(after, stop), ""
+
+
+def _closing(text: str, opening: int) -> int:
+    """Find where a bracket on one line is closed; 0 where it is not."""
+    depth = 0
+    for at in range(opening, min(len(text), opening + 400)):
+        if text[at] == "(":
+            depth += 1
+        elif text[at] == ")":
+            depth -= 1
+            if not depth:
+                return at + 1
+        elif text[at] == "\n":
+            return 0
+    return 0
+
+
+def _last_end(text: str, starts: list[tuple[int, int]], end: int, asks: bool) -> int:
+    """Decide where the last document ends and the frame goes on."""
+    if not asks:
+        return end
+    begins = starts[-1][1]
+    stop = begins + len(text[begins:end].rstrip())
+    paragraphs = [found.end() for found in _BLANK.finditer(text, begins, stop)]
+    labels = [found.start() for found in _ASKING.finditer(text, begins, stop)]
+    if labels:
+        return _question_start(text, paragraphs, labels)
+    asked_before = bool(_ASKING.search(text, 0, starts[0][0]))
+    if not paragraphs or (asked_before and stop - paragraphs[-1] > _SHORT_CHARS):
+        return stop
+    if not any(_BLANK.search(text, a[1], b[0] - 2) for a, b in pairwise(starts)):
+        return paragraphs[0]
+    return _widened(text, paragraphs, paragraphs[-1])
+
+
+def _question_start(text: str, paragraphs: list[int], labels: list[int]) -> int:
+    """Find where the frame begins that ends in a labelled question."""
+    last = paragraphs[-1] if paragraphs else labels[-1]
+    within = bisect_left(labels, last)
+    at = min(labels[within], last) if within < len(labels) else labels[-1]
+    return _widened(text, paragraphs, at)
+
+
+def _widened(text: str, paragraphs: list[int], at: int) -> int:
+    """Take short sentences right before the question into the frame: they may say how to answer it."""
+    before = bisect_left(paragraphs, at) - 1
+    for place in range(before, max(-1, before - _MOST_SENTENCES_BEFORE), -1):
+        said = text[paragraphs[place] : at].strip()
+        if len(said) > _SHORT_CHARS or not said.endswith((".", "?", "!", ":")):
+            break
+        at = paragraphs[place]
+    return at
+
+
+def _under_label(text: str, start: int, end: int) -> list[Document]:
+    """Take the text between a label that introduces it and the question as one document."""
+    stop = start + len(text[start:end].rstrip())
+    paragraphs = [found.end() for found in _BLANK.finditer(text, start, stop)]
+    labels = [found.start() for found in _ASKING.finditer(text, start, stop)]
+    if labels:
+        stop = _question_start(text, paragraphs, labels)
+    elif paragraphs and stop - paragraphs[-1] <= _SHORT_CHARS:
+        stop = _widened(text, paragraphs, paragraphs[-1])
+    elif not _ASKING.search(text, 0, start):
+        return []
+    stop = start + len(text[start:stop].rstrip())
+    begin = stop - len(text[start:stop].lstrip())
+    return [Document(begin, stop, "", ((begin, stop),))] if stop - begin >= LEAST_CHARACTERS else []

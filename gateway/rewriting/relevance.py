@@ -1,0 +1,250 @@
+"""Which passages speak of what is asked: terms, and BM25 over passages. Pure: no clock, no randomness.
+
+A term is a word in folded case, without a plural's ending; a code name, path or number counts whole and by its parts
+(`getUserName` also as get, user, name). Inside, a term is the CRC-32 of its text: four bytes, equal in every process.
+Two terms that share a number are taken for one word, which costs a little precision and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import is_
+from zlib import crc32
+
+# A word, with the marks that hold names, paths, addresses, dates and amounts together. Every repeated group begins with
+# a mark that no word holds, so there is one way to match and the time is linear.
+WORD = re.compile(r"\w+(?:[-./@:'’+#]\w+|,\d{3}(?!\d))*")
+_PART = re.compile(r"[^\W\d_]+|\d+")
+_AMOUNT = re.compile(r"\d+(?:\.\d+)?\Z")
+_HUMP = re.compile(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# Scripts written without spaces: from Thai to Hangul, ideographs and kana. Their words are read as pairs of letters.
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+_MOST_PARTS = 12
+_LONGEST_WORD_CHARS = 80
+
+K1, B = 1.2, 0.6
+"""Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009), §3.4: k1 1.2 to 2, b .5 to .8."""
+
+
+def terms(text: str) -> tuple[str, ...]:
+    """List the terms of a text in order, repeated ones too."""
+    return tuple(term for word in WORD.findall(text) for term in of_word(word))
+
+
+def of_word(word: str) -> tuple[str, ...]:
+    """List the terms of one word: itself first, then its parts where it has several."""
+    word = word[:_LONGEST_WORD_CHARS]
+    if word.isascii():
+        if word.isalpha() and not _HUMP.search(word):
+            return (stem(word.lower()),)
+        whole = word.lower()
+    else:
+        if _UNSPACED.search(word):
+            pairs = [word[i : i + 2] for i in range(max(1, len(word) - 1))]
+            return tuple(pairs[: _MOST_PARTS * 6])
+        whole = _plain(word)
+        if whole.isalpha():
+            return (stem(whole),)
+    whole = whole.replace(",", "").replace("’", "'")
+    parts = _PART.findall(_HUMP.sub(" ", _plain(word) if not word.isascii() else word))
+    if len(parts) < 2 or _AMOUNT.match(whole):
+        return (stem(whole),)
+    if whole.endswith("'s"):
+        return (stem(whole[:-2]),)
+    smaller = [stem(part.lower()) for part in parts[:_MOST_PARTS] if len(part) > 1]
+    return tuple(dict.fromkeys((whole, *smaller)))
+
+
+def stem(word: str) -> str:
+    """Take off a plural's ending: orders and order are one term.
+
+    Endings of verbs are left on: taking them off found no more of what was asked for, and made words look told already
+    that are not (`focus`, `focused`).
+    """
+    if len(word) < 4 or word[-1] != "s" or word[-2] in "su'" or not word.isalpha():
+        return word
+    return word[:-3] + "y" if word.endswith("ies") and len(word) > 4 else word[:-1]
+
+
+def _plain(word: str) -> str:
+    """Fold case and take off accents, so that José and JOSE are one word."""
+    return "".join(ch for ch in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(ch))
+
+
+# ---------------------------------------------------------------- what is remembered of a text
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text cut into passages, and the terms of each."""
+
+    spans: tuple[tuple[int, int], ...]
+    bags: tuple[array[int], ...]
+    """For each passage its different terms by number, in order of appearance."""
+    often: tuple[bytes, ...]
+    """How often each of them stands there, at most 255."""
+    lengths: tuple[int, ...]
+    """Words in each passage."""
+
+    def held(self, weights: Mapping[int, float]) -> dict[int, float]:
+        """Pick the weights of what stands anywhere in the text."""
+        lacks = weights.keys().isdisjoint
+        return {term: weights[term] for bag in self.bags if not lacks(bag) for term in bag if term in weights}
+
+    @property
+    def held_bytes(self) -> int:
+        return 160 + sum(5 * len(bag) for bag in self.bags) + 330 * len(self.spans)
+
+
+_KEPT_INDEXES, _LARGEST_KEPT_INDEX = 4, 10_000  # about a megabyte for the 2,000 passages of 100,000 tokens
+
+
+class Memory:
+    """What was read of texts, by their content, so that a known text is never read twice. Bounded in bytes.
+
+    Two generations: what was not asked for while the younger one filled up goes with the older one. Keyed by the
+    interpreter's 64-bit hash of the text and checked by its length, as the counts are.
+    """
+
+    def __init__(self, most_bytes: int = 12 * 2**20) -> None:
+        self._most = most_bytes // 2
+        self._young: dict[int, tuple[int, Reading]] = {}
+        self._old: dict[int, tuple[int, Reading]] = {}
+        self._held = 0
+        self._most_words = most_bytes // 2048
+        self._words: dict[str, tuple[int, ...]] = {}
+        self._indexes: list[Index] = []
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, text: str) -> Reading | None:
+        key = hash(text)
+        found = self._young.get(key)
+        if found is None:
+            found = self._old.get(key)
+            if found is None or found[0] != len(text):
+                return None
+            self._put(key, found)
+        return found[1] if found[0] == len(text) else None
+
+    def read(self, text: str, spans: Iterable[tuple[int, int]]) -> Reading:
+        """Return the terms of the passages of a text; `spans` is asked only where the text is not known."""
+        found = self.get(text)
+        if found is None:
+            found = self._reading(text, tuple(spans))
+            self._put(hash(text), (len(text), found))
+        return found
+
+    def index(self, readings: Sequence[Reading]) -> Index:
+        """Return the index of these readings: the one made for the turn before, where they are the same."""
+        for known in self._indexes:
+            if len(known.readings) == len(readings) and all(map(is_, known.readings, readings)):
+                self._indexes = [*(other for other in self._indexes if other is not known), known]
+                return known
+        out = Index(readings)
+        if len(out.bags) <= _LARGEST_KEPT_INDEX:
+            self._indexes = [*self._indexes[1 - _KEPT_INDEXES :], out]
+        return out
+
+    def numbers(self, text: str) -> list[int]:
+        """List the terms of a text by number, in order."""
+        words = self._words
+        out: list[int] = []
+        for word in WORD.findall(text):
+            known = words.get(word)
+            out.extend(self._learn(word) if known is None else known)
+        return out
+
+    def _reading(self, text: str, spans: tuple[tuple[int, int], ...]) -> Reading:
+        bags, often, lengths = [], [], []
+        for start, end in spans:
+            numbers = self.numbers(text[start:end])
+            bag = Counter(numbers)
+            bags.append(array("I", bag))
+            often.append(bytes([min(n, 255) for n in bag.values()]))
+            lengths.append(len(numbers))
+        return Reading(spans, tuple(bags), tuple(often), tuple(lengths))
+
+    def _learn(self, word: str) -> tuple[int, ...]:
+        if len(self._words) >= self._most_words:
+            self._words.clear()
+        out = tuple([number(term) for term in of_word(word)])
+        if len(word) <= _LONGEST_WORD_CHARS:
+            self._words[word] = out
+        return out
+
+    def _put(self, key: int, entry: tuple[int, Reading]) -> None:
+        cost = entry[1].held_bytes
+        if cost > self._most:
+            return
+        if self._held + cost > self._most:
+            self._old, self._young, self._held = self._young, {}, 0
+        self._young[key] = entry
+        self._held += cost
+
+
+def number(term: str) -> int:
+    """Give the number that stands for a term."""
+    return crc32(term.encode("utf-8", "surrogatepass"))
+
+
+# ---------------------------------------------------------------- scores
+
+
+class Corpus:
+    """Passages that can be asked which of them a query speaks of."""
+
+    def __init__(self, passages: Sequence[str], memory: Memory | None = None) -> None:
+        self._memory = Memory() if memory is None else memory
+        readings = [self._memory.read(text, ((0, len(text)),)) for text in passages]
+        self._index = Index(readings)
+
+    def scores(self, query: str) -> list[float]:
+        """Give each passage its BM25 score; each different term of the query counts once."""
+        wanted = dict.fromkeys(self._memory.numbers(query), 1.0)
+        return self._index.scores(self._index.weighed(wanted))
+
+
+class Index:
+    """The passages of several readings in one row, with what BM25 needs to know of all of them."""
+
+    def __init__(self, readings: Sequence[Reading]) -> None:
+        self.readings = tuple(readings)
+        self.bags = [bag for reading in readings for bag in reading.bags]
+        self._often = [often for reading in readings for often in reading.often]
+        lengths = [length for reading in readings for length in reading.lengths]
+        average = max(1.0, sum(lengths) / max(1, len(lengths)))
+        self._norms = [K1 * (1 - B + B * length / average) for length in lengths]
+        self.found_in: Counter[int] = Counter()
+        """In how many passages each term stands."""
+        for bag in self.bags:
+            self.found_in.update(bag)
+
+    def idf(self, term: int) -> float:
+        """Say how rare a term is; rounded, so that every machine's logarithm gives the same."""
+        found = self.found_in.get(term, 0)
+        return round(math.log(1 + (len(self.bags) - found + 0.5) / (found + 0.5)), 6)
+
+    def weighed(self, wanted: Mapping[int, float]) -> dict[int, float]:
+        """Multiply each wanted term that occurs by its rarity."""
+        return {term: weight * self.idf(term) for term, weight in wanted.items() if term in self.found_in}
+
+    def scores(self, weights: Mapping[int, float]) -> list[float]:
+        """Add up what each passage holds of the weights."""
+        lacks = weights.keys().isdisjoint
+        out = []
+        for bag, often, norm in zip(self.bags, self._often, self._norms, strict=True):
+            score = 0.0
+            if not lacks(bag):
+                for term, times in zip(bag, often, strict=True):
+                    if term in weights:
+                        score += weights[term] * times * (K1 + 1) / (times + norm)
+            out.append(score)
+        return out

@@ -1,0 +1,256 @@
+"""What of a text is most likely to be used again, in a given room: pieces ranked by the names and values they hold.
+
+A piece is a line, a row or a clause; it stays whole, so that a value keeps the words that say what it is. Pieces are
+taken by what they add (each name or value counts once) for what they cost. Signals are general: digits, paths, composed
+names, labelled values, words that report an error, words the conversation mentions again, the first and the last lines.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+_LONGEST_WHOLE = 90
+"""Characters of a line that is not cut into clauses."""
+_CLAUSE = re.compile(r".{24,120}?(?:,(?=[\"\d\[{'A-Za-z_])|[,;.!?:] |[\]}],|\Z)|.{1,120}", re.DOTALL)
+_NESTING = re.compile(r'(?:"([A-Za-z_][\w -]{0,40})":)?[\[{]|([\]}])')
+_OWN_KEY = re.compile(r'"[A-Za-z_][\w -]{0,40}":')
+_HEADER = re.compile(r"(?:\"[^\"]{1,60}\":)?(?:\[\{[A-Za-z_\"]|\{\*)(?!.*\":).*\}\Z")
+_KEY_BEFORE = re.compile(r"\"[^\"\\]{1,60}\":\Z")
+
+_KEY_OR_TERM = re.compile(
+    r'("[A-Za-z_][A-Za-z_ -]{0,60}":)|(\A[ \t]*\d{1,7}(?:[\t:→|]| \|))|([\w#@$](?:[\w.%$:/@+-]*\w)?)'
+)
+_COST = re.compile(r"[^\W\d_]{1,7}|\d{1,3}|_|[^\w\s]{1,3}")
+_PUNCTUATION = 0.35
+"""Tokens that a character between words takes, about."""
+_JOINT = re.compile(r"[./:]+")
+_FORMS = re.compile(
+    r"(?P<path>[^/]*/.+)\Z"
+    r"|(?P<date>\d{4}-\d\d-\d\d.*|\d\d?:\d\d.*)\Z"
+    r"|(?P<number>\d{4,})\Z"
+    r"|(?P<decimal>\$?\d+[.,]\d+%?)\Z"
+    r"|(?P<short>\d{1,3})\Z"
+    r"|(?P<id>(?=[^A-Z_#@]*[A-Z_#@])(?=\D*\d)[\w#@]+|[\w.+-]+@[\w.-]+|[\w-]*\d[\w-]*-[\w-]*\d[\w-]*)\Z"
+    r"|(?P<mixed>\D*\d.*)\Z"
+    r"|(?P<name>\w+[._:@-].*\w|\w*[a-z]\d*[A-Z]\w*|_+\w+)\Z"
+    r"|(?P<upper>[A-Z]{2,})\Z"
+    r"|(?P<capital>[^\W\d_a-z]\w*)\Z",
+    re.DOTALL,
+)
+_WORTH = {
+    "path": (1.5, 14.0),
+    "date": (6.0, 6.0),
+    "number": (7.0, 11.0),
+    "decimal": (3.0, 3.0),
+    "short": (0.4, 0.4),
+    "id": (24.0, 24.0),
+    "mixed": (1.5, 10.0),
+    "name": (2.0, 14.0),
+    "upper": (0.5, 1.0),
+    "capital": (0.3, 0.6),
+    "plain": (0.1, 0.3),
+}
+"""How often, in percent, a later step uses a term of this form: unspoken, and spoken of in the conversation.
+
+Measured roughly, over transcripts of assistants and of coding agents. What is made up (ids, long numbers) is used for
+itself, names and paths where they were spoken of, plain words hardly ever.
+"""
+
+_TROUBLE = re.compile(
+    r"[Ee](?:rror|xception|RROR)|[Ff](?:ail|atal|AIL|ATAL)|[Dd]enied|[Ii]nvalid|[Cc]annot|[Tt]raceback|[Ww]arning"
+    r"|WARN|[Nn]ot found|[Rr]efused|[Tt]imed out"
+)
+_DEFINES = re.compile(r"\b(?:def|class|function|interface|struct|enum|fn|func|public|protected|static)\b")
+_LABELLED = re.compile(r"\s*+(?:- )?[A-Za-z_][\w -]{0,40}[:=] ?[\"']?[\w.@#/-]{2,60}[\"']?,?\Z")
+_ENDS = 30.0
+"""What the first and the last piece are worth besides what they hold: a title, a place, an outcome."""
+_LESS = 1e-9
+_MOST_LOOKS = 8
+"""Times a piece is weighed again, on average, as others take what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a text; `line` numbers the line it is in."""
+
+    text: str
+    line: int
+    label: str = ""
+    """The key of the array or object that the piece lies in, where the piece itself names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What each piece holds (numbers of names and values), what those are worth, and what the piece costs."""
+
+    held: list[list[int]]
+    worth: list[float]
+    bonus: list[float]
+    cost: list[float]
+    """Tokens by estimate; only their proportion counts."""
+
+
+def pieces(text: str) -> list[Piece]:
+    """Cut a text into lines, and long lines into clauses. Joined, the pieces of a line are the line."""
+    out: list[Piece] = []
+    for number, line in enumerate(text.split("\n")):
+        if len(line) <= _LONGEST_WHOLE:
+            out.append(Piece(line, number))
+        else:
+            out += _clauses(line, number)
+    return out
+
+
+def _clauses(line: str, number: int) -> list[Piece]:
+    """Cut a long line, and give each part the key that it would lose."""
+    out: list[Piece] = []
+    open_: list[str] = []
+    head = _header_at(line)
+    for found in _CLAUSE.finditer(line, 0, head):
+        text = found[0]
+        label = "" if not open_ or _OWN_KEY.match(text) else next((key for key in reversed(open_[-3:]) if key), "")
+        out.append(Piece(text, number, label))
+        for key, closes in _NESTING.findall(text):
+            if not closes:
+                open_.append(key)
+            elif open_:
+                open_.pop()
+    if head < len(line):
+        out.append(Piece(line[head:], number))
+    return out
+
+
+def _header_at(line: str) -> int:
+    """Find where the header of a table begins that ends the line: it stays whole, with its key."""
+    at = max(line.rfind("[{"), line.rfind("{*")) if line.endswith("}") else -1
+    if at < 0 or not _HEADER.match(line, at):
+        return len(line)
+    key = _KEY_BEFORE.search(line, max(0, at - 64), at)
+    return at if key is None else key.start()
+
+
+# ---------------------------------------------------------------- weighing
+
+
+def weigh(parts: Sequence[Piece], wanted: frozenset[str]) -> Weighed:
+    """Find the names and values of each piece, and what they are worth."""
+    number: dict[str, int] = {}
+    weight: list[float] = []
+    price: list[float] = []
+    held: list[list[int]] = []
+    cost: list[float] = []
+    for part in parts:
+        terms: set[int] = set()
+        spent, letters = (3.0 if part.label else 1.0), 0
+        for key, line, term in _KEY_OR_TERM.findall(part.text):
+            word = key or line or term
+            at = number.get(word)
+            if at is None:
+                at = number[word] = len(weight)
+                price.append(float(len(_COST.findall(word))))
+                weight.append(worth(term, wanted) if term else _worth_of_line(line, wanted) if line else 0.0)
+            if weight[at]:
+                terms.add(at)
+            spent += price[at]
+            letters += len(word)
+        held.append(sorted(terms))
+        cost.append(spent + _PUNCTUATION * (len(part.text) - letters))
+    return Weighed(held, weight, _bonuses(parts), cost)
+
+
+def worth(term: str, wanted: frozenset[str]) -> float:
+    """Say how likely a name or value is to be used again, by its form and by whether the conversation speaks of it."""
+    if term.isalpha() and term.islower():
+        return _WORTH["plain"][term in wanted]
+    form = _FORMS.match(term)
+    alone, spoken = _WORTH[(form and form.lastgroup) or "plain"]
+    if alone == spoken or not wanted:
+        return alone
+    folded = term.casefold()
+    if folded in wanted:
+        return spoken
+    if spoken >= 10:
+        head, _, tail = _JOINT.sub(" ", folded).rpartition(" ")
+        if tail in wanted:
+            return (alone + spoken) / 2
+        return (alone + spoken) / 3 if head.rpartition(" ")[2] in wanted else alone
+    return alone
+
+
+def _worth_of_line(line: str, wanted: frozenset[str]) -> float:
+    """Weigh the number of a line: it is only a place, unless it was spoken of."""
+    number = line.strip(" \t:→|")
+    return _WORTH["number"][1] if len(number) > 1 and number in wanted else 0.0
+
+
+def _bonuses(parts: Sequence[Piece]) -> list[float]:
+    """Weigh what a piece is, besides what it holds: header, labelled value, report of trouble, definition, end."""
+    out = [0.0] * len(parts)
+    for i, part in enumerate(parts):
+        text = part.text
+        if text.endswith("}") and _HEADER.match(text):
+            out[i] += 12.0
+        elif len(text) < 120 and (":" in text or "=" in text) and _LABELLED.match(text):
+            out[i] += 4.0
+    starts = list(accumulate([len(part.text) + 1 for part in parts], initial=0))
+    whole = "\n".join([part.text for part in parts])
+    for signal, value in ((_TROUBLE, 2.0), (_DEFINES, 1.0)):
+        before = -1
+        for found in signal.finditer(whole):
+            at = bisect_right(starts, found.start()) - 1
+            if at != before:
+                out[at] += value
+            before = at
+    for i in (0, len(parts) - 1) if parts[0].text[:1] not in ("{", "[") else ():
+        out[i] += _ENDS
+    return out
+
+
+# ---------------------------------------------------------------- ranking
+
+
+def ranked(weighed: Weighed, most: float) -> list[int]:
+    """Order pieces by what each adds to those before it for its cost, until `most` is spent."""
+    held, worth_of, bonus, cost = weighed.held, weighed.worth, weighed.bonus, weighed.cost
+    taken = bytearray(len(worth_of))
+    heap = [(-(bonus[i] + sum([worth_of[t] for t in terms])) / cost[i], i) for i, terms in enumerate(held)]
+    heapq.heapify(heap)
+    out: list[int] = []
+    spent, looks = 0.0, _MOST_LOOKS * len(held)
+    while heap and spent < most:
+        promised, i = heap[0]
+        now = -(bonus[i] + sum([worth_of[t] for t in held[i] if not taken[t]])) / cost[i]
+        looks -= 1
+        if now > promised + _LESS and looks > 0:
+            heapq.heapreplace(heap, (now, i))
+            continue
+        heapq.heappop(heap)
+        for term in held[i]:
+            taken[term] = 1
+        out.append(i)
+        spent += cost[i]
+    return out
+
+
+# ---------------------------------------------------------------- putting together
+
+
+def assembled(parts: Sequence[Piece], kept: Sequence[int], numbered: Callable[[str], bool]) -> str:
+    """Write the kept pieces in their order; `…` is where some were left out, unless line numbers show it."""
+    out: list[str] = []
+    before, line = -1, 0
+    for i in sorted(kept):
+        part = parts[i]
+        gap = i != before + 1
+        if out and part.line != line:
+            out.append("…\n" if gap and not numbered(part.text) else "\n")
+        elif gap:
+            out.append(f"…{part.label}: " if part.label else "…")
+        out.append(part.text)
+        before, line = i, part.line
+    return "".join(out)

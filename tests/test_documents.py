@@ -1,0 +1,182 @@
+"""Documents are found where they are, and everything else is the frame."""
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.rewriting.documents import find, frame, question, rows
+
+LONG = "The dam was finished in 1931 after four years of work. It holds the water of two rivers and feeds a mill. " * 3
+
+
+def _cut(text, documents):
+    return [text[d.start : d.end] for d in documents]
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "[{n}] ",
+        "Document [{n}](Title: Dam {n}) ",
+        "Document {n}: ",
+        "Passage {n}\n",
+        "### Source {n}\n",
+        "Result #{n} - ",
+        "**Document {n}**\n",
+    ],
+)
+def test_numbered_passages_are_documents_and_the_question_after_them_is_not(mark):
+    passages = [mark.format(n=n) + LONG.strip() for n in (1, 2, 3)]
+    text = "Answer from these.\n\n" + "\n\n".join(passages) + "\n\nQuestion: when was the dam finished?\nAnswer:"
+    found = find(text)
+    assert _cut(text, found) == passages
+    assert frame(text, found) == "Answer from these.\nQuestion: when was the dam finished?\nAnswer:"
+    assert question(text, found) == "when was the dam finished?"
+
+
+def test_a_question_without_a_label_is_frame_too():
+    text = "\n\n".join(f"[{n}] {LONG}" for n in (1, 2, 3)) + "\n\nWhen was it finished, and by whom?\n\nBe short."
+    assert frame(text, find(text)) == "When was it finished, and by whom?\n\nBe short."
+
+
+def test_a_number_in_brackets_inside_a_passage_does_not_end_the_row():
+    text = "\n".join([f"[1] {LONG}", "[7] is a citation.", f"[2] {LONG}", f"[3] {LONG}"])
+    assert [d.start for d in find(text, asks=False)] == [text.index(f"[{n}] T") for n in (1, 2, 3)]
+
+
+def test_numbered_instructions_are_not_documents():
+    assert find("".join(f"{n}. Do this, then that, and mind the gap. {LONG}\n" for n in range(1, 9))) == []
+
+
+@pytest.mark.parametrize("tag", ["document", "doc", "context", "passage", "search_result"])
+def test_tags_are_documents(tag):
+    parts = [f'<{tag} title="Dam {n}">{LONG}</{tag}>' for n in (1, 2)]
+    text = "Read:\n" + "\n".join(parts) + "\nWhen was it finished?"
+    found = find(text)
+    assert _cut(text, found) == parts
+    assert [d.title for d in found] == ["Dam 1", "Dam 2"]
+    assert text[found[0].bodies[0][0] : found[0].bodies[0][1]] == LONG
+
+
+def test_passages_inside_one_tag_are_the_documents():
+    inside = "\n\n".join(f"[{n}] {LONG}".strip() for n in (1, 2, 3))
+    text = f"<context>\n{inside}\n</context>\nWhen?"
+    found = find(text)
+    assert len(found) == 3
+    assert frame(text, found) == "<context>\n</context>\nWhen?"
+
+
+def test_blocks_that_begin_with_the_same_label_are_documents():
+    blocks = [f"Title: Dam {n}\nURL: http://example.com/{n}\n{LONG.strip()}" for n in (1, 2, 3)]
+    text = "\n\n".join(blocks)
+    found = find(text, asks=False)
+    assert _cut(text, found) == blocks
+    assert found[1].start == text.index("Title: Dam 2")
+
+
+def test_the_records_of_a_json_array_are_documents_wherever_it_stands():
+    rows_ = [{"rank": n, "text": LONG} for n in range(4)]
+    for text in (
+        json.dumps(rows_),
+        json.dumps({"query": "dam", "results": rows_, "took": 3}, indent=1),
+        f"JSON data:\n{json.dumps(rows_)}\n\nWhich row?",
+    ):
+        found = find(text)
+        assert [json.loads(part) for part in _cut(text, found)] == rows_
+        assert {d.form for d in found} == {"json"}
+        assert text[slice(*found[0].bodies[0])] == LONG
+
+
+def test_an_object_with_many_members_is_a_set_of_records_and_one_with_fields_is_not():
+    many = json.dumps({f"key-{n}": f"value-{n}" * 4 for n in range(40)})
+    assert [d.title for d in find(many)][:2] == ["key-0", "key-1"]
+    assert find(json.dumps({"name": "a" * 500, "city": "b" * 300})) == []
+
+
+def test_json_lines_are_records():
+    text = "\n".join(json.dumps({"id": n, "text": "a b c " * 20}) for n in range(8))
+    assert len(find(text, asks=False)) == 8
+
+
+def test_markdown_sections_are_documents_in_a_result_and_under_a_label_only():
+    sections = "\n".join(f"## Part {n}\n\n{LONG}" for n in (1, 2, 3))
+    assert [d.title for d in find(sections, asks=False)] == ["", "", ""]
+    assert find(sections + "\n\nDo all of this.") == []
+    text = "# Search results:\n" + sections + "\n\nQuestion: when?"
+    assert len(find(text)) == 3
+    assert question(text, find(text)) == "when?"
+
+
+def test_one_text_between_a_label_and_a_question_is_a_document():
+    text = f"Use the text.\n\nContext: {LONG}{LONG}\n\nQuestion: when was it finished?"
+    (only,) = find(text)
+    assert text[only.start : only.end] == (LONG + LONG).strip()
+
+
+def test_short_sentences_between_the_last_document_and_the_question_are_frame():
+    passages = "\n\n".join(f"[{n}] {LONG}\n\n{LONG}" for n in (1, 2, 3))
+    text = f"{passages}\n\nUse nothing else.\n\nQuestion: when?"
+    assert frame(text, find(text)) == "Use nothing else.\n\nQuestion: when?"
+
+
+def test_marks_inside_one_document_do_not_hide_the_others():
+    parts = [f"Title: Dam {n}\n{LONG}" for n in range(6)]
+    text = "\n\n".join(parts) + "\n[1] A reference.\n[2] Another."
+    assert len(find(text, asks=False)) == 6
+
+
+def test_a_result_without_structure_is_one_document_and_a_message_without_is_none():
+    assert len(find(LONG * 3, asks=False)) == 1
+    assert find(LONG * 3) == []
+    assert find("short", asks=False) == []
+
+
+def test_rows_end_where_other_text_stands_between_documents():
+    text = f"<doc>{LONG}</doc>\n<doc>{LONG}</doc>\nAnd this one:\n<doc>{LONG}</doc>"
+    assert rows(text, find(text)) == [range(2), range(2, 3)]
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["[1] ", "[2]\n", "<doc>", "</doc>", "{", "}", '"a": ', "\n\n", "Question: ", LONG, "Title: x\n"]
+        )
+    )
+)
+def test_documents_never_overlap_and_stay_inside_the_text(parts):
+    text = "".join(parts)
+    for asks in (True, False):
+        at = 0
+        for document in find(text, asks=asks):
+            assert at <= document.start <= document.end <= len(text)
+            inner = document.start
+            for start, end in document.bodies:
+                assert inner <= start <= end <= document.end
+                inner = end
+            at = document.end
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * 400_000,
+        " \n" * 200_000,
+        "[1,\n" * 100_000,
+        "[" * 100_000 + "]" * 100_000,
+        "<document>" * 40_000,
+        "Document " + " " * 200_000,
+        "the my our " * 40_000 + "\nquestion:",
+        "\x00" * 200_000,
+        "\u202e\u05d0\u05d1 " * 80_000,
+        "[1] \ud800 x\n" * 40_000,
+    ],
+    ids=lambda text: ascii(text[:12]),
+)
+def test_hostile_text_takes_bounded_time(text):
+    began = time.process_time()
+    for asks in (True, False):
+        question(text, find(text, asks=asks))
+    assert time.process_time() - began < 5

@@ -1,0 +1,247 @@
+"""What a question brings back of a fold."""
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.rewriting.recall import GAP, HEADER, Folded, excerpts, paragraphs
+from gateway.rewriting.relevance import Memory
+
+
+def count(text):
+    """Count words and marks: near enough to tokens, and adding up like them."""
+    return len(re.findall(r"\w+|[^\w\s]", text))
+
+
+FILLER = (
+    "Planning a garden takes patience; begin with the soil, add compost in spring and water in the evening.",
+    "Bread rises best in a warm place. Fold the dough twice, let it rest and bake it until the crust is dark.",
+    "Long train rides are good for reading. Bring water, a light coat and something to write with.",
+    "The museum opens late on Thursdays, and the second floor holds the paintings of the northern school.",
+)
+
+
+def conversation(*said, fill=12):
+    """Put what was said between turns about other things."""
+    out = []
+    for n in range(fill):
+        out.append(Folded(2 * n, None, "user" if n % 2 else "assistant", FILLER[n % 4]))
+        if n < len(said):
+            tool, role, text = said[n]
+            out.append(Folded(2 * n + 1, tool, role, text))
+    return out
+
+
+def test_what_is_asked_for_comes_back_with_its_place():
+    folded = conversation((None, "user", "My daughter Runa has a recital on March 14 at the Linden hall."))
+    assert excerpts("When is Runa's recital?", folded, 60, count) == (
+        f"{HEADER}\nmessages[1], user: My daughter Runa has a recital on March 14 at the Linden hall."
+    )
+
+
+def test_a_result_is_named_by_its_tool():
+    folded = conversation(("search_orders", "tool", '{"order": "W7731", "status": "delivered"}'))
+    assert 'messages[1], search_orders: {"order": "W7731"' in str(excerpts("what about W7731", folded, 60, count))
+
+
+def test_what_was_said_about_other_things_stays_folded():
+    folded = [Folded(n, None, "user", FILLER[n % 3]) for n in range(12)]
+    folded.append(Folded(12, None, "user", "The gate of the Linden hall has the code 4471."))
+    assert excerpts("Linden hall code?", folded, 500, count) == (
+        f"{HEADER}\nmessages[12], user: The gate of the Linden hall has the code 4471."
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Thanks, that's great!",
+        "ok",
+        "Hello there",
+        "",
+        "...",
+        "Yes please, go on",
+        "Can you explain that a bit more?",
+        "👍",
+    ],
+)
+def test_small_talk_brings_nothing_back(said):
+    assert excerpts(said, conversation(), 500, count) is None
+
+
+def test_what_nobody_spoke_of_brings_nothing_back():
+    assert excerpts("What does the Zanzibar protocol say about quorum?", conversation(), 500, count) is None
+
+
+def test_one_chance_word_of_a_statement_brings_nothing_back():
+    assert excerpts("Sounds like a warm welcome", conversation(), 500, count) is None
+
+
+def test_nothing_folded_and_no_room_bring_nothing_back():
+    assert excerpts("When is Runa's recital?", [], 500, count) is None
+    assert excerpts("When does the museum open?", conversation(), 5, count) is None
+    assert excerpts("When does the museum open?", conversation(), 0, count) is None
+
+
+def test_excerpts_stand_in_the_order_of_the_conversation():
+    folded = conversation(
+        (None, "user", "The launch of Aurora is planned for May 2, we said."),
+        (None, "user", "We moved the launch of Aurora to June 9 after the review."),
+    )
+    text = str(excerpts("When is the launch of Aurora?", folded, 90, count))
+    assert text.index("May 2") < text.index("June 9")
+
+
+def test_the_same_said_twice_is_brought_back_once_where_room_is_short():
+    twice = "The access code of the Linden hall is 4471, ask for Mr. Osei at the desk."
+    other = "The Linden hall has another access code for suppliers, 9023, valid on weekdays only."
+    folded = conversation(*[(None, "assistant", text) for text in (twice, twice, twice, other)])
+    text = str(excerpts("What is the access code of the Linden hall?", folded, 90, count))
+    assert text.count("4471") == 1
+    assert "9023" in text
+
+
+def test_the_answer_to_a_matching_question_comes_with_it():
+    folded = conversation(fill=8)
+    folded.append(Folded(50, None, "user", "Which hotel did you find for the Kyoto trip with grandmother?"))
+    folded.append(
+        Folded(51, None, "assistant", "I would take Sakura House: 140 a night, step-free, close to the station.")
+    )
+    assert "Sakura House" in str(excerpts("Remind me of the hotel for the Kyoto trip", folded, 80, count))
+
+
+def test_a_line_that_was_left_out_between_two_excerpts_is_marked():
+    long = "\n\n".join(
+        [
+            "The invoice of Halvorsen lists 14 pumps, two of them broken on arrival in Bergen, one valve for repair.",
+            *[f"{FILLER[n % 4]} {FILLER[(n + 1) % 4]} {FILLER[(n + 2) % 4]}" for n in range(6)],
+            "Halvorsen paid the invoice for the pumps on the 3rd, after a reminder of the Bergen office and two calls.",
+        ]
+    )
+    folded = [Folded(58, None, "assistant", FILLER[0]), Folded(60, None, "assistant", long)]
+    text = str(excerpts("What about the Halvorsen invoice for the pumps in Bergen?", folded, 100, count))
+    line = text.splitlines()[-1]
+    assert line.startswith("messages[60], assistant: ")
+    assert "14 pumps" in line
+    assert line.index("14 pumps") < line.index(GAP) < line.index("on the 3rd")
+
+
+def test_our_own_excerpts_are_not_brought_back():
+    folded = conversation((None, "user", "My daughter Runa has a recital on March 14 at the Linden hall."))
+    text = str(excerpts("When is Runa's recital?", folded, 60, count))
+    assert excerpts("When is Runa's recital?", [*conversation(), Folded(99, None, "user", text)], 60, count) is None
+
+
+# ---------------------------------------------------------------- passages
+
+
+def test_passages_are_cut_after_sentences():
+    text = " ".join(FILLER) * 6
+    cuts = [text[start:end] for start, end in paragraphs(text)]
+    assert len(cuts) > 3
+    assert all(cut.rstrip().endswith(".") for cut in cuts)
+
+
+def test_records_of_one_line_are_cut_between_them():
+    text = "[" + ", ".join(f'{{"id": "A{n}", "state": "open"}}' for n in range(200)) + "]"
+    cuts = [text[start:end] for start, end in paragraphs(text)]
+    assert all(cut.startswith('{"id"') for cut in cuts[1:])
+
+
+def test_rows_stay_whole():
+    rows = [f"{n};customer {n};paid on day {n};{n * 17}" for n in range(300)]
+    lines = set(rows)
+    text = "\n".join(rows)
+    assert all(line in lines for start, end in paragraphs(text) for line in text[start:end].strip().split("\n"))
+
+
+def test_no_crumb_is_left_at_the_end():
+    text = "x" * 330 + "\nthe end"
+    assert list(paragraphs(text)) == [(0, len(text))]
+
+
+@given(st.text(alphabet=st.sampled_from("ab .,;\n\r}{]\"'!?\0é東"), max_size=3000))
+def test_passages_always_cover_the_text_without_overlap(text):
+    spans = list(paragraphs(text))
+    assert [start for start, _ in spans] == [0, *[end for _, end in spans]][: len(spans)]
+    assert "".join(text[start:end] for start, end in spans) == text
+    assert all(0 < end - start <= 740 for start, end in spans)
+
+
+# ---------------------------------------------------------------- properties
+
+WORDS = st.lists(
+    st.sampled_from(["order", "W12", "Runa", "paid", "late", "the", "hall", "42.50", "a/b.py", "\n\n", ".", "東京"]),
+    max_size=80,
+)
+FOLDS = st.lists(
+    st.tuples(st.sampled_from(["user", "assistant", "tool"]), WORDS.map(" ".join)).map(lambda it: Folded(7, None, *it)),
+    max_size=8,
+)
+
+
+@given(FOLDS, WORDS.map(" ".join), st.integers(0, 200))
+def test_excerpts_never_take_more_than_their_room(folded, question, room):
+    text = excerpts(question, folded, room, count)
+    assert text is None or count(text) <= room
+
+
+@given(FOLDS, WORDS.map(" ".join))
+def test_every_excerpt_is_always_word_for_word(folded, question):
+    text = excerpts(question, folded, 150, count)
+    if text is not None:
+        pieces = re.split(r"(?:^|\n)messages\[7\], \w+: |" + re.escape(GAP), text.removeprefix(HEADER))
+        assert all(any(piece.strip() in message.text for message in folded) for piece in pieces)
+
+
+@given(FOLDS, WORDS.map(" ".join))
+def test_what_is_remembered_never_changes_the_excerpts(folded, question):
+    memory = Memory()
+    excerpts("Runa paid W12?", folded[:4], 90, count, memory)
+    assert excerpts(question, folded, 90, count, memory) == excerpts(question, folded, 90, count)
+
+
+def test_excerpts_are_the_same_in_every_process():
+    program = (
+        "from gateway.rewriting.recall import *;"
+        "print(excerpts('Which red or green order of Runa?', [Folded(n, None, 'user', f'order {n % 7} of Runa is red, '"
+        " * 3 + f'green and late {n}') for n in range(60)], 120, lambda text: len(text.split())))"
+    )
+    out = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True, text=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(out) == 1
+    assert "Runa" in out.pop()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 2_000_000,
+        '{"a":' * 400_000,
+        '{"id": 12345, "name": "Runa"},' * 70_000,
+        "\n" * 2_000_000,
+        " " * 2_000_000,
+        "." * 2_000_000,
+        '."' * 1_000_000,
+        "\0" * 2_000_000,
+        "\u202eRuna \u05d0\u05d1 " * 250_000,
+        "\ud800 Runa " * 200_000,
+    ],
+    ids=lambda text: repr(text[:8]),
+)
+def test_hostile_texts_take_bounded_time(text):
+    started = time.process_time()
+    found = excerpts(
+        "Where is Runa 12345?", [*conversation(), Folded(99, "fetch", "tool", text)], 300, lambda said: len(said) // 4
+    )
+    assert found is None or len(found) // 4 <= 300
+    assert time.process_time() - started < 12
