@@ -36,6 +36,8 @@ from gateway.pipeline import answer
 from gateway.routing.health import Health
 from gateway.routing.upstreams import Upstreams
 from gateway.state import open_state
+from gateway.summaries import Summaries
+from gateway.summary_writer import write
 from gateway.wire import errors
 from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError
@@ -63,6 +65,8 @@ def create_app(config: Config) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         gateway = _open(config)
+        if gateway.summaries is not None:
+            gateway.summaries.written_by(partial(write, gateway))
         running: set[asyncio.Task[Any]] = set()
         app.state.gateway, app.state.running = gateway, running
         await gateway.calibrations.load()
@@ -73,6 +77,8 @@ def create_app(config: Config) -> Starlette:
             warming.cancel()
             if running:  # what the server gave up on still has its entries to write
                 await asyncio.wait(running, timeout=SETTLE_SECONDS)
+            if gateway.summaries is not None:
+                await gateway.summaries.close()
             await gateway.upstreams.close()
             await gateway.calibrations.close()
             gateway.ledger.close()
@@ -106,7 +112,7 @@ def _open(config: Config) -> Gateway:
         models=models,
         counters=counters,
         calibrations=Calibrations(models.values(), partial(open_state, config.state), log),
-        ledger=books.Ledger(config.ledger.dir, worker),
+        ledger=books.Ledger(config.ledger.dir, worker, content=config.ledger.content == "requests"),
         upstreams=Upstreams(counters.for_encoding("o200k_base").count),
         health=Health(),
         memo=Memo(),
@@ -114,6 +120,7 @@ def _open(config: Config) -> Gateway:
         now=time.time,
         monotonic=time.monotonic,
         draw=random.random,
+        summaries=Summaries(partial(open_state, config.state), log, time.time, time.monotonic),
     )
 
 

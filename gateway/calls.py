@@ -5,20 +5,23 @@ What they came to is told as an outcome, and as facts in the request's entry.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from gateway.admission import Admitted
 from gateway.budget.tokens import Counter
 from gateway.conversation import Changes
-from gateway.fitting import Fitted, Model, byte_sizes, fit, prompt_tokens
+from gateway.fitting import LONG_BODY, Fitted, Model, byte_sizes, fit, prompt_tokens, writer_of
 from gateway.gateway import Gateway
 from gateway.money.entry import Entry, runs
 from gateway.rewriting.plan import Plan, Refusal
+from gateway.rewriting.retention import Retention, retention
 from gateway.routing.attempts import Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.upstream import Reply, UpstreamError
+from gateway.summaries import Job
 from gateway.wire import completion
 from gateway.wire.chat import ChatRequest, sent
 from gateway.wire.completion import Completion
@@ -70,9 +73,21 @@ class Calls:
     async def fit(self, model: Model) -> Fitted:
         """Plan the request for a model, and tell the books."""
         window = model.bounds(self.admitted.policy, self.gateway.calibrations.of(model))
-        fitted = await fit(self.request, self.admitted.policy, model, self.counter(model), window)
+        policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
+        fitted = await fit(self.request, policy, model, counter, window, gateway.known, gateway.summaries)
         self._note(fitted)
         return fitted
+
+    def summarise(self, fitted: Fitted) -> None:
+        """Have written, in the background, what this request found to be without a summary."""
+        summaries, policy, entry, plan = self.gateway.summaries, self.admitted.policy, self.entry, fitted.plan
+        if summaries is None or not self.enforces or not isinstance(plan, Plan) or not plan.wanted:
+            return
+        writer, counter = writer_of(policy, self.request), self.counter(fitted.model)
+        purse = (entry.key, entry.team, entry.user, entry.tags)
+        for segment in plan.wanted:
+            messages = tuple(self.request.conversation.messages[index] for index in segment.messages)
+            summaries.ask(Job(segment, messages, writer, policy, counter, *purse))
 
     async def make(self) -> Outcome:
         """Call deployments until one answers or none is left."""
@@ -90,6 +105,7 @@ class Calls:
         self.fitted[fitted.model.name] = fitted
         entry, plan = self.entry, fitted.plan
         entry.calibration = fitted.window.calibration.version
+        entry.decision_lost = fitted.decision_lost
         if plan is None:
             entry.counted, entry.before = "bytes", byte_sizes(self.request)
             return
@@ -107,6 +123,26 @@ class Calls:
         entry.planned_tokens = plan.tokens_after
         entry.edits = runs([(edit.at, edit.tool, edit.remedy, edit.before, edit.after) for edit in plan.edits])
         entry.forced = plan.forced
+
+    async def heed(self, heard: Completion | EventRelay, deployment: Deployment) -> None:
+        """Tell the books what the rewrite took away, and what of it the answer used all the same.
+
+        Under `observe` the plan is what would have been sent. Nothing is done where nothing was rewritten.
+        """
+        plan = self.fitted[deployment.model_name].plan
+        if not isinstance(plan, Plan) or plan.changes is None:
+            return
+        changes, known = plan.changes, self.gateway.known.values
+
+        def found() -> Retention:
+            said = heard.said()
+            return retention(self.request.conversation, changes, said.texts, said.arguments, known)
+
+        if max(len(self.request.body), heard.heard_bytes) < LONG_BODY:
+            kept = found()
+        else:
+            kept = await asyncio.get_running_loop().run_in_executor(None, found)
+        self.entry.heed(kept.removed, kept.missed)
 
     # ------------------------------------------------------------ one deployment
 
@@ -128,7 +164,7 @@ class Calls:
         model, counter = fitted.model, self.counter(fitted.model)
         ours = fitted.prompt_tokens or await prompt_tokens(self.request, model, counter)
         window = fitted.window.seen_smaller(ours, found.tokens, found.limit)
-        again = await fit(self.request, self.admitted.policy, model, counter, window)
+        again = await fit(self.request, self.admitted.policy, model, counter, window, self.gateway.known)
         changes = self.changes(again)
         if changes is None or changes == self.changes(fitted):
             self.too_long_at = again

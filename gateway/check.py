@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from textwrap import wrap
 
 from gateway.budget.allocation import Window
 from gateway.budget.calibration import EXACT, Calibration
-from gateway.policy import Policy
+from gateway.policy import CUT, Policy
 from gateway.policy_schema import COMPONENTS
 
 
@@ -68,7 +69,7 @@ def render(policies: Iterable[Policy], deployments: Sequence[Facts]) -> str:
     """Return the table, one block per policy with its rules in a sentence, ending in a newline."""
     blocks = []
     for policy in sorted(policies, key=lambda policy: policy.name):
-        lines = [f"{policy}", *(f"  {told}" for told in _in_words(policy))]
+        lines = [str(policy), *(line for told in _in_words(policy) for line in _wrapped(told))]
         table: list[tuple[str, ...]] = [("", "window", "margin", "prompt", *COMPONENTS)]
         for row in rows([policy], deployments):
             name = row.deployment if row.policy == policy.name else f"{row.policy} {row.deployment}"
@@ -83,15 +84,26 @@ def _in_words(policy: Policy) -> Iterable[str]:
     told = "auto" if margin is None else f"{margin:.1%}" if isinstance(margin, float) else str(margin)
     strict = ", strict" if policy.strict else ""
     yield f"mode {policy.mode}{strict}; reserve {policy.reserve.output:,} for the answer, margin {told}"
-    remedies = [
-        f"{name} {' > '.join(steps)}"
-        for name in ("tool_results", "documents", "examples", "history", "input")
-        if (steps := getattr(policy.ladder, name))
-    ]
-    yield "ladder: " + ("; ".join(remedies) or "nothing is ever cut")
-    yield f"fold: when the prompt is over, history down to {policy.fold.target:.0%} of what tools and system text leave"
+    remedies = [f"{name} {' > '.join(steps)}" for name in CUT if (steps := getattr(policy.ladder, name))]
+    chosen = "auto: " if policy.ladder.auto else ""
+    yield f"ladder: {chosen}" + ("; ".join(remedies) or "nothing is ever cut")
+    fold = policy.fold
+    listed = f"; a list of what went takes at most {fold.artifacts:.0%}" if policy.ladder.history else ""
+    left = "of what tools and system text leave"
+    yield f"fold: when the prompt is over, history down to {fold.target:.0%} {left}{listed}"
+    if policy.preserve:
+        yield f"preserve: sentences that match any of {len(policy.preserve)} patterns"
+    if policy.summarize.enabled:
+        writer = "the model asked for" if policy.summarize.model == "same" else policy.summarize.model
+        yield f"summaries: by {writer}, at most {policy.summarize.at_most:.0%} of what they stand for"
     for profile in policy.profiles:
         yield f"profile {profile.policy}: " + (f"when {profile.when.source}" if profile.when else "when asked for")
+
+
+def _wrapped(told: str) -> Sequence[str]:
+    return wrap(
+        told, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 WIDTH = 80

@@ -82,7 +82,8 @@ class State:
 @dataclass(frozen=True, slots=True)
 class LedgerSettings:
     dir: Path
-    content: Literal["none"] = "none"
+    content: Literal["none", "requests"] = "none"
+    """`requests`: what was asked is kept too, in files beside the books."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +253,7 @@ def _broken_references(document: Document, policies: Policies) -> Iterator[Probl
             if isinstance(name, str) and not name.startswith(ENVIRONMENT) and name not in known:
                 told = unknown_policy(name, policies.names) if what == "policy" else f"there is no {what} {name!r}"
                 yield document.problem(path, told, closest(name, map(str, known)))
+    yield from (problem for model, problem in policies.asks_models if model not in models)
     for path, names in document.matches("fallbacks", "*", "*"):
         if isinstance(names, list) and path[-1] in names:
             yield document.problem(path, f"{path[-1]!r} falls back to itself")

@@ -167,7 +167,11 @@ class LedgerFile(Strict):
     """The books."""
 
     dir: Word = key("var/ledger", description="A folder, relative to this file.")
-    content: Literal["none"] = key("none", description="What of the messages is entered: none.")
+    content: Literal["none", "requests"] = key(
+        "none",
+        description="What of the messages is kept, in files beside the books: none, or the requests as they came,"
+        " for gateway simulate.",
+    )
 
 
 class ConfigFile(Strict):

@@ -49,7 +49,7 @@ class Message:
     """Of a result: the call that it answers."""
     media: tuple[Media, ...] = ()
     content: Literal["text", "parts", "null", "missing", "other"] = "text"
-    """The shape of `content` as it came."""
+    """The shape of `content` as it came; parts: of text and of known media alone."""
     empty_calls: bool = False
     """Whether `tool_calls` is there and empty, which providers refuse."""
     speaks_otherwise: bool = False
@@ -91,17 +91,19 @@ class Changes:
     """What is done to the messages of a conversation, by the index each had when it came."""
 
     texts: Mapping[int, str]
-    """New texts of results."""
+    """New texts of results, and of the last user message where documents in it were shortened."""
     dropped: frozenset[int] = frozenset()
-    placeholder: tuple[int, str] | None = None
-    """A user message with this text, put before the message of this index."""
+    inserted: tuple[tuple[int, str], ...] = ()
+    """User messages of ours: (index of the message that each is put before, its text), in order."""
 
     def applied(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """Give the messages as they leave."""
+        ours: dict[int, list[Message]] = {}
+        for before, said in self.inserted:
+            ours.setdefault(before, []).append(Message(role="user", text=said))
         out: list[Message] = []
         for index, message in enumerate(messages):
-            if self.placeholder is not None and self.placeholder[0] == index:
-                out.append(Message(role="user", text=self.placeholder[1]))
+            out += ours.get(index, ())
             if index not in self.dropped:
                 text = self.texts.get(index)
                 out.append(message if text is None else replace(message, text=text))

@@ -1,23 +1,38 @@
-"""A dry run: what would be done to a request, told in full. Decides with the same functions as the live path."""
+"""A dry run: what would be done to a request, told in full. Decides with the same functions as the live path.
+
+What is told of a request in a file may hold its content; what is told of a past one comes from the ledger, which has
+none.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from gateway.admission import chosen
+from gateway.budget.components import dissect, message_tokens
 from gateway.budget.tokens import Counter
+from gateway.conversation import Changes, Conversation, Message
 from gateway.fitting import Model, decided
 from gateway.policy import Policy
-from gateway.rewriting.plan import Refusal
-from gateway.wire.chat import Memo, parse
+from gateway.rewriting.memory import Memory
+from gateway.rewriting.plan import Edit, Plan, Refusal, recognition_of
+from gateway.rewriting.retention import cut_of, texts_of
+from gateway.values import values
+from gateway.wire.chat import ChatRequest, Memo, parse
 
 _VERB = {"enforce": "rewritten", "observe": "observed"}
+FIRST_WORDS_CHARS = 160
+MOST_VALUES = 12
+"""How many of a message's values are named; the rest is counted."""
 
 
 def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict[str, Any]:
     """Plan a request body under a policy.
 
-    Returns {model, policy, window, budget, tokens, components: {name: {before, after, room}}, plan, edits, refusal}.
+    Returns {model, policy, window, budget, tokens, components: {name: {before, after, room}}, plan, edits, refusal,
+    values_removed, conversation}; the last as `conversation_of` tells it, empty where the request would be refused.
     Raises GatewayError for a body that is not a request.
     """
     request = parse(body, Memo())
@@ -47,6 +62,8 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict
             "plan": "refused",
             "edits": [],
             "refusal": told,
+            "values_removed": 0,
+            "conversation": [],
         }
     rewritten = found.changes is not None
     return {
@@ -62,4 +79,106 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict
             for e in found.edits
         ],
         "refusal": None,
+        "values_removed": len(cut_of(request.conversation, found.changes).removed(Memory(0))) if found.changes else 0,
+        "conversation": list(conversation_of(request, policy, model, counter, found)),
     }
+
+
+# ---------------------------------------------------------------- the conversation as it would leave
+
+
+def conversation_of(
+    request: ChatRequest, policy: Policy, model: Model, counter: Counter, plan: Plan
+) -> Iterator[dict[str, Any]]:
+    """Tell of each message, as it came or put in by us, what becomes of it, in the order in which they would leave.
+
+    {at, leaves_at: its index when it came and when it leaves, null for none; role, tool; before, after: tokens; remedy,
+    reason: of its edit; words: how its text begins, as it leaves or else as it came; text: all of it, where it is not
+    as it came; kept: how many of its values stand somewhere in what leaves; gone: how many stand nowhere any more, each
+    told where it stood first; values_gone: some of those}.
+    """
+    conversation = request.conversation
+    anatomy = dissect(conversation, recognition_of(policy), counter.count, model.count_media)
+    changes = plan.changes or Changes({})
+    after = changes.applied(conversation.messages)
+    stands, told = _standing(conversation, after), set[str]()
+    edits: dict[int, list[Edit]] = {}
+    for edit in plan.edits:
+        if edit.before:
+            edits.setdefault(edit.at, []).append(edit)
+    put_in = iter([edit for edit in plan.edits if not edit.before])
+    for at, leaves_at in lined_up(conversation.messages, after, changes):
+        came = None if at is None else conversation.messages[at]
+        left = None if leaves_at is None else after[leaves_at]
+        message = came or left
+        assert message is not None
+        yield {
+            "at": at,
+            "leaves_at": leaves_at,
+            "role": message.role,
+            "tool": None if at is None else anatomy.tool_of.get(at),
+            "before": None if at is None else anatomy.tokens[at],
+            "after": 0 if left is None else message_tokens(left, counter.count, model.count_media),
+            **_edit(list(islice(put_in, 1)) if at is None else edits.get(at, [])),
+            "words": first_words(left or message),
+            "text": None if left is None or left is came else left.text,
+            **_values(message, stands, told),
+        }
+
+
+def lined_up(
+    came: Sequence[Message], left: Sequence[Message], changes: Changes
+) -> Iterator[tuple[int | None, int | None]]:
+    """Pair the messages before and after, in the order in which they leave; None for what is not on the other side.
+
+    An untouched message is the same object, a changed one has the text that `changes` gives it. What is neither was put
+    in; nothing is asked of how many such there are, or why.
+    """
+    next_left = 0
+    for at, message in enumerate(came):
+        if at in changes.dropped:
+            yield at, None
+            continue
+        rest = range(next_left, len(left))
+        found = next((place for place in rest if _became(message, left[place], changes.texts.get(at))), None)
+        if found is None:
+            yield at, None
+            continue
+        yield from ((None, place) for place in range(next_left, found))
+        yield at, found
+        next_left = found + 1
+    yield from ((None, place) for place in range(next_left, len(left)))
+
+
+def _became(came: Message, left: Message, text: str | None) -> bool:
+    """Whether a message leaves as this one; `text` is what it was given, if it was."""
+    if text is None:
+        return left is came
+    return (left.role, left.call_id, left.calls, left.text) == (came.role, came.call_id, came.calls, text)
+
+
+def _standing(conversation: Conversation, after: Sequence[Message]) -> set[str]:
+    """Gather every value that stands somewhere in what leaves."""
+    texts = [*conversation.definitions, *(text for message in after for text in texts_of(message))]
+    return {value for text in texts for _, _, value in values(text)}
+
+
+def _edit(edits: Sequence[Edit]) -> dict[str, Any]:
+    remedies, reasons = (dict.fromkeys(getattr(edit, name) for edit in edits) for name in ("remedy", "reason"))
+    return {"remedy": ", ".join(remedies) or None, "reason": "; ".join(reasons) or None}
+
+
+def first_words(message: Message) -> str:
+    """Return how a message begins, on one line: its text, else the calls that it makes."""
+    whole = message.text or "; ".join(f"{call.name}({call.arguments})" for call in message.calls)
+    words = " ".join(whole[: 4 * FIRST_WORDS_CHARS].split())
+    is_cut = len(words) > FIRST_WORDS_CHARS or len(whole) > 4 * FIRST_WORDS_CHARS
+    return f"{words[: FIRST_WORDS_CHARS - 1]}…" if is_cut else words
+
+
+def _values(message: Message, stands: set[str], told: set[str]) -> dict[str, Any]:
+    """Count the values of a message; those that are gone are told once, and noted in `told`."""
+    own = dict.fromkeys(value for text in texts_of(message) for _, _, value in values(text))
+    gone = [value for value in own if value not in stands and value not in told]
+    told.update(gone)
+    return {"kept": len(stands.intersection(own)), "gone": len(gone), "values_gone": gone[:MOST_VALUES]}

@@ -18,8 +18,11 @@ from gateway.budget.components import CountMedia, Recognition, dissect, fits_by_
 from gateway.budget.tokens import Counter
 from gateway.conversation import Media, last_user, leading_system
 from gateway.policy import Policy
+from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
+from gateway.rewriting.summarize import Facts
 from gateway.routing.deployment import Deployment
+from gateway.summaries import Summaries
 from gateway.wire.chat import ChatRequest
 from gateway.wire.legality import Rules, for_provider
 
@@ -110,6 +113,8 @@ class Fitted:
     model: Model
     plan: Plan | Refusal | None
     window: Window
+    decision_lost: bool = False
+    """Whether summaries were left out because the state could not be asked or told."""
 
     @property
     def prompt_tokens(self) -> int | None:
@@ -127,23 +132,54 @@ class Fitted:
         return None
 
 
-async def fit(request: ChatRequest, policy: Policy, model: Model, counter: Counter, window: Window) -> Fitted:
-    """Decide how the request leaves for this model, within these bounds."""
+async def fit(
+    request: ChatRequest,
+    policy: Policy,
+    model: Model,
+    counter: Counter,
+    window: Window,
+    known: Known | None = None,
+    summaries: Summaries | None = None,
+) -> Fitted:
+    """Decide how the request leaves for this model, within these bounds.
+
+    Without `summaries` none enter, whatever the policy says.
+    """
     most = window.budget(request.answer_limit or 0)
     proven = most is None or fits_by_bytes(request.conversation, request.most_tokens, most)
     if policy.mode == "off" or (proven and not policy.strict):
         return Fitted(model, None, window)
     await counter.learn(texts(request.conversation))
-    decide = partial(decided, request, policy, model, window, counter)
-    if len(request.body) < LONG_BODY:
-        return Fitted(model, decide(), window)
-    return Fitted(model, await asyncio.get_running_loop().run_in_executor(None, decide), window)
+
+    async def planning(facts: Facts | None) -> Plan | Refusal:
+        decide = partial(decided, request, policy, model, window, counter, known, facts)
+        if len(request.body) < LONG_BODY:
+            return decide()
+        return await asyncio.get_running_loop().run_in_executor(None, decide)
+
+    if summaries is None or policy.mode != "enforce" or not policy.summarize.enabled:
+        return Fitted(model, await planning(None), window)
+    found, lost = await summaries.settled(planning, writer_of(policy, request))
+    return Fitted(model, found, window, decision_lost=lost)
 
 
-def decided(request: ChatRequest, policy: Policy, model: Model, window: Window, counter: Counter) -> Plan | Refusal:
+def writer_of(policy: Policy, request: ChatRequest) -> str:
+    """Name the model that writes summaries for a request."""
+    return request.model if policy.summarize.model == "same" else policy.summarize.model
+
+
+def decided(
+    request: ChatRequest,
+    policy: Policy,
+    model: Model,
+    window: Window,
+    counter: Counter,
+    known: Known | None = None,
+    facts: Facts | None = None,
+) -> Plan | Refusal:
     """Count the request and plan it, here and now."""
     anatomy = dissect(request.conversation, recognition_of(policy), counter.count, model.count_media)
-    return plan(anatomy, policy, window, request.answer_limit or 0, model.legal, counter.count)
+    return plan(anatomy, policy, window, request.answer_limit or 0, model.legal, counter.count, known, facts)
 
 
 async def prompt_tokens(request: ChatRequest, model: Model, counter: Counter) -> int:

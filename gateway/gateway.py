@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from structlog.typing import FilteringBoundLogger
 
@@ -13,8 +13,10 @@ from gateway.config import Config
 from gateway.fitting import Model
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
+from gateway.rewriting.memory import Known
 from gateway.routing.health import Health
 from gateway.routing.upstreams import Upstreams
+from gateway.summaries import Summaries
 from gateway.wire.chat import Memo
 
 
@@ -38,3 +40,7 @@ class Gateway:
     """Seconds."""
     draw: Callable[[], float]
     """A number in [0, 1), for the choice between deployments."""
+    known: Known = field(default_factory=Known)
+    """What planning remembers of texts."""
+    summaries: Summaries | None = None
+    """None where nobody is to write any."""

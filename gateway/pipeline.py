@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from gateway.admission import LONGEST_NAME, Admitted, admit, authenticate, tags_of, user_of
+from gateway.admission import LONGEST_NAME, admit, authenticate, tags_of, user_of
+from gateway.booking import Booking
 from gateway.calls import Calls, Stream
 from gateway.client import Client, ClientGone, Headers, head, header, refuse
-from gateway.fitting import LONG_BODY, Fitted, prompt_tokens
+from gateway.fitting import LONG_BODY
 from gateway.gateway import Gateway
 from gateway.money.amounts import usd
-from gateway.money.entry import BYTES_PER_TOKEN, Entry, Status
+from gateway.money.entry import Entry, Status
 from gateway.money.keys import Caller
-from gateway.money.ledger import LedgerUnavailable
-from gateway.money.prices import Usage, usage_from_openai
 from gateway.refusals import does_not_fit, still_too_long, unanswered
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.attempts import Failure
@@ -29,14 +28,10 @@ from gateway.wire import errors
 from gateway.wire.chat import ChatRequest, parse
 from gateway.wire.completion import Completion
 from gateway.wire.errors import GatewayError
-from gateway.wire.sse import EventRelay, error_event
+from gateway.wire.sse import error_event
 
 DRAIN_SECONDS = 0.5
 """How long a finished stream may take to close, so that its connection can serve again."""
-USUAL_ANSWER = 1024
-"""Tokens an answer is estimated at where neither the request nor the policy says anything."""
-LONGEST_ANSWER = 1_000_000
-"""Tokens at which an estimate ends where nobody knows what the model can give."""
 
 
 async def answer(gateway: Gateway, client: Client, request_id: str) -> None:
@@ -73,12 +68,12 @@ async def _read(gateway: Gateway, body: bytes) -> ChatRequest:
 class Passage:
     """One request on its way through."""
 
-    __slots__ = ("caller", "calls", "client", "entry", "gateway", "request", "settled")
+    __slots__ = ("booking", "caller", "calls", "client", "entry", "gateway", "request")
 
     def __init__(self, gateway: Gateway, client: Client, caller: Caller, request: ChatRequest, entry: Entry) -> None:
         self.gateway, self.client, self.caller, self.request, self.entry = gateway, client, caller, request, entry
         self.calls: Calls | None = None
-        self.settled = False
+        self.booking = Booking(gateway, request, entry)
 
     async def run(self) -> None:
         """Serve the request; whatever happens, it is entered once."""
@@ -103,12 +98,14 @@ class Passage:
         gateway, entry = self.gateway, self.entry
         admitted = admit(gateway.config, gateway.models, self.caller, self.request, self.client.headers)
         entry.policy = str(admitted.policy)
+        gateway.ledger.keep(entry.id, entry.team, self.request.body)
         calls = self.calls = Calls(gateway, admitted, self.request, entry)
         fitted = await calls.fit(admitted.model)
         entry.planned = gateway.monotonic()
         if isinstance(fitted.plan, Refusal) and calls.enforces:
             raise does_not_fit(fitted.plan, fitted, self.request, admitted.policy)
-        await self._open(admitted, fitted)
+        await self.booking.open(admitted, fitted)
+        calls.summarise(fitted)
         outcome = await calls.make()
         match outcome:
             case Failure():
@@ -118,25 +115,11 @@ class Passage:
             case _ if calls.answer is not None:
                 await self._deliver(calls, calls.answer, outcome.deployment)
 
-    async def _open(self, admitted: Admitted, fitted: Fitted) -> None:
-        """Enter the request with an estimate of its cost. Raises GatewayError (503) where that cannot be written."""
-        request, model, deployment = self.request, admitted.model, admitted.model.deployments[0]
-        prompt = fitted.prompt_tokens or len(request.body) // BYTES_PER_TOKEN
-        limit = request.answer_limit or fitted.window.reserve or USUAL_ANSWER
-        longest = min(limit, model.max_output or LONGEST_ANSWER)
-        estimate = Usage(prompt=prompt, completion=longest * request.choices, estimated=True)
-        price = deployment.price
-        cost = None if price is None else price.cost(estimate, request.service_tier, self.gateway.now())
-        try:
-            await self.gateway.ledger.append(self.entry.opened(estimate, cost))
-        except LedgerUnavailable as error:
-            self.gateway.log.critical("ledger unavailable", id=self.entry.id, reason=str(error))
-            raise errors.ledger_unavailable() from error
-
     # ------------------------------------------------------------ the answer
 
     async def _deliver(self, calls: Calls, whole: Completion, deployment: Deployment) -> None:
-        await self._price(calls, whole, deployment)
+        await self.booking.price(calls, whole, deployment)
+        await calls.heed(whole, deployment)
         self.entry.http_status = 200
         await self._settle("answered")
         headers = head(self.entry.id, b"application/json", len(whole.body)) + self._told()
@@ -151,7 +134,8 @@ class Passage:
         entry.http_status = 200
         await self.client.start(200, [*head(entry.id, stream.content_type.encode()), *self._told()])
         out, trouble = await self._pass_on(stream)
-        await self._price(calls, relay, deployment)
+        await self.booking.price(calls, relay, deployment)
+        await calls.heed(relay, deployment)
         if trouble is not None:
             failed = errors.upstream_failed(trouble.kind, f"The upstream's stream broke off ({trouble.kind}).")
             entry.error = failed.code
@@ -208,52 +192,19 @@ class Passage:
             return f"{self.entry.plan}; tokens={plan.prompt_tokens}/{plan.prompt_tokens}; too_big={plan.component}"
         return self.entry.plan
 
-    # ------------------------------------------------------------ money: what it cost
-
-    async def _price(self, calls: Calls, heard: Completion | EventRelay | None, deployment: Deployment) -> None:
-        """Enter what the provider reported; what it did not report is counted. None: nothing came back."""
-        usage = usage_from_openai(heard.usage, deployment.provider) if heard is not None else None
-        if usage is None:
-            usage = await self._counted(calls, heard.seen_text() if heard is not None else "", deployment)
-        elif not deployment.facts.exact:
-            self._learn(calls, usage, deployment)
-        served = (heard.service_tier if heard is not None else None) or self.request.service_tier
-        self.entry.price(usage, deployment.price, served if isinstance(served, str) else None, self.gateway.now())
-
-    async def _counted(self, calls: Calls, said: str, deployment: Deployment) -> Usage:
-        """Count the prompt as it was sent, and what came back."""
-        fitted = calls.fitted[deployment.model_name]
-        counter = calls.counter(fitted.model)
-        await counter.learn([said])
-        rewritten = fitted.prompt_tokens if calls.changes(fitted) is not None else None
-        prompt = rewritten or await prompt_tokens(self.request, fitted.model, counter)
-        return Usage(prompt=prompt, completion=counter.count(said) if said else 0, estimated=True)
-
-    def _learn(self, calls: Calls, usage: Usage, deployment: Deployment) -> None:
-        """Learn from the provider's count where it was compared with ours: of text, as it was sent."""
-        fitted = calls.fitted[deployment.model_name]
-        ours = fitted.prompt_tokens if calls.changes(fitted) is not None else fitted.original_tokens
-        if ours is not None and not any(message.media for message in self.request.conversation.messages):
-            self.gateway.calibrations.observe(deployment.facts, ours, usage.prompt)
-
     async def _settle(self, status: Status) -> None:
-        """Write the end, once. Money may have been spent: what the disk does not take now is kept and written first."""
+        """Write the end, once, before the response ends."""
         self.client.unwatch()
-        if self.settled:
-            return
-        self.settled = True
-        try:
-            await self.gateway.ledger.append(self.entry.settled(status, self.gateway.monotonic()), owed=True)
-        except LedgerUnavailable as error:
-            self.gateway.log.critical("entry lost", id=self.entry.id, reason=str(error))
-        await asyncio.sleep(0)  # the write of this tick happens before the response ends
+        if not self.booking.settled:
+            await self.booking.settle(status)
+            await asyncio.sleep(0)  # the write of this tick happens before the response ends
 
     # ------------------------------------------------------------ the other ends
 
     async def _error_of(self, failure: Failure, calls: Calls) -> GatewayError:
         """Say why there is no answer. What broke off once it had begun was paid for."""
         if failure.begun and failure.kind != "garbage":
-            await self._price(calls, None, failure.deployment)
+            await self.booking.price(calls, None, failure.deployment)
         if calls.too_long_at is not None and failure.status is not None:
             return still_too_long(failure, calls.too_long_at, self.request, calls.admitted.policy)
         return unanswered(failure, self.request.model)
@@ -273,9 +224,11 @@ class Passage:
         try:
             if calls is not None:
                 await calls.close()
-                if calls.deployment is not None and self.entry.usage is None and not self.settled:
+                if calls.deployment is not None and self.entry.usage is None and not self.booking.settled:
                     heard = calls.answer.relay if isinstance(calls.answer, Stream) else calls.answer
-                    await self._price(calls, heard, calls.deployment)
+                    await self.booking.price(calls, heard, calls.deployment)
+                    if heard is not None:
+                        await calls.heed(heard, calls.deployment)
         finally:
             self.entry.http_status, self.entry.error = 499, "client_gone" if self.client.gone else "gateway_stopped"
             await self._settle("cancelled")

@@ -3,7 +3,8 @@
 `load_policies` reads a folder and resolves `extends`, profiles and what was left out; the rest here is pure. What a
 file may say is in `gateway.policy_schema`. How files become policies: each is validated on its own (so every mistake is
 reported at its line), then built-in defaults, the `extends` chain and the file are merged key by key, then each profile
-over the result. A ladder is replaced as a whole: a component that a given ladder does not name has no remedy.
+over the result. A ladder is replaced as a whole: a component that a given ladder does not name has no remedy. Of a
+prompt for summaries the file stands in the policy file, its text in the value.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from gateway.conditions import Condition, compile_condition, in_cel
-from gateway.policy_schema import COMPONENTS, PolicyFile
+from gateway.policy_schema import COMPONENTS, FoldFile, PolicyFile
 from gateway.problems import KeyPath, Problem, closest, from_validation, in_order
 from gateway.yaml_lines import Document, read
 
@@ -56,23 +57,30 @@ class Fold:
 
     trigger: float = 1.0
     target: float = 0.5
-    artifacts: float = 0.0
+    artifacts: float = 0.2
+    """Most of the room that the artifact list of one fold may take."""
     keep_turns: int = 2
     keep_tool_results: int = 3
     clear_at_least: float = 0.1
     when: Literal["over", "cheaper"] = "over"
 
 
+CUT = ("tool_results", "documents", "examples", "history", "input")
+"""What a ladder may name remedies for, in the order in which it is told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ladder:
     """Remedies by component, lightest first. An empty one means: this component is never cut."""
 
-    tool_results: tuple[str, ...] = ("minify", "dedupe", "stub")
+    tool_results: tuple[str, ...] = ("minify", "dedupe", "crush")
     """Results inside history; they are treated before `history`."""
-    documents: tuple[str, ...] = ("dedupe",)
+    documents: tuple[str, ...] = ("dedupe", "extract")
     examples: tuple[str, ...] = ("drop_oldest",)
     history: tuple[str, ...] = ("drop_oldest",)
-    input: tuple[str, ...] = ()
+    input: tuple[str, ...] = ("crush",)
+    auto: bool = True
+    """Whether the gateway chose these; a ladder that a policy gives is taken as it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,25 @@ class Documents:
     tags: tuple[str, ...] = ("document", "doc", "context")
     tools: tuple[str, ...] = ()
     """Globs of tool names whose results are documents."""
-    order: Literal["as_is", "bookend"] = "as_is"
+    order: Literal["as_is", "rank", "bookend", "alternate", "interleave"] = "as_is"
+
+
+@dataclass(frozen=True, slots=True)
+class Summarize:
+    """Whether a model writes summaries of what is folded, which one, and what they may cost."""
+
+    enabled: bool = False
+    model: str = "same"
+    """A model name of the configuration, or `same`: the one that the request asks for."""
+    at_most: float = 0.1
+    """Largest summary, as a share of its source; a larger one is refused."""
+    timeout: float = 8.0
+    """In seconds."""
+    run: Literal["background"] = "background"
+    on_failure: Literal["extract", "drop_oldest"] = "extract"
+    """extract: what is folded leaves its artifact list alone. drop_oldest: it leaves nothing but a line."""
+    prompt: str | None = None
+    """The text that asks for a summary, in place of the built-in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +152,17 @@ class Policy:
     documents: Documents = field(default_factory=Documents)
     ladder: Ladder = field(default_factory=Ladder)
     fold: Fold = field(default_factory=Fold)
+    summarize: Summarize = field(default_factory=Summarize)
+    recall: float = 0.1
+    """Share of the room for excerpts of folded parts that a question asks for; 0 is none."""
+    protect: int = 3000
+    """Tokens that must follow a tool result before it is shortened."""
     examples: Examples = field(default_factory=Examples)
+    preserve: tuple[str, ...] = ()
+    """Regular expressions; a sentence that matches one survives any fold."""
+    effort: int = 500_000
+    """Tokens that one request may have read for the first time by the costlier remedies; beyond it the cheapest
+    deterministic remedy serves, the same in every replica."""
     profile: str | None = None
     """The profile that is merged in, if one is."""
     profiles: tuple[Profile, ...] = ()
@@ -180,7 +216,8 @@ class Profile:
 
 _DIGESTED = (
     *("name", "version", "strict", "mode", "context_window", "reserve", "allocation"),
-    *("borrow", "documents", "ladder", "fold", "examples", "profile"),
+    *("borrow", "documents", "ladder", "fold", "summarize", "recall", "protect", "examples", "preserve", "effort"),
+    "profile",
 )
 
 
@@ -208,6 +245,8 @@ class Policies:
     """Every name that a file claims, those of broken files too: a reference to one of them is no mistake of its own."""
     shipped: frozenset[str] = frozenset()
     """Those that come with the program and that no file of the folder takes the place of."""
+    asks_models: tuple[tuple[str, Problem], ...] = ()
+    """Models that are to write summaries, each with what is to be told where the configuration has no such model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +318,22 @@ def _resolved(documents: Iterable[Document]) -> Policies:
             policies[name] = policy
     if BUILT_IN not in names:
         policies[BUILT_IN] = Policy(BUILT_IN)
-    return Policies(policies, in_order(problems), known)
+    return Policies(policies, in_order(problems), known, asks_models=tuple(_asked_models(sources.values())))
+
+
+def _bodies(said: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
+    """Yield what a file says of the policy itself and of each of its profiles, with its place."""
+    yield (), said
+    yield from ((("profiles", name), body) for name, body in said.get("profiles", {}).items())
+
+
+def _asked_models(sources: Iterable[_Source]) -> Iterator[tuple[str, Problem]]:
+    for source in sources:
+        for path, body in _bodies(source.said):
+            model = body.get("summarize", {}).get("model", "same")
+            if model != "same":
+                told = f"there is no model {model!r}; name one of model_list, or same"
+                yield model, source.document.problem((*path, "summarize", "model"), told)
 
 
 def _validated(document: Document) -> tuple[dict[str, Any] | None, list[Problem]]:
@@ -287,9 +341,36 @@ def _validated(document: Document) -> tuple[dict[str, Any] | None, list[Problem]
     if not isinstance(data, dict):
         return None, [document.problem((), "a policy is a mapping: name: …")]
     try:
-        return PolicyFile.model_validate(data).model_dump(exclude_unset=True), []
+        said = PolicyFile.model_validate(data).model_dump(exclude_unset=True)
     except ValidationError as error:
         return None, from_validation(error, PolicyFile, document, data)
+    problems: list[Problem] = []
+    for path, body in _bodies(said):
+        summarize = body.get("summarize", {})
+        if summarize.get("prompt") is not None:
+            text, wrong = _prompt(document.file.parent / summarize["prompt"])
+            summarize["prompt"] = text
+            problems += [document.problem((*path, "summarize", "prompt"), wrong)] if wrong else []
+    return said, problems
+
+
+LONGEST_PROMPT = 20_000
+"""Characters of a text that asks for a summary: it is sent with every one."""
+
+
+def _prompt(file: Path) -> tuple[str | None, str | None]:
+    """Read the text that asks for a summary; the second is what is wrong with it."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        return None, f"{file} cannot be read: {error.strerror}"
+    except ValueError:
+        return None, f"{file} is no file of UTF-8 text"
+    if not text.strip():
+        return None, f"{file} is empty; write what a summary is to hold, or leave `prompt` out"
+    if len(text) > LONGEST_PROMPT:
+        return None, f"{file} has {len(text):,} characters; at most {LONGEST_PROMPT:,}"
+    return text, None
 
 
 def _bad_extends(sources: Mapping[str, _Source], known: Iterable[str]) -> Iterator[Problem]:
@@ -372,6 +453,8 @@ def _contradictions(merged: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         yield ("allocation",), "all shares are 0"
     if fold["target"] > fold["trigger"]:
         yield ("fold", "target"), f"target {fold['target']:.0%} is above trigger {fold['trigger']:.0%}"
+    if fold["artifacts"] > fold["target"] and fold["artifacts"] != FoldFile().artifacts:
+        yield ("fold", "artifacts"), f"artifacts {fold['artifacts']:.0%} is above target {fold['target']:.0%}"
     if not fold["trigger"]:
         yield ("fold", "trigger"), "a trigger of 0% would fold every request"
     if window is not None:
@@ -380,10 +463,25 @@ def _contradictions(merged: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
             kept = f"reserve.output {reserve['output']:,}" + (f" and reserve.margin {margin:,}" if margin else "")
             yield ("context_window",), f"{kept} leave nothing of a window of {window:,} tokens"
 
+    yield from _summaries(merged["ladder"], merged["summarize"])
+
+
+def _summaries(
+    ladder: Mapping[str, Any] | Literal["auto"], summarize: Mapping[str, Any]
+) -> Iterator[tuple[KeyPath, str]]:
+    named = ladder != "auto" and "summarize" in ladder.get("history", ())
+    if named and not summarize["enabled"]:
+        told = "ladder.history names summarize, but summarize.enabled is false: write `summarize: {enabled: true}`, "
+        yield ("ladder", "history"), told + "or leave the remedy out"
+    if summarize["enabled"] and not named and ladder != "auto":
+        told = "summarize.enabled is true, but ladder.history does not name summarize: write "
+        yield ("summarize", "enabled"), told + "`history: [summarize, drop_oldest]`, or `ladder: auto`"
+    if summarize["enabled"] and not summarize["at_most"]:
+        yield ("summarize", "at_most"), "a summary of at most 0% of its source says nothing"
+
 
 def _policy(merged: Mapping[str, Any], profile: str | None = None, profiles: tuple[Profile, ...] = ()) -> Policy:
     whole = sum(merged["allocation"].values()) or 1.0
-    ladder = {key: tuple(steps) for key, steps in merged["ladder"].items() if key not in ("system", "tools")}
     return Policy(
         name=merged["name"],
         version=merged["version"],
@@ -394,12 +492,24 @@ def _policy(merged: Mapping[str, Any], profile: str | None = None, profiles: tup
         allocation=Shares(**{name: round(share / whole, 12) for name, share in merged["allocation"].items()}),
         borrow=tuple(merged["borrow"]),
         documents=Documents(**_frozen(merged["documents"])),
-        ladder=Ladder(**{key: ladder.get(key, ()) for key in Ladder.__dataclass_fields__}),
-        fold=Fold(**merged["fold"]),
+        ladder=_ladder(merged["ladder"], merged["summarize"]["enabled"]),
+        fold=Fold(**merged["fold"] | {"artifacts": min(merged["fold"]["artifacts"], merged["fold"]["target"])}),
+        summarize=Summarize(**merged["summarize"]),
+        recall=merged["recall"],
+        protect=merged["protect"],
         examples=Examples(**_frozen(merged["examples"])),
+        preserve=tuple(merged["preserve"]),
+        effort=merged["effort"],
         profile=profile,
         profiles=profiles,
     )
+
+
+def _ladder(said: Mapping[str, Any] | Literal["auto"], summaries: bool) -> Ladder:
+    if said == "auto":
+        return replace(Ladder(), history=("summarize", *Ladder().history)) if summaries else Ladder()
+    given: dict[str, Any] = {component: tuple(said.get(component, ())) for component in CUT}
+    return Ladder(**given, auto=False)
 
 
 def _frozen(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,20 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    WithJsonSchema,
+)
 
 from gateway import quantities
+from gateway.backtracking import why_slow
 from gateway.conditions import FACTS, compile_condition
 from gateway.problems import closest
 
@@ -72,9 +83,29 @@ def _name(value: Any) -> str:
 def _pattern(value: str) -> str:
     try:
         re.compile(value)
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"not a regular expression: {error}") from error
     return value
+
+
+LONGEST_PATTERN = 500
+MOST_PATTERNS = 50
+
+
+def _preserving(value: str) -> str:
+    """Take a pattern that is run over every text that is folded: it must stay fast whatever the text is."""
+    if len(value) > LONGEST_PATTERN:
+        raise ValueError(f"a pattern of {len(value)} characters; at most {LONGEST_PATTERN}: make several of it")
+    slow = why_slow(_pattern(value))
+    if slow:
+        raise ValueError(f"can take minutes on an unlucky text: {slow}")
+    return value
+
+
+def _not_too_many(patterns: list[str]) -> list[str]:
+    if len(patterns) > MOST_PATTERNS:
+        raise ValueError(f"has {len(patterns)} patterns; at most {MOST_PATTERNS}")
+    return patterns
 
 
 def _condition(value: str) -> str:
@@ -101,16 +132,25 @@ def _later(off: Any) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _one_of(*now: str, later: tuple[str, ...] = ()) -> PlainValidator:
-    """Take a remedy of this release; one of another release is refused by name and never offered."""
+_AUTO_IS_WHOLE = "auto is for the whole ladder: write `ladder: auto`, or name the remedies of this component"
+
+
+def _not_auto(value: Any) -> Any:
+    if value == "auto":
+        raise ValueError(_AUTO_IS_WHOLE)
+    return value
+
+
+def _one_of(*now: str) -> PlainValidator:
+    """Take a remedy of this component."""
 
     def check(value: Any) -> str:
         if value in now:
             return str(value)
-        if value in later:
-            raise ValueError(f"the remedy {value} is {NOT_YET}")
+        if value == "auto":
+            raise ValueError(_AUTO_IS_WHOLE)
         meant = closest(value, now) if isinstance(value, str) else None
-        offer = f"there are {', '.join(now)}" if len(now) > 1 else f"there is {now[0]}" if now else "there is none"
+        offer = f"there are {', '.join(now)}" if len(now) > 1 else f"there is {now[0]}"
         hint = f"; did you mean {meant!r}?" if meant else ""
         raise ValueError(f"{value!r} is no remedy here; {offer}{hint}")
 
@@ -158,6 +198,11 @@ Period = Annotated[
 ]
 Pattern = Annotated[str, AfterValidator(_pattern), Field(json_schema_extra={"format": "regex"})]
 Component = Literal["system", "tools", "examples", "documents", "history", "input"]
+Preserving = Annotated[
+    str,
+    Field(max_length=LONGEST_PATTERN * 100, json_schema_extra={"format": "regex", "maxLength": LONGEST_PATTERN}),
+    AfterValidator(_preserving),
+]
 NoRemedy = Annotated[list[str], PlainValidator(_no_remedy), WithJsonSchema({"type": "array", "maxItems": 0})]
 
 
@@ -202,68 +247,111 @@ class DocumentsFile(Strict):
     tools: list[Word] = key(
         [], description="Results of these tools are documents; * stands for any letters (search_*)."
     )
-    order: Annotated[Literal["as_is", "bookend"], _later("as_is")] = key(
-        "as_is", description=f"as_is keeps the caller's order. bookend (best first and last) is {NOT_YET}."
+    order: Literal["as_is", "rank", "bookend", "alternate", "interleave"] = key(
+        "as_is",
+        description="How documents are arranged once a request is over. as_is: the caller's order. rank: best first. "
+        "bookend: best first and last. alternate: from both ends inwards. interleave: sources take turns.",
     )
+
+
+def _ladder_schema(schema: dict[str, Any]) -> None:
+    """Say in the schema that the word auto stands for a whole ladder."""
+    del schema["type"]
+    schema["anyOf"] = [{"const": "auto"}, {"type": "object"}]
 
 
 class LadderFile(Strict):
     """Remedies by component, lightest first, until the component fits. A component left out has no remedy."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, json_schema_extra=_ladder_schema)
+
     tool_results: Annotated[
-        list[
-            Annotated[
-                str,
-                _one_of("minify", "dedupe", "stub", later=("crush",)),
-                _words("minify", "dedupe", "crush", "stub"),
-            ]
-        ],
+        list[Annotated[str, _one_of("minify", "dedupe", "crush", "stub"), _words("minify", "dedupe", "crush", "stub")]],
+        BeforeValidator(_not_auto),
         AfterValidator(_each_once),
     ] = key(
         [],
         description="Tool results inside history, treated before history. minify: whitespace of JSON goes. dedupe: of "
-        f"identical results the newest stays. stub: one line instead of the result. crush is {NOT_YET}.",
+        "identical results the newest stays. crush: tables, logs and JSON are written shorter, nothing is lost. "
+        "stub: one line instead of the result.",
     )
     documents: Annotated[
-        list[Annotated[str, _one_of("dedupe", later=("extract", "arrange")), _words("dedupe", "extract", "arrange")]],
-        AfterValidator(_each_once),
-    ] = key([], description=f"dedupe: of identical documents one stays. extract and arrange are {NOT_YET}.")
-    examples: Annotated[
-        list[Annotated[str, _one_of("drop_oldest"), _words("drop_oldest")]], AfterValidator(_each_once)
-    ] = key([], description="drop_oldest: the oldest examples go, in whole pairs.")
-    history: Annotated[
-        list[Annotated[str, _one_of("drop_oldest", later=("summarize",)), _words("summarize", "drop_oldest")]],
+        list[Annotated[str, _one_of("dedupe", "extract", "arrange"), _words("dedupe", "extract", "arrange")]],
+        BeforeValidator(_not_auto),
         AfterValidator(_each_once),
     ] = key(
         [],
-        description=f"drop_oldest: the oldest units go, whole; one line says how much is gone. summarize is {NOT_YET}.",
+        description="dedupe: of documents that say the same one stays. extract: what the question is about stays. "
+        "arrange: they are put in the order that documents.order says.",
     )
-    input: Annotated[list[Annotated[str, _one_of(later=("crush",)), _words("crush")]], AfterValidator(_each_once)] = (
-        key([], description=f"crush is {NOT_YET}: the input is never cut.")
+    examples: Annotated[
+        list[Annotated[str, _one_of("drop_oldest"), _words("drop_oldest")]],
+        BeforeValidator(_not_auto),
+        AfterValidator(_each_once),
+    ] = key([], description="drop_oldest: the oldest examples go, in whole pairs.")
+    history: Annotated[
+        list[Annotated[str, _one_of("summarize", "drop_oldest"), _words("summarize", "drop_oldest")]],
+        BeforeValidator(_not_auto),
+        AfterValidator(_each_once),
+    ] = key(
+        [],
+        description="drop_oldest: the oldest units go, whole; a list of the values that only they held stays. "
+        "summarize: a model's summary stands beside that list; wants summarize.enabled.",
+    )
+    input: Annotated[
+        list[Annotated[str, _one_of("crush"), _words("crush")]],
+        BeforeValidator(_not_auto),
+        AfterValidator(_each_once),
+    ] = key(
+        [],
+        description="crush: newest results that alone do not fit are shortened to the room there is. Never the user's "
+        "own words.",
     )
     system: NoRemedy = key([], description="Always empty: system text is never cut.")
     tools: NoRemedy = key([], description="Always empty: tool definitions are never cut.")
 
 
+def _ladder_kind(value: Any) -> str:
+    return "word" if isinstance(value, str) else "remedies"
+
+
+def _ladder_reference(schema: dict[str, Any]) -> None:
+    schema["$ref"] = next(one["$ref"] for one in schema.pop("oneOf") if "$ref" in one)
+
+
+def _auto(value: Any) -> Any:
+    if value != "auto":
+        raise ValueError(f"{value!r} is no ladder; write auto, or the remedies of each component")
+    return value
+
+
+Auto = Annotated[Literal["auto"], PlainValidator(_auto), WithJsonSchema({"const": "auto"})]
+LadderOrAuto = Annotated[
+    Annotated[Auto, Tag("word")] | Annotated[LadderFile, Tag("remedies")], Discriminator(_ladder_kind)
+]
+
+
 class FoldFile(Strict):
     """When old history is replaced by something shorter, and how much of it. Shares are of the room of history."""
 
-    trigger: Share = key("100%", description="Fold when history passes this.")
+    trigger: Share = key("100%", description="Once a prompt was over: fold when history passes this.")
     target: Share = key(
-        "50%", description="Fold down to this, so that the next fold is far away and the provider's cache stays warm."
+        "50%",
+        description="Fold down to this: the newest history that takes up to target less artifacts stays whole. Low "
+        "enough, and the next fold is far away and the provider's cache stays warm.",
     )
-    artifacts: Annotated[Share, _later(0)] = key(
-        "0%", description=f"Room for a list of ids, numbers and paths from what was folded. Above 0 is {NOT_YET}."
+    artifacts: Share = key(
+        "20%",
+        description="Most that the list of one fold may take: the ids, numbers, paths and sentences that only the "
+        "folded part held. All lists together take at most twice this.",
     )
     keep_turns: int = key(
-        2, ge=0, le=1000, description="Newest turns that are not folded, as long as the request fits."
+        2, ge=0, le=1000, description="Newest turns that no remedy shortens, while they fit what a fold keeps whole."
     )
     keep_tool_results: int = key(
-        3, ge=0, le=1000, description="Newest tool results that are not shortened, as long as the request fits."
+        3, ge=0, le=1000, description="Newest results that no remedy shortens, while they fit what a fold keeps whole."
     )
-    clear_at_least: Share = key(
-        "10%", description="A fold that frees less than this is put off, as long as the request fits."
-    )
+    clear_at_least: Share = key("10%", description="A fold that frees less than this is entered as forced.")
     when: Annotated[Literal["over", "cheaper"], _later("over")] = key(
         "over",
         description=f"over: only when the request does not fit. cheaper (also when it saves money) is {NOT_YET}.",
@@ -271,14 +359,23 @@ class FoldFile(Strict):
 
 
 class SummarizeFile(Strict):
-    """Summaries of what is folded, written by a model. Not in this release: only `enabled: false` is accepted."""
+    """Summaries of what is folded, written by a model in the background and stored; off unless enabled."""
 
-    enabled: Annotated[bool, _later(False)] = key(False, description=f"true is {NOT_YET}.")
-    model: Word = key("same", description="Who writes summaries: a model name of the gateway, or same.")
-    at_most: Share = key("10%", description="Largest summary, as a share of its source.")
+    enabled: bool = key(False, description="Whether a model writes summaries. Their cost is the team's own.")
+    model: Word = key("same", description="Who writes them: a model name of the gateway, or same (the request's own).")
+    at_most: Share = key("10%", description="Largest summary, as a share of its source; a larger one is refused.")
     timeout: Seconds = key("8s", description="How long a summary may take.")
-    run: Literal["background", "inline"] = key("background", description="Whether a request waits for its summary.")
-    on_failure: Literal["extract", "drop_oldest"] = key("extract", description="What is done when no summary comes.")
+    run: Annotated[Literal["background", "inline"], _later("background")] = key(
+        "background", description=f"A request never waits for its summary; inline is {NOT_YET}."
+    )
+    on_failure: Literal["extract", "drop_oldest"] = key(
+        "extract",
+        description="What stands where no summary came. extract: the list of values alone. drop_oldest: nothing.",
+    )
+    prompt: Word | None = key(
+        None,
+        description="A file with the text that asks for a summary, relative to this one; left out, the built-in text.",
+    )
 
 
 class ExamplesFile(Strict):
@@ -327,14 +424,6 @@ class LimitsFile(Strict):
     max_parallel_requests: int | None = key(None, ge=1, description="Requests at the same time.")
 
 
-BUILT_IN_LADDER: dict[str, list[str]] = {
-    "tool_results": ["minify", "dedupe", "stub"],
-    "documents": ["dedupe"],
-    "examples": ["drop_oldest"],
-    "history": ["drop_oldest"],
-}
-
-
 def _only_markers_off(value: PromptCacheFile) -> PromptCacheFile:
     if value.markers != "off" or value.model_fields_set - {"markers"}:
         raise ValueError(f"{NOT_YET}; leave it out, or say markers: off")
@@ -364,22 +453,29 @@ class PolicyBody(Strict):
     borrow: Annotated[list[Component], AfterValidator(_each_once)] = key(
         ["input", "documents", "history"], description="Who may take what the others leave, in this order."
     )
-    documents: DocumentsFile = key({}, description="How documents are recognised.")
-    ladder: LadderFile = key(
-        BUILT_IN_LADDER,
-        description="Remedies by component. A ladder that is given replaces the inherited one as a whole.",
+    documents: DocumentsFile = key({}, description="How documents are recognised and arranged.")
+    ladder: LadderOrAuto = key(
+        "auto",
+        description="auto, or remedies by component. A ladder that is given replaces the inherited one as a whole.",
+        json_schema_extra=_ladder_reference,
     )
     fold: FoldFile = key({}, description="When and how far old history is folded.")
     summarize: SummarizeFile = key({}, description="Summaries by a model.")
-    recall: Annotated[Share, _later(0)] = key(
-        0, description=f"Share of history for folded parts that the input asks for. Above 0 is {NOT_YET}."
+    recall: Share = key(
+        "10%",
+        description="Share of the room for excerpts of folded parts that a user's question asks for; 0 is none.",
     )
-    protect: Annotated[Tokens, _later(0)] = key(
-        0, description=f"Tokens that must follow a batch of results before it is shortened. Above 0 is {NOT_YET}."
-    )
+    protect: Tokens = key("3k", description="A tool result that fewer tokens follow is not shortened yet.")
     examples: ExamplesFile = key({}, description="How examples are recognised.")
-    preserve: Annotated[list[Pattern], _later([])] = key(
-        [], description=f"Sentences that survive any fold, as regular expressions. {NOT_YET.capitalize()}."
+    preserve: Annotated[list[Preserving], AfterValidator(_not_too_many)] = key(
+        [],
+        description="Sentences that survive any fold, as regular expressions.",
+        json_schema_extra={"maxItems": MOST_PATTERNS},
+    )
+    effort: Tokens = key(
+        "500k",
+        description="Tokens of one request that the costlier remedies may read for the first time; beyond it the "
+        "cheapest remedy serves.",
     )
 
 

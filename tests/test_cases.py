@@ -131,6 +131,9 @@ def shown(case: Mapping[str, Any], passed: Passed, part: str) -> str:
             lines = [f"[{at}] {_first_line(message(one))}" for at, one in enumerate(case["request"]["messages"])]
         case "left":
             lines = [_first_line(one) for one in passed.received]
+        case "list":
+            came = [message(one) for one in case["request"]["messages"]]
+            lines = [one["content"] for one in passed.received if one["role"] == "user" and one not in came]
         case "header":
             lines = [f"x-gateway-plan: {passed.client.got['x-gateway-plan']}"]
         case _:
@@ -150,7 +153,7 @@ async def test_the_page_shows_what_a_case_really_does(block, tmp_path):
 
 
 def test_the_page_shows_a_case_before_and_after():
-    assert [block.option("part") for block in SHOWN] == ["came", "left", "header", "edits"]
+    assert [block.option("part") for block in SHOWN] == ["came", "left", "list", "header", "edits"]
 
 
 def write() -> None:

@@ -244,6 +244,15 @@ def test_calls_of_every_kind_are_read_with_names_and_arguments():
         ({"role": "assistant", "content": None}, "null"),
         ({"role": "assistant"}, "missing"),
         ({"role": "user", "content": 7}, "other"),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": "u"}]},
+            "parts",
+        ),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "video_url", "video_url": "u"}]},
+            "other",
+        ),
+        ({"role": "tool", "content": [{"type": "text", "text": "x"}, "y"]}, "other"),
     ],
 )
 def test_the_shape_of_content_is_kept(message, shape):
@@ -366,11 +375,25 @@ def test_messages_are_left_out_with_the_comma_that_belongs_to_them():
     assert out == b'{"model":"asked","messages":[{"role":"system"} , {"role":"user"} ]}'
 
 
-def test_the_placeholder_stands_where_it_is_put_also_in_the_middle_of_what_is_left_out():
+def test_a_line_of_ours_stands_where_it_is_put_also_in_the_middle_of_what_is_left_out():
     listed = [system("s"), user("e1"), assistant("e2"), user("old"), assistant("older"), user("new")]
     found = request(listed)
-    out = left(found, Changes({}, frozenset({1, 2, 3, 4}), (3, "[gone]")))
-    assert out == [system("s"), {"role": "user", "content": "[gone]"}, user("new")]
+    out = left(found, Changes({}, frozenset({1, 2, 3, 4}), ((3, "[gone]"),)))
+    assert out == [system("s"), user("[gone]"), user("new")]
+
+
+def test_several_lines_of_ours_stand_in_their_order_also_before_the_same_message():
+    found = request([system("s"), user("old"), assistant("older"), user("new")])
+    out = left(found, Changes({}, frozenset({1}), ((1, "[one]"), (3, '[two\n"]'), (3, "[three]"))))
+    assert out == [system("s"), user("[one]"), assistant("older"), user('[two\n"]'), user("[three]"), user("new")]
+
+
+def test_the_last_user_message_gets_a_new_text_in_the_shape_it_had():
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    found = request([assistant("x"), user("long"), assistant("y"), {"role": "user", "content": parts, "name": "ann"}])
+    out = left(found, Changes({1: "short", 3: "tiny"}))
+    assert out[1] == user("short")
+    assert out[3] == {"role": "user", "content": [{"type": "text", "text": "tiny"}], "name": "ann"}
 
 
 def test_a_new_text_of_what_is_left_out_is_not_written():
@@ -383,14 +406,14 @@ CHANGES = st.fixed_dictionaries(
 )
 
 
-@given(st.integers(0, 6), CHANGES, st.integers(0, 30), st.booleans(), st.sampled_from([None, 1]))
-def test_what_leaves_is_always_what_the_changes_say(steps, drawn, at, marked, indent):
+@given(st.integers(0, 6), CHANGES, st.lists(st.integers(0, 30), max_size=4), st.sampled_from([None, 1]))
+def test_what_leaves_is_always_what_the_changes_say(steps, drawn, at, indent):
     listed = [system("s"), user("é"), *loop(steps, 3), assistant("b\\u0041"), user("last")]
     results = {index for index, message in enumerate(listed) if message["role"] == "tool"}
     changes = Changes(
         {index: text for index, text in drawn["texts"].items() if index in results and text.isascii()},
         frozenset(index for index in drawn["dropped"] if 0 < index < len(listed) - 1),
-        (at % len(listed), "[gone]") if marked else None,
+        tuple((where % len(listed), f"[gone {number}]") for number, where in enumerate(at)),
     )
     found = read(json.dumps({"model": "asked", "messages": listed}, indent=indent).encode())
     expected = changes.applied(found.conversation.messages)

@@ -258,9 +258,22 @@ def test_where_the_ledger_is_can_be_read_of_a_file_that_cannot_be_served(tmp_pat
             config.ledger_dir(written(tmp_path, text), {})
 
 
-def test_the_hint_for_a_remedy_never_is_one_of_another_release(tmp_path):
-    said = problems(tmp_path, a="name: a\nladder: {tool_results: [crunch], history: [sumarize], input: [stub]}")
-    assert not any(word in line for line in said for word in ("crush", "summarize")), said
+def test_the_hint_for_a_remedy_is_always_one_of_its_component(tmp_path):
+    said = problems(tmp_path, a="name: a\nladder: {tool_results: [crash], history: [sumarize], documents: [crash]}")
+    assert [line.partition("is no remedy here; ")[2] for line in said] == [
+        "there are dedupe, extract, arrange",
+        "there are summarize, drop_oldest; did you mean 'summarize'?",
+        "there are minify, dedupe, crush, stub; did you mean 'crush'?",
+    ]
+
+
+def test_who_writes_summaries_is_a_model_of_the_list(tmp_path):
+    said = "name: a\nprofiles: {p: {summarize: {enabled: true, model: n}}}"
+    assert problems(tmp_path, a=said) == [
+        "policies/a.yaml:2: profiles.p.summarize.model: there is no model 'n'; name one of model_list, or same"
+    ]
+    summarize = loaded(tmp_path, a=said.replace("model: n", "model: m")).policies["a"].with_profile("p").summarize
+    assert summarize.model == "m"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
@@ -341,6 +354,13 @@ def test_what_loads_is_valid_by_the_schema(tmp_path):
     validator = jsonschema.Draft202012Validator(config.check_schema("policy"))
     for file in sorted((ROOT / "policies").glob("*.yaml")):
         assert not list(validator.iter_errors(as_json(file.read_text()))), file
+    for name in ("fit_without_loss", "off_values_are_accepted"):
+        (policy,) = (
+            text
+            for file, text in sections((ROOT / f"tests/cases/config/{name}.txt").read_text()).items()
+            if file.startswith("policies/")
+        )
+        assert not list(validator.iter_errors(as_json(policy))), name
     example = as_json((ROOT / "config.example.yaml").read_text())
     assert not list(jsonschema.Draft202012Validator(config.check_schema("config")).iter_errors(example))
 
@@ -353,6 +373,13 @@ def test_what_loads_is_valid_by_the_schema(tmp_path):
         "name: a\ncontext_window: 3x",
         "name: a\nladder: {system: [stub]}",
         "name: 'a b'",
+        "name: a\nladder: automatic",
+        "name: a\nladder: [minify]",
+        "name: a\nladder: {history: auto}",
+        "name: a\nladder: {tool_result: [minify]}",
+        "name: a\ndocuments: {order: ranked}",
+        f"name: a\npreserve: [{'x' * 501}]",
+        f"name: a\npreserve: [{', '.join('x' * 51)}]",
     ],
 )
 def test_what_does_not_load_is_not_valid_by_the_schema(policy, tmp_path):

@@ -71,14 +71,17 @@ def test_the_last_user_message_is_found_behind_a_loop():
     assert last_user(messages([system("a")])) is None
 
 
-def test_changes_shorten_leave_out_and_put_the_placeholder_before_its_message():
+def test_changes_shorten_leave_out_and_put_each_line_before_its_message():
     listed = messages([system("s"), user("a"), calls("c1 read"), result("c1", "long"), user("b")])
-    after = Changes({3: "short"}, frozenset({1}), (1, "[gone]")).applied(listed)
+    lines = ((1, "[gone]"), (4, "[this too]"), (4, "[recalled]"))
+    after = Changes({3: "short"}, frozenset({1}), lines).applied(listed)
     assert [(message.role, message.text) for message in after] == [
         ("system", "s"),
         ("user", "[gone]"),
         ("assistant", ""),
         ("tool", "short"),
+        ("user", "[this too]"),
+        ("user", "[recalled]"),
         ("user", "b"),
     ]
     assert after[3].call_id == "c1"

@@ -1,6 +1,7 @@
-"""Folding on a grid: when, how far, in which order, and what stays. Sizes are words, so that they can be added up."""
+"""Folding by hysteresis: when, how far, in which order, what stays and what is said of the rest. Sizes are words."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,8 @@ from gateway.rewriting.ladder import Ladders
 from tests.talk import anatomy, assistant, calls, count, loop, messages, result, step, system, user, words
 
 SHARES = dict.fromkeys(COMPONENTS, 1 / 6)
-DROP = Ladders(tool_results=(), documents=(), examples=(), history=("drop_oldest",))
-STUB = Ladders(tool_results=("stub",), documents=(), examples=(), history=())
+DROP = Ladders(tool_results=(), documents=(), examples=(), history=("drop_oldest",), input=())
+STUB = Ladders(tool_results=("stub",), documents=(), examples=(), history=(), input=())
 RULES = Rules(
     budget=1000,
     final_budget=1000,
@@ -54,7 +55,7 @@ def test_a_conversation_that_was_never_over_is_not_touched():
     found = folded(chat(4, 90))
     assert not found.dropped
     assert not found.shortened
-    assert found.placeholder is None
+    assert not found.lines
 
 
 def test_what_is_over_comes_down_to_the_target_oldest_first():
@@ -159,8 +160,7 @@ def test_the_total_always_is_what_the_messages_that_leave_count(turns, ladders, 
     for index, tokens in enumerate(taken.tokens):
         if index not in found.dropped:
             out += found.shortened[index].tokens if index in found.shortened else tokens
-    if found.placeholder is not None:
-        out += OVERHEAD_MESSAGE + count(found.placeholder[1])
+    out += sum(OVERHEAD_MESSAGE + count(line.text) for line in found.lines)
     assert found.total == out
 
 
@@ -203,7 +203,7 @@ def test_keep_tool_results_gives_way_before_the_request_is_refused():
     assert found.total <= 1000
 
 
-def test_the_lightest_remedy_is_tried_on_all_old_chunks_before_the_next_one():
+def test_the_lightest_remedy_is_tried_on_all_old_results_before_the_next_one():
     listed = [
         user("a"),
         *(m for n in range(30) for m in (calls(f"c{n} read"), result(f"c{n}", f"[ {'1 , ' * 30} 1 ]"))),
@@ -226,8 +226,7 @@ def test_the_last_user_message_stays_where_it_was_in_the_middle_of_what_goes():
     found = folded(listed)
     assert 3 not in found.dropped
     assert {1, 2, 4, 5} <= found.dropped.keys()
-    assert found.placeholder is not None
-    assert found.placeholder[0] == 1
+    assert [line.before for line in found.lines] == [1]
 
 
 def test_a_user_message_that_was_the_last_follows_at_a_later_fold():
@@ -297,16 +296,27 @@ def test_a_pointer_always_leads_to_a_result_that_stands(repeated, ladders, keep)
             assert stands is None or stands.remedy == "minify"
 
 
-# ---------------------------------------------------------------- the grid, forced
+# ---------------------------------------------------------------- deep, and forced
 
 
-def test_chunks_go_whole_so_that_the_edge_stands_on_the_grid():
+def test_a_fold_goes_deep_so_that_its_edge_stands_still_for_long():
     listed = [user("a"), *loop(24, 50), user("b")]
     edge = {max(folded(listed[:end]).dropped, default=-1) for end in range(17, len(listed), 2)}
     assert len(edge) <= 3
 
 
-def test_where_the_open_chunk_itself_does_not_fit_its_oldest_units_go_and_it_says_so():
+def test_what_stays_whole_is_no_more_than_the_target_leaves_beside_the_list():
+    listed = [user("a"), *loop(40, 50), user("b")]
+    for artifacts in (0.0, 0.2, 0.4):
+        tails = [
+            sum(anatomy(listed).tokens[i] for i in range(1, end - 1) if i not in found.dropped)
+            for end in range(17, len(listed), 2)
+            if (found := folded(listed[:end], artifacts=artifacts)).dropped
+        ]
+        assert min(tails) <= (0.5 - artifacts) * 1000
+
+
+def test_where_what_is_newest_leaves_no_room_for_a_tail_the_oldest_units_go_and_it_says_so():
     listed = [user(words(950)), *step(1, 20), *step(2, 5)]
     found = folded(listed)
     assert gone(found) == [1, 2]
@@ -322,7 +332,7 @@ def test_the_placeholder_is_left_out_where_it_alone_would_not_fit():
     listed = [user(words(80)), assistant(words(10)), user(words(92))]
     found = folded(listed, budget=100)
     assert found.dropped.keys() == {0, 1}
-    assert found.placeholder is None
+    assert not found.lines
     assert found.total <= 100
 
 
@@ -357,8 +367,8 @@ def test_examples_go_in_pairs_oldest_first():
     assert 0 < len(found.dropped) < 12
 
 
-def test_examples_leave_no_placeholder():
-    assert folded([*examples(6, 40), user(words(700))], EXAMPLES).placeholder is None
+def test_examples_leave_no_line_behind():
+    assert not folded([*examples(6, 40), user(words(700))], EXAMPLES).lines
 
 
 def test_examples_stay_where_their_ladder_is_empty():
@@ -388,3 +398,115 @@ def test_documents_that_came_twice_point_to_the_newer_one():
 def test_documents_are_no_tool_results_of_history():
     listed = [user("a"), *(m for n in range(14) for m in step(n, 90, "search")), user("b")]
     assert not folded(listed, STUB, RETRIEVAL).shortened
+
+
+# ---------------------------------------------------------------- lists of what only the fold holds
+
+
+def orders(steps: int, first: int = 0, size: int = 40) -> list[dict[str, object]]:
+    """So many steps of an agent, each with a value of its own."""
+    return [
+        message
+        for n in range(first, first + steps)
+        for message in (
+            calls(f'c{n} get_order {{"order":"#W{n}00{n}"}}'),
+            result(f"c{n}", f"paid {n}1.50 with card_{n}951 {words(size, 'filler')}"),
+        )
+    ]
+
+
+LISTED = {"artifacts": 0.2, "budget": 1000}
+
+
+def lines_over_time(listed, **rules) -> list[tuple[str, ...]]:
+    """Tell which lines of ours each request of a conversation has."""
+    ends = range(2, len(listed) + 1, 2)
+    return [tuple(line.text for line in folded(listed[:end], **{**LISTED, **rules}).kept) for end in ends]
+
+
+def test_the_list_says_which_values_went_and_where_they_stood():
+    found = folded([user("look"), *orders(30), user("now")], **LISTED)
+    (line, *_) = found.kept
+    assert line.text.startswith(
+        f"[{line.messages} earlier messages ({line.stands_for:,} tokens) left out here; what only"
+    )
+    assert "get_order(order: #W" in line.text
+    assert line.values
+
+
+def test_a_list_takes_no_more_than_its_share_and_a_part_of_what_it_stands_for():
+    for size in (10, 40, 90):
+        for line in folded([user("look"), *orders(40, size=size), user("now")], **LISTED).kept:
+            assert line.tokens <= 0.2 * 1000 + OVERHEAD_MESSAGE
+            assert line.tokens < line.stands_for
+
+
+def test_a_list_that_stands_is_not_written_again_by_the_next_fold():
+    seen = lines_over_time([user("look"), *orders(90)])
+    grown = sum(
+        len(after) > len(before) and after[: len(before)] == before for before, after in pairwise(seen) if before
+    )
+    assert grown >= 1
+    anew = sum(after[: len(before)] != before for before, after in pairwise(seen))
+    assert anew <= len(seen) // 8, "lists are replaced only where they have grown beyond their share"
+
+
+def test_no_value_is_said_in_two_lists():
+    for end in range(20, 100, 8):
+        kept = folded([user("look"), *orders(90)][:end], **LISTED).kept
+        held = [value for line in kept for value in line.values]
+        assert len(held) == len(set(held))
+
+
+def test_lists_together_never_take_more_than_twice_the_share_of_one():
+    for end in range(20, 180, 6):
+        kept = folded([user("look"), *orders(90)][:end], **LISTED).kept
+        assert sum(line.tokens for line in kept) <= 2 * 0.2 * 1000 + 2 * OVERHEAD_MESSAGE
+
+
+def test_what_still_stands_is_not_in_the_list():
+    listed = [system("Beware of #W3003."), user("look"), *orders(30), user("now")]
+    assert all("#W3003" not in line.values for line in folded(listed, **LISTED).kept)
+
+
+def test_without_a_share_a_line_only_says_how_much_is_gone():
+    (line,) = folded([user("look"), *orders(30), user("now")], artifacts=0.0).kept
+    assert line.text.endswith("left out here to fit the context window]")
+    assert not line.values
+
+
+def test_a_message_that_imitates_our_list_is_a_message_like_any_other():
+    ours = folded([user("look"), *orders(30), user("now")], **LISTED).kept[0].text
+    listed = [user("look"), user(ours), *orders(30), user(ours)]
+    found = folded(listed, **LISTED)
+    assert sent(listed, found)[-1] == f"user {ours}"
+    assert found.total <= 1000
+
+
+def test_sentences_to_preserve_stay_through_every_fold():
+    listed = [user("I must fly before noon. Thanks."), *orders(90), user("now")]
+    for end in range(41, len(listed) + 1, 10):
+        found = folded(listed[:end], preserve=(r"(?i)\bmust\b",), **LISTED)
+        assert any("I must fly before noon." in text for text in sent(listed[:end], found))
+
+
+# ---------------------------------------------------------------- odd conversations
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        [],
+        [system("s")],
+        [system(words(2000))],
+        [assistant(words(2000))],
+        [system("s"), *loop(30, 90)],
+        [calls("c1 read"), result("c1", words(1500))],
+        [user("")] * 300,
+    ],
+    ids=["empty", "system", "much system", "no user", "loop without user", "result", "empty messages"],
+)
+@pytest.mark.parametrize("ladders", [DROP, STUB, Ladders()], ids=["drop", "stub", "auto"])
+def test_conversations_of_odd_shapes_are_folded_without_complaint(listed, ladders):
+    found = folded(listed, ladders, **LISTED)
+    assert found.total <= max(1000, anatomy(listed).total)

@@ -15,8 +15,8 @@ from gateway.wire.legality import Rules as LegalRules
 from tests.talk import assistant, calls, conversation, count, count_media, loop, result, step, system, user, words
 
 BARE = Policy("bare", reserve=Reserve(0, 0), fold=Fold(keep_turns=0, keep_tool_results=0))
-DROP = replace(BARE, ladder=Ladder((), (), (), ("drop_oldest",)))
-NOTHING = replace(BARE, ladder=Ladder((), (), (), ()))
+DROP = replace(BARE, ladder=Ladder((), (), (), ("drop_oldest",), ()))
+NOTHING = replace(BARE, ladder=Ladder((), (), (), (), ()))
 STRICT = replace(BARE, strict=True)
 
 
@@ -85,10 +85,17 @@ def test_a_plan_says_what_was_done_and_where_it_begins():
 
 def test_edits_are_told_in_the_order_of_the_messages_and_dropping_with_its_component():
     found = planned([*chat(12, 60), user("now")], DROP)
-    assert [edit.at for edit in found.edits] == list(range(len(found.edits)))
-    assert {(edit.remedy, edit.tool, edit.after, edit.reason) for edit in found.edits} == {
+    line, *gone = found.edits
+    assert (line.at, line.remedy, line.before) == (0, "artifacts", 0)
+    assert [edit.at for edit in gone] == list(range(len(gone)))
+    assert {(edit.remedy, edit.tool, edit.after, edit.reason) for edit in gone} == {
         ("drop_oldest", None, 0, "history was over; oldest first")
     }
+
+
+def test_what_is_put_in_is_told_before_the_message_that_it_stands_before():
+    found = planned([system("s"), *chat(12, 60), user("now")], DROP)
+    assert [(edit.at, edit.remedy) for edit in found.edits[:2]] == [(1, "artifacts"), (1, "drop_oldest")]
 
 
 def test_a_fold_that_had_to_be_forced_says_so():
@@ -113,21 +120,21 @@ def test_what_came_illegal_and_does_not_fit_is_refused_by_index_and_not_rewritte
     assert "messages[1]" in found.illegal
 
 
-def test_where_the_placeholder_would_break_a_rule_it_is_left_out():
+def inserted(found: Plan) -> tuple[tuple[int, str], ...]:
+    assert found.changes is not None
+    return found.changes.inserted
+
+
+def test_where_a_line_of_ours_would_break_a_rule_it_is_left_out():
     listed = [user("q0"), assistant(words(700)), user(words(300)), assistant("a1"), user("now")]
     chatty, strict = planned(listed, DROP), planned(listed, DROP, legal=MISTRAL)
-    assert chatty.changes is not None
-    assert chatty.changes.placeholder is not None
-    assert strict.changes is not None
-    assert strict.changes.placeholder is None
+    assert inserted(chatty)
+    assert not inserted(strict)
     assert strict.tokens_after < chatty.tokens_after
 
 
-def test_the_placeholder_speaks_first_where_the_user_must():
-    listed = [user("a"), *loop(14, 90), user("now")]
-    found = planned(listed, DROP, legal=ANTHROPIC)
-    assert found.changes is not None
-    assert found.changes.placeholder is not None
+def test_a_line_of_ours_speaks_first_where_the_user_must():
+    assert inserted(planned([user("a"), *loop(14, 90), user("now")], DROP, legal=ANTHROPIC))
 
 
 # ---------------------------------------------------------------- refusals: component, size, room, place
@@ -142,8 +149,10 @@ def test_the_placeholder_speaks_first_where_the_user_must():
         ([system(words(600)), user("a")], [words(500)], BARE, ("system", 607, 500, "messages[0]")),
         ([system(words(500)), user("a")], [words(600)], BARE, ("tools", 600, 493, "tools")),
         ([user(words(5)), *chat(9, 90), user("b")], (), NOTHING, ("history", 1701, 992, "messages[1]")),
-        ([user("a"), *loop(3, 200), *step(9, 1500)], (), BARE, ("input", 1519, 997, "messages[8]")),
-        ([user(f"q <doc>{words(1500)}</doc>")], (), BARE, ("documents", 1500, 992, "messages[0]")),
+        ([user("a"), *loop(3, 200), *step(9, 1500)], (), DROP, ("input", 1519, 997, "messages[8]")),
+        ([user("a"), *loop(3, 200), *step(9, 1500)], (), STRICT, ("input", 1519, 997, "messages[8]")),
+        ([user(f"q <doc>{words(1500)}</doc>")], (), DROP, ("documents", 1500, 992, "messages[0]")),
+        ([user(f"q {words(1200)} <doc>{words(300)}</doc>")], (), BARE, ("input", 1205, 997, "messages[0]")),
         ([user(words(1500), name="example_user"), user("a")], (), NOTHING, ("examples", 1506, 992, "messages[0]")),
     ],
 )
@@ -194,8 +203,13 @@ def test_strict_folds_history_down_to_its_share_though_the_whole_would_fit():
 # ---------------------------------------------------------------- always, never
 
 SIZES = st.integers(1, 120)
+VALUES = st.integers(0, 5).map(
+    lambda n: "\n".join(f"order #W{n}{k} delivered, total {k}1.5{n} in src/file_{n}_{k}.py" for k in range(9))
+)
 GROUPS = st.lists(
     st.one_of(
+        VALUES.map(lambda text: [user(text), assistant("ok")]),
+        st.tuples(st.integers(0, 5), VALUES).map(lambda p: [calls(f"c{p[0]} read"), result(f"c{p[0]}", p[1])]),
         SIZES.map(lambda n: [user(words(n, "q"))]),
         SIZES.map(lambda n: [assistant(words(n, "a"))]),
         st.tuples(st.integers(0, 5), SIZES).map(lambda p: step(p[0], p[1])),
@@ -212,10 +226,20 @@ GROUPS = st.lists(
     ),
     max_size=16,
 )
-CONVERSATIONS = GROUPS.map(lambda groups: [system("you are"), *(m for g in groups for m in g), user("and now")])
+ENDINGS = st.one_of(
+    st.just([user("and now")]),
+    st.just([user("where is order #W11? see src/file_2_3.py")]),
+    SIZES.map(lambda n: [user(f"what of <doc>Title: a\n{words(n, 'alpha')}. It is 12.5.</doc> is it?")]),
+    SIZES.map(lambda n: [user("do it"), calls("z1 read", "z2 search"), result("z1", words(n)), result("z2", words(9))]),
+)
+CONVERSATIONS = st.tuples(GROUPS, ENDINGS).map(
+    lambda drawn: [system("you are"), *(m for group in drawn[0] for m in group), *drawn[1]]
+)
 POLICIES = st.builds(
-    lambda ladder, fold, strict, search: replace(
+    lambda ladder, fold, strict, search, recall, protect: replace(
         BARE,
+        recall=recall,
+        protect=protect,
         ladder=ladder,
         fold=fold,
         strict=strict,
@@ -224,14 +248,27 @@ POLICIES = st.builds(
     ),
     st.builds(
         Ladder,
-        st.sampled_from([(), ("stub",), ("minify", "dedupe", "stub")]),
-        st.sampled_from([(), ("dedupe",)]),
+        st.sampled_from(
+            [(), ("stub",), ("minify", "dedupe", "stub"), ("minify", "dedupe", "crush"), ("crush", "stub")]
+        ),
+        st.sampled_from([(), ("dedupe",), ("dedupe", "extract"), ("extract", "arrange")]),
         st.sampled_from([(), ("drop_oldest",)]),
         st.sampled_from([(), ("drop_oldest",)]),
+        st.sampled_from([(), ("crush",)]),
     ),
-    st.builds(Fold, st.just(1.0), st.sampled_from([0.3, 0.5, 0.9]), st.just(0.0), st.integers(0, 3), st.integers(0, 3)),
+    st.builds(
+        Fold,
+        st.sampled_from([1.0, 0.7]),
+        st.sampled_from([0.3, 0.5, 0.9]),
+        st.sampled_from([0.0, 0.2]),
+        st.integers(0, 3),
+        st.integers(0, 3),
+        st.sampled_from([0.0, 0.1]),
+    ),
     st.booleans(),
     st.booleans(),
+    st.sampled_from([0.0, 0.2]),
+    st.sampled_from([0, 100]),
 )
 LEGAL = st.sampled_from([CHAT, ANTHROPIC, GEMINI, MISTRAL])
 
@@ -255,8 +292,11 @@ def test_a_plan_always_changes_something_or_nothing_and_its_edits_say_which_mess
     if isinstance(found, Refusal):
         assert found.tokens > found.room or found.illegal is not None or found.ours
     elif found.changes is not None:
-        assert {edit.at for edit in found.edits} == {*found.changes.texts, *found.changes.dropped}
-        assert all(edit.after < edit.before for edit in found.edits)
+        edits, lines = [e for e in found.edits if e.before], [e for e in found.edits if not e.before]
+        assert {edit.at for edit in edits} == {*found.changes.texts, *found.changes.dropped}
+        assert all(edit.after < edit.before for edit in edits)
+        assert [line.at for line in lines] == sorted(before for before, _ in found.changes.inserted)
+        assert sum(e.after - e.before for e in found.edits) == found.tokens_after - found.tokens_before
         assert found.summary
         assert found.tokens_after < found.tokens_before
     else:
@@ -272,7 +312,7 @@ def test_the_same_request_always_gets_the_same_plan(listed, policy, window):
 def test_a_component_without_a_remedy_never_loses_a_token(listed, policy, window):
     found = decided(listed, policy, window)
     if isinstance(found, Plan):
-        for name in ("system", "tools", "input"):
+        for name in ("system", "tools", *(() if policy.ladder.input and not policy.strict else ("input",))):
             assert found.after[name] == found.before[name]
         if not policy.ladder.examples:
             assert found.after["examples"] == found.before["examples"]

@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 from gateway import config
 from gateway.check import Facts, render, rows
 from gateway.conditions import FACTS, InvalidCondition, compile_condition, facts, in_cel
-from gateway.policy import Fold, Ladder, Policy, Reserve, UnknownProfile, load_policies, resolve
+from gateway.policy import (
+    LONGEST_PROMPT,
+    Fold,
+    Ladder,
+    Policy,
+    Reserve,
+    Summarize,
+    UnknownProfile,
+    load_policies,
+    resolve,
+)
 from gateway.policy_schema import COMPONENTS
 from gateway.yaml_lines import parse
 
@@ -29,6 +39,11 @@ def policies(*texts: str) -> dict[str, Policy]:
     found = resolve(parse(text, Path(f"{number}.yaml")) for number, text in enumerate(texts))
     assert not found.problems
     return dict(found.by_name)
+
+
+def problems(text: str, file: Path = Path("it.yaml")) -> list[str]:
+    found = resolve([parse(f"name: it\n{text}", file)])
+    return [f"{problem.path}: {problem.message}" for problem in found.problems]
 
 
 def policy(text: str) -> Policy:
@@ -122,13 +137,127 @@ def test_a_mode_is_a_word_even_where_yaml_could_read_false(said):
 
 
 def test_a_given_ladder_is_taken_as_it_stands():
-    assert policy("ladder: {history: [drop_oldest]}").ladder == Ladder((), (), (), ("drop_oldest",), ())
-    assert policy("ladder: {}").ladder == Ladder((), (), (), (), ())
+    assert policy("ladder: {history: [drop_oldest]}").ladder == Ladder((), (), (), ("drop_oldest",), (), auto=False)
+    assert policy("ladder: {}").ladder == Ladder((), (), (), (), (), auto=False)
+    everything = "{tool_results: [minify, dedupe, crush, stub], documents: [dedupe, extract, arrange], input: [crush]}"
+    assert policy(f"ladder: {everything}").ladder == Ladder(
+        ("minify", "dedupe", "crush", "stub"), ("dedupe", "extract", "arrange"), (), (), ("crush",), auto=False
+    )
     parent = "name: a\nladder: {tool_results: [stub], history: [drop_oldest]}"
     child = "name: b\nextends: a\nladder: {tool_results: [minify]}\nprofiles: {p: {ladder: {history: [drop_oldest]}}}"
     found = policies(parent, child)
-    assert found["b"].ladder == Ladder(("minify",), (), (), (), ())
-    assert found["b"].with_profile("p").ladder == Ladder((), (), (), ("drop_oldest",), ())
+    assert found["b"].ladder == Ladder(("minify",), (), (), (), (), auto=False)
+    assert found["b"].with_profile("p").ladder == Ladder((), (), (), ("drop_oldest",), (), auto=False)
+
+
+def test_without_a_ladder_or_with_auto_the_gateway_chooses():
+    chosen = policy("").ladder
+    assert chosen == policy("ladder: auto").ladder == Ladder()
+    assert chosen.auto
+    assert (chosen.tool_results, chosen.documents) == (("minify", "dedupe", "crush"), ("dedupe", "extract"))
+    assert (chosen.examples, chosen.history, chosen.input) == (("drop_oldest",), ("drop_oldest",), ("crush",))
+    found = policies("name: a\nladder: {history: [drop_oldest]}", "name: b\nextends: a\nladder: auto")
+    assert found["b"].ladder == Ladder()
+
+
+@pytest.mark.parametrize(
+    ("ladder", "told"),
+    [
+        ("{history: auto}", "ladder.history: auto is for the whole ladder"),
+        ("{tool_results: [minify, auto]}", "ladder.tool_results[1]: auto is for the whole ladder"),
+        ("atuo", "ladder: 'atuo' is no ladder; write auto, or the remedies of each component"),
+        ("[minify]", "ladder: must be a mapping"),
+        ("{system: [crush]}", "ladder.system: this component has no remedy"),
+        ("{input: [extract]}", "ladder.input[0]: 'extract' is no remedy here; there is crush"),
+        ("{examples: [crush]}", "ladder.examples[0]: 'crush' is no remedy here; there is drop_oldest"),
+    ],
+)
+def test_a_ladder_that_cannot_be_climbed_is_refused(ladder, told):
+    assert problems(f"ladder: {ladder}")[0].startswith(told)
+
+
+# Summaries
+
+
+def test_summaries_come_first_where_a_model_may_write_them():
+    assert policy("summarize: {enabled: true}").ladder == replace(Ladder(), history=("summarize", "drop_oldest"))
+    said = "summarize: {enabled: true, timeout: 500ms, at_most: 5%, on_failure: drop_oldest}"
+    found = policy(f"ladder: {{history: [summarize, drop_oldest]}}\n{said}")
+    assert found.summarize == Summarize(enabled=True, timeout=0.5, at_most=0.05, on_failure="drop_oldest")
+    assert found.ladder == Ladder((), (), (), ("summarize", "drop_oldest"), (), auto=False)
+
+
+def test_a_ladder_and_summarize_never_say_different_things():
+    ladder = "ladder: {history: [summarize, drop_oldest]}"
+    told = "ladder.history: ladder.history names summarize, but summarize.enabled is false"
+    assert problems(ladder)[0].startswith(told)
+    assert problems(f"summarize: {{enabled: true}}\n{ladder}\nprofiles: {{p: {{summarize: {{enabled: false}}}}}}")
+    given = "ladder: {history: [drop_oldest]}\nsummarize: {enabled: true}"
+    assert problems(given)[0].startswith("summarize.enabled: summarize.enabled is true, but ladder.history does not")
+    assert problems("summarize: {enabled: true, at_most: 0%}") == [
+        "summarize.at_most: a summary of at most 0% of its source says nothing"
+    ]
+
+
+def test_a_prompt_is_a_file_beside_the_one_that_names_it(tmp_path):
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts/short.txt").write_text("Keep every decision.\n")
+    (tmp_path / "policies/a.yaml").write_text("name: a\nsummarize: {prompt: ../prompts/short.txt}")
+    (tmp_path / "policies/b.yaml").write_text("name: b\nextends: a\nprofiles: {p: {summarize: {timeout: 1s}}}")
+    found = load_policies(tmp_path / "policies")
+    assert not found.problems
+    assert found.by_name["a"].summarize.prompt == "Keep every decision.\n"
+    assert found.by_name["b"].with_profile("p").summarize == Summarize(prompt="Keep every decision.\n", timeout=1)
+    before = found.by_name["a"].digest
+    (tmp_path / "prompts/short.txt").write_text("Keep every constraint.\n")
+    assert load_policies(tmp_path / "policies").by_name["a"].digest != before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("absent.txt", None, "cannot be read: No such file or directory"),
+        (".", None, "cannot be read: Is a directory"),
+        ("empty.txt", b" \n", "is empty"),
+        ("latin.txt", b"\xff", "is no file of UTF-8 text"),
+        ("long.txt", b"x" * (LONGEST_PROMPT + 1), "has 20,001 characters; at most 20,000"),
+    ],
+)
+def test_a_prompt_that_cannot_be_used_is_told_with_its_file(tmp_path, name, content, told):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    said = problems(f"profiles: {{p: {{summarize: {{prompt: {name}}}}}}}", tmp_path / "it.yaml")
+    assert said[0].startswith(f"profiles.p.summarize.prompt: {tmp_path}")
+    assert told in said[0]
+
+
+# What is preserved
+
+
+def test_patterns_are_kept_as_they_are_written():
+    assert policy(r"preserve: ['(?i)\b(must|never)\b', 'https?://\S+']").preserve == (
+        r"(?i)\b(must|never)\b",
+        r"https?://\S+",
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        ("(a", "not a regular expression"),
+        ("(a+)+$", "can take minutes on an unlucky text"),
+        (".*a.*b.*c.*d", "can take minutes on an unlucky text"),
+        ("a" * 501, "a pattern of 501 characters; at most 500"),
+    ],
+)
+def test_a_pattern_that_could_stop_the_gateway_is_refused(pattern, told):
+    assert problems(f"preserve: [fine, '{pattern}']")[0].startswith(f"preserve[1]: {told}")
+
+
+def test_there_are_at_most_fifty_patterns():
+    assert problems(f"preserve: [{', '.join(['a'] * 51)}]") == ["preserve: has 51 patterns; at most 50"]
+    assert len(policy(f"preserve: [{', '.join(['a'] * 50)}]").preserve) == 50
 
 
 def test_shares_are_scaled_after_the_profile_is_merged():
@@ -137,6 +266,12 @@ def test_shares_are_scaled_after_the_profile_is_merged():
     assert found.with_profile("p").allocation.by_component() == pytest.approx(
         {"system": 1 / 9, "tools": 1 / 9, "examples": 0.5 / 9, "documents": 2.5 / 9, "history": 4 / 9, "input": 0}
     )
+
+
+def test_the_list_of_a_fold_is_never_larger_than_what_the_fold_leaves():
+    assert policy("fold: {target: 10%}").fold == Fold(target=0.1, artifacts=0.1)
+    assert policy("fold: {artifacts: 0%}").fold.artifacts == 0
+    assert problems("fold: {target: 30%, artifacts: 40%}") == ["fold.artifacts: artifacts 40% is above target 30%"]
 
 
 @given(st.lists(st.integers(0, 100), min_size=6, max_size=6).filter(any))
@@ -282,6 +417,10 @@ def test_a_digest_tells_policies_apart_and_nothing_else():
         policy("fold: {keep_turns: 3}"), policy("documents: {tools: [a]}"), policy("examples: {tags: [a]}"),
         policy("allocation: {history: 41%}"), policy("profiles: {p: {}}"), policy("profiles: {p: {when: tools > 1}}"),
         policy("profiles: {p: {strict: true}}"), policy("profiles: {p: {}}").with_profile("p"),
+        policy("documents: {order: rank}"), policy("fold: {artifacts: 10%}"), policy("recall: 0"),
+        policy("protect: 0"), policy("preserve: [a]"), policy("effort: 1k"), policy("summarize: {enabled: true}"),
+        policy("summarize: {timeout: 9s}"), policy("ladder: {tool_results: [minify, dedupe, crush], documents: [dedupe,"
+        " extract], examples: [drop_oldest], history: [drop_oldest], input: [crush]}"),
     ]  # fmt: skip
     assert len({found.digest for found in different}) == len(different)
 

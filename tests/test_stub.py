@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.dedupe import pointer
+from gateway.rewriting.dedupe import nearly, pointer
 from gateway.rewriting.drop_oldest import placeholder
 from gateway.rewriting.stub import stub, telling_line
 
@@ -56,3 +56,15 @@ def test_a_pointer_names_the_later_call_by_an_id_that_stays_true_when_messages_m
 def test_a_placeholder_says_how_much_is_gone():
     assert placeholder(9, 12_345) == "[9 earlier messages (12,345 tokens) left out here to fit the context window]"
     assert placeholder(1, 7) == "[1 earlier message (7 tokens) left out here to fit the context window]"
+
+
+def test_a_placeholder_before_a_list_says_what_the_list_is():
+    assert placeholder(2, 70, holds=True) == (
+        "[2 earlier messages (70 tokens) left out here; what only they held, by message]"
+    )
+
+
+def test_a_pointer_to_what_is_nearly_the_same_is_followed_by_what_was_different():
+    assert nearly("read", "call_7", "head\n-a\n+b") == (
+        "[as the later result of read, call call_7, but for what follows]\n-a\n+b"
+    )

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from itertools import groupby
-from typing import Any, Literal
+from secrets import token_bytes
+from typing import Any, Final, Literal
 
 from gateway.money.prices import Price, Usage
 
@@ -19,6 +21,15 @@ EditRow = tuple[int, str | None, str, int, int] | tuple[int, None, str, int, int
 
 MOST_EDITS = 12
 MOST_TAGS = 10
+MOST_MISSED_VALUES = 12
+
+_FINGERPRINT_KEY: Final = token_bytes(16)
+"""Drawn anew by each process and written nowhere. A plain hash of a value says what it was (there are ten thousand
+numbers of four digits), and so does one with a key that lies in the state folder, beside the ledger, for whoever is
+given both. The price: two processes, or one before and after a restart, give one value two fingerprints. Inside a
+process they tell the one value that is missed again and again from many that are missed once, which is all they are
+for; how often cutting hurt is a count.
+"""
 
 
 @dataclass(slots=True)
@@ -35,6 +46,8 @@ class Entry:
     policy: str = ""
     policy_version: int = 1
     stream: bool = False
+    kind: Literal["request", "summary"] = "request"
+    """`summary`: the gateway's own, booked to whom it was written for."""
     plan: str = "unchanged"
     counted: Literal["tokens", "bytes"] = "tokens"
     before: Mapping[str, int] = field(default_factory=dict)
@@ -45,10 +58,22 @@ class Entry:
     forced: bool = False
     planned_tokens: int = 0
     """Tokens of the prompt as planned; under `observe` it leaves as it came all the same."""
+    values_removed: int | None = None
+    """Different values (ids, numbers, paths, names) that the rewrite took out and that stand nowhere in what is sent.
+    None where nothing was rewritten. Under `observe` the rewrite is not sent: then it is what would have been removed.
+    """
+    missed: int = 0
+    """How many of them the answer used all the same. Under `observe`: how many *would* have been missed, which is what
+    tells an operator before enforcing; the model saw them, so that there every use counts.
+    """
+    missed_values: Sequence[str] = ()
+    """Fingerprints of those, never the values, up to a number."""
     refusal: Mapping[str, Any] | None = None
     """Why nothing could be planned: {component, tokens, room, at}."""
     calibration: int = 0
     """Version of what was known of the provider's count when the plan was made; 0 is nothing but the default."""
+    decision_lost: bool = False
+    """Whether summaries were left out because the shared state could not be asked or told."""
     deployment: str | None = None
     """provider/model that was called last."""
     attempts: list[dict[str, Any]] = field(default_factory=list)
@@ -66,6 +91,7 @@ class Entry:
         return {
             "event": "opened",
             "id": self.id,
+            **({} if self.kind == "request" else {"kind": self.kind}),
             "key": self.key,
             "team": self.team,
             "user": self.user,
@@ -86,6 +112,11 @@ class Entry:
         self.usage = usage
         self.cost_nanousd = None if price is None else price.cost(usage, service_tier, now)
 
+    def heed(self, removed: int, missed: Sequence[str]) -> None:
+        """Take in what a rewrite removed and what of it the answer used; counts and fingerprints are all that stays."""
+        self.values_removed, self.missed = removed, len(missed)
+        self.missed_values = [fingerprint(value) for value in missed[:MOST_MISSED_VALUES]]
+
     def settled(self, status: Status, now: float) -> dict[str, Any]:
         """Write the row of the end; `now` is by the monotonic clock."""
         usage = self.usage or Usage()
@@ -96,7 +127,7 @@ class Entry:
             "event": "settled",
             "id": self.id,
             "status": status,
-            "kind": "request",
+            "kind": self.kind,
             "key": self.key,
             "team": self.team,
             "user": self.user,
@@ -126,6 +157,8 @@ class Entry:
             row["unpriced"] = True
         if self.calibration:
             row["calibration"] = self.calibration
+        if self.decision_lost:
+            row["decision_lost"] = True
         if self.refusal is not None:
             row["refusal"] = self.refusal
         if self.plan == "observed" and self.refusal is None:
@@ -135,6 +168,10 @@ class Entry:
             row["forced"] = self.forced
             if len(self.edits) > MOST_EDITS:
                 row["more_edits"] = len(self.edits) - MOST_EDITS
+        if self.values_removed is not None:
+            row["values_removed"], row["missed"] = self.values_removed, self.missed
+            if self.missed_values:
+                row["missed_values"] = list(self.missed_values)
         if len(self.attempts) > 1 or (self.attempts and self.attempts[0]["error"]):
             row["attempts"] = self.attempts
         return row
@@ -166,6 +203,11 @@ class Entry:
         if self.first_byte:
             out["upstream_first"] = _milliseconds(self.first_byte - (self.planned or self.started))
         return out
+
+
+def fingerprint(value: str) -> str:
+    """Return eight hexadecimal digits that stand for a value as long as this process lives."""
+    return blake2b(value.encode("utf-8", "surrogatepass"), digest_size=4, key=_FINGERPRINT_KEY).hexdigest()
 
 
 def _milliseconds(seconds: float) -> float:

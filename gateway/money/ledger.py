@@ -7,6 +7,9 @@ whole, and the next write starts on a new line, so that at most the torn line is
 There is nothing to reset: the next append simply tries again.
 
 Writing blocks the loop for the microseconds a page-cache write takes; a thread would cost more than it hides.
+
+The books hold no content. Where the configuration asks for it, requests are kept as they came in files of their own
+(`YYYY-MM-DD[.worker].content.jsonl`), which no reader of the books opens.
 """
 
 from __future__ import annotations
@@ -41,8 +44,15 @@ class Ledger:
     single one.
     """
 
-    def __init__(self, directory: Path, worker: str | None = None, clock: Callable[[], float] = time.time) -> None:
-        """Make the folder and today's file. Raises `LedgerUnavailable`."""
+    def __init__(
+        self,
+        directory: Path,
+        worker: str | None = None,
+        clock: Callable[[], float] = time.time,
+        *,
+        content: bool = False,
+    ) -> None:
+        """Make the folder and today's file; with `content`, the one for requests too. Raises `LedgerUnavailable`."""
         self._directory = directory
         self._suffix = f".{worker}.jsonl" if worker else ".jsonl"
         self._clock = clock
@@ -64,6 +74,7 @@ class Ledger:
         except OSError as error:
             raise self._unavailable(error) from error
         self._file_of_the_day()
+        self._content = Ledger(directory, f"{worker}.content" if worker else "content", clock) if content else None
 
     def __repr__(self) -> str:
         return f"Ledger({self._directory}, waiting={len(self._waiting)}, owed={len(self._owed)})"
@@ -102,8 +113,24 @@ class Ledger:
             loop.call_soon(self._flush)
         return done
 
+    def keep(self, request_id: str, team: str, body: bytes) -> None:
+        """Keep a request as it came, where this ledger keeps content. What the disk does not take is lost: that is
+        logged, and no reason to refuse anybody.
+        """
+        if self._content is None:
+            return
+        request = orjson.Fragment(body.translate(_ONE_LINE))
+        try:
+            written = self._content.enter({"event": "content", "id": request_id, "team": team, "request": request})
+        except LedgerUnavailable as error:
+            _log_loss(error)
+        else:
+            written.add_done_callback(_log_if_lost)
+
     def close(self) -> None:
         """Write what waits, as far as the disk takes it, and close the file."""
+        if self._content is not None:
+            self._content.close()
         if self._closed:
             return
         self._flush()
@@ -192,6 +219,20 @@ class Ledger:
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
+_ONE_LINE: Final = bytes.maketrans(b"\r\n", b"  ")
+"""Line ends of JSON stand between its values, never inside one."""
+
+
+def _log_if_lost(written: asyncio.Future[None]) -> None:
+    error = None if written.cancelled() else written.exception()
+    if error is not None:
+        _log_loss(error)
+
+
+def _log_loss(error: BaseException) -> None:
+    structlog.get_logger("gateway").warning("request not kept", reason=str(error))
+
+
 class _Sink:
     """Where structlog's chain ends: holds the line of the entry that is being made."""
 
@@ -269,13 +310,24 @@ def id_time(request_id: str) -> float | None:
 
 
 def files(directory: Path, since: date | None = None, until: date | None = None) -> list[Path]:
-    """Return the ledger's files, all workers', of the days `since` to `until` (both included), by name."""
+    """Return the ledger's files, all workers', of the days `since` to `until` (both included), by name.
+
+    Those of `content_files` are none of them.
+    """
     found = []
     for path in directory.glob("????-??-??*.jsonl"):
-        day = _day_of(path)
+        day = None if path.name.endswith(_CONTENT) else _day_of(path)
         if day is not None and (since is None or day >= since) and (until is None or day <= until):
             found.append(path)
     return sorted(found)
+
+
+_CONTENT: Final = ".content.jsonl"
+
+
+def content_files(directory: Path) -> list[Path]:
+    """Return the files in which requests were kept as they came, by name; packed ones too."""
+    return sorted([*directory.glob(f"????-??-??*{_CONTENT}"), *directory.glob(f"????-??-??*{_CONTENT}.gz")])
 
 
 def rows(directory: Path, since: date | None = None, until: date | None = None) -> Iterator[Row]:

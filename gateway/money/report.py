@@ -65,6 +65,9 @@ _COLUMNS: Final = {
     "unpriced": "BOOLEAN",
     "tokens_before": "BIGINT",
     "tokens_after": "BIGINT",
+    "plan": "VARCHAR",
+    "values_removed": "BIGINT",
+    "missed": "BIGINT",
     "components": "JSON",
     "refusal": "JSON",
 }
@@ -91,6 +94,16 @@ _SUMS: Final = {
 }
 """`cost_nanousd` includes `unsettled_nanousd`; `estimated` and `unpriced` count requests."""
 
+_RETENTION: Final = {
+    "rewritten": "count(*) FILTER (plan = 'rewritten' AND values_removed IS NOT NULL)",
+    "observed": "count(*) FILTER (plan = 'observed' AND values_removed IS NOT NULL)",
+    "values_removed": "coalesce(sum(values_removed), 0)",
+    "missed": "coalesce(sum(missed), 0)",
+    "with_misses": "count(*) FILTER (missed > 0)",
+}
+"""`rewritten` and `observed` count answered requests for which it is known; under `observed` the other three are what
+would have been."""
+
 _ENTRIES: Final = f"""
 CREATE TEMP TABLE entries AS
 SELECT *, row_number() OVER (PARTITION BY id, event ORDER BY ts) AS nth
@@ -113,7 +126,7 @@ SELECT *, substr(came, 1, 10) AS day FROM (
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd ELSE settled.cost_nanousd END AS cost_nanousd,
            settled.prompt_tokens, settled.cached_tokens, settled.cache_write_tokens, settled.completion_tokens,
            settled.reasoning_tokens, settled.tokens_before, settled.tokens_after, settled.components,
-           settled.refusal,
+           settled.refusal, settled.plan, settled.values_removed, settled.missed,
            coalesce(settled.estimated, settled.id IS NULL) AS estimated,
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd IS NULL
                 ELSE coalesce(settled.unpriced, false) END AS unpriced
@@ -161,6 +174,8 @@ class Report:
     """For each group and component: what was asked for, sent, and granted; `used` = sent ÷ granted."""
     since: datetime | None = None
     until: datetime | None = None
+    retention: bool = False
+    """Whether rows and total say what rewriting took away and how often an answer missed it."""
 
     def render(self, form: Format, width: int | None = None) -> str:
         """Return the report as text; a table takes the terminal's width unless one is given."""
@@ -187,7 +202,8 @@ class Report:
         them.
         """
         rows = self.rows if self.utilization is None else self.utilization
-        names = list(rows[0]) if rows else [*_GROUPS[self.by], *_SUMS, "cost_usd"]
+        sums = {**_SUMS, **_RETENTION} if self.retention else _SUMS
+        names = list(rows[0]) if rows else [*_GROUPS[self.by], *sums, "cost_usd"]
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(names)
@@ -201,6 +217,8 @@ class Report:
         tables: list[RenderableType] = [_spend_table(self, width)]
         if self.utilization is not None:
             tables.append(_utilization_table(self.by, self.utilization))
+        if self.retention:
+            tables.append(_retention_table(self))
         return tables
 
     def _nothing(self) -> str:
@@ -216,8 +234,12 @@ def report(
     until: datetime | None = None,
     *,
     utilization: bool = False,
+    retention: bool = False,
 ) -> Report:
     """Sum the requests that came from `since` to before `until`, by one of `By`, the dearest first.
+
+    `retention` adds to each row what rewriting took away: `rewritten` and `observed` requests, `values_removed`,
+    `missed` (how often an answer used one of those values) and requests `with_misses`.
 
     Raises `ValueError` for another `by` and for an end that is not after the beginning, `FileNotFoundError` where there
     is no such folder; an empty one is an empty report.
@@ -234,7 +256,8 @@ def report(
         base.execute(_REQUESTS, [first, last])
         source = _BY_TAG if by == "tag" else "requests"
         groups = ", ".join(f'"{name}"' for name in _GROUPS[by])
-        sums = ", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())
+        wanted = {**_SUMS, **_RETENTION} if retention else _SUMS
+        sums = ", ".join(f"{sql} AS {name}" for name, sql in wanted.items())
         order = "day" if by == "day" else f"cost_nanousd DESC, requests DESC, {groups}"
         rows = _read(base, f"SELECT {groups}, {sums} FROM {source} GROUP BY ALL ORDER BY {order}")  # as above
         total = _read(base, f"SELECT {sums} FROM requests")[0]  # as above
@@ -242,7 +265,7 @@ def report(
         used = _read(base, _UTILIZATION.format(groups=groups, source=source)) if utilization else None
     for row in (*rows, total):
         row["cost_usd"] = usd(row["cost_nanousd"])
-    return Report(by=by, rows=rows, total=total, utilization=used, since=since, until=until)
+    return Report(by=by, rows=rows, total=total, utilization=used, since=since, until=until, retention=retention)
 
 
 def _load(base: duckdb.DuckDBPyConnection, directory: Path, since: datetime | None, until: datetime | None) -> None:
@@ -384,6 +407,33 @@ def _utilization_table(by: By, rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def _retention_table(shown: Report) -> Table:
+    """Return what was taken away and missed, for the groups in which anything was rewritten."""
+    table = plain_table(f"What rewriting took away, by {shown.by}")
+    groups = _GROUPS[shown.by]
+    for name in groups:
+        table.add_column(name, overflow="fold")
+    for title in ("rewritten", "observed", "values removed", "misses", "with a miss"):
+        table.add_column(title, justify="right", no_wrap=True)
+    rows = [row for row in shown.rows if row["rewritten"] or row["observed"]]
+    for index, row in enumerate(rows):
+        table.add_row(*[_name(row[name]) for name in groups], *_taken(row), end_section=index == len(rows) - 1)
+    table.add_row("total", *("" for _ in groups[1:]), *_taken(shown.total), style="bold")
+    table.caption = "observed: not sent; what would have been removed and missed"
+    return table
+
+
+def _taken(row: Mapping[str, Any]) -> list[str]:
+    counts = [f"{row[name]:,}" for name in ("rewritten", "observed", "values_removed", "missed")]
+    requests = row["rewritten"] + row["observed"]
+    return [*counts, f"{row['with_misses']:,} ({row['with_misses'] / requests:.1%})" if requests else "-"]
+
+
 def _name(value: str | None) -> Text:
     """Show a name that a caller may have chosen: no markup, no control characters."""
-    return Text("-") if value is None else Text("".join(char if char.isprintable() else "�" for char in value))
+    return Text("-") if value is None else Text(printable(value))
+
+
+def printable(text: str) -> str:
+    """Replace what would steer a terminal."""
+    return "".join(char if char.isprintable() else "�" for char in text)

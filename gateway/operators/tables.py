@@ -11,7 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.money import amounts
-from gateway.money.report import plain_table
+from gateway.money.report import plain_table, printable
+
+_MOST_NAMED = 12
+"""How many values are named in one place; the rest is counted."""
 
 
 def number(value: float | None) -> str:
@@ -70,13 +73,14 @@ def dry_run_tables(run: Mapping[str, Any]) -> RenderableType:
                 ("mode", _mode(run)),
                 ("plan", run["plan"] if not refusal else None),
                 ("refused", refusal_text(refusal) if refusal else None),
+                ("values", f"{number(run['values_removed'])} would stand nowhere any more" if run["edits"] else None),
             ]
         ),
         "",
         _component_table((name, c["before"], c["after"], c.get("room")) for name, c in run["components"].items()),
     ]
     if run["edits"]:
-        blocks += ["", _edit_table(_planned_edits(run["edits"]))]
+        blocks += ["", _conversation_table(run["conversation"])]
     return Group(*blocks)
 
 
@@ -110,10 +114,21 @@ def _request_facts(entry: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("error", entry.get("error")),
         ("refused" if entry.get("status") == "refused" else "would refuse", told),
         ("plan", planned),
+        ("values", _retention(entry)),
         ("usage", (tokens if used else None) if settled else f"about {number(entry.get('estimate_prompt'))} prompt"),
         ("cost", cost if settled else None),
         ("time", _times(entry.get("ms") or {})),
     ]
+
+
+def _retention(entry: Mapping[str, Any]) -> str | None:
+    """Say what the rewrite took away and what of it was missed."""
+    if entry.get("values_removed") is None:
+        return None
+    missed, would = entry.get("missed") or 0, "would have been " if entry.get("plan") == "observed" else ""
+    marks = ", ".join(entry.get("missed_values") or ())
+    told = f"{number(missed)} of them {would}missed by the answer" if missed else f"none of them {would}missed"
+    return f"{number(entry['values_removed'])} {would}removed; {told}{f' ({marks})' if marks else ''}"
 
 
 def _arrow(asked: object, billed: object) -> str:
@@ -137,28 +152,64 @@ def _ledger_edits(edits: Sequence[Any]) -> Iterable[tuple[str, str, str, int, in
         yield _at(index, last[0] if last else index), remedy, tool or "", before, after, ""
 
 
-def _planned_edits(edits: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, str, str, int, int, str]]:
-    """Join neighbours that were left out for the same reason: a line for each would hide the rest."""
+def _conversation_table(messages: Iterable[Mapping[str, Any]]) -> Table:
+    """Return the conversation as it would leave: a line for what leaves as it came, a block for what does not.
+
+    Neighbours that are left out for the same reason are one block: one for each would hide the rest.
+    """
+    made = plain_table("The conversation as it would leave")
+    made.add_column("message", no_wrap=True)
+    made.add_column("what stands there", overflow="fold")
+    for run in _runs(messages):
+        name = _message_name(run)
+        for line in _message_lines(run):
+            made.add_row(name, line)
+            name = Text()
+    return made
+
+
+def _runs(messages: Iterable[Mapping[str, Any]]) -> Iterable[list[Mapping[str, Any]]]:
     run: list[Mapping[str, Any]] = []
-    for edit in edits:
-        if run and not _follows(edit, run[-1]):
-            yield _edit_line(run)
+    for message in messages:
+        if run and not _follows(message, run[-1]):
+            yield run
             run = []
-        run.append(edit)
+        run.append(message)
     if run:
-        yield _edit_line(run)
+        yield run
 
 
-def _follows(edit: Mapping[str, Any], one: Mapping[str, Any]) -> bool:
-    alike = all(edit.get(name) == one.get(name) for name in ("remedy", "reason"))
-    return alike and not edit["after"] and not one["after"] and edit["at"] == one["at"] + 1
+def _follows(message: Mapping[str, Any], one: Mapping[str, Any]) -> bool:
+    alike = all(message[name] == one[name] for name in ("remedy", "reason"))
+    return alike and message["leaves_at"] is None and one["leaves_at"] is None and message["at"] == one["at"] + 1
 
 
-def _edit_line(run: Sequence[Mapping[str, Any]]) -> tuple[str, str, str, int, int, str]:
-    first, last = run[0], run[-1]
-    tool = (first.get("tool") or "") if len(run) == 1 else ""
-    before, after = (sum(edit[name] for edit in run) for name in ("before", "after"))
-    return _at(first["at"], last["at"]), first["remedy"], tool, before, after, first.get("reason") or ""
+def _message_name(run: Sequence[Mapping[str, Any]]) -> Text:
+    return Text("put in") if run[0]["at"] is None else Text(_at(run[0]["at"], run[-1]["at"]))
+
+
+def _message_lines(run: Sequence[Mapping[str, Any]]) -> Iterable[Text]:
+    first, is_gone, is_new = run[0], run[0]["leaves_at"] is None, run[0]["at"] is None
+    before, after, kept, gone = (sum(one[name] or 0 for one in run) for name in ("before", "after", "kept", "gone"))
+    who = f"{len(run)} messages" if len(run) > 1 else printable(f"{first['role']} {first['tool'] or ''}".rstrip())
+    if first["text"] is None and not is_gone:
+        yield _one_line(f"{who}, {number(before)} tokens: {first['words']}")
+        return
+    tokens = f"{number(after)} tokens" if is_new else f"{number(before)} → {number(after)} tokens"
+    remedy = f"{first['remedy']}: " if first["remedy"] else ""
+    yield Text(f"{remedy}{who}, {tokens}", style="bold")
+    if len(run) == 1:
+        yield _one_line(f"was: {first['words']}" if is_gone else first["words"])
+    if first["reason"]:
+        yield Text(first["reason"], style="dim")
+    named = [printable(value) for one in run for value in one["values_gone"]][:_MOST_NAMED]
+    rest = [f"and {number(gone - len(named))} more"] if gone > len(named) else []
+    lost = f", {number(gone)} gone{': ' if named else ''}{', '.join([*named, *rest])}" if not is_new else ""
+    yield Text(f"values: {number(kept)}{'' if is_new else ' kept'}{lost}", style="dim")
+
+
+def _one_line(text: str) -> Text:
+    return Text(printable(text), no_wrap=True, overflow="ellipsis")
 
 
 def _component_table(rows: Iterable[tuple[str, int, int, int | None]]) -> Table:

@@ -1,4 +1,4 @@
-"""The remedy for the same result twice: the older becomes a pointer to the newer."""
+"""The remedy for the same result twice, or nearly so: the older becomes a pointer to the newer."""
 
 from __future__ import annotations
 
@@ -6,3 +6,8 @@ from __future__ import annotations
 def pointer(tool: str, call_id: str) -> str:
     """Say which later result is the same; call ids stay true when messages move."""
     return f"[same as the later result of {tool}, call {call_id}]"
+
+
+def nearly(tool: str, call_id: str, changes: str) -> str:
+    """Say which later result is nearly the same, and what was different in this one."""
+    return f"[as the later result of {tool}, call {call_id}, but for what follows]\n{changes.partition(chr(10))[2]}"

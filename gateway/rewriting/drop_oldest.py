@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 
-def placeholder(messages: int, tokens: int) -> str:
-    """Write the line that stands where messages of so many tokens were left out."""
+def placeholder(messages: int, tokens: int, *, holds: bool = False) -> str:
+    """Write the line that stands where messages of so many tokens were left out; `holds` where a list follows."""
     what = "1 earlier message" if messages == 1 else f"{messages} earlier messages"
-    return f"[{what} ({tokens:,} tokens) left out here to fit the context window]"
+    more = "; what only they held, by message]" if holds else " to fit the context window]"
+    return f"[{what} ({tokens:,} tokens) left out here{more}"

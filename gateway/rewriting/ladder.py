@@ -1,34 +1,40 @@
 """The order of remedies: a policy's ladder as rungs, lightest first.
 
-Results inside history bend before history itself is left out; documents and examples have ladders of their own.
+Results inside history bend before history itself is left out; documents, examples and input have ladders of their own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from gateway.budget.components import Anatomy, Count
-from gateway.rewriting.dedupe import pointer
+from gateway.rewriting import crush
+from gateway.rewriting.dedupe import nearly, pointer
+from gateway.rewriting.memory import Known
 from gateway.rewriting.minify import minify
 from gateway.rewriting.stub import stub
 
-Remedy = Literal["minify", "dedupe", "stub", "drop_oldest"]
+LIGHT = ("minify", "dedupe", "crush")
+"""Remedies that lose nothing, and are therefore applied to every old result at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ladders:
     """Remedies by component, lightest first; an empty ladder is a component without a remedy."""
 
-    tool_results: tuple[str, ...] = ("minify", "dedupe", "stub")
-    documents: tuple[str, ...] = ("dedupe",)
+    tool_results: tuple[str, ...] = LIGHT
+    documents: tuple[str, ...] = ("dedupe", "extract")
     examples: tuple[str, ...] = ("drop_oldest",)
     history: tuple[str, ...] = ("drop_oldest",)
+    input: tuple[str, ...] = ("crush",)
 
     @property
-    def rungs(self) -> tuple[str, ...]:
-        """What whole chunks of history rise through."""
-        return (*self.tool_results, *self.history)
+    def light(self) -> tuple[str, ...]:
+        return tuple(remedy for remedy in self.tool_results if remedy in LIGHT)
+
+    @property
+    def heavy(self) -> tuple[str, ...]:
+        return tuple(remedy for remedy in self.tool_results if remedy not in LIGHT)
 
     @property
     def with_remedy(self) -> frozenset[str]:
@@ -39,7 +45,7 @@ class Ladders:
 
 @dataclass(frozen=True, slots=True)
 class Shortened:
-    """A result with fewer tokens than it came with."""
+    """A message with fewer tokens than it came with."""
 
     remedy: str
     text: str
@@ -52,28 +58,22 @@ class Results:
 
     anatomy: Anatomy
     count: Count
-    _minified: dict[int, str] = field(default_factory=dict)
+    known: Known
     _stubs: dict[int, Shortened | None] = field(default_factory=dict)
 
     def minified(self, index: int) -> str:
-        if index not in self._minified:
-            text = self.anatomy.conversation.messages[index].text
-            self._minified[index] = minify(text) or text
-        return self._minified[index]
+        return self._made("minify", self.anatomy.conversation.messages[index].text)
 
     def shorten(self, remedy: str, index: int, newer: int | None) -> Shortened | None:
         """Apply one remedy to one result; None where it would not make it smaller.
 
-        `newer` is a later result that says the same, for the remedy that wants one.
+        `newer` is a later result that says the same or nearly so, for the remedy that wants one.
         """
         match remedy:
-            case "minify":
-                return self._smaller(index, "minify", self.minified(index))
+            case "minify" | "crush":
+                return self._smaller(index, remedy, self._made(remedy, self.anatomy.conversation.messages[index].text))
             case "dedupe":
-                if newer is None or self.stubbed(index) is None:
-                    return None
-                call_id = self.anatomy.conversation.messages[newer].call_id or ""
-                return self._smaller(index, "dedupe", pointer(self.anatomy.tool_of[newer], call_id))
+                return None if newer is None else self._pointing(index, newer)
             case "stub":
                 return self.stubbed(index)
         return None
@@ -84,6 +84,30 @@ class Results:
             line = stub(self.anatomy.tool_of[index], self.count(text), text)
             self._stubs[index] = self._smaller(index, "stub", line)
         return self._stubs[index]
+
+    def crushed_to(self, index: int, room: int, wanted: crush.Wanted) -> Shortened | None:
+        """Shorten a result with loss so that its message takes at most `room` tokens; None where that is not had."""
+        message = self.anatomy.conversation.messages[index]
+        overhead = self.anatomy.tokens[index] - self.count(message.text)
+        text = crush.lossy(message.text, max(0, room - overhead), self.count, wanted)
+        return self._smaller(index, "crush", text) if text else None
+
+    def _pointing(self, index: int, newer: int) -> Shortened | None:
+        if self.stubbed(index) is None:
+            return None
+        messages = self.anatomy.conversation.messages
+        tool, call_id = self.anatomy.tool_of[newer], messages[newer].call_id or ""
+        if self.minified(index) == self.minified(newer):
+            return self._smaller(index, "dedupe", pointer(tool, call_id))
+        changes = crush.difference(messages[newer].text, messages[index].text)
+        return None if changes is None else self._smaller(index, "dedupe", nearly(tool, call_id, changes))
+
+    def _made(self, remedy: str, text: str) -> str:
+        made = self.known.shortened.get((remedy, text))
+        if made is None:
+            made = minify(text) or text if remedy == "minify" else crush.lossless(text)
+            self.known.shortened.put((remedy, text), made, len(made) + len(text))
+        return made
 
     def _smaller(self, index: int, remedy: str, text: str) -> Shortened | None:
         message, before = self.anatomy.conversation.messages[index], self.anatomy.tokens[index]

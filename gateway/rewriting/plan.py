@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING
 from gateway.budget.allocation import Window, allocate, ceilings
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Anatomy, Count, Recognition
 from gateway.conversation import Changes, last_user
-from gateway.rewriting.folds import Folded, Rules, changed_messages, fold
+from gateway.rewriting.folds import Folded, Kept, Rules, changed_messages, fold
 from gateway.rewriting.ladder import Ladders
+from gateway.rewriting.memory import Known
+from gateway.rewriting.newest import Asked, fit_newest, with_recall
+from gateway.rewriting.summarize import REMEDY as SUMMARIZE
+from gateway.rewriting.summarize import Event, Facts, Segment, asking_of
 from gateway.wire.legality import Rules as LegalRules
 from gateway.wire.legality import introduced, violations
 
@@ -49,6 +53,10 @@ class Plan:
     changes: Changes | None = None
     edits: tuple[Edit, ...] = ()
     forced: bool = False
+    events: tuple[Event, ...] = ()
+    """Folds at which summaries could enter, and which did."""
+    wanted: tuple[Segment, ...] = ()
+    """What nobody has summarised yet."""
 
     @property
     def tokens_before(self) -> int:
@@ -91,7 +99,7 @@ class Refusal:
 
 def ladders_of(policy: Policy) -> Ladders:
     ladder = policy.ladder
-    return Ladders(ladder.tool_results, ladder.documents, ladder.examples, ladder.history)
+    return Ladders(ladder.tool_results, ladder.documents, ladder.examples, ladder.history, ladder.input)
 
 
 def recognition_of(policy: Policy) -> Recognition:
@@ -105,8 +113,15 @@ def plan(
     answer_limit: int,
     legal: Sequence[LegalRules],
     count: Count,
+    known: Known | None = None,
+    facts: Facts | None = None,
 ) -> Plan | Refusal:
-    """Decide how the request leaves; `answer_limit` is what the request itself asks for, in tokens, or 0."""
+    """Decide how the request leaves; `answer_limit` is what the request itself asks for, in tokens, or 0.
+
+    `known` is what the process remembers of texts; without it everything is worked out anew, to the same end.
+    `facts` is what is known of summaries, where the policy wants them.
+    """
+    known = known or Known()
     before = anatomy.by_component()
     budget, final = window.budget(), window.budget(answer_limit)
     shares = {name: getattr(policy.allocation, name) for name in COMPONENTS}
@@ -131,8 +146,21 @@ def plan(
         shares=shares,
         borrow=policy.borrow,
         ceilings=most,
+        artifacts=policy.fold.artifacts,
+        protect=policy.protect,
+        effort=policy.effort,
+        preserve=policy.preserve,
+        asking=asking_of(policy, facts),
     )
-    folded = fold(anatomy, rules, ladders, count)
+    folded = fold(anatomy, rules, ladders, count, known)
+    events, wanted = folded.events, folded.wanted
+    order = (
+        "bookend" if "arrange" in ladders.documents and policy.documents.order == "as_is" else policy.documents.order
+    )
+    asked = Asked(anatomy, ladders, policy.documents.tags, order, count, known, policy.effort)
+    folded = fit_newest(asked, folded, final, strict=policy.strict)
+    if policy.recall and folded.total <= final and most is None:
+        folded = with_recall(asked, folded, final, policy.recall)
     if folded.total > final:
         return _too_big(anatomy, before, _after(anatomy, folded, count), final)
     lawful = _lawful(anatomy, folded, ladders, legal)
@@ -142,7 +170,7 @@ def plan(
     after = _after(anatomy, folded, count)
     if most is not None and (over := next((name for name in COMPONENTS if after[name] > most[name]), None)):
         return Refusal(over, after[over], most[over], _largest(anatomy, over), anatomy.total, final, before)
-    return Plan(before, after, room, folded.changes, _edits(anatomy, folded), folded.forced)
+    return Plan(before, after, room, folded.changes, _edits(anatomy, folded), folded.forced, events, wanted)
 
 
 def _lawful(anatomy: Anatomy, folded: Folded, ladders: Ladders, legal: Sequence[LegalRules]) -> Folded | None:
@@ -151,7 +179,8 @@ def _lawful(anatomy: Anatomy, folded: Folded, ladders: Ladders, legal: Sequence[
     Where our own line stands in the way of a rule it is left out; where the cut does, everything that may go goes.
     """
     messages = anatomy.conversation.messages
-    forms = [folded, replace(folded, placeholder=None)]
+    bare = replace(folded, recalled=None)
+    forms = [folded, bare, replace(bare, kept=_joined(folded.kept)), replace(bare, kept=())]
     if ladders.history:
         forms.append(_barest(anatomy, ladders))
     for form in forms:
@@ -161,13 +190,21 @@ def _lawful(anatomy: Anatomy, folded: Folded, ladders: Ladders, legal: Sequence[
     return None
 
 
+def _joined(lines: Sequence[Kept]) -> tuple[Kept, ...]:
+    """Say several lines of ours in one message: some models take no two user messages in a row."""
+    if len(lines) < 2:
+        return tuple(lines)
+    text = "\n".join(line.text for line in lines)
+    return (replace(lines[0], text=text, tokens=sum(line.tokens for line in lines)),)
+
+
 def _barest(anatomy: Anatomy, ladders: Ladders) -> Folded:
     """Leave out all but system text, the last user message and the newest unit; examples only where they may go."""
     asked = last_user(anatomy.conversation.messages)
     kept = () if ladders.examples else ("examples",)
     gone = [i for unit in anatomy.units[:-1] for i in unit if i != asked and anatomy.component[unit.first] not in kept]
     total = anatomy.total - sum(anatomy.tokens[i] for i in gone)
-    return Folded({}, dict.fromkeys(gone, "drop_oldest"), None, total, forced=True)
+    return Folded({}, dict.fromkeys(gone, "drop_oldest"), (), total, forced=True)
 
 
 # ---------------------------------------------------------------- the plan in words
@@ -180,15 +217,25 @@ def _after(anatomy: Anatomy, folded: Folded, count: Count) -> dict[str, int]:
         short = folded.shortened.get(index)
         documents = anatomy.document_tokens[index]
         left = 0 if index in folded.dropped or short is None else short.tokens
-        out[component] += left - (anatomy.tokens[index] - documents)
-        out["documents"] -= documents
-    if folded.placeholder is not None:
-        out["history"] += OVERHEAD_MESSAGE + count(folded.placeholder[1])
+        own = anatomy.tokens[index] - documents
+        kept = min(left, own)  # what shrinks are the documents, as long as there are any
+        out[component] += kept - own
+        out["documents"] += left - kept - documents
+    out["history"] += sum(OVERHEAD_MESSAGE + count(line.text) for line in folded.lines)
     return out
 
 
 def _edits(anatomy: Anatomy, folded: Folded) -> tuple[Edit, ...]:
-    return tuple([_edit(anatomy, folded, index) for index in changed_messages(folded)])
+    remedies = ["artifacts" if line.summary_of is None else SUMMARIZE for line in folded.kept]
+    edits = [
+        Edit(line.before, remedy, None, 0, line.tokens, _REASONS[remedy])
+        for line, remedy in zip(folded.kept, remedies, strict=True)
+    ]
+    if folded.recalled is not None:
+        line = folded.recalled
+        edits.append(Edit(line.before, "recall", None, 0, line.tokens, _REASONS["recall"]))
+    edits += [_edit(anatomy, folded, index) for index in changed_messages(folded)]
+    return tuple(sorted(edits, key=lambda edit: edit.at))  # what is put in before the message that it is put before
 
 
 def _edit(anatomy: Anatomy, folded: Folded, index: int) -> Edit:
@@ -197,14 +244,21 @@ def _edit(anatomy: Anatomy, folded: Folded, index: int) -> Edit:
     if remedy is not None:
         return Edit(index, remedy, tool, before, 0, f"{anatomy.component[index]} was over; oldest first")
     short = folded.shortened[index]
-    return Edit(index, short.remedy, tool, before, short.tokens, _REASONS[short.remedy])
+    newest = tool is not None and index >= anatomy.units[-1].first
+    return Edit(index, short.remedy, tool, before, short.tokens, _NEWEST if newest else _REASONS[short.remedy])
 
 
 _REASONS = {
     "minify": "white space of JSON carries nothing",
     "dedupe": "a later result says the same",
     "stub": "older results were over; oldest first",
+    "crush": "the same values in fewer tokens",
+    "extract": "documents were over; what bears on the question stays",
+    "artifacts": "stands for what was left out",
+    SUMMARIZE: "a model's summary of what was left out",
+    "recall": "the question asks for what was left out",
 }
+_NEWEST = "the newest results alone do not fit"
 
 
 # ---------------------------------------------------------------- refusals

@@ -71,7 +71,8 @@ _SAID_BEFORE = 2.0
 _MOST_VALUES = 8
 _BACK = re.compile(
     r"\b(?:summar(?:y|i[sz]e)|recap|so far|earlier|previous(?:ly)?|throughout|conversations?|remember|remind|in order"
-    r"|(?:did|have|had|was|were) (?:i|we|you|my|our)|(?:i|we|you) (?:said|told|gave|mentioned|decided|recommended|suggested))\b",
+    r"|(?:did|have|had|was|were) (?:i|we|you|my|our)"
+    r"|(?:i|we|you) (?:said|told|gave|mentioned|decided|recommended|suggested))\b",
     re.IGNORECASE,
 )
 

@@ -202,8 +202,10 @@ def message_of(fields: Mapping[str, Any]) -> Message:
         text, shape = content, "text"
     elif isinstance(content, list):
         parts = [part for part in content if isinstance(part, dict)]
-        text, shape = "\n".join([_text(part) for part in parts]), "parts"
+        text = "\n".join([_text(part) for part in parts])
         media = tuple(found for part in parts if (found := _media(part)) is not None)
+        known = sum([isinstance(part.get("text"), str) for part in parts]) + len(media)
+        shape = "parts" if known == len(content) else "other"  # a new text would take the place of what nobody knows
     elif content is None:
         shape = "null" if "content" in fields else "missing"
     role, name, call_id = fields.get("role"), fields.get("name"), fields.get("tool_call_id")
@@ -309,12 +311,12 @@ def rewritten(request: ChatRequest, changes: Changes) -> list[tuple[int, int, by
         for index, text in changes.texts.items()
         if index not in changes.dropped
     ]
-    # One splice a message: the placeholder may stand in the middle of a run.
+    # One splice a message: what is put in may stand in the middle of a run.
     out += [(spans[index].start, spans[index + 1].start, b"") for index in changes.dropped]
-    if changes.placeholder is not None:
-        at, text = changes.placeholder
-        message = orjson.dumps({"role": "user", "content": text})
-        out.append((spans[at].start, spans[at].start, message + b","))
+    ours: dict[int, bytes] = {}
+    for at, text in changes.inserted:
+        ours[at] = ours.get(at, b"") + orjson.dumps({"role": "user", "content": text}) + b","
+    out += [(spans[at].start, spans[at].start, messages) for at, messages in ours.items()]
     return out
 
 

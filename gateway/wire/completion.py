@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from gateway.wire.sse import read_leniently
+from gateway.wire.chat import message_of
+from gateway.wire.sse import Said, read_leniently
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,32 @@ class Completion:
     def seen_text(self) -> str:
         """Join what the model said, for counting an answer that came without usage."""
         texts: list[str] = []
+        for message in self._messages():
+            said = (message.get(key) for key in ("content", "refusal", "reasoning_content"))
+            texts += [text for text in said if isinstance(text, str)]
+            if message.get("tool_calls"):
+                texts.append(orjson.dumps(message["tool_calls"]).decode())
+        return "\n".join(texts)
+
+    @property
+    def heard_bytes(self) -> int:
+        """How long the answer is."""
+        return len(self.body)
+
+    def said(self) -> Said:
+        """Return what the model said. Total: what has an unexpected shape says nothing."""
+        texts, arguments = [], []
+        for message in self._messages():
+            read = message_of(message)
+            texts.append(read.text)
+            arguments += [call.arguments for call in read.calls]
+        return Said(tuple(filter(None, texts)), tuple(filter(None, arguments)))
+
+    def _messages(self) -> Iterator[Mapping[str, Any]]:
         for choice in self.fields["choices"]:
             message = choice.get("message") if isinstance(choice, dict) else None
             if isinstance(message, dict):
-                said = (message.get(key) for key in ("content", "refusal", "reasoning_content"))
-                texts += [text for text in said if isinstance(text, str)]
-                if message.get("tool_calls"):
-                    texts.append(orjson.dumps(message["tool_calls"]).decode())
-        return "\n".join(texts)
+                yield message
 
 
 def read(body: bytes) -> Completion | None:

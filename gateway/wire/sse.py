@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -49,6 +50,16 @@ def error_event(error: GatewayError, request_id: str) -> bytes:
     return event(error.body(request_id))
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an answer says to whoever asked: reasoning and refusals are left out."""
+
+    texts: tuple[str, ...] = ()
+    """One for each choice that has text."""
+    arguments: tuple[str, ...] = ()
+    """One for each call, as the model wrote it: JSON, if all went well."""
+
+
 class EventRelay:
     """One stream of chat completion chunks."""
 
@@ -58,6 +69,7 @@ class EventRelay:
         "_hold_back",
         "_kept",
         "_kept_bytes",
+        "_read_bytes",
         "_tail",
         "_texts",
         "done",
@@ -72,6 +84,7 @@ class EventRelay:
         self._drop_lf = False  # an event that was held back ended in CR: an LF that follows is its own
         self._kept: list[bytes] = []
         self._kept_bytes = 0
+        self._read_bytes = 0
         self._texts: dict[tuple[object, ...], list[str]] = {}
         self._finish_reason: str | None = None
         self.usage: dict[str, Any] | None = None
@@ -117,10 +130,21 @@ class EventRelay:
         For counting a stream that ended without usage. Parses what was relayed, so ask only then.
         """
         self._read_kept()
-        text = "\n".join("".join(pieces) for pieces in self._texts.values())
-        if not text.isascii():  # halves of a surrogate pair come in two deltas: they meet here
-            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return text
+        return _joined("\n".join("".join(pieces) for pieces in self._texts.values()))
+
+    @property
+    def heard_bytes(self) -> int:
+        """How much was relayed so far."""
+        return self._read_bytes + self._kept_bytes
+
+    def said(self) -> Said:
+        """Return what the model has said so far. Parses what was relayed, so ask only at the end."""
+        self._read_kept()
+        texts = {key: _joined("".join(pieces)) for key, pieces in self._texts.items()}
+        return Said(
+            tuple([text for key, text in texts.items() if key[1] == "content"]),
+            tuple([text for key, text in texts.items() if key[-1] == "arguments"]),
+        )
 
     # --- events out of chunks
 
@@ -207,6 +231,7 @@ class EventRelay:
                 if fields is not None:
                     self._read_choices(fields.get("choices"))
         self._kept = []
+        self._read_bytes += self._kept_bytes
         self._kept_bytes = 0
 
     def _read_choices(self, choices: object) -> None:
@@ -240,6 +265,11 @@ class EventRelay:
                 self._hear(key, part.get("text") or part.get("thinking") if isinstance(part, dict) else part)
         elif isinstance(said, str) and said:
             self._texts.setdefault(key, []).append(said)
+
+
+def _joined(text: str) -> str:
+    """Join the halves of surrogate pairs that came in two deltas."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _last_blank_line(data: bytes, before: int) -> int:

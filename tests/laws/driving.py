@@ -10,6 +10,7 @@ from gateway.budget.tokens import Counter
 from gateway.conversation import Changes
 from gateway.fitting import Model, decided
 from gateway.policy import Policy
+from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.wire.chat import Memo, parse, sent
 from tests.laws import oracle
@@ -56,7 +57,13 @@ class Left:
 
 
 def leave(
-    body: bytes, policy: Policy, model: Model, counter: Counter, memo: Memo | None = None, name: str = SENT
+    body: bytes,
+    policy: Policy,
+    model: Model,
+    counter: Counter,
+    memo: Memo | None = None,
+    name: str = SENT,
+    known: Known | None = None,
 ) -> Left:
     """Send one request on its way, as `fitting.fit` and `pipeline.Passage` do."""
     request = parse(body, Memo() if memo is None else memo)
@@ -65,7 +72,7 @@ def leave(
     proven = most is None or fits_by_bytes(request.conversation, len(request.body), most)
     if policy.mode == "off" or (proven and not policy.strict):
         return Left(None, sent(request, name))
-    plan = decided(request, policy, model, window, counter)
+    plan = decided(request, policy, model, window, counter, known)
     if policy.mode == "observe":
         return Left(plan, sent(request, name))
     if isinstance(plan, Refusal):
@@ -79,8 +86,10 @@ class Walk:
     def __init__(self, case: Case, count: oracle.CountText = oracle.quarter) -> None:
         self.case, self.count = case, count
         self.upto = case.talk.requests()
-        counter, memo = counter_of(count), Memo()
-        self.left = [leave(case.talk.body(upto), case.policy, case.model, counter, memo) for upto in self.upto]
+        counter, memo, known = counter_of(count), Memo(), Known()
+        self.left = [
+            leave(case.talk.body(upto), case.policy, case.model, counter, memo, known=known) for upto in self.upto
+        ]
 
     @cached_property
     def budget(self) -> int:
@@ -109,11 +118,43 @@ class Walk:
         assert body is not None
         return oracle.Raw.of(body).messages()
 
+    def for_now(self, step: int) -> set[int]:
+        """Tell which messages may be said in other words for one request alone.
+
+        Those are the documents of the last user message, and the results that nobody has spoken to yet.
+        """
+        read, policy = self.case.talk.read[: self.upto[step]], self.case.policy
+        asked = oracle.last_user(read)
+        bends = "crush" in policy.ladder.input and not policy.strict
+        return {*(oracle.unanswered(read) if bends else ()), *([] if asked is None else [asked])}
+
+    def lasting(self, step: int) -> list[str]:
+        """Give what the next request must agree with: without recall, and what was made for now alone as it came."""
+        sent, left, now = iter(self.sent_messages(step)), self.left[step], self.for_now(step)
+        came = self.case.talk.messages[: self.upto[step]]
+        if left.changes is None:
+            return list(came)
+        ours = list(left.changes.inserted)
+        recalled = isinstance(left.plan, Plan) and any(edit.remedy == "recall" for edit in left.plan.edits)
+        out: list[str] = []
+        for index, raw in enumerate(came):
+            here = [text for before, text in ours if before == index]
+            for place, _ in enumerate(here):
+                said = next(sent)
+                if not (recalled and index == max(before for before, _ in ours) and place == len(here) - 1):
+                    out.append(said)
+            if index not in left.changes.dropped:
+                said = next(sent)
+                out.append(raw if index in now else said)
+            elif index in now:
+                out.append(raw)
+        return out
+
     def unfolded(self, before: int, after: int) -> list[str]:
         """Give what the later request would be if nothing had been folded since the one before it."""
-        return [*self.sent_messages(before), *self.case.talk.messages[self.upto[before] : self.upto[after]]]
+        return [*self.lasting(before), *self.case.talk.messages[self.upto[before] : self.upto[after]]]
 
     def folded(self, before: int, after: int) -> bool:
         if self.left[before].changes is None and self.left[after].changes is None:
             return False  # byte equality of what nobody edits is law 2
-        return self.sent_messages(after) != self.unfolded(before, after)
+        return self.lasting(after) != self.unfolded(before, after)

@@ -128,6 +128,10 @@ SHORT, LONG = texts(5, 40, 300), texts(20, 300, 1500, 4000, 12_000)
 # ---------------------------------------------------------------- conversations
 
 
+_LONG_TALK = 60
+"""Messages of a conversation beyond which not every prefix is tried."""
+
+
 @dataclass(frozen=True, repr=False)
 class Talk:
     """A conversation as its client keeps it. Each of its requests holds the messages so far."""
@@ -159,6 +163,17 @@ class Talk:
         """Tell how many messages each request had: those an assistant answered, and the whole."""
         answered = [i for i, m in enumerate(self.read) if m["role"] == "assistant" and self._asks(i)]
         return [*answered, len(self.messages)]
+
+    def prefixes(self) -> list[int]:
+        """Tell how many messages each request may have had: also those that stopped in the middle and went on later.
+
+        Of a long conversation only those that an assistant answered, or might have.
+        """
+        asked = self.requests()
+        if len(self.messages) > _LONG_TALK:
+            return asked
+        stopped = [i for i in range(1, len(self.messages)) if self.read[i - 1]["role"] in {"user", "tool", "function"}]
+        return sorted({*asked, *stopped})
 
     def _asks(self, upto: int) -> bool:
         """Whether somebody spoke before; examples are not turns that a model was asked for."""
@@ -377,6 +392,7 @@ class Case:
         policy, model = self.policy, self.model
         said = (policy.mode, policy.strict, policy.context_window, policy.reserve, policy.ladder, policy.fold)
         more = (policy.allocation, policy.borrow, policy.documents, model.window, model.shared, model.legal[0].name)
+        more = (*more, policy.recall, policy.protect, policy.preserve, policy.effort)
         return f"Case({self.talk!r}, {said}, {more})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
@@ -394,18 +410,22 @@ class Case:
         return max(0, most - (margin if isinstance(margin, int) else int(most * margin)))
 
 
-RESULTS = ((), ("minify",), ("stub",), ("minify", "stub"), ("minify", "dedupe", "stub"), ("dedupe", "minify"))
+RESULTS = (
+    *((), ("minify",), ("stub",), ("minify", "stub"), ("minify", "dedupe", "stub"), ("dedupe", "minify"), ("crush",)),
+    *(("minify", "dedupe", "crush"), ("dedupe", "crush", "stub")),
+)
 DROP = ("drop_oldest",)
 FULL = Ladder()
 LADDERS = st.one_of(
     st.just(FULL),
-    st.just(Ladder((), (), (), DROP)),
+    st.just(Ladder((), (), (), DROP, ())),
     st.builds(
         Ladder,
         tool_results=st.sampled_from(RESULTS),
-        documents=st.sampled_from([(), ("dedupe",)]),
+        documents=st.sampled_from([(), ("dedupe",), ("dedupe", "extract"), ("extract", "arrange"), ("arrange",)]),
         examples=st.sampled_from([(), DROP]),
         history=st.sampled_from([DROP, ()]),
+        input=st.sampled_from([("crush",), ()]),
     ),
 )
 FOLDS = st.builds(
@@ -415,7 +435,14 @@ FOLDS = st.builds(
     keep_turns=st.sampled_from([2, 0, 1, 5]),
     keep_tool_results=st.sampled_from([3, 0, 1, 8]),
     clear_at_least=st.sampled_from([0.1, 0.0, 0.25, 0.02]),
+    artifacts=st.sampled_from([0.2, 0.0, 0.1, 0.5]),
 )
+DOCUMENTS = st.builds(
+    Documents,
+    tools=st.sampled_from([(), ("search_*",)]),
+    order=st.sampled_from(["as_is", "as_is", "rank", "bookend", "alternate", "interleave"]),
+)
+PRESERVED = ((), (r"(?i)\b(must|never|always)\b", r"https?://\S+"))
 SHARES = st.sampled_from([Shares(), Shares(0.2, 0.2, 0.1, 0.1, 0.3, 0.1), Shares(0.05, 0.05, 0.0, 0.0, 0.85, 0.05)])
 BORROWS = st.sampled_from([("input", "documents", "history"), (), ("history", "examples")])
 
@@ -446,9 +473,13 @@ def cases(
         reserve=reserve,
         allocation=draw(SHARES),
         borrow=draw(BORROWS),
-        documents=Documents(tools=draw(st.sampled_from([(), ("search_*",)]))),
+        documents=draw(DOCUMENTS),
         ladder=draw(LADDERS),
         fold=draw(FOLDS),
+        recall=draw(st.sampled_from([0.1, 0.0, 0.5])),
+        protect=draw(st.sampled_from([3000, 0, 100])),
+        preserve=draw(st.sampled_from(PRESERVED)),
+        effort=draw(st.sampled_from([500_000, 500_000, 200])),
     )
     model = model_of(draw(st.sampled_from([None, over + 300])), draw(st.booleans()), draw(st.sampled_from(legal)))
     return Case(talk, policy, model)

@@ -191,6 +191,17 @@ def untouchable(messages: Sequence[Body]) -> set[int]:
     return {*range(head(messages)), *range(newest(messages), len(messages)), *([] if asked is None else [asked])}
 
 
+def unanswered(messages: Sequence[Body]) -> set[int]:
+    """Results that nobody has spoken to yet: they end the list, or one user message does, right behind them."""
+    end = len(messages)
+    if end and messages[-1]["role"] == "user":
+        end -= 1
+    at = end
+    while at and messages[at - 1]["role"] in {"tool", "function"}:
+        at -= 1
+    return set(range(at - 1, end)) if 0 < at < end and calls(messages[at - 1]) else set()
+
+
 def untouchable_tokens(body: Body, count: CountText) -> int:
     messages = body["messages"]
     return 3 + tools_tokens(body, count) + sum(message_tokens(messages[i], count) for i in untouchable(messages))
@@ -261,6 +272,10 @@ def provider_violations(messages: Sequence[Body], provider: str) -> Counter[str]
 def head_tokens(body: Body, count: CountText) -> int:
     messages = body["messages"]
     return sum(message_tokens(m, count) for m in messages[: head(messages)])
+
+
+def is_result(message: Body) -> bool:
+    return message["role"] in {"tool", "function"}
 
 
 def is_example(message: Body) -> bool:

@@ -29,16 +29,18 @@ class Elsewhere:
 
     processes: tuple[subprocess.Popen[bytes], ...]
 
-    def fingerprints(self, case: Case, count: oracle.CountText) -> Iterator[list[str]]:
+    def fingerprints(self, case: Case, count: oracle.CountText) -> list[list[str]]:
         """Ask each process how the requests of a case leave there."""
         asked = base64.b64encode(pickle.dumps((case, count))) + b"\n"
         for process in self.processes:
             assert process.stdin is not None
             process.stdin.write(asked)
             process.stdin.flush()
-        for process in self.processes:
+        told = []
+        for process in self.processes:  # all are read, also where the first differs: the next case asks them again
             assert process.stdout is not None
-            yield process.stdout.readline().decode().split()
+            told.append(process.stdout.readline().decode().split())
+        return told
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +64,8 @@ def elsewhere() -> Iterator[Elsewhere]:
 def fingerprints(case: Case, count: oracle.CountText, memo: Memo | None = None) -> list[str]:
     """Tell how each request of a case leaves, the longest first; without a memo, each as if it were the only one."""
     counter = counter_of(count)
-    left = [
-        leave(case.talk.body(upto), case.policy, case.model, counter, memo) for upto in reversed(case.talk.requests())
-    ]
+    bodies = [case.talk.body(upto) for upto in reversed(case.talk.prefixes())]
+    left = [leave(body, case.policy, case.model, counter, memo) for body in bodies]
     return [hashlib.sha256(one.fingerprint()).hexdigest()[:16] for one in left]
 
 

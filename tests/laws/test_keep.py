@@ -1,10 +1,12 @@
 """Law 3. Leading system text, tools, the last user message and the newest results arrive as they came; so do calls."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 
+from gateway.conversation import Changes
 from gateway.policy import Documents, Ladder, Policy, Reserve
 from gateway.rewriting.plan import Plan
 from tests.laws import oracle
@@ -12,6 +14,10 @@ from tests.laws.conftest import Recorded
 from tests.laws.driving import Walk
 from tests.laws.generators import PROVIDERS, Case, Talk, cases
 from tests.laws.transcripts import BUDGETS
+
+TAGGED = re.compile(r"(?s)<document[^>]*>.*?</document>")
+LEAST_DOCUMENTS = 200
+"""Characters below which no text holds documents."""
 
 
 def check(walk: Walk) -> None:
@@ -24,14 +30,42 @@ def check(walk: Walk) -> None:
         before, after = came.messages(), went.messages()
         head, newest, asked = oracle.head(read), oracle.newest(read), oracle.last_user(read)
         assert after[:head] == before[:head], "leading system text"
-        assert after[newest - len(before) :] == before[newest:], "the newest unit"
-        if asked is not None:
+        assert left.changes.texts.keys() <= {i for i, m in enumerate(read) if oracle.is_result(m)} | {asked}
+        check_newest(walk, upto, left.changes, after[newest - len(before) :])
+        if asked is not None and asked not in left.changes.texts:
             assert before[asked] in after, "the last user message"
+        elif asked is not None:
+            check_question(before[asked], left.changes.texts[asked])
         for key in ("tools", "functions", "response_format"):
             assert (key in came.spans) == (key in went.spans)
             assert key not in came.spans or went.member(key) == came.member(key)
         known = set(before)
         assert all(raw in known for raw in after if '"assistant"' in raw and oracle.exactly(raw)["role"] == "assistant")
+
+
+def check_newest(walk: Walk, upto: int, changes: Changes, went: list[str]) -> None:
+    """Hold the newest unit to its bytes; its results may be shorter where nothing else could have made room."""
+    policy, request = walk.case.policy, walk.case.talk.request(upto)
+    read, came = walk.case.talk.read[:upto], walk.case.talk.messages[:upto]
+    newest = oracle.newest(read)
+    for raw, now, index in zip(came[newest:], went, range(newest, upto), strict=True):
+        if index in changes.texts and oracle.is_result(read[index]):
+            assert not policy.strict
+            assert "crush" in policy.ladder.input
+            assert oracle.irreducible_tokens(request, policy.ladder, walk.count) > walk.budget, (
+                "a result cut needlessly"
+            )
+        elif index != oracle.last_user(read) or index not in changes.texts:
+            assert raw == now, "the newest unit"
+
+
+def check_question(raw: str, now: str) -> None:
+    """Hold a last user message to all of its text but its documents: what stands outside of tags, or each line."""
+    was = oracle.content_text(json.loads(raw))
+    if TAGGED.search(was):
+        assert TAGGED.sub("", now) == TAGGED.sub("", was), "the last user message"
+    else:
+        assert was.splitlines()[-1:] == now.splitlines()[-1:] or len(was) > LEAST_DOCUMENTS, "the last user message"
 
 
 @given(cases())
@@ -45,25 +79,26 @@ def test_in_recorded_conversations_what_must_stay_arrives_as_it_came(recorded: R
         check(walk)
 
 
+POINTER = re.compile(
+    r"^\[(?:same )?as the later result of \S+, call (.+?)(?:\]$|, but for what follows\]\n)", re.DOTALL
+)
+WHOLE = ("minify", "crush")
+"""Remedies after which a result can still be pointed to."""
+
+
 def check_pointers(walk: Walk) -> None:
-    """Hold each pointer to a newer result to leading to that result, whole."""
+    """Hold each pointer to a newer result to leading to one that stands, and is no pointer itself."""
     read = walk.case.talk.read
     for upto, left in zip(walk.upto, walk.left, strict=True):
         if left.body is None or not isinstance(left.plan, Plan) or left.changes is None:
             continue
-        remedy = {edit.at: edit.remedy for edit in left.plan.edits}
-        for index in (at for at, name in remedy.items() if name == "dedupe"):
-            newer = [i for i in range(index + 1, upto) if says(read[i]) == says(read[index])]
-            assert any(remedy.get(i, "minify") == "minify" for i in newer)
-
-
-def says(message: oracle.Body) -> str:
-    """Give the text of a result without the white space of its JSON."""
-    text = oracle.content_text(message)
-    try:
-        return repr(oracle.exactly(text)) if message["role"] in {"tool", "function"} else ""
-    except ValueError:
-        return text
+        remedy = {edit.at: edit.remedy for edit in left.plan.edits if edit.before}
+        for index, text in left.changes.texts.items():
+            found = POINTER.match(text)
+            if found is None or remedy[index] != "dedupe" or not oracle.is_result(read[index]):
+                continue
+            newer = [i for i in range(index + 1, upto) if read[i].get("tool_call_id", "") == found[1]]
+            assert any(remedy.get(i, "minify") in WHOLE for i in newer)
 
 
 def check_remedies(walk: Walk) -> None:
@@ -73,8 +108,9 @@ def check_remedies(walk: Walk) -> None:
         for edit in left.plan.edits if isinstance(left.plan, Plan) else ():
             if edit.remedy == "drop_oldest":
                 assert ladder.examples if oracle.is_example(walk.case.talk.read[edit.at]) else ladder.history
-            else:
-                assert edit.remedy in (*ladder.tool_results, *ladder.documents)
+            elif edit.before:
+                named = (*ladder.tool_results, *ladder.documents, *(("crush", "extract") if ladder.input else ()))
+                assert edit.remedy in named
 
 
 @given(cases(legal=PROVIDERS))
@@ -102,7 +138,11 @@ def test_a_result_that_a_document_points_to_is_not_stubbed() -> None:
         )
     )
     policy = Policy(
-        name="p", context_window=620, reserve=Reserve(0, 0), documents=Documents(tools=("search_*",)), ladder=Ladder()
+        name="p",
+        context_window=750,
+        reserve=Reserve(0, 0),
+        documents=Documents(tools=("search_*",)),
+        ladder=Ladder(tool_results=("minify", "dedupe", "stub"), history=()),
     )
     walk = Walk(Case(talk, policy))
     check_pointers(walk)

@@ -56,9 +56,11 @@ def check_usage_is_asked_for(came: oracle.Raw, went: oracle.Raw) -> None:
 def check_messages(came: list[str], went: list[str], changes: Changes) -> None:
     """Hold each message to its bytes, a shortened one to all of it but its content."""
     left = iter(went)
+    asked = oracle.last_user([json.loads(raw) for raw in came])
     for index, raw in enumerate(came):
-        if changes.placeholder is not None and changes.placeholder[0] == index:
-            assert json.loads(next(left)) == {"role": "user", "content": changes.placeholder[1]}
+        for before, text in changes.inserted:
+            if before == index:
+                assert json.loads(next(left)) == {"role": "user", "content": text}
         if index in changes.dropped:
             continue
         now = next(left)
@@ -66,7 +68,7 @@ def check_messages(came: list[str], went: list[str], changes: Changes) -> None:
             assert now == raw
             continue
         was, short = oracle.Raw.of(raw.encode()), oracle.Raw.of(now.encode())
-        assert json.loads(raw)["role"] in {"tool", "function"}
+        assert json.loads(raw)["role"] in {"tool", "function"} or index == asked
         assert oracle.content_text(json.loads(now)) == changes.texts[index]
         assert short.replaced("content", was.member("content")).text == raw
     assert next(left, None) is None

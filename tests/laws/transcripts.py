@@ -33,7 +33,7 @@ def talk_of(conversation: Mapping[str, Any], longest: int | None = None) -> Talk
 
 def policies(budget: int) -> Iterator[Policy]:
     """Give the built-in ladder and dropping only; of a sample each budget sees one of them."""
-    ladders = {"all": FULL, "drop": Ladder((), (), (), DROP)}
+    ladders = {"all": FULL, "drop": Ladder((), (), (), DROP, ())}
     for name, ladder in ladders.items():
         if ALL or (name == "drop") == (budget == BUDGETS[1]):
             yield Policy(name=name, context_window=budget, reserve=Reserve(0, 0), ladder=ladder)

@@ -1,0 +1,240 @@
+"""Which regular expressions can take exponential time, told from the expression alone and cheaply. Pure.
+
+Python's engine tries one way after the other. A pattern is safe when no text can be read in many ways: inside whatever
+repeats, each next character must decide which part of the pattern takes it (Brüggemann-Klein and Wood, "One-unambiguous
+regular languages", 1998; counted here with repetition, so that `(a+)+` is told too). That is stricter than needed: a
+few patterns that would do no harm are refused as well. Outside of repeats choices multiply (`.*a.*b.*c`), so only few
+may stand in one pattern; that the text is short is the caller's part.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import log2
+from typing import Any
+
+MOST_PLACES = 1_000
+"""Places that a pattern may have once its exact counts are written out."""
+MOST_CHOICES = 17
+"""Choices that may multiply outside of repeats, in bits; an endless part that can end at several places has 8."""
+
+_ENDLESS = 20
+"""From this many repeats on a part counts as endless."""
+_CHOICES_OF_ENDLESS = 8
+
+_BEYOND = {256: "\u0100", 257: "\u0660", 258: "\u2003", 259: "\u2014"}
+"""Beyond Latin-1 there are four kinds of characters: letters, digits, spaces, others; one of each stands for all."""
+_EVERYTHING = frozenset(range(260))
+
+
+class _TooLarge(Exception):
+    """The pattern has more than MOST_PLACES."""
+
+
+@dataclass(slots=True)
+class _Part:
+    """A part of a pattern as the places that take its first and its last character, and whether it may be empty."""
+
+    first: list[int]
+    last: list[int]
+    empty: bool
+
+
+_NOTHING = _Part([], [], True)
+
+
+def why_slow(pattern: str) -> str | None:
+    """Say why a pattern, which must compile, can take very long on an unlucky text; None where it cannot."""
+    walk = _Walk(re.compile(pattern).flags)
+    try:
+        # The parser of `re` has no public name; writing another one would be a second opinion on what a pattern means.
+        whole = walk.sequence(importlib.import_module("re._parser").parse(pattern))
+    except (_TooLarge, RecursionError):
+        return "it is too large; write smaller counts, or several patterns"
+    if walk.ambiguous:
+        return (
+            "what one of its repeats takes can be read in several ways, as in (a+)+; "
+            "let all that repeats begin or end with a character that nothing else in it takes"
+        )
+    if walk.choices(whole) > MOST_CHOICES:
+        return "it has too many parts in a row that may end anywhere, such as .*; make several patterns of it"
+    return None
+
+
+class _Walk:
+    """A pattern's places (one for each character that it takes), and which of them may follow which."""
+
+    def __init__(self, flags: int) -> None:
+        self.flags = flags
+        self.takes: list[frozenset[int]] = []
+        self.follow: list[list[int]] = []
+        self.repeats: list[tuple[range, float]] = []
+        """Where each repeat is, and the choices it has, in bits."""
+        self.nothing = 0.0
+        """Choices among ways to take nothing, in bits."""
+        self.ambiguous = False
+
+    def choices(self, whole: _Part) -> float:
+        """Add up, in bits, the choices at which more than one place takes the next character, or none does."""
+        repeated = {place for inside, _ in self.repeats for place in inside}
+        single = [follow for place, follow in enumerate(self.follow) if place not in repeated]
+        bits = self.nothing + sum(log2(self._most_alike(follow)) for follow in [whole.first, *single])
+        return bits + sum(bits for inside, bits in self.repeats if any(map(self._compete_after, inside)))
+
+    def sequence(self, items: Sequence[Any]) -> _Part:
+        whole = _NOTHING
+        for name, argument in items:
+            whole = self._joined(whole, self._item(str(name), argument))
+        return whole
+
+    def _item(self, name: str, argument: Any) -> _Part:
+        match name:
+            case "LITERAL" | "NOT_LITERAL" | "ANY" | "IN":
+                return self._place(_taken(name, argument, self.flags))
+            case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
+                return self._repeat(*argument)
+            case "SUBPATTERN":
+                return self._flagged(*argument[1:])
+            case "ATOMIC_GROUP":
+                return self.sequence(argument)
+            case "BRANCH":
+                return self._either([self.sequence(branch) for branch in argument[1]])
+            case "GROUPREF_EXISTS":
+                return self._either([self.sequence(branch or ()) for branch in argument[1:]])
+            case "GROUPREF":
+                part = self._starred(lambda: self._place(_EVERYTHING))
+                return _Part(part.first, part.last, True)
+            case "ASSERT" | "ASSERT_NOT":
+                self.nothing += log2(self._most_alike(self.sequence(argument[1]).first))
+        return _NOTHING
+
+    def _flagged(self, more: int, less: int, body: Sequence[Any]) -> _Part:
+        around, self.flags = self.flags, (self.flags | more) & ~less
+        part = self.sequence(body)
+        self.flags = around
+        return part
+
+    def _place(self, taken: frozenset[int]) -> _Part:
+        place = len(self.takes)
+        if place == MOST_PLACES:
+            raise _TooLarge
+        self.takes.append(taken)
+        self.follow.append([])
+        return _Part([place], [place], False)
+
+    def _joined(self, left: _Part, right: _Part) -> _Part:
+        for place in left.last:
+            self.follow[place] += right.first
+        first = left.first + right.first if left.empty else left.first
+        last = left.last + right.last if right.empty else right.last
+        return _Part(first, last, left.empty and right.empty)
+
+    def _either(self, parts: Sequence[_Part]) -> _Part:
+        first = [place for part in parts for place in part.first]
+        last = [place for part in parts for place in part.last]
+        empty = sum(part.empty for part in parts)
+        self.nothing += log2(max(1, empty))
+        return _Part(first, last, empty > 0)
+
+    def _repeat(self, least: int, most: int, body: Sequence[Any]) -> _Part:
+        if most <= 1:
+            part = self.sequence(body)
+            self.nothing += part.empty and least == 0
+            return _Part(part.first, part.last, part.empty or least == 0)
+        if most == least:
+            whole = _NOTHING
+            for _ in range(least):
+                before = len(self.takes), self.nothing
+                whole = self._joined(whole, self.sequence(body))
+                if (len(self.takes), self.nothing) == before or self.nothing > MOST_CHOICES:
+                    break
+            return whole
+        start = len(self.takes)
+        part = self._starred(lambda: self.sequence(body))
+        bits = _CHOICES_OF_ENDLESS if most >= _ENDLESS else log2(most - least + 1)
+        self.repeats.append((range(start, len(self.takes)), bits))
+        return _Part(part.first, part.last, part.empty or least == 0)
+
+    def _starred(self, make: Callable[[], _Part]) -> _Part:
+        """Let a part follow itself, and see whether two places in it then take the same character."""
+        start, nothing = len(self.takes), self.nothing
+        part = make()
+        for place in part.last:
+            self.follow[place] += part.first
+        compete = self._compete(part.first) or any(map(self._compete_after, range(start, len(self.takes))))
+        if compete or part.empty or self.nothing > nothing:
+            self.ambiguous = True
+        return part
+
+    def _compete_after(self, place: int) -> bool:
+        return self._compete(self.follow[place])
+
+    def _most_alike(self, places: Sequence[int]) -> int:
+        """Count the places that take the character which most of them take; at least 1."""
+        return max(Counter(code for place in places for code in self.takes[place]).values(), default=1)
+
+    def _compete(self, places: Sequence[int]) -> bool:
+        taken: set[int] = set()
+        for place in places:
+            if not taken.isdisjoint(self.takes[place]):
+                return True
+            taken |= self.takes[place]
+        return False
+
+
+def _taken(name: str, argument: Any, flags: int) -> frozenset[int]:
+    """Return the characters that one place may take; rather too many than too few."""
+    match name:
+        case "ANY":
+            return _EVERYTHING if flags & re.DOTALL else _EVERYTHING - {ord("\n")}
+        case "LITERAL":
+            return frozenset(_cases(argument, flags))
+        case "NOT_LITERAL":
+            return _EVERYTHING - ({argument} if argument < 256 else set())
+    by_kind: set[int] = set()
+    by_name: set[int] = set()
+    negated = False
+    for what, value in argument:
+        match str(what):
+            case "NEGATE":
+                negated = True
+            case "CATEGORY":
+                by_kind |= _kind(str(value), flags)
+            case "LITERAL":
+                by_name.update(_cases(value, flags))
+            case "RANGE":
+                by_name.update(*(_cases(code, flags) for code in range(value[0], min(value[1], 255) + 1)))
+                by_name |= set(_BEYOND) if value[1] > 255 else set()
+    if negated:
+        return _EVERYTHING - by_kind - (by_name - set(_BEYOND))
+    return frozenset(by_kind | by_name)
+
+
+def _cases(code: int, flags: int) -> Iterator[int]:
+    letters = {chr(code)}
+    if flags & re.IGNORECASE:
+        letters |= {chr(code).lower(), chr(code).upper()} | (
+            {"\u0100"} if chr(code) in "kKsS\xb5\xe5\xc5\xff" else set()
+        )
+        letters |= set("kKsSiI\xb5\xe5\xc5\xff") if code > 255 else set()
+    for letter in letters:
+        if len(letter) == 1:
+            yield ord(letter) if ord(letter) < 256 else _beyond(letter)
+
+
+def _beyond(letter: str) -> int:
+    if re.match(r"\d", letter):
+        return 257
+    return 256 if re.match(r"\w", letter) else 258 if re.match(r"\s", letter) else 259
+
+
+def _kind(name: str, flags: int) -> set[int]:
+    """Return the characters of a class such as `CATEGORY_NOT_DIGIT`."""
+    escape = {"DIGIT": r"\d", "SPACE": r"\s", "WORD": r"\w"}[name.rsplit("_", 1)[-1]]
+    escape = escape.upper() if "_NOT_" in name else escape
+    compiled = re.compile(escape, flags & re.ASCII)
+    return {code for code in _EVERYTHING if compiled.match(_BEYOND.get(code) or chr(code))}

@@ -1,0 +1,82 @@
+"""A request in the books: opened with an estimate, priced by what the provider reports or we count, settled once."""
+
+from __future__ import annotations
+
+from gateway.admission import Admitted
+from gateway.calls import Calls
+from gateway.fitting import Fitted, prompt_tokens
+from gateway.gateway import Gateway
+from gateway.money.entry import BYTES_PER_TOKEN, Entry, Status
+from gateway.money.ledger import LedgerUnavailable
+from gateway.money.prices import Usage, usage_from_openai
+from gateway.routing.deployment import Deployment
+from gateway.wire import errors
+from gateway.wire.chat import ChatRequest
+from gateway.wire.completion import Completion
+from gateway.wire.sse import EventRelay
+
+USUAL_ANSWER = 1024
+"""Tokens an answer is estimated at where neither the request nor the policy says anything."""
+LONGEST_ANSWER = 1_000_000
+"""Tokens at which an estimate ends where nobody knows what the model can give."""
+
+
+class Booking:
+    """The entry of one request, on its way into the ledger."""
+
+    __slots__ = ("entry", "gateway", "request", "settled")
+
+    def __init__(self, gateway: Gateway, request: ChatRequest, entry: Entry) -> None:
+        self.gateway, self.request, self.entry = gateway, request, entry
+        self.settled = False
+
+    async def open(self, admitted: Admitted, fitted: Fitted) -> None:
+        """Enter the request with an estimate of its cost. Raises GatewayError (503) where that cannot be written."""
+        request, model, deployment = self.request, admitted.model, admitted.model.deployments[0]
+        prompt = fitted.prompt_tokens or len(request.body) // BYTES_PER_TOKEN
+        limit = request.answer_limit or fitted.window.reserve or USUAL_ANSWER
+        longest = min(limit, model.max_output or LONGEST_ANSWER)
+        estimate = Usage(prompt=prompt, completion=longest * request.choices, estimated=True)
+        price = deployment.price
+        cost = None if price is None else price.cost(estimate, request.service_tier, self.gateway.now())
+        try:
+            await self.gateway.ledger.append(self.entry.opened(estimate, cost))
+        except LedgerUnavailable as error:
+            self.gateway.log.critical("ledger unavailable", id=self.entry.id, reason=str(error))
+            raise errors.ledger_unavailable() from error
+
+    async def price(self, calls: Calls, heard: Completion | EventRelay | None, deployment: Deployment) -> None:
+        """Enter what the provider reported; what it did not report is counted. None: nothing came back."""
+        usage = usage_from_openai(heard.usage, deployment.provider) if heard is not None else None
+        if usage is None:
+            usage = await self._counted(calls, heard.seen_text() if heard is not None else "", deployment)
+        elif not deployment.facts.exact:
+            self._learn(calls, usage, deployment)
+        served = (heard.service_tier if heard is not None else None) or self.request.service_tier
+        self.entry.price(usage, deployment.price, served if isinstance(served, str) else None, self.gateway.now())
+
+    async def settle(self, status: Status) -> None:
+        """Write the end, once. Money may have been spent: what the disk does not take now is kept and written first."""
+        if self.settled:
+            return
+        self.settled = True
+        try:
+            await self.gateway.ledger.append(self.entry.settled(status, self.gateway.monotonic()), owed=True)
+        except LedgerUnavailable as error:
+            self.gateway.log.critical("entry lost", id=self.entry.id, reason=str(error))
+
+    async def _counted(self, calls: Calls, said: str, deployment: Deployment) -> Usage:
+        """Count the prompt as it was sent, and what came back."""
+        fitted = calls.fitted[deployment.model_name]
+        counter = calls.counter(fitted.model)
+        await counter.learn([said])
+        rewritten = fitted.prompt_tokens if calls.changes(fitted) is not None else None
+        prompt = rewritten or await prompt_tokens(self.request, fitted.model, counter)
+        return Usage(prompt=prompt, completion=counter.count(said) if said else 0, estimated=True)
+
+    def _learn(self, calls: Calls, usage: Usage, deployment: Deployment) -> None:
+        """Learn from the provider's count where it was compared with ours: of text, as it was sent."""
+        fitted = calls.fitted[deployment.model_name]
+        ours = fitted.prompt_tokens if calls.changes(fitted) is not None else fitted.original_tokens
+        if ours is not None and not any(message.media for message in self.request.conversation.messages):
+            self.gateway.calibrations.observe(deployment.facts, ours, usage.prompt)

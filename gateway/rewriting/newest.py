@@ -1,0 +1,229 @@
+"""What is asked and what was just returned: the only remedies that touch the newest messages, and only where they must.
+
+Documents inside the last user message shrink to what its question needs, its other text never does. The newest results
+are shortened only where they alone do not fit: the one exception to "what is newest stays", for the agent that a single
+huge result would kill. Last, what the question asks for and a fold holds comes back as excerpts. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gateway.budget.components import OVERHEAD_MESSAGE, Anatomy, Count
+from gateway.conversation import Message, Unit, last_user
+from gateway.rewriting import crush, documents, extract, recall
+from gateway.rewriting.arrange import Order, arrange
+from gateway.rewriting.folds import Folded, Kept
+from gateway.rewriting.ladder import Ladders, Shortened
+from gateway.rewriting.memory import Known
+
+_CONTEXT_MESSAGES, _CONTEXT_CHARS = 4, 1500
+_ASKED_CHARS = 600
+MOST_RECALL = 24_000
+_LEAST_RECALL = 40
+"""Tokens below which an excerpt says too little to stand there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the newest messages are measured against."""
+
+    anatomy: Anatomy
+    ladders: Ladders
+    tags: tuple[str, ...]
+    order: Order
+    count: Count
+    known: Known
+    effort: int
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        return self.anatomy.conversation.messages
+
+    @property
+    def user(self) -> int | None:
+        return last_user(self.messages)
+
+    def context(self) -> list[str]:
+        """List what was said before the question, newest first."""
+        said = [m.text[:_CONTEXT_CHARS] for m in reversed(self.messages) if m.role in ("user", "assistant") and m.text]
+        return said[1 : 1 + _CONTEXT_MESSAGES]
+
+    def question(self) -> str:
+        """Join the last user message, the newest call, and the end of what it returned."""
+        own = self.anatomy.units[-1] if self.anatomy.units else ()
+        parts = [] if self.user is None else [self.messages[self.user].text]
+        for index in own:
+            if index != self.user:
+                parts += [call.arguments for call in self.messages[index].calls]
+                parts.append(self.messages[index].text[-_ASKED_CHARS:])
+        return "\n".join(parts)
+
+
+def fit_newest(asked: Asked, folded: Folded, budget: int, *, strict: bool) -> Folded:
+    """Shorten the documents of the last user message, then the newest results, where the prompt is still over."""
+    if folded.total > budget and asked.ladders.documents and asked.user is not None:
+        folded = _with_fewer_documents(asked, asked.user, folded, folded.total - budget)
+    if folded.total > budget and "crush" in asked.ladders.input and not strict:
+        folded = _with_shorter_results(asked, folded, folded.total - budget)
+    unit = _newest_results(asked, folded)
+    if folded.total > budget and asked.ladders.history and unit is not None and unit != asked.anatomy.units[-1]:
+        folded = _without(asked, folded, unit)
+    if folded.total > budget and folded.kept:
+        folded = replace(folded, kept=(), total=folded.total - sum(line.tokens for line in folded.kept))
+    return folded
+
+
+def _may_change(message: Message) -> bool:
+    return not message.media and message.content in ("text", "parts")
+
+
+def _with_fewer_documents(asked: Asked, index: int, folded: Folded, over: int) -> Folded:
+    message, count = asked.messages[index], asked.count
+    if not _may_change(message) or asked.anatomy.tokens[index] > asked.effort:
+        return folded
+    found = documents.find(message.text, asked.tags)
+    if not found:
+        return folded
+    text, remedy, room = message.text, "", count(message.text) - over
+    question = documents.question(text, found)
+    if "dedupe" in asked.ladders.documents:
+        text, remedy = extract.without_twins(text, found), "dedupe"
+    if "extract" in asked.ladders.documents and count(text) > room:
+        found = documents.find(text, asked.tags)
+        memory = asked.known.extracted
+        text = extract.shrink(text, found, question, room, count, context=asked.context(), memory=memory)
+        remedy = "extract"
+    if asked.order != "as_is":
+        ordered = arrange(text, documents.find(text, asked.tags), asked.order, question)
+        text = ordered if count(ordered) <= max(room, count(text)) else text
+    return _saying(asked, folded, index, remedy, text)
+
+
+def _with_shorter_results(asked: Asked, folded: Folded, over: int) -> Folded:
+    """Shorten the newest results: what retrieval brought first, then the largest, all down to one size."""
+    unit = _newest_results(asked, folded)
+    results = [i for i in unit or () if asked.messages[i].is_result and _may_change(asked.messages[i])]
+    if not results:
+        return folded
+    sizes = {index: asked.count(asked.messages[index].text) for index in results}
+    retrieved = [index for index in results if asked.anatomy.component[index] == "documents"]
+    for group in ([retrieved] if retrieved else []) + [results]:
+        spare = sum(sizes[index] for index in group)
+        level = _level([sizes[index] for index in group], max(0, spare - over))
+        for index in sorted(group, key=lambda i: -sizes[i]):
+            if sizes[index] > level:
+                folded = _saying(asked, folded, index, *_shorter(asked, index, level))
+        if sum(asked.anatomy.tokens[i] - _tokens(asked, folded, i) for i in results) >= over:
+            break
+    return folded
+
+
+def _newest_results(asked: Asked, folded: Folded) -> Unit | None:
+    """Find the results that nobody has spoken to yet: they end the request, or the last user message follows them."""
+    for unit in asked.anatomy.units[:-3:-1]:
+        if unit.after - unit.first > 1:
+            return None if unit.first in folded.dropped else unit
+        if unit.first != asked.user:
+            return None
+    return None
+
+
+def _without(asked: Asked, folded: Folded, unit: Unit) -> Folded:
+    """Leave a unit out, for this request."""
+    now = sum(_tokens(asked, folded, index) for index in unit)
+    dropped = {**folded.dropped, **dict.fromkeys(unit, "drop_oldest")}
+    return replace(folded, dropped=dropped, total=folded.total - now, forced=True)
+
+
+def _level(sizes: Sequence[int], room: int) -> int:
+    """Find the size that the larger ones come down to so that all of them fit: each keeps what it has below it."""
+    left = room
+    for place, size in enumerate(sorted(sizes)):
+        share = left // (len(sizes) - place)
+        if size > share:
+            return share
+        left -= size
+    return max(sizes, default=0)
+
+
+def _shorter(asked: Asked, index: int, room: int) -> tuple[str, str]:
+    """Say a result in so many tokens: documents by what is asked, everything else by its structure."""
+    text = asked.messages[index].text
+    if asked.anatomy.tokens[index] > asked.effort:
+        return "crush", _ends(text, room, asked.count)
+    whole = crush.lossless(text)
+    if asked.count(whole) <= room:
+        return "crush", whole
+    question = asked.question() if asked.user is None else asked.messages[asked.user].text
+    if asked.anatomy.component[index] == "documents" or documents.find(text, asked.tags):
+        found = documents.find(text, asked.tags, asks=False)
+        memory = asked.known.extracted
+        said = extract.shrink(text, found, question, room, asked.count, context=asked.context(), memory=memory)
+        if asked.count(said) <= room:
+            return "extract", said
+    return "crush", crush.lossy(text, room, asked.count, crush.Wanted.of([asked.question()]))
+
+
+def _ends(text: str, room: int, count: Count) -> str:
+    """Keep the beginning and the end of a text that is too long to be read."""
+    cut = "\n[… the middle of this result is left out to fit the context window …]\n"
+    chars = 2 * max(0, room - count(cut))
+    while chars > 0:
+        said = text[: chars // 2] + cut + text[len(text) - chars // 2 :]
+        if count(said) <= room:
+            return said
+        chars //= 2
+    return cut.strip()
+
+
+def _saying(asked: Asked, folded: Folded, index: int, remedy: str, text: str) -> Folded:
+    now = _tokens(asked, folded, index)
+    after = asked.anatomy.tokens[index] - asked.count(asked.messages[index].text) + asked.count(text)
+    if after >= now:
+        return folded
+    shortened = {**folded.shortened, index: Shortened(remedy, text, after)}
+    return replace(folded, shortened=shortened, total=folded.total + after - now)
+
+
+def _tokens(asked: Asked, folded: Folded, index: int) -> int:
+    """Tokens of a message as it stands."""
+    return folded.shortened[index].tokens if index in folded.shortened else asked.anatomy.tokens[index]
+
+
+# ---------------------------------------------------------------- recall
+
+
+def with_recall(asked: Asked, folded: Folded, budget: int, share: float) -> Folded:
+    """Put excerpts of what is gone before a question that asks for it, in the room that is free."""
+    messages, unit = asked.messages, asked.anatomy.units[-1]
+    room = budget - folded.total - OVERHEAD_MESSAGE
+    if messages[unit.first].role != "user" or not folded.dropped or room < _LEAST_RECALL:
+        return folded
+    gone, question, memory = _gone(asked, folded), asked.question(), asked.known.recalled
+    stand = [message.text for i, message in enumerate(messages[: unit.first]) if i not in folded.dropped]
+    stand += [line.text for line in folded.kept]
+    chat = not asked.anatomy.tool_of
+    room = min(room, MOST_RECALL if chat else int(share * budget))
+    if recall.asks_back(question, gone, stand, memory) <= (0.0 if chat else 1.0):
+        return folded
+    text = recall.excerpts(question, gone, room, asked.count, memory)
+    if not text:
+        return folded
+    tokens = OVERHEAD_MESSAGE + asked.count(text)
+    excerpt = Kept(unit.first, text, tokens, 0, 0)
+    return replace(folded, recalled=excerpt, total=folded.total + tokens)
+
+
+def _gone(asked: Asked, folded: Folded) -> list[recall.Folded]:
+    """List what is gone, in order; what exceeds the effort of one request is not read, the oldest first."""
+    effort, out = asked.effort, []
+    for index in sorted(folded.dropped, reverse=True):
+        effort -= asked.anatomy.tokens[index]
+        if effort < 0:
+            break
+        if asked.anatomy.component[index] != "examples":
+            message = asked.messages[index]
+            out.append(recall.Folded(index, asked.anatomy.tool_of.get(index), message.role, message.text))
+    return out[::-1]

@@ -1,0 +1,184 @@
+"""What a rewrite took away, and what of it an answer used all the same: the measure of whether cutting hurt.
+
+Of the values of the messages as they came (`gateway/values.py`: ids, numbers, paths, names), those are *removed* that
+stand nowhere in what is sent: tools, system text and our own lines included. A *miss* is a removed value that the
+answer used, in its text or in an argument of a call. Pure: no clock, no randomness; what is known of a text is kept by
+its content, so that a conversation that grows by one turn costs one turn.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from array import array
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from gateway.conversation import Changes, Conversation, Message
+from gateway.rewriting.memory import Memory
+from gateway.values import distinct, values
+
+MOST_SAID_CHARS = 1_000_000
+"""How much of an answer is looked through: what comes after it is no longer an answer to read."""
+MOST_WORDINGS = 16
+"""How many arguments without a value of their own are looked for word by word, and how long they may be: a name, a
+title, a place. Longer ones are prose, which a model writes by itself."""
+_WORDING_CHARS = range(3, 81)
+_LEAST_USED_CHARS = 3
+"""Two characters (`42`, `h2`) are written by chance too often to say that anything was missed."""
+_MOST_SOUGHT = 32
+"""How many misses are looked for inside longer values of what was sent; the time for more would be the answer's."""
+
+
+Values = Memory[Hashable, "array[int]"]
+"""The values of texts, by the texts' content: eight bytes a value, the interpreter's 64-bit hash of it, which is good
+for as long as the process."""
+
+
+def read(text: str, known: Values) -> array[int]:
+    """Return the hash of each value of a text, each once, in no order; a known text is not read again."""
+    key = hash(text), len(text)
+    found = known.get(key)
+    if found is None:
+        found = array("q", map(hash, distinct(text)))
+        known.put(key, found, 8 * len(found))
+    return found
+
+
+# ---------------------------------------------------------------- what was taken away
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What one rewrite took away, and what of it the answer used."""
+
+    removed: int
+    """Different values that stood in the messages as they came and stand nowhere in what is sent."""
+    missed: tuple[str, ...]
+    """Those of them that the answer used, in the order in which it did. Content: for counting and hashing only."""
+
+
+def retention(
+    conversation: Conversation, changes: Changes, texts: Sequence[str], arguments: Sequence[str], known: Values
+) -> Retention:
+    """Set what an answer says (its texts, and the arguments of its calls as JSON) against what was taken away."""
+    cut = cut_of(conversation, changes)
+    return Retention(len(cut.removed(known)), tuple(misses(cut, texts, arguments, known)))
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A rewrite as texts. A text may be in both: a message that came twice and left once was not taken away."""
+
+    changed: tuple[str, ...]
+    """Of the messages that do not leave as they came, what they said."""
+    sent: tuple[str, ...]
+    """All that leaves."""
+
+    def removed(self, known: Values) -> set[int]:
+        """Return the hashes of the values that went."""
+        left: set[int] = set()
+        for text in self.changed:
+            left.update(read(text, known))
+        for text in self.sent:
+            left.difference_update(read(text, known))
+        return left
+
+    def lacks(self, wording: str) -> bool:
+        """Whether these words stood in what was changed and stand nowhere in what is sent, inside others included."""
+        return _stands(wording, self.changed) and not _stands(wording, self.sent)
+
+
+def cut_of(conversation: Conversation, changes: Changes) -> Cut:
+    """Tell apart what is no longer there; an untouched message is the same object before and after."""
+    after = changes.applied(conversation.messages)
+    stays = set(map(id, after))
+    changed = [text for message in conversation.messages if id(message) not in stays for text in texts_of(message)]
+    sent = [text for message in after for text in texts_of(message)]
+    return Cut(tuple(changed), (*conversation.definitions, *sent))
+
+
+def texts_of(message: Message) -> Iterator[str]:
+    """Yield all that a message says: its text, and the names and arguments of its calls."""
+    if message.text:
+        yield message.text
+    for call in message.calls:
+        yield call.name
+        yield call.arguments
+
+
+# ---------------------------------------------------------------- what was missed
+
+
+def misses(cut: Cut, texts: Iterable[str], arguments: Iterable[str], known: Values) -> list[str]:
+    """Return what the answer used of what was taken away, each value once, in the answer's order.
+
+    The answer has few values: those are looked up, and no set of the conversation's is made. What still stands inside
+    a longer value (a path with a line number) is no miss.
+    """
+    used, wordings = _used(texts, arguments)
+    by_hash = {hash(value): value for value in used if len(value) >= _LEAST_USED_CHARS}
+    wanted = set(by_hash)
+    gone: set[int] = set()
+    for text in cut.changed:
+        gone.update(wanted.intersection(read(text, known)))
+    for text in cut.sent:
+        if not gone:
+            break
+        gone.difference_update(read(text, known))
+    found = [value for key, value in by_hash.items() if key in gone]
+    sought = [value for value in found[:_MOST_SOUGHT] if not _stands(value, cut.sent)]
+    return [*sought, *found[_MOST_SOUGHT:], *filter(cut.lacks, wordings)]
+
+
+def _used(texts: Iterable[str], arguments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Read an answer: its values, and the arguments that hold none but may be a name or a title."""
+    used: dict[str, None] = {}
+    wordings: dict[str, None] = {}
+    room = MOST_SAID_CHARS
+    for written in arguments:
+        for said, is_whole in _strings(written[:room]):
+            found = [value for _, _, value in values(said)]
+            used.update(dict.fromkeys(found))
+            if is_whole and not found and len(said) in _WORDING_CHARS and "\n" not in said:
+                wordings[said] = None
+        room -= min(room, len(written))
+    for text in texts:
+        used.update(dict.fromkeys(value for _, _, value in values(text[:room])))
+        room -= min(room, len(text))
+    return list(used), list(islice(wordings, MOST_WORDINGS))
+
+
+def _strings(written: str) -> Iterator[tuple[str, bool]]:
+    """Yield what stands in the arguments of a call, and whether it is one whole argument; numbers as they are written.
+
+    What is no JSON is yielded as it stands.
+    """
+    try:
+        stack: list[Any] = [json.loads(written, parse_float=str, parse_int=str, parse_constant=str)]
+    except (ValueError, RecursionError):
+        yield written, False
+        return
+    while stack:
+        match stack.pop():
+            case str() as said:
+                yield said, True
+            case list() as listed:
+                stack += reversed(listed)
+            case dict() as fields:
+                for name in fields:
+                    yield name, False
+                stack += reversed(fields.values())
+
+
+def _stands(wording: str, texts: Iterable[str]) -> bool:
+    """Whether these words stand in one of the texts, and not as a part of other words."""
+    bounded: re.Pattern[str] | None = None
+    for text in texts:
+        if wording in text:
+            bounded = bounded or re.compile(rf"(?<!\w){re.escape(wording)}(?!\w)")
+            if bounded.search(text):
+                return True
+    return False

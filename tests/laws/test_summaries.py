@@ -1,0 +1,168 @@
+"""Laws 1 and 5 to 9 where a model writes summaries: what enters is decided once, stays, and fits.
+
+The model is a stand-in that needs some requests' time, and whose summaries sometimes never come. What is decided is
+recorded as the shell does it, under the key that the plan names.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.fitting import decided
+from gateway.policy import Ladder, Policy, Reserve, Summarize
+from gateway.rewriting.memory import Known
+from gateway.rewriting.plan import Plan, Refusal
+from gateway.rewriting.summarize import Facts, Segment, fault
+from gateway.wire.chat import Memo, parse, sent
+from tests.conftest import Conversations
+from tests.laws import oracle, test_fit, test_idempotence, test_progress, transcripts
+from tests.laws.driving import Left, Walk, counter_of
+from tests.laws.generators import SENT, Case, Talk, cases
+from tests.laws.test_stability import check_stability
+
+NEVER = 10**6
+FEWER = settings().max_examples // 3
+"""Each example is walked twice, the second time from the beginning for every request."""
+
+
+def written(segment: Segment, count: oracle.CountText) -> str:
+    """Write a summary of just the length that is allowed."""
+    text = f"summary {segment.key[:8]}"
+    while fault(f"{text} and more", segment, count) is None:
+        text += " and more"
+    return text
+
+
+class Summarised(Walk):
+    """A walk whose summaries arrive so many requests after they were first asked for."""
+
+    def __init__(self, case: Case, lags: tuple[int, ...], count: oracle.CountText = oracle.quarter) -> None:
+        self.case, self.count, self.lags = case, count, lags
+        self.upto = case.talk.requests()
+        self.texts: dict[str, str] = {}
+        self.decisions: dict[str, tuple[str, ...]] = {}
+        self.due: dict[str, tuple[int, str]] = {}
+        memo, known = Memo(), Known()
+        self.left = [self._served(step, memo, known) for step in range(len(self.upto))]
+
+    def _served(self, step: int, memo: Memo, known: Known) -> Left:
+        self.texts |= {key: text for key, (at, text) in self.due.items() if at <= step}
+        left = self.leave(step, memo, known)
+        if isinstance(left.plan, Plan):
+            for event in left.plan.events:
+                self.decisions.setdefault(event.prefix, event.decision)
+            for segment in left.plan.wanted:
+                lag = self.lags[len(self.due) % len(self.lags)]
+                self.due.setdefault(segment.key, (step + lag, written(segment, self.count)))
+        return left
+
+    def leave(self, step: int, memo: Memo, known: Known) -> Left:
+        request = parse(self.case.talk.body(self.upto[step]), memo)
+        policy, model, counter = self.case.policy, self.case.model, counter_of(self.count)
+        facts = Facts(self.texts, self.decisions, "writer")
+        plan = decided(request, policy, model, model.bounds(policy), counter, known, facts)
+        if isinstance(plan, Refusal):
+            return Left(plan, None)
+        return Left(plan, sent(request, SENT, plan.changes))
+
+    def entered(self) -> Iterator[str]:
+        """Give every summary that a fold took in."""
+        for left in self.left:
+            if isinstance(left.plan, Plan):
+                for event in left.plan.events:
+                    yield from event.decision
+
+
+def summarising(case: Case) -> Case:
+    """Let a model write, under the same policy."""
+    ladder = case.policy.ladder
+    history = ("summarize", *ladder.history) if ladder.history else ()
+    told = Summarize(enabled=bool(history), model="writer", at_most=0.3)
+    return replace(case, policy=replace(case.policy, ladder=replace(ladder, history=history), summarize=told))
+
+
+CASES = cases(strict=False, limits=False).map(summarising)
+LAGS = st.lists(st.sampled_from([1, 1, 2, 5, NEVER]), min_size=1, max_size=4).map(tuple)
+
+
+def check(walk: Summarised, every: int = 1) -> None:
+    """Hold a whole conversation to the laws; to determinism, one request of so many."""
+    check_stability(walk)
+    check_one_way(walk)
+    test_idempotence.check(walk)
+    test_progress.check(walk)
+    check_determinism(walk, every)
+
+
+def check_determinism(walk: Summarised, every: int = 1) -> None:
+    """Hold a request to leaving as it left, in a process that knows nothing, with all that was written since."""
+    walk.texts |= {key: text for key, (at, text) in walk.due.items() if at < NEVER}
+    for step in reversed(range(0, len(walk.left), every)):
+        again = walk.leave(step, Memo(), Known())
+        assert again.fingerprint() == walk.left[step].fingerprint()
+
+
+def check_one_way(walk: Summarised) -> None:
+    """Hold summaries to law 7: each is of originals, and stands as it was written for as long as it stands."""
+    texts = set(walk.texts.values())
+    for left in walk.left:
+        for _, said in left.changes.inserted if left.changes is not None else ():
+            if said.startswith("[summary of the "):
+                assert said.partition("\n")[2] in texts
+
+
+@given(CASES, LAGS)
+@settings(max_examples=FEWER)
+def test_with_summaries_the_laws_hold(case: Case, lags: tuple[int, ...]) -> None:
+    check(Summarised(case, lags))
+
+
+@given(cases(strict=False).map(summarising), LAGS)
+@settings(max_examples=FEWER)
+def test_with_summaries_what_is_sent_fits(case: Case, lags: tuple[int, ...]) -> None:
+    test_fit.check(Summarised(case, lags))
+
+
+@given(CASES)
+@settings(max_examples=FEWER)
+def test_summaries_that_never_come_change_nothing_but_what_was_asked(case: Case) -> None:
+    ladder = case.policy.ladder
+    plain = replace(ladder, history=tuple(remedy for remedy in ladder.history if remedy != "summarize"))
+    without = replace(case, policy=replace(case.policy, ladder=plain, summarize=Summarize()))
+    summarised, usual = Summarised(case, (NEVER,)), Summarised(without, (NEVER,))
+    assert [left.body for left in summarised.left] == [left.body for left in usual.left]
+
+
+def policy(budget: int, *history: str) -> Policy:
+    ladder = Ladder(history=history)
+    told = Summarize(enabled=True, model="writer")
+    return Policy(name="p", context_window=budget, reserve=Reserve(0, 0), ladder=ladder, summarize=told)
+
+
+def long_talk() -> Talk:
+    said = [f'{{"role": "{"user" if n % 2 == 0 else "assistant"}", "content": "{n} {"x" * 600}"}}' for n in range(121)]
+    return Talk(tuple(said))
+
+
+def test_a_long_conversation_gets_summaries_and_reads_itself_about_twice_for_them() -> None:
+    walk = Summarised(Case(long_talk(), policy(4000, "summarize", "drop_oldest")), (1,))
+    check(walk)
+    assert len(set(walk.entered())) > 2
+    asked: dict[str, int] = {}
+    for left in walk.left:
+        assert isinstance(left.plan, Plan)
+        asked |= {segment.key: segment.tokens for segment in left.plan.wanted}
+    assert sum(asked.values()) < 3 * walk.original_tokens(len(walk.case.talk.messages))
+
+
+@pytest.mark.parametrize("budget", transcripts.BUDGETS)
+def test_recorded_conversations_keep_the_laws_with_summaries(conversations: Conversations, budget: int) -> None:
+    entered = 0
+    for talk in list(transcripts.talks(conversations))[:: 1 if transcripts.ALL else 4]:
+        walk = Summarised(Case(talk, policy(budget, "summarize", "drop_oldest")), (1, 3), oracle.tokens)
+        check(walk, every=5)
+        entered += len(set(walk.entered()))
+    assert entered

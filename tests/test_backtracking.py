@@ -1,0 +1,97 @@
+"""Which regular expressions are refused for the time they can take, and that those which are taken are fast."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from gateway.backtracking import why_slow
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(?i)\b(must|never|always)\b",
+        r"https?://\S+",
+        r"^.*\bdeadline\b.*$",
+        r"[\w.+-]+@[\w-]+\.[\w.-]+",
+        r"(?:\w+\.)+\w+",
+        r"(\w+\s)+",
+        r"(?:\d{1,3}\.){3}\d{1,3}",
+        r"\d{1,3}(?:,\d{3})*",
+        r"\b[A-Z]{2,5}-\d{1,6}\b",
+        r"[0-9a-f]{40}",
+        r"(['\"]).*?\1",
+        r"^(?:(?!draft).)*$",
+        r"(?:[^,]*,)*x",
+        r"(?:(?:(?:){99}){99}){99}",
+        "",
+    ],
+)
+def test_what_people_write_is_taken(pattern):
+    assert why_slow(pattern) is None
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(a+)+",
+        r"(a*)*b",
+        r"(a|a)*",
+        r"(?:a|(?:|)b){3,}",
+        r"(?:\b|$){3,}",
+        r"(a?b?)*",
+        r"(x+x+)+y",
+        r"(\w+\s?)+$",
+        r"(\d|\d\d)*",
+        r"(?=(a+)+$)",
+        r"(?i:(k+\u212a)+)",
+        r"(?:(?:a{0,19}){0,19}){0,19}b",
+        r"(([a-z])+.)+[A-Z]([a-z])+$",
+    ],
+)
+def test_a_repeat_whose_text_can_be_read_in_several_ways_is_refused(pattern):
+    assert "several ways" in why_slow(pattern)
+
+
+@pytest.mark.parametrize("pattern", [r".*.*.*x", r"(.*a){12}", r"(a?){30}a{30}", r".*a.*b.*c.*d"])
+def test_choices_that_multiply_are_refused(pattern):
+    assert "too many parts" in why_slow(pattern)
+
+
+def test_a_pattern_that_unfolds_to_much_is_refused():
+    assert "too large" in why_slow(r"(?:(?:\w{50}-){50}){50}")
+    assert "too large" in why_slow("x{100000}")
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"(?:(?:(?:a?){15}){15}){4}", r"(?:(?:(?:(?:){999}){999}){999}){999}", "(" * 80 + ")" * 80]
+)
+def test_telling_takes_no_time(pattern):
+    began = time.perf_counter()
+    why_slow(pattern)
+    assert time.perf_counter() - began < 1
+
+
+ATOMS = st.sampled_from(["a", "b", ".", r"\w", r"[ab]", "[^a]", "ab", "", r"\b", "$"])
+COUNTS = st.sampled_from(["", "", "?", "*", "+", "*?", "{2}", "{0,3}", "{12}", "{3,}"])
+
+
+def combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    counted = st.builds("(?:{}){}".format, inner, COUNTS)
+    return counted | st.builds("{}{}".format, counted, counted) | st.builds("(?:{}|{})".format, inner, inner)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.recursive(ATOMS, combined, max_leaves=8))
+def test_a_pattern_that_is_taken_is_always_fast(pattern):
+    assume(why_slow(pattern) is None)
+    compiled = re.compile(pattern + "!")
+    for text in ("a" * 40, "ab" * 20, "a" * 20 + "b" * 20):
+        began = time.perf_counter()
+        compiled.search(text)
+        assert time.perf_counter() - began < 2
