@@ -1,11 +1,14 @@
 """What the books say of one request."""
 
+import subprocess
+import sys
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.money.entry import BYTES_PER_TOKEN, MOST_EDITS, Entry, runs
+from gateway.money.entry import BYTES_PER_TOKEN, MOST_EDITS, MOST_MISSED_VALUES, Entry, fingerprint, runs
 from gateway.money.prices import Usage, price_from
 
 PRICE = price_from("x", {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-5})
@@ -150,6 +153,44 @@ def test_joining_never_loses_a_token(edits):
     assert [edit[0] for edit in joined] == sorted({edit[0] for edit in joined})
 
 
+def test_what_a_rewrite_removed_and_what_was_missed_are_told_as_counts_and_fingerprints():
+    one = entry(plan="rewritten")
+    one.heed(412, ["W-7300112", "241.50"])
+    row = one.settled("answered", 11.0)
+    assert (row["values_removed"], row["missed"]) == (412, 2)
+    assert row["missed_values"] == [fingerprint("W-7300112"), fingerprint("241.50")]
+    assert b"7300112" not in orjson.dumps(row)
+    assert "W-7300112" not in repr(one)
+
+
+def test_a_rewrite_that_nothing_was_missed_of_says_so_and_a_request_without_one_says_nothing():
+    one = entry(plan="rewritten")
+    one.heed(0, [])
+    row = one.settled("answered", 11.0)
+    assert (row["values_removed"], row["missed"], "missed_values" in row) == (0, 0, False)
+    assert entry().settled("answered", 11.0).keys().isdisjoint({"values_removed", "missed", "missed_values"})
+
+
+def test_misses_are_all_counted_and_fingerprinted_up_to_a_number():
+    one = entry()
+    one.heed(99, [f"value_{n}" for n in range(50)])
+    row = one.settled("answered", 11.0)
+    assert (row["missed"], len(row["missed_values"])) == (50, MOST_MISSED_VALUES)
+
+
+@given(st.text())
+def test_a_fingerprint_is_eight_digits_the_same_throughout_the_process(value):
+    assert fingerprint(value) == fingerprint(value)
+    assert len(bytes.fromhex(fingerprint(value))) == 4
+
+
+def test_another_process_gives_another_fingerprint_so_that_nobody_can_try_values_out():
+    program = "from gateway.money.entry import fingerprint; print(fingerprint('1234'), fingerprint('1234'))"
+    told = [subprocess.check_output([sys.executable, "-c", program], text=True).split() for _ in range(2)]
+    assert {len(set(one)) for one in told} == {1}
+    assert len({told[0][0], told[1][0], fingerprint("1234")}) == 3
+
+
 def test_attempts_are_told_where_there_was_more_than_one_good_one():
     good, bad = (
         {"deployment": "a", "status": 200, "error": None, "ms": 1},
@@ -177,4 +218,5 @@ def test_a_busy_row_stays_about_a_kilobyte(status):
         room=dict.fromkeys(("system", "tools", "examples", "documents", "history", "input"), 12_345),
         edits=[(n, "read_file", "stub", 1234, 56) for n in range(99)],
     )
-    assert len(orjson.dumps(one.settled(status, 11.0))) < 1700
+    one.heed(12_345, [str(n) for n in range(1234, 1334)])
+    assert len(orjson.dumps(one.settled(status, 11.0))) < 1900

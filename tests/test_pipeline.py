@@ -6,12 +6,14 @@ import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config import Team
+from gateway.fitting import LONG_BODY
 from gateway.money import ledger as books
 from gateway.money.amounts import usd
 from gateway.pipeline import answer
@@ -545,7 +547,11 @@ async def test_a_gateway_that_is_stopped_enters_what_was_under_way(gateway):
 
 
 async def test_what_is_over_is_rewritten_and_every_place_tells_the_same(gateway):
-    passed = await replace(gateway, policies=(TIGHT,))(body(LONG))
+    stubbing = policy(
+        "{name: stubbing, context_window: 2000, reserve: {output: 500, margin: 0}, ladder: {tool_results: [stub]}, "
+        "fold: {keep_turns: 0, keep_tool_results: 0}}"
+    )
+    passed = await replace(gateway, policies=(stubbing,))(body(LONG))
     row, header = passed.settled, passed.client.got["x-gateway-plan"]
     assert header.startswith(f"rewritten; tokens={row['tokens_before']}/{row['tokens_after']}; stub=")
     assert row["tokens_after"] <= 1500 < row["tokens_before"]
@@ -667,6 +673,85 @@ async def test_user_and_tags_come_from_the_request_or_its_headers(gateway, field
     passed = await gateway(body(HELLO, **fields), headers=headers)
     assert (passed.settled["user"], passed.settled["tags"]) == (user_, tags)
     assert (passed.opened[0]["user"], passed.opened[0]["tags"]) == (user_, tags)
+
+
+# ---------------------------------------------------------------- what was missed
+
+FORGETFUL = policy(
+    "{name: forgetful, context_window: 2000, reserve: {output: 500, margin: 0}, recall: 0, "
+    "ladder: {history: [drop_oldest]}, fold: {keep_turns: 0, keep_tool_results: 0, artifacts: 0}}"
+)
+ORDERED = [user("my order"), calls("c0 find {}"), result("c0", "order W-7300112, 99.50"), *LONG]
+
+
+def cancels(**more: str) -> Act:
+    message = calls('c1 cancel {"order": "W-7300112"}')
+    return Act(parts=(json.dumps({"choices": [{"message": message}], "usage": USAGE, **more}).encode(),))
+
+
+def forgetful(gateway: Setting, mode: Literal["off", "observe", "enforce"] = "enforce") -> Setting:
+    return replace(gateway, policies=(replace(FORGETFUL, mode=mode),))
+
+
+async def test_an_answer_that_uses_what_was_cut_is_entered_as_a_miss(gateway):
+    passed = await forgetful(gateway)(body(ORDERED), Script(cancels()))
+    assert passed.client.got["x-gateway-plan"].startswith("rewritten")
+    assert (passed.settled["missed"], len(passed.settled["missed_values"])) == (1, 1)
+    assert passed.settled["values_removed"] >= 2
+    assert "7300112" not in json.dumps(passed.rows)
+
+
+async def test_under_observe_it_is_what_would_have_been_missed(gateway):
+    passed = await forgetful(gateway, "observe")(body(ORDERED), Script(cancels()))
+    assert passed.received[2]["content"] == "order W-7300112, 99.50"
+    assert (passed.settled["plan"], passed.settled["missed"]) == ("observed", 1)
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe", "off"])
+async def test_what_was_not_rewritten_has_nothing_to_miss(gateway, mode):
+    listed = ORDERED if mode == "off" else ORDERED[:3] + ORDERED[-1:]
+    row = (await forgetful(gateway, mode)(body(listed), Script(cancels()))).settled
+    assert row["plan"] == "unchanged"
+    assert row.keys().isdisjoint({"values_removed", "missed", "missed_values"})
+
+
+@pytest.mark.parametrize("cut", [UpstreamError("reset", "cut"), Leave(), None])
+async def test_what_a_stream_said_counts_however_it_ended(gateway, cut):
+    parts = [delta("I cancel W-73"), delta("00112 now"), *([cut] if cut else [delta("", "stop"), DONE])]
+    row = (await forgetful(gateway)(body(ORDERED, stream=True), Script(streams(*parts)))).settled
+    assert row["status"] == {UpstreamError: "failed", Leave: "cancelled"}.get(type(cut), "answered")
+    assert row["missed"] == 1
+
+
+async def test_where_no_answer_came_nothing_was_missed(gateway):
+    row = (await forgetful(gateway)(body(ORDERED), Script(fails(400, "bad")))).settled
+    assert "missed" not in row
+
+
+async def test_a_long_answer_is_looked_through_as_a_short_one_is(gateway):
+    said = says("so it is " * 40_000 + "W-7300112")
+    assert (await forgetful(gateway)(body(ORDERED), Script(said))).settled["missed"] == 1
+
+
+async def test_a_long_request_is_looked_through_as_a_short_one_is(gateway):
+    listed = [*ORDERED[:3], *loop(40, 400), user("and now?")]
+    assert len(body(listed)) > LONG_BODY
+    assert (await forgetful(gateway)(body(listed), Script(cancels()))).settled["missed"] == 1
+
+
+async def test_the_fallback_that_answered_is_the_one_whose_cut_counts(gateway):
+    """Only the second model's window is small: what its answer uses was cut for it alone."""
+    roomy, small = deployment(), deployment("other", window=1500)
+    gateway = replace(
+        gateway,
+        policies=(replace(FORGETFUL, context_window=None),),
+        deployments=(roomy, small),
+        fallbacks={"asked": ("other",)},
+    )
+    passed = await gateway(body(ORDERED), Script(fails(500), cancels()))
+    assert passed.settled["status"] == "answered"
+    assert passed.script.calls[-1].deployment == small.name
+    assert passed.settled["missed"] == 1
 
 
 # ---------------------------------------------------------------- money

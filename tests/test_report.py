@@ -255,6 +255,54 @@ def test_what_is_no_moment_is_told_with_what_would_be(text: str) -> None:
         parse_moment(text, moment(f"{DAY}T12:00"))
 
 
+# ----------------------------------------------------------------------------------------------------------- retention
+
+
+def rewritten(request_id: str, removed: int, missed: int, **more: Any) -> dict[str, Any]:
+    return settled(request_id, **{"plan": "rewritten", "values_removed": removed, "missed": missed, **more})
+
+
+def test_retention_sums_what_was_removed_and_missed(tmp_path: Path) -> None:
+    rows = [
+        rewritten("1", 40, 0),
+        rewritten("2", 60, 3),
+        rewritten("3", 5, 1, plan="observed", policy="watching@77aa"),
+        settled("4", plan="unchanged"),
+        settled("5", plan="refused", status="refused", policy="strict@0000"),
+        opened("6"),
+    ]
+    write(tmp_path, f"{DAY}.jsonl", rows)
+    shown = by(tmp_path, "policy", retention=True)
+    names = ("rewritten", "observed", "values_removed", "missed", "with_misses")
+    told = {policy: tuple(row[name] for name in names) for policy, row in shown.items()}
+    assert told == {"support@4c1e": (2, 0, 100, 3, 1), "watching@77aa": (0, 1, 5, 1, 1), "strict@0000": (0, 0, 0, 0, 0)}
+    total = report(tmp_path, "policy", retention=True).total
+    assert tuple(total[name] for name in names) == (2, 1, 105, 4, 2)
+    assert "missed" not in report(tmp_path, "policy").total
+
+
+def test_retention_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [rewritten("1", 40, 2), rewritten("2", 1_200, 0)])
+    for name in get_args(By):
+        shown = report(tmp_path, name, retention=True)
+        assert orjson.loads(shown.render("json"))["total"]["values_removed"] == 1_240
+        (row,) = csv.DictReader(io.StringIO(shown.render("csv")))
+        assert (row["values_removed"], row["missed"]) == ("1240", "2")
+        table = shown.render("table", 80)
+        assert f"What rewriting took away, by {name}" in table
+        assert "1 (50.0%)" in table
+        assert all(len(line) <= 80 for line in table.splitlines())
+    assert "What rewriting took away" not in report(tmp_path).render("table", 80)
+
+
+def test_retention_of_an_old_ledger_or_an_empty_one_is_nothing(tmp_path: Path) -> None:
+    assert "values_removed,missed" in report(tmp_path, "team", retention=True).render("csv")
+    write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1")])
+    shown = report(tmp_path, "team", retention=True)
+    assert (shown.total["values_removed"], shown.total["missed"]) == (0, 0)
+    assert "What rewriting took away" in shown.render("table", 80)
+
+
 # --------------------------------------------------------------------------------------------------------- utilization
 
 

@@ -1,11 +1,12 @@
 """What the command line shows of one request, read as a person reads it."""
 
 import io
+import re
 from typing import Any
 
 from rich.console import Console
 
-from gateway.operators.tables import request_tables
+from gateway.operators.tables import dry_run_tables, request_tables
 
 REFUSED = {
     "id": "gw_1",
@@ -52,3 +53,112 @@ def test_an_edit_of_several_messages_names_the_first_and_the_last() -> None:
     told = shown(status="answered", edits=[[12, None, "drop_oldest", 700, 0, 18], [20, "read", "stub", 90, 9]])
     assert "messages[12–18]" in told
     assert "messages[20]" in told
+
+
+def test_what_a_rewrite_removed_and_what_was_missed_is_told_without_content() -> None:
+    rewritten = {"status": "answered", "refusal": None, "plan": "rewritten", "values_removed": 1412}
+    told = shown(**rewritten, missed=2, missed_values=["6e029d94", "0a1b2c3d"])
+    assert "1,412 removed; 2 of them missed by the answer (6e029d94, 0a1b2c3d)" in told
+    assert "1,412 removed; none of them missed" in shown(**rewritten, missed=0)
+    assert "1,412 would have been removed; none of them would have been missed" in shown(
+        **rewritten | {"plan": "observed"}
+    )
+    assert "removed" not in shown(status="answered", refusal=None, plan="unchanged")
+
+
+# ---------------------------------------------------------------- a dry run
+
+
+def message(at: int | None, **more: Any) -> dict[str, Any]:
+    usual = {"leaves_at": at, "role": "user", "tool": None, "before": 12, "after": 12, "remedy": None, "reason": None}
+    said: dict[str, Any] = {"words": "hello there", "text": None, "kept": 0, "gone": 0, "values_gone": []}
+    return {"at": at, **usual, **said, **more}
+
+
+def dropped(at: int, **more: Any) -> dict[str, Any]:
+    edit = {"remedy": "drop_oldest", "reason": "history was over; oldest first"}
+    return message(at, **{"leaves_at": None, "after": 0, **edit, **more})
+
+
+def drawn(*messages: dict[str, Any], width: int = 80) -> str:
+    run = {
+        "model": "gpt-5",
+        "policy": "support@4c1e09a2",
+        "mode": "enforce",
+        "budget": 7_000,
+        "plan": "rewritten; tokens=9000/6000",
+        "components": {"history": {"before": 9_000, "after": 6_000, "room": 7_000}},
+        "edits": [{"at": 1}],
+        "refusal": None,
+        "values_removed": 19,
+        "conversation": messages,
+    }
+    console = Console(file=io.StringIO(), width=width)
+    console.print(dry_run_tables(run))
+    return str(console.file.getvalue())  # type: ignore[attr-defined]  # it is the StringIO above
+
+
+def test_a_message_that_leaves_as_it_came_is_one_line() -> None:
+    told = drawn(message(0, words="word " * 30), message(1, role="tool", tool="read_file"))
+    (line,) = [line for line in told.splitlines() if "messages[0]" in line]
+    assert line.rstrip().endswith("…")
+    assert "user, 12 tokens: word word" in line
+    assert "tool read_file, 12 tokens: hello there" in told
+
+
+def test_a_changed_message_is_told_with_its_edit_its_text_and_its_values() -> None:
+    edit = {"remedy": "stub", "reason": "older results were over; oldest first", "text": "[result of read]"}
+    told = drawn(
+        message(
+            3, **edit, role="tool", tool="read", after=5, words="[result of read]", kept=2, gone=1, values_gone=["W-1"]
+        )
+    )
+    assert "stub: tool read, 12 → 5 tokens" in told
+    assert "[result of read]" in told
+    assert "older results were over; oldest first" in told
+    assert "values: 2 kept, 1 gone: W-1" in told
+
+
+def test_neighbours_that_are_left_out_for_one_reason_are_one_block() -> None:
+    told = drawn(
+        *(dropped(n, kept=1, gone=8, values_gone=[f"W-{n}{k}" for k in range(8)]) for n in (1, 2, 3)), dropped(5)
+    )
+    assert re.search(r"messages\[1–3\] +drop_oldest: 3 messages, 36 → 0 tokens", told)
+    assert "values: 3 kept, 24 gone: W-10," in told
+    assert "and 12 more" in told
+    assert re.search(r"messages\[5\] +drop_oldest: user, 12 → 0 tokens", told)
+    assert "was: hello there" in told
+
+
+def test_a_message_of_ours_is_told_as_put_in() -> None:
+    told = drawn(message(None, leaves_at=1, before=None, after=9, words="[left out]", text="[left out]", kept=3))
+    assert "put in" in told
+    assert "user, 9 tokens" in told
+    assert "values: 3\n" in "\n".join(line.rstrip() for line in told.splitlines()) + "\n"
+
+
+def test_the_conversation_fits_80_columns_whatever_stands_in_it() -> None:
+    wild = "\x1b[31mred\x07 [bold]no markup[/bold] \u202eright to left"
+    told = drawn(
+        message(0, words=wild, role="tool", tool="\x1b[2J" + "t" * 90),
+        dropped(1, words=wild, gone=1, values_gone=["v" * 400]),
+        message(1234567, words="w" * 160, text="w" * 160, remedy="crush, stub", reason="r" * 300),
+    )
+    assert all(len(line) <= 80 for line in told.splitlines())
+    assert not {"\x1b", "\x07", "\u202e"} & set(told)
+    assert "[bold]no markup[/bold]" in told
+
+
+def test_nothing_is_drawn_of_a_conversation_that_leaves_as_it_came() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    run = {
+        "model": "m",
+        "policy": "p",
+        "mode": "enforce",
+        "budget": 9,
+        "plan": "unchanged",
+        "components": {},
+        "edits": [],
+    }
+    console.print(dry_run_tables({**run, "refusal": None, "values_removed": 0, "conversation": [message(0)]}))
+    assert "messages[0]" not in console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above

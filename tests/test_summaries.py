@@ -1,0 +1,435 @@
+"""Summaries over real sockets: they enter at the fold after they were written, stay as they are, and cost nobody time.
+
+What the writing model does stands in each policy's prompt, where the scripted provider reads it.
+"""
+
+import asyncio
+import json
+import statistics
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from gateway import config
+from gateway.budget.tokens import Counter
+from gateway.policy import Policy, Summarize
+from gateway.rewriting.plan import Plan, Refusal
+from gateway.rewriting.summarize import Event, Facts, Segment
+from gateway.state import StateUnavailable, open_state
+from gateway.summaries import DOWN_SECONDS, MOST_FAILURES, REST_SECONDS, Job, NoSummary, Summaries
+from tests import redis_server
+from tests.contract.running import (
+    Gateway,
+    Upstream,
+    eventually,
+    model,
+    running_gateway,
+    running_upstream,
+    wait_for,
+    write_setup,
+)
+from tests.upstream.script import mark
+
+TEXT = "The trip goes to Lisbon on 3 May; two seats by the window are booked under KX41TQ."
+SCRIPTS: dict[str, dict[str, Any]] = {
+    "good": {"text": TEXT},
+    "slow": {"text": TEXT, "delay": 2.5},
+    "failing": {"status": 500},
+    "nonsense": {"garbage": True},
+    "empty": {"text": " "},
+    "longer": {"words": 9000},
+}
+HEAD = "[summary of the "
+
+
+def policies(folder: Path) -> dict[str, dict[str, Any]]:
+    """One policy for each way the writer may behave, and one without summaries; all else is the same."""
+    bare = {"context_window": 6000, "reserve": {"output": 0, "margin": 0}}
+    out: dict[str, dict[str, Any]] = {"plain": {"name": "plain", **bare}}
+    (folder / "policies").mkdir(parents=True, exist_ok=True)
+    for name, script in SCRIPTS.items():
+        (folder / "policies" / f"{name}.txt").write_text(f"Sum this up. {mark(id=f'sum-{name}', **script)}")
+        told = {
+            "enabled": True,
+            "model": "writer",
+            "timeout": "1s" if name == "slow" else "5s",
+            "prompt": f"{name}.txt",
+        }
+        out[name] = {"name": name, **bare, "summarize": told}
+    return out
+
+
+def setup(folder: Path, upstream: Upstream, state: dict[str, str]) -> Path:
+    named = policies(folder)
+    settings = {
+        "server": {"host": "127.0.0.1", "port": 0, "max_body": "4MB"},
+        "model_list": [model("gpt-5", "gpt-5", upstream.url), model("writer", "gpt-5-mini", upstream.url)],
+        "teams": {name: {"policy": name} for name in named},
+        "keys": [{"name": n, "sha256": sha256(f"sk-{n}".encode()).hexdigest(), "team": n} for n in named],
+        "policies": "policies",
+        "default_policy": "plain",
+        "state": state,
+        "ledger": {"dir": "ledger"},
+    }
+    return write_setup(folder, settings, named)
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream() as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, upstream: Upstream) -> Iterator[Gateway]:
+    with running_gateway(setup(tmp_path, upstream, {"dir": "state"})) as running:
+        yield running
+
+
+# ---------------------------------------------------------------- a conversation that grows
+
+
+def said(turn: int) -> list[dict[str, str]]:
+    words = " ".join(f"part {turn}-{number} of the plan," for number in range(40))
+    return [
+        {"role": "user", "content": f"Question {turn}: {words}"},
+        {"role": "assistant", "content": f"Well, {words}"},
+    ]
+
+
+def body(id: str, turns: int) -> bytes:
+    """The request of one turn. Its id is told in metadata, which no summary ever sees."""
+    messages = [message for turn in range(turns) for message in said(turn)]
+    messages += [{"role": "user", "content": f"Question {turns}: go on."}]
+    return json.dumps({"model": "gpt-5", "messages": messages, "metadata": {"id": id}, "user": "ann"}).encode()
+
+
+def ask(gateway: Gateway, team: str, request: bytes) -> float:
+    """Send a request and insist on its being served; the seconds it took."""
+    sent = urllib.request.Request(
+        f"{gateway.url}/chat/completions",
+        request,
+        {"authorization": f"Bearer sk-{team}", "content-type": "application/json"},
+    )
+    started = time.perf_counter()
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sent, timeout=30) as answer:
+        assert answer.status == 200
+        assert json.loads(answer.read())["choices"]
+    return time.perf_counter() - started
+
+
+def messages(upstream: Upstream, id: str, call: int = 0) -> list[str]:
+    return [message["content"] for message in json.loads(upstream.received(id, call))["messages"]]
+
+
+def summaries(gateway: Gateway) -> list[dict[str, Any]]:
+    return [row for row in gateway.rows() if row["event"] == "settled" and row["kind"] == "summary"]
+
+
+def is_writing(gateway: Gateway) -> bool:
+    rows = [row for row in gateway.rows() if row.get("kind") == "summary"]
+    return sum(1 if row["event"] == "opened" else -1 for row in rows) > 0
+
+
+def grown(gateway: Gateway, upstream: Upstream, name: str, *, team: str = "good", most: int = 60) -> int:
+    """Let a conversation grow until a summary stands in it; the number of turns it has then."""
+    for turns in range(1, most):
+        ask(gateway, team, body(f"{name}-{turns}", turns))
+        if any(text.startswith(HEAD) for text in messages(upstream, f"{name}-{turns}")):
+            return turns
+        if is_writing(gateway):
+            wait_for(lambda: not is_writing(gateway), what="a summary's entry")
+            time.sleep(0.05)  # its text is kept right after its entry
+    raise AssertionError(f"no summary entered within {most} turns:\n{gateway.program.log}")
+
+
+# ---------------------------------------------------------------- what is promised
+
+
+def test_a_summary_enters_at_a_later_fold_beside_the_list_and_is_booked_like_any_request(
+    gateway: Gateway, upstream: Upstream
+) -> None:
+    turns = grown(gateway, upstream, "enters")
+    for more in range(turns, turns + 3):
+        ask(gateway, "good", body(f"enters-{more}", more))
+        stands = messages(upstream, f"enters-{more}")
+        at = next(index for index, text in enumerate(stands) if text.startswith(HEAD))
+        assert stands[at].endswith(f" messages left out above]\n{TEXT}")
+        assert at > 0, "behind what stands for the same messages"
+    row = summaries(gateway)[0]
+    assert (row["status"], row["team"], row["user"], row["model"]) == ("answered", "good", "ann", "writer")
+    assert row["policy"].startswith("good@")
+    assert row["cost_nanousd"] > 0
+    assert sum(one["event"] == "opened" and one["id"] == row["id"] for one in gateway.rows()) == 1
+    books = b"".join(file.read_bytes() for file in gateway.ledger.iterdir())
+    assert b"Lisbon" not in books
+    assert b"Lisbon" not in gateway.program.log.encode()
+    asked = json.loads(upstream.received("sum-good"))
+    assert asked["max_completion_tokens"] >= 40
+    assert "part 0-0 of the plan" in asked["messages"][-1]["content"]
+
+
+@contextmanager
+def shared(kind: str, folder: Path) -> Iterator[dict[str, str]]:
+    """The state as a config names it: a folder, or a real Redis."""
+    if kind == "disk":
+        yield {"dir": "state"}
+    else:
+        with redis_server.running(folder) as url:
+            yield {"redis": url}
+
+
+@pytest.mark.parametrize("kind", ["disk", "redis"])
+def test_what_entered_is_the_same_bytes_in_another_process_and_after_a_restart(
+    kind: str, tmp_path: Path, upstream: Upstream
+) -> None:
+    (tmp_path / "redis").mkdir()
+    with shared(kind, tmp_path / "redis") as state:
+        path = setup(tmp_path, upstream, state)
+        with running_gateway(path) as first:
+            turns = grown(first, upstream, kind)
+            asked = [(f"{kind}-{number}", number) for number in range(turns - 4, turns + 1)]
+            with running_gateway(path) as second:
+                for id, number in reversed(asked):
+                    ask(second, "good", body(id, number))
+        with running_gateway(path) as restarted:
+            for id, number in asked:
+                ask(restarted, "good", body(id, number))
+    for id, _ in asked:
+        assert len({upstream.received(id, call) for call in range(3)}) == 1
+    assert HEAD in upstream.received(asked[-1][0]).decode()
+
+
+def test_with_an_empty_state_a_request_leaves_as_without_summaries(tmp_path: Path, upstream: Upstream) -> None:
+    with running_gateway(setup(tmp_path, upstream, {"dir": "state"})) as running:
+        ask(running, "good", body("empty", 45))
+        ask(running, "plain", body("empty", 45))
+    assert upstream.received("empty", 0) == upstream.received("empty", 1)
+
+
+def test_a_state_that_is_down_costs_the_summaries_only_and_the_books_say_so(tmp_path: Path, upstream: Upstream) -> None:
+    path = setup(tmp_path, upstream, {"redis": "redis://127.0.0.1:1/0"})
+    with running_gateway(path) as running:
+        ask(running, "good", body("down", 45))
+        ask(running, "plain", body("down", 45))
+        assert upstream.received("down", 0) == upstream.received("down", 1)
+        rows = [row for row in running.rows() if row["event"] == "settled"]
+    assert [row.get("decision_lost", False) for row in rows] == [True, False]
+    assert all(row["kind"] == "request" for row in rows)
+
+
+LATER_SECONDS = 0.02
+
+
+@pytest.mark.parametrize("fault", ["slow", "failing", "nonsense", "empty", "longer"])
+def test_whatever_the_writer_does_requests_are_served_as_without_and_no_later(
+    fault: str, gateway: Gateway, upstream: Upstream
+) -> None:
+    took: dict[str, list[float]] = {fault: [], "plain": []}
+    for turns in range(1, 36):
+        for call, team in enumerate((fault, "plain")):
+            took[team].append(ask(gateway, team, body(f"{fault}-{turns}", turns)))
+            assert call < 1 or upstream.received(f"{fault}-{turns}", 0) == upstream.received(f"{fault}-{turns}", 1)
+    assert statistics.median(took[fault]) < statistics.median(took["plain"]) + LATER_SECONDS
+    failed = wait_for(lambda: summaries(gateway), 20, "the entry of a summary that failed")
+    assert failed[0]["status"] == ("answered" if fault in {"longer", "empty"} else "failed")
+    assert "summary failed" in wait_for(lambda: gateway.program.log if "summary failed" in gateway.program.log else "")
+    for index, row in enumerate(failed):
+        assert row["team"] == fault, index
+
+
+def test_a_stop_ends_what_is_being_written_and_enters_it(tmp_path: Path, upstream: Upstream) -> None:
+    path = setup(tmp_path, upstream, {"dir": "state"})
+    with running_gateway(path) as running:
+        ask(running, "slow", body("stopped", 45))
+        wait_for(lambda: [row for row in running.rows() if row.get("kind") == "summary"], what="a summary begun")
+        running.program.stop()
+        assert [row["status"] for row in summaries(running)] == ["cancelled"]
+        assert not running.program.tracebacks
+
+
+# ---------------------------------------------------------------- one process's share, without a gateway around it
+
+
+class Clock:
+    """Both clocks, moved by hand."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+class Writer:
+    """Writes what it is told to, and keeps which segments it was asked for."""
+
+    def __init__(self, text: str | None = TEXT) -> None:
+        self.text, self.asked = text, list[str]()
+        self.may_go = asyncio.Event()
+        self.may_go.set()
+
+    async def __call__(self, job: Job) -> str:
+        self.asked.append(job.segment.key)
+        await self.may_go.wait()
+        if self.text is None:
+            raise NoSummary("scripted")
+        return self.text
+
+
+@asynccontextmanager
+async def worker(folder: Path, writer: Writer, clock: Clock) -> AsyncIterator[Summaries]:
+    opens = partial(open_state, config.State(dir=folder))
+    made = Summaries(opens, structlog.get_logger(), clock, clock)
+    made.written_by(writer)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+def job(key: str) -> Job:
+    policy = Policy("p", summarize=Summarize(enabled=True))
+    return Job(Segment(key, (0,), 1000, 100), (), "writer", policy, Counter("o200k_base"), "bot", "team", None)
+
+
+async def done(summaries: Summaries) -> None:
+    await eventually(lambda: not summaries._jobs, what="the jobs")
+
+
+async def settled(summaries: Summaries, *candidates: str) -> tuple[str, ...]:
+    """Settle a plan with one fold, which takes in all that is there; the decision that it came to."""
+
+    async def planning(facts: Facts) -> Plan | Refusal:
+        decided = facts.decisions.get("p")
+        found = [(key, text) for key in candidates if (text := facts.texts.get(key)) is not None]
+        entered = tuple(pair for pair in found if decided is None or pair[0] in decided)
+        return Plan({}, {}, {}, events=(Event("p", candidates, entered),))
+
+    plan, lost = await summaries.settled(planning, "writer")
+    assert isinstance(plan, Plan)
+    assert not lost
+    return plan.events[0].decision
+
+
+async def test_one_segment_is_written_once_whoever_asks_how_often(tmp_path: Path) -> None:
+    clock, here, there = Clock(), Writer(), Writer()
+    here.may_go.clear()
+    async with worker(tmp_path, here, clock) as first, worker(tmp_path, there, clock) as second:
+        first.ask(job("a"))
+        first.ask(job("a"))
+        await eventually(lambda: here.asked)
+        second.ask(job("a"))
+        await done(second)
+        here.may_go.set()
+        await done(first)
+        clock.at += DOWN_SECONDS
+        second.ask(job("a"))
+        await done(second)
+        assert (here.asked, there.asked) == (["a"], [])
+        assert await settled(second, "a") == ("a",)
+
+
+async def test_a_job_whose_process_died_is_done_by_another_once_its_lease_is_over(tmp_path: Path) -> None:
+    clock, dead, alive = Clock(), Writer(), Writer()
+    async with worker(tmp_path, dead, clock) as first, worker(tmp_path, alive, clock) as second:
+        assert first._take("a", 8.0)
+        clock.at += 60
+        second.ask(job("a"))
+        await done(second)
+        assert not alive.asked
+        clock.at += 60
+        second.ask(job("a"))
+        await done(second)
+        assert alive.asked == ["a"]
+
+
+async def test_three_failures_in_a_row_switch_it_off_for_a_while(tmp_path: Path) -> None:
+    clock, writer = Clock(), Writer(None)
+    with capture_logs() as log:
+        async with worker(tmp_path, writer, clock) as summaries:
+            for number in range(6):
+                summaries.ask(job(f"{number}"))
+                await done(summaries)
+            assert len(writer.asked) == MOST_FAILURES
+            clock.at += REST_SECONDS
+            writer.text = TEXT
+            for number in range(6):
+                summaries.ask(job(f"{number}"))
+                await done(summaries)
+            assert len(writer.asked) == MOST_FAILURES + 6
+    assert sum(line["event"] == "no summaries for a while" for line in log) == 1
+
+
+async def test_a_segment_that_failed_is_left_alone_by_everybody(tmp_path: Path) -> None:
+    clock, failing, other = Clock(), Writer(None), Writer()
+    async with worker(tmp_path, failing, clock) as first, worker(tmp_path, other, clock) as second:
+        first.ask(job("a"))
+        await done(first)
+        for summaries in (first, second):
+            summaries.ask(job("a"))
+            await done(summaries)
+        assert (failing.asked, other.asked) == (["a"], [])
+
+
+async def test_what_a_fold_took_in_is_decided_once_for_all(tmp_path: Path) -> None:
+    clock, writer = Clock(), Writer()
+    async with worker(tmp_path, writer, clock) as first, worker(tmp_path, writer, clock) as second:
+        first.ask(job("a"))
+        await done(first)
+        assert await settled(second, "a", "b") == ("a",)
+        first.ask(job("b"))
+        await done(first)
+        assert await settled(first, "a", "b") == ("a",)
+    async with worker(tmp_path, writer, clock) as later:
+        assert await settled(later, "a", "b") == ("a",)
+
+
+async def test_a_fold_that_found_nothing_stays_without_though_the_summary_comes_later(tmp_path: Path) -> None:
+    clock, writer = Clock(), Writer()
+    async with worker(tmp_path, writer, clock) as first, worker(tmp_path, writer, clock) as second:
+        assert await settled(first, "a") == ()
+        first.ask(job("a"))
+        await done(first)
+        assert await settled(second, "a") == ()
+        assert await settled(first, "a") == ()
+
+
+async def test_of_two_who_decide_at_once_the_first_to_record_it_is_followed(tmp_path: Path) -> None:
+    clock, writer = Clock(), Writer()
+    async with worker(tmp_path, writer, clock) as first, worker(tmp_path, writer, clock) as second:
+        first.ask(job("a"))
+        await done(first)
+        decided = await asyncio.gather(*(settled(one, "a") for one in (first, second, first, second)))
+        assert len(set(decided)) == 1
+
+
+async def test_a_state_that_does_not_answer_is_left_alone_for_a_while() -> None:
+    opened = 0
+
+    def opens() -> Any:
+        nonlocal opened
+        opened += 1
+        raise StateUnavailable("scripted")
+
+    async def planning(facts: Facts) -> Plan | Refusal:
+        return Plan({}, {}, {}, events=(Event("p", ("a",), ()),))
+
+    clock = Clock()
+    summaries = Summaries(opens, structlog.get_logger(), clock, clock)
+    for _ in range(3):
+        assert (await summaries.settled(planning, "writer"))[1]
+    assert opened == 1
+    clock.at += DOWN_SECONDS
+    assert (await summaries.settled(planning, "writer"))[1]
+    assert opened == 2
+    await summaries.close()
