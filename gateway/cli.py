@@ -1,4 +1,4 @@
-"""The command `gateway`: serve | demo | check | explain | report | keys.
+"""The command `gateway`: serve | demo | check | explain | simulate | report | keys.
 
 Each command imports what it needs when it runs, so that `serve` loads neither tables nor reports and `--help` is
 instant.
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gateway.config import Config
+    from gateway.fitting import Model
     from gateway.problems import Problem
     from gateway.routing.deployment import Deployment
+    from gateway.simulating.prices import Rule
+    from gateway.simulating.traffic import Traffic, Turn
 
 AnyCommand = TypeVar("AnyCommand", bound=click.Command)
 
@@ -32,6 +35,9 @@ Value = TypeVar("Value")
 DEFAULT_CONFIG = Path("config.yaml")
 DEMO_FOLDER = Path("var") / "demo"
 DIMENSIONS = ("user", "team", "key", "model", "policy", "tag", "day")
+
+MOST_PROBLEMS = 10
+"""Lines of traffic that could not be used that are told one by one."""
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -171,6 +177,84 @@ def explain(
 
 
 @example("""\
+gateway simulate --policy support --requests var/ledger --config config.yaml
+gateway simulate --policy default --policy chat --requests day.jsonl.gz --window 32000 --model gpt-5
+gateway simulate --policy support --requests day.jsonl --prices "cached .1 write 1" --picture day.png""")
+@main.command(short_help="Tell what policies would have done to your own traffic.")
+@click.option("--policy", "policies", multiple=True, required=True, help="A policy to try, by name; repeat to compare.")
+@click.option(
+    "--requests",
+    "path",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="JSON lines (.gz too), a folder of them, or a ledger that keeps content.",
+)
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["requests", "conversations"]),
+    help="What the lines are.  [default: told from each]",
+)
+@click.option("--team", help="Of a ledger with content: only this team's requests.")
+@click.option("--config", "config_file", type=_FILE, help="The configuration, for its policies and models.")
+@click.option("--window", type=click.IntRange(min=1), help="The model's context window to assume, in tokens.")
+@click.option("--model", help="The model to assume instead of the requests' own.")
+@click.option(
+    "--prices", "prices", multiple=True, metavar="NAME", help="A price rule; repeat to compare.  [default: all]"
+)
+@click.option("--format", "style", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--picture", type=_FILE, help="Draw prompt length over turns into this PNG too.")
+def simulate(
+    *,
+    policies: Sequence[str],
+    path: Path,
+    form: Any,
+    team: str | None,
+    config_file: Path | None,
+    window: int | None,
+    model: str | None,
+    prices: Sequence[str],
+    style: str,
+    picture: Path | None,
+) -> None:
+    """Tell what policies would have done to requests that were made: how much is cut, lost, saved. Nothing is sent.
+
+    A line of --requests is the body of a chat completion (one that begins with all messages of an earlier one is the
+    next turn of its conversation), a whole conversation (it ends in an assistant message, or has id, source or
+    next_action), or what a ledger with `content: requests` wrote.
+    """
+    from gateway.budget.tokens import Counters
+    from gateway.simulating import judging, shown
+
+    if picture is not None and (picture.suffix != ".png" or not picture.parent.is_dir()):
+        raise click.UsageError(f"--picture {picture}: name a .png in a folder that is there")
+    rules = _rules(prices)
+    config, traffic = _traffic(config_file, path, form, model, team)
+    wanted = [_named("policy", name, config.policies) for name in dict.fromkeys(policies)]
+    models = _models(config, window)
+    turns, problems = _of_known_models(traffic, models, model)
+    if not turns:
+        raise NotThere("\n".join(["no request to simulate on:", *_first_of(problems)]))
+    counters = Counters()
+    found = judging.simulate(
+        turns,
+        wanted,
+        lambda turn: models[model or turn.model],
+        lambda facts: counters.for_encoding(facts.encoding),
+        rules,
+    )
+    if picture is not None:
+        picture.write_bytes(shown.picture(found))
+    if style == "json":
+        click.echo(json.dumps(shown.as_json(found, problems), indent=2))
+    else:
+        console = _console()
+        console.print(shown.tables(found, path.name or str(path), console.width))
+    for line in _first_of(problems):
+        click.echo(line, err=True)
+
+
+@example("""\
 gateway report --config config.yaml --by team --since 2026-03-01
 gateway report --ledger var/ledger --by user --format csv""")
 @main.command(short_help="Tell who spent what.")
@@ -180,6 +264,7 @@ gateway report --ledger var/ledger --by user --format csv""")
 @click.option("--since", help="From this moment on: 2026-03-01, 2026-03-01T09:30, today, yesterday, 7d, 12h (UTC).")
 @click.option("--until", help="Until this moment; a day is meant whole (UTC).")
 @click.option("--utilization", is_flag=True, help="Add how far each component fills its room.")
+@click.option("--retention", is_flag=True, help="Add what rewriting removed, and how often an answer missed it.")
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def report(
     *,
@@ -189,6 +274,7 @@ def report(
     since: str | None,
     until: str | None,
     utilization: bool,
+    retention: bool,
     style: str,
 ) -> None:
     """Tell who spent what, from the ledger: requests, tokens before and after, cached, cost, unsettled."""
@@ -198,7 +284,7 @@ def report(
     try:
         first = None if since is None else reports.parse_moment(since, now)
         last = None if until is None else reports.parse_moment(until, now, is_end=True)
-        found = reports.report(_ledger(path, ledger), by, first, last, utilization=utilization)
+        found = reports.report(_ledger(path, ledger), by, first, last, utilization=utilization, retention=retention)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except FileNotFoundError as error:
@@ -362,21 +448,97 @@ def _dry_run(
         raise NotThere(error.message) from error
 
 
+def _rules(names: Sequence[str]) -> Mapping[str, Rule]:
+    """Return the price rules of these names, or all."""
+    from gateway.simulating.prices import RULES
+
+    return {name: _named("price rule", name, RULES) for name in dict.fromkeys(names)} if names else RULES
+
+
+def _traffic(
+    config_file: Path | None, path: Path, form: Any, model: str | None, team: str | None
+) -> tuple[Config, Traffic]:
+    """Read the traffic and the configuration; without one, the shipped policies and the models that the traffic names.
+
+    Where a configuration has a single model, requests that name none are for that one.
+    """
+    from gateway.simulating import traffic
+
+    if config_file is None and DEFAULT_CONFIG.exists():
+        config_file = DEFAULT_CONFIG
+    if config_file is None:
+        read = traffic.read(path, form, model, team)
+        return (_shipped(model) if model else _servable(sorted({turn.model for turn in read.turns}))), read
+    config = _config(config_file, to_serve=False)
+    names = {entry.model_name for entry in config.models}
+    return config, traffic.read(path, form, model or (names.pop() if len(names) == 1 else None), team)
+
+
+def _servable(names: Sequence[str]) -> Config:
+    """Return the shipped configuration for those of the models that anybody knows how to reach."""
+    from gateway.catalogue import catalogue
+    from gateway.routing.deployment import Unservable
+
+    while True:
+        config = _shipped(*names)
+        try:
+            catalogue(config)
+        except Unservable as error:
+            strange = {path[1] for _, path, _ in error.complaints}
+            names = [name for index, name in enumerate(names) if index not in strange]
+        else:
+            return config
+
+
+def _models(config: Config, window: int | None) -> Mapping[str, Model]:
+    """Return what is known of each model, with another window where one is given."""
+    from gateway.fitting import models_of
+
+    known = models_of(_deployments(config), unpriced=True)
+    return known if window is None else {name: replace(facts, window=window) for name, facts in known.items()}
+
+
+def _of_known_models(
+    traffic: Traffic, models: Mapping[str, Model], model: str | None
+) -> tuple[list[Turn], list[Problem]]:
+    """Return the turns that can be planned, and all problems: one for each model that nobody knows too."""
+    from gateway.problems import Problem, closest
+
+    if model is not None:
+        _named("model", model, models)
+        return list(traffic.turns), list(traffic.problems)
+    strangers: dict[str, Turn] = {}
+    for turn in traffic.turns:
+        if turn.model not in models:
+            strangers.setdefault(turn.model, turn)
+    told = "there is no model {!r}; give --model to plan its requests as another one"
+    problems = [
+        Problem(turn.file, turn.line, (), told.format(name), closest(name, models)) for name, turn in strangers.items()
+    ]
+    return [turn for turn in traffic.turns if turn.model in models], [*traffic.problems, *problems]
+
+
+def _first_of(problems: Sequence[Problem]) -> Iterator[str]:
+    yield from map(str, problems[:MOST_PROBLEMS])
+    if len(problems) > MOST_PROBLEMS:
+        yield f"and {len(problems) - MOST_PROBLEMS:,} more"
+
+
 def _named(what: str, name: str, known: Mapping[str, Value]) -> Value:
     if name not in known:
         raise NotThere(f"no {what} {name!r}; there is {', '.join(sorted(known))}")
     return known[name]
 
 
-def _shipped(model: str) -> Config:
-    """Return a configuration of one model as the price table knows it, with the policies that come with the program."""
+def _shipped(*models: str) -> Config:
+    """Return a configuration of models as the price table knows them, with the policies that come with the program."""
     from gateway.config import Config, LedgerSettings, ModelEntry, Server, State
     from gateway.policy import load_policies, shipped_folder
 
     return Config(
         file=DEFAULT_CONFIG,
         server=Server(),
-        models=(ModelEntry(model, {"model": model}),),
+        models=tuple(ModelEntry(model, {"model": model}) for model in models),
         fallbacks={},
         teams={},
         keys=(),

@@ -22,7 +22,7 @@ from gateway.demo import settings
 from gateway.money.keys import digest_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-COMMANDS = ("serve", "demo", "check", "explain", "report", "keys")
+COMMANDS = ("serve", "demo", "check", "explain", "simulate", "report", "keys")
 EXPORT = re.compile(r"^export OPENAI_BASE_URL=(http://127\.0\.0\.1:\d+)/v1$", re.MULTILINE)
 SECONDS = 30
 
@@ -308,7 +308,7 @@ def test_a_dry_run_shows_components_and_each_edit_with_its_reason(config: Path) 
     assert all(edit["reason"] for edit in shown["edits"])
     table = gateway(*words, text=long_request())
     assert table.exit_code == 0
-    assert "stub" in table.output
+    assert "drop_oldest" in table.output
     assert "history" in table.output
 
 
@@ -334,6 +334,123 @@ def test_a_dry_run_under_an_unknown_policy_names_the_known_ones(config: Path) ->
     shown = gateway("explain", "--request", "-", "--policy", "shrot", "--config", config, text=long_request())
     assert shown.exit_code == 1
     assert "short" in shown.output
+
+
+# simulate
+
+TRAFFIC = CHECKOUT / "tests" / "cases" / "traffic"
+WORKSHOP = ("--config", TRAFFIC / "config.yaml", "--requests", TRAFFIC / "conversations.jsonl")
+
+
+def simulated(*words: str | Path, folder: Path = CHECKOUT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command itself, its output no terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", "simulate", *map(str, words)], cwd=folder, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), **environment}, timeout=SECONDS, check=False,
+    )  # fmt: skip
+
+
+def test_simulate_sets_policies_side_by_side_on_ones_own_traffic() -> None:
+    shown = simulated(*WORKSHOP, "--policy", "roomy", "--policy", "tight")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr == ""
+    assert re.search(r"conversations\.jsonl: 51 requests of 3 conversations", shown.stdout)
+    assert re.search(r"^roomy +\d+ +0 +230,438 +[\d,]+ +\d+ of \d+ *$", shown.stdout, re.MULTILINE)
+    for rule in ("cached .1 write 1.25", "cached .1 write 1", "cached .5 write 1", "no cache"):
+        assert re.search(rf"^{rule} +as it came +\d+% +[\d,]+ +1\.00", shown.stdout, re.MULTILINE)
+    assert "Prompt tokens of each turn of workshop-3, 1 to 21" in shown.stdout
+    assert "⣿" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+
+
+def test_the_page_on_choosing_a_policy_shows_what_the_command_prints() -> None:
+    """All that does not hang on how requests are rewritten, to the letter; of the rest, which lines there are."""
+    page = (CHECKOUT / "docs" / "choosing-a-policy.md").read_text(encoding="utf-8").splitlines()
+    (command,) = [line for line in page if line.startswith("gateway simulate --policy")]
+    shown = [line.rstrip() for line in simulated(*command.split()[2:], folder=TRAFFIC).stdout.splitlines()]
+    tables = shown[: shown.index("filled: as it leaves; the line: as it came")]
+    steady = [line for line in tables if "as it came" in line or line.startswith((" ", "policy ", "prices "))]
+    steady = [line for line in steady if not re.match(r" +(roomy|tight)", line)]
+    assert len(steady) > 10
+    assert [line for line in steady if re.sub(" +", " ", line) not in [re.sub(" +", " ", told) for told in page]] == []
+
+
+def test_simulate_gives_all_of_it_as_json_under_the_prices_asked_for() -> None:
+    words = ("--policy", "tight", "--format", "json", "--prices", "no cache", "--prices", "cached .1 write 1")
+    shown = json.loads(simulated(*WORKSHOP, *words).stdout)
+    assert (shown["requests"], shown["conversations"], shown["answers"]) == (51, 3, 51)
+    assert list(shown["prices"]) == ["no cache", "cached .1 write 1"]
+    (policy,) = shown["policies"]
+    assert policy["policy"].startswith("tight@")
+    assert policy["prices"]["no cache"]["relative"] == policy["tokens_after"] / policy["tokens_before"]
+    assert policy["values"]["lost"] >= len(policy["values"]["examples"]) > 0
+    assert policy["values"]["examples"][0].keys() == {
+        "conversation", "value", "stood_at", "tool", "used_at", "used_by",
+    }  # fmt: skip
+    assert len(shown["turns"]["as_it_came"]) == len(shown["turns"]["policies"][policy["policy"]]) == 21
+
+
+def test_simulate_draws_a_picture(tmp_path: Path) -> None:
+    shown = simulated(*WORKSHOP, "--policy", "tight", "--picture", tmp_path / "day.png")
+    assert shown.returncode == 0, shown.stderr
+    assert (tmp_path / "day.png").read_bytes().startswith(b"\x89PNG")
+    shown = simulated(*WORKSHOP, "--policy", "tight", "--picture", tmp_path / "day.jpg")
+    assert shown.returncode == 2
+    assert "name a .png in a folder that is there" in shown.stderr
+
+
+def test_simulate_needs_no_configuration_where_a_shipped_policy_is_tried(tmp_path: Path) -> None:
+    (tmp_path / "day.jsonl").write_text(long_request().replace('"small"', '"gpt-5"'))
+    words = ("--policy", "chat", "--requests", "day.jsonl", "--window", "12000", "--format", "json")
+    (policy,) = json.loads(simulated(*words, folder=tmp_path).stdout)["policies"]
+    assert policy["touched"] == 1
+    assert policy["tokens_after"] <= 10_000
+
+
+def test_simulate_tells_each_line_that_it_cannot_use_and_uses_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "day.jsonl").write_text(f"{{\n{long_request()}\n{long_request().replace('small', 'smal')}\n")
+    words = ("--policy", "default", "--requests", "day.jsonl", "--config", TRAFFIC / "config.yaml")
+    shown = simulated(*words, folder=tmp_path)
+    assert shown.returncode == 1
+    assert "day.jsonl:1: is not a JSON object: " in shown.stderr
+    assert "day.jsonl:2: there is no model 'small'; give --model" in shown.stderr
+    shown = simulated(*words, "--model", "assistant", folder=tmp_path)
+    assert shown.returncode == 0
+    assert "2 requests of 2 conversations" in shown.stdout
+    assert "day.jsonl:1: is not a JSON object: " in shown.stderr
+
+
+def test_simulate_without_a_configuration_leaves_out_models_that_nobody_knows(tmp_path: Path) -> None:
+    lines = [long_request().replace('"small"', f'"{name}"') for name in ("gpt-5", "nobodys/model")]
+    (tmp_path / "day.jsonl").write_text("\n".join(lines))
+    shown = simulated("--policy", "default", "--requests", "day.jsonl", folder=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "1 requests of 1 conversations" in shown.stdout
+    assert shown.stderr.startswith("day.jsonl:2: there is no model 'nobodys/model'; give --model")
+
+
+def test_simulate_counts_what_it_does_not_tell_line_by_line(tmp_path: Path) -> None:
+    (tmp_path / "day.jsonl").write_text("no\n" * 25)
+    shown = simulated("--policy", "default", "--requests", tmp_path, folder=tmp_path)
+    assert shown.returncode == 1
+    assert "no request to simulate on:" in shown.stderr
+    assert "and 15 more" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--policy", "tihgt"), 1, "no policy 'tihgt'; there is chat, "),
+        (("--policy", "tight", "--prices", "free"), 1, "no price rule 'free'; there is cached .1 write 1, "),
+        (("--policy", "tight", "--model", "other"), 1, "no model 'other'; there is assistant"),
+        (("--policy", "tight", "--requests", "nowhere"), 2, "nowhere"),
+        ((), 2, "--policy"),
+    ],
+)
+def test_simulate_says_what_it_wants(words: tuple[str, ...], code: int, said: str) -> None:
+    shown = gateway("simulate", *WORKSHOP, *words)
+    assert shown.exit_code == code
+    assert said in shown.output
 
 
 # serve
