@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.load import kill_nine, mixed_load, mutated_bodies, tokenising
+from gateway.budget.tokens import Counter
+from tests.conftest import Conversations
+from tests.load import crushing, growing, kill_nine, mixed_load, mutated_bodies, planning, tokenising
+from tests.load.recorded import MADE_UP, joined
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
@@ -39,3 +42,25 @@ def test_mutation_is_reproducible_and_varied() -> None:
     bodies = [mutated_bodies.mutated(number, 1, legal) for number in range(300)]
     assert bodies == [mutated_bodies.mutated(number, 1, legal) for number in range(300)]
     assert len(set(bodies)) > 280
+
+
+def test_long_conversations_are_planned_and_do_not_hold_up_the_small_ones(tmp_path: Path) -> None:
+    # The limits of the full runs are a tenth of these, on a machine that does nothing else.
+    offline = planning.offline(MADE_UP, joined(MADE_UP, 30_000), 8_000)
+    assert offline.first.total < 10 * planning.FIRST_SIGHT_MS, str(offline)
+    assert offline.known < 10 * planning.KNOWN_MS, str(offline)
+    live = planning.live(tmp_path, MADE_UP, 16_000, seconds=3, tokens=30_000)
+    assert live.sound, str(live)
+
+
+def test_a_late_turn_costs_little_more_than_an_early_one() -> None:
+    *_, whole = growing.in_process(growing.grown(MADE_UP), growing.WINDOW)
+    assert whole.ratio < 3 * growing.MOST_GROWTH, str(whole)
+
+
+def test_results_shortened_without_loss_keep_what_later_turns_use(conversations: Conversations) -> None:
+    count = Counter("o200k_base").count
+    listed = [result for name in conversations.names for result in crushing.results(conversations.read(name, 20))]
+    tally = crushing.without_loss(listed, count)
+    assert tally.used > 100
+    assert tally.share_kept >= crushing.KEPT, str(tally)  # verbatim: a line number that follows from the first is not

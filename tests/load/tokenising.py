@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import aiohttp
 
@@ -65,6 +66,12 @@ class Outcome:
         )
 
 
+class Long(Protocol):
+    """Makes the requests of the client that the small ones suffer from."""
+
+    def body(self) -> bytes: ...
+
+
 class LongTexts:
     """Makes requests with texts that nobody has seen, of about 100,000 tokens each, in a fraction of a millisecond."""
 
@@ -107,18 +114,18 @@ class Measurement:
             self.small.append(await self._post(json.dumps({"model": "gpt-5", "messages": [message]}).encode()))
             await asyncio.sleep(PAUSE_SECONDS * 2 * draw.random())  # drawn, or one delay makes them march in step
 
-    async def _long_client(self, texts: LongTexts, until: float) -> None:
+    async def _long_client(self, texts: Long, until: float) -> None:
         while time.monotonic() < until:
             self.long.append(await self._post(texts.body()))
 
-    async def phase(self, seconds: float, texts: LongTexts | None) -> None:
+    async def phase(self, seconds: float, texts: Long | None) -> None:
         """Run all of them for so long."""
         until = time.monotonic() + seconds
         clients = [self._small_client(number, until) for number in range(SMALL_CLIENTS)]
         await asyncio.gather(*clients, *([] if texts is None else [self._long_client(texts, until)]))
 
 
-def _quantile(values: list[float], share: float) -> float:
+def quantile(values: list[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
@@ -135,11 +142,11 @@ async def run(gateway: Gateway, seconds: float, seed: int) -> Outcome:
     return Outcome(
         len(without.small) + len(beside.small),
         len(beside.long),
-        _quantile(beside.long, 0.5),
-        _quantile(without.small, 0.5),
-        _quantile(beside.small, 0.5),
-        _quantile(without.small, 0.99),
-        _quantile(beside.small, 0.99),
+        quantile(beside.long, 0.5),
+        quantile(without.small, 0.5),
+        quantile(beside.small, 0.5),
+        quantile(without.small, 0.99),
+        quantile(beside.small, 0.99),
         without.failures + beside.failures,
         sum(
             row["counted"] != "tokens" for row in gateway.rows() if row["event"] == "settled" and row["user"] == "long"
