@@ -14,7 +14,7 @@ from functools import partial
 from gateway.budget import media
 from gateway.budget.allocation import Window
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
-from gateway.budget.components import CountMedia, Recognition, dissect, fits_by_bytes, texts
+from gateway.budget.components import Anatomy, CountMedia, Recognition, dissect, fits_by_bytes, texts
 from gateway.budget.tokens import Counter
 from gateway.conversation import Media, last_user, leading_system
 from gateway.policy import Policy
@@ -28,6 +28,9 @@ from gateway.wire.legality import Rules, for_provider
 
 _PLAIN = Recognition()
 
+LONG_PLAN = 16 * 1024
+"""Bytes of a body from which on a request that has to shrink is planned in a thread: a text that nobody has read yet
+takes two to three milliseconds for each thousand tokens."""
 LONG_BODY = 256 * 1024
 """Bytes from which on a request is read and planned in a thread: below, that takes a few milliseconds at most."""
 
@@ -151,11 +154,15 @@ async def fit(
         return Fitted(model, None, window)
     await counter.learn(texts(request.conversation))
 
+    size, run = len(request.body), asyncio.get_running_loop().run_in_executor
+
     async def planning(facts: Facts | None) -> Plan | Refusal:
-        decide = partial(decided, request, policy, model, window, counter, known, facts)
-        if len(request.body) < LONG_BODY:
-            return decide()
-        return await asyncio.get_running_loop().run_in_executor(None, decide)
+        if size >= LONG_BODY:
+            return await run(None, partial(decided, request, policy, model, window, counter, known, facts))
+        anatomy = _dissected(request, policy, model, counter)
+        decide = partial(_planned, anatomy, request, policy, model, window, counter, known, facts)
+        fits = most is None or anatomy.total <= most
+        return decide() if fits or size < LONG_PLAN else await run(None, decide)
 
     if summaries is None or policy.mode != "enforce" or not policy.summarize.enabled:
         return Fitted(model, await planning(None), window)
@@ -178,7 +185,24 @@ def decided(
     facts: Facts | None = None,
 ) -> Plan | Refusal:
     """Count the request and plan it, here and now."""
-    anatomy = dissect(request.conversation, recognition_of(policy), counter.count, model.count_media)
+    anatomy = _dissected(request, policy, model, counter)
+    return _planned(anatomy, request, policy, model, window, counter, known, facts)
+
+
+def _dissected(request: ChatRequest, policy: Policy, model: Model, counter: Counter) -> Anatomy:
+    return dissect(request.conversation, recognition_of(policy), counter.count, model.count_media)
+
+
+def _planned(
+    anatomy: Anatomy,
+    request: ChatRequest,
+    policy: Policy,
+    model: Model,
+    window: Window,
+    counter: Counter,
+    known: Known | None,
+    facts: Facts | None,
+) -> Plan | Refusal:
     return plan(anatomy, policy, window, request.answer_limit or 0, model.legal, counter.count, known, facts)
 
 

@@ -10,6 +10,7 @@ import ipaddress
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
 """Where a worker finds the path of the configuration: workers are new processes and inherit nothing else."""
 
+SWITCH_SECONDS = 0.001
+"""How long a thread that plans a long request may keep the interpreter from the event loop; Python's own is five times
+that, and a small request beside it waits for several turns."""
 GRACE_SECONDS = 30
 """How long a stop waits for answers that are under way."""
 
@@ -64,6 +68,7 @@ def run(config: Config, path: Path, listener: socket.socket, *, started: Callabl
     import uvicorn
     from uvicorn.config import STARTUP_FAILURE
 
+    sys.setswitchinterval(SWITCH_SECONDS)
     workers = config.server.workers
     settings: dict[str, Any] = {
         "loop": "uvloop",
@@ -105,6 +110,7 @@ def app() -> ASGIApp:
     from gateway.config import load
     from gateway.operators import logs
 
+    sys.setswitchinterval(SWITCH_SECONDS)
     logs.configure()
     return create_app(load(Path(os.environ[CONFIG_VARIABLE]), os.environ))
 

@@ -55,17 +55,17 @@ def test_what_people_write_is_taken(pattern):
     ],
 )
 def test_a_repeat_whose_text_can_be_read_in_several_ways_is_refused(pattern):
-    assert "several ways" in why_slow(pattern)
+    assert "several ways" in (why_slow(pattern) or "")
 
 
 @pytest.mark.parametrize("pattern", [r".*.*.*x", r"(.*a){12}", r"(a?){30}a{30}", r".*a.*b.*c.*d"])
 def test_choices_that_multiply_are_refused(pattern):
-    assert "too many parts" in why_slow(pattern)
+    assert "too many parts" in (why_slow(pattern) or "")
 
 
 def test_a_pattern_that_unfolds_to_much_is_refused():
-    assert "too large" in why_slow(r"(?:(?:\w{50}-){50}){50}")
-    assert "too large" in why_slow("x{100000}")
+    assert "too large" in (why_slow(r"(?:(?:\w{50}-){50}){50}") or "")
+    assert "too large" in (why_slow("x{100000}") or "")
 
 
 @pytest.mark.parametrize(

@@ -161,9 +161,8 @@ def asking(turns: int) -> list[dict[str, object]]:
 
 def right_after_a_fold(**policy) -> tuple[list[dict[str, object]], Plan]:
     """Ask where the history has just been folded, so that there is room; of lists only their lines are there."""
-    policy = replace(BARE, fold=replace(BARE.fold, artifacts=0.0), **policy)
     listed = asking(24)
-    return listed, planned(listed, policy)
+    return listed, planned(listed, replace(BARE, fold=replace(BARE.fold, artifacts=0.0), **policy))
 
 
 def test_what_the_question_asks_for_and_is_gone_comes_back_right_before_it():

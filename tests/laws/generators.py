@@ -392,8 +392,8 @@ class Case:
         policy, model = self.policy, self.model
         said = (policy.mode, policy.strict, policy.context_window, policy.reserve, policy.ladder, policy.fold)
         more = (policy.allocation, policy.borrow, policy.documents, model.window, model.shared, model.legal[0].name)
-        more = (*more, policy.recall, policy.protect, policy.preserve, policy.effort)
-        return f"Case({self.talk!r}, {said}, {more})"
+        last = (policy.recall, policy.protect, policy.preserve, policy.effort)
+        return f"Case({self.talk!r}, {said}, {more}, {last})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self))
