@@ -19,9 +19,9 @@ Status = Literal["answered", "refused", "failed", "cancelled"]
 EditRow = tuple[int, str | None, str, int, int] | tuple[int, None, str, int, int, int]
 """(message, tool, remedy, tokens before, after), and for a run of messages that were left out the last of them."""
 
-MOST_EDITS = 12
+MOST_EDITS = 8
 MOST_TAGS = 10
-MOST_MISSED_VALUES = 12
+MOST_MISSED_VALUES = 4
 
 _FINGERPRINT_KEY: Final = token_bytes(16)
 """Drawn anew by each process and written nowhere. A plain hash of a value says what it was (there are ten thousand

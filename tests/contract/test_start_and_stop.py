@@ -56,7 +56,10 @@ def test_every_error_of_both_files_is_told_at_once_with_file_and_line(tmp_path: 
     settings |= {"default_polcy": "roomy", "default_policy": "nowhere"}
     settings["server"]["workers"] = "many"
     settings["keys"][0]["sha256"] = "short"
-    policies = {**POLICIES, "odd": {"name": "odd", "context_windw": 5, "recall": 0.1, "ladder": {"system": ["stub"]}}}
+    policies = {
+        **POLICIES,
+        "odd": {"name": "odd", "context_windw": 5, "limits": {"per": "key"}, "ladder": {"system": ["stub"]}},
+    }
     told = refused(write_setup(tmp_path, settings, policies), command=command)
     for wanted in (
         "default_polcy",
@@ -66,7 +69,7 @@ def test_every_error_of_both_files_is_told_at_once_with_file_and_line(tmp_path: 
         "server.workers",
         "keys[0]",
         "context_windw",
-        "recall",
+        "limits",
         "not in this release",
         "system",
     ):
@@ -78,21 +81,11 @@ def test_every_error_of_both_files_is_told_at_once_with_file_and_line(tmp_path: 
 @pytest.mark.parametrize(
     ("policy", "told"),
     [
-        ({"summarize": {"enabled": True}}, "summarize"),
-        ({"recall": "10%"}, "recall"),
         ({"budgets": [{"per": "team", "max_budget": 5, "budget_duration": "1mo"}]}, "budgets"),
         ({"tighten": [{"at": "90%", "context_window": "16k"}]}, "tighten"),
         ({"limits": {"per": "key", "rpm_limit": 5}}, "limits"),
         ({"prompt_cache": {"markers": "on_reuse"}}, "prompt_cache"),
-        ({"protect": "3k"}, "protect"),
-        ({"preserve": ["must"]}, "preserve"),
-        ({"fold": {"artifacts": "10%"}}, "artifacts"),
         ({"fold": {"when": "cheaper"}}, "cheaper"),
-        ({"documents": {"order": "bookend"}}, "order"),
-        ({"ladder": {"tool_results": ["crush"]}}, "crush"),
-        ({"ladder": {"documents": ["extract"]}}, "extract"),
-        ({"ladder": {"documents": ["arrange"]}}, "arrange"),
-        ({"ladder": {"history": ["summarize"]}}, "summarize"),
     ],
 )
 def test_what_this_release_cannot_do_is_refused_and_never_ignored(
