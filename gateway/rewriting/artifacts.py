@@ -233,6 +233,7 @@ def _around(line: str, start: int, end: int) -> tuple[int, int]:
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T_ ]?\d\d[:.]?\d\d|\d\d:\d\d:\d\d")
 _CAMEL = re.compile(r"[a-z][A-Z]")
 _LONG = 40
+_ROUNDS, _FULL = 4, 0.97
 _AGAIN = 0.15
 """What the second piece of a message is worth less than the first; doubling the pieces costs as much again."""
 _ARGUMENT, _ASSISTANT, _USER, _RESULT = 1, 2, 4, 8
@@ -348,6 +349,23 @@ def listed(
                 done.update(new)
                 candidates.append((-max(map(seen.worth, new)) - piece.worth, -number, place))
     candidates = _in_turns(candidates)
+    said, kept, aim = "", list[tuple[int, int]](), room
+    for _ in range(_ROUNDS):
+        chosen = _chosen(sources, candidates, aim, count)
+        text = _written(sources, chosen)
+        size = count(text)
+        if size <= room and len(chosen) > len(kept):
+            said, kept = text, chosen
+        if _FULL * room <= size <= room or (size <= room and len(chosen) == len(candidates)):
+            break
+        aim += room - size  # in one line, pieces take other numbers of tokens than each for itself
+    return said, frozenset(v for n, p in kept for v in sources[n].snippets[p].values)
+
+
+def _chosen(
+    sources: Sequence[Source], candidates: Sequence[tuple[float, int, int]], room: int, count: Count
+) -> list[tuple[int, int]]:
+    """Take pieces in their order while they fit, each counted for itself with the names that come before it."""
     chosen: list[tuple[int, int]] = []
     titled: set[tuple[int, str]] = set()
     named: set[int] = set()
@@ -365,7 +383,7 @@ def listed(
             titled.add(title)
             named.add(number)
     chosen.sort()
-    return _written(sources, chosen), frozenset(v for n, p in chosen for v in sources[n].snippets[p].values)
+    return chosen
 
 
 def _in_turns(candidates: Sequence[tuple[float, int, int]]) -> list[tuple[float, int, int]]:

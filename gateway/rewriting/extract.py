@@ -81,7 +81,7 @@ def shrink_all(sources: Sequence[Source], room: int, count: Count, *, memory: Me
     sizes = [count(source.text) for source in sources]
     if sum(sizes) <= room or not any(source.documents for source in sources):
         return [source.text for source in sources]
-    shelf = _Shelf(sources, sizes, memory or Memory())
+    shelf = _Shelf(sources, sizes, Memory() if memory is None else memory)
     ranked = shelf.ranked()
     goal = float(room)
     best: list[str] | None = None

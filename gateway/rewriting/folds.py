@@ -37,6 +37,8 @@ LIST_SHARE = 0.3
 """Most tokens of a list, as a part of what it stands for."""
 LISTS = 2
 """All lists together take at most so many times the share of one."""
+SMALL_LIST, SMALL_SHARE = 200, 0.5
+"""A list may have so many tokens, as long as they are at most this part of the room."""
 THIN = 0.12
 """A new list that would be a smaller part than this of what it stands for is worth rewriting the older ones for."""
 LEAST_LIST = 40
@@ -387,6 +389,14 @@ class _Walk:
             room = min(room, int(self.rules.ceilings["history"] * share / (self.rules.target or 1.0)))
         return room
 
+    def _share(self) -> int:
+        """Give the most tokens of one list: the policy's share, and more where that would say next to nothing."""
+        share = int(self.rules.artifacts * self.room)
+        return max(share, min(SMALL_LIST, int(SMALL_SHARE * self.room))) if share else 0
+
+    def _share_of_all(self) -> int:
+        return max(int(LISTS * self.rules.artifacts * self.room), self._share())
+
     def _beyond_tail(self) -> list[int]:
         """List the units that a fold takes away: all but the newest that fit the tail."""
         hard, left = self._hard(), self._tail_room() - self._summaries_tokens()
@@ -408,11 +418,11 @@ class _Walk:
             return
         all_gone = sorted(index for index in self.gone_messages if self.anatomy.component[index] != "examples")
         tokens = sum(self.anatomy.tokens[index] for index in fresh)
-        share = int(self.rules.artifacts * self.room)
+        share = self._share()
         least = max(LEAST_LIST, THIN * min(tokens, share / LIST_SHARE))
-        left = min(LISTS * share - sum(kept.tokens for kept in self.kept), self._free(budget) - self.clear)
+        left = min(self._share_of_all() - sum(kept.tokens for kept in self.kept), self._free(budget) - self.clear)
         self._enter_summaries(min(fresh), left - least)
-        left = min(LISTS * share - sum(kept.tokens for kept in self.kept), self._free(budget) - self.clear)
+        left = min(self._share_of_all() - sum(kept.tokens for kept in self.kept), self._free(budget) - self.clear)
         room = min(int(LIST_SHARE * tokens), share, left)
         if room < least:
             self._take_back()
@@ -638,7 +648,7 @@ class _Walk:
         """Write one list for all that is gone, as large as there is room."""
         all_gone = sorted(index for index in self.gone_messages if self.anatomy.component[index] != "examples")
         if all_gone:
-            share = int(self.rules.artifacts * self.room)
+            share = self._share()
             room = min(share, budget - self.total)
             self._write(all_gone, all_gone, max(room, share // 2) if self._newest_bends(budget) else room)
 
