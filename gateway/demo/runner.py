@@ -36,8 +36,8 @@ from gateway.operators import tables
 _EXPORT = re.compile(r"export OPENAI_BASE_URL=(\S+)")
 _START_SECONDS = 30.0
 _ABOUT = {
-    "stub": "old tool results become one line each; whole messages go only when that is not enough",
-    "drop": "the oldest messages go, whole; nothing else is touched",
+    "stub": "old tool results become one line each; every message stays",
+    "drop": "the oldest messages go, and leave a list of the values that only they held",
 }
 
 
