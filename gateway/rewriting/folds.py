@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from gateway.budget.allocation import allocate
 from gateway.budget.components import OVERHEAD_MESSAGE, Anatomy, Count
 from gateway.conversation import Changes
-from gateway.rewriting.artifacts import Source, listed, seen_in
+from gateway.rewriting.artifacts import Piece, Seen, best, listed, pieces_of, ranked
 from gateway.rewriting.crush import NOTHING_WANTED
 from gateway.rewriting.drop_oldest import placeholder
 from gateway.rewriting.ladder import Ladders, Results, Shortened
@@ -42,8 +42,12 @@ SMALL_LIST, SMALL_SHARE = 200, 0.5
 """A list may have so many tokens, as long as they are at most this part of the room."""
 THIN = 0.12
 """A new list that would be a smaller part than this of what it stands for is worth rewriting the older ones for."""
+POOL = 1.5
+"""What a list may be written from is kept in so many times the tokens that all lists may take."""
 LEAST_LIST = 40
 """Tokens below which a list says too little to stand there."""
+PIECE_BYTES, VALUE_BYTES = 100, 200
+"""What a piece and a value take in a walk's state."""
 LINE = 24
 """Tokens of a line of ours that says what it stands for."""
 SUMMARIES, CHAT_SUMMARIES = 0.5, 0.25
@@ -173,7 +177,7 @@ def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders) -> list[int]:
 _STATE = (
     *("total", "original", "now", "examples", "examples_tokens", "turns", "with_results"),
     *("shortened", "settled", "gone", "gone_messages", "kept", "pointers", "folded_at", "forced"),
-    *("segments", "waiting", "events"),
+    *("unread", "pool", "seen", "seen_upto", "segments", "waiting", "events"),
 )
 
 
@@ -212,6 +216,12 @@ class _Walk:
         self.folded_at: int | None = None
         self.forced = False
         self.asks = False
+        self.unread: tuple[int, ...] = ()
+        """Messages that are gone and were not read for a list yet."""
+        self.pool: tuple[Piece, ...] = ()
+        """What of all that is gone a list may still say."""
+        self.seen, self.seen_upto = Seen(), 0
+        """Where the values of messages up to that one were seen: of those that stand, or may be listed."""
         self.segments: dict[str, Segment] = {}
         self.waiting: tuple[str, ...] = ()
         """Segments that stand without a summary."""
@@ -224,6 +234,7 @@ class _Walk:
         """Keep this state, so that the next request of the conversation goes on from it."""
         state = {name: copy(getattr(self, name)) for name in _STATE}
         size = 100 * len(self.now) + sum(2 * len(short.text) for short in self.shortened.values())
+        size += PIECE_BYTES * len(self.pool) + VALUE_BYTES * len(self.seen)
         self.known.walks.put(key, state, size + sum(2 * len(kept.text) for kept in self.kept))
 
     def resume(self, keys: Sequence[int]) -> int:
@@ -540,7 +551,7 @@ class _Walk:
         asking = self.rules.asking
         if room >= LEAST_LIST and self.rules.artifacts and (asking is None or asking.lists):
             head = placeholder(messages, tokens, holds=True)
-            said, values = self._listed(all_gone, room - OVERHEAD_MESSAGE - self.count(head) - 1)
+            said, values = self._listed(room - OVERHEAD_MESSAGE - self.count(head) - 1)
             text = f"{head}\n{said}" if said else text
         last = self.kept[-1] if self.kept else None
         before = min(stands_for)
@@ -556,24 +567,37 @@ class _Walk:
         self.kept.pop()
         self.total -= last.tokens
 
-    def _listed(self, gone: Sequence[int], room: int) -> tuple[str, frozenset[str]]:
-        elsewhere = set().union(*[kept.values for kept in self.kept])
-        standing = [
-            *range(self.anatomy.head),
-            *[i for n in range(len(self.now)) if n not in self.gone for i in self.anatomy.units[n]],
-        ]
-        for index in standing:
-            elsewhere.update(self.reader.values(self.messages[index]))
-        sources: list[Source] = []
-        effort = self.rules.effort
-        for index in reversed(gone):
+    def _listed(self, room: int) -> tuple[str, frozenset[str]]:
+        """Write a list of what only the messages that are gone hold, in at most `room` tokens."""
+        standing = self._standing_values()
+        self._read_what_is_gone()
+        self.pool = best(ranked(self.pool, self.seen), int(POOL * self._share_of_all()))
+        self.seen.keep(standing.union(*[piece.said.values for piece in self.pool]))
+        elsewhere = standing.union(*[kept.values for kept in self.kept])
+        return listed(self.pool, self.seen, elsewhere, room, self.count)
+
+    def _standing_values(self) -> set[str]:
+        standing = [i for n in range(len(self.now)) if n not in self.gone for i in self.anatomy.units[n]]
+        return {
+            value
+            for index in (*range(self.anatomy.head), *standing)
+            for value in self.reader.values(self.messages[index])
+        }
+
+    def _read_what_is_gone(self) -> None:
+        """Read what came and what went since the last list; of what went the newest, within `effort`."""
+        upto = self.anatomy.units[len(self.now) - 1].after
+        for message in self.messages[max(self.seen_upto, self.anatomy.head) : upto]:
+            self.seen.add(message, self.reader.snippets(message))
+        self.seen_upto = upto
+        effort, pool = self.rules.effort, list(self.pool)
+        for index in reversed(self.unread):
             effort -= self.anatomy.tokens[index]
             if effort < 0:
                 break
             who = self.anatomy.tool_of.get(index, self.messages[index].role)
-            sources.append(Source(index, who, self.reader.snippets(self.messages[index])))
-        seen = seen_in(self.messages[: self.anatomy.units[len(self.now) - 1].after], self.anatomy.head, self.reader)
-        return listed(sources[::-1], seen, elsewhere, room, self.count)
+            pool += pieces_of(index, who, self.reader.snippets(self.messages[index]))
+        self.pool, self.unread = tuple(pool), ()
 
     def _shorten(self, number: int, remedy: str, component: str) -> None:
         unit = self.anatomy.units[number]
@@ -614,6 +638,8 @@ class _Walk:
         self.total -= self.now[number]
         if self._is_example(number):
             self.examples_tokens -= self.now[number]
+        else:
+            self.unread = (*self.unread, *unit)
         self.now[number] = 0
         self.gone_messages |= dict.fromkeys(unit, remedy)
 
