@@ -108,14 +108,13 @@ class Calls:
         gateway, model = self.gateway, self.admitted.model
         fallbacks = [gateway.models[name] for name in gateway.config.fallbacks.get(model.name, ())]
         groups = [one.deployments for one in (model, *fallbacks)]
-        now = gateway.monotonic()
-        resting = gateway.health.resting(now)
+        resting = gateway.health.resting(gateway.monotonic())
         if all(len(group) < 2 for group in groups):
             return await drive(attempts(groups, gateway.draw, resting), self._call)
-        prefer = Preference(gateway.loads, self.request.conversation, resting, now)
+        prefer = Preference(gateway.loads, self.request.conversation, resting, gateway.now())
         outcome = await drive(attempts(groups, gateway.draw, resting, prefer), self._call)
         if isinstance(outcome, Answer):
-            prefer.answered(outcome.deployment, gateway.monotonic())
+            prefer.answered(outcome.deployment, gateway.now())
         return outcome
 
     async def close(self) -> None:
@@ -127,7 +126,7 @@ class Calls:
         """Count the call as load of a deployment that has others beside it, in place of the one before."""
         self._leave()
         if len(self.gateway.models[deployment.model_name].deployments) > 1:
-            self.gateway.loads.begin(deployment.name, self.gateway.monotonic())
+            self.gateway.loads.begin(deployment.name, self.gateway.now())
             self.busy = deployment
 
     def _leave(self) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.conversation import Conversation, Message
+from gateway.placements import read, written
 from gateway.routing.affinity import IDLE, Digests, Load, group_of, order, rank, seeds
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import AWAY_SECONDS, BACK_SECONDS, LATELY_SECONDS, Loads, Preference
@@ -346,12 +347,48 @@ def test_small_caches_hit_as_one_big_one_would_and_none_is_much_busier_than_the_
     assert blind.hits <= 0.75 * big.hits
 
 
-def test_when_a_replica_is_lost_only_what_ran_there_moves(schedule: Schedule):
+def next_places(
+    schedule: Schedule, lost: frozenset[str] = NOBODY, *, restarts: bool = False
+) -> dict[int, tuple[str, str]]:
+    """Lose replicas, or restart, half way: where each conversation that goes on ran last, and where it runs next."""
     front, caches, half = Front(), small_caches(schedule), len(schedule) // 2
-    before = play(schedule[:half], caches, front).served
-    front.resting = frozenset({"r3"})
-    after = play(schedule[half:], caches, front).served
-    moved = {number for number in before.keys() & after.keys() if before[number][-1] != after[number][0]}
-    assert moved == {number for number in before.keys() & after.keys() if before[number][-1] == "r3"}
-    assert moved
-    assert not any("r3" in run for run in after.values())
+    first = play(schedule[:half], caches, front).served
+    if restarts:
+        moved, front = front.loads.take_moved(), Front()
+        front.loads.adopt(read(written(moved, schedule[half][0])))
+    front.resting = lost
+    then = play(schedule[half:], caches, front).served
+    assert not any(lost & {*run} for run in then.values())
+    return {number: (first[number][-1], then[number][0]) for number in first.keys() & then.keys()}
+
+
+def moves(places: dict[int, tuple[str, str]]) -> set[int]:
+    return {number for number, (last, then) in places.items() if last != then}
+
+
+def test_when_a_replica_is_lost_only_what_ran_there_moves_and_to_several_others(schedule: Schedule):
+    anyway, places = moves(next_places(schedule)), next_places(schedule, frozenset({"r3"}))
+    homeless = {number for number, (last, _) in places.items() if last == "r3"}
+    assert homeless <= moves(places) <= homeless | anyway
+    assert len({places[number][1] for number in homeless}) > 1
+
+
+def test_a_restart_moves_nothing_where_what_moved_before_is_shared(schedule: Schedule):
+    assert moves(next_places(schedule, restarts=True)) <= moves(next_places(schedule))
+
+
+def test_several_workers_hit_as_one_would_where_what_moved_is_shared(schedule: Schedule):
+    draw, workers = random.Random(7), [Front() for _ in range(4)]
+
+    def any_worker(conversation: Conversation, now: float) -> str:
+        chosen = draw.choice(workers)
+        answer = chosen(conversation, now)
+        moved = chosen.loads.take_moved()
+        for worker in workers:
+            worker.loads.adopt(moved)
+        return answer
+
+    apart = play(schedule, small_caches(schedule), any_worker)
+    big = play(schedule, {"big": PrefixCache(blocks_of(schedule) * 6 // 10)}, lambda *_: "big")
+    assert apart.hits >= 0.97 * big.hits
+    assert apart.busiest <= 1.25

@@ -1,11 +1,12 @@
 """How busy each deployment is, and which conversations run elsewhere than where their ranking sends them.
 
-The clock is an argument. One a process, bounded in memory; what is forgotten costs one reading of a prompt.
+The clock is an argument, in Unix seconds, because `placements.py` shares with other processes what moved. One a
+process, bounded in memory; what is forgotten costs one reading of a prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from typing import Final
@@ -18,12 +19,15 @@ from gateway.routing.deployment import Deployment
 LATELY_SECONDS: Final = 600.0
 """A request counts as load by e^(-age / this): about as long as what was read stays in a busy cache."""
 AWAY_SECONDS: Final = 600.0
-"""A conversation that load sent elsewhere stays there until it has been idle this long: nothing of it is lost then."""
+"""A conversation that load sent elsewhere stays there until it has been idle this long, or a quarter less: not much of
+it is left in a busy cache by then."""
 BACK_SECONDS: Final = 60.0
 """A conversation whose deployment failed comes back after this, if it is well by then. Not at the first sign: one that
 fails on and off would have it read anew each time."""
 
 _STAY_BYTES: Final = 160
+_MOST_MOVED: Final = 5000
+"""Moves that wait to be shared, while the state is down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Loads:
         self._recent: dict[str, tuple[float, float]] = {}
         self._seeds: dict[str, int] = {}
         self._stays: Memory[int, Stay] = Memory(most_bytes // 2)
+        self._moved: dict[int, Stay] = {}
         self.digests: Memory[str, bytes] = Memory(most_bytes // 2)
 
     def __repr__(self) -> str:
@@ -73,11 +78,30 @@ class Loads:
         return self._stays.get(group.trail) or self._stays.get(group.key)
 
     def settle(self, group: Group, stay: Stay) -> None:
-        self._stays.put(group.trail if group.turns else group.key, stay, _STAY_BYTES)
+        """Remember where a conversation runs, and that it is to be shared."""
+        trail = group.trail if group.turns else group.key
+        self._stays.put(trail, stay, _STAY_BYTES)
+        if len(self._moved) < _MOST_MOVED:
+            self._moved[trail] = stay
+
+    def take_moved(self) -> dict[int, Stay]:
+        """Hand over what moved since the last time."""
+        moved, self._moved = self._moved, {}
+        return moved
+
+    def give_back(self, moved: Mapping[int, Stay]) -> None:
+        """Take back what could not be shared."""
+        self._moved = {**moved, **self._moved}
+
+    def adopt(self, stays: Mapping[int, Stay]) -> None:
+        """Take over what all know, but for what has moved again since."""
+        for trail, stay in stays.items():
+            if trail not in self._moved and self._stays.get(trail) != stay:
+                self._stays.put(trail, stay, _STAY_BYTES)
 
     def _lately(self, name: str, now: float) -> float:
         found = self._recent.get(name)
-        return 0.0 if found is None else found[0] * exp((found[1] - now) / LATELY_SECONDS)
+        return 0.0 if found is None else found[0] * exp(min(found[1] - now, 0.0) / LATELY_SECONDS)
 
 
 class Preference:
@@ -118,13 +142,14 @@ class Preference:
         group, stay, home = self._group, self._stay, self._homes.get(deployment.model_name)
         if group is None or home is None:
             return
+        held = stay is not None and now < stay.until
         if deployment.name == home:
-            if stay is not None:
-                self._loads.settle(group, Stay(home, now, for_load=False))
+            if held and stay is not None and stay.at != home:
+                self._loads.settle(group, Stay(home, now + AWAY_SECONDS, for_load=False))
             return
-        known = stay is not None and stay.at == deployment.name and self._now < stay.until
-        if stay is not None and known and not stay.for_load:
-            return
+        known = stay is not None and held and stay.at == deployment.name
+        if stay is not None and known and (not stay.for_load or stay.until - now > AWAY_SECONDS * 3 / 4):
+            return  # what is away after a failure comes back when it was to; the rest is renewed, not at each request
         came_down = home in self._resting or self._asked.index(home) < self._asked.index(deployment.name)
-        for_load = (stay is not None and known) or not came_down
+        for_load = known or not came_down
         self._loads.settle(group, Stay(deployment.name, now + (AWAY_SECONDS if for_load else BACK_SECONDS), for_load))
