@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import log
-from typing import Final
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from gateway.conversation import Conversation, Message
 from gateway.rewriting.memory import Memory
@@ -40,6 +41,7 @@ Digests = Memory[str, bytes]
 _LONG_TEXT: Final = 1024
 """Characters below which hashing is cheaper than remembering."""
 _WORD: Final = 2**64 - 1
+_SCORE: Final = itemgetter(0, 1)
 _PLACE: Final = (
     "aws_region_name",
     "azure_deployment",
@@ -64,8 +66,7 @@ class Group:
     """About how often the model has answered before: what was read is worth staying for. 0: the first request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """How busy a deployment is with requests of this process. What each of several workers bounds is bounded in sum."""
 
     in_flight: int = 0
@@ -99,7 +100,8 @@ def group_of(conversation: Conversation, digests: Digests) -> Group:
         _take(trail, message, digests)
         if message.role != "assistant":
             break
-    return Group(int.from_bytes(opening.digest()), int.from_bytes(trail.digest()), turns)
+    key = int.from_bytes(opening.digest())
+    return Group(key, key if trail is opening else int.from_bytes(trail.digest()), turns)
 
 
 def seeds(deployments: Sequence[Deployment]) -> dict[str, int]:
@@ -119,14 +121,19 @@ def seeds(deployments: Sequence[Deployment]) -> dict[str, int]:
 
 def rank(key: int, deployments: Sequence[Deployment], seed: Mapping[str, int]) -> list[Deployment]:
     """Order deployments for a group, in proportion to their weights; a weight of zero comes last."""
-    even = all(one.weight <= 0 for one in deployments)
-
-    def score(one: Deployment) -> tuple[float, int]:
+    weights = weights_of(deployments)
+    scored = []
+    for one, weight in zip(deployments, weights, strict=True):
         drawn = _mixed(key ^ seed[one.name])
-        weight = 1.0 if even else one.weight
-        return -weight / log(((drawn >> 12) + 0.5) / 2**52), drawn
+        scored.append((-weight / log(((drawn >> 12) + 0.5) / 2**52), drawn, one))
+    scored.sort(key=_SCORE, reverse=True)
+    return [one for _, _, one in scored]
 
-    return sorted(deployments, key=score, reverse=True)
+
+def weights_of(deployments: Sequence[Deployment]) -> list[float]:
+    """Return what each is to have of the whole; zero throughout is even."""
+    weights = [one.weight for one in deployments]
+    return weights if any(weights) else [1.0] * len(weights)
 
 
 def order(
@@ -139,16 +146,17 @@ def order(
     """
     if len(ranked) < 2:
         return list(ranked)
-    weights = [one.weight for one in ranked]
-    if sum(weights) <= 0:
-        weights = [1.0] * len(ranked)
+    weights = weights_of(ranked)
     held = [loads.get(one.name, IDLE) for one in ranked]
-    recent, in_flight = sum(load.recent for load in held) + 1, sum(load.in_flight for load in held) + 1
+    whole, recent, in_flight = sum(weights), 1.0, 1
+    for load in held:
+        recent += load.recent
+        in_flight += load.in_flight
     free: list[Deployment] = []
     full: list[Deployment] = []
     kept: list[Deployment] = []
     for one, load, weight in zip(ranked, held, weights, strict=True):
-        share = weight / sum(weights)
+        share = weight / whole
         runs_here = turns > 0 and (one.name == stays if stays is not None else one is ranked[0])
         own = min(load.recent, turns) if runs_here else 0
         over = RUNNING_OVER_SHARE if runs_here else NEW_OVER_SHARE
@@ -165,25 +173,22 @@ def _is_example(message: Message) -> bool:
 
 
 def _take(hashed: blake2b, message: Message, digests: Digests) -> None:
-    hashed.update(message.role.encode() + b"\n" + _digest(message.text, digests))
+    hashed.update(message.role.encode() + b"\n" + _brief(message.text, digests))
     for call in message.calls:
-        hashed.update(_digest(f"{call.name}\n{call.arguments}", digests))
+        hashed.update(_brief(f"{call.name}\n{call.arguments}", digests))
     for part in message.media:
-        hashed.update(_digest(part.data, digests))
+        hashed.update(_brief(part.data, digests))
 
 
-def _digest(text: str, digests: Digests) -> bytes:
+def _brief(text: str, digests: Digests) -> bytes:
+    """Return what stands for a text: itself and its length, or the digest of a long one."""
     if len(text) < _LONG_TEXT:
-        return _hash(text)
+        return b"%d\n%b" % (len(text), text.encode(errors="surrogatepass"))
     found = digests.get(text)
     if found is None:
-        found = _hash(text)
+        found = blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
         digests.put(text, found, len(text))
     return found
-
-
-def _hash(text: str) -> bytes:
-    return blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
 
 
 def _mixed(word: int) -> int:

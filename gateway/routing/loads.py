@@ -67,9 +67,11 @@ class Loads:
 
     def ranked(self, key: int, deployments: Sequence[Deployment]) -> list[Deployment]:
         """Rank the deployments of one model."""
-        if any(one.name not in self._seeds for one in deployments):
+        try:
+            return rank(key, deployments, self._seeds)
+        except KeyError:
             self._seeds |= seeds(deployments)
-        return rank(key, deployments, self._seeds)
+            return rank(key, deployments, self._seeds)
 
     def stay(self, group: Group) -> Stay | None:
         """Say where a conversation runs, if not at home. One that begins runs nowhere yet."""
@@ -130,10 +132,10 @@ class Preference:
         home, stay = ranked[0].name, self._stay
         self._homes[ranked[0].model_name] = home
         away = stay is not None and (self._now < stay.until or home in self._resting)
-        healthy = [one for one in ranked if one.name not in self._resting]
+        healthy = [one for one in ranked if one.name not in self._resting] if self._resting else ranked
         loads = {one.name: self._loads.of(one.name, self._now) for one in healthy}
         first = order(healthy, loads, turns=self._group.turns, stays=stay.at if stay is not None and away else None)
-        out = first + [one for one in ranked if one.name in self._resting]
+        out = first if len(first) == len(ranked) else first + [one for one in ranked if one.name in self._resting]
         self._asked += [one.name for one in out]
         return out
 
