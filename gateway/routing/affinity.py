@@ -28,7 +28,7 @@ NEW_OVER_SHARE: Final = 1.05
 """A conversation that begins is passed on by a deployment that has more than its share times this."""
 RUNNING_OVER_SHARE: Final = 1.2
 """A conversation that runs is passed on only from here on: it would have to be read anew elsewhere."""
-RECENT_SLACK: Final = 8.0
+RECENT_SLACK: Final = 4.0
 """Requests over its share that are no load yet: with little traffic, the ranking alone decides."""
 IN_FLIGHT_OVER_SHARE: Final = 1.5
 IN_FLIGHT_SLACK: Final = 8.0
