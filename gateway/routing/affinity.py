@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from math import log
 from operator import itemgetter
+from sys import getsizeof
 from typing import Final, NamedTuple
 
 from gateway.conversation import Conversation, Message
@@ -187,7 +188,7 @@ def _brief(text: str, digests: Digests) -> bytes:
     found = digests.get(text)
     if found is None:
         found = blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
-        digests.put(text, found, len(text))
+        digests.put(text, found, getsizeof(text))
     return found
 
 
