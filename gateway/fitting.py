@@ -152,7 +152,7 @@ async def fit(
     proven = most is None or fits_by_bytes(request.conversation, request.most_tokens, most)
     if policy.mode == "off" or (proven and not policy.strict):
         return Fitted(model, None, window)
-    await counter.learn(texts(request.conversation))
+    await counter.learn(texts(request.conversation, counter.messages))
 
     size, run = len(request.body), asyncio.get_running_loop().run_in_executor
 
@@ -190,7 +190,7 @@ def decided(
 
 
 def _dissected(request: ChatRequest, policy: Policy, model: Model, counter: Counter) -> Anatomy:
-    return dissect(request.conversation, recognition_of(policy), counter.count, model.count_media)
+    return dissect(request.conversation, recognition_of(policy), counter.count, model.count_media, counter.messages)
 
 
 def _planned(
@@ -208,8 +208,8 @@ def _planned(
 
 async def prompt_tokens(request: ChatRequest, model: Model, counter: Counter) -> int:
     """Count the prompt as it came, for a request that nobody had to count before."""
-    await counter.learn(texts(request.conversation))
-    return dissect(request.conversation, _PLAIN, counter.count, model.count_media).total
+    await counter.learn(texts(request.conversation, counter.messages))
+    return dissect(request.conversation, _PLAIN, counter.count, model.count_media, counter.messages).total
 
 
 def byte_sizes(request: ChatRequest) -> dict[str, int]:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.memory import Memory
 from gateway.rewriting.artifacts import Piece, Seen, best, listed, pieces_of, ranked
 from gateway.rewriting.drop_oldest import placeholder
-from gateway.rewriting.memory import Memory
 from gateway.rewriting.snippets import Reader, Snippet, of_text, preserved, snippets
 from tests.conftest import CHECKOUT
 from tests.talk import assistant, calls, count, messages, result, user

@@ -50,6 +50,8 @@ _AGAIN = 0.15
 _CHARS_PER_TOKEN = 4
 _LEAST_PIECE = 2
 """Tokens below which no piece fits a list any more: one, and what parts it from the next."""
+_MOST_TOO_LONG = 40
+"""Pieces in a row that do not fit any more, after which the list is full."""
 _ARGUMENT, _ASSISTANT, _USER, _RESULT = 1, 2, 4, 8
 
 
@@ -200,8 +202,9 @@ def _chosen(candidates: Sequence[Piece], room: int, count: Count) -> list[Piece]
     chosen: list[Piece] = []
     titled: set[tuple[int, str]] = set()
     named: set[int] = set()
+    misses = 0
     for piece in candidates:
-        if room < _LEAST_PIECE:
+        if room < _LEAST_PIECE or misses > _MOST_TOO_LONG:
             break
         size = count(piece.said.text) + 1
         if piece.at not in named:
@@ -214,6 +217,9 @@ def _chosen(candidates: Sequence[Piece], room: int, count: Count) -> list[Piece]
             chosen.append(piece)
             titled.add(title)
             named.add(piece.at)
+            misses = 0
+        else:
+            misses += 1
     return sorted(chosen, key=_order)
 
 

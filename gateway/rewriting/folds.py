@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 
 from gateway.budget.allocation import allocate
 from gateway.budget.components import OVERHEAD_MESSAGE, Anatomy, Count
-from gateway.conversation import Changes
+from gateway.conversation import Changes, Message
+from gateway.memory import Memory
 from gateway.rewriting.artifacts import Piece, Seen, best, listed, pieces_of, ranked
 from gateway.rewriting.crush import NOTHING_WANTED
 from gateway.rewriting.drop_oldest import placeholder
@@ -137,7 +138,7 @@ def fold(anatomy: Anatomy, rules: Rules, ladders: Ladders, count: Count, known: 
     """
     known = known or Known()
     walk = _Walk(anatomy, rules, ladders, count, known)
-    keys = _prefix_keys(anatomy, rules, ladders)
+    keys = _prefix_keys(anatomy, rules, ladders, known.said)
     start = walk.resume(keys)
     for number in range(start, len(anatomy.units)):
         if number > start and walk.was_request(number) and walk.is_over(rules.budget):
@@ -155,7 +156,7 @@ def fold(anatomy: Anatomy, rules: Rules, ladders: Ladders, count: Count, known: 
     return walk.folded()
 
 
-def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders) -> list[int]:
+def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders, known: Memory[Message, int]) -> list[int]:
     """Hash what the walk has seen before each unit, and after the last. Good for one process, as hashes are."""
     facts = (rules.budget, rules.trigger, rules.target, rules.clear_at_least, rules.keep_turns, rules.keep_tool_results)
     more = (rules.artifacts, rules.protect, rules.effort, rules.preserve, rules.borrow)
@@ -169,9 +170,16 @@ def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders) -> list[int]:
         keys.append(key)
         for index in unit:
             one = messages[index]
-            said = (one.role, one.text, one.calls, one.call_id, one.name, one.content, bool(one.media))
+            said = known.get(one) or _said(one, known)
             key = hash((key, said, anatomy.tokens[index], component[index] in ("examples", "documents")))
     return [*keys, key]
+
+
+def _said(one: Message, said: Memory[Message, int]) -> int:
+    """Hash what a message says."""
+    key = hash((one.role, one.text, one.calls, one.call_id, one.name, one.content, bool(one.media)))
+    said.put(one, key, 2 * len(one.text))
+    return key
 
 
 _STATE = (
@@ -791,8 +799,3 @@ class _Walk:
             for key in self.waiting:
                 if asking.facts.texts.get(key) is None:
                     yield self.segments[key]
-
-
-def changed_messages(folded: Folded) -> Sequence[int]:
-    """List the messages that do not leave as they came, in order."""
-    return sorted({*folded.shortened, *folded.dropped})

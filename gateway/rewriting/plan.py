@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.budget.allocation import Window, allocate, ceilings
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Anatomy, Count, Recognition
 from gateway.conversation import Changes, last_user
-from gateway.rewriting.folds import Folded, Kept, Rules, changed_messages, fold
+from gateway.rewriting.folds import Folded, Kept, Rules, fold
 from gateway.rewriting.ladder import Ladders
 from gateway.rewriting.memory import Known
 from gateway.rewriting.newest import Asked, fit_newest, with_recall
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 SIZES = Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(NamedTuple):
     """One message that does not leave as it came. Content-free."""
 
     at: int
@@ -212,15 +211,16 @@ def _barest(anatomy: Anatomy, ladders: Ladders) -> Folded:
 
 def _after(anatomy: Anatomy, folded: Folded, count: Count) -> dict[str, int]:
     out = anatomy.by_component()
-    for index in changed_messages(folded):
-        component = anatomy.component[index]
-        short = folded.shortened.get(index)
-        documents = anatomy.document_tokens[index]
-        left = 0 if index in folded.dropped or short is None else short.tokens
-        own = anatomy.tokens[index] - documents
-        kept = min(left, own)  # what shrinks are the documents, as long as there are any
-        out[component] += kept - own
-        out["documents"] += left - kept - documents
+    tokens, documents, component = anatomy.tokens, anatomy.document_tokens, anatomy.component
+    for index in folded.dropped:
+        out[component[index]] -= tokens[index] - documents[index]
+        out["documents"] -= documents[index]
+    for index, short in folded.shortened.items():
+        if index not in folded.dropped:
+            own = tokens[index] - documents[index]
+            kept = min(short.tokens, own)  # what shrinks are the documents, as long as there are any
+            out[component[index]] += kept - own
+            out["documents"] += short.tokens - kept - documents[index]
     out["history"] += sum(OVERHEAD_MESSAGE + count(line.text) for line in folded.lines)
     return out
 
@@ -234,16 +234,17 @@ def _edits(anatomy: Anatomy, folded: Folded) -> tuple[Edit, ...]:
     if folded.recalled is not None:
         line = folded.recalled
         edits.append(Edit(line.before, "recall", None, 0, line.tokens, _REASONS["recall"]))
-    edits += [_edit(anatomy, folded, index) for index in changed_messages(folded)]
+    tokens, component, tool_of = anatomy.tokens, anatomy.component, anatomy.tool_of
+    edits += [
+        Edit(index, remedy, tool_of.get(index), tokens[index], 0, f"{component[index]} was over; oldest first")
+        for index, remedy in folded.dropped.items()
+    ]
+    edits += [_shortening(anatomy, folded, index) for index in folded.shortened if index not in folded.dropped]
     return tuple(sorted(edits, key=lambda edit: edit.at))  # what is put in before the message that it is put before
 
 
-def _edit(anatomy: Anatomy, folded: Folded, index: int) -> Edit:
-    before, tool = anatomy.tokens[index], anatomy.tool_of.get(index)
-    remedy = folded.dropped.get(index)
-    if remedy is not None:
-        return Edit(index, remedy, tool, before, 0, f"{anatomy.component[index]} was over; oldest first")
-    short = folded.shortened[index]
+def _shortening(anatomy: Anatomy, folded: Folded, index: int) -> Edit:
+    short, before, tool = folded.shortened[index], anatomy.tokens[index], anatomy.tool_of.get(index)
     newest = tool is not None and index >= anatomy.units[-1].first
     return Edit(index, short.remedy, tool, before, short.tokens, _NEWEST if newest else _REASONS[short.remedy])
 

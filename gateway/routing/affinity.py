@@ -22,7 +22,7 @@ from sys import getsizeof
 from typing import Final, NamedTuple
 
 from gateway.conversation import Conversation, Message
-from gateway.rewriting.memory import Memory
+from gateway.memory import Memory
 from gateway.routing.deployment import Deployment
 
 NEW_OVER_SHARE: Final = 1.05

@@ -12,7 +12,7 @@ from math import exp
 from typing import Final
 
 from gateway.conversation import Conversation
-from gateway.rewriting.memory import Memory
+from gateway.memory import Memory
 from gateway.routing.affinity import Group, Load, group_of, order, rank, seeds
 from gateway.routing.deployment import Deployment
 
