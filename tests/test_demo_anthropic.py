@@ -143,6 +143,17 @@ async def test_another_tool_choice_or_thinking_invalidates_the_messages_only(cla
     assert await claude.charged(asked, tools=tools, **change) == (whole - 300, 300)
 
 
+@pytest.mark.parametrize("change", [{"speed": "fast"}, {"web_search_options": {}}])
+@pytest.mark.parametrize("head", [[system(1500)], []])
+async def test_web_search_and_speed_invalidate_all_but_the_tools(
+    claude: Provider, change: dict[str, Any], head: list[dict[str, Any]]
+):
+    asked, tools = [*head, marked(message("user", 300))], [marked(tool(1200))]
+    await claude.usage(asked, tools=tools)
+    alone = (await Provider("demo/anthropic").usage([], tools=tools)).cache_write
+    assert (await claude.charged(asked, tools=tools, **change))[0] == alone
+
+
 async def test_the_first_image_invalidates_the_messages_only(claude: Provider):
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     await claude.usage([system(1500), marked(message("user", 300))])
@@ -170,7 +181,8 @@ async def test_a_later_system_message_stays_where_it_is(claude: Provider):
     ("model", "least"),
     [
         ("claude-opus-5", 512),
-        ("claude-fable-5", 512),
+        ("claude-opus-5-5", 512),
+        ("claude-fable-5-1", 512),
         ("claude-opus-4-8", 1024),
         ("claude-sonnet-5", 1024),
         ("claude-sonnet-4-5-20250929", 1024),
