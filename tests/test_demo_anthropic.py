@@ -282,6 +282,13 @@ async def test_a_stream_has_begun_with_its_first_chunk(claude: Provider):
     assert await claude.charged(asked) == (2000, 0)
 
 
+async def test_a_limit_of_nothing_warms_the_cache_and_is_not_answered(claude: Provider):
+    warmed = await claude.usage([system(2000), message("user", 8, "warmup")], max_tokens=0)
+    assert (warmed.cache_write, warmed.completion) == (2000, 0)
+    assert await claude.charged([system(2000), message("user", 100)]) == (2000, 0)
+    assert "max_tokens" in await claude.refused([system(2000), message("user", 8)], max_tokens=0, stream=True)
+
+
 async def test_deployments_do_not_share_what_they_keep():
     one, other = Provider("demo/anthropic", name="a"), Provider("demo/anthropic", name="b")
     other.demo = one.demo

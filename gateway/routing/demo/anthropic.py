@@ -16,6 +16,7 @@ Source: platform.claude.com/docs/en/build-with-claude/prompt-caching (read 2026-
 - Another tool invalidates everything; web search or another speed, the system text and what follows; another
   `tool_choice`, thinking or effort, or the first image, the messages.
 - `cache_control` at the top level marks the last block that can be, and takes one of the four.
+- `max_tokens: 0` reads the prompt into the cache and answers nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any, Final
 
 from gateway.routing.demo.entries import Entries, Entry
 from gateway.routing.demo.prompt import Block, Level, Prompt, as_list, as_object
-from gateway.routing.demo.rules import Charge, Complaint
+from gateway.routing.demo.rules import Charge, Complaint, wants_no_answer
 
 MOST_MARKS: Final = 4
 LOOK_BACK: Final = 20
@@ -86,6 +87,8 @@ class Anthropic:
 
     def complaint(self, fields: Mapping[str, Any], prompt: Prompt) -> Complaint | None:
         """Refuse in Anthropic's words: too many marks, a wrong one, or a longer lifetime after a shorter."""
+        if wants_no_answer(fields) and (fields.get("stream") or fields.get("response_format")):
+            return Complaint("max_tokens: 0 is not supported with streaming or structured outputs.", "max_tokens")
         marks = [(block.path, block.control) for block in prompt.blocks if block.control is not None]
         automatic, last = fields.get("cache_control"), _last_cacheable(prompt.blocks)
         if automatic is not None and last is not None:
