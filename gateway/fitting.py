@@ -183,10 +183,11 @@ def decided(
     counter: Counter,
     known: Known | None = None,
     facts: Facts | None = None,
+    early: frozenset[int] = frozenset(),
 ) -> Plan | Refusal:
     """Count the request and plan it, here and now."""
     anatomy = _dissected(request, policy, model, counter)
-    return _planned(anatomy, request, policy, model, window, counter, known, facts)
+    return _planned(anatomy, request, policy, model, window, counter, known, facts, early)
 
 
 def _dissected(request: ChatRequest, policy: Policy, model: Model, counter: Counter) -> Anatomy:
@@ -202,8 +203,9 @@ def _planned(
     counter: Counter,
     known: Known | None,
     facts: Facts | None,
+    early: frozenset[int] = frozenset(),
 ) -> Plan | Refusal:
-    return plan(anatomy, policy, window, request.answer_limit or 0, model.legal, counter.count, known, facts)
+    return plan(anatomy, policy, window, request.answer_limit or 0, model.legal, counter.count, known, facts, early)
 
 
 async def prompt_tokens(request: ChatRequest, model: Model, counter: Counter) -> int:
