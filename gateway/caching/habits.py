@@ -41,7 +41,7 @@ PATIENCE_SECONDS: Final = 300
 """How long a request that nothing follows waits before it counts as ended: the shortest lifetime of any cache."""
 MOST_COUNTS: Final = 1000.0
 """What all outcomes together may come to before `aged` halves them."""
-MOST_OWN: Final = 16.0
+MOST_OWN: Final = 32.0
 """The same of one head's conversations."""
 OWN_PRIOR: Final = 2.0
 """How many of them the team's share is worth."""
