@@ -49,7 +49,11 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ByCost:
-    """Judges by expected cost. What fits is left alone unless the policy says so, or it was folded before."""
+    """Judges by expected cost.
+
+    What fits is left alone unless the policy says `cheaper`; what was folded before may be folded again when most of it
+    has to be written anew whatever is done: it expired, is new at this deployment, or the client changed its beginning.
+    """
 
     when: Literal["over", "cheaper"]
     outlook: Outlook
@@ -59,7 +63,8 @@ class ByCost:
     """How many tokens the cache holds at the beginning of the request, if it leaves with these changes."""
 
     def may_fold(self, plan: Plan) -> bool:
-        return self.when == "cheaper" or (plan.changes is not None and self.warm(plan.changes) == 0)
+        is_cold = 2 * self.warm(plan.changes) < plan.tokens_after
+        return self.when == "cheaper" or (plan.changes is not None and is_cold)
 
     def pays(self, plan: Plan, folded: Plan) -> bool:
         warm = self.warm(folded.changes)

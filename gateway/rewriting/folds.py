@@ -9,6 +9,9 @@ conversation's own prefixes, each of which was a request. The walk adds unit aft
    which is never written again: the next fold puts its list behind it. Only where the lists have grown beyond their
    share are they replaced by one that is written from the originals.
 
+A prefix that fits is folded where that was decided once because it was cheap (`gateway/early_folds.py`), as if there
+were no more room than it takes.
+
 Between two folds nothing moves, so two requests of one conversation agree byte for byte on everything old, and that is
 what keeps the provider's prompt cache warm. A fold re-buys only what stands behind the last list: that is why it goes
 deep and leaves little standing (docs/decisions/0005). Pure: no clock, no randomness.
