@@ -9,6 +9,9 @@ conversation's own prefixes, each of which was a request. The walk adds unit aft
    which is never written again: the next fold puts its list behind it. Only where the lists have grown beyond their
    share are they replaced by one that is written from the originals.
 
+A prefix that fits is folded where that was decided once because it was cheap (`gateway/early_folds.py`), as if there
+were no more room than it takes.
+
 Between two folds nothing moves, so two requests of one conversation agree byte for byte on everything old, and that is
 what keeps the provider's prompt cache warm. A fold re-buys only what stands behind the last list: that is why it goes
 deep and leaves little standing (docs/decisions/0005). Pure: no clock, no randomness.
@@ -19,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 from gateway.budget.allocation import allocate
 from gateway.budget.components import OVERHEAD_MESSAGE, Anatomy, Count
@@ -79,6 +83,8 @@ class Rules:
     preserve: tuple[str, ...] = ()
     asking: Asking | None = None
     """Set where a model writes summaries."""
+    early: frozenset[int] = frozenset()
+    """Prefixes, by their number of messages, that fold though they fit: decided once, when that was cheap (law 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +147,12 @@ def fold(anatomy: Anatomy, rules: Rules, ladders: Ladders, count: Count, known: 
     keys = _prefix_keys(anatomy, rules, ladders, known.said)
     start = walk.resume(keys)
     for number in range(start, len(anatomy.units)):
-        if number > start and walk.was_request(number) and walk.is_over(rules.budget):
-            walk.fold(rules.budget)
+        if number > start and walk.was_request(number) and walk.folds():
             walk.remember(keys[number])
         walk.add(number)
     if start < len(keys) - 1:
         walk.forced = False
-        if walk.is_over(rules.budget):
-            walk.fold(rules.budget)
+        if walk.folds():
             walk.remember(keys[-1])
     if walk.total > rules.final_budget:
         walk.fold(rules.final_budget)
@@ -167,12 +171,13 @@ def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders, known: Memory
         key = hash((key, message.text))
     keys: list[int] = []
     for unit in anatomy.units:
+        key = hash((key, "early")) if unit.first in rules.early else key
         keys.append(key)
         for index in unit:
             one = messages[index]
             said = known.get(one) or _said(one, known)
             key = hash((key, said, anatomy.tokens[index], component[index] in ("examples", "documents")))
-    return [*keys, key]
+    return [*keys, hash((key, "early")) if len(messages) in rules.early else key]
 
 
 def _said(one: Message, said: Memory[Message, int]) -> int:
@@ -240,10 +245,13 @@ class _Walk:
 
     def remember(self, key: int) -> None:
         """Keep this state, so that the next request of the conversation goes on from it."""
-        state = {name: copy(getattr(self, name)) for name in _STATE}
+        state = self._state()
         size = 100 * len(self.now) + sum(2 * len(short.text) for short in self.shortened.values())
         size += PIECE_BYTES * len(self.pool) + VALUE_BYTES * len(self.seen)
         self.known.walks.put(key, state, size + sum(2 * len(kept.text) for kept in self.kept))
+
+    def _state(self) -> dict[str, Any]:
+        return {name: copy(getattr(self, name)) for name in _STATE}
 
     def resume(self, keys: Sequence[int]) -> int:
         """Take up the state of the longest prefix that is known; return the number of the unit that comes next."""
@@ -346,11 +354,32 @@ class _Walk:
 
     # ------------------------------------------------------------ how
 
-    def fold(self, budget: int) -> None:
+    def folds(self) -> bool:
+        """Fold the prefix where it is over, or where that was decided; whether it did."""
+        if self.is_over(self.rules.budget):
+            self.fold(self.rules.budget)
+            return True
+        upto = self.anatomy.units[len(self.now) - 1].after if self.now else 0
+        return upto in self.rules.early and not self._soon() and self._fold_early()
+
+    def _fold_early(self) -> bool:
+        """Fold a prefix that fits as if there were no more room than it takes; not where that frees too little."""
+        before, room, clear = self._state(), self.room, self.clear
+        self.room = min(room, self.total - self.fixed)
+        self.clear = int(self.rules.clear_at_least * self.room)
+        self.fold(self.total, early=True)
+        is_worth_it: bool = self.total <= before["total"] - max(1, self.clear)
+        self.room, self.clear, self.forced = room, clear, False
+        if not is_worth_it:
+            for name, value in before.items():
+                setattr(self, name, value)
+        return is_worth_it
+
+    def fold(self, budget: int, *, early: bool = False) -> None:
         """Make the prefix fit, and leave it room to grow where that can be had."""
         soon, most, due = self._soon(), min(self.total, budget), self._is_due()
         self.folded_at = self.original
-        self.asks = self.rules.asking is not None and budget == self.rules.budget
+        self.asks = self.rules.asking is not None and (early or budget == self.rules.budget)
         self._fold_examples_and_documents(budget)
         self._shorten_results(budget)
         if self.ladders.history and (due or self.total > budget - int(ENOUGH * self.room) or self._above_ceiling()):

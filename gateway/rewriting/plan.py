@@ -114,11 +114,13 @@ def plan(
     count: Count,
     known: Known | None = None,
     facts: Facts | None = None,
+    early: frozenset[int] = frozenset(),
 ) -> Plan | Refusal:
     """Decide how the request leaves; `answer_limit` is what the request itself asks for, in tokens, or 0.
 
     `known` is what the process remembers of texts; without it everything is worked out anew, to the same end.
-    `facts` is what is known of summaries, where the policy wants them.
+    `facts` is what is known of summaries, where the policy wants them. `early` are the prefixes, by their number of
+    messages, that it was decided to fold though they fit.
     """
     known = known or Known()
     before = anatomy.by_component()
@@ -129,11 +131,13 @@ def plan(
         return Plan(before, before, before)
     most = ceilings(final, shares) if policy.strict else None
     room = most or allocate(final, before, shares, policy.borrow, ladders.with_remedy)
-    if anatomy.total <= final and (most is None or all(before[name] <= most[name] for name in COMPONENTS)):
-        return Plan(before, before, room)
+    as_it_came = Plan(before, before, room)
+    fits = anatomy.total <= final and (most is None or all(before[name] <= most[name] for name in COMPONENTS))
+    if fits and (not early or most is not None):
+        return as_it_came
     illegal = violations(anatomy.conversation.messages)
     if illegal:
-        return _illegal(anatomy, before, final, illegal[0].index, illegal[0].message)
+        return as_it_came if fits else _illegal(anatomy, before, final, illegal[0].index, illegal[0].message)
     rules = Rules(
         budget=budget,
         final_budget=final,
@@ -150,8 +154,11 @@ def plan(
         effort=policy.effort,
         preserve=policy.preserve,
         asking=asking_of(policy, facts),
+        early=frozenset() if most is not None else early,
     )
     folded = fold(anatomy, rules, ladders, count, known)
+    if fits and not folded.dropped and not folded.shortened:
+        return as_it_came
     events, wanted = folded.events, folded.wanted
     order = (
         "bookend" if "arrange" in ladders.documents and policy.documents.order == "as_is" else policy.documents.order
@@ -159,12 +166,12 @@ def plan(
     asked = Asked(anatomy, ladders, policy.documents.tags, order, count, known, policy.effort)
     folded = fit_newest(asked, folded, final, strict=policy.strict)
     if policy.recall and folded.total <= final and most is None:
-        folded = with_recall(asked, folded, final, policy.recall)
+        folded = with_recall(asked, folded, min(final, anatomy.total), policy.recall)
     if folded.total > final:
         return _too_big(anatomy, before, _after(anatomy, folded, count), final)
     lawful = _lawful(anatomy, folded, ladders, legal)
     if lawful is None:
-        return replace(_too_big(anatomy, before, before, final), ours=True)
+        return as_it_came if fits else replace(_too_big(anatomy, before, before, final), ours=True)
     folded = lawful
     after = _after(anatomy, folded, count)
     if most is not None and (over := next((name for name in COMPONENTS if after[name] > most[name]), None)):
