@@ -54,6 +54,8 @@ class Message:
     """Whether `tool_calls` is there and empty, which providers refuse."""
     speaks_otherwise: bool = False
     """Whether refusal, audio or reasoning stand in for content."""
+    is_marked: bool = False
+    """Whether the client put a marker for the provider's prompt cache on it."""
 
     @property
     def is_system(self) -> bool:
