@@ -18,6 +18,7 @@ from gateway.conversation import Call, Changes, Conversation, Media, Message
 from gateway.wire.cache_marks import Marks, by_message, end_of_tools, is_marked, marked, message_edits, request_edits
 from gateway.wire.errors import invalid_request
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, refuse_deep, splice, value
+from gateway.wire.reasoning import reasons, without
 
 _SEPARATE = frozenset({"messages", "tools", "functions"})
 """Members read by their own rule."""
@@ -227,6 +228,7 @@ def message_of(fields: Mapping[str, Any]) -> Message:
         content=shape,  # type: ignore[arg-type]  # one of the literals above
         empty_calls=calls == [],
         speaks_otherwise=any(fields.get(key) for key in ("refusal", "audio", "reasoning_content", "reasoning_details")),
+        reasons=reasons(fields),
         is_marked=is_marked(fields),
     )
 
@@ -326,6 +328,7 @@ def rewritten(
         for index, text in changes.texts.items():
             if index not in changes.dropped:
                 out.append(_text_splice(body, spans[index], text, marked_at.pop(index, None)))
+        out += [(*spans[index], without(body[slice(*spans[index])])) for index in changes.unreasoned - changes.dropped]
         # One splice a message: what is put in may stand in the middle of a run.
         out += [(spans[index].start, spans[index + 1].start, b"") for index in changes.dropped]
         put_in: dict[int, bytes] = {}
