@@ -89,9 +89,13 @@ def _model(name: str, deployments: Sequence[Deployment]) -> Model:
         shared=any(fact.shared for fact in facts),
         encoding=encodings[-1],
         exact=len(encodings) == 1 and bool(facts) and all(fact.exact for fact in facts),
-        legal=tuple(dict.fromkeys(_legal(deployment) for deployment in sorted(deployments, key=lambda one: one.name))),
+        legal=tuple(dict.fromkeys(_legal(deployment) for deployment in sorted(deployments, key=_by_model))),
         count_media=partial(_media_tokens, tuple(asked)),
     )
+
+
+def _by_model(deployment: Deployment) -> tuple[str, str]:
+    return deployment.provider, deployment.model
 
 
 def _legal(deployment: Deployment) -> Rules:
