@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gateway.budget import media
@@ -90,9 +90,18 @@ def _model(name: str, deployments: Sequence[Deployment]) -> Model:
         shared=any(fact.shared for fact in facts),
         encoding=encodings[-1],
         exact=len(encodings) == 1 and bool(facts) and all(fact.exact for fact in facts),
-        legal=tuple(dict.fromkeys(for_provider(provider, model) for provider, model in asked)),
+        legal=tuple(dict.fromkeys(_legal(deployment) for deployment in sorted(deployments, key=_by_model))),
         count_media=partial(_media_tokens, tuple(asked)),
     )
+
+
+def _by_model(deployment: Deployment) -> tuple[str, str]:
+    return deployment.provider, deployment.model
+
+
+def _legal(deployment: Deployment) -> Rules:
+    rules = for_provider(deployment.provider, deployment.model)
+    return replace(rules, binds_reasoning=True) if deployment.cache.binds_reasoning else rules
 
 
 def _media_tokens(asked: Sequence[tuple[str, str]], part: Media) -> int:

@@ -85,6 +85,8 @@ class Rules:
     """Set where a model writes summaries."""
     early: frozenset[int] = frozenset()
     """Prefixes, by their number of messages, that fold though they fit: decided once, when that was cheap (law 5)."""
+    binds_reasoning: bool = False
+    """Whether what stands before reasoning that is still open must not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ class Folded:
     events: tuple[Event, ...] = ()
     wanted: tuple[Segment, ...] = ()
     """What stands without a summary that nobody has written yet."""
+    unreasoned: frozenset[int] = frozenset()
+    """Messages whose reasoning was given before what stands before them changed."""
 
     @property
     def lines(self) -> tuple[Kept, ...]:
@@ -133,7 +137,8 @@ class Folded:
     @property
     def changes(self) -> Changes:
         texts = {index: short.text for index, short in self.shortened.items() if index not in self.dropped}
-        return Changes(texts, frozenset(self.dropped), tuple((one.before, one.text) for one in self.lines))
+        inserted = tuple((one.before, one.text) for one in self.lines)
+        return Changes(texts, frozenset(self.dropped), inserted, self.unreasoned - self.dropped.keys())
 
 
 def fold(anatomy: Anatomy, rules: Rules, ladders: Ladders, count: Count, known: Known | None = None) -> Folded:
@@ -150,20 +155,38 @@ def fold(anatomy: Anatomy, rules: Rules, ladders: Ladders, count: Count, known: 
         if number > start and walk.was_request(number) and walk.folds():
             walk.remember(keys[number])
         walk.add(number)
-    if start < len(keys) - 1:
+    if start < len(keys) - 1 and walk.was_request(len(anatomy.units)):
         walk.forced = False
         if walk.folds():
             walk.remember(keys[-1])
-    if walk.total > rules.final_budget:
+    if walk.total > rules.final_budget and walk.was_request(len(anatomy.units)):
         walk.fold(rules.final_budget)
         walk.forced = True
     return walk.folded()
 
 
+def has_tools(anatomy: Anatomy) -> bool:
+    return bool(anatomy.tools_tokens or anatomy.tool_of)
+
+
+def reasoning_open(anatomy: Anatomy) -> frozenset[int]:
+    """List the numbers of units before which the model is in the middle of what it thinks about: it has reasoned since
+    the user spoke. As many as there are units: at the end.
+    """
+    found: set[int] = set()
+    is_open = False
+    for number, unit in enumerate(anatomy.units):
+        if is_open:
+            found.add(number)
+        messages = [anatomy.conversation.messages[index] for index in unit]
+        is_open = messages[0].role != "user" and (is_open or any(message.reasons for message in messages))
+    return frozenset(found | {len(anatomy.units)}) if is_open else frozenset(found)
+
+
 def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders, known: Memory[Message, int]) -> list[int]:
     """Hash what the walk has seen before each unit, and after the last. Good for one process, as hashes are."""
     facts = (rules.budget, rules.trigger, rules.target, rules.clear_at_least, rules.keep_turns, rules.keep_tool_results)
-    more = (rules.artifacts, rules.protect, rules.effort, rules.preserve, rules.borrow)
+    more = (rules.artifacts, rules.protect, rules.effort, rules.preserve, rules.borrow, rules.binds_reasoning)
     tables = (tuple(rules.shares.items()), tuple(rules.ceilings.items()) if rules.ceilings is not None else None)
     messages, component = anatomy.conversation.messages, anatomy.component
     key = hash((facts, more, tables, ladders, rules.asking, anatomy.tools_tokens, anatomy.tokens[: anatomy.head]))
@@ -182,7 +205,7 @@ def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders, known: Memory
 
 def _said(one: Message, said: Memory[Message, int]) -> int:
     """Hash what a message says."""
-    key = hash((one.role, one.text, one.calls, one.call_id, one.name, one.content, bool(one.media)))
+    key = hash((one.role, one.text, one.calls, one.call_id, one.name, one.content, bool(one.media), one.reasons))
     said.put(one, key, 2 * len(one.text))
     return key
 
@@ -190,7 +213,7 @@ def _said(one: Message, said: Memory[Message, int]) -> int:
 _STATE = (
     *("total", "original", "now", "examples", "examples_tokens", "turns", "with_results"),
     *("shortened", "settled", "gone", "gone_messages", "kept", "pointers", "folded_at", "forced"),
-    *("unread", "pool", "seen", "seen_upto", "segments", "waiting", "events"),
+    *("unread", "pool", "seen", "seen_upto", "segments", "waiting", "events", "unreasoned_upto"),
 )
 
 
@@ -227,6 +250,9 @@ class _Walk:
         self.pointers: dict[int, tuple[int, ...]] = {}
         """By result: older ones that were replaced by a pointer to it."""
         self.folded_at: int | None = None
+        self.held = reasoning_open(anatomy) if rules.binds_reasoning else frozenset[int]()
+        self.unreasoned_upto = 0
+        """The message before which no reasoning is bound to what was sent any more."""
         self.forced = False
         self.asks = False
         self.unread: tuple[int, ...] = ()
@@ -264,7 +290,11 @@ class _Walk:
         return 0
 
     def was_request(self, number: int) -> bool:
-        """Whether the units before this one were a request: an assistant answered it, or nothing follows."""
+        """Whether the units before this one were a request that may be changed: an assistant answered it, or nothing
+        follows, and no reasoning is held open in it.
+        """
+        if number in self.held:
+            return False
         if number == len(self.anatomy.units):
             return True
         first = self.anatomy.units[number].first
@@ -379,6 +409,7 @@ class _Walk:
         """Make the prefix fit, and leave it room to grow where that can be had."""
         soon, most, due = self._soon(), min(self.total, budget), self._is_due()
         self.folded_at = self.original
+        self.unreasoned_upto = self.anatomy.units[len(self.now) - 1].after if self.now else 0
         self.asks = self.rules.asking is not None and (early or budget == self.rules.budget)
         self._fold_examples_and_documents(budget)
         self._shorten_results(budget)
@@ -812,15 +843,34 @@ class _Walk:
         return self.anatomy.tool_of.get(index, ""), arguments
 
     def folded(self) -> Folded:
+        unreasoned = self._unreasoned()
+        empty = [i for i in unreasoned - self.gone_messages.keys() if not (self.messages[i].calls or self._speaks(i))]
         return Folded(
             self.shortened,
-            self.gone_messages,
+            {**self.gone_messages, **dict.fromkeys(empty, "drop_oldest")},
             tuple(self.kept),
-            self.total,
+            self.total - sum(self.anatomy.tokens[index] for index in empty),
             self.forced,
             events=tuple(self.events),
             wanted=tuple(self._wanted()),
+            unreasoned=unreasoned,
         )
+
+    def _speaks(self, index: int) -> bool:
+        message = self.messages[index]
+        return bool(message.text.strip() or message.media)
+
+    def _unreasoned(self) -> frozenset[int]:
+        """List the messages that stand behind the first change and came before the last fold was made.
+
+        Without tools a turn is one answer, so there is none whose reasoning is still open; excerpts move with each
+        question.
+        """
+        changed = [*self.shortened, *self.gone_messages, *(kept.before for kept in self.kept)]
+        if not self.rules.binds_reasoning or not changed:
+            return frozenset()
+        upto = self.unreasoned_upto if has_tools(self.anatomy) else len(self.messages)
+        return frozenset(index for index in range(min(changed), upto) if self.messages[index].reasons)
 
     def _wanted(self) -> Iterator[Segment]:
         asking = self.rules.asking

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.budget.allocation import Window, allocate, ceilings
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Anatomy, Count, Recognition
 from gateway.conversation import Changes, last_user
-from gateway.rewriting.folds import Folded, Kept, Rules, fold
+from gateway.rewriting.folds import Folded, Kept, Rules, fold, has_tools, reasoning_open
 from gateway.rewriting.ladder import Ladders
 from gateway.rewriting.memory import Known
 from gateway.rewriting.newest import Asked, fit_newest, with_recall
@@ -138,8 +138,9 @@ def plan(
     illegal = violations(anatomy.conversation.messages)
     if illegal:
         return as_it_came if fits else _illegal(anatomy, before, final, illegal[0].index, illegal[0].message)
+    binds = any(rules.binds_reasoning for rules in legal)
     rules = Rules(
-        budget=budget,
+        budget=min(budget, final) if binds else budget,
         final_budget=final,
         trigger=policy.fold.trigger,
         target=policy.fold.target,
@@ -155,6 +156,7 @@ def plan(
         preserve=policy.preserve,
         asking=asking_of(policy, facts),
         early=frozenset() if most is not None else early,
+        binds_reasoning=binds,
     )
     folded = fold(anatomy, rules, ladders, count, known)
     if fits and not folded.dropped and not folded.shortened:
@@ -164,12 +166,14 @@ def plan(
         "bookend" if "arrange" in ladders.documents and policy.documents.order == "as_is" else policy.documents.order
     )
     asked = Asked(anatomy, ladders, policy.documents.tags, order, count, known, policy.effort)
-    folded = fit_newest(asked, folded, final, strict=policy.strict)
-    if policy.recall and folded.total <= final and most is None:
+    held = binds and len(anatomy.units) in reasoning_open(anatomy)
+    if not held:
+        folded = fit_newest(asked, folded, final, strict=policy.strict)
+    if policy.recall and folded.total <= final and most is None and not (binds and has_tools(anatomy)):
         folded = with_recall(asked, folded, min(final, anatomy.total), policy.recall)
     if folded.total > final:
         return _too_big(anatomy, before, _after(anatomy, folded, count), final)
-    lawful = _lawful(anatomy, folded, ladders, legal)
+    lawful = _lawful(anatomy, folded, ladders, legal, held=held)
     if lawful is None:
         return as_it_came if fits else replace(_too_big(anatomy, before, before, final), ours=True)
     folded = lawful
@@ -179,15 +183,20 @@ def plan(
     return Plan(before, after, room, folded.changes, _edits(anatomy, folded), folded.forced, events, wanted)
 
 
-def _lawful(anatomy: Anatomy, folded: Folded, ladders: Ladders, legal: Sequence[LegalRules]) -> Folded | None:
+def _lawful(
+    anatomy: Anatomy, folded: Folded, ladders: Ladders, legal: Sequence[LegalRules], *, held: bool
+) -> Folded | None:
     """Give the fold in a form that every provider takes; None where there is none.
 
     Where our own line stands in the way of a rule it is left out; where the cut does, everything that may go goes.
+    Neither is done while reasoning is held open: what stands before it was sent already.
     """
     messages = anatomy.conversation.messages
     bare = replace(folded, recalled=None)
-    forms = [folded, bare, replace(bare, kept=_joined(folded.kept)), replace(bare, kept=())]
-    if ladders.history:
+    forms = [folded, bare]
+    if not held:
+        forms += [replace(bare, kept=_joined(folded.kept)), replace(bare, kept=())]
+    if ladders.history and not held:
         forms.append(_barest(anatomy, ladders))
     for form in forms:
         after = form.changes.applied(messages)
@@ -247,6 +256,10 @@ def _edits(anatomy: Anatomy, folded: Folded) -> tuple[Edit, ...]:
         for index, remedy in folded.dropped.items()
     ]
     edits += [_shortening(anatomy, folded, index) for index in folded.shortened if index not in folded.dropped]
+    edits += [
+        Edit(index, "reasoning", None, anatomy.tokens[index], anatomy.tokens[index], _REASONS["reasoning"])
+        for index in folded.unreasoned - folded.dropped.keys()
+    ]
     return tuple(sorted(edits, key=lambda edit: edit.at))  # what is put in before the message that it is put before
 
 
@@ -265,6 +278,7 @@ _REASONS = {
     "artifacts": "stands for what was left out",
     SUMMARIZE: "a model's summary of what was left out",
     "recall": "the question asks for what was left out",
+    "reasoning": "it was given before what stands before it changed",
 }
 _NEWEST = "the newest results alone do not fit"
 
