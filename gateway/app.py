@@ -33,6 +33,7 @@ from gateway.gateway import Gateway
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.pipeline import answer
+from gateway.placements import Placements
 from gateway.routing.health import Health
 from gateway.routing.upstreams import Upstreams
 from gateway.state import open_state
@@ -70,6 +71,9 @@ def create_app(config: Config) -> Starlette:
         running: set[asyncio.Task[Any]] = set()
         app.state.gateway, app.state.running = gateway, running
         await gateway.calibrations.load()
+        placements = Placements(gateway.loads, partial(open_state, config.state), gateway.log, gateway.now)
+        if any(len(model.deployments) > 1 for model in gateway.models.values()):
+            await placements.open()
         warming = asyncio.create_task(_warm(gateway))
         try:
             yield
@@ -81,6 +85,7 @@ def create_app(config: Config) -> Starlette:
                 await gateway.summaries.close()
             await gateway.upstreams.close()
             await gateway.calibrations.close()
+            await placements.close()
             gateway.ledger.close()
             gateway.counters.close()
 
@@ -113,7 +118,7 @@ def _open(config: Config) -> Gateway:
         counters=counters,
         calibrations=Calibrations(models.values(), partial(open_state, config.state), log),
         ledger=books.Ledger(config.ledger.dir, worker, content=config.ledger.content == "requests"),
-        upstreams=Upstreams(counters.for_encoding("o200k_base").count),
+        upstreams=Upstreams(counters.for_encoding("o200k_base").count, now=time.time),
         health=Health(),
         memo=Memo(),
         log=log,

@@ -15,6 +15,7 @@ from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
 from gateway.rewriting.memory import Known
 from gateway.routing.health import Health
+from gateway.routing.loads import Loads
 from gateway.routing.upstreams import Upstreams
 from gateway.summaries import Summaries
 from gateway.wire.chat import Memo
@@ -39,7 +40,9 @@ class Gateway:
     monotonic: Callable[[], float]
     """Seconds."""
     draw: Callable[[], float]
-    """A number in [0, 1), for the choice between deployments."""
+    """A number in [0, 1), for the choice between deployments without a prompt cache."""
+    loads: Loads = field(default_factory=Loads)
+    """For the choice between those that have one."""
     known: Known = field(default_factory=Known)
     """What planning remembers of texts."""
     summaries: Summaries | None = None
