@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from gateway import quantities
+from gateway.caching_schema import CachesFile
 from gateway.policy_schema import Name, Seconds, Strict, Tokens, Word, key
 
 
@@ -195,4 +196,7 @@ class ConfigFile(Strict):
     ledger: LedgerFile = key({}, description="The books.")
     unpriced: Literal["refuse", "allow"] = key(
         "refuse", description="A model without a price: refuse its requests, or allow them and enter them as unpriced."
+    )
+    prompt_caches: CachesFile = key(
+        {}, description="What you know better of providers' prompt caches; it goes before what comes with the program."
     )

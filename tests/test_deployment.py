@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.caching_schema import CachesFile
 from gateway.config import Config
 from gateway.litellm_files import price_table
 from gateway.money.prices import PriceBook
@@ -27,6 +28,7 @@ class Entry:
 @dataclass
 class Models:
     models: tuple[Entry, ...]
+    prompt_caches: CachesFile | None = None
 
 
 def build(*entries: Entry) -> Mapping[str, tuple[Deployment, ...]]:
