@@ -107,7 +107,7 @@ NONE = "none"
 class CachesFile(Strict):
     """What is known of providers' prompt caches."""
 
-    rules: dict[Name, RulesFile] = key({}, description="Rule sets by name.")
+    rules: dict[str, RulesFile] = key({}, description="Rule sets by name.")
     models: list[ModelsFile] = key([], description="Which models follow which; the first that fits counts.")
 
     @model_validator(mode="after")
