@@ -15,6 +15,7 @@ from gateway.conversation import Changes
 from gateway.fitting import LONG_BODY, Fitted, Model, byte_sizes, fit, prompt_tokens, writer_of
 from gateway.gateway import Gateway
 from gateway.money.entry import Entry, runs
+from gateway.prompt_caches import Sighting
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.rewriting.retention import Retention, retention
 from gateway.routing.attempts import Failure, Outcome, attempts, drive
@@ -44,7 +45,18 @@ class Stream:
 class Calls:
     """The calls of one request."""
 
-    __slots__ = ("admitted", "answer", "deployment", "entry", "fitted", "gateway", "reply", "request", "too_long_at")
+    __slots__ = (
+        "admitted",
+        "answer",
+        "deployment",
+        "entry",
+        "fitted",
+        "gateway",
+        "reply",
+        "request",
+        "sighting",
+        "too_long_at",
+    )
 
     def __init__(self, gateway: Gateway, admitted: Admitted, request: ChatRequest, entry: Entry) -> None:
         self.gateway, self.admitted, self.request, self.entry = gateway, admitted, request, entry
@@ -56,6 +68,8 @@ class Calls:
         """What may still have to be closed."""
         self.answer: Completion | Stream | None = None
         """As far as it is here: all of it, or a stream's beginning."""
+        self.sighting: Sighting | None = None
+        """What the prompt cache of the deployment that answers was believed to hold, where anything is known of it."""
         self.too_long_at: Fitted | None = None
         """Set where an upstream found the prompt too long even after a second plan."""
 
@@ -179,12 +193,16 @@ class Calls:
         gateway, entry, started = self.gateway, self.entry, self.gateway.monotonic()
         self.deployment, self.answer = deployment, None
         entry.deployment = f"{deployment.provider}/{deployment.model}"
-        body = sent(self.request, deployment.model, self.changes(fitted))
+        changes = self.changes(fitted)
+        body = sent(self.request, deployment.model, changes)
+        sighting = self.sighting = await self._look(deployment, changes)
         outcome = await gateway.upstreams.call(
             deployment, body, stream=self.request.stream, request_id=entry.id, now=gateway.now()
         )
         if not isinstance(outcome, Failure):
             self.reply = outcome.reply
+            if sighting is not None:
+                gateway.prompt_caches.note(sighting)
             outcome = await self._begun(deployment, outcome.reply) or outcome
         now = gateway.monotonic()
         gateway.health.learn(outcome, now)
@@ -207,6 +225,14 @@ class Calls:
                 said=failure.message or failure.body[:_SAID].decode(errors="replace"),
             )
         return outcome
+
+    async def _look(self, deployment: Deployment, changes: Changes | None) -> Sighting | None:
+        """Compare what is about to be sent with what the deployment's prompt cache is believed to hold."""
+        caches, request, entry = self.gateway.prompt_caches, self.request, self.entry
+        if len(request.body) >= LONG_BODY and deployment.cache.matching != "none":
+            await caches.digest(request, changes)
+        who = (entry.team, entry.key, entry.user or "", entry.model)
+        return caches.look(deployment, request, changes, who, self.gateway.now())
 
     async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
         """Take in the beginning of an answer; None where it is one. A stream without a first byte has not begun."""

@@ -1,0 +1,343 @@
+"""What the providers' caches are believed to hold, and the request that each conversation made last.
+
+Pure: the time is an argument, and nothing is asked or told. Of each cache two states are kept: what it holds by what
+was *sent*, and what it would hold had every request left *as it came*, which is what the saving is measured against.
+Where nothing is rewritten or marked the two are one, and are stored once.
+
+Everything is bounded in bytes and forgotten a generation at a time, what was used least lately first.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Final, Generic, TypeVar
+
+from gateway.caching.facts import CacheFacts
+from gateway.caching.markers import Breakpoint
+from gateway.caching.prefix import Chain
+
+SENT: Final = 0
+CAME: Final = 1
+"""The two states: by what left, and by what came."""
+
+NEVER: Final = float("-inf")
+
+SLOT_BYTES: Final = 72
+"""A key of 60 bits, and its place in a dictionary that has just grown."""
+KEPT_BYTES: Final = 136
+"""An entry with its times; the beginnings of one request share it."""
+
+FARTHEST: Final = 40
+"""How many messages back a conversation's previous request is looked for."""
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Generations(Generic[Key, Value]):
+    """Values by key, bounded in bytes: when the younger half is full it becomes the older one, which is gone."""
+
+    __slots__ = ("_held", "_most", "_old", "_young")
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes // 2
+        self._young: dict[Key, Value] = {}
+        self._old: dict[Key, Value] = {}
+        self._held = 0
+
+    def __len__(self) -> int:
+        return len(self._young) + sum(1 for key in self._old if key not in self._young)
+
+    def get(self, key: Key) -> Value | None:
+        """Return a value. To be asked for does not keep it: to be put in again does."""
+        found = self._young.get(key)
+        return self._old.get(key) if found is None else found
+
+    def put(self, key: Key, value: Value, size: int) -> None:
+        self.put_all((key,), value, size)
+
+    def put_all(self, keys: Iterable[Key], value: Value, size: int) -> None:
+        """Keep one value of `size` bytes under several keys."""
+        young = self._young
+        before = len(young)
+        young.update(zip(keys, repeat(value), strict=False))
+        self._held += size + SLOT_BYTES * (len(young) - before)
+        if self._held > self._most:
+            self._old, self._young, self._held = young, {}, 0
+
+
+@dataclass(slots=True)
+class Kept:
+    """How long a beginning stays in a cache; shared by the beginnings of one request."""
+
+    until: float
+    """By what was sent: read until this moment; `NEVER` = not there."""
+    lifetime: int
+    until_came: float
+    lifetime_came: int
+    end: int
+    """The last link of the request that wrote it."""
+    tokens: int
+    """Tokens up to there, by the provider's own report; 0 as long as it has not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a cache is believed to hold of a request."""
+
+    read: int | None
+    """Index of the deepest link that is read."""
+    gone: int | None
+    """Index of the deepest link that was there once and has expired."""
+    tokens: int
+    """Tokens up to `read`, where the provider reported them; 0 = not known."""
+
+
+class Seen:
+    """The believed state of all caches. A cache is named by a number: whatever tells one from another, hashed."""
+
+    def __init__(self, most_bytes: int = 32 * 2**20) -> None:
+        self._kept: Generations[int, Kept] = Generations(most_bytes)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def look(
+        self,
+        cache: int,
+        chain: Chain,
+        breakpoints: Sequence[Breakpoint],
+        facts: CacheFacts,
+        now: float,
+        state: int = SENT,
+    ) -> Match:
+        """Say what would be read of a request that is sent now. Whether it is long enough is for who knows tokens."""
+        match facts.matching:
+            case "none":
+                return Match(None, None, 0)
+            case "prefix":
+                return self._prefix(cache, chain, now, state)
+            case "breakpoints":
+                return self._before_breakpoints(cache, chain, breakpoints, facts, now, state)
+
+    def note(
+        self,
+        cache: int,
+        sent: tuple[Chain, Sequence[Breakpoint], Match],
+        came: tuple[Chain, Sequence[Breakpoint], Match],
+        facts: CacheFacts,
+        now: float,
+    ) -> Kept | None:
+        """Take in a request that was sent at `now`: as it left, and as it came.
+
+        Returns what is to be told the provider's count of the prompt, once that is known.
+        """
+        if facts.matching == "none":
+            return None
+        lifetime = max(facts.writes, default=0)
+        end = sent[0].links[-1] ^ cache
+        if facts.matching == "breakpoints":
+            self._mark(cache, *sent, facts, now, SENT, end)
+            self._mark(cache, *came, facts, now, CAME, end)
+            return self._kept.get(end)
+        return self._note_prefix(cache, sent[0], came[0], facts, now, lifetime, end)
+
+    # ------------------------------------------------------------ everything that was sent can be read
+
+    def _prefix(self, cache: int, chain: Chain, now: float, state: int) -> Match:
+        get = self._kept.get
+        read = gone = None
+        last = None
+        for index, link in enumerate(chain.links):
+            kept = get(link ^ cache)
+            if kept is None:
+                break
+            until = kept.until if state == SENT else kept.until_came
+            if until <= now:
+                gone = index if until != NEVER else None
+                break
+            read, last = index, kept
+        return _match(cache, chain, read, gone, last)
+
+    def _note_prefix(
+        self, cache: int, sent: Chain, came: Chain, facts: CacheFacts, now: float, lifetime: int, end: int
+    ) -> Kept:
+        until = now + lifetime
+        kept = Kept(until, lifetime, until, lifetime, end, 0)
+        common = len(sent.links) if sent is came else sent.shared(came)
+        if facts.refreshed:
+            self._kept.put_all([link ^ cache for link in sent.links[:common]], kept, KEPT_BYTES)
+        else:
+            self._add(cache, sent.links[:common], kept, now)
+        if common < len(sent.links):
+            self._add(cache, sent.links[common:], Kept(until, lifetime, NEVER, 0, end, 0), now, facts.refreshed)
+        if common < len(came.links):
+            gone = came.links[-1] ^ cache
+            self._add(cache, came.links[common:], Kept(NEVER, 0, until, lifetime, gone, 0), now, facts.refreshed)
+        return self._kept.get(end) or kept
+
+    def _add(self, cache: int, links: Sequence[int], new: Kept, now: float, refreshed: bool = False) -> None:
+        """Keep each link as `new` says; what is alive in a state that `new` does not renew stays as it is there."""
+        merged: tuple[Kept | None, Kept] = (None, new)
+        for link in links:
+            key = link ^ cache
+            before = self._kept.get(key)
+            if before is not merged[0]:
+                merged = before, _merged(before, new, now, refreshed)
+            self._kept.put(key, merged[1], KEPT_BYTES if merged[1] is not new else 0)
+
+    # ------------------------------------------------------------ only what a breakpoint wrote
+
+    def _before_breakpoints(
+        self,
+        cache: int,
+        chain: Chain,
+        breakpoints: Sequence[Breakpoint],
+        facts: CacheFacts,
+        now: float,
+        state: int,
+    ) -> Match:
+        """Look at each breakpoint, and back from there, for an entry that an earlier request wrote."""
+        get, links, blocks = self._kept.get, chain.links, chain.blocks
+        read = gone = last = None
+        for point in breakpoints:
+            nearest = -1 if read is None else read
+            lowest = blocks[point.link] - facts.look_back if facts.look_back else -1
+            for index in range(point.link, nearest, -1):
+                if blocks[index] <= lowest and index != point.link:
+                    break
+                kept = get(links[index] ^ cache)
+                if kept is None:
+                    continue
+                until = kept.until if state == SENT else kept.until_came
+                if until > now:
+                    read, last = index, kept
+                    break
+                if until != NEVER and (gone is None or gone < index):
+                    gone = index
+        if gone is not None and read is not None and gone < read:
+            gone = None
+        return _match(cache, chain, read, gone, last)
+
+    def _mark(
+        self,
+        cache: int,
+        chain: Chain,
+        breakpoints: Sequence[Breakpoint],
+        match: Match,
+        facts: CacheFacts,
+        now: float,
+        state: int,
+        end: int,
+    ) -> None:
+        """Write what stands before each breakpoint, and renew what was read."""
+        if match.read is not None and facts.refreshed:
+            self._touch(chain.links[match.read] ^ cache, 0, facts, now, state, end)
+        for point in breakpoints:
+            self._touch(chain.links[point.link] ^ cache, point.lifetime, facts, now, state, end)
+
+    def _touch(self, key: int, lifetime: int, facts: CacheFacts, now: float, state: int, end: int) -> None:
+        before = self._kept.get(key)
+        kept = Kept(NEVER, 0, NEVER, 0, end, 0) if before is None else before
+        until, lived = (kept.until, kept.lifetime) if state == SENT else (kept.until_came, kept.lifetime_came)
+        lived = max(lifetime, lived) if until > now else lifetime
+        if until <= now or facts.refreshed:
+            until = now + lived
+        if state == SENT:
+            kept.until, kept.lifetime = until, lived
+        else:
+            kept.until_came, kept.lifetime_came = until, lived
+        self._kept.put(key, kept, KEPT_BYTES if before is None else 0)
+
+
+def _match(cache: int, chain: Chain, read: int | None, gone: int | None, last: Kept | None) -> Match:
+    known = read is not None and last is not None and last.end == chain.links[read] ^ cache
+    return Match(read, gone, last.tokens if known and last is not None else 0)
+
+
+def _merged(before: Kept | None, new: Kept, now: float, refreshed: bool) -> Kept:
+    """Return what holds after `new`, in both states."""
+    if before is None:
+        return new
+    until, lifetime, until_came, lifetime_came = new.until, new.lifetime, new.until_came, new.lifetime_came
+    if until == NEVER or (not refreshed and before.until > now):
+        until, lifetime = before.until, before.lifetime
+    if until_came == NEVER or (not refreshed and before.until_came > now):
+        until_came, lifetime_came = before.until_came, before.lifetime_came
+    return Kept(until, lifetime, until_came, lifetime_came, new.end, new.tokens)
+
+
+# ---------------------------------------------------------------- the last request of each conversation
+
+
+@dataclass(slots=True)
+class Trail:
+    """One request of a conversation, as far as the next one is compared with it."""
+
+    came: bytes
+    """Its links as it came, eight bytes each."""
+    left: bytes | None
+    """Those of what was sent, where that was something else."""
+    head: int
+    """Its leading system messages."""
+    cache: int
+    """Where it was sent."""
+    at: float
+    tokens: int
+    """Of what was sent, by the provider's report; 0 as long as it has not said."""
+    turn: int
+    """How many requests of the conversation were seen, this one included."""
+
+
+class Trails:
+    """The latest requests of conversations, found by what their last messages say: no session has an id here."""
+
+    def __init__(self, most_bytes: int = 16 * 2**20) -> None:
+        self._trails: Generations[int, Trail] = Generations(most_bytes)
+
+    def __len__(self) -> int:
+        return len(self._trails)
+
+    def before(self, scope: int, chain: Chain, head: int) -> Trail | None:
+        """Return the request before this one: the latest whose last message is one of this one's, from the end on.
+
+        `scope` is whoever conversations never pass between, as a number.
+        """
+        own, get = chain.own, self._trails.get
+        last = len(own) - 1
+        for index in range(last, max(last - FARTHEST, min(head, last) - 1), -1):
+            found = get(_place(scope, own, index, head))
+            if found is not None:
+                return found
+        return None
+
+    def note(
+        self, scope: int, sent: Chain, came: Chain, head: int, cache: int, now: float, previous: Trail | None
+    ) -> Trail:
+        """Keep a request for the next one of its conversation. Its tokens are told once they are known."""
+        left = None if sent is came or sent.links == came.links else array("Q", sent.links).tobytes()
+        turn = 1 if previous is None else previous.turn + 1
+        trail = Trail(array("Q", came.links).tobytes(), left, head, cache, now, 0, turn)
+        size = 240 + len(trail.came) + (len(left) + 40 if left is not None else 0)
+        self._trails.put(_place(scope, came.own, len(came.own) - 1, head), trail, size)
+        return trail
+
+
+def _place(scope: int, own: Sequence[int], index: int, head: int) -> int:
+    """Return where a message stands, by its own words and those of the message before it, the system text left out."""
+    before = own[index - 1] if index > head else 0
+    return hash((scope, before, own[index]))
+
+
+def shared(links: bytes, chain: Chain) -> int:
+    """Count the links that a trail and a chain have in common, from the first on."""
+    theirs = memoryview(links).cast("Q")
+    count = 0
+    for ours, other in zip(chain.links, theirs, strict=False):
+        if ours != other:
+            break
+        count += 1
+    return count

@@ -1,0 +1,334 @@
+"""The providers' prompt caches as one process believes them to be: looked at before a call, told of it, settled after.
+
+Nothing here waits for anything before a request is sent. What an answer brings (how much was read, and of how many
+tokens) is compared with what was expected afterwards: `Settled` is what the ledger says of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+from gateway.budget.components import (
+    OVERHEAD_REPLY,
+    Count,
+    CountMedia,
+    fits_by_bytes,
+    message_tokens,
+    texts,
+    tools_tokens,
+)
+from gateway.budget.tokens import Counter
+from gateway.caching.facts import HOUR, CacheFacts
+from gateway.caching.markers import Breakpoint
+from gateway.caching.misses import BELOW_MINIMUM, Figures, Miss, miss_of, readable
+from gateway.caching.prefix import Chain, Digests, chain_of
+from gateway.caching.seen import CAME, SENT, Kept, Match, Seen, Trail, Trails
+from gateway.conversation import Changes, Message, leading_system
+from gateway.fitting import LONG_BODY
+from gateway.money.prices import Usage
+from gateway.routing.deployment import Deployment
+from gateway.wire.chat import ChatRequest
+
+Cost = Callable[[Usage], int | None]
+"""What usage costs at this deployment, at this moment; None = it has no price."""
+
+
+@dataclass(slots=True)
+class Sighting:
+    """One request at one deployment: what its cache was believed to hold when it was sent."""
+
+    request: ChatRequest
+    changes: Changes | None
+    facts: CacheFacts
+    cache: int
+    scope: int
+    head: int
+    now: float
+    sent: Chain
+    came: Chain
+    sent_points: tuple[Breakpoint, ...]
+    came_points: tuple[Breakpoint, ...]
+    read: Match
+    """Of what was sent."""
+    would_read: Match
+    """Of what came, had everything always left as it came."""
+    previous: Trail | None
+    kept: Kept | None = None
+    trail: Trail | None = None
+
+    @property
+    def is_as_it_came(self) -> bool:
+        """Whether nothing tells what was sent from what came, in this cache."""
+        same = self.sent is self.came and self.sent_points == self.came_points
+        return same and self.read.read == self.would_read.read
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the books say of one request and its provider's cache."""
+
+    expected: int = 0
+    """Tokens that should have been read."""
+    miss: str | None = None
+    lost: int = 0
+    """Tokens that the miss did not read."""
+    lost_nanousd: int | None = 0
+    saved_nanousd: int | None = 0
+    """What the original would have cost, less what was paid; negative where it would have been cheaper."""
+    markers: int = 0
+    """Markers of ours."""
+
+
+class PromptCaches:
+    """One for a process."""
+
+    def __init__(self, seen: Seen | None = None, trails: Trails | None = None) -> None:
+        self._digests = Digests()
+        self._seen = seen or Seen()
+        self._trails = trails or Trails()
+        self._names: dict[str, int] = {}
+
+    def look(
+        self,
+        deployment: Deployment,
+        request: ChatRequest,
+        changes: Changes | None,
+        who: tuple[str, ...],
+        now: float,
+        sent_points: tuple[Breakpoint, ...] | None = None,
+        came_points: tuple[Breakpoint, ...] = (),
+    ) -> Sighting | None:
+        """Compare a request that is about to be sent with what the deployment's cache is believed to hold.
+
+        `who` is whom conversations never pass between. `came_points` are the caller's own breakpoints, by the links of
+        what came; `sent_points` those of what is sent, where others were added. None: nothing is known of this cache,
+        or the bytes prove that the prompt is too short for it.
+        """
+        facts = deployment.cache
+        if facts.matching == "none" or fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1):
+            return None
+        messages = request.conversation.messages
+        cache, scope, head = self._cache(deployment), hash(who), leading_system(messages)
+        came = chain_of(request, None, self._digests)
+        sent = came if changes is None else chain_of(request, changes, self._digests)
+        if facts.marks_itself:
+            came_points = with_its_own(came_points, messages, len(came.own), facts)
+        if sent_points is None:
+            sent_points = came_points if changes is None else moved(came_points, changes, len(messages))
+        elif facts.marks_itself:
+            sent_points = with_its_own(sent_points, messages, len(sent.own), facts)
+        read = self._seen.look(cache, sent, sent_points, facts, now, SENT)
+        would = self._seen.look(cache, came, came_points, facts, now, CAME)
+        previous = self._trails.before(scope, came, head)
+        return Sighting(
+            request,
+            changes,
+            facts,
+            cache,
+            scope,
+            head,
+            now,
+            sent,
+            came,
+            sent_points,
+            came_points,
+            read,
+            would,
+            previous,
+        )
+
+    async def digest(self, request: ChatRequest, changes: Changes | None) -> None:
+        """Read the messages of a long request that nobody has read yet, off the event loop, so that `look` need not."""
+        read = asyncio.get_running_loop().run_in_executor
+        await read(None, chain_of, request, changes, self._digests)
+
+    def note(self, one: Sighting) -> None:
+        """Take in that the request was sent, and taken."""
+        sent, came = (one.sent, one.sent_points, one.read), (one.came, one.came_points, one.would_read)
+        one.kept = self._seen.note(one.cache, sent, came, one.facts, one.now)
+        one.trail = self._trails.note(one.scope, one.sent, one.came, one.head, one.cache, one.now, one.previous)
+
+    async def settle(
+        self, one: Sighting, usage: Usage, cost: Cost, counter: Counter, count_media: CountMedia
+    ) -> Settled:
+        """Compare what the provider reports with what was expected, and the cost with that of the original."""
+        markers = sum(point.ours for point in one.sent_points)
+        if usage.estimated:
+            return Settled(markers=markers)
+        self._learn(one, usage)
+        needs_sent = one.read.read is not None and not one.read.tokens
+        if not needs_sent and one.is_as_it_came:
+            return self._settled(one, usage, cost, None, markers)
+        await counter.learn([*texts(one.request.conversation), *_new_texts(one.changes)])
+
+        def weigh() -> tuple[Sizes, Sizes]:
+            return sizes_of(one, usage, counter.count, count_media)
+
+        if len(one.request.body) < LONG_BODY:
+            sizes = weigh()
+        else:
+            sizes = await asyncio.get_running_loop().run_in_executor(None, weigh)
+        return self._settled(one, usage, cost, sizes, markers)
+
+    # ------------------------------------------------------------ what is meant by it
+
+    def _cache(self, deployment: Deployment) -> int:
+        """Name the cache that a deployment reads, as a number: one for each model under one credential."""
+        found = self._names.get(deployment.name)
+        if found is None:
+            said = "\n".join(
+                [deployment.provider, deployment.model, deployment.api_base or "", deployment.api_key or ""]
+            )
+            digest = blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            found = self._names[deployment.name] = int.from_bytes(digest, "big") >> 4
+        return found
+
+    def _learn(self, one: Sighting, usage: Usage) -> None:
+        """Keep the provider's own count of the prompt for the requests that begin with it."""
+        tokens = max(0, usage.prompt - OVERHEAD_REPLY)
+        if one.kept is not None and one.kept.end == one.sent.links[-1] ^ one.cache:
+            one.kept.tokens = tokens
+        if one.trail is not None:
+            one.trail.tokens = tokens
+
+    def _settled(
+        self, one: Sighting, usage: Usage, cost: Cost, sizes: tuple[Sizes, Sizes] | None, markers: int
+    ) -> Settled:
+        facts, paid = one.facts, cost(usage)
+        upto = 0
+        if one.read.read is not None:
+            upto = one.read.tokens or (sizes[0].upto(one.read.read) if sizes is not None else 0)
+        figures = Figures(usage.prompt, usage.cached, readable(upto, facts))
+        miss = miss_of(figures, one.sent, one.came, one.read, one.previous, facts, one.cache)
+        saved: int | None = 0
+        if not one.is_as_it_came and sizes is not None:
+            instead = cost(as_it_came(usage, sizes[1], one.came_points, one.would_read, facts))
+            saved = None if instead is None or paid is None else instead - paid
+        return Settled(
+            expected=figures.expected,
+            miss=None if miss is None else miss.cause,
+            lost=0 if miss is None else miss.tokens,
+            lost_nanousd=_lost(miss, usage, cost, paid),
+            saved_nanousd=saved,
+            markers=markers,
+        )
+
+
+def too_short(deployment: Deployment, sighting: Sighting | None) -> str | None:
+    """Name the cause where a cache that we know of was not even looked at."""
+    return BELOW_MINIMUM if sighting is None and deployment.cache.matching != "none" else None
+
+
+def _lost(miss: Miss | None, usage: Usage, cost: Cost, paid: int | None) -> int | None:
+    """Price a miss: what was paid, less what would have been had its tokens been read."""
+    if miss is None or not miss.tokens or paid is None:
+        return 0
+    tokens = min(miss.tokens, usage.prompt - usage.cached)
+    written = max(0, usage.cache_write - tokens)
+    read = replace(
+        usage,
+        cached=usage.cached + tokens,
+        cache_write=written,
+        cache_write_1h=min(usage.cache_write_1h, written),
+    )
+    instead = cost(read)
+    return None if instead is None else paid - instead
+
+
+# ---------------------------------------------------------------- tokens up to a link
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Tokens up to each link of a chain by our count, and how they compare with the provider's."""
+
+    tokens: Sequence[int]
+    reported: int
+    counted: int
+    """Of the same whole prompt: the provider's figure and ours."""
+
+    @property
+    def whole(self) -> int:
+        """Tokens of the whole prompt."""
+        return self._corrected(self.tokens[-1] + OVERHEAD_REPLY)
+
+    def upto(self, link: int) -> int:
+        return self._corrected(self.tokens[link])
+
+    def _corrected(self, tokens: int) -> int:
+        if self.counted == self.reported:
+            return tokens
+        return (2 * tokens * self.reported + self.counted) // (2 * self.counted)
+
+
+def sizes_of(one: Sighting, usage: Usage, count: Count, count_media: CountMedia) -> tuple[Sizes, Sizes]:
+    """Count what was sent and what came, link by link, and measure both by what the provider made of the first."""
+    conversation = one.request.conversation
+    tools = tools_tokens(conversation, count)
+    came = _cumulated(tools, conversation.messages, count, count_media)
+    sent = came
+    if one.changes is not None:
+        sent = _cumulated(tools, one.changes.applied(conversation.messages), count, count_media)
+    counted = sent[-1] + OVERHEAD_REPLY
+    return Sizes(sent, usage.prompt, counted), Sizes(came, usage.prompt, counted)
+
+
+def _cumulated(tools: int, messages: Sequence[Message], count: Count, count_media: CountMedia) -> list[int]:
+    out = [tools]
+    for message in messages:
+        out.append(out[-1] + message_tokens(message, count, count_media))
+    return out
+
+
+def _new_texts(changes: Changes | None) -> list[str]:
+    return [] if changes is None else [*changes.texts.values(), *(text for _, text in changes.inserted)]
+
+
+def as_it_came(usage: Usage, sizes: Sizes, points: Sequence[Breakpoint], would_read: Match, facts: CacheFacts) -> Usage:
+    """Return what the provider would have reported of the original, for the same answer."""
+    read = 0 if would_read.read is None else readable(sizes.upto(would_read.read), facts)
+    written = written_1h = 0
+    if facts.matching == "breakpoints":
+        ends = [(sizes.upto(point.link), point.lifetime) for point in points]
+        ends = [(tokens, lifetime) for tokens, lifetime in ends if tokens >= facts.least]
+        last = max((tokens for tokens, _ in ends), default=0)
+        last_1h = max((tokens for tokens, lifetime in ends if lifetime >= HOUR), default=0)
+        written, written_1h = max(0, last - read), max(0, last_1h - read)
+    return replace(usage, prompt=sizes.whole, cached=read, cache_write=written, cache_write_1h=written_1h)
+
+
+# ---------------------------------------------------------------- breakpoints
+
+
+def with_its_own(
+    points: tuple[Breakpoint, ...], messages: Sequence[Message], count: int, facts: CacheFacts
+) -> tuple[Breakpoint, ...]:
+    """Add the breakpoint that the provider sets itself: at the latest message of the user or a tool.
+
+    `messages` are those that came, `count` is how many are sent: what follows that message is never rewritten.
+    """
+    after = next((n for n, message in enumerate(reversed(messages)) if message.role in ("user", "tool")), None)
+    if after is None or after >= count:
+        return points
+    link = count - after
+    if any(point.link == link for point in points):
+        return points
+    return *points, Breakpoint(link, min(facts.writes, default=0), ours=False)
+
+
+def moved(points: Sequence[Breakpoint], changes: Changes, count: int) -> tuple[Breakpoint, ...]:
+    """Return where the caller's breakpoints stand after a rewrite; one on a message that was left out is gone."""
+    if not points:
+        return ()
+    place: dict[int, int] = {0: 0}
+    at = 0
+    ours = [before for before, _ in changes.inserted]
+    for index in range(count):
+        at += ours.count(index)
+        if index not in changes.dropped:
+            at += 1
+            place[index + 1] = at
+    return tuple([replace(point, link=place[point.link]) for point in points if point.link in place])
