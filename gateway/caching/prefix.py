@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.conversation import Changes, Message
+from gateway.conversation import RESULT_ROLES, Changes, Message
 from gateway.wire.chat import ChatRequest
 from gateway.wire.lexical import value
 
@@ -46,7 +46,9 @@ class Chain:
     own: tuple[int, ...]
     """The hash of each message by itself, whatever stands before it."""
     blocks: tuple[int, ...]
-    """Content blocks up to each link, as Anthropic counts them: a text, an image, a call and a result are one each."""
+    """Positions up to each link, as Anthropic's look-back counts them: one a tool, a text, an image, a block of
+    thinking; one a run of calls, and one a run of results.
+    """
 
     def shared(self, other: Chain) -> int:
         """Count the links that two chains have in common, from the first on."""
@@ -59,7 +61,9 @@ class Chain:
 
 
 _Told = tuple[int, int]
-"""The hash of a message, and its blocks."""
+"""The hash of a message, and its positions; `_RESULT` where it joins a run of results."""
+
+_RESULT: Final = -1
 
 
 class Digests:
@@ -76,7 +80,7 @@ class Digests:
         self._held = 0
 
     def of(self, request: ChatRequest, index: int) -> _Told:
-        """Return the hash and the blocks of a message as it came."""
+        """Return the hash and the positions of a message as it came."""
         message = request.conversation.messages[index]
         found = self._young.get(id(message))
         if found is not None:
@@ -148,11 +152,12 @@ def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests) ->
         else _changed(request, changes, digests)
     )
     link = digests.definitions(definitions) % _PRIME
-    total = 1 if definitions else 0
+    total, follows = request.conversation.tools, False
     links, blocks = [link], [total]
     for own, number in read:
         link = (link * _FACTOR + own) % _PRIME
-        total += number
+        total += number if number != _RESULT else 0 if follows else 1
+        follows = number == _RESULT
         links.append(link)
         blocks.append(total)
     return Chain(tuple(links), tuple([own for own, _ in read]), tuple(blocks))
@@ -179,10 +184,17 @@ def _told(fields: Any, raw: bytes = b"") -> _Told:
     if not isinstance(fields, Mapping):
         return _hash(raw), 1
     fields = _plain(fields)
-    content, calls = fields.get("content"), fields.get("tool_calls")
-    number = len(content) if isinstance(content, list) else 1 if content or fields.get("role") == "tool" else 0
-    number += len(calls) if isinstance(calls, list) else 0
-    return _hash(_canonical(fields, raw)), number
+    return _hash(_canonical(fields, raw)), _positions(fields)
+
+
+def _positions(fields: Mapping[str, Any]) -> int:
+    """Count the positions of one message; it has one at least."""
+    if fields.get("role") in RESULT_ROLES:
+        return _RESULT
+    content, thinking = fields.get("content"), fields.get("thinking_blocks")
+    number = len(content) if isinstance(content, list) else 1 if content else 0
+    number += len(thinking) if isinstance(thinking, list) else 0
+    return max(1, number + (1 if fields.get("tool_calls") else 0))
 
 
 def _plain(fields: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from typing import Final, Generic, TypeVar
 from gateway.caching.facts import CacheFacts
 from gateway.caching.markers import Breakpoint
 from gateway.caching.prefix import Chain
+from gateway.conversation import RESULT_ROLES
 
 SENT: Final = 0
 CAME: Final = 1
@@ -29,6 +30,9 @@ SLOT_BYTES: Final = 72
 """A key of 60 bits, and its place in a dictionary that has just grown."""
 KEPT_BYTES: Final = 136
 """An entry with its times; the beginnings of one request share it."""
+
+MOST_ENDINGS: Final = 21
+"""Of a provider's own earlier breakpoints, how many are looked at, the present one included."""
 
 FARTHEST: Final = 40
 """How many messages back a conversation's previous request is looked for."""
@@ -113,15 +117,20 @@ class Seen:
         facts: CacheFacts,
         now: float,
         state: int = SENT,
+        endings: Sequence[int] = (),
     ) -> Match:
-        """Say what would be read of a request that is sent now. Whether it is long enough is for who knows tokens."""
+        """Say what would be read of a request that is sent now. Whether it is long enough is for who knows tokens.
+
+        `endings`: links that a provider looks at besides the breakpoints (`own_endings`), where it does not look back.
+        """
         match facts.matching:
             case "none":
                 return Match(None, None, 0)
             case "prefix":
                 return self._prefix(cache, chain, now, state)
             case "breakpoints":
-                return self._before_breakpoints(cache, chain, breakpoints, facts, now, state)
+                places = _places(chain, breakpoints, endings, facts)
+                return self._at_places(cache, chain, places, now, state)
 
     def note(
         self,
@@ -191,36 +200,20 @@ class Seen:
 
     # ------------------------------------------------------------ only what a breakpoint wrote
 
-    def _before_breakpoints(
-        self,
-        cache: int,
-        chain: Chain,
-        breakpoints: Sequence[Breakpoint],
-        facts: CacheFacts,
-        now: float,
-        state: int,
-    ) -> Match:
-        """Look at each breakpoint, and back from there, for an entry that an earlier request wrote."""
-        get, links, blocks = self._kept.get, chain.links, chain.blocks
-        read = gone = last = None
-        for point in breakpoints:
-            nearest = -1 if read is None else read
-            lowest = blocks[point.link] - facts.look_back if facts.look_back else -1
-            for index in range(point.link, nearest, -1):
-                if blocks[index] <= lowest and index != point.link:
-                    break
-                kept = get(links[index] ^ cache)
-                if kept is None:
-                    continue
-                until = kept.until if state == SENT else kept.until_came
-                if until > now:
-                    read, last = index, kept
-                    break
-                if until != NEVER and (gone is None or gone < index):
-                    gone = index
-        if gone is not None and read is not None and gone < read:
-            gone = None
-        return _match(cache, chain, read, gone, last)
+    def _at_places(self, cache: int, chain: Chain, places: Iterable[int], now: float, state: int) -> Match:
+        """Find the deepest entry that an earlier request wrote at one of these links, given from the deepest on."""
+        get, links = self._kept.get, chain.links
+        gone = None
+        for index in places:
+            kept = get(links[index] ^ cache)
+            if kept is None:
+                continue
+            until = kept.until if state == SENT else kept.until_came
+            if until > now:
+                return _match(cache, chain, index, gone, kept)
+            if until != NEVER and gone is None:
+                gone = index
+        return Match(None, gone, 0)
 
     def _mark(
         self,
@@ -243,7 +236,7 @@ class Seen:
         before = self._kept.get(key)
         kept = Kept(NEVER, 0, NEVER, 0, end, 0) if before is None else before
         until, lived = (kept.until, kept.lifetime) if state == SENT else (kept.until_came, kept.lifetime_came)
-        lived = max(lifetime, lived) if until > now else lifetime
+        lived = lived if until > now else lifetime  # what is alive keeps its lifetime: nothing is paid for another
         if until <= now or facts.refreshed:
             until = now + lived
         if state == SENT:
@@ -251,6 +244,41 @@ class Seen:
         else:
             kept.until_came, kept.lifetime_came = until, lived
         self._kept.put(key, kept, KEPT_BYTES if before is None else 0)
+
+
+def _places(
+    chain: Chain, breakpoints: Sequence[Breakpoint], endings: Sequence[int], facts: CacheFacts
+) -> Iterable[int]:
+    """Return the links at which a provider looks for an entry, the deepest first: breakpoints, and back from them."""
+    points = {point.link for point in breakpoints}
+    if facts.marks_itself:
+        return sorted(points.union(endings), reverse=True)
+    found: set[int] = set()
+    for point in points:
+        lowest = chain.blocks[point] - facts.look_back if facts.look_back else -1
+        for index in range(point, -1, -1):
+            if index in found and index != point:
+                break
+            if chain.blocks[index] <= lowest:
+                break
+            found.add(index)
+    return sorted(found, reverse=True)
+
+
+def own_endings(roles: Sequence[str], head: int) -> list[int]:
+    """Return the links that a provider which sets its own breakpoint looks at: where it may have set earlier ones.
+
+    OpenAI's stand at the end of a user's message, of the last of a run of results, and of the leading system text; up
+    to 20 before the present one are looked at (developers.openai.com/api/docs/guides/prompt-caching).
+    """
+    ends: list[int] = [head] if head else []
+    for link in range(len(roles), head, -1):
+        role = roles[link - 1]
+        if role == "user" or (role in RESULT_ROLES and (link == len(roles) or roles[link] != role)):
+            ends.append(link)
+            if len(ends) > MOST_ENDINGS:
+                break
+    return ends
 
 
 def _match(cache: int, chain: Chain, read: int | None, gone: int | None, last: Kept | None) -> Match:
