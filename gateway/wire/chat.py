@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from gateway.conversation import Call, Changes, Conversation, Media, Message
+from gateway.wire.cache_marks import Marks, by_message, marked, message_edits, request_edits
 from gateway.wire.errors import invalid_request
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, refuse_deep, splice, value
 
@@ -303,25 +304,34 @@ def _minified(raw: bytes, key: str) -> tuple[str, int, int]:
 # ---------------------------------------------------------------- writing
 
 
-def rewritten(request: ChatRequest, changes: Changes) -> list[tuple[int, int, bytes]]:
-    """Turn changes into splices of the request's body; unedited messages keep their bytes."""
-    spans = request.message_spans
-    out = [
-        _text_splice(request.body, spans[index], text)
-        for index, text in changes.texts.items()
-        if index not in changes.dropped
-    ]
-    # One splice a message: what is put in may stand in the middle of a run.
-    out += [(spans[index].start, spans[index + 1].start, b"") for index in changes.dropped]
-    ours: dict[int, bytes] = {}
-    for at, text in changes.inserted:
-        ours[at] = ours.get(at, b"") + orjson.dumps({"role": "user", "content": text}) + b","
-    out += [(spans[at].start, spans[at].start, messages) for at, messages in ours.items()]
-    return out
+def rewritten(
+    request: ChatRequest, changes: Changes | None, marks: Marks | None = None
+) -> list[tuple[int, int, bytes]]:
+    """Turn changes and cache markers into splices of the request's body; all else keeps its bytes."""
+    spans, body = request.message_spans, request.body
+    came, ours = by_message(changes, len(spans), marks) if marks is not None else ({}, {})
+    out: list[tuple[int, int, bytes]] = []
+    if changes is not None:
+        for index, text in changes.texts.items():
+            if index not in changes.dropped:
+                out.append(_text_splice(body, spans[index], text, came.pop(index, None)))
+        # One splice a message: what is put in may stand in the middle of a run.
+        out += [(spans[index].start, spans[index + 1].start, b"") for index in changes.dropped]
+        put_in: dict[int, bytes] = {}
+        for number, (at, text) in enumerate(changes.inserted):
+            written = orjson.dumps({"role": "user", "content": text})
+            put_in[at] = put_in.get(at, b"") + (marked(written, ours[number]) if number in ours else written) + b","
+        out += [(spans[at].start, spans[at].start, messages) for at, messages in put_in.items()]
+    for index, marker in came.items():
+        start, end = spans[index]
+        out += [(start + at, start + upto, put) for at, upto, put in message_edits(body[start:end], marker)]
+    return out if marks is None else [*out, *request_edits(body, request.spans, marks)]
 
 
-def _text_splice(body: bytes, message: Span, text: str) -> tuple[int, int, bytes]:
-    """Replace the content of a result, in the shape it had: a string, or parts (their cache marker is kept)."""
+def _text_splice(body: bytes, message: Span, text: str, mark: bytes | None) -> tuple[int, int, bytes]:
+    """Replace the content of a result, in the shape it had: a string, or parts (their cache marker is kept); where the
+    message is to be marked, all of it.
+    """
     raw = body[message.start : message.end]
     span = object_spans(raw)["content"]
     content = value(raw[span.start : span.end])
@@ -330,12 +340,14 @@ def _text_splice(body: bytes, message: Span, text: str) -> tuple[int, int, bytes
         part: dict[str, Any] = {"type": "text", "text": text}
         marker = next((p["cache_control"] for p in content if isinstance(p, dict) and "cache_control" in p), None)
         written = [part if marker is None else {**part, "cache_control": marker}]
+    if mark is not None:
+        return *message, marked(splice(raw, [(*span, orjson.dumps(written))]), mark)
     return message.start + span.start, message.start + span.end, orjson.dumps(written)
 
 
-def sent(request: ChatRequest, model: str, changes: Changes | None = None) -> bytes:
-    """Write the request for a deployment: its model name, the usage event asked for, and the changes spliced in."""
-    out = rewritten(request, changes) if changes is not None else []
+def sent(request: ChatRequest, model: str, changes: Changes | None = None, marks: Marks | None = None) -> bytes:
+    """Write the request for a deployment: its model name, the usage event asked for, changes and markers spliced in."""
+    out = rewritten(request, changes, marks) if changes is not None or marks is not None else []
     if model != request.model:
         span = request.spans["model"]
         out.append((span.start, span.end, orjson.dumps(model)))
