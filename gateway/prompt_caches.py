@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import Final
 
 from gateway.budget.components import (
     OVERHEAD_REPLY,
@@ -22,15 +23,20 @@ from gateway.budget.components import (
 )
 from gateway.budget.tokens import Counter
 from gateway.caching.facts import HOUR, CacheFacts
-from gateway.caching.markers import Breakpoint
+from gateway.caching.markers import Breakpoint, callers
 from gateway.caching.misses import BELOW_MINIMUM, Figures, Miss, miss_of, readable
-from gateway.caching.prefix import Chain, Digests, chain_of
-from gateway.caching.seen import CAME, SENT, Kept, Match, Seen, Trail, Trails
+from gateway.caching.prefix import Chain, Digests, chain_of, settings_of
+from gateway.caching.seen import CAME, SENT, Kept, Match, Seen, Told, Trail, Trails, own_endings
 from gateway.conversation import Changes, Message, leading_system
 from gateway.fitting import LONG_BODY
 from gateway.money.prices import Usage
 from gateway.routing.deployment import Deployment
 from gateway.wire.chat import ChatRequest
+
+_OF_MESSAGES: Final = ("tool_choice", "thinking", "reasoning_effort")
+_SEPARATE: Final = ("prompt_cache_key",)
+_SALT: Final = ("cache_salt",)
+"""Members of a request that keep it apart from others in the cache: OpenAI from GPT-5.6 on, and vLLM."""
 
 Cost = Callable[[Usage], int | None]
 """What usage costs at this deployment, at this moment; None = it has no price."""
@@ -43,27 +49,35 @@ class Sighting:
     request: ChatRequest
     changes: Changes | None
     facts: CacheFacts
-    cache: int
     scope: int
     head: int
+    """How many leading system messages there are."""
     now: float
-    sent: Chain
-    came: Chain
-    sent_points: tuple[Breakpoint, ...]
-    came_points: tuple[Breakpoint, ...]
-    read: Match
-    """Of what was sent."""
-    would_read: Match
-    """Of what came, had everything always left as it came."""
+    sent: Told
+    """What leaves, with the caller's breakpoints and the provider's own, and ours once they are `marked`."""
+    came: Told
+    """What it would be had everything always left as it came."""
     previous: Trail | None
+    """The conversation's last request."""
     kept: Kept | None = None
     trail: Trail | None = None
 
     @property
+    def turn(self) -> int:
+        """How many requests of the conversation were seen, this one included."""
+        return 1 if self.previous is None else self.previous.turn + 1
+
+    @property
+    def gap_seconds(self) -> float | None:
+        """The time since the conversation's last request."""
+        return None if self.previous is None else self.now - self.previous.at
+
+    @property
     def is_as_it_came(self) -> bool:
         """Whether nothing tells what was sent from what came, in this cache."""
-        same = self.sent is self.came and self.sent_points == self.came_points
-        return same and self.read.read == self.would_read.read
+        sent, came = self.sent, self.came
+        same = sent.chain is came.chain and sent.points == came.points and sent.cache == came.cache
+        return same and sent.match.read == came.match.read
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,53 +106,56 @@ class PromptCaches:
         self._names: dict[str, int] = {}
 
     def look(
-        self,
-        deployment: Deployment,
-        request: ChatRequest,
-        changes: Changes | None,
-        who: tuple[str, ...],
-        now: float,
-        sent_points: tuple[Breakpoint, ...] | None = None,
-        came_points: tuple[Breakpoint, ...] = (),
+        self, deployment: Deployment, request: ChatRequest, changes: Changes | None, who: tuple[str, ...], now: float
     ) -> Sighting | None:
         """Compare a request that is about to be sent with what the deployment's cache is believed to hold.
 
-        `who` is whom conversations never pass between. `came_points` are the caller's own breakpoints, by the links of
-        what came; `sent_points` those of what is sent, where others were added. None: nothing is known of this cache,
-        or the bytes prove that the prompt is too short for it.
+        `who` is whom conversations never pass between. None: nothing is known of this cache, or the bytes prove that
+        the prompt is too short for it.
         """
         facts = deployment.cache
         if facts.matching == "none" or fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1):
             return None
-        messages = request.conversation.messages
-        cache, scope, head = self._cache(deployment), hash(who), leading_system(messages)
-        came = chain_of(request, None, self._digests)
-        sent = came if changes is None else chain_of(request, changes, self._digests)
-        if facts.marks_itself:
-            came_points = with_its_own(came_points, messages, len(came.own), facts)
-        if sent_points is None:
-            sent_points = came_points if changes is None else moved(came_points, changes, len(messages))
-        elif facts.marks_itself:
-            sent_points = with_its_own(sent_points, messages, len(sent.own), facts)
-        read = self._seen.look(cache, sent, sent_points, facts, now, SENT)
-        would = self._seen.look(cache, came, came_points, facts, now, CAME)
-        previous = self._trails.before(scope, came, head)
-        return Sighting(
-            request,
-            changes,
-            facts,
-            cache,
-            scope,
-            head,
-            now,
-            sent,
-            came,
-            sent_points,
-            came_points,
-            read,
-            would,
-            previous,
-        )
+        settings, digests = _settings(request, facts), self._digests
+        cache = self._cache(deployment) ^ settings_of(request, _SEPARATE if facts.marks_itself else _SALT)
+        chain = chain_of(request, None, digests, settings)
+        came = self._told(cache, chain, callers(request, facts), request, None, facts, now, CAME)
+        if changes is None:
+            sent = self._told(cache, chain, came.points, request, None, facts, now, SENT)
+        else:
+            left = chain_of(request, changes, digests, settings)
+            sent = self._told(cache, left, callers(request, facts, changes), request, changes, facts, now, SENT)
+        head, scope = leading_system(request.conversation.messages), hash(who)
+        previous = self._trails.before(scope, chain, head)
+        return Sighting(request, changes, facts, scope, head, now, sent, came, previous)
+
+    def known(self, one: Sighting) -> list[int]:
+        """List the links of what is about to be sent that are in the cache already."""
+        return self._seen.known(one.sent.cache, one.sent.chain, one.now)
+
+    def mark(self, one: Sighting, points: tuple[Breakpoint, ...]) -> None:
+        """Look again, at the breakpoints that the request leaves with: all of them, the caller's and ours."""
+        told = one.sent
+        one.sent = self._told(told.cache, told.chain, points, one.request, one.changes, one.facts, one.now, SENT)
+
+    def _told(
+        self,
+        cache: int,
+        chain: Chain,
+        points: tuple[Breakpoint, ...],
+        request: ChatRequest,
+        changes: Changes | None,
+        facts: CacheFacts,
+        now: float,
+        state: int,
+    ) -> Told:
+        endings: Sequence[int] = ()
+        if facts.marks_itself and marks_itself(request):
+            messages = request.conversation.messages
+            roles = [message.role for message in (messages if changes is None else changes.applied(messages))]
+            endings = own_endings(roles, leading_system(messages))
+        match = self._seen.look(cache, chain, points, facts, now, state, endings)
+        return Told(cache, chain, points, match)
 
     async def digest(self, request: ChatRequest, changes: Changes | None) -> None:
         """Read the messages of a long request that nobody has read yet, off the event loop, so that `look` need not."""
@@ -147,19 +164,20 @@ class PromptCaches:
 
     def note(self, one: Sighting) -> None:
         """Take in that the request was sent, and taken."""
-        sent, came = (one.sent, one.sent_points, one.read), (one.came, one.came_points, one.would_read)
-        one.kept = self._seen.note(one.cache, sent, came, one.facts, one.now)
-        one.trail = self._trails.note(one.scope, one.sent, one.came, one.head, one.cache, one.now, one.previous)
+        one.kept = self._seen.note(one.sent, one.came, one.facts, one.now)
+        one.trail = self._trails.note(
+            one.scope, one.sent.chain, one.came.chain, one.head, one.sent.cache, one.now, one.previous
+        )
 
     async def settle(
         self, one: Sighting, usage: Usage, cost: Cost, counter: Counter, count_media: CountMedia
     ) -> Settled:
         """Compare what the provider reports with what was expected, and the cost with that of the original."""
-        markers = sum(point.ours for point in one.sent_points)
+        markers = sum(point.ours for point in one.sent.points)
         if usage.estimated:
             return Settled(markers=markers)
         self._learn(one, usage)
-        needs_sent = one.read.read is not None and not one.read.tokens
+        needs_sent = one.sent.match.read is not None and not one.sent.match.tokens
         if not needs_sent and one.is_as_it_came:
             return self._settled(one, usage, cost, None, markers)
         await counter.learn([*texts(one.request.conversation), *_new_texts(one.changes)])
@@ -179,9 +197,9 @@ class PromptCaches:
         """Name the cache that a deployment reads, as a number: one for each model under one credential."""
         found = self._names.get(deployment.name)
         if found is None:
-            said = "\n".join(
-                [deployment.provider, deployment.model, deployment.api_base or "", deployment.api_key or ""]
-            )
+            own = deployment.name if deployment.kind == "demo" else ""  # each an account of its own
+            named = (deployment.provider, deployment.model, deployment.api_base, deployment.api_key, own)
+            said = "\n".join([part or "" for part in named])
             digest = blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).digest()
             found = self._names[deployment.name] = int.from_bytes(digest, "big") >> 4
         return found
@@ -189,7 +207,7 @@ class PromptCaches:
     def _learn(self, one: Sighting, usage: Usage) -> None:
         """Keep the provider's own count of the prompt for the requests that begin with it."""
         tokens = max(0, usage.prompt - OVERHEAD_REPLY)
-        if one.kept is not None and one.kept.end == one.sent.links[-1] ^ one.cache:
+        if one.kept is not None and one.kept.end == one.sent.chain.links[-1] ^ one.sent.cache:
             one.kept.tokens = tokens
         if one.trail is not None:
             one.trail.tokens = tokens
@@ -199,13 +217,13 @@ class PromptCaches:
     ) -> Settled:
         facts, paid = one.facts, cost(usage)
         upto = 0
-        if one.read.read is not None:
-            upto = one.read.tokens or (sizes[0].upto(one.read.read) if sizes is not None else 0)
+        if one.sent.match.read is not None:
+            upto = one.sent.match.tokens or (sizes[0].upto(one.sent.match.read) if sizes is not None else 0)
         figures = Figures(usage.prompt, usage.cached, readable(upto, facts))
-        miss = miss_of(figures, one.sent, one.came, one.read, one.previous, facts, one.cache)
+        miss = miss_of(figures, one.sent, one.came.chain, one.previous, facts)
         saved: int | None = 0
         if not one.is_as_it_came and sizes is not None:
-            instead = cost(as_it_came(usage, sizes[1], one.came_points, one.would_read, facts))
+            instead = cost(as_it_came(usage, sizes[1], one.came.points, one.came.match, facts))
             saved = None if instead is None or paid is None else instead - paid
         return Settled(
             expected=figures.expected,
@@ -300,35 +318,15 @@ def as_it_came(usage: Usage, sizes: Sizes, points: Sequence[Breakpoint], would_r
     return replace(usage, prompt=sizes.whole, cached=read, cache_write=written, cache_write_1h=written_1h)
 
 
-# ---------------------------------------------------------------- breakpoints
+def marks_itself(request: ChatRequest) -> bool:
+    """Whether OpenAI sets a breakpoint of its own, as it does unless the caller says otherwise."""
+    span = request.spans.get("prompt_cache_options")
+    return span is None or b'"explicit"' not in request.body[span.start : span.end]
 
 
-def with_its_own(
-    points: tuple[Breakpoint, ...], messages: Sequence[Message], count: int, facts: CacheFacts
-) -> tuple[Breakpoint, ...]:
-    """Add the breakpoint that the provider sets itself: at the latest message of the user or a tool.
-
-    `messages` are those that came, `count` is how many are sent: what follows that message is never rewritten.
-    """
-    after = next((n for n, message in enumerate(reversed(messages)) if message.role in ("user", "tool")), None)
-    if after is None or after >= count:
-        return points
-    link = count - after
-    if any(point.link == link for point in points):
-        return points
-    return *points, Breakpoint(link, min(facts.writes, default=0), ours=False)
-
-
-def moved(points: Sequence[Breakpoint], changes: Changes, count: int) -> tuple[Breakpoint, ...]:
-    """Return where the caller's breakpoints stand after a rewrite; one on a message that was left out is gone."""
-    if not points:
-        return ()
-    place: dict[int, int] = {0: 0}
-    at = 0
-    ours = [before for before, _ in changes.inserted]
-    for index in range(count):
-        at += ours.count(index)
-        if index not in changes.dropped:
-            at += 1
-            place[index + 1] = at
-    return tuple([replace(point, link=place[point.link]) for point in points if point.link in place])
+def _settings(request: ChatRequest, facts: CacheFacts) -> int:
+    """Return what else Anthropic tells message lists apart by: "What invalidates the cache", prompt-caching guide."""
+    if facts.control not in ("cache_control", "cache_point"):
+        return 0
+    pictures = any(part.kind == "image" for message in request.conversation.messages for part in message.media)
+    return settings_of(request, _OF_MESSAGES) + pictures

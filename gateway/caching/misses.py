@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.caching.facts import CacheFacts
 from gateway.caching.prefix import Chain
-from gateway.caching.seen import Match, Trail, shared
+from gateway.caching.seen import Match, Told, Trail, shared
 
 FIRST_SIGHT: Final = "first_sight"
 EXPIRED: Final = "expired"
@@ -57,9 +57,7 @@ class Miss:
     tokens: int
 
 
-def miss_of(
-    figures: Figures, sent: Chain, came: Chain, match: Match, previous: Trail | None, facts: CacheFacts, cache: int
-) -> Miss | None:
+def miss_of(figures: Figures, sent: Told, came: Chain, previous: Trail | None, facts: CacheFacts) -> Miss | None:
     """Name why less was read than the conversation's previous request had made possible; None: all of that was."""
     if figures.cached < figures.expected:
         return Miss(PROVIDER, figures.expected - figures.cached)
@@ -70,11 +68,12 @@ def miss_of(
     if before and not readable(before, facts):
         return None if figures.cached else Miss(BELOW_MINIMUM, 0)
     lost = max(0, readable(before, facts) - figures.cached)
-    common, reached = shared(left, sent) - 1, -1 if match.read is None else match.read
+    match = sent.match
+    common, reached = shared(left, sent.chain) - 1, -1 if match.read is None else match.read
     if reached >= len(left) // 8 - 1 or (before and not lost):
         return None
     if reached < common:
-        return Miss(_not_there(match, previous, facts, cache), lost)
+        return Miss(_not_there(match, previous, facts, sent.cache), lost)
     return Miss(_changed(came, previous, len(left) // 8 - 1 - common), lost)
 
 

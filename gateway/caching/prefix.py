@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.conversation import RESULT_ROLES, Changes, Message
+from gateway.conversation import RESULT_ROLES, Changes, Message, leading_system
 from gateway.wire.chat import ChatRequest
 from gateway.wire.lexical import value
 
@@ -142,8 +142,11 @@ class Digests:
         self._held += size
 
 
-def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests) -> Chain:
-    """Return the chain of a request: as it came, or as the changes leave it."""
+def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, settings: int = 0) -> Chain:
+    """Return the chain of a request: as it came, or as the changes leave it.
+
+    `settings` is what else tells two prompts apart from behind the leading system text on, for a provider that lets it.
+    """
     definitions = request.conversation.definitions
     count = len(request.message_spans)
     read = (
@@ -154,13 +157,20 @@ def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests) ->
     link = digests.definitions(definitions) % _PRIME
     total, follows = request.conversation.tools, False
     links, blocks = [link], [total]
-    for own, number in read:
-        link = (link * _FACTOR + own) % _PRIME
+    head = leading_system(request.conversation.messages) if settings else -1
+    for index, (own, number) in enumerate(read):
+        link = (link * _FACTOR + own + (settings if index == head else 0)) % _PRIME
         total += number if number != _RESULT else 0 if follows else 1
         follows = number == _RESULT
         links.append(link)
         blocks.append(total)
     return Chain(tuple(links), tuple([own for own, _ in read]), tuple(blocks))
+
+
+def settings_of(request: ChatRequest, names: Sequence[str]) -> int:
+    """Return the hash of these members of a request, as their bytes came; 0 where it has none of them."""
+    said = [(name, request.body[slice(*request.spans[name])]) for name in names if name in request.spans]
+    return _hash(b"\n".join([name.encode() + b" " + raw for name, raw in said])) if said else 0
 
 
 def _changed(request: ChatRequest, changes: Changes, digests: Digests) -> list[_Told]:

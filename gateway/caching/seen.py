@@ -100,6 +100,16 @@ class Match:
     """Tokens up to `read`, where the provider reported them; 0 = not known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One request at one cache, in one of the two states."""
+
+    cache: int
+    chain: Chain
+    points: tuple[Breakpoint, ...]
+    match: Match
+
+
 class Seen:
     """The believed state of all caches. A cache is named by a number: whatever tells one from another, hashed."""
 
@@ -132,27 +142,28 @@ class Seen:
                 places = _places(chain, breakpoints, endings, facts)
                 return self._at_places(cache, chain, places, now, state)
 
-    def note(
-        self,
-        cache: int,
-        sent: tuple[Chain, Sequence[Breakpoint], Match],
-        came: tuple[Chain, Sequence[Breakpoint], Match],
-        facts: CacheFacts,
-        now: float,
-    ) -> Kept | None:
+    def known(self, cache: int, chain: Chain, now: float, state: int = SENT) -> list[int]:
+        """List the links of a chain that are in the cache, whether or not a request would look there."""
+        found = ((index, self._kept.get(link ^ cache)) for index, link in enumerate(chain.links))
+        return [
+            index
+            for index, kept in found
+            if kept is not None and (kept.until if state == SENT else kept.until_came) > now
+        ]
+
+    def note(self, sent: Told, came: Told, facts: CacheFacts, now: float) -> Kept | None:
         """Take in a request that was sent at `now`: as it left, and as it came.
 
         Returns what is to be told the provider's count of the prompt, once that is known.
         """
         if facts.matching == "none":
             return None
-        lifetime = max(facts.writes, default=0)
-        end = sent[0].links[-1] ^ cache
+        end = sent.chain.links[-1] ^ sent.cache
         if facts.matching == "breakpoints":
-            self._mark(cache, *sent, facts, now, SENT, end)
-            self._mark(cache, *came, facts, now, CAME, end)
+            self._mark(sent, facts, now, SENT, end)
+            self._mark(came, facts, now, CAME, end)
             return self._kept.get(end)
-        return self._note_prefix(cache, sent[0], came[0], facts, now, lifetime, end)
+        return self._note_prefix(sent.cache, sent.chain, came.chain, facts, now, end)
 
     # ------------------------------------------------------------ everything that was sent can be read
 
@@ -171,9 +182,8 @@ class Seen:
             read, last = index, kept
         return _match(cache, chain, read, gone, last)
 
-    def _note_prefix(
-        self, cache: int, sent: Chain, came: Chain, facts: CacheFacts, now: float, lifetime: int, end: int
-    ) -> Kept:
+    def _note_prefix(self, cache: int, sent: Chain, came: Chain, facts: CacheFacts, now: float, end: int) -> Kept:
+        lifetime = max(facts.writes, default=0)
         until = now + lifetime
         kept = Kept(until, lifetime, until, lifetime, end, 0)
         common = len(sent.links) if sent is came else sent.shared(came)
@@ -215,22 +225,14 @@ class Seen:
                 gone = index
         return Match(None, gone, 0)
 
-    def _mark(
-        self,
-        cache: int,
-        chain: Chain,
-        breakpoints: Sequence[Breakpoint],
-        match: Match,
-        facts: CacheFacts,
-        now: float,
-        state: int,
-        end: int,
-    ) -> None:
+    def _mark(self, told: Told, facts: CacheFacts, now: float, state: int, end: int) -> None:
         """Write what stands before each breakpoint, and renew what was read."""
-        if match.read is not None and facts.refreshed:
-            self._touch(chain.links[match.read] ^ cache, 0, facts, now, state, end)
-        for point in breakpoints:
-            self._touch(chain.links[point.link] ^ cache, point.lifetime, facts, now, state, end)
+        links, read = told.chain.links, told.match.read
+        if read is not None and facts.refreshed:
+            self._touch(links[read] ^ told.cache, 0, facts, now, state, end)
+        for point in told.points:
+            if point.whole:
+                self._touch(links[point.link] ^ told.cache, point.lifetime, facts, now, state, end)
 
     def _touch(self, key: int, lifetime: int, facts: CacheFacts, now: float, state: int, end: int) -> None:
         before = self._kept.get(key)
