@@ -19,13 +19,12 @@ from gateway.budget.components import (
     fits_by_bytes,
     message_tokens,
     texts,
-    tools_tokens,
 )
 from gateway.budget.tokens import Counter
 from gateway.caching.facts import HOUR, CacheFacts
 from gateway.caching.markers import Breakpoint, callers
 from gateway.caching.misses import BELOW_MINIMUM, Figures, Miss, miss_of, readable
-from gateway.caching.prefix import Chain, Digests, chain_of, settings_of
+from gateway.caching.prefix import Chain, Digests, chain_of, settings_of, unmarked
 from gateway.caching.seen import CAME, SENT, Kept, Match, Seen, Told, Trail, Trails, own_endings
 from gateway.conversation import Changes, Message, leading_system
 from gateway.fitting import LONG_BODY
@@ -180,7 +179,8 @@ class PromptCaches:
         needs_sent = one.sent.match.read is not None and not one.sent.match.tokens
         if not needs_sent and one.is_as_it_came:
             return self._settled(one, usage, cost, None, markers)
-        await counter.learn([*texts(one.request.conversation), *_new_texts(one.changes)])
+        conversation = one.request.conversation
+        await counter.learn([*texts(conversation), *map(unmarked, conversation.definitions), *_new_texts(one.changes)])
 
         def weigh() -> tuple[Sizes, Sizes]:
             return sizes_of(one, usage, counter.count, count_media)
@@ -285,7 +285,7 @@ class Sizes:
 def sizes_of(one: Sighting, usage: Usage, count: Count, count_media: CountMedia) -> tuple[Sizes, Sizes]:
     """Count what was sent and what came, link by link, and measure both by what the provider made of the first."""
     conversation = one.request.conversation
-    tools = tools_tokens(conversation, count)
+    tools = sum([count(text) for text in map(unmarked, conversation.definitions)])
     came = _cumulated(tools, conversation.messages, count, count_media)
     sent = came
     if one.changes is not None:

@@ -8,7 +8,6 @@ model's name is not in it: caches are kept for each deployment apart.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -23,9 +22,6 @@ from gateway.wire.lexical import value
 _MARKS: Final = ("cache_control", "prompt_cache_breakpoint")
 """Members that tell a provider where to write its cache; they are no text."""
 _MARK_BYTES: Final = tuple(mark.encode() for mark in _MARKS)
-
-_LONG_NUMBER: Final = re.compile(rb"[\d.eE+-]{300}")
-"""What does not read as itself, so that only the bytes as they came tell it from another."""
 
 _PRIME: Final = (1 << 60) - 93
 _FACTOR: Final = 0x9E3779B97F4A7C1
@@ -167,6 +163,13 @@ def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, se
     return Chain(tuple(links), tuple([own for own, _ in read]), tuple(blocks))
 
 
+def unmarked(definition: str) -> str:
+    """Return tools, as minified JSON, without the cache markers in them, which a provider reads and does not count."""
+    if not any(mark in definition for mark in _MARKS):
+        return definition
+    return orjson.dumps(_unmarked(value(definition.encode()))).decode()
+
+
 def settings_of(request: ChatRequest, names: Sequence[str]) -> int:
     """Return the hash of these members of a request, as their bytes came; 0 where it has none of them."""
     said = [(name, request.body[slice(*request.spans[name])]) for name in names if name in request.spans]
@@ -221,8 +224,6 @@ def _plain(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 def _canonical(fields: Any, raw: bytes) -> bytes:
     if not raw or any(mark in raw for mark in _MARK_BYTES):
         fields = _unmarked(fields)
-    if _LONG_NUMBER.search(raw):
-        return raw
     try:
         return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:

@@ -276,7 +276,7 @@ def own_endings(roles: Sequence[str], head: int) -> list[int]:
     ends: list[int] = [head] if head else []
     for link in range(len(roles), head, -1):
         role = roles[link - 1]
-        if role == "user" or (role in RESULT_ROLES and (link == len(roles) or roles[link] != role)):
+        if role == "user" or (role in RESULT_ROLES and (link == len(roles) or roles[link] not in RESULT_ROLES)):
             ends.append(link)
             if len(ends) > MOST_ENDINGS:
                 break
