@@ -1,4 +1,4 @@
-"""Conversations sent turn by turn through a gateway in this process, to the demo provider, on a clock of the test's own.
+"""Conversations sent turn by turn through a gateway in this process, to the demo provider, on a clock of the tests.
 
 What the provider reports is the truth that the gateway's beliefs are held against; the provider shares no code with
 them.

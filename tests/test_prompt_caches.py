@@ -3,22 +3,26 @@
 A few conversations of each source in the suite, all of them with CACHING=all.
 """
 
-import asyncio
 import json
 import os
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.caching.misses import FIRST_SIGHT, WHAT_IT_MEANS
-from tests.caching_replay import RULES, Body, Replay, marked, requests_of, sampled
+from gateway.caching.misses import BELOW_MINIMUM, FIRST_SIGHT, WHAT_IT_MEANS
+from tests.caching_replay import Replay, marked, requests_of, sampled
 from tests.conftest import Conversations
+from tests.load.recorded import Body
+from tests.passage import policy as read_policy
 from tests.upstream.counting import message_tokens, text_tokens
 
 ALL = os.environ.get("CACHING") == "all"
 SAMPLE = None if ALL else 2
+Row = dict[str, Any]
 LONGEST = 10**9 if ALL else 40
 """Requests of one conversation, from its beginning on."""
 DETERMINISTIC = ("openai", "openai-5.6", "anthropic", "gemini/gemini-3-pro")
@@ -49,45 +53,94 @@ class LongestPrefix:
         return hit // 128 * 128 if hit >= 1024 else 0
 
 
-async def replayed(
-    folder: Path, rules: str, conversations: Conversations, **more: Any
-) -> tuple[list[Body], list[dict[str, Any]]]:
-    """Send every conversation to the provider of one rule set, a second between two requests."""
-    replay = Replay(folder, [rules], **more)
-    sent: list[Body] = []
+def turns_of(conversations: Conversations, rules: str) -> Iterator[list[Body]]:
+    """Give each conversation's requests; a client marks them where nothing is kept without."""
     for _, conversation in sampled(conversations, SAMPLE):
-        for number, body in enumerate(requests_of(conversation)):
-            if number >= LONGEST:
-                break
-            body = marked(body) if rules == "anthropic" else body
+        bodies = islice(requests_of(conversation), LONGEST)
+        yield [marked(body) for body in bodies] if rules == "anthropic" else list(bodies)
+
+
+async def replayed(
+    folder: Path, rules: str, turns: Iterable[list[Body]], policy: str | None = None
+) -> tuple[list[list[Body]], list[Row]]:
+    """Send every conversation to the provider of one rule set, up to a request that is refused; a second between two.
+
+    Returns what was served, and the rows of that.
+    """
+    replay = Replay(folder, [rules], [] if policy is None else [read_policy(policy)])
+    served: list[list[Body]] = []
+    for bodies in turns:
+        served.append([])
+        for body in bodies:
             client = await replay.send(body)
-            assert client.status == 200, client.text
-            sent.append(body)
             replay.clock.at += 1
-    return sent, await replay.close()
+            if policy is not None and client.status == 400 and client.error["code"] == "context_length_exceeded":
+                replay.clock.at -= 1
+                break
+            assert client.status == 200, client.text
+            served[-1].append(body)
+    return served, [row for row in await replay.close() if row["status"] == "answered"]
 
 
 @pytest.mark.parametrize("rules", DETERMINISTIC)
 async def test_what_is_expected_is_what_the_provider_reports_and_every_miss_has_a_cause(
     rules: str, conversations: Conversations, tmp_path: Path
 ):
-    sent, rows = await replayed(tmp_path, rules, conversations)
-    off = [
-        (at, row.get("expected_cached", 0), row["cached_tokens"])
-        for at, row in enumerate(rows)
-        if row.get("expected_cached", 0) != row["cached_tokens"]
-    ]
-    assert off == []
-    nameless = [row["id"] for row in rows if not row["cached_tokens"] and "miss" not in row]
-    assert nameless == []
-    causes = Counter(row["miss"].partition(":")[0] for row in rows if "miss" in row)
-    assert causes.keys() <= WHAT_IT_MEANS.keys()
-    print(f"\n{rules}: {len(rows)} requests, {sum(row['cached_tokens'] for row in rows)} cached tokens, {dict(causes)}")
+    served, rows = await replayed(tmp_path, rules, turns_of(conversations, rules))
+    assert_as_expected(rows)
     if rules == "openai":
         oracle = LongestPrefix()
-        assert [oracle.cached(body) for body in sent] == [row["cached_tokens"] for row in rows]
-    assert causes[FIRST_SIGHT]
-    assert RULES
+        assert [oracle.cached(body) for bodies in served for body in bodies] == [row["cached_tokens"] for row in rows]
+    told(rules, rows)
 
 
-assert asyncio
+def assert_as_expected(rows: list[Row]) -> None:
+    off = {
+        at: (row.get("expected_cached", 0), row["cached_tokens"])
+        for at, row in enumerate(rows)
+        if row.get("expected_cached", 0) != row["cached_tokens"]
+    }
+    assert off == {}
+    assert [row["id"] for row in rows if not row["cached_tokens"] and "miss" not in row] == []
+    assert causes(rows).keys() <= WHAT_IT_MEANS.keys()
+    assert {FIRST_SIGHT, BELOW_MINIMUM} & causes(rows).keys()
+
+
+def causes(rows: list[Row]) -> Counter[str]:
+    return Counter(row["miss"].partition(":")[0] for row in rows if "miss" in row)
+
+
+def told(rules: str, rows: list[Row]) -> None:
+    print(f"\n{rules}: {len(rows)} requests, {sum(row['cached_tokens'] for row in rows)} cached", dict(causes(rows)))
+
+
+TIGHT = """
+name: tight
+context_window: 6k
+reserve: {output: 0, margin: 0}
+ladder: {tool_results: [minify, dedupe, crush, stub], history: [drop_oldest]}
+"""
+"""The last message is left alone, so that both replays get the same answers."""
+OFF = f"{TIGHT}mode: 'off'\n"
+
+
+@pytest.mark.parametrize("rules", DETERMINISTIC)
+async def test_the_net_savings_add_up_to_the_difference_of_two_real_replays_to_the_nano_dollar(
+    rules: str, conversations: Conversations, tmp_path: Path
+):
+    served, rewritten = await replayed(tmp_path / "a", rules, turns_of(conversations, rules), TIGHT)
+    _, as_they_came = await replayed(tmp_path / "b", rules, served, OFF)
+    assert_as_expected(rewritten)
+    assert any(row["plan"] == "rewritten" for row in rewritten)
+    answers = [[row["completion_tokens"] for row in rows] for rows in (rewritten, as_they_came)]
+    assert answers[0] == answers[1]
+    saved = [row.get("saved_nanousd", 0) for row in rewritten]
+    differences = [
+        came["cost_nanousd"] - left["cost_nanousd"] for left, came in zip(rewritten, as_they_came, strict=True)
+    ]
+    off = {at: pair for at, pair in enumerate(zip(saved, differences, strict=True)) if pair[0] != pair[1]}
+    assert off == {}
+    assert sum(saved) == sum(row["cost_nanousd"] for row in as_they_came) - sum(
+        row["cost_nanousd"] for row in rewritten
+    )
+    told(rules, rewritten)

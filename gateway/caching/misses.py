@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.caching.facts import CacheFacts
 from gateway.caching.prefix import Chain
-from gateway.caching.seen import Match, Told, Trail, shared
+from gateway.caching.seen import Told, Trail, shared
 
 FIRST_SIGHT: Final = "first_sight"
 EXPIRED: Final = "expired"
@@ -68,22 +68,17 @@ def miss_of(figures: Figures, sent: Told, came: Chain, previous: Trail | None, f
     if before and not readable(before, facts):
         return None if figures.cached else Miss(BELOW_MINIMUM, 0)
     lost = max(0, readable(before, facts) - figures.cached)
-    match = sent.match
-    common, reached = shared(left, sent.chain) - 1, -1 if match.read is None else match.read
-    if reached >= len(left) // 8 - 1 or (before and not lost):
+    last, common = len(left) // 8 - 1, shared(left, sent.chain) - 1
+    reached = -1 if sent.match.read is None else sent.match.read
+    if reached >= last or (before and not lost):
         return None
-    if reached < common:
-        return Miss(_not_there(match, previous, facts, sent.cache), lost)
-    return Miss(_changed(came, previous, len(left) // 8 - 1 - common), lost)
-
-
-def _not_there(match: Match, previous: Trail, facts: CacheFacts, cache: int) -> str:
-    """Say why what both requests begin with is not in the cache."""
-    if previous.cache != cache:
-        return OTHER_DEPLOYMENT
-    if match.gone is not None:
-        return EXPIRED
-    return UNMARKED if facts.matching == "breakpoints" else PROVIDER
+    if reached < common and previous.cache != sent.cache:
+        return Miss(OTHER_DEPLOYMENT, lost)
+    if reached < common and sent.match.gone is not None:
+        return Miss(EXPIRED, lost)
+    if common < last:
+        return Miss(_changed(came, previous, last - common), lost)
+    return Miss(UNMARKED if facts.matching == "breakpoints" else PROVIDER, lost)
 
 
 def _changed(came: Chain, previous: Trail, lost_by_us: int) -> str:
