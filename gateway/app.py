@@ -113,7 +113,7 @@ def _open(config: Config) -> Gateway:
         counters=counters,
         calibrations=Calibrations(models.values(), partial(open_state, config.state), log),
         ledger=books.Ledger(config.ledger.dir, worker, content=config.ledger.content == "requests"),
-        upstreams=Upstreams(counters.for_encoding("o200k_base").count),
+        upstreams=Upstreams(counters.for_encoding("o200k_base").count, now=time.time),
         health=Health(),
         memo=Memo(),
         log=log,
