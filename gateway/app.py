@@ -35,6 +35,7 @@ from gateway.money.keys import Keys
 from gateway.pipeline import answer
 from gateway.routing.health import Health
 from gateway.routing.upstreams import Upstreams
+from gateway.shared_caches import SharedCaches
 from gateway.state import open_state
 from gateway.summaries import Summaries
 from gateway.summary_writer import write
@@ -70,6 +71,11 @@ def create_app(config: Config) -> Starlette:
         running: set[asyncio.Task[Any]] = set()
         app.state.gateway, app.state.running = gateway, running
         await gateway.calibrations.load()
+        shared = SharedCaches(
+            gateway.prompt_caches, partial(open_state, config.state), gateway.log, gateway.now, os.urandom(6).hex()
+        )
+        if any(one.cache.matching != "none" for model in gateway.models.values() for one in model.deployments):
+            await shared.open()
         warming = asyncio.create_task(_warm(gateway))
         try:
             yield
@@ -81,6 +87,7 @@ def create_app(config: Config) -> Starlette:
                 await gateway.summaries.close()
             await gateway.upstreams.close()
             await gateway.calibrations.close()
+            await shared.close()
             gateway.ledger.close()
             gateway.counters.close()
 

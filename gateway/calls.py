@@ -15,7 +15,7 @@ from gateway.conversation import Changes
 from gateway.fitting import LONG_BODY, Fitted, Model, byte_sizes, fit, prompt_tokens, writer_of
 from gateway.gateway import Gateway
 from gateway.money.entry import Entry, runs
-from gateway.prompt_caches import Sighting
+from gateway.prompt_caches import Sighting, Whose
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.rewriting.retention import Retention, retention
 from gateway.routing.attempts import Failure, Outcome, attempts, drive
@@ -231,8 +231,22 @@ class Calls:
         caches, request, entry = self.gateway.prompt_caches, self.request, self.entry
         if len(request.body) >= LONG_BODY and deployment.cache.matching != "none":
             await caches.digest(request, changes)
-        who = (entry.team, entry.key, entry.user or "", entry.model)
-        return caches.look(deployment, request, changes, who, self.gateway.now())
+        return caches.look(deployment, request, changes, self._whose(entry), self.gateway.now())
+
+    def _whose(self, entry: Entry) -> Whose:
+        policy = self.admitted.policy
+        named = {
+            "team": entry.team,
+            "model": entry.model,
+            "policy": policy.name,
+            "user": entry.user or "",
+            "key": entry.key,
+        }
+        return Whose(
+            conversation=(entry.team, entry.key, entry.user or "", entry.model),
+            group=tuple([named[name] for name in policy.prompt_cache.group_by]),
+            kind=f"{entry.team}/{policy.name}/{entry.model}",
+        )
 
     async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
         """Take in the beginning of an answer; None where it is one. A stream without a first byte has not begun."""

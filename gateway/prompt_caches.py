@@ -7,8 +7,9 @@ tokens) is compared with what was expected afterwards: `Settled` is what the led
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Final
 
@@ -22,10 +23,12 @@ from gateway.budget.components import (
 )
 from gateway.budget.tokens import Counter
 from gateway.caching.facts import HOUR, CacheFacts
+from gateway.caching.groups import Counts, Groups
+from gateway.caching.habits import Follows, Habits, turn_stage
 from gateway.caching.markers import Breakpoint, callers
 from gateway.caching.misses import BELOW_MINIMUM, Figures, Miss, miss_of, readable
-from gateway.caching.prefix import Chain, Digests, chain_of, settings_of, unmarked
-from gateway.caching.seen import CAME, SENT, Kept, Match, Seen, Told, Trail, Trails, own_endings
+from gateway.caching.prefix import Chain, Digests, chain_of, group_of, settings_of, unmarked
+from gateway.caching.seen import CAME, SENT, Kept, Match, Seen, Told, Trail, Trails, Written, own_endings, written_by
 from gateway.conversation import Changes, Message, leading_system
 from gateway.fitting import LONG_BODY
 from gateway.money.prices import Usage
@@ -36,6 +39,9 @@ _OF_MESSAGES: Final = ("tool_choice", "thinking", "reasoning_effort")
 _SEPARATE: Final = ("prompt_cache_key",)
 _SALT: Final = ("cache_salt",)
 """Members of a request that keep it apart from others in the cache: OpenAI from GPT-5.6 on, and vLLM."""
+
+MOST_NEWS: Final = 2000
+"""Requests that wait to be told to other processes; the oldest go first."""
 
 Cost = Callable[[Usage], int | None]
 """What usage costs at this deployment, at this moment; None = it has no price."""
@@ -58,6 +64,12 @@ class Sighting:
     """What it would be had everything always left as it came."""
     previous: Trail | None
     """The conversation's last request."""
+    group: int
+    """Its prefix group: the same tools and system text, among those that the policy's `group_by` puts together."""
+    kind: str
+    """Whose habits it is one of."""
+    stage: int
+    """Where the conversation stands (caching/habits.py)."""
     kept: Kept | None = None
     trail: Trail | None = None
 
@@ -95,22 +107,70 @@ class Settled:
     """Markers of ours."""
 
 
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whom a request is from, as far as caches and habits are concerned."""
+
+    conversation: tuple[str, ...]
+    """Whom conversations never pass between."""
+    group: tuple[str, ...]
+    """What the policy's `group_by` tells prefix groups apart by."""
+    kind: str
+    """Whose habits are learned together: a team, under one policy, of one model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What one answered request adds to the habits of its kind."""
+
+    kind: str
+    stage: int
+    now: float
+    follows: Follows | None
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What one answered request left in a cache."""
+
+    at: float
+    tokens: int
+    """Up to the last key, by the provider's report."""
+    written: tuple[Written, ...]
+
+
+@dataclass(slots=True)
+class News:
+    """What other processes are to hear."""
+
+    sent: deque[Sent] = field(default_factory=lambda: deque(maxlen=MOST_NEWS))
+    counted: deque[Counted] = field(default_factory=lambda: deque(maxlen=MOST_NEWS))
+    groups: dict[int, Counts] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.sent or self.counted or self.groups)
+
+
 class PromptCaches:
     """One for a process."""
 
-    def __init__(self, seen: Seen | None = None, trails: Trails | None = None) -> None:
+    def __init__(self) -> None:
         self._digests = Digests()
-        self._seen = seen or Seen()
-        self._trails = trails or Trails()
+        self._seen = Seen()
+        self._trails = Trails()
         self._names: dict[str, int] = {}
+        self._news = News()
+        self.groups = Groups()
+        self.habits: dict[str, Habits] = {}
+        """By kind; as they were when last exchanged."""
 
     def look(
-        self, deployment: Deployment, request: ChatRequest, changes: Changes | None, who: tuple[str, ...], now: float
+        self, deployment: Deployment, request: ChatRequest, changes: Changes | None, whose: Whose, now: float
     ) -> Sighting | None:
         """Compare a request that is about to be sent with what the deployment's cache is believed to hold.
 
-        `who` is whom conversations never pass between. None: nothing is known of this cache, or the bytes prove that
-        the prompt is too short for it.
+        None: nothing is known of this cache, or the bytes prove that the prompt is too short for it.
         """
         facts = deployment.cache
         if facts.matching == "none" or fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1):
@@ -124,9 +184,13 @@ class PromptCaches:
         else:
             left = chain_of(request, changes, digests, settings)
             sent = self._told(cache, left, callers(request, facts, changes), request, changes, facts, now, SENT)
-        head, scope = leading_system(request.conversation.messages), hash(who)
-        previous = self._trails.before(scope, chain, head)
-        return Sighting(request, changes, facts, scope, head, now, sent, came, previous)
+        head, scope = leading_system(request.conversation.messages), hash(whose.conversation)
+        previous, group = self._trails.before(scope, chain, head), group_of(chain, head, whose.group)
+        if previous is None:
+            stage = turn_stage(1, is_new=not self.groups.sights(group))
+        else:
+            stage = turn_stage(previous.turn + 1)
+        return Sighting(request, changes, facts, scope, head, now, sent, came, previous, group, whose.kind, stage)
 
     def known(self, one: Sighting) -> list[int]:
         """List the links of what is about to be sent that are in the cache already."""
@@ -164,15 +228,14 @@ class PromptCaches:
     def note(self, one: Sighting) -> None:
         """Take in that the request was sent, and taken."""
         one.kept = self._seen.note(one.sent, one.came, one.facts, one.now)
-        one.trail = self._trails.note(
-            one.scope, one.sent.chain, one.came.chain, one.head, one.sent.cache, one.now, one.previous
-        )
+        one.trail = self._trails.note(one.scope, one.sent, one.came, one.head, one.now, one.previous, one.stage)
 
     async def settle(
         self, one: Sighting, usage: Usage, cost: Cost, counter: Counter, count_media: CountMedia
     ) -> Settled:
         """Compare what the provider reports with what was expected, and the cost with that of the original."""
         markers = sum(point.ours for point in one.sent.points)
+        self._count(one, usage)
         if usage.estimated:
             return Settled(markers=markers)
         self._learn(one, usage)
@@ -190,6 +253,28 @@ class PromptCaches:
         else:
             sizes = await asyncio.get_running_loop().run_in_executor(None, weigh)
         return self._settled(one, usage, cost, sizes, markers)
+
+    # ------------------------------------------------------------ with other processes
+
+    def take_news(self) -> News:
+        """Return what there is to tell since this was last asked."""
+        news, self._news = self._news, News()
+        news.groups = self.groups.take_news()
+        return news
+
+    def give_back(self, news: News) -> None:
+        """Take back what could not be told; the oldest is let go where it is too much."""
+        self._news.sent.extendleft(reversed(news.sent))
+        self._news.counted.extendleft(reversed(news.counted))
+        self.groups.give_back(news.groups)
+
+    def adopt(self, sent: Iterable[Sent], habits: Mapping[str, Habits], groups: Mapping[int, Counts]) -> None:
+        """Take in what other processes told, and what all have counted together."""
+        for one in sent:
+            for written in one.written:
+                self._seen.adopt(written, one.at, one.tokens)
+        self.habits.update(habits)
+        self.groups.adopt(groups)
 
     # ------------------------------------------------------------ what is meant by it
 
@@ -211,6 +296,20 @@ class PromptCaches:
             one.kept.tokens = tokens
         if one.trail is not None:
             one.trail.tokens = tokens
+
+    def _count(self, one: Sighting, usage: Usage) -> None:
+        """Count what the request says of its group and of its kind, and what it left in the cache."""
+        previous, follows = one.previous, None
+        if previous is None:
+            self.groups.begun(one.group)
+        else:
+            gap = one.now - previous.at
+            follows = Follows(previous.stage, gap, min(previous.tokens, usage.prompt))
+            if previous.turn == 1 and gap <= max(one.facts.writes, default=0):
+                self.groups.went_on(one.group)
+        self._news.counted.append(Counted(one.kind, one.stage, one.now, follows, usage.prompt))
+        tokens = 0 if usage.estimated else max(0, usage.prompt - OVERHEAD_REPLY)
+        self._news.sent.append(Sent(one.now, tokens, written_by(one.sent, one.came, one.facts)))
 
     def _settled(
         self, one: Sighting, usage: Usage, cost: Cost, sizes: tuple[Sizes, Sizes] | None, markers: int

@@ -10,7 +10,7 @@ Everything is bounded in bytes and forgotten a generation at a time, what was us
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Final, Generic, TypeVar
@@ -25,6 +25,8 @@ CAME: Final = 1
 """The two states: by what left, and by what came."""
 
 NEVER: Final = float("-inf")
+
+GENERATIONS: Final = 4
 
 SLOT_BYTES: Final = 72
 """A key of 60 bits, and its place in a dictionary that has just grown."""
@@ -42,23 +44,31 @@ Value = TypeVar("Value")
 
 
 class Generations(Generic[Key, Value]):
-    """Values by key, bounded in bytes: when the younger half is full it becomes the older one, which is gone."""
+    """Values by key, bounded in bytes, in four generations: when the youngest is full, the oldest is gone."""
 
-    __slots__ = ("_held", "_most", "_old", "_young")
+    __slots__ = ("_held", "_most", "_older", "_young")
 
     def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes // 2
+        self._most = most_bytes // GENERATIONS
         self._young: dict[Key, Value] = {}
-        self._old: dict[Key, Value] = {}
+        self._older: list[dict[Key, Value]] = []
         self._held = 0
 
     def __len__(self) -> int:
-        return len(self._young) + sum(1 for key in self._old if key not in self._young)
+        return len(set(self._young).union(*self._older))
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._young or any(key in one for one in self._older)
 
     def get(self, key: Key) -> Value | None:
         """Return a value. To be asked for does not keep it: to be put in again does."""
         found = self._young.get(key)
-        return self._old.get(key) if found is None else found
+        if found is None:
+            for older in self._older:
+                found = older.get(key)
+                if found is not None:
+                    return found
+        return found
 
     def put(self, key: Key, value: Value, size: int) -> None:
         self.put_all((key,), value, size)
@@ -70,7 +80,8 @@ class Generations(Generic[Key, Value]):
         young.update(zip(keys, repeat(value), strict=False))
         self._held += size + SLOT_BYTES * (len(young) - before)
         if self._held > self._most:
-            self._old, self._young, self._held = young, {}, 0
+            self._older = [young, *self._older[: GENERATIONS - 2]]
+            self._young, self._held = {}, 0
 
 
 @dataclass(slots=True)
@@ -110,6 +121,41 @@ class Told:
     match: Match
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Beginnings that one request wrote or renewed for one lifetime: what other processes are told of it."""
+
+    sent: bool
+    came: bool
+    """In which of the two states."""
+    lifetime: int
+    keys: tuple[int, ...]
+
+
+def written_by(sent: Told, came: Told, facts: CacheFacts) -> tuple[Written, ...]:
+    """List what a request wrote or renewed; of a prefix, what stands before the deepest link read is left out."""
+    if facts.matching == "prefix":
+        lifetime = max(facts.writes, default=0)
+        if sent.chain is came.chain and sent.match.read == came.match.read:
+            return (Written(True, True, lifetime, _keys(sent)),)
+        return Written(True, False, lifetime, _keys(sent)), Written(False, True, lifetime, _keys(came))
+    if sent.chain is came.chain and sent.points == came.points:
+        return tuple([Written(True, True, *one) for one in _at_points(sent)])
+    ours = [Written(True, False, *one) for one in _at_points(sent)]
+    return (*ours, *(Written(False, True, *one) for one in _at_points(came)))
+
+
+def _keys(told: Told) -> tuple[int, ...]:
+    first = told.match.read or 0
+    return tuple([link ^ told.cache for link in told.chain.links[first:]])
+
+
+def _at_points(told: Told) -> Iterator[tuple[int, tuple[int, ...]]]:
+    for point in told.points:
+        if point.whole:
+            yield point.lifetime, (told.chain.links[point.link] ^ told.cache,)
+
+
 class Seen:
     """The believed state of all caches. A cache is named by a number: whatever tells one from another, hashed."""
 
@@ -136,8 +182,10 @@ class Seen:
         match facts.matching:
             case "none":
                 return Match(None, None, 0)
+            case "prefix" if facts.refreshed:  # whatever read the deepest link has renewed all before it
+                return self._at_places(cache, chain, range(len(chain.links) - 1, -1, -1), now, state)
             case "prefix":
-                return self._prefix(cache, chain, now, state)
+                return self._without_a_gap(cache, chain, now, state)
             case "breakpoints":
                 places = _places(chain, breakpoints, endings, facts)
                 return self._at_places(cache, chain, places, now, state)
@@ -165,9 +213,25 @@ class Seen:
             return self._kept.get(end)
         return self._note_prefix(sent.cache, sent.chain, came.chain, facts, now, end)
 
+    def adopt(self, written: Written, at: float, tokens: int) -> None:
+        """Take in what another process wrote at some moment, as far as it is not known to live longer.
+
+        `tokens` is what the provider counted up to the last key; 0 = not known.
+        """
+        until = at + written.lifetime
+        for key in written.keys:
+            kept = self._kept.get(key)
+            if kept is None:
+                kept = Kept(NEVER, 0, NEVER, 0, written.keys[-1], tokens)
+            if written.sent and kept.until < until:
+                kept.until, kept.lifetime = until, written.lifetime
+            if written.came and kept.until_came < until:
+                kept.until_came, kept.lifetime_came = until, written.lifetime
+            self._kept.put(key, kept, KEPT_BYTES)
+
     # ------------------------------------------------------------ everything that was sent can be read
 
-    def _prefix(self, cache: int, chain: Chain, now: float, state: int) -> Match:
+    def _without_a_gap(self, cache: int, chain: Chain, now: float, state: int) -> Match:
         get = self._kept.get
         read = gone = None
         last = None
@@ -320,6 +384,8 @@ class Trail:
     """Of what was sent, by the provider's report; 0 as long as it has not said."""
     turn: int
     """How many requests of the conversation were seen, this one included."""
+    stage: int
+    """Where the conversation stood with it (habits.py)."""
 
 
 class Trails:
@@ -345,14 +411,15 @@ class Trails:
         return None
 
     def note(
-        self, scope: int, sent: Chain, came: Chain, head: int, cache: int, now: float, previous: Trail | None
+        self, scope: int, sent: Told, came: Told, head: int, now: float, previous: Trail | None, stage: int
     ) -> Trail:
         """Keep a request for the next one of its conversation. Its tokens are told once they are known."""
-        left = None if sent is came or sent.links == came.links else array("Q", sent.links).tobytes()
+        is_same = sent.chain is came.chain or sent.chain.links == came.chain.links
+        left = None if is_same else array("Q", sent.chain.links).tobytes()
         turn = 1 if previous is None else previous.turn + 1
-        trail = Trail(array("Q", came.links).tobytes(), left, head, cache, now, 0, turn)
+        trail = Trail(array("Q", came.chain.links).tobytes(), left, head, sent.cache, now, 0, turn, stage)
         size = 240 + len(trail.came) + (len(left) + 40 if left is not None else 0)
-        self._trails.put(_place(scope, came.own, len(came.own) - 1, head), trail, size)
+        self._trails.put(_place(scope, came.chain.own, len(came.chain.own) - 1, head), trail, size)
         return trail
 
 
