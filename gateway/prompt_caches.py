@@ -24,7 +24,7 @@ from gateway.budget.components import (
 from gateway.budget.tokens import Counter
 from gateway.caching.facts import HOUR, CacheFacts
 from gateway.caching.groups import Counts, Groups
-from gateway.caching.habits import Follows, Habits, turn_stage
+from gateway.caching.habits import Follows, Habits, Stage, turn_stage
 from gateway.caching.markers import Breakpoint, callers
 from gateway.caching.misses import BELOW_MINIMUM, Figures, Miss, miss_of, readable
 from gateway.caching.prefix import Chain, Digests, chain_of, group_of, settings_of, unmarked
@@ -47,6 +47,18 @@ Cost = Callable[[Usage], int | None]
 """What usage costs at this deployment, at this moment; None = it has no price."""
 
 
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whom a request is from, as far as caches and habits are concerned."""
+
+    conversation: tuple[str, ...]
+    """Whom conversations never pass between."""
+    group: tuple[str, ...]
+    """What the policy's `group_by` tells prefix groups apart by."""
+    kind: str
+    """Whose habits are learned together: a team, under one policy, of one model."""
+
+
 @dataclass(slots=True)
 class Sighting:
     """One request at one deployment: what its cache was believed to hold when it was sent."""
@@ -64,14 +76,14 @@ class Sighting:
     """What it would be had everything always left as it came."""
     previous: Trail | None
     """The conversation's last request."""
-    group: int
-    """Its prefix group: the same tools and system text, among those that the policy's `group_by` puts together."""
-    kind: str
-    """Whose habits it is one of."""
-    stage: int
-    """Where the conversation stands (caching/habits.py)."""
+    whose: Whose
     kept: Kept | None = None
     trail: Trail | None = None
+
+    @property
+    def group(self) -> int:
+        """Its prefix group: the same tools and system text, among those that the policy's `group_by` puts together."""
+        return group_of(self.came.chain, self.head, self.whose.group)
 
     @property
     def turn(self) -> int:
@@ -105,18 +117,6 @@ class Settled:
     """What the original would have cost, less what was paid; negative where it would have been cheaper."""
     markers: int = 0
     """Markers of ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Whose:
-    """Whom a request is from, as far as caches and habits are concerned."""
-
-    conversation: tuple[str, ...]
-    """Whom conversations never pass between."""
-    group: tuple[str, ...]
-    """What the policy's `group_by` tells prefix groups apart by."""
-    kind: str
-    """Whose habits are learned together: a team, under one policy, of one model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,19 +178,21 @@ class PromptCaches:
         settings, digests = _settings(request, facts), self._digests
         cache = self._cache(deployment) ^ settings_of(request, _SEPARATE if facts.marks_itself else _SALT)
         chain = chain_of(request, None, digests, settings)
-        came = self._told(cache, chain, callers(request, facts), request, None, facts, now, CAME)
+        points = callers(request, facts)
+        endings = _endings(request, None, facts)
+        came = self._told(cache, chain, points, facts, now, CAME, endings)
         if changes is None:
-            sent = self._told(cache, chain, came.points, request, None, facts, now, SENT)
+            sent = self._told(cache, chain, points, facts, now, SENT, endings)
         else:
-            left = chain_of(request, changes, digests, settings)
-            sent = self._told(cache, left, callers(request, facts, changes), request, changes, facts, now, SENT)
+            left, points = chain_of(request, changes, digests, settings), callers(request, facts, changes)
+            sent = self._told(cache, left, points, facts, now, SENT, _endings(request, changes, facts))
         head, scope = leading_system(request.conversation.messages), hash(whose.conversation)
-        previous, group = self._trails.before(scope, chain, head), group_of(chain, head, whose.group)
-        if previous is None:
-            stage = turn_stage(1, is_new=not self.groups.sights(group))
-        else:
-            stage = turn_stage(previous.turn + 1)
-        return Sighting(request, changes, facts, scope, head, now, sent, came, previous, group, whose.kind, stage)
+        previous = self._trails.before(scope, chain, head)
+        return Sighting(request, changes, facts, scope, head, now, sent, came, previous, whose)
+
+    def stage(self, one: Sighting) -> Stage:
+        """Say where the conversation stands, as habits count it."""
+        return turn_stage(one.turn, is_new=one.previous is None and not self.groups.sights(one.group))
 
     def known(self, one: Sighting) -> list[int]:
         """List the links of what is about to be sent that are in the cache already."""
@@ -198,27 +200,20 @@ class PromptCaches:
 
     def mark(self, one: Sighting, points: tuple[Breakpoint, ...]) -> None:
         """Look again, at the breakpoints that the request leaves with: all of them, the caller's and ours."""
-        told = one.sent
-        one.sent = self._told(told.cache, told.chain, points, one.request, one.changes, one.facts, one.now, SENT)
+        told, endings = one.sent, _endings(one.request, one.changes, one.facts)
+        one.sent = self._told(told.cache, told.chain, points, one.facts, one.now, SENT, endings)
 
     def _told(
         self,
         cache: int,
         chain: Chain,
         points: tuple[Breakpoint, ...],
-        request: ChatRequest,
-        changes: Changes | None,
         facts: CacheFacts,
         now: float,
         state: int,
+        endings: Sequence[int],
     ) -> Told:
-        endings: Sequence[int] = ()
-        if facts.marks_itself and marks_itself(request):
-            messages = request.conversation.messages
-            roles = [message.role for message in (messages if changes is None else changes.applied(messages))]
-            endings = own_endings(roles, leading_system(messages))
-        match = self._seen.look(cache, chain, points, facts, now, state, endings)
-        return Told(cache, chain, points, match)
+        return Told(cache, chain, points, self._seen.look(cache, chain, points, facts, now, state, endings))
 
     async def digest(self, request: ChatRequest, changes: Changes | None) -> None:
         """Read the messages of a long request that nobody has read yet, off the event loop, so that `look` need not."""
@@ -228,7 +223,7 @@ class PromptCaches:
     def note(self, one: Sighting) -> None:
         """Take in that the request was sent, and taken."""
         one.kept = self._seen.note(one.sent, one.came, one.facts, one.now)
-        one.trail = self._trails.note(one.scope, one.sent, one.came, one.head, one.now, one.previous, one.stage)
+        one.trail = self._trails.note(one.scope, one.sent, one.came, one.head, one.now, one.previous)
 
     async def settle(
         self, one: Sighting, usage: Usage, cost: Cost, counter: Counter, count_media: CountMedia
@@ -299,15 +294,17 @@ class PromptCaches:
 
     def _count(self, one: Sighting, usage: Usage) -> None:
         """Count what the request says of its group and of its kind, and what it left in the cache."""
-        previous, follows = one.previous, None
+        previous, follows, stage, group = one.previous, None, self.stage(one), one.group
+        if one.trail is not None:
+            one.trail.stage = stage
         if previous is None:
-            self.groups.begun(one.group)
+            self.groups.begun(group)
         else:
             gap = one.now - previous.at
             follows = Follows(previous.stage, gap, min(previous.tokens, usage.prompt))
             if previous.turn == 1 and gap <= max(one.facts.writes, default=0):
-                self.groups.went_on(one.group)
-        self._news.counted.append(Counted(one.kind, one.stage, one.now, follows, usage.prompt))
+                self.groups.went_on(group)
+        self._news.counted.append(Counted(one.whose.kind, stage, one.now, follows, usage.prompt))
         tokens = 0 if usage.estimated else max(0, usage.prompt - OVERHEAD_REPLY)
         self._news.sent.append(Sent(one.now, tokens, written_by(one.sent, one.came, one.facts)))
 
@@ -417,10 +414,13 @@ def as_it_came(usage: Usage, sizes: Sizes, points: Sequence[Breakpoint], would_r
     return replace(usage, prompt=sizes.whole, cached=read, cache_write=written, cache_write_1h=written_1h)
 
 
-def marks_itself(request: ChatRequest) -> bool:
-    """Whether OpenAI sets a breakpoint of its own, as it does unless the caller says otherwise."""
+def _endings(request: ChatRequest, changes: Changes | None, facts: CacheFacts) -> Sequence[int]:
+    """List where OpenAI looks for earlier breakpoints of its own, unless the caller has it set none."""
     span = request.spans.get("prompt_cache_options")
-    return span is None or b'"explicit"' not in request.body[span.start : span.end]
+    if not facts.marks_itself or (span is not None and b'"explicit"' in request.body[span.start : span.end]):
+        return ()
+    came = request.conversation.messages
+    return own_endings(came if changes is None else changes.applied(came), leading_system(came))
 
 
 def _settings(request: ChatRequest, facts: CacheFacts) -> int:

@@ -25,6 +25,8 @@ SAMPLE = None if ALL else 2
 Row = dict[str, Any]
 LONGEST = 10**9 if ALL else 40
 """Requests of one conversation, from its beginning on."""
+STEP = 0.01
+"""Seconds from one request to the next: all of them are within five minutes, so that nothing expires."""
 DETERMINISTIC = ("openai", "openai-5.6", "anthropic", "gemini/gemini-3-pro")
 """vLLM reads tokens that agree inside a message too; the gateway's beliefs end with a message."""
 
@@ -63,7 +65,7 @@ def turns_of(conversations: Conversations, rules: str) -> Iterator[list[Body]]:
 async def replayed(
     folder: Path, rules: str, turns: Iterable[list[Body]], policy: str | None = None
 ) -> tuple[list[list[Body]], list[Row]]:
-    """Send every conversation to the provider of one rule set, up to a request that is refused; a second between two.
+    """Send every conversation to the provider of one rule set, up to a request that is refused.
 
     Returns what was served, and the rows of that.
     """
@@ -73,9 +75,9 @@ async def replayed(
         served.append([])
         for body in bodies:
             client = await replay.send(body)
-            replay.clock.at += 1
+            replay.clock.at += STEP
             if policy is not None and client.status == 400 and client.error["code"] == "context_length_exceeded":
-                replay.clock.at -= 1
+                replay.clock.at -= STEP
                 break
             assert client.status == 200, client.text
             served[-1].append(body)

@@ -62,7 +62,7 @@ def miss_of(figures: Figures, sent: Told, came: Chain, previous: Trail | None, f
     if figures.cached < figures.expected:
         return Miss(PROVIDER, figures.expected - figures.cached)
     if previous is None:
-        return None if figures.cached else Miss(BELOW_MINIMUM if figures.prompt < facts.least else FIRST_SIGHT, 0)
+        return None if figures.cached else Miss(_never_or_long_ago(figures, sent, facts), 0)
     left = previous.left or previous.came
     before = min(previous.tokens, figures.prompt)
     if before and not readable(before, facts):
@@ -79,6 +79,13 @@ def miss_of(figures: Figures, sent: Told, came: Chain, previous: Trail | None, f
     if common < last:
         return Miss(_changed(came, previous, last - common), lost)
     return Miss(UNMARKED if facts.matching == "breakpoints" else PROVIDER, lost)
+
+
+def _never_or_long_ago(figures: Figures, sent: Told, facts: CacheFacts) -> str:
+    """Say why nothing was there, where the conversation is not known: another worker may have served it."""
+    if figures.prompt < facts.least:
+        return BELOW_MINIMUM
+    return FIRST_SIGHT if sent.match.gone is None else EXPIRED
 
 
 def _changed(came: Chain, previous: Trail, lost_by_us: int) -> str:

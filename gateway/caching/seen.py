@@ -13,12 +13,12 @@ from array import array
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from gateway.caching.facts import CacheFacts
 from gateway.caching.markers import Breakpoint
 from gateway.caching.prefix import Chain
-from gateway.conversation import RESULT_ROLES
+from gateway.conversation import RESULT_ROLES, Message
 
 SENT: Final = 0
 CAME: Final = 1
@@ -27,6 +27,10 @@ CAME: Final = 1
 NEVER: Final = float("-inf")
 
 GENERATIONS: Final = 4
+
+SHARED_BEGINNING: Final = 3
+"""How many of a request's first links are told to other processes each time: tools, system text and one message more,
+where conversations part. Of the others only what is new."""
 
 SLOT_BYTES: Final = 72
 """A key of 60 bits, and its place in a dictionary that has just grown."""
@@ -99,8 +103,7 @@ class Kept:
     """Tokens up to there, by the provider's own report; 0 as long as it has not said."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """What a cache is believed to hold of a request."""
 
     read: int | None
@@ -111,8 +114,7 @@ class Match:
     """Tokens up to `read`, where the provider reported them; 0 = not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """One request at one cache, in one of the two states."""
 
     cache: int
@@ -146,8 +148,8 @@ def written_by(sent: Told, came: Told, facts: CacheFacts) -> tuple[Written, ...]
 
 
 def _keys(told: Told) -> tuple[int, ...]:
-    first = told.match.read or 0
-    return tuple([link ^ told.cache for link in told.chain.links[first:]])
+    first, links = told.match.read or 0, told.chain.links
+    return tuple([link ^ told.cache for link in (*links[: min(first, SHARED_BEGINNING)], *links[first:])])
 
 
 def _at_points(told: Told) -> Iterator[tuple[int, tuple[int, ...]]]:
@@ -331,19 +333,21 @@ def _places(
     return sorted(found, reverse=True)
 
 
-def own_endings(roles: Sequence[str], head: int) -> list[int]:
+def own_endings(messages: Sequence[Message], head: int) -> list[int]:
     """Return the links that a provider which sets its own breakpoint looks at: where it may have set earlier ones.
 
     OpenAI's stand at the end of a user's message, of the last of a run of results, and of the leading system text; up
     to 20 before the present one are looked at (developers.openai.com/api/docs/guides/prompt-caching).
     """
     ends: list[int] = [head] if head else []
-    for link in range(len(roles), head, -1):
-        role = roles[link - 1]
-        if role == "user" or (role in RESULT_ROLES and (link == len(roles) or roles[link] not in RESULT_ROLES)):
+    following = ""
+    for link in range(len(messages), head, -1):
+        role = messages[link - 1].role
+        if role == "user" or (role in RESULT_ROLES and following not in RESULT_ROLES):
             ends.append(link)
             if len(ends) > MOST_ENDINGS:
                 break
+        following = role
     return ends
 
 
@@ -384,7 +388,7 @@ class Trail:
     """Of what was sent, by the provider's report; 0 as long as it has not said."""
     turn: int
     """How many requests of the conversation were seen, this one included."""
-    stage: int
+    stage: int = 0
     """Where the conversation stood with it (habits.py)."""
 
 
@@ -410,14 +414,12 @@ class Trails:
                 return found
         return None
 
-    def note(
-        self, scope: int, sent: Told, came: Told, head: int, now: float, previous: Trail | None, stage: int
-    ) -> Trail:
+    def note(self, scope: int, sent: Told, came: Told, head: int, now: float, previous: Trail | None) -> Trail:
         """Keep a request for the next one of its conversation. Its tokens are told once they are known."""
         is_same = sent.chain is came.chain or sent.chain.links == came.chain.links
         left = None if is_same else array("Q", sent.chain.links).tobytes()
         turn = 1 if previous is None else previous.turn + 1
-        trail = Trail(array("Q", came.chain.links).tobytes(), left, head, sent.cache, now, 0, turn, stage)
+        trail = Trail(array("Q", came.chain.links).tobytes(), left, head, sent.cache, now, 0, turn)
         size = 240 + len(trail.came) + (len(left) + 40 if left is not None else 0)
         self._trails.put(_place(scope, came.chain.own, len(came.chain.own) - 1, head), trail, size)
         return trail
