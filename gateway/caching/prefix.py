@@ -69,7 +69,7 @@ class Digests:
     it is held here too, so that nothing else can take its place in memory.
     """
 
-    def __init__(self, most_bytes: int = 8 * 2**20) -> None:
+    def __init__(self, most_bytes: int = 6 * 2**20) -> None:
         self._most = most_bytes // 2
         self._young: dict[object, tuple[_Told, object]] = {}
         self._old: dict[object, tuple[_Told, object]] = {}

@@ -395,7 +395,7 @@ class Trail:
 class Trails:
     """The latest requests of conversations, found by what their last messages say: no session has an id here."""
 
-    def __init__(self, most_bytes: int = 16 * 2**20) -> None:
+    def __init__(self, most_bytes: int = 12 * 2**20) -> None:
         self._trails: Generations[int, Trail] = Generations(most_bytes)
 
     def __len__(self) -> int:
