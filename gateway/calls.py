@@ -15,6 +15,7 @@ from gateway.conversation import Changes
 from gateway.fitting import LONG_BODY, Fitted, Model, byte_sizes, fit, prompt_tokens, writer_of
 from gateway.gateway import Gateway
 from gateway.money.entry import Entry, runs
+from gateway.prompt_caches import Sighting, Whose
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.rewriting.retention import Retention, retention
 from gateway.routing.attempts import Answer, Failure, Outcome, attempts, drive
@@ -55,6 +56,7 @@ class Calls:
         "gateway",
         "reply",
         "request",
+        "sighting",
         "too_long_at",
     )
 
@@ -70,6 +72,8 @@ class Calls:
         """What may still have to be closed."""
         self.answer: Completion | Stream | None = None
         """As far as it is here: all of it, or a stream's beginning."""
+        self.sighting: Sighting | None = None
+        """What the prompt cache of the deployment that answers was believed to hold, where anything is known of it."""
         self.too_long_at: Fitted | None = None
         """Set where an upstream found the prompt too long even after a second plan."""
 
@@ -214,12 +218,16 @@ class Calls:
         self.deployment, self.answer = deployment, None
         self._occupy(deployment)
         entry.deployment = f"{deployment.provider}/{deployment.model}"
-        body = sent(self.request, deployment.model, self.changes(fitted))
+        changes = self.changes(fitted)
+        body = sent(self.request, deployment.model, changes)
+        sighting = self.sighting = await self._look(deployment, changes)
         outcome = await gateway.upstreams.call(
             deployment, body, stream=self.request.stream, request_id=entry.id, now=gateway.now()
         )
         if not isinstance(outcome, Failure):
             self.reply = outcome.reply
+            if sighting is not None:
+                gateway.prompt_caches.note(sighting)
             outcome = await self._begun(deployment, outcome.reply) or outcome
         now = gateway.monotonic()
         gateway.health.learn(outcome, now)
@@ -242,6 +250,28 @@ class Calls:
                 said=failure.message or failure.body[:_SAID].decode(errors="replace"),
             )
         return outcome
+
+    async def _look(self, deployment: Deployment, changes: Changes | None) -> Sighting | None:
+        """Compare what is about to be sent with what the deployment's prompt cache is believed to hold."""
+        caches, request, entry = self.gateway.prompt_caches, self.request, self.entry
+        if len(request.body) >= LONG_BODY and deployment.cache.matching != "none":
+            await caches.digest(request, changes)
+        return caches.look(deployment, request, changes, self._whose(entry), self.gateway.now())
+
+    def _whose(self, entry: Entry) -> Whose:
+        policy = self.admitted.policy
+        named = {
+            "team": entry.team,
+            "model": entry.model,
+            "policy": policy.name,
+            "user": entry.user or "",
+            "key": entry.key,
+        }
+        return Whose(
+            conversation=(entry.team, entry.key, entry.user or "", entry.model),
+            group=tuple([named[name] for name in policy.prompt_cache.group_by]),
+            kind=f"{entry.team}/{policy.name}/{entry.model}",
+        )
 
     async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
         """Take in the beginning of an answer; None where it is one. A stream without a first byte has not begun."""
