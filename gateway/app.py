@@ -33,6 +33,7 @@ from gateway.gateway import Gateway
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.pipeline import answer
+from gateway.placements import Placements
 from gateway.routing.health import Health
 from gateway.routing.upstreams import Upstreams
 from gateway.shared_caches import SharedCaches
@@ -76,6 +77,9 @@ def create_app(config: Config) -> Starlette:
         )
         if any(one.cache.matching != "none" for model in gateway.models.values() for one in model.deployments):
             await shared.open()
+        placements = Placements(gateway.loads, partial(open_state, config.state), gateway.log, gateway.now)
+        if any(len(model.deployments) > 1 for model in gateway.models.values()):
+            await placements.open()
         warming = asyncio.create_task(_warm(gateway))
         try:
             yield
@@ -88,6 +92,7 @@ def create_app(config: Config) -> Starlette:
             await gateway.upstreams.close()
             await gateway.calibrations.close()
             await shared.close()
+            await placements.close()
             gateway.ledger.close()
             gateway.counters.close()
 

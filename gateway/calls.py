@@ -18,8 +18,9 @@ from gateway.money.entry import Entry, runs
 from gateway.prompt_caches import Sighting, Whose
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.rewriting.retention import Retention, retention
-from gateway.routing.attempts import Failure, Outcome, attempts, drive
+from gateway.routing.attempts import Answer, Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
+from gateway.routing.loads import Preference
 from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.upstream import Reply, UpstreamError
 from gateway.summaries import Job
@@ -48,6 +49,7 @@ class Calls:
     __slots__ = (
         "admitted",
         "answer",
+        "busy",
         "deployment",
         "entry",
         "fitted",
@@ -64,6 +66,8 @@ class Calls:
         """By model name: fallbacks have windows of their own."""
         self.deployment: Deployment | None = None
         """The one that was called last."""
+        self.busy: Deployment | None = None
+        """The one that is at work for this request, where its load counts: until all of its answer is here."""
         self.reply: Reply | None = None
         """What may still have to be closed."""
         self.answer: Completion | Stream | None = None
@@ -108,11 +112,31 @@ class Calls:
         gateway, model = self.gateway, self.admitted.model
         fallbacks = [gateway.models[name] for name in gateway.config.fallbacks.get(model.name, ())]
         groups = [one.deployments for one in (model, *fallbacks)]
-        return await drive(attempts(groups, gateway.draw, gateway.health.resting(gateway.monotonic())), self._call)
+        resting = gateway.health.resting(gateway.monotonic())
+        if all(len(group) < 2 for group in groups):
+            return await drive(attempts(groups, gateway.draw, resting), self._call)
+        prefer = Preference(gateway.loads, self.request.conversation, resting, gateway.now())
+        outcome = await drive(attempts(groups, gateway.draw, resting, prefer), self._call)
+        if isinstance(outcome, Answer):
+            prefer.answered(outcome.deployment, gateway.now())
+        return outcome
 
     async def close(self) -> None:
+        self._leave()
         if self.reply is not None:
             await self.reply.close()
+
+    def _occupy(self, deployment: Deployment) -> None:
+        """Count the call as load of a deployment that has others beside it, in place of the one before."""
+        self._leave()
+        if len(self.gateway.models[deployment.model_name].deployments) > 1:
+            self.gateway.loads.begin(deployment.name, self.gateway.now())
+            self.busy = deployment
+
+    def _leave(self) -> None:
+        if self.busy is not None:
+            self.gateway.loads.end(self.busy.name)
+            self.busy = None
 
     def _note(self, fitted: Fitted) -> None:
         """Keep the plan for the calls, and tell the books of it."""
@@ -192,6 +216,7 @@ class Calls:
     async def _try(self, deployment: Deployment, fitted: Fitted) -> Outcome:
         gateway, entry, started = self.gateway, self.entry, self.gateway.monotonic()
         self.deployment, self.answer = deployment, None
+        self._occupy(deployment)
         entry.deployment = f"{deployment.provider}/{deployment.model}"
         changes = self.changes(fitted)
         body = sent(self.request, deployment.model, changes)

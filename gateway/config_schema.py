@@ -105,7 +105,10 @@ class ParamsFile(Open):
     )
     timeout: Seconds = key(600, description="Seconds without a byte after which a call has failed.")
     weight: float = key(
-        1, ge=0, allow_inf_nan=False, description="How often this deployment is chosen, against the others of its name."
+        1,
+        ge=0,
+        allow_inf_nan=False,
+        description="This deployment's share of the conversations, against the others of its name.",
     )
 
 

@@ -143,6 +143,17 @@ async def test_another_tool_choice_or_thinking_invalidates_the_messages_only(cla
     assert await claude.charged(asked, tools=tools, **change) == (whole - 300, 300)
 
 
+@pytest.mark.parametrize("change", [{"speed": "fast"}, {"web_search_options": {}}])
+@pytest.mark.parametrize("head", [[system(1500)], []])
+async def test_web_search_and_speed_invalidate_all_but_the_tools(
+    claude: Provider, change: dict[str, Any], head: list[dict[str, Any]]
+):
+    asked, tools = [*head, marked(message("user", 300))], [marked(tool(1200))]
+    await claude.usage(asked, tools=tools)
+    alone = (await Provider("demo/anthropic").usage([], tools=tools)).cache_write
+    assert (await claude.charged(asked, tools=tools, **change))[0] == alone
+
+
 async def test_the_first_image_invalidates_the_messages_only(claude: Provider):
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     await claude.usage([system(1500), marked(message("user", 300))])
@@ -170,7 +181,8 @@ async def test_a_later_system_message_stays_where_it_is(claude: Provider):
     ("model", "least"),
     [
         ("claude-opus-5", 512),
-        ("claude-fable-5", 512),
+        ("claude-opus-5-5", 512),
+        ("claude-fable-5-1", 512),
         ("claude-opus-4-8", 1024),
         ("claude-sonnet-5", 1024),
         ("claude-sonnet-4-5-20250929", 1024),
@@ -268,6 +280,13 @@ async def test_a_stream_has_begun_with_its_first_chunk(claude: Provider):
     async for _ in stream.chunks():
         break
     assert await claude.charged(asked) == (2000, 0)
+
+
+async def test_a_limit_of_nothing_warms_the_cache_and_is_not_answered(claude: Provider):
+    warmed = await claude.usage([system(2000), message("user", 8, "warmup")], max_tokens=0)
+    assert (warmed.cache_write, warmed.completion) == (2000, 0)
+    assert await claude.charged([system(2000), message("user", 100)]) == (2000, 0)
+    assert "max_tokens" in await claude.refused([system(2000), message("user", 8)], max_tokens=0, stream=True)
 
 
 async def test_deployments_do_not_share_what_they_keep():

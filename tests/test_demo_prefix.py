@@ -49,6 +49,11 @@ async def test_another_tool_or_response_schema_is_another_prefix(gpt: Provider):
     assert (await gpt.charged(talk(2048), tools=[tool(10)]))[0] == 2048
 
 
+async def test_a_key_only_routes_and_there_is_one_machine(gpt: Provider):
+    await gpt.charged(talk(2048), prompt_cache_key="alice")
+    assert await gpt.charged(talk(2048), prompt_cache_key="bob") == (2048, 0)
+
+
 async def test_an_entry_lives_a_day_or_in_memory_ten_minutes(gpt: Provider):
     in_memory = {"prompt_cache_retention": "in_memory"}
     await gpt.charged(talk(2048))

@@ -126,6 +126,13 @@ async def test_tools_are_called_when_the_choice_demands_it_and_never_when_it_for
         assert forbidden["choices"][0]["finish_reason"] == "stop"
 
 
+@pytest.mark.parametrize("model", ["demo", "openai", "openai-5.6", "gemini", "vllm"])
+async def test_a_limit_of_nothing_is_refused_where_the_provider_refuses_it(model: str):
+    target = deployment(f"demo/{model}", kind="demo")
+    reply = await Demo(words, lambda: 0.0).send(target, body("Hi", max_tokens=0), stream=False, request_id="gw_1")
+    assert reply.status == 400
+
+
 async def test_a_streamed_call_arrives_in_pieces():
     sent = await events(Demo(words, lambda: 0.0), body("Find it.", tools=TOOLS, tool_choice="required", stream=True))
     parts = [part for event in sent for part in event["choices"][0]["delta"].get("tool_calls", ())]

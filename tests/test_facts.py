@@ -164,6 +164,13 @@ def test_what_a_deployment_pays_goes_before_the_multiples():
     assert priced(sonnet, None) is sonnet
 
 
+def test_behind_converse_an_hour_is_offered_where_it_has_a_price():
+    names = ("us.anthropic.claude-haiku-4-5-20251001-v1:0", "apac.anthropic.claude-haiku-4-5-20251001-v1:0")
+    prices = PriceBook.read(price_table(), [("bedrock", name) for name in names])
+    offered = [list(priced(facts_for("bedrock", n, BOOK), prices.price("bedrock", n)).writes) for n in names]
+    assert offered == [[300, 3600], [300]]
+
+
 @pytest.mark.parametrize(
     ("provider", "model"),
     [

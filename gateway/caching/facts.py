@@ -95,13 +95,19 @@ def facts_for(provider: str, model: str, book: Book) -> CacheFacts:
 
 
 def priced(facts: CacheFacts, price: Price | None) -> CacheFacts:
-    """Return the facts with the prices that this deployment pays, as far as its price tells reads and writes apart."""
+    """Return the facts with the prices that this deployment pays, as far as its price tells reads and writes apart.
+
+    Behind Converse an hour is only asked for where the price table prices it: litellm passes it on for no other model
+    (`is_claude_4_5_on_bedrock`).
+    """
     if price is None or facts.matching == "none":
         return facts
     rates = price.rates()
     if not rates.input:
         return facts
     writes = dict(facts.writes)
+    if facts.control == "cache_point" and rates.cache_write_1h == rates.cache_write and len(writes) > 1:
+        writes.pop(HOUR, None)
     for lifetime in writes:
         rate = rates.cache_write_1h if lifetime == HOUR and len(writes) > 1 else rates.cache_write
         if rate != rates.input:

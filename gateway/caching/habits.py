@@ -26,6 +26,7 @@ GAPS: Final = (15.0, 60.0, 150.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0)
 LATER: Final = len(GAPS)
 """The place of a gap above the last edge."""
 FRESH: Final = -1
+"""The place of what is sent for the first time."""
 _MIDDLES: Final = (*((low + high) / 2 for low, high in pairwise((0.0, *GAPS))), 2 * GAPS[-1])
 MOST_UNSEEN: Final = 4.0
 """For how many one gap stands at most that could hardly be seen yet."""
@@ -41,7 +42,7 @@ PATIENCE_SECONDS: Final = 300
 """How long a request that nothing follows waits before it counts as ended: the shortest lifetime of any cache."""
 MOST_COUNTS: Final = 1000.0
 """What all outcomes together may come to before `aged` halves them."""
-MOST_OWN: Final = 16.0
+MOST_OWN: Final = 32.0
 """The same of one head's conversations."""
 OWN_PRIOR: Final = 2.0
 """How many of them the team's share is worth."""
@@ -114,7 +115,6 @@ class Habits:
     """Stage → how often nothing followed while it was waited for; less what came after all."""
     waiting: Mapping[tuple[int, Stage], float] = field(default_factory=dict)
     """(minute, stage) → requests of that minute that nothing has followed yet."""
-
     again: Mapping[int, float] = field(default_factory=dict)
     """Place of the gap → tokens that were sent again after it; `FRESH` → tokens that were new beside those."""
     since: float = inf

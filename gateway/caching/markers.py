@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.caching.facts import CacheFacts
 from gateway.conversation import SYSTEM_ROLES, Changes, leading_system
-from gateway.wire.cache_marks import MARKED_ROLES, Marks, in_order, may_carry, tools_may_carry
+from gateway.wire.cache_marks import MARKED_ROLES, Marks, in_order, may_carry
 from gateway.wire.chat import ChatRequest
 from gateway.wire.lexical import value
 
@@ -56,41 +56,29 @@ def callers(request: ChatRequest, facts: CacheFacts, changes: Changes | None = N
     if facts.matching != "breakpoints":
         return ()
     member = "prompt_cache_breakpoint" if facts.marks_itself else "cache_control"
-    found = list(_written(request, facts, changes, member)) if member.encode() in request.body else []
+    found = list(_written(request, facts, changes, member))
     if facts.marks_itself and not _is_explicit(request):
         found += _by_the_provider(request, facts, changes)
     return tuple(sorted(found, key=lambda one: (one.link, one.whole)))
 
 
 def _written(request: ChatRequest, facts: CacheFacts, changes: Changes | None, member: str) -> Iterator[Breakpoint]:
-    messages = request.message_spans
-    link_of = {index: link for link, (index, _) in enumerate(in_order(changes, len(messages)), 1) if index is not None}
-    for index in _mentioned(request, member):
-        link = link_of.get(index)
-        if link is not None:
-            fields = _with_new_text(request, index, changes, member)
+    at = [index for index, message in enumerate(request.conversation.messages) if message.is_marked]
+    if at:
+        link_of = {index: link for link, index in enumerate(in_order(changes, len(request.message_spans)), 1)}
+        for index in at:
+            fields = _with_new_text(request, index, changes, member) if index in link_of else {}
             for marker, whole in _of_message(fields, member):
-                yield Breakpoint(link, _lifetime(marker, facts), ours=False, whole=whole)
+                yield Breakpoint(link_of[index], _lifetime(marker, facts), ours=False, whole=whole)
     if member != "cache_control":
         return
-    tools = _member(request, "tools")
+    tools = _member(request, "tools") if request.marks_tools else None
     for number, tool in enumerate(tools if isinstance(tools, list) else ()):
         if (marker := _of_tool(tool)) is not None:
-            yield Breakpoint(0, _lifetime(marker, facts), ours=False, whole=number == len(tools) - 1)
+            yield Breakpoint(0, _lifetime(marker, facts), ours=False, whole=number == len(tools or ()) - 1)
     if facts.control == "cache_control" and isinstance(marker := _member(request, member), dict):
-        yield Breakpoint(len(link_of) + _put_in(changes), _lifetime(marker, facts), ours=False)
-
-
-def _mentioned(request: ChatRequest, member: str) -> list[int]:
-    """List the messages whose bytes hold the word."""
-    starts = [span.start for span in request.message_spans]
-    word, found, at = member.encode(), dict[int, None](), -1
-    while (at := request.body.find(word, at + 1)) >= 0:
-        index = bisect_right(starts, at) - 1
-        if index >= 0 and at < request.message_spans[index].end:
-            found[index] = None
-            at = request.message_spans[index].end - 1
-    return list(found)
+        last = len(in_order(changes, len(request.message_spans)))
+        yield Breakpoint(last, _lifetime(marker, facts), ours=False)
 
 
 def _with_new_text(request: ChatRequest, index: int, changes: Changes | None, member: str) -> Mapping[str, Any]:
@@ -129,8 +117,8 @@ def _by_the_provider(request: ChatRequest, facts: CacheFacts, changes: Changes |
     messages = request.conversation.messages
     sent = in_order(changes, len(messages))
     for link in range(len(sent), 0, -1):
-        index = sent[link - 1][0]
-        if index is None or messages[index].role in ("user", "tool"):
+        index = sent[link - 1]
+        if index < 0 or messages[index].role in ("user", "tool"):
             return [Breakpoint(link, min(facts.writes), ours=False)]
     head = leading_system(messages)
     return [Breakpoint(head, min(facts.writes), ours=False)] if head else []
@@ -144,10 +132,6 @@ def _is_explicit(request: ChatRequest) -> bool:
 def _member(request: ChatRequest, name: str) -> Any:
     span = request.spans.get(name)
     return None if span is None else value(request.body[span.start : span.end])
-
-
-def _put_in(changes: Changes | None) -> int:
-    return 0 if changes is None else len(changes.inserted)
 
 
 def _lifetime(marker: Mapping[str, Any], facts: CacheFacts) -> int:
@@ -167,10 +151,10 @@ def markable(request: ChatRequest, facts: CacheFacts, changes: Changes | None = 
 
     def may(link: int) -> bool:
         if link == 0:
-            return member == "cache_control" and tools_may_carry(request.body, request.spans.get("tools"))
-        index, number = sent[link - 1]
-        if index is None:
-            return changes is not None and number is not None and bool(changes.inserted[number][1].strip())
+            return member == "cache_control" and request.tools_end is not None
+        index = sent[link - 1]
+        if index < 0:
+            return changes is not None and bool(changes.inserted[-1 - index][1].strip())
         message = messages[index]
         if message.role not in MARKED_ROLES or (message.role in SYSTEM_ROLES and index >= head):
             return False  # system text further down is moved to the head on the way to Claude

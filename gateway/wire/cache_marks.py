@@ -32,6 +32,7 @@ MARKED_ROLES: Final = SYSTEM_ROLES | {"user", "tool"}
 HOUR: Final = 3600
 """In seconds: the lifetime that Anthropic's `ttl` must name."""
 
+_OPENAIS: Final = "prompt_cache_breakpoint"
 _MARKED_PARTS: Final = frozenset({"text", "image_url", "file"})
 _BREAKPOINT: Final = b'"prompt_cache_breakpoint":{"mode":"explicit"}'
 _CONTROL: Final = b'"cache_control":{"type":"ephemeral"}'
@@ -52,42 +53,47 @@ class Marks:
     """Whether OpenAI is to set no breakpoint of its own, where the caller does not say."""
 
 
-def in_order(changes: Changes | None, count: int) -> Sequence[tuple[int | None, int | None]]:
-    """List the messages as they are sent: (index it had when it came, None), or (None, which of ours it is)."""
+def in_order(changes: Changes | None, count: int) -> Sequence[int]:
+    """List the messages as they are sent, each by the index it had when it came; our n-th one, from 0 on, is -1 - n."""
     if changes is None:
-        return [(index, None) for index in range(count)]
+        return range(count)
     ours: dict[int, list[int]] = {}
     for number, (before, _) in enumerate(changes.inserted):
-        ours.setdefault(before, []).append(number)
-    out: list[tuple[int | None, int | None]] = []
+        ours.setdefault(before, []).append(-1 - number)
+    out: list[int] = []
     for index in range(count):
-        out += [(None, number) for number in ours.get(index, ())]
+        out += ours.get(index, ())
         if index not in changes.dropped:
-            out.append((index, None))
+            out.append(index)
     return out
 
 
-def by_message(changes: Changes | None, count: int, marks: Marks) -> tuple[dict[int, bytes], dict[int, bytes]]:
-    """Give the marker of each message that came, by its index, and of each of ours, by its number."""
-    wanted = {link - 1: _marker(marks.member, lifetime) for link, lifetime in marks.places.items() if link}
-    if changes is None:
-        return wanted, {}
+def by_message(changes: Changes | None, count: int, marks: Marks) -> dict[int, bytes]:
+    """Give the marker of each message that gets one, named as in `in_order`."""
     sent = in_order(changes, count)
-    came: dict[int, bytes] = {}
-    ours: dict[int, bytes] = {}
-    for position, marker in wanted.items():
-        index, number = sent[position] if position < len(sent) else (None, None)
-        if index is not None:
-            came[index] = marker
-        elif number is not None:
-            ours[number] = marker
-    return came, ours
+    return {
+        sent[link - 1]: _marker(marks.member, lifetime)
+        for link, lifetime in marks.places.items()
+        if 0 < link <= len(sent)
+    }
 
 
 def _marker(member: Member, lifetime: int) -> bytes:
     if member == "prompt_cache_breakpoint":
         return _BREAKPOINT
     return _CONTROL_HOUR if lifetime >= HOUR else _CONTROL
+
+
+def is_marked(fields: Mapping[str, Any]) -> bool:
+    """Whether a message that came carries a cache marker anywhere."""
+    if "cache_control" in fields:
+        return True
+    for rest in (fields.get("content"), fields.get("tool_calls")):
+        if isinstance(rest, list) and any(
+            "cache_control" in one or _OPENAIS in one for one in rest if type(one) is dict
+        ):
+            return True
+    return False
 
 
 def marked(raw: bytes, marker: bytes) -> bytes:
@@ -145,35 +151,24 @@ def _says_something(text: Any) -> bool:
     return isinstance(text, str) and bool(text.strip())
 
 
-def tools_edits(body: bytes, tools: Span | None, lifetime: int) -> list[Edit]:
-    """Turn a marker behind the tools into a splice of the body; none where there is no tool, or it has one."""
-    last = _last_function(body, tools)
-    if last is None:
-        return []
-    end = body.rindex(b"}", last.start, last.end)
-    return [(end, end, b"," + _marker("cache_control", lifetime))]
-
-
-def _last_function(body: bytes, tools: Span | None) -> Span | None:
-    if tools is None or body[tools.start : tools.start + 1] != b"[":
+def end_of_tools(tools: bytes) -> int | None:
+    """Find where a marker behind the last tool is written; None where there is no function, or it has one."""
+    if tools[:1] != b"[":
         return None
-    found = array_spans(body, tools)
-    last = value(body[found[-1].start : found[-1].end]) if found else None
+    found = array_spans(tools, Span(0, len(tools)))
+    last = value(tools[found[-1].start : found[-1].end]) if found else None
     if not isinstance(last, dict) or last.get("type") != "function" or "cache_control" in last:
         return None
     function = last.get("function")
-    return found[-1] if isinstance(function, dict) and "cache_control" not in function else None
+    if not isinstance(function, dict) or "cache_control" in function:
+        return None
+    return tools.rindex(b"}", found[-1].start, found[-1].end)
 
 
-def tools_may_carry(body: bytes, tools: Span | None) -> bool:
-    """Whether the end of the tools can be marked."""
-    return _last_function(body, tools) is not None
-
-
-def request_edits(body: bytes, spans: Mapping[str, Span], marks: Marks) -> Iterator[Edit]:
+def request_edits(body: bytes, spans: Mapping[str, Span], tools_end: int | None, marks: Marks) -> Iterator[Edit]:
     """Yield what is said outside of messages: the tools' marker, the key and the options."""
-    if 0 in marks.places and marks.member == "cache_control":
-        yield from tools_edits(body, spans.get("tools"), marks.places[0])
+    if 0 in marks.places and marks.member == "cache_control" and tools_end is not None:
+        yield tools_end, tools_end, b"," + _marker(marks.member, marks.places[0])
     end = body.rindex(b"}")
     if marks.key is not None and "prompt_cache_key" not in spans:
         yield end, end, b',"prompt_cache_key":' + orjson.dumps(marks.key)

@@ -15,9 +15,10 @@ from typing import Any
 import orjson
 
 from gateway.conversation import Call, Changes, Conversation, Media, Message
-from gateway.wire.cache_marks import Marks, by_message, marked, message_edits, request_edits
+from gateway.wire.cache_marks import Marks, by_message, end_of_tools, is_marked, marked, message_edits, request_edits
 from gateway.wire.errors import invalid_request
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, refuse_deep, splice, value
+from gateway.wire.reasoning import reasons, without
 
 _SEPARATE = frozenset({"messages", "tools", "functions"})
 """Members read by their own rule."""
@@ -63,6 +64,10 @@ class ChatRequest:
     choices: int
     """How many answers are asked for (`n`), as far as a provider gives so many."""
     service_tier: str | None
+    marks_tools: bool = False
+    """Whether the client put a cache marker on a tool."""
+    tools_end: int | None = None
+    """Where in `body` a cache marker behind the tools is written; None where none can stand."""
 
 
 _LONG_NUMBER = re.compile(rb"[\d.eE+-]{300}")
@@ -127,7 +132,7 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
     if not isinstance(model, str) or not model:
         raise invalid_request("`model` must be the name of a model, as a string.", "model")
     message_spans, messages = _messages(body, spans, memo)
-    definitions, tools, grown = _definitions(body, spans, fields, memo)
+    definitions, tools, grown, (marks_tools, tools_end) = _definitions(body, spans, fields, memo)
     metadata = fields.get("metadata")
     user = fields.get("user")
     options = fields.get("stream_options")
@@ -146,6 +151,8 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
         metadata=metadata if isinstance(metadata, dict) else {},
         choices=min(_positive(fields.get("n")) or 1, MOST_CHOICES),
         service_tier=_string(tier),
+        marks_tools=marks_tools,
+        tools_end=tools_end,
     )
 
 
@@ -221,6 +228,8 @@ def message_of(fields: Mapping[str, Any]) -> Message:
         content=shape,  # type: ignore[arg-type]  # one of the literals above
         empty_calls=calls == [],
         speaks_otherwise=any(fields.get(key) for key in ("refusal", "audio", "reasoning_content", "reasoning_details")),
+        reasons=reasons(fields),
+        is_marked=is_marked(fields),
     )
 
 
@@ -263,21 +272,25 @@ def _call(call_id: Any, function: Any) -> Call:
 
 def _definitions(
     body: bytes, spans: Mapping[str, Span], fields: Mapping[str, Any], memo: Memo
-) -> tuple[tuple[str, ...], int, int]:
-    """Tools, functions and the response schema, each as the minified JSON that counts; how many tools there are; and
-    how many bytes longer than in the body they are at most (a number may be written shorter than we write it).
+) -> tuple[tuple[str, ...], int, int, tuple[bool, int | None]]:
+    """Tools, functions and the response schema, each as the minified JSON that counts; how many tools there are; how
+    many bytes longer than in the body they are at most (a number may be written shorter than we write it); and, of the
+    tools, whether one carries a cache marker and where in the body one behind them is written.
     """
     out: list[str] = []
     tools = grown = 0
+    marks: tuple[bool, int | None] = False, None
     for key in ("tools", "functions"):
         if key in spans:
             raw = body[spans[key].start : spans[key].end]
             known_as = key.encode() + raw  # no JSON starts so: a message of the same bytes is something else
             read = memo.get(known_as)
             if read is None:
-                read = _minified(raw, key)
+                read = (*_minified(raw, key), b'"cache_control"' in raw, end_of_tools(raw) if key == "tools" else None)
                 memo.put(known_as, read, sys.getsizeof(read[0]))
-            text, count, more = read
+            text, count, more, is_marked_there, end = read
+            if key == "tools":
+                marks = is_marked_there, None if end is None else spans[key].start + end
             tools += count
             grown += more
             if text:
@@ -287,7 +300,7 @@ def _definitions(
         schema = orjson.dumps(response_format.get("json_schema"))
         grown += len(schema)
         out.append(schema.decode())
-    return tuple(out), tools, grown
+    return tuple(out), tools, grown, marks
 
 
 def _minified(raw: bytes, key: str) -> tuple[str, int, int]:
@@ -309,23 +322,25 @@ def rewritten(
 ) -> list[tuple[int, int, bytes]]:
     """Turn changes and cache markers into splices of the request's body; all else keeps its bytes."""
     spans, body = request.message_spans, request.body
-    came, ours = by_message(changes, len(spans), marks) if marks is not None else ({}, {})
+    marked_at = by_message(changes, len(spans), marks) if marks is not None else {}
     out: list[tuple[int, int, bytes]] = []
     if changes is not None:
         for index, text in changes.texts.items():
             if index not in changes.dropped:
-                out.append(_text_splice(body, spans[index], text, came.pop(index, None)))
+                out.append(_text_splice(body, spans[index], text, marked_at.pop(index, None)))
+        out += [(*spans[index], without(body[slice(*spans[index])])) for index in changes.unreasoned - changes.dropped]
         # One splice a message: what is put in may stand in the middle of a run.
         out += [(spans[index].start, spans[index + 1].start, b"") for index in changes.dropped]
         put_in: dict[int, bytes] = {}
         for number, (at, text) in enumerate(changes.inserted):
             written = orjson.dumps({"role": "user", "content": text})
-            put_in[at] = put_in.get(at, b"") + (marked(written, ours[number]) if number in ours else written) + b","
+            marker = marked_at.pop(-1 - number, None)
+            put_in[at] = put_in.get(at, b"") + (written if marker is None else marked(written, marker)) + b","
         out += [(spans[at].start, spans[at].start, messages) for at, messages in put_in.items()]
-    for index, marker in came.items():
+    for index, mark in marked_at.items():
         start, end = spans[index]
-        out += [(start + at, start + upto, put) for at, upto, put in message_edits(body[start:end], marker)]
-    return out if marks is None else [*out, *request_edits(body, request.spans, marks)]
+        out += [(start + at, start + upto, put) for at, upto, put in message_edits(body[start:end], mark)]
+    return out if marks is None else [*out, *request_edits(body, request.spans, request.tools_end, marks)]
 
 
 def _text_splice(body: bytes, message: Span, text: str, mark: bytes | None) -> tuple[int, int, bytes]:

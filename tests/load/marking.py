@@ -8,22 +8,28 @@ least length that is cached holds for the oracle as well. Prices are in plain in
     python -m tests.load.marking                      # all sets
     python -m tests.load.marking tau2_bench beam --gap 60 --at-once 20
     python -m tests.load.marking --one-team           # all sets are one team's traffic
+    python -m tests.load.marking --live --limit 5
 
 Offline: the decisions are the gateway's (gateway/caching/economics.py), memory and placement are plain ones of this
-file, and the provider is the simulator below, which shares no code with the gateway.
+file, and the provider is the simulator below, which shares no code with the gateway. With `--live`, every request goes
+through a gateway to `demo/anthropic` as fast as it is answered, each set under a key of its own, and what was paid is
+read from the ledger.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import random
 import sys
+import tempfile
+import urllib.request
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from gateway.caching.economics import head_pays, tail_pays
@@ -40,7 +46,8 @@ from gateway.caching.habits import (
     turn_stage,
     waited,
 )
-from tests.load.recorded import cut_at_requests, recorded, sets
+from tests.contract.running import Gateway, running_gateway, write_setup
+from tests.load.recorded import cut_at_requests, raw, recorded, sets
 from tests.upstream.counting import message_tokens, text_tokens
 
 READ, WRITE, LIFETIME = 0.1, 1.25, 300
@@ -77,10 +84,10 @@ def prompts(conversation: dict[str, Any]) -> list[Prompt]:
     """Read a conversation as the requests that it was: one before each answer of the model, and its last."""
     messages, tools = conversation["messages"], conversation.get("tools")
     said = json.dumps(tools, ensure_ascii=False, separators=(",", ":")) if tools else ""
-    link, tokens, blocks = hashlib.sha256(said.encode()).digest(), 3 + text_tokens(said), int(bool(tools))
+    link, tokens, blocks = sha256(said.encode()).digest(), 3 + text_tokens(said), int(bool(tools))
     chain = [(link, tokens, blocks)]
     for message in messages:
-        link = hashlib.sha256(link + json.dumps(message, sort_keys=True).encode()).digest()
+        link = sha256(link + json.dumps(message, sort_keys=True).encode()).digest()
         tokens += message_tokens(message)
         blocks += max(1, bool(message.get("content")) + len(message.get("tool_calls") or ()))
         chain.append((link, tokens, blocks))
@@ -303,6 +310,56 @@ def measured(
     return costs
 
 
+# ---------------------------------------------------------------- live
+
+
+def live(
+    folder: Path, named: Mapping[str, Sequence[dict[str, Any]]], markers: str, model: str
+) -> Iterator[tuple[str, Costs]]:
+    """Send every request of every set through one gateway to the demo provider; give what the ledger says of each."""
+    keys = {name: f"sk-marking-{name}" for name in named}
+    settings = {
+        "server": {"host": "127.0.0.1", "port": 0, "max_body": "32MB"},
+        "model_list": [{"model_name": "claude", "litellm_params": {"model": model}}],
+        "teams": {name: {"policy": "marked"} for name in named},
+        "keys": [{"name": n, "sha256": sha256(key.encode()).hexdigest(), "team": n} for n, key in keys.items()],
+        "policies": "policies",
+        "default_policy": "marked",
+        "state": {"dir": "state"},
+        "ledger": {"dir": "ledger"},
+    }
+    policy = {"name": "marked", "context_window": "deployment", "prompt_cache": {"markers": markers}}
+    with running_gateway(write_setup(folder, settings, {"marked": policy})) as gateway:
+        for name, conversations in named.items():
+            costs, at = Costs(), 0.0
+            for conversation in conversations:
+                chains = prompts(conversation)
+                timed = [(at := at + 1.0, chain) for chain in chains]
+                costs.oracle += oracle(timed)
+                costs.oracle_of_all = costs.oracle
+                for chain in chains:
+                    _post(gateway, keys[name], conversation, chain.last)
+            rows = [row for row in gateway.rows() if row["event"] == "settled" and row["team"] == name]
+            costs.requests = len(rows)
+            costs.plain = sum(row["prompt_tokens"] for row in rows)
+            read, written = (sum(row[key] for row in rows) for key in ("cached_tokens", "cache_write_tokens"))
+            costs.paid = costs.plain - (1 - READ) * read + (WRITE - 1) * written
+            yield name, costs
+
+
+def _post(gateway: Gateway, key: str, conversation: dict[str, Any], messages: int) -> None:
+    body = {"model": "claude", "messages": conversation["messages"][:messages]}
+    if conversation.get("tools"):
+        body["tools"] = conversation["tools"]
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    request = urllib.request.Request(f"{gateway.url}/chat/completions", data=raw(body), headers=headers)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:
+        response.read()
+
+
+# ---------------------------------------------------------------- the command
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*")
@@ -311,20 +368,34 @@ def main() -> int:
     parser.add_argument("--limit", type=int, help="conversations of a set")
     parser.add_argument("--seed", type=int, help="shuffle the conversations of each set; otherwise as recorded")
     parser.add_argument("--one-team", action="store_true", help="all sets are the traffic of one team")
+    parser.add_argument("--live", action="store_true", help="through a gateway, to demo/anthropic")
+    parser.add_argument("--model", default="demo/anthropic", help="whom the live run asks")
+    parser.add_argument("--markers", default="on_reuse", help="what the policy of the live run says of markers")
     arguments = parser.parse_args()
-    found, team, whole, missed = recorded(), Team(), Costs(), 0
-    print(HEADING)
-    for number, name in enumerate(sets(arguments.sets)):
-        conversations = [prompts(one) for one in found.read(name, arguments.limit)]
-        if arguments.seed is not None:
+    found, whole, missed = recorded(), Costs(), 0
+    named = {name: list(found.read(name, arguments.limit)) for name in sets(arguments.sets)}
+    if arguments.seed is not None:
+        for conversations in named.values():
             random.Random(arguments.seed).shuffle(conversations)
-        team = team if arguments.one_team else Team()
-        costs = measured(conversations, team, arguments.gap, arguments.at_once, 1e6 * number)
-        print(f"{name:18} {costs}", flush=True)
-        whole.add(costs)
-        missed += name in SINGLE_SHOT and costs.of_plain > MOST_OF_PLAIN
+    with tempfile.TemporaryDirectory() as folder:
+        runs = offline(named, arguments)
+        if arguments.live:
+            runs = live(Path(folder), named, arguments.markers, arguments.model)
+        print(HEADING)
+        for name, costs in runs:
+            print(f"{name:18} {costs}", flush=True)
+            whole.add(costs)
+            missed += name in SINGLE_SHOT and costs.of_plain > MOST_OF_PLAIN
     print(f"{'all':18} {whole}")
     return 1 if missed or whole.of_oracle > MOST_OF_ORACLE else 0
+
+
+def offline(named: Mapping[str, Sequence[dict[str, Any]]], said: argparse.Namespace) -> Iterator[tuple[str, Costs]]:
+    team = Team()
+    for number, (name, conversations) in enumerate(named.items()):
+        team = team if said.one_team else Team()
+        chains = [prompts(one) for one in conversations]
+        yield name, measured(chains, team, said.gap, said.at_once, 1e6 * number)
 
 
 if __name__ == "__main__":

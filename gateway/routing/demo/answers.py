@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.routing.demo.prompt import as_list, as_object, meaning, unmarked_tools
+from gateway.routing.demo.rules import wants_no_answer
 
 CREATED: Final = 1_700_000_000
 """A constant in place of the time: equal requests get equal answers, to the byte."""
@@ -47,7 +48,9 @@ class Said:
 def say(
     fields: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], call_id: str, count: Callable[[str], int]
 ) -> Said:
-    """Choose the words, or the call, by a hash of the last message and the tools."""
+    """Choose the words, or the call, by a hash of the last message and the tools; nothing where nothing is wanted."""
+    if wants_no_answer(fields):
+        return Said("", None, 0)
     last = meaning(messages[-1]) if messages else b""
     seed = hashlib.sha256(last + b"\n" + orjson.dumps(unmarked_tools(fields), option=orjson.OPT_SORT_KEYS)).digest()
     tool = _wanted_tool(seed, fields, messages)
@@ -111,4 +114,6 @@ def _call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
 
 
 def _finish(said: Said) -> str:
-    return "stop" if said.call is None else "tool_calls"
+    if said.call is not None:
+        return "tool_calls"
+    return "stop" if said.text else "length"

@@ -13,8 +13,10 @@ Source: platform.claude.com/docs/en/build-with-claude/prompt-caching (read 2026-
   the request that wrote it has begun.
 - Charged: .1 for what was read, 2 for what lies between it and the last one-hour mark, 1.25 for the rest up to the last
   mark.
-- Another tool invalidates everything; another `tool_choice`, thinking setting, or the first image, the messages.
+- Another tool invalidates everything; web search or another speed, the system text and what follows; another
+  `tool_choice`, thinking or effort, or the first image, the messages.
 - `cache_control` at the top level marks the last block that can be, and takes one of the four.
+- `max_tokens: 0` reads the prompt into the cache and answers nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Any, Final
 
 from gateway.routing.demo.entries import Entries, Entry
 from gateway.routing.demo.prompt import Block, Level, Prompt, as_list, as_object
-from gateway.routing.demo.rules import Charge, Complaint
+from gateway.routing.demo.rules import Charge, Complaint, wants_no_answer
 
 MOST_MARKS: Final = 4
 LOOK_BACK: Final = 20
@@ -43,10 +45,13 @@ LEAST: Final = (
     ("fable", 512),
     ("mythos-preview", 2048),
     ("mythos", 512),
-    ("haiku-4-5", 4096),
+    ("sonnet-5-5", 512),
+    ("haiku-4", 4096),
+    ("haiku-5", 4096),
     ("haiku", 2048),
 )
-"""Least tokens of a cached prefix, by what a model's name contains; the first that fits ("Cache limitations" there)."""
+"""Least tokens of a cached prefix, by what a model's name contains; the first that fits ("Cache limitations" there;
+Haiku 5.5 is taken to be as 4.5)."""
 
 LEAST_OTHERWISE: Final = 1024
 """Sonnet, Opus up to 4.1, and a model that is not named."""
@@ -65,12 +70,13 @@ class Anthropic:
     least: int = LEAST_OTHERWISE
 
     def settings(self, fields: Mapping[str, Any]) -> Mapping[Level, Any]:
-        """Return what the table "What invalidates the cache" names: for all of it, and for the messages."""
+        """Return what the table "What invalidates the cache" names."""
         parts = [
             part for message in as_list(fields.get("messages")) for part in as_list(as_object(message).get("content"))
         ]
         return {
             "tools": [fields.get("response_format"), fields.get("functions")],
+            "system": [fields.get("speed"), fields.get("web_search_options")],
             "messages": [
                 fields.get("tool_choice"),
                 fields.get("thinking"),
@@ -81,6 +87,8 @@ class Anthropic:
 
     def complaint(self, fields: Mapping[str, Any], prompt: Prompt) -> Complaint | None:
         """Refuse in Anthropic's words: too many marks, a wrong one, or a longer lifetime after a shorter."""
+        if wants_no_answer(fields) and (fields.get("stream") or fields.get("response_format")):
+            return Complaint("max_tokens: 0 is not supported with streaming or structured outputs.", "max_tokens")
         marks = [(block.path, block.control) for block in prompt.blocks if block.control is not None]
         automatic, last = fields.get("cache_control"), _last_cacheable(prompt.blocks)
         if automatic is not None and last is not None:

@@ -23,7 +23,7 @@ from typing import Any, Final
 from gateway.routing.demo.entries import Entries, Entry
 from gateway.routing.demo.prefix import openai_usage
 from gateway.routing.demo.prompt import SYSTEM_ROLES, Block, Level, Prompt, as_list, as_object
-from gateway.routing.demo.rules import Charge, Complaint
+from gateway.routing.demo.rules import Charge, Complaint, answer_needed
 
 LIFETIME: Final = 1800.0
 MOST_WRITES: Final = 4
@@ -59,7 +59,7 @@ class Breakpoints:
             if as_object(block.cache_breakpoint).get("mode") != "explicit":
                 mode = as_object(block.cache_breakpoint).get("mode")
                 return _invalid(mode, f"{block.path}.prompt_cache_breakpoint.mode", "'explicit'")
-        return None
+        return answer_needed(fields)
 
     def charge(self, fields: Mapping[str, Any], prompt: Prompt, entries: Entries, now: float) -> Charge:
         blocks = prompt.blocks

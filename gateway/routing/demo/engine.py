@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from gateway.routing.demo.entries import Entries, Entry
 from gateway.routing.demo.prompt import Level, Prompt
-from gateway.routing.demo.rules import Charge, Complaint
+from gateway.routing.demo.rules import Charge, Complaint, answer_needed
 
 BLOCK: Final = 16
 """Tokens; vLLM's default."""
@@ -41,7 +41,7 @@ class Engine:
         return {"tools": fields.get("cache_salt")}
 
     def complaint(self, fields: Mapping[str, Any], prompt: Prompt) -> Complaint | None:
-        return None
+        return answer_needed(fields)
 
     def charge(self, fields: Mapping[str, Any], prompt: Prompt, entries: Entries, now: float) -> Charge:
         pieces = list(_pieces(prompt))

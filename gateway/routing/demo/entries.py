@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 MOST_PREFIXES: Final = 65_536
@@ -46,7 +46,7 @@ class Entries:
         """Note that a prefix that is held was read."""
         entry = self._by_link[link]
         if self._renews and now > entry.since:
-            self._by_link[link] = replace(entry, since=now)
+            self._by_link[link] = Entry(link, now, entry.lifetime, entry.weight)
         self._by_link.move_to_end(link)
 
     def keep(self, entries: Iterable[Entry]) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from gateway.routing.demo.entries import Entries, Entry
 from gateway.routing.demo.prompt import Level, Prompt
-from gateway.routing.demo.rules import Charge, Complaint
+from gateway.routing.demo.rules import Charge, Complaint, answer_needed
 
 DAY: Final = 86_400.0
 IN_MEMORY: Final = 600.0
@@ -42,12 +42,12 @@ class OpenAI:
     def complaint(self, fields: Mapping[str, Any], prompt: Prompt) -> Complaint | None:
         """Refuse what only GPT-5.6 and later take."""
         if not self.refuses_later:
-            return None
+            return answer_needed(fields)
         if fields.get("prompt_cache_options") is not None:
             return _unsupported("prompt_cache_options")
         if any(block.cache_breakpoint is not None for block in prompt.blocks):
             return _unsupported("prompt_cache_breakpoint")
-        return None
+        return answer_needed(fields)
 
     def charge(self, fields: Mapping[str, Any], prompt: Prompt, entries: Entries, now: float) -> Charge:
         lifetime = IN_MEMORY if fields.get("prompt_cache_retention") == "in_memory" else DAY
@@ -70,7 +70,7 @@ class Gemini:
         return {"tools": [fields.get("response_format"), fields.get("functions")]}
 
     def complaint(self, fields: Mapping[str, Any], prompt: Prompt) -> Complaint | None:
-        return None
+        return answer_needed(fields)
 
     def charge(self, fields: Mapping[str, Any], prompt: Prompt, entries: Entries, now: float) -> Charge:
         read = _longest(prompt, entries, now)

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import orjson
 
 Level = Literal["tools", "system", "messages"]
+LEVELS: Final[tuple[Level, ...]] = ("tools", "system", "messages")
 Kind = Literal["tool", "text", "media", "thinking", "call", "result"]
 
 PRIMING: Final = 3
@@ -140,7 +141,8 @@ class _Chain:
     def __init__(self, settings: Mapping[Level, Any]) -> None:
         self.upto = 0
         self.link = b""
-        self._settings = dict(settings)
+        self._settings = settings
+        self._entered = 0
         self._enter("tools")
 
     def add(self, piece: _Piece, level: Level, role: str, path: str, last: bool) -> Block:
@@ -150,10 +152,12 @@ class _Chain:
         return Block(self.link, self.upto, piece.kind, level, role, piece.text, path, *piece.marks, ends_message=last)
 
     def _enter(self, level: Level) -> None:
-        """Mix in, once, what decides from this level on."""
-        setting = self._settings.pop(level, None)
-        if setting is not None:
-            self.link = _hash(self.link, _dumps(setting).encode())
+        """Mix in, once, what decides from this level on, and from those before it that had no blocks."""
+        for each in LEVELS[self._entered : LEVELS.index(level) + 1]:
+            self._entered += 1
+            setting = self._settings.get(each)
+            if setting is not None:
+                self.link = _hash(self.link, _dumps(setting).encode())
 
 
 def _tools(fields: Mapping[str, Any], count: Callable[[str], int]) -> Iterator[tuple[_Piece, bool]]:

@@ -30,6 +30,21 @@ class Complaint:
     param: str | None = None
 
 
+def wants_no_answer(fields: Mapping[str, Any]) -> bool:
+    """Say whether the answer is limited to nothing: the prompt is only to be read into the cache."""
+    limits = (fields.get(name) for name in ("max_completion_tokens", "max_tokens"))
+    return next((limit for limit in limits if limit is not None), None) == 0
+
+
+def answer_needed(fields: Mapping[str, Any]) -> Complaint | None:
+    """Refuse a limit of nothing, as all do but Anthropic; in OpenAI's words."""
+    if not wants_no_answer(fields):
+        return None
+    return Complaint(
+        "Invalid 'max_completion_tokens': integer below minimum value. Expected a value >= 1.", "max_tokens"
+    )
+
+
 class RuleSet(Protocol):
     """How one provider caches prompts."""
 
