@@ -72,14 +72,14 @@ def create_app(config: Config) -> Starlette:
         running: set[asyncio.Task[Any]] = set()
         app.state.gateway, app.state.running = gateway, running
         await gateway.calibrations.load()
+        placements = Placements(gateway.loads, partial(open_state, config.state), gateway.log, gateway.now)
+        if any(len(model.deployments) > 1 for model in gateway.models.values()):
+            await placements.open()
         shared = SharedCaches(
             gateway.prompt_caches, partial(open_state, config.state), gateway.log, gateway.now, os.urandom(6).hex()
         )
         if any(one.cache.matching != "none" for model in gateway.models.values() for one in model.deployments):
             await shared.open()
-        placements = Placements(gateway.loads, partial(open_state, config.state), gateway.log, gateway.now)
-        if any(len(model.deployments) > 1 for model in gateway.models.values()):
-            await placements.open()
         warming = asyncio.create_task(_warm(gateway))
         try:
             yield
@@ -91,8 +91,8 @@ def create_app(config: Config) -> Starlette:
                 await gateway.summaries.close()
             await gateway.upstreams.close()
             await gateway.calibrations.close()
-            await shared.close()
             await placements.close()
+            await shared.close()
             gateway.ledger.close()
             gateway.counters.close()
 

@@ -83,10 +83,10 @@ class Rules:
     preserve: tuple[str, ...] = ()
     asking: Asking | None = None
     """Set where a model writes summaries."""
-    early: frozenset[int] = frozenset()
-    """Prefixes, by their number of messages, that fold though they fit: decided once, when that was cheap (law 5)."""
     binds_reasoning: bool = False
     """Whether what stands before reasoning that is still open must not change."""
+    early: frozenset[int] = frozenset()
+    """Prefixes, by their number of messages, that fold though they fit: decided once, when that was cheap (law 5)."""
 
 
 @dataclass(frozen=True, slots=True)

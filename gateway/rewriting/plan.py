@@ -155,8 +155,8 @@ def plan(
         effort=policy.effort,
         preserve=policy.preserve,
         asking=asking_of(policy, facts),
-        early=frozenset() if most is not None else early,
         binds_reasoning=binds,
+        early=frozenset() if most is not None else early,
     )
     folded = fold(anatomy, rules, ladders, count, known)
     if fits and not folded.dropped and not folded.shortened:

@@ -88,12 +88,12 @@ def is_marked(fields: Mapping[str, Any]) -> bool:
     """Whether a message that came carries a cache marker anywhere."""
     if "cache_control" in fields:
         return True
-    for rest in (fields.get("content"), fields.get("tool_calls")):
-        if isinstance(rest, list) and any(
-            "cache_control" in one or _OPENAIS in one for one in rest if type(one) is dict
-        ):
-            return True
-    return False
+    content, calls = fields.get("content"), fields.get("tool_calls")
+    return (isinstance(content, list) and _any_marked(content)) or (isinstance(calls, list) and _any_marked(calls))
+
+
+def _any_marked(listed: Sequence[Any]) -> bool:
+    return any(isinstance(one, dict) and ("cache_control" in one or _OPENAIS in one) for one in listed)
 
 
 def marked(raw: bytes, marker: bytes) -> bytes:

@@ -217,7 +217,7 @@ def message_of(fields: Mapping[str, Any]) -> Message:
     elif content is None:
         shape = "null" if "content" in fields else "missing"
     role, name, call_id = fields.get("role"), fields.get("name"), fields.get("tool_call_id")
-    calls = fields.get("tool_calls")
+    calls, thinks = fields.get("tool_calls"), reasons(fields)
     return Message(
         role=_string(role) or "",
         text=text,
@@ -227,8 +227,12 @@ def message_of(fields: Mapping[str, Any]) -> Message:
         media=media,
         content=shape,  # type: ignore[arg-type]  # one of the literals above
         empty_calls=calls == [],
-        speaks_otherwise=any(fields.get(key) for key in ("refusal", "audio", "reasoning_content", "reasoning_details")),
-        reasons=reasons(fields),
+        speaks_otherwise=bool(
+            fields.get("refusal")
+            or fields.get("audio")
+            or (thinks and (fields.get("reasoning_content") or fields.get("reasoning_details")))
+        ),
+        reasons=thinks,
         is_marked=is_marked(fields),
     )
 

@@ -17,10 +17,12 @@ PARTS: Final = frozenset({"thinking", "redacted_thinking"})
 
 def reasons(fields: Mapping[str, Any]) -> bool:
     """Whether a message carries reasoning."""
-    if any(fields.get(name) for name in MEMBERS):
+    if fields.get("thinking_blocks") or fields.get("reasoning_content") or fields.get("reasoning_details"):
         return True
     content = fields.get("content")
-    return isinstance(content, list) and any(isinstance(part, dict) and part.get("type") in PARTS for part in content)
+    if isinstance(content, list):
+        return any(isinstance(part, dict) and part.get("type") in PARTS for part in content)
+    return False
 
 
 def without(raw: bytes) -> bytes:
