@@ -16,7 +16,6 @@ from typing import Final
 
 from gateway.budget.components import (
     OVERHEAD_REPLY,
-    Count,
     CountMedia,
     fits_by_bytes,
     message_tokens,
@@ -294,12 +293,11 @@ class PromptCaches:
         if not needs_sent and one.is_as_it_came:
             return self._settled(one, usage, cost, None, markers)
         conversation = one.request.conversation
-        await counter.learn(
-            [*texts(conversation, counter.messages), *map(unmarked, conversation.definitions), *_new_texts(one.changes)]
-        )
+        asked = texts(conversation, counter.messages)
+        await counter.learn([*asked, *map(unmarked, conversation.definitions), *_new_texts(one.changes)])
 
         def weigh() -> tuple[Sizes, Sizes]:
-            return sizes_of(one, usage, counter.count, count_media)
+            return sizes_of(one, usage, counter, count_media)
 
         if len(one.request.body) < LONG_BODY:
             sizes = weigh()
@@ -451,22 +449,23 @@ class Sizes:
         return (2 * tokens * self.reported + self.counted) // (2 * self.counted)
 
 
-def sizes_of(one: Sighting, usage: Usage, count: Count, count_media: CountMedia) -> tuple[Sizes, Sizes]:
+def sizes_of(one: Sighting, usage: Usage, counter: Counter, count_media: CountMedia) -> tuple[Sizes, Sizes]:
     """Count what was sent and what came, link by link, and measure both by what the provider made of the first."""
     conversation = one.request.conversation
-    tools = sum([count(text) for text in map(unmarked, conversation.definitions)])
-    came = _cumulated(tools, conversation.messages, count, count_media)
+    tools = sum([counter.count(text) for text in map(unmarked, conversation.definitions)])
+    came = _cumulated(tools, conversation.messages, counter, count_media)
     sent = came
     if one.changes is not None:
-        sent = _cumulated(tools, one.changes.applied(conversation.messages), count, count_media)
+        sent = _cumulated(tools, one.changes.applied(conversation.messages), counter, count_media)
     counted = sent[-1] + OVERHEAD_REPLY
     return Sizes(sent, usage.prompt, counted), Sizes(came, usage.prompt, counted)
 
 
-def _cumulated(tools: int, messages: Sequence[Message], count: Count, count_media: CountMedia) -> list[int]:
+def _cumulated(tools: int, messages: Sequence[Message], counter: Counter, count_media: CountMedia) -> list[int]:
     out = [tools]
     for message in messages:
-        out.append(out[-1] + message_tokens(message, count, count_media))
+        known = counter.messages.get(message)
+        out.append(out[-1] + (known or message_tokens(message, counter.count, count_media)))
     return out
 
 

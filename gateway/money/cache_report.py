@@ -29,10 +29,10 @@ _KNOWN: Final = "(expected_cached IS NOT NULL OR miss IS NOT NULL)"
 
 CACHED: Final = f"""
 SELECT {{groups}}, count(*) AS requests, sum(prompt_tokens) AS prompt_tokens, sum(cached_tokens) AS cached_tokens,
-       round(sum(cached_tokens) / sum(prompt_tokens), 4) AS cached_share,
+       round(sum(cached_tokens) / sum(prompt_tokens), 6) AS cached_share,
        coalesce(sum(prompt_tokens) FILTER ({_KNOWN}), 0) AS known_prompt_tokens,
        coalesce(sum(expected_cached), 0) AS expected_tokens,
-       round(sum(expected_cached) / nullif(sum(prompt_tokens) FILTER ({_KNOWN}), 0), 4) AS expected_share,
+       round(coalesce(sum(expected_cached), 0) / nullif(sum(prompt_tokens) FILTER ({_KNOWN}), 0), 6) AS expected_share,
        count(*) FILTER (miss IS NOT NULL) AS misses, coalesce(sum(lost), 0) AS lost_tokens,
        coalesce(sum(lost_nanousd), 0) AS lost_nanousd
 FROM {{source}} WHERE prompt_tokens > 0 AND NOT estimated GROUP BY ALL ORDER BY prompt_tokens DESC, {{groups}}
