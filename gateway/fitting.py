@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,6 +34,9 @@ LONG_PLAN = 16 * 1024
 takes two to three milliseconds for each thousand tokens."""
 LONG_BODY = 256 * 1024
 """Bytes from which on a request is read and planned in a thread: below, that takes a few milliseconds at most."""
+PLANNING_THREADS = 2
+"""Requests that are planned at once in a process. They share one interpreter, so more are no faster, and each makes the
+event loop wait for one more turn; two, so that a request made to be slow does not hold up all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,11 @@ class Fitted:
         return None
 
 
+def planning_threads() -> ThreadPoolExecutor:
+    """Make the threads that read and plan long requests."""
+    return ThreadPoolExecutor(PLANNING_THREADS, thread_name_prefix="planning")
+
+
 async def fit(
     request: ChatRequest,
     policy: Policy,
@@ -143,10 +152,12 @@ async def fit(
     window: Window,
     known: Known | None = None,
     summaries: Summaries | None = None,
+    threads: Executor | None = None,
 ) -> Fitted:
     """Decide how the request leaves for this model, within these bounds.
 
-    Without `summaries` none enter, whatever the policy says.
+    Without `summaries` none enter, whatever the policy says. What is long is planned in `threads`, else in those of the
+    event loop.
     """
     most = window.budget(request.answer_limit or 0)
     proven = most is None or fits_by_bytes(request.conversation, request.most_tokens, most)
@@ -158,11 +169,11 @@ async def fit(
 
     async def planning(facts: Facts | None) -> Plan | Refusal:
         if size >= LONG_BODY:
-            return await run(None, partial(decided, request, policy, model, window, counter, known, facts))
+            return await run(threads, partial(decided, request, policy, model, window, counter, known, facts))
         anatomy = _dissected(request, policy, model, counter)
         decide = partial(_planned, anatomy, request, policy, model, window, counter, known, facts)
         fits = most is None or anatomy.total <= most
-        return decide() if fits or size < LONG_PLAN else await run(None, decide)
+        return decide() if fits or size < LONG_PLAN else await run(threads, decide)
 
     if summaries is None or policy.mode != "enforce" or not policy.summarize.enabled:
         return Fitted(model, await planning(None), window)
