@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.artifacts import Reader, Seen, Snippet, Source, listed, of_text, preserved, seen_in, snippets
+from gateway.rewriting.artifacts import Seen, Source, listed, seen_in
 from gateway.rewriting.drop_oldest import placeholder
 from gateway.rewriting.memory import Memory
+from gateway.rewriting.snippets import Reader, Snippet, of_text, preserved, snippets
 from tests.conftest import CHECKOUT
 from tests.talk import assistant, calls, count, messages, result, user
 

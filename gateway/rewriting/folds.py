@@ -23,11 +23,12 @@ from dataclasses import dataclass, replace
 from gateway.budget.allocation import allocate
 from gateway.budget.components import OVERHEAD_MESSAGE, Anatomy, Count
 from gateway.conversation import Changes
-from gateway.rewriting.artifacts import Reader, Source, listed, seen_in
+from gateway.rewriting.artifacts import Source, listed, seen_in
 from gateway.rewriting.crush import NOTHING_WANTED
 from gateway.rewriting.drop_oldest import placeholder
 from gateway.rewriting.ladder import Ladders, Results, Shortened
 from gateway.rewriting.memory import Known
+from gateway.rewriting.snippets import Reader
 from gateway.rewriting.summarize import Asking, Event, Prefixes, Segment, line, segment_of
 
 ENOUGH = 0.3
