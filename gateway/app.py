@@ -45,10 +45,10 @@ from gateway.wire.errors import GatewayError
 SETTLE_SECONDS = 5.0
 """How long a stop waits for the entries of requests that it cut."""
 
-_COLLECTIONS = (10_000, 2, 350)
+_COLLECTIONS = (5_000, 2, 700)
 """When the collector looks for cycles, in objects made and in collections of the younger generation. Requests leave
-hardly a cycle behind, and the default looks for some at each of them. Nobody else runs while it looks: 30,000 objects
-take some six milliseconds, the 200,000 that planning makes in a few seconds took forty."""
+hardly a cycle behind, and the default looks for some at each of them. Nobody else runs while it looks: 15,000 objects
+take some five milliseconds, and the 200,000 that planning makes in a few seconds would take forty."""
 
 
 @dataclass(frozen=True, slots=True)
