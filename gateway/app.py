@@ -33,8 +33,10 @@ from gateway.gateway import Gateway
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.pipeline import answer
+from gateway.placements import Placements
 from gateway.routing.health import Health
 from gateway.routing.upstreams import Upstreams
+from gateway.shared_caches import SharedCaches
 from gateway.state import open_state
 from gateway.summaries import Summaries
 from gateway.summary_writer import write
@@ -75,6 +77,14 @@ def create_app(config: Config) -> Starlette:
         running: set[asyncio.Task[Any]] = set()
         app.state.gateway, app.state.running = gateway, running
         await gateway.calibrations.load()
+        placements = Placements(gateway.loads, partial(open_state, config.state), gateway.log, gateway.now)
+        if any(len(model.deployments) > 1 for model in gateway.models.values()):
+            await placements.open()
+        shared = SharedCaches(
+            gateway.prompt_caches, partial(open_state, config.state), gateway.log, gateway.now, os.urandom(6).hex()
+        )
+        if any(one.cache.matching != "none" for model in gateway.models.values() for one in model.deployments):
+            await shared.open()
         warming = asyncio.create_task(_warm(gateway))
         try:
             yield
@@ -87,6 +97,8 @@ def create_app(config: Config) -> Starlette:
             await gateway.upstreams.close()
             await gateway.calibrations.close()
             gateway.planning.shutdown(wait=False, cancel_futures=True)
+            await placements.close()
+            await shared.close()
             gateway.ledger.close()
             gateway.counters.close()
 
@@ -119,7 +131,7 @@ def _open(config: Config) -> Gateway:
         counters=counters,
         calibrations=Calibrations(models.values(), partial(open_state, config.state), log),
         ledger=books.Ledger(config.ledger.dir, worker, content=config.ledger.content == "requests"),
-        upstreams=Upstreams(counters.for_encoding("o200k_base").count),
+        upstreams=Upstreams(counters.for_encoding("o200k_base").count, now=time.time),
         health=Health(),
         memo=Memo(),
         log=log,

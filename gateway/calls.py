@@ -15,10 +15,12 @@ from gateway.conversation import Changes
 from gateway.fitting import LONG_BODY, Fitted, Model, byte_sizes, fit, prompt_tokens, writer_of
 from gateway.gateway import Gateway
 from gateway.money.entry import Entry, runs
+from gateway.prompt_caches import Sighting, Whose
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.rewriting.retention import Retention, retention
-from gateway.routing.attempts import Failure, Outcome, attempts, drive
+from gateway.routing.attempts import Answer, Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
+from gateway.routing.loads import Preference
 from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.upstream import Reply, UpstreamError
 from gateway.summaries import Job
@@ -44,7 +46,19 @@ class Stream:
 class Calls:
     """The calls of one request."""
 
-    __slots__ = ("admitted", "answer", "deployment", "entry", "fitted", "gateway", "reply", "request", "too_long_at")
+    __slots__ = (
+        "admitted",
+        "answer",
+        "busy",
+        "deployment",
+        "entry",
+        "fitted",
+        "gateway",
+        "reply",
+        "request",
+        "sighting",
+        "too_long_at",
+    )
 
     def __init__(self, gateway: Gateway, admitted: Admitted, request: ChatRequest, entry: Entry) -> None:
         self.gateway, self.admitted, self.request, self.entry = gateway, admitted, request, entry
@@ -52,10 +66,14 @@ class Calls:
         """By model name: fallbacks have windows of their own."""
         self.deployment: Deployment | None = None
         """The one that was called last."""
+        self.busy: Deployment | None = None
+        """The one that is at work for this request, where its load counts: until all of its answer is here."""
         self.reply: Reply | None = None
         """What may still have to be closed."""
         self.answer: Completion | Stream | None = None
         """As far as it is here: all of it, or a stream's beginning."""
+        self.sighting: Sighting | None = None
+        """What the prompt cache of the deployment that answers was believed to hold, where anything is known of it."""
         self.too_long_at: Fitted | None = None
         """Set where an upstream found the prompt too long even after a second plan."""
 
@@ -75,7 +93,7 @@ class Calls:
         window = model.bounds(self.admitted.policy, self.gateway.calibrations.of(model))
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
         known, summaries, threads = gateway.known, gateway.summaries, gateway.planning
-        fitted = await fit(self.request, policy, model, counter, window, known, summaries, threads)
+        fitted = await fit(self.request, policy, model, counter, window, known, summaries, threads=threads)
         self._note(fitted)
         return fitted
 
@@ -95,11 +113,31 @@ class Calls:
         gateway, model = self.gateway, self.admitted.model
         fallbacks = [gateway.models[name] for name in gateway.config.fallbacks.get(model.name, ())]
         groups = [one.deployments for one in (model, *fallbacks)]
-        return await drive(attempts(groups, gateway.draw, gateway.health.resting(gateway.monotonic())), self._call)
+        resting = gateway.health.resting(gateway.monotonic())
+        if all(len(group) < 2 for group in groups):
+            return await drive(attempts(groups, gateway.draw, resting), self._call)
+        prefer = Preference(gateway.loads, self.request.conversation, resting, gateway.now())
+        outcome = await drive(attempts(groups, gateway.draw, resting, prefer), self._call)
+        if isinstance(outcome, Answer):
+            prefer.answered(outcome.deployment, gateway.now())
+        return outcome
 
     async def close(self) -> None:
+        self._leave()
         if self.reply is not None:
             await self.reply.close()
+
+    def _occupy(self, deployment: Deployment) -> None:
+        """Count the call as load of a deployment that has others beside it, in place of the one before."""
+        self._leave()
+        if len(self.gateway.models[deployment.model_name].deployments) > 1:
+            self.gateway.loads.begin(deployment.name, self.gateway.now())
+            self.busy = deployment
+
+    def _leave(self) -> None:
+        if self.busy is not None:
+            self.gateway.loads.end(self.busy.name)
+            self.busy = None
 
     def _note(self, fitted: Fitted) -> None:
         """Keep the plan for the calls, and tell the books of it."""
@@ -180,13 +218,18 @@ class Calls:
     async def _try(self, deployment: Deployment, fitted: Fitted) -> Outcome:
         gateway, entry, started = self.gateway, self.entry, self.gateway.monotonic()
         self.deployment, self.answer = deployment, None
+        self._occupy(deployment)
         entry.deployment = f"{deployment.provider}/{deployment.model}"
-        body = sent(self.request, deployment.model, self.changes(fitted))
+        changes = self.changes(fitted)
+        body = sent(self.request, deployment.model, changes)
+        sighting = self.sighting = await self._look(deployment, changes)
         outcome = await gateway.upstreams.call(
             deployment, body, stream=self.request.stream, request_id=entry.id, now=gateway.now()
         )
         if not isinstance(outcome, Failure):
             self.reply = outcome.reply
+            if sighting is not None:
+                gateway.prompt_caches.note(sighting)
             outcome = await self._begun(deployment, outcome.reply) or outcome
         now = gateway.monotonic()
         gateway.health.learn(outcome, now)
@@ -209,6 +252,28 @@ class Calls:
                 said=failure.message or failure.body[:_SAID].decode(errors="replace"),
             )
         return outcome
+
+    async def _look(self, deployment: Deployment, changes: Changes | None) -> Sighting | None:
+        """Compare what is about to be sent with what the deployment's prompt cache is believed to hold."""
+        caches, request, entry = self.gateway.prompt_caches, self.request, self.entry
+        if len(request.body) >= LONG_BODY and deployment.cache.matching != "none":
+            await caches.digest(request, changes)
+        return caches.look(deployment, request, changes, self._whose(entry), self.gateway.now())
+
+    def _whose(self, entry: Entry) -> Whose:
+        policy = self.admitted.policy
+        named = {
+            "team": entry.team,
+            "model": entry.model,
+            "policy": policy.name,
+            "user": entry.user or "",
+            "key": entry.key,
+        }
+        return Whose(
+            conversation=(entry.team, entry.key, entry.user or "", entry.model),
+            group=tuple([named[name] for name in policy.prompt_cache.group_by]),
+            kind=f"{entry.team}/{policy.name}/{entry.model}",
+        )
 
     async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
         """Take in the beginning of an answer; None where it is one. A stream without a first byte has not begun."""

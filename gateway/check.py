@@ -8,7 +8,7 @@ from textwrap import wrap
 
 from gateway.budget.allocation import Window
 from gateway.budget.calibration import EXACT, Calibration
-from gateway.policy import CUT, Policy
+from gateway.policy import CUT, Policy, PromptCache
 from gateway.policy_schema import COMPONENTS
 
 
@@ -96,6 +96,11 @@ def _in_words(policy: Policy) -> Iterable[str]:
     if policy.summarize.enabled:
         writer = "the model asked for" if policy.summarize.model == "same" else policy.summarize.model
         yield f"summaries: by {writer}, at most {policy.summarize.at_most:.0%} of what they stand for"
+    cache = policy.prompt_cache
+    if cache != PromptCache():
+        volatile = f"; {len(cache.volatile)} patterns of volatile text" if cache.volatile else ""
+        shared = " and ".join(cache.group_by) or "everybody"
+        yield f"prompt cache: markers {cache.markers}, kept {cache.ttl}, shared by {shared}{volatile}"
     for profile in policy.profiles:
         yield f"profile {profile.policy}: " + (f"when {profile.when.source}" if profile.when else "when asked for")
 

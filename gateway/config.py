@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
+from gateway.caching_schema import CachesFile, unknown_rules
 from gateway.config_schema import ConfigFile, InfoFile, LedgerFile, ParamsFile
 from gateway.policy import Policies, Policy, load_policies, unknown_policy
 from gateway.policy_schema import PolicyFile
@@ -100,6 +101,8 @@ class Config:
     state: State
     ledger: LedgerSettings
     unpriced: Literal["refuse", "allow"]
+    prompt_caches: CachesFile | None = None
+    """What the operator says of providers' prompt caches, beyond what comes with the program."""
     shipped: frozenset[str] = frozenset()
     """Names of the policies that come with the program and are as they came."""
     lines: Mapping[KeyPath, int] = field(default_factory=dict, repr=False, compare=False)
@@ -147,6 +150,7 @@ def load(path: Path, environ: Mapping[str, str], *, to_serve: bool = True) -> Co
         unset = {problem.key_path for problem in missing}
         found = from_validation(error, ConfigFile, document, data)
         problems += (problem for problem in found if problem.key_path not in unset)
+    problems += _unknown_rules(said, document)
     folder = path.parent / _text(data, "policies", "policies")
     policies = load_policies(folder)
     problems += (*missing, *policies.problems, *_broken_references(document, policies), *_no_folder(document, folder))
@@ -259,6 +263,13 @@ def _broken_references(document: Document, policies: Policies) -> Iterator[Probl
             yield document.problem(path, f"{path[-1]!r} falls back to itself")
 
 
+def _unknown_rules(said: ConfigFile | None, document: Document) -> Iterator[Problem]:
+    """Yield the places that name a rule set of prompt caches which is nowhere."""
+    for path, name, known in unknown_rules(said.prompt_caches) if said is not None else ():
+        told = f"there is no rule set {name!r}; there are {', '.join(known)}"
+        yield document.problem(("prompt_caches", *path), told, closest(name, known))
+
+
 def _slips(document: Document) -> Iterator[Problem]:
     """Yield keys of the open-ended mappings that are one letter away from one we act on, which is not there itself."""
     for mapping, known in (("litellm_params", ParamsFile.model_fields), ("model_info", InfoFile.model_fields)):
@@ -315,6 +326,7 @@ def _config(said: ConfigFile, document: Document, policies: Policies) -> Config:
         state=state,
         ledger=LedgerSettings(folder / said.ledger.dir, said.ledger.content),
         unpriced=said.unpriced,
+        prompt_caches=said.prompt_caches,
         shipped=policies.shipped,
         lines=document.lines,
     )

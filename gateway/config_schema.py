@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from gateway import quantities
+from gateway.caching_schema import CachesFile
 from gateway.policy_schema import Name, Seconds, Strict, Tokens, Word, key
 
 
@@ -104,7 +105,10 @@ class ParamsFile(Open):
     )
     timeout: Seconds = key(600, description="Seconds without a byte after which a call has failed.")
     weight: float = key(
-        1, ge=0, allow_inf_nan=False, description="How often this deployment is chosen, against the others of its name."
+        1,
+        ge=0,
+        allow_inf_nan=False,
+        description="This deployment's share of the conversations, against the others of its name.",
     )
 
 
@@ -195,4 +199,7 @@ class ConfigFile(Strict):
     ledger: LedgerFile = key({}, description="The books.")
     unpriced: Literal["refuse", "allow"] = key(
         "refuse", description="A model without a price: refuse its requests, or allow them and enter them as unpriced."
+    )
+    prompt_caches: CachesFile = key(
+        {}, description="What you know better of providers' prompt caches; it goes before what comes with the program."
     )

@@ -54,6 +54,10 @@ class Message:
     """Whether `tool_calls` is there and empty, which providers refuse."""
     speaks_otherwise: bool = False
     """Whether refusal, audio or reasoning stand in for content."""
+    reasons: bool = False
+    """Whether it carries the model's reasoning, to be given back."""
+    is_marked: bool = False
+    """Whether the client put a marker for the provider's prompt cache on it."""
 
     @property
     def is_system(self) -> bool:
@@ -95,6 +99,8 @@ class Changes:
     dropped: frozenset[int] = frozenset()
     inserted: tuple[tuple[int, str], ...] = ()
     """User messages of ours: (index of the message that each is put before, its text), in order."""
+    unreasoned: frozenset[int] = frozenset()
+    """Messages that leave without the reasoning they carry."""
 
     def applied(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """Give the messages as they leave."""
@@ -104,9 +110,11 @@ class Changes:
         out: list[Message] = []
         for index, message in enumerate(messages):
             out += ours.get(index, ())
-            if index not in self.dropped:
-                text = self.texts.get(index)
-                out.append(message if text is None else replace(message, text=text))
+            if index in self.dropped:
+                continue
+            text = self.texts.get(index)
+            left = message if text is None else replace(message, text=text)
+            out.append(replace(left, reasons=False) if index in self.unreasoned else left)
         return tuple(out)
 
 

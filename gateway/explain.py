@@ -15,8 +15,8 @@ from gateway.budget.components import dissect, message_tokens
 from gateway.budget.tokens import Counter
 from gateway.conversation import Changes, Conversation, Message
 from gateway.fitting import Model, decided
+from gateway.memory import Memory
 from gateway.policy import Policy
-from gateway.rewriting.memory import Memory
 from gateway.rewriting.plan import Edit, Plan, Refusal, recognition_of
 from gateway.rewriting.retention import cut_of, texts_of
 from gateway.values import values

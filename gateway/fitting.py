@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gateway.budget import media
@@ -18,6 +18,7 @@ from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.components import Anatomy, CountMedia, Recognition, dissect, fits_by_bytes, texts
 from gateway.budget.tokens import Counter
 from gateway.conversation import Media, last_user, leading_system
+from gateway.early_folds import LEAST_TOKENS, Beginnings, EarlyFolds
 from gateway.policy import Policy
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
@@ -93,9 +94,18 @@ def _model(name: str, deployments: Sequence[Deployment]) -> Model:
         shared=any(fact.shared for fact in facts),
         encoding=encodings[-1],
         exact=len(encodings) == 1 and bool(facts) and all(fact.exact for fact in facts),
-        legal=tuple(dict.fromkeys(for_provider(provider, model) for provider, model in asked)),
+        legal=tuple(dict.fromkeys(_legal(deployment) for deployment in sorted(deployments, key=_by_model))),
         count_media=partial(_media_tokens, tuple(asked)),
     )
+
+
+def _by_model(deployment: Deployment) -> tuple[str, str]:
+    return deployment.provider, deployment.model
+
+
+def _legal(deployment: Deployment) -> Rules:
+    rules = for_provider(deployment.provider, deployment.model)
+    return replace(rules, binds_reasoning=True) if deployment.cache.binds_reasoning else rules
 
 
 def _media_tokens(asked: Sequence[tuple[str, str]], part: Media) -> int:
@@ -152,32 +162,41 @@ async def fit(
     window: Window,
     known: Known | None = None,
     summaries: Summaries | None = None,
+    early_folds: tuple[EarlyFolds, Beginnings] | None = None,
     threads: Executor | None = None,
 ) -> Fitted:
     """Decide how the request leaves for this model, within these bounds.
 
-    Without `summaries` none enter, whatever the policy says. What is long is planned in `threads`, else in those of the
-    event loop.
+    Without `summaries` none enter, whatever the policy says; without `early_folds` what fits is not folded. What is
+    long is planned in `threads`, else in those of the event loop.
     """
     most = window.budget(request.answer_limit or 0)
     proven = most is None or fits_by_bytes(request.conversation, request.most_tokens, most)
-    if policy.mode == "off" or (proven and not policy.strict):
+    cheaper = early_folds is not None and policy.fold.when == "cheaper" and request.most_tokens >= LEAST_TOKENS
+    if policy.mode == "off" or (proven and not policy.strict and not cheaper):
         return Fitted(model, None, window)
-    await counter.learn(texts(request.conversation))
+    await counter.learn(texts(request.conversation, counter.messages))
 
     size, run = len(request.body), asyncio.get_running_loop().run_in_executor
 
-    async def planning(facts: Facts | None) -> Plan | Refusal:
+    async def planning(early: frozenset[int], facts: Facts | None) -> Plan | Refusal:
         if size >= LONG_BODY:
-            return await run(threads, partial(decided, request, policy, model, window, counter, known, facts))
+            return await run(threads, partial(decided, request, policy, model, window, counter, known, facts, early))
         anatomy = _dissected(request, policy, model, counter)
-        decide = partial(_planned, anatomy, request, policy, model, window, counter, known, facts)
-        fits = most is None or anatomy.total <= most
+        decide = partial(_planned, anatomy, request, policy, model, window, counter, known, facts, early)
+        fits = (most is None or anatomy.total <= most) and not early
         return decide() if fits or size < LONG_PLAN else await run(threads, decide)
 
-    if summaries is None or policy.mode != "enforce" or not policy.summarize.enabled:
-        return Fitted(model, await planning(None), window)
-    found, lost = await summaries.settled(planning, writer_of(policy, request))
+    async def summarised(early: frozenset[int]) -> tuple[Plan | Refusal, bool]:
+        if summaries is None or policy.mode != "enforce" or not policy.summarize.enabled:
+            return await planning(early, None), False
+        return await summaries.settled(partial(planning, early), writer_of(policy, request))
+
+    if early_folds is None or policy.mode != "enforce" or policy.strict:
+        found, lost = await summarised(frozenset())
+    else:
+        folds, beginnings = early_folds
+        found, lost = await folds.settled(beginnings, summarised, when=policy.fold.when)
     return Fitted(model, found, window, decision_lost=lost)
 
 
@@ -194,14 +213,15 @@ def decided(
     counter: Counter,
     known: Known | None = None,
     facts: Facts | None = None,
+    early: frozenset[int] = frozenset(),
 ) -> Plan | Refusal:
     """Count the request and plan it, here and now."""
     anatomy = _dissected(request, policy, model, counter)
-    return _planned(anatomy, request, policy, model, window, counter, known, facts)
+    return _planned(anatomy, request, policy, model, window, counter, known, facts, early)
 
 
 def _dissected(request: ChatRequest, policy: Policy, model: Model, counter: Counter) -> Anatomy:
-    return dissect(request.conversation, recognition_of(policy), counter.count, model.count_media)
+    return dissect(request.conversation, recognition_of(policy), counter.count, model.count_media, counter.messages)
 
 
 def _planned(
@@ -213,14 +233,15 @@ def _planned(
     counter: Counter,
     known: Known | None,
     facts: Facts | None,
+    early: frozenset[int] = frozenset(),
 ) -> Plan | Refusal:
-    return plan(anatomy, policy, window, request.answer_limit or 0, model.legal, counter.count, known, facts)
+    return plan(anatomy, policy, window, request.answer_limit or 0, model.legal, counter.count, known, facts, early)
 
 
 async def prompt_tokens(request: ChatRequest, model: Model, counter: Counter) -> int:
     """Count the prompt as it came, for a request that nobody had to count before."""
-    await counter.learn(texts(request.conversation))
-    return dissect(request.conversation, _PLAIN, counter.count, model.count_media).total
+    await counter.learn(texts(request.conversation, counter.messages))
+    return dissect(request.conversation, _PLAIN, counter.count, model.count_media, counter.messages).total
 
 
 def byte_sizes(request: ChatRequest) -> dict[str, int]:

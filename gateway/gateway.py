@@ -14,8 +14,10 @@ from gateway.config import Config
 from gateway.fitting import Model, planning_threads
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
+from gateway.prompt_caches import PromptCaches
 from gateway.rewriting.memory import Known
 from gateway.routing.health import Health
+from gateway.routing.loads import Loads
 from gateway.routing.upstreams import Upstreams
 from gateway.summaries import Summaries
 from gateway.wire.chat import Memo
@@ -40,10 +42,14 @@ class Gateway:
     monotonic: Callable[[], float]
     """Seconds."""
     draw: Callable[[], float]
-    """A number in [0, 1), for the choice between deployments."""
+    """A number in [0, 1), for the choice between deployments without a prompt cache."""
+    loads: Loads = field(default_factory=Loads)
+    """For the choice between those that have one."""
     known: Known = field(default_factory=Known)
     """What planning remembers of texts."""
     planning: Executor = field(default_factory=planning_threads)
     """Where long requests are read and planned, and looked through for what was missed."""
+    prompt_caches: PromptCaches = field(default_factory=PromptCaches)
+    """What the providers' caches are believed to hold."""
     summaries: Summaries | None = None
     """None where nobody is to write any."""

@@ -120,6 +120,18 @@ class Examples:
     tags: tuple[str, ...] = ("example",)
 
 
+@dataclass(frozen=True, slots=True)
+class PromptCache:
+    """What is done for the provider's prompt cache."""
+
+    markers: Literal["off", "on_reuse", "always"] = "on_reuse"
+    ttl: Literal["auto", "5m", "1h"] = "auto"
+    group_by: tuple[str, ...] = ("team", "model")
+    """Whose requests are expected to share prefixes."""
+    volatile: tuple[str, ...] = ()
+    """Regular expressions: text in leading system messages that changes from request to request."""
+
+
 class UnknownProfile(Exception):
     """The caller named a profile that the policy does not have."""
 
@@ -160,6 +172,7 @@ class Policy:
     examples: Examples = field(default_factory=Examples)
     preserve: tuple[str, ...] = ()
     """Regular expressions; a sentence that matches one survives any fold."""
+    prompt_cache: PromptCache = field(default_factory=PromptCache)
     effort: int = 500_000
     """Tokens that one request may have read for the first time by the costlier remedies; beyond it the cheapest
     deterministic remedy serves, the same in every replica."""
@@ -217,7 +230,7 @@ class Profile:
 _DIGESTED = (
     *("name", "version", "strict", "mode", "context_window", "reserve", "allocation"),
     *("borrow", "documents", "ladder", "fold", "summarize", "recall", "protect", "examples", "preserve", "effort"),
-    "profile",
+    *("prompt_cache", "profile"),
 )
 
 
@@ -499,10 +512,15 @@ def _policy(merged: Mapping[str, Any], profile: str | None = None, profiles: tup
         protect=merged["protect"],
         examples=Examples(**_frozen(merged["examples"])),
         preserve=tuple(merged["preserve"]),
+        prompt_cache=_prompt_cache(merged["prompt_cache"]),
         effort=merged["effort"],
         profile=profile,
         profiles=profiles,
     )
+
+
+def _prompt_cache(said: Mapping[str, Any]) -> PromptCache:
+    return PromptCache(said["markers"], said["ttl"], tuple(said["group_by"]), tuple(said["volatile"]))
 
 
 def _ladder(said: Mapping[str, Any] | Literal["auto"], summaries: bool) -> Ladder:

@@ -120,13 +120,14 @@ def _each_once(values: list[T]) -> list[T]:
     return values
 
 
-def _later(off: Any) -> AfterValidator:
+def _later(off: Any, told: str | None = None) -> AfterValidator:
     """Refuse every value but the off one: a key that would be accepted and do nothing is worse than none."""
 
     def check(value: T) -> T:
         if value != off:
             what = f"{value!r} is {NOT_YET}" if isinstance(value, str) else NOT_YET
-            raise ValueError(f"{what}; leave it out" + (f", or say {str(off).lower()}" if off != [] else ""))
+            said = told or ("" if off == [] else str(off).lower())
+            raise ValueError(f"{what}; leave it out" + (f", or say {said}" if said else ""))
         return value
 
     return AfterValidator(check)
@@ -388,11 +389,30 @@ class ExamplesFile(Strict):
 
 
 class PromptCacheFile(Strict):
-    """Markers for the provider's prompt cache. Not in this release: only `markers: off` is accepted."""
+    """What is done for the provider's prompt cache. Who is unknown gets no markers, whatever is said here."""
 
-    markers: Literal["off", "on_reuse", "always"] = key("off", description=f"All but off is {NOT_YET}.")
-    group_by: list[Literal["team", "model", "user", "key"]] = key(["team", "model"], description="Who shares a prefix.")
-    volatile: list[Pattern] = key([], description="Text that changes from request to request, as regular expressions.")
+    markers: Literal["off", "on_reuse", "always"] = key(
+        "on_reuse",
+        description="on_reuse: what is expected to be read again often enough to pay for being kept is marked. always: "
+        "every request is. off: none is; what the caller marked stays, always.",
+    )
+    ttl: Literal["auto", "5m", "1h"] = key(
+        "auto",
+        description="How long it is kept, where the provider leaves a choice. auto: by the gaps between requests so "
+        "far.",
+    )
+    group_by: Annotated[list[Literal["team", "model", "policy", "user", "key"]], AfterValidator(_each_once)] = key(
+        ["team", "model"], description="Whose requests are expected to share prefixes."
+    )
+    volatile: Annotated[list[Preserving], AfterValidator(_not_too_many)] = key(
+        [],
+        description="Text in leading system messages that changes from request to request, as regular expressions.",
+        json_schema_extra={"maxItems": MOST_PATTERNS},
+    )
+    warm: Annotated[list[Word], _later([])] = key(
+        [], description=f"Names of prefixes that are read again before they expire. {NOT_YET.capitalize()}."
+    )
+    every: Annotated[Seconds, _later(240.0, "4m")] = key("4m", description=f"How often. {NOT_YET.capitalize()}.")
 
 
 class BudgetFile(Strict):
@@ -422,12 +442,6 @@ class LimitsFile(Strict):
     rpm_limit: Tokens | None = key(None, description="Requests per minute.")
     tpm_limit: Tokens | None = key(None, description="Tokens per minute.")
     max_parallel_requests: int | None = key(None, ge=1, description="Requests at the same time.")
-
-
-def _only_markers_off(value: PromptCacheFile) -> PromptCacheFile:
-    if value.markers != "off" or value.model_fields_set - {"markers"}:
-        raise ValueError(f"{NOT_YET}; leave it out, or say markers: off")
-    return value
 
 
 def _nothing_said(value: LimitsFile) -> LimitsFile:
@@ -472,6 +486,7 @@ class PolicyBody(Strict):
         description="Sentences that survive any fold, as regular expressions.",
         json_schema_extra={"maxItems": MOST_PATTERNS},
     )
+    prompt_cache: PromptCacheFile = key({}, description="What is done for the provider's prompt cache.")
     effort: Tokens = key(
         "500k",
         description="Tokens of one request that the costlier remedies may read for the first time; beyond it the "
@@ -499,9 +514,6 @@ class PolicyFile(PolicyBody):
     profiles: dict[Name, ProfileFile] = key(
         {},
         description="Variants by name, chosen by the header x-gateway-profile, metadata.gateway_profile, or `when`.",
-    )
-    prompt_cache: Annotated[PromptCacheFile, AfterValidator(_only_markers_off)] = key(
-        {}, description="Markers for the provider's prompt cache."
     )
     budgets: Annotated[list[BudgetFile], _later([])] = key([], description=f"Money limits. {NOT_YET.capitalize()}.")
     tighten: Annotated[list[TightenFile], _later([])] = key(

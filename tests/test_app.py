@@ -26,6 +26,7 @@ server: {{max_body: {max_body}}}
 model_list:
   - {{model_name: asked, litellm_params: {{model: demo/gpt-4o}}}}
   - {{model_name: other, litellm_params: {{model: demo/gpt-4o-mini}}}}
+  - {{model_name: marked, litellm_params: {{model: demo/anthropic}}}}
 keys:
   - {{name: all, sha256: {all}}}
   - {{name: one, sha256: {one}, models: [asked]}}
@@ -156,6 +157,23 @@ def test_an_answer_carries_what_was_done_and_what_it_cost(server):
     assert said.headers["x-gateway-upstream-request-id"].startswith("req_demo_")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_written_to_and_read_from_a_providers_cache_is_priced_and_entered(server, stream):
+    head = {"type": "text", "text": f"{stream} " + words(1500), "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    rows = []
+    for question in ("one", "two"):
+        asked = [{"role": "system", "content": [head]}, user(question)]
+        said = server.ask("POST", "/v1/chat/completions", body(asked, model="marked", stream=stream))
+        rows.append(server.ask("GET", f"/v1/requests/{said.headers['x-request-id']}").fields)
+    written, read = (row["cache_write_tokens"] for row in rows[:1]), (row["cached_tokens"] for row in rows[1:])
+    assert [*written] == [*read]
+    for row, of_cached in zip(rows, (2000, 100), strict=True):
+        cached = row.get("cached_tokens", 0) + row.get("cache_write_tokens", 0)
+        assert cached > 1024
+        plain = (row["prompt_tokens"] - cached) * 1000 + row["completion_tokens"] * 4000
+        assert row["cost_nanousd"] == plain + cached * of_cached
+
+
 def test_a_stream_comes_as_events_and_ends_with_done(server):
     said = server.chat(stream=True)
     assert said.headers["content-type"].startswith("text/event-stream")
@@ -185,7 +203,7 @@ def test_what_cannot_fit_is_refused_and_the_connection_stays_usable(server):
 def test_models_are_listed_per_key_in_openais_shape(server):
     listed = server.ask("GET", "/v1/models").fields
     assert listed["object"] == "list"
-    assert [one["id"] for one in listed["data"]] == ["asked", "other"]
+    assert [one["id"] for one in listed["data"]] == ["asked", "other", "marked"]
     assert {one["object"] for one in listed["data"]} == {"model"}
     assert [one["id"] for one in server.ask("GET", "/v1/models", key="one").fields["data"]] == ["asked"]
 

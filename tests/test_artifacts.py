@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.artifacts import Seen, Source, listed, seen_in
+from gateway.memory import Memory
+from gateway.rewriting.artifacts import Piece, Seen, best, listed, pieces_of, ranked
 from gateway.rewriting.drop_oldest import placeholder
-from gateway.rewriting.memory import Memory
 from gateway.rewriting.snippets import Reader, Snippet, of_text, preserved, snippets
 from tests.conftest import CHECKOUT
 from tests.talk import assistant, calls, count, messages, result, user
@@ -29,8 +29,18 @@ def reader(*preserve: str) -> Reader:
 def the_list(*wire, room: int = 200, elsewhere=(), preserve: tuple[str, ...] = ()) -> str:
     """List everything that these messages hold."""
     read, known = messages(wire), reader(*preserve)
-    sources = [Source(at, one.name or one.role, known.snippets(one)) for at, one in enumerate(read)]
-    return listed(sources, seen_in(read, 0, known), frozenset(elsewhere), room, count)[0]
+    return listed(pieces_of_all(read, known), seen_in(read, known), frozenset(elsewhere), room, count)[0]
+
+
+def pieces_of_all(read, known: Reader) -> list[Piece]:
+    return [piece for at, one in enumerate(read) for piece in pieces_of(at, one.name or one.role, known.snippets(one))]
+
+
+def seen_in(read, known: Reader) -> Seen:
+    seen = Seen()
+    for message in read:
+        seen.add(message, known.snippets(message))
+    return seen
 
 
 # ---------------------------------------------------------------- calls
@@ -169,6 +179,20 @@ def test_a_value_of_a_call_goes_before_a_small_number():
     assert seen.worth("HAT069") > seen.worth("17")
 
 
+def test_a_file_whose_class_was_spoken_of_goes_before_its_neighbours():
+    names = (*(f"ClassStack{n}" for n in range(9)), "TypeFactory", *(f"TypeBase{n}" for n in range(9)))
+    paths = "\n".join(f"src/main/type/{name}.java\n" for name in names)
+    told = the_list(user("The fault is in TypeFactory, I think."), result("c1", paths), room=14)
+    assert "src/main/type/TypeFactory.java" in told
+    assert "ClassStack8" not in told
+    assert "ClassStack0" in told
+
+
+def test_a_path_without_a_name_is_a_value_like_others():
+    seen = Seen()
+    assert seen.worth("src/") == seen.worth("lib/")
+
+
 TEXTS = st.lists(
     st.one_of(
         st.text(max_size=60),
@@ -187,11 +211,40 @@ def test_a_list_is_never_larger_than_its_room(texts, room):
 @given(TEXTS, st.integers(0, 120))
 def test_every_value_that_a_list_claims_to_hold_always_stands_in_it(texts, room):
     read, known = messages([user(text) for text in texts]), reader()
-    sources = [Source(at, "user", known.snippets(one)) for at, one in enumerate(read)]
-    told, held = listed(sources, seen_in(read, 0, known), frozenset(), room, count)
+    told, held = listed(pieces_of_all(read, known), seen_in(read, known), frozenset(), room, count)
     assert bool(told) == bool(held)
     spoken = " ".join(told.split())
     assert all(" ".join(value.split()).strip(" ,;:|*-`\"'") in spoken for value in held)
+
+
+# ---------------------------------------------------------------- what lists are written from
+
+
+@given(TEXTS, st.integers(0, 300))
+def test_the_best_pieces_are_those_of_most_worth_and_never_more_than_there_is_room_for(texts, room):
+    read, known = messages([user(text) for text in texts]), reader()
+    order = ranked(pieces_of_all(read, known), seen_in(read, known))
+    kept = best(order, room)
+    assert list(kept) == order[: len(kept)]
+    assert sum(len(piece.said.text) // 4 + 1 for piece in kept) <= room
+    assert best(order, 10**6) == tuple(order)
+
+
+@given(TEXTS)
+def test_pieces_in_any_order_are_ranked_alike(texts):
+    read, known = messages([user(text) for text in texts]), reader()
+    pieces, seen = pieces_of_all(read, known), seen_in(read, known)
+    assert ranked(pieces[::-1], seen) == ranked(pieces, seen)
+
+
+def test_what_is_forgotten_counts_as_never_seen():
+    seen = Seen()
+    for message in messages([user("take #W12345 and id_4711"), assistant("I take #W12345 and id_4711")]):
+        seen.add(message, snippets(message))
+    worth = seen.worth("#W12345")
+    seen.keep({"#W12345"})
+    assert seen.worth("#W12345") == worth
+    assert seen.worth("id_4711") == Seen().worth("id_4711")
 
 
 # ---------------------------------------------------------------- hostile texts

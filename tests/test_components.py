@@ -18,6 +18,7 @@ from gateway.budget.components import (
     message_tokens,
     texts,
 )
+from gateway.memory import Memory
 from tests.talk import (
     anatomy,
     assistant,
@@ -202,7 +203,7 @@ def test_every_text_that_counting_asks_for_is_named_before():
     said = conversation([system("s"), user("a"), calls("c1 read {}"), result("c1", "x")], ["{}"])
     for message in said.messages:
         message_tokens(message, ask, count_media)
-    assert asked <= set(texts(said))
+    assert asked <= set(texts(said, Memory(0)))
 
 
 MESSAGES = st.lists(

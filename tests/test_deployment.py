@@ -6,6 +6,8 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.caching.facts import NOTHING
+from gateway.caching_schema import CachesFile
 from gateway.config import Config
 from gateway.litellm_files import price_table
 from gateway.money.prices import PriceBook
@@ -27,6 +29,7 @@ class Entry:
 @dataclass
 class Models:
     models: tuple[Entry, ...]
+    prompt_caches: CachesFile | None = None
 
 
 def build(*entries: Entry) -> Mapping[str, tuple[Deployment, ...]]:
@@ -140,3 +143,22 @@ def test_everything_that_is_wrong_is_said_at_once_with_its_place():
         (25, "weight"),
         (30, "model"),
     ]
+
+
+def test_a_deployment_knows_its_prompt_cache_at_the_prices_that_it_pays():
+    own_price = {"input_cost_per_token": 2e-6, "output_cost_per_token": 1e-5, "cache_read_input_token_cost": 1e-6}
+    assert one("anthropic/claude-opus-4-5").cache.rules == "anthropic"
+    assert str(one("demo/anthropic", own_price).cache.read) == "0.5"
+    assert one("groq/llama").cache is NOTHING
+
+
+def test_a_server_of_somebodys_own_is_sent_no_marker_that_nobody_asked_for():
+    ours = "http://127.0.0.1:1/v1"
+    assert one("openai/gpt-5").cache.control == "key"
+    assert one("openai/gpt-5", api_base="https://eu.api.openai.com/v1").cache.control == "key"
+    assert one("openai/gpt-5", api_base=ours).cache.control == "none"
+    assert one("openai/gpt-5", api_base=ours).cache.matching == "prefix"
+    assert one("hosted_vllm/m", api_base=ours).cache.control == "affinity"
+    said = CachesFile.model_validate({"models": [{"provider": ["openai"], "rules": "openai-5.6"}]})
+    models = Models((Entry("asked", {"model": "openai/gpt-5", "api_base": ours}),), said)
+    assert deployments(cast(Config, models), BOOK)["asked"][0].cache.control == "breakpoints"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.tokens import Counter
+from gateway.caching.facts import NOTHING
 from gateway.fitting import LONG_BODY, byte_sizes, fit, models_of, prompt_tokens
 from gateway.policy import Policy, Reserve
 from gateway.rewriting.plan import Plan, Refusal
@@ -49,6 +50,12 @@ def test_one_that_shares_its_window_or_is_not_counted_exactly_makes_it_so_for_al
 def test_the_rules_of_legality_are_the_providers():
     assert model().legal == (CHAT,)
     assert model(deployment(model="anthropic/claude-sonnet")).legal == (ANTHROPIC,)
+
+
+def test_reasoning_is_bound_for_all_where_it_is_for_one():
+    claude = deployment(model="anthropic/claude-opus-5-5")
+    binds = replace(claude, name="b", cache=replace(NOTHING, binds_reasoning=True))
+    assert model(claude, binds).legal == (ANTHROPIC, replace(ANTHROPIC, binds_reasoning=True))
 
 
 def test_deployments_without_a_price_are_left_out_unless_that_is_allowed():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Recognition
-from gateway.rewriting.folds import Folded, Rules, fold
+from gateway.rewriting.folds import Folded, Rules, fold, reasoning_open
 from gateway.rewriting.ladder import Ladders
 from tests.talk import anatomy, assistant, calls, count, loop, messages, result, step, system, user, words
 
@@ -510,3 +510,52 @@ def test_sentences_to_preserve_stay_through_every_fold():
 def test_conversations_of_odd_shapes_are_folded_without_complaint(listed, ladders):
     found = folded(listed, ladders, **LISTED)
     assert found.total <= max(1000, anatomy(listed).total)
+
+
+# ---------------------------------------------------------------- reasoning that is bound to what stands before it
+
+
+def thinks(message):
+    return {**message, "reasoning_content": "hm"}
+
+
+def thinking_loop(steps: int, size: int, first: int = 0):
+    return [thinks(one) if one["role"] == "assistant" else one for one in loop(steps, size, first)]
+
+
+def test_reasoning_is_open_from_the_first_thought_until_the_user_speaks():
+    listed = [user("a"), *loop(1, 5), *thinking_loop(2, 5, 1), user("b"), assistant("c")]
+    assert reasoning_open(anatomy(listed)) == {3, 4}
+    assert reasoning_open(anatomy([user("a"), *thinking_loop(1, 5)])) == {2}
+    assert reasoning_open(anatomy([user("a"), *loop(3, 5)])) == frozenset()
+
+
+def test_nothing_is_folded_in_a_loop_that_has_reasoned():
+    listed = [user("a"), *loop(3, 100), user("b"), *thinking_loop(10, 100, 3)]
+    assert gone(folded(listed))
+    assert gone(folded(listed, binds_reasoning=True)) == []
+    assert gone(folded([user("a"), *loop(12, 100)], binds_reasoning=True))
+
+
+def test_what_was_given_before_a_change_leaves_without_its_reasoning_and_what_came_after_keeps_it():
+    turn = [user("a"), *thinking_loop(12, 100), thinks(assistant("done"))]
+    asked = folded([*turn, user("b")], binds_reasoning=True)
+    first = min(asked.dropped)
+    standing = {i for i in range(first, len(turn)) if i not in asked.dropped and turn[i].get("reasoning_content")}
+    assert standing
+    assert asked.unreasoned - asked.dropped.keys() == standing
+    later = folded([*turn, user("b"), *thinking_loop(2, 50, 20)], binds_reasoning=True)
+    assert (later.dropped, later.kept, later.unreasoned) == (asked.dropped, asked.kept, asked.unreasoned)
+
+
+def test_what_carries_nothing_but_reasoning_goes_with_it():
+    turn = [user("a"), *thinking_loop(12, 100), thinks(assistant(""))]
+    asked = folded([*turn, user("b")], binds_reasoning=True)
+    assert len(turn) - 1 in asked.dropped
+    assert len(turn) - 1 not in asked.changes.unreasoned
+
+
+def test_where_nothing_is_bound_all_reasoning_stays():
+    listed = [user("a"), *thinking_loop(12, 100), user("b")]
+    assert folded(listed).dropped
+    assert folded(listed).unreasoned == frozenset()

@@ -5,9 +5,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.memory import ENTRY_BYTES, Memory
 from gateway.rewriting.folds import fold
 from gateway.rewriting.ladder import Ladders
-from gateway.rewriting.memory import ENTRY_BYTES, Known, Memory
+from gateway.rewriting.memory import Known
 from tests.talk import anatomy, assistant, calls, count, result, user, words
 from tests.test_folds import RULES
 

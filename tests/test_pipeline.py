@@ -19,6 +19,7 @@ from gateway.money.amounts import usd
 from gateway.pipeline import answer
 from gateway.policy import Policy
 from gateway.routing.deployment import Deployment
+from gateway.routing.loads import Loads
 from gateway.routing.upstream import UpstreamError
 from gateway.wire.sse import DONE, event
 from tests.passage import (
@@ -337,14 +338,33 @@ TWO = (deployment(number=0), deployment(number=1, model="openai/gpt-4o-mini"))
 )
 async def test_what_another_deployment_may_do_better_goes_to_the_next_one(gateway, act):
     passed = await replace(gateway, deployments=TWO)(body(HELLO), Script(act, says()))
-    assert [called.deployment for called in passed.script.calls] == [one.name for one in TWO]
+    assert {called.deployment for called in passed.script.calls} == {one.name for one in TWO}
     row = passed.settled
-    assert (passed.client.status, row["status"], row["deployment"]) == (200, "answered", "openai/gpt-4o-mini")
+    assert row["deployment"] == passed.script.calls[1].deployment.partition(":")[2]
+    assert (len(passed.script.calls), passed.client.status, row["status"]) == (2, 200, "answered")
     assert [(one["status"], one["error"]) for one in row["attempts"]] == [
         (act.status if act.instead is None else None, "status" if act.instead is None else act.instead.kind),
         (200, None),
     ]
     assert [line["event"] for line in passed.log] == ["upstream failed"]
+
+
+@pytest.mark.parametrize("script", [Script(says()), Script(fails(500), says()), Script(fails(500), fails(503))])
+async def test_no_deployment_counts_as_busy_when_its_request_is_over(gateway, script):
+    passed = await replace(gateway, deployments=TWO)(body(HELLO), script)
+    loads = [passed.gateway.loads.of(one.name, NOW) for one in TWO]
+    assert [load.in_flight for load in loads] == [0, 0]
+    assert sum(load.recent for load in loads) == len(script.calls)
+
+
+async def test_no_deployment_counts_as_busy_when_its_client_has_left(gateway):
+    passed = await replace(gateway, deployments=TWO)(body(HELLO), Script(Act(instead=Leave())))
+    assert [passed.gateway.loads.of(one.name, NOW).in_flight for one in TWO] == [0, 0]
+
+
+async def test_where_there_is_no_choice_nothing_is_counted(gateway):
+    passed = await gateway(body(HELLO), Script(says()))
+    assert repr(passed.gateway.loads) == repr(Loads())
 
 
 async def test_an_answer_that_is_none_is_not_asked_for_again(gateway):

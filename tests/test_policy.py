@@ -22,6 +22,7 @@ from gateway.policy import (
     Fold,
     Ladder,
     Policy,
+    PromptCache,
     Reserve,
     Summarize,
     UnknownProfile,
@@ -253,6 +254,33 @@ def test_patterns_are_kept_as_they_are_written():
 )
 def test_a_pattern_that_could_stop_the_gateway_is_refused(pattern, told):
     assert problems(f"preserve: [fine, '{pattern}']")[0].startswith(f"preserve[1]: {told}")
+
+
+def test_a_prompt_is_marked_on_reuse_unless_the_policy_says_otherwise():
+    assert policy("").prompt_cache == PromptCache("on_reuse", "auto", ("team", "model"), ())
+    said = policy("prompt_cache: {markers: off, ttl: 1h, group_by: [user], volatile: ['Now: .*']}").prompt_cache
+    assert said == PromptCache("off", "1h", ("user",), ("Now: .*",))
+
+
+def test_a_profile_may_mark_otherwise_than_its_policy():
+    said = policy("prompt_cache: {ttl: 1h}\nprofiles: {now: {prompt_cache: {markers: always}}}")
+    assert said.with_profile("now").prompt_cache == PromptCache("always", "1h")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("{markers: sometimes}", "'sometimes' is not one of off, on_reuse, always"),
+        ("{ttl: 2h}", "'2h' is not one of auto, 5m, 1h"),
+        ("{group_by: [team, team]}", "names 'team' twice"),
+        ("{volatile: ['(a+)+$']}", "can take minutes on an unlucky text"),
+        ("{volatile: ['(']}", "not a regular expression"),
+        ("{warm: [support]}", "not in this release"),
+        ("{every: 3m}", "not in this release"),
+    ],
+)
+def test_a_prompt_cache_that_cannot_be_meant_is_refused(said, told):
+    assert [found for found in problems(f"prompt_cache: {said}") if told in found]
 
 
 def test_there_are_at_most_fifty_patterns():

@@ -99,6 +99,41 @@ def test_the_index_of_the_turn_before_is_used_again():
     assert isinstance(memory.index([]), Index)
 
 
+WORDS = st.lists(st.text("ab c", max_size=12), max_size=6)
+
+
+@given(WORDS, WORDS, WORDS, st.text("ab c", max_size=6))
+def test_an_index_that_is_continued_always_scores_as_one_made_at_once_and_its_beginning_as_before(
+    first, more, other, ask
+):
+    memory = Memory()
+    read = [memory.read(text, whole(text)) for text in (*first, *more)]
+    branch = [*read[: len(first)], *(memory.read(text, whole(text)) for text in other)]
+    begun = memory.index(read[: len(first)])
+    wanted = dict.fromkeys(memory.numbers(ask), 1.0)
+    before = begun.scores(begun.weighed(wanted))
+    for readings in (read, branch, read):
+        continued, fresh = memory.index(readings), Index(readings)
+        assert continued.scores(continued.weighed(wanted)) == fresh.scores(fresh.weighed(wanted))
+        assert list(continued.bags[: len(continued)]) == list(fresh.bags)
+    assert begun.scores(begun.weighed(wanted)) == before
+
+
+def test_what_one_thread_is_continuing_another_makes_for_itself():
+    memory = Memory()
+    readings = [memory.read(text, whole(text)) for text in ("one", "two", "three")]
+    begun = Index(readings[:1])
+
+    def during():
+        aside = Index(readings, begun)
+        assert aside.postings is not begun.postings
+        assert len(aside) == 3
+        yield from readings[1:]
+
+    assert begun.postings.continued(1, during())
+    assert len(begun) == 1
+
+
 @given(st.lists(st.text(max_size=60), max_size=8), st.text(max_size=40))
 def test_scores_are_always_one_number_of_at_least_zero_for_each_passage(passages, query):
     scores = Corpus(passages).scores(query)

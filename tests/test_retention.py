@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.conversation import Changes
-from gateway.rewriting.memory import Memory
+from gateway.memory import Memory
 from gateway.rewriting.retention import MOST_WORDINGS, Values, cut_of, misses, read, retention
 from gateway.wire import completion
 from gateway.wire.sse import EventRelay, Said, event

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from gateway.conversation import Conversation, Media, Message, Unit, last_user, leading_system, units
+from gateway.memory import Memory
 
 COMPONENTS = ("system", "tools", "examples", "documents", "history", "input")
 
@@ -74,8 +75,19 @@ class Anatomy:
         return out
 
 
-def dissect(conversation: Conversation, recognition: Recognition, count: Count, count_media: CountMedia) -> Anatomy:
-    """Take a conversation apart and count it."""
+Sizes = Memory[Message, int]
+"""Tokens of whole messages without media, so that a conversation that grows by one message counts one."""
+
+
+def dissect(
+    conversation: Conversation,
+    recognition: Recognition,
+    count: Count,
+    count_media: CountMedia,
+    sizes: Sizes | None = None,
+) -> Anatomy:
+    """Take a conversation apart and count it; `sizes` remembers what `count` said of messages."""
+    sizes = Memory(0) if sizes is None else sizes
     messages = conversation.messages
     head = leading_system(messages)
     tail = tuple(units(messages, head))
@@ -91,11 +103,18 @@ def dissect(conversation: Conversation, recognition: Recognition, count: Count, 
         head=head,
         units=tail,
         component=component,
-        tokens=tuple([message_tokens(message, count, count_media) for message in messages]),
+        tokens=tuple([sizes.get(m) or _counted(m, count, count_media, sizes) for m in messages]),
         document_tokens=documents,
         tools_tokens=tools_tokens(conversation, count),
         tool_of=tool_of,
     )
+
+
+def _counted(message: Message, count: Count, count_media: CountMedia, sizes: Sizes) -> int:
+    tokens = message_tokens(message, count, count_media)
+    if not message.media:
+        sizes.put(message, tokens, 2 * len(message.text))
+    return tokens
 
 
 def message_tokens(message: Message, count: Count, count_media: CountMedia) -> int:
@@ -115,10 +134,12 @@ def tools_tokens(conversation: Conversation, count: Count) -> int:
     return sum([count(text) for text in conversation.definitions])
 
 
-def texts(conversation: Conversation) -> list[str]:
-    """Every text that counting the conversation will ask for."""
+def texts(conversation: Conversation, sizes: Sizes) -> list[str]:
+    """List every text that counting the conversation will ask for, beside the messages in `sizes`."""
     out = list(conversation.definitions)
     for message in conversation.messages:
+        if sizes.get(message) is not None:
+            continue
         out.append(message.text)
         out += [text for call in message.calls for text in (call.name, call.arguments)]
     return out

@@ -21,7 +21,9 @@ from typing import Any
 
 import tiktoken
 
+from gateway.conversation import Message
 from gateway.litellm_files import tokenizers_dir
+from gateway.memory import Memory
 
 # The file that tiktoken looks for (the SHA-1 of its address) and the SHA-256 that it must have. Checked here first,
 # because tiktoken answers a missing or damaged file with a download.
@@ -77,6 +79,8 @@ class Counter:
         self._lock = threading.Lock()
         self._threads = threads or _threads()
         self._memo = _Memo(memo_bytes)
+        self.messages: Memory[Message, int] = Memory(memo_bytes // 2)
+        """Tokens of whole messages without media (components.py): read once, a message is one value for long."""
 
     def __repr__(self) -> str:
         return f"<Counter {self.name} loaded={self.loaded} remembered={len(self._memo)}>"

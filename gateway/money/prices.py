@@ -576,7 +576,7 @@ class Facts:
     mode: str | None = None
 
 
-DEMO_ENTRY: Entry = {
+_DEMO: Entry = {
     "litellm_provider": "demo",
     "mode": "chat",
     "max_input_tokens": 128_000,
@@ -585,7 +585,27 @@ DEMO_ENTRY: Entry = {
     "cache_read_input_token_cost": Decimal("1e-7"),
     "output_cost_per_token": Decimal("4e-6"),
 }
-"""`demo/demo`: a model of our own, priced so that sums are easy to follow."""
+
+DEMO_ENTRIES: Mapping[str, Entry] = {
+    "demo/demo": _DEMO,
+    "demo/openai": _DEMO,
+    "demo/openai-5.6": {
+        **_DEMO,
+        "max_input_tokens": 272_000,
+        "cache_creation_input_token_cost": Decimal("1.25e-6"),
+    },
+    "demo/anthropic": {
+        **_DEMO,
+        "max_input_tokens": 200_000,
+        "cache_creation_input_token_cost": Decimal("1.25e-6"),
+        "cache_creation_input_token_cost_above_1hr": Decimal("2e-6"),
+    },
+    "demo/gemini": {**_DEMO, "max_input_tokens": 1_048_576},
+    "demo/vllm": {**_DEMO, "max_input_tokens": 131_072, "cache_read_input_token_cost": Decimal(0)},
+}
+"""Models of our own, priced so that sums are easy to follow: a dollar for a million tokens, and what is read from or
+written to the prompt cache at the multiples of the provider whose rules they obey. On an engine of one's own a cached
+token costs nothing."""
 
 _ANY_PROVIDER = ("demo", "litellm_proxy", "github")
 """Providers that stand in for others: a model's plain name is looked up whoever makes it."""
@@ -642,8 +662,8 @@ class PriceBook:
             provider, model = split(base, provider)
         for key in _candidates(provider, model):
             entry = self._entries.get(key)
-            if entry is None and key == "demo/demo":
-                entry = DEMO_ENTRY
+            if entry is None:
+                entry = DEMO_ENTRIES.get(key)
             if entry is not None and (key.startswith(f"{provider}/") or _bills_as(provider, entry)):
                 return key, {**entry, **{name: value for name, value in (overrides or {}).items() if value is not None}}
         return None, {"litellm_provider": provider, **(overrides or {})}
@@ -670,8 +690,9 @@ def _candidates(provider: str, model: str) -> list[str]:
         names.append(model[geo.end() :])
     if model.startswith("ft:"):  # ft:gpt-4o-2024-08-06:org::id
         names.append(":".join(model.split(":")[:2]))
-    if provider == "demo" and "/" in model:  # demo/anthropic/claude-…
-        names.append(model.partition("/")[2])
+    if provider == "demo" and "/" in model:  # demo/anthropic/claude-…: as Claude, else as demo/anthropic
+        rules, _, name = model.partition("/")
+        names += [name, f"demo/{rules}"]
     return names
 
 

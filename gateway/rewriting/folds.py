@@ -9,6 +9,9 @@ conversation's own prefixes, each of which was a request. The walk adds unit aft
    which is never written again: the next fold puts its list behind it. Only where the lists have grown beyond their
    share are they replaced by one that is written from the originals.
 
+A prefix that fits is folded where that was decided once because it was cheap (`gateway/early_folds.py`), as if there
+were no more room than it takes.
+
 Between two folds nothing moves, so two requests of one conversation agree byte for byte on everything old, and that is
 what keeps the provider's prompt cache warm. A fold re-buys only what stands behind the last list: that is why it goes
 deep and leaves little standing (docs/decisions/0005). Pure: no clock, no randomness.
@@ -19,11 +22,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 from gateway.budget.allocation import allocate
 from gateway.budget.components import OVERHEAD_MESSAGE, Anatomy, Count
-from gateway.conversation import Changes
-from gateway.rewriting.artifacts import Source, listed, seen_in
+from gateway.conversation import Changes, Message
+from gateway.memory import Memory
+from gateway.rewriting.artifacts import Piece, Seen, best, listed, pieces_of, ranked
 from gateway.rewriting.crush import NOTHING_WANTED
 from gateway.rewriting.drop_oldest import placeholder
 from gateway.rewriting.ladder import Ladders, Results, Shortened
@@ -42,8 +47,12 @@ SMALL_LIST, SMALL_SHARE = 200, 0.5
 """A list may have so many tokens, as long as they are at most this part of the room."""
 THIN = 0.12
 """A new list that would be a smaller part than this of what it stands for is worth rewriting the older ones for."""
+POOL = 1.5
+"""What a list may be written from is kept in so many times the tokens that all lists may take."""
 LEAST_LIST = 40
 """Tokens below which a list says too little to stand there."""
+PIECE_BYTES, VALUE_BYTES = 100, 200
+"""What a piece and a value take in a walk's state."""
 LINE = 24
 """Tokens of a line of ours that says what it stands for."""
 SUMMARIES, CHAT_SUMMARIES = 0.5, 0.25
@@ -74,6 +83,10 @@ class Rules:
     preserve: tuple[str, ...] = ()
     asking: Asking | None = None
     """Set where a model writes summaries."""
+    binds_reasoning: bool = False
+    """Whether what stands before reasoning that is still open must not change."""
+    early: frozenset[int] = frozenset()
+    """Prefixes, by their number of messages, that fold though they fit: decided once, when that was cheap (law 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +125,8 @@ class Folded:
     events: tuple[Event, ...] = ()
     wanted: tuple[Segment, ...] = ()
     """What stands without a summary that nobody has written yet."""
+    unreasoned: frozenset[int] = frozenset()
+    """Messages whose reasoning was given before what stands before them changed."""
 
     @property
     def lines(self) -> tuple[Kept, ...]:
@@ -122,7 +137,8 @@ class Folded:
     @property
     def changes(self) -> Changes:
         texts = {index: short.text for index, short in self.shortened.items() if index not in self.dropped}
-        return Changes(texts, frozenset(self.dropped), tuple((one.before, one.text) for one in self.lines))
+        inserted = tuple((one.before, one.text) for one in self.lines)
+        return Changes(texts, frozenset(self.dropped), inserted, self.unreasoned - self.dropped.keys())
 
 
 def fold(anatomy: Anatomy, rules: Rules, ladders: Ladders, count: Count, known: Known | None = None) -> Folded:
@@ -133,28 +149,44 @@ def fold(anatomy: Anatomy, rules: Rules, ladders: Ladders, count: Count, known: 
     """
     known = known or Known()
     walk = _Walk(anatomy, rules, ladders, count, known)
-    keys = _prefix_keys(anatomy, rules, ladders)
+    keys = _prefix_keys(anatomy, rules, ladders, known.said)
     start = walk.resume(keys)
     for number in range(start, len(anatomy.units)):
-        if number > start and walk.was_request(number) and walk.is_over(rules.budget):
-            walk.fold(rules.budget)
+        if number > start and walk.was_request(number) and walk.folds():
             walk.remember(keys[number])
         walk.add(number)
-    if start < len(keys) - 1:
+    if start < len(keys) - 1 and walk.was_request(len(anatomy.units)):
         walk.forced = False
-        if walk.is_over(rules.budget):
-            walk.fold(rules.budget)
+        if walk.folds():
             walk.remember(keys[-1])
-    if walk.total > rules.final_budget:
+    if walk.total > rules.final_budget and walk.was_request(len(anatomy.units)):
         walk.fold(rules.final_budget)
         walk.forced = True
     return walk.folded()
 
 
-def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders) -> list[int]:
+def has_tools(anatomy: Anatomy) -> bool:
+    return bool(anatomy.tools_tokens or anatomy.tool_of)
+
+
+def reasoning_open(anatomy: Anatomy) -> frozenset[int]:
+    """List the numbers of units before which the model is in the middle of what it thinks about: it has reasoned since
+    the user spoke. As many as there are units: at the end.
+    """
+    found: set[int] = set()
+    is_open = False
+    for number, unit in enumerate(anatomy.units):
+        if is_open:
+            found.add(number)
+        messages = [anatomy.conversation.messages[index] for index in unit]
+        is_open = messages[0].role != "user" and (is_open or any(message.reasons for message in messages))
+    return frozenset(found | {len(anatomy.units)}) if is_open else frozenset(found)
+
+
+def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders, known: Memory[Message, int]) -> list[int]:
     """Hash what the walk has seen before each unit, and after the last. Good for one process, as hashes are."""
     facts = (rules.budget, rules.trigger, rules.target, rules.clear_at_least, rules.keep_turns, rules.keep_tool_results)
-    more = (rules.artifacts, rules.protect, rules.effort, rules.preserve, rules.borrow)
+    more = (rules.artifacts, rules.protect, rules.effort, rules.preserve, rules.borrow, rules.binds_reasoning)
     tables = (tuple(rules.shares.items()), tuple(rules.ceilings.items()) if rules.ceilings is not None else None)
     messages, component = anatomy.conversation.messages, anatomy.component
     key = hash((facts, more, tables, ladders, rules.asking, anatomy.tools_tokens, anatomy.tokens[: anatomy.head]))
@@ -162,18 +194,26 @@ def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders) -> list[int]:
         key = hash((key, message.text))
     keys: list[int] = []
     for unit in anatomy.units:
+        key = hash((key, "early")) if unit.first in rules.early else key
         keys.append(key)
         for index in unit:
             one = messages[index]
-            said = (one.role, one.text, one.calls, one.call_id, one.name, one.content, bool(one.media))
+            said = known.get(one) or _said(one, known)
             key = hash((key, said, anatomy.tokens[index], component[index] in ("examples", "documents")))
-    return [*keys, key]
+    return [*keys, hash((key, "early")) if len(messages) in rules.early else key]
+
+
+def _said(one: Message, said: Memory[Message, int]) -> int:
+    """Hash what a message says."""
+    key = hash((one.role, one.text, one.calls, one.call_id, one.name, one.content, bool(one.media), one.reasons))
+    said.put(one, key, 2 * len(one.text))
+    return key
 
 
 _STATE = (
     *("total", "original", "now", "examples", "examples_tokens", "turns", "with_results"),
     *("shortened", "settled", "gone", "gone_messages", "kept", "pointers", "folded_at", "forced"),
-    *("segments", "waiting", "events"),
+    *("unread", "pool", "seen", "seen_upto", "segments", "waiting", "events", "unreasoned_upto"),
 )
 
 
@@ -210,8 +250,17 @@ class _Walk:
         self.pointers: dict[int, tuple[int, ...]] = {}
         """By result: older ones that were replaced by a pointer to it."""
         self.folded_at: int | None = None
+        self.held = reasoning_open(anatomy) if rules.binds_reasoning else frozenset[int]()
+        self.unreasoned_upto = 0
+        """The message before which no reasoning is bound to what was sent any more."""
         self.forced = False
         self.asks = False
+        self.unread: tuple[int, ...] = ()
+        """Messages that are gone and were not read for a list yet."""
+        self.pool: tuple[Piece, ...] = ()
+        """What of all that is gone a list may still say."""
+        self.seen, self.seen_upto = Seen(), 0
+        """Where the values of messages up to that one were seen: of those that stand, or may be listed."""
         self.segments: dict[str, Segment] = {}
         self.waiting: tuple[str, ...] = ()
         """Segments that stand without a summary."""
@@ -222,9 +271,13 @@ class _Walk:
 
     def remember(self, key: int) -> None:
         """Keep this state, so that the next request of the conversation goes on from it."""
-        state = {name: copy(getattr(self, name)) for name in _STATE}
+        state = self._state()
         size = 100 * len(self.now) + sum(2 * len(short.text) for short in self.shortened.values())
+        size += PIECE_BYTES * len(self.pool) + VALUE_BYTES * len(self.seen)
         self.known.walks.put(key, state, size + sum(2 * len(kept.text) for kept in self.kept))
+
+    def _state(self) -> dict[str, Any]:
+        return {name: copy(getattr(self, name)) for name in _STATE}
 
     def resume(self, keys: Sequence[int]) -> int:
         """Take up the state of the longest prefix that is known; return the number of the unit that comes next."""
@@ -237,7 +290,11 @@ class _Walk:
         return 0
 
     def was_request(self, number: int) -> bool:
-        """Whether the units before this one were a request: an assistant answered it, or nothing follows."""
+        """Whether the units before this one were a request that may be changed: an assistant answered it, or nothing
+        follows, and no reasoning is held open in it.
+        """
+        if number in self.held:
+            return False
         if number == len(self.anatomy.units):
             return True
         first = self.anatomy.units[number].first
@@ -327,11 +384,33 @@ class _Walk:
 
     # ------------------------------------------------------------ how
 
-    def fold(self, budget: int) -> None:
+    def folds(self) -> bool:
+        """Fold the prefix where it is over, or where that was decided; whether it did."""
+        if self.is_over(self.rules.budget):
+            self.fold(self.rules.budget)
+            return True
+        upto = self.anatomy.units[len(self.now) - 1].after if self.now else 0
+        return upto in self.rules.early and not self._soon() and self._fold_early()
+
+    def _fold_early(self) -> bool:
+        """Fold a prefix that fits as if there were no more room than it takes; not where that frees too little."""
+        before, room, clear = self._state(), self.room, self.clear
+        self.room = min(room, self.total - self.fixed)
+        self.clear = int(self.rules.clear_at_least * self.room)
+        self.fold(self.total, early=True)
+        is_worth_it: bool = self.total <= before["total"] - max(1, self.clear)
+        self.room, self.clear, self.forced = room, clear, False
+        if not is_worth_it:
+            for name, value in before.items():
+                setattr(self, name, value)
+        return is_worth_it
+
+    def fold(self, budget: int, *, early: bool = False) -> None:
         """Make the prefix fit, and leave it room to grow where that can be had."""
         soon, most, due = self._soon(), min(self.total, budget), self._is_due()
         self.folded_at = self.original
-        self.asks = self.rules.asking is not None and budget == self.rules.budget
+        self.unreasoned_upto = self.anatomy.units[len(self.now) - 1].after if self.now else 0
+        self.asks = self.rules.asking is not None and (early or budget == self.rules.budget)
         self._fold_examples_and_documents(budget)
         self._shorten_results(budget)
         if self.ladders.history and (due or self.total > budget - int(ENOUGH * self.room) or self._above_ceiling()):
@@ -540,7 +619,7 @@ class _Walk:
         asking = self.rules.asking
         if room >= LEAST_LIST and self.rules.artifacts and (asking is None or asking.lists):
             head = placeholder(messages, tokens, holds=True)
-            said, values = self._listed(all_gone, room - OVERHEAD_MESSAGE - self.count(head) - 1)
+            said, values = self._listed(room - OVERHEAD_MESSAGE - self.count(head) - 1)
             text = f"{head}\n{said}" if said else text
         last = self.kept[-1] if self.kept else None
         before = min(stands_for)
@@ -556,24 +635,37 @@ class _Walk:
         self.kept.pop()
         self.total -= last.tokens
 
-    def _listed(self, gone: Sequence[int], room: int) -> tuple[str, frozenset[str]]:
-        elsewhere = set().union(*[kept.values for kept in self.kept])
-        standing = [
-            *range(self.anatomy.head),
-            *[i for n in range(len(self.now)) if n not in self.gone for i in self.anatomy.units[n]],
-        ]
-        for index in standing:
-            elsewhere.update(self.reader.values(self.messages[index]))
-        sources: list[Source] = []
-        effort = self.rules.effort
-        for index in reversed(gone):
+    def _listed(self, room: int) -> tuple[str, frozenset[str]]:
+        """Write a list of what only the messages that are gone hold, in at most `room` tokens."""
+        standing = self._standing_values()
+        self._read_what_is_gone()
+        self.pool = best(ranked(self.pool, self.seen), int(POOL * self._share_of_all()))
+        self.seen.keep(standing.union(*[piece.said.values for piece in self.pool]))
+        elsewhere = standing.union(*[kept.values for kept in self.kept])
+        return listed(self.pool, self.seen, elsewhere, room, self.count)
+
+    def _standing_values(self) -> set[str]:
+        standing = [i for n in range(len(self.now)) if n not in self.gone for i in self.anatomy.units[n]]
+        return {
+            value
+            for index in (*range(self.anatomy.head), *standing)
+            for value in self.reader.values(self.messages[index])
+        }
+
+    def _read_what_is_gone(self) -> None:
+        """Read what came and what went since the last list; of what went the newest, within `effort`."""
+        upto = self.anatomy.units[len(self.now) - 1].after
+        for message in self.messages[max(self.seen_upto, self.anatomy.head) : upto]:
+            self.seen.add(message, self.reader.snippets(message))
+        self.seen_upto = upto
+        effort, pool = self.rules.effort, list(self.pool)
+        for index in reversed(self.unread):
             effort -= self.anatomy.tokens[index]
             if effort < 0:
                 break
             who = self.anatomy.tool_of.get(index, self.messages[index].role)
-            sources.append(Source(index, who, self.reader.snippets(self.messages[index])))
-        seen = seen_in(self.messages[: self.anatomy.units[len(self.now) - 1].after], self.anatomy.head, self.reader)
-        return listed(sources[::-1], seen, elsewhere, room, self.count)
+            pool += pieces_of(index, who, self.reader.snippets(self.messages[index]))
+        self.pool, self.unread = tuple(pool), ()
 
     def _shorten(self, number: int, remedy: str, component: str) -> None:
         unit = self.anatomy.units[number]
@@ -614,6 +706,8 @@ class _Walk:
         self.total -= self.now[number]
         if self._is_example(number):
             self.examples_tokens -= self.now[number]
+        else:
+            self.unread = (*self.unread, *unit)
         self.now[number] = 0
         self.gone_messages |= dict.fromkeys(unit, remedy)
 
@@ -749,15 +843,34 @@ class _Walk:
         return self.anatomy.tool_of.get(index, ""), arguments
 
     def folded(self) -> Folded:
+        unreasoned = self._unreasoned()
+        empty = [i for i in unreasoned - self.gone_messages.keys() if not (self.messages[i].calls or self._speaks(i))]
         return Folded(
             self.shortened,
-            self.gone_messages,
+            {**self.gone_messages, **dict.fromkeys(empty, "drop_oldest")},
             tuple(self.kept),
-            self.total,
+            self.total - sum(self.anatomy.tokens[index] for index in empty),
             self.forced,
             events=tuple(self.events),
             wanted=tuple(self._wanted()),
+            unreasoned=unreasoned,
         )
+
+    def _speaks(self, index: int) -> bool:
+        message = self.messages[index]
+        return bool(message.text.strip() or message.media)
+
+    def _unreasoned(self) -> frozenset[int]:
+        """List the messages that stand behind the first change and came before the last fold was made.
+
+        Without tools a turn is one answer, so there is none whose reasoning is still open; excerpts move with each
+        question.
+        """
+        changed = [*self.shortened, *self.gone_messages, *(kept.before for kept in self.kept)]
+        if not self.rules.binds_reasoning or not changed:
+            return frozenset()
+        upto = self.unreasoned_upto if has_tools(self.anatomy) else len(self.messages)
+        return frozenset(index for index in range(min(changed), upto) if self.messages[index].reasons)
 
     def _wanted(self) -> Iterator[Segment]:
         asking = self.rules.asking
@@ -765,8 +878,3 @@ class _Walk:
             for key in self.waiting:
                 if asking.facts.texts.get(key) is None:
                     yield self.segments[key]
-
-
-def changed_messages(folded: Folded) -> Sequence[int]:
-    """List the messages that do not leave as they came, in order."""
-    return sorted({*folded.shortened, *folded.dropped})

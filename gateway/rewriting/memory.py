@@ -8,50 +8,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any
 
+from gateway.conversation import Message
+from gateway.memory import Memory
 from gateway.rewriting import relevance
-
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
-
-ENTRY_BYTES = 200
-"""What an entry takes besides its value: its place in the dictionary, the key, a tuple."""
-
-
-class Memory(Generic[Key, Value]):
-    """Values by key, in two generations: when the younger one is full it becomes the older one, which is gone."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes // 2
-        self._young: dict[Key, tuple[Value, int]] = {}
-        self._old: dict[Key, tuple[Value, int]] = {}
-        self._held = 0
-
-    def __repr__(self) -> str:
-        return f"Memory({len(self)} entries, {self._held} bytes of at most {self._most} in the younger half)"
-
-    def __len__(self) -> int:
-        return len(self._young) + len(self._old)
-
-    def get(self, key: Key) -> Value | None:
-        found = self._young.get(key)
-        if found is None:
-            found = self._old.get(key)
-            if found is None:
-                return None
-            self.put(key, *found)
-        return found[0]
-
-    def put(self, key: Key, value: Value, size: int) -> None:
-        """Remember a value of about `size` bytes; one larger than a quarter of the whole is not."""
-        if 2 * size > self._most:
-            return
-        if self._held + size > self._most:
-            self._old, self._young, self._held = self._young, {}, 0
-        if key not in self._young:
-            self._held += size + ENTRY_BYTES
-        self._young[key] = (value, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +25,8 @@ class Known:
     recalled: relevance.Memory = field(default_factory=relevance.Memory)
     extracted: relevance.Memory = field(default_factory=relevance.Memory)
     """Apart from `recalled`: the same text is cut into other passages."""
+    said: Memory[Message, int] = field(default_factory=lambda: Memory(8 * 2**20))
+    """What a message says, as a hash that is good for one process."""
     walks: Memory[int, dict[str, Any]] = field(default_factory=lambda: Memory(16 * 2**20))
     """States of walks over conversations (folds.py), by the content of the prefix."""
     values: Memory[Hashable, array[int]] = field(default_factory=lambda: Memory(4 * 2**20))

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.budget.allocation import Window, allocate, ceilings
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Anatomy, Count, Recognition
 from gateway.conversation import Changes, last_user
-from gateway.rewriting.folds import Folded, Kept, Rules, changed_messages, fold
+from gateway.rewriting.folds import Folded, Kept, Rules, fold, has_tools, reasoning_open
 from gateway.rewriting.ladder import Ladders
 from gateway.rewriting.memory import Known
 from gateway.rewriting.newest import Asked, fit_newest, with_recall
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 SIZES = Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(NamedTuple):
     """One message that does not leave as it came. Content-free."""
 
     at: int
@@ -115,11 +114,13 @@ def plan(
     count: Count,
     known: Known | None = None,
     facts: Facts | None = None,
+    early: frozenset[int] = frozenset(),
 ) -> Plan | Refusal:
     """Decide how the request leaves; `answer_limit` is what the request itself asks for, in tokens, or 0.
 
     `known` is what the process remembers of texts; without it everything is worked out anew, to the same end.
-    `facts` is what is known of summaries, where the policy wants them.
+    `facts` is what is known of summaries, where the policy wants them. `early` are the prefixes, by their number of
+    messages, that it was decided to fold though they fit.
     """
     known = known or Known()
     before = anatomy.by_component()
@@ -130,13 +131,16 @@ def plan(
         return Plan(before, before, before)
     most = ceilings(final, shares) if policy.strict else None
     room = most or allocate(final, before, shares, policy.borrow, ladders.with_remedy)
-    if anatomy.total <= final and (most is None or all(before[name] <= most[name] for name in COMPONENTS)):
-        return Plan(before, before, room)
+    as_it_came = Plan(before, before, room)
+    fits = anatomy.total <= final and (most is None or all(before[name] <= most[name] for name in COMPONENTS))
+    if fits and (not early or most is not None):
+        return as_it_came
     illegal = violations(anatomy.conversation.messages)
     if illegal:
-        return _illegal(anatomy, before, final, illegal[0].index, illegal[0].message)
+        return as_it_came if fits else _illegal(anatomy, before, final, illegal[0].index, illegal[0].message)
+    binds = any(rules.binds_reasoning for rules in legal)
     rules = Rules(
-        budget=budget,
+        budget=min(budget, final) if binds else budget,
         final_budget=final,
         trigger=policy.fold.trigger,
         target=policy.fold.target,
@@ -151,21 +155,27 @@ def plan(
         effort=policy.effort,
         preserve=policy.preserve,
         asking=asking_of(policy, facts),
+        binds_reasoning=binds,
+        early=frozenset() if most is not None else early,
     )
     folded = fold(anatomy, rules, ladders, count, known)
+    if fits and not folded.dropped and not folded.shortened:
+        return as_it_came
     events, wanted = folded.events, folded.wanted
     order = (
         "bookend" if "arrange" in ladders.documents and policy.documents.order == "as_is" else policy.documents.order
     )
     asked = Asked(anatomy, ladders, policy.documents.tags, order, count, known, policy.effort)
-    folded = fit_newest(asked, folded, final, strict=policy.strict)
-    if policy.recall and folded.total <= final and most is None:
-        folded = with_recall(asked, folded, final, policy.recall)
+    held = binds and len(anatomy.units) in reasoning_open(anatomy)
+    if not held:
+        folded = fit_newest(asked, folded, final, strict=policy.strict)
+    if policy.recall and folded.total <= final and most is None and not (binds and has_tools(anatomy)):
+        folded = with_recall(asked, folded, min(final, anatomy.total), policy.recall)
     if folded.total > final:
         return _too_big(anatomy, before, _after(anatomy, folded, count), final)
-    lawful = _lawful(anatomy, folded, ladders, legal)
+    lawful = _lawful(anatomy, folded, ladders, legal, held=held)
     if lawful is None:
-        return replace(_too_big(anatomy, before, before, final), ours=True)
+        return as_it_came if fits else replace(_too_big(anatomy, before, before, final), ours=True)
     folded = lawful
     after = _after(anatomy, folded, count)
     if most is not None and (over := next((name for name in COMPONENTS if after[name] > most[name]), None)):
@@ -173,15 +183,20 @@ def plan(
     return Plan(before, after, room, folded.changes, _edits(anatomy, folded), folded.forced, events, wanted)
 
 
-def _lawful(anatomy: Anatomy, folded: Folded, ladders: Ladders, legal: Sequence[LegalRules]) -> Folded | None:
+def _lawful(
+    anatomy: Anatomy, folded: Folded, ladders: Ladders, legal: Sequence[LegalRules], *, held: bool
+) -> Folded | None:
     """Give the fold in a form that every provider takes; None where there is none.
 
     Where our own line stands in the way of a rule it is left out; where the cut does, everything that may go goes.
+    Neither is done while reasoning is held open: what stands before it was sent already.
     """
     messages = anatomy.conversation.messages
     bare = replace(folded, recalled=None)
-    forms = [folded, bare, replace(bare, kept=_joined(folded.kept)), replace(bare, kept=())]
-    if ladders.history:
+    forms = [folded, bare]
+    if not held:
+        forms += [replace(bare, kept=_joined(folded.kept)), replace(bare, kept=())]
+    if ladders.history and not held:
         forms.append(_barest(anatomy, ladders))
     for form in forms:
         after = form.changes.applied(messages)
@@ -212,15 +227,16 @@ def _barest(anatomy: Anatomy, ladders: Ladders) -> Folded:
 
 def _after(anatomy: Anatomy, folded: Folded, count: Count) -> dict[str, int]:
     out = anatomy.by_component()
-    for index in changed_messages(folded):
-        component = anatomy.component[index]
-        short = folded.shortened.get(index)
-        documents = anatomy.document_tokens[index]
-        left = 0 if index in folded.dropped or short is None else short.tokens
-        own = anatomy.tokens[index] - documents
-        kept = min(left, own)  # what shrinks are the documents, as long as there are any
-        out[component] += kept - own
-        out["documents"] += left - kept - documents
+    tokens, documents, component = anatomy.tokens, anatomy.document_tokens, anatomy.component
+    for index in folded.dropped:
+        out[component[index]] -= tokens[index] - documents[index]
+        out["documents"] -= documents[index]
+    for index, short in folded.shortened.items():
+        if index not in folded.dropped:
+            own = tokens[index] - documents[index]
+            kept = min(short.tokens, own)  # what shrinks are the documents, as long as there are any
+            out[component[index]] += kept - own
+            out["documents"] += short.tokens - kept - documents[index]
     out["history"] += sum(OVERHEAD_MESSAGE + count(line.text) for line in folded.lines)
     return out
 
@@ -234,16 +250,21 @@ def _edits(anatomy: Anatomy, folded: Folded) -> tuple[Edit, ...]:
     if folded.recalled is not None:
         line = folded.recalled
         edits.append(Edit(line.before, "recall", None, 0, line.tokens, _REASONS["recall"]))
-    edits += [_edit(anatomy, folded, index) for index in changed_messages(folded)]
+    tokens, component, tool_of = anatomy.tokens, anatomy.component, anatomy.tool_of
+    edits += [
+        Edit(index, remedy, tool_of.get(index), tokens[index], 0, f"{component[index]} was over; oldest first")
+        for index, remedy in folded.dropped.items()
+    ]
+    edits += [_shortening(anatomy, folded, index) for index in folded.shortened if index not in folded.dropped]
+    edits += [
+        Edit(index, "reasoning", None, anatomy.tokens[index], anatomy.tokens[index], _REASONS["reasoning"])
+        for index in folded.unreasoned - folded.dropped.keys()
+    ]
     return tuple(sorted(edits, key=lambda edit: edit.at))  # what is put in before the message that it is put before
 
 
-def _edit(anatomy: Anatomy, folded: Folded, index: int) -> Edit:
-    before, tool = anatomy.tokens[index], anatomy.tool_of.get(index)
-    remedy = folded.dropped.get(index)
-    if remedy is not None:
-        return Edit(index, remedy, tool, before, 0, f"{anatomy.component[index]} was over; oldest first")
-    short = folded.shortened[index]
+def _shortening(anatomy: Anatomy, folded: Folded, index: int) -> Edit:
+    short, before, tool = folded.shortened[index], anatomy.tokens[index], anatomy.tool_of.get(index)
     newest = tool is not None and index >= anatomy.units[-1].first
     return Edit(index, short.remedy, tool, before, short.tokens, _NEWEST if newest else _REASONS[short.remedy])
 
@@ -257,6 +278,7 @@ _REASONS = {
     "artifacts": "stands for what was left out",
     SUMMARIZE: "a model's summary of what was left out",
     "recall": "the question asks for what was left out",
+    "reasoning": "it was given before what stands before it changed",
 }
 _NEWEST = "the newest results alone do not fit"
 

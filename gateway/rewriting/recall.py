@@ -203,7 +203,7 @@ def _wanted(question: str, index: Index) -> _Wanted | None:
     rare = [
         (-score * index.idf(term), term)
         for term, score in spoken.items()
-        if term not in terms and term not in _COMMON and 1 < index.found_in[term] < most
+        if term not in terms and term not in _COMMON and 1 < index.found_in(term) < most
     ]
     added = heapq.nsmallest(_FEEDBACK_TERMS, rare)
     mass = sum(score for score, _ in added)

@@ -11,6 +11,7 @@ import math
 import re
 import unicodedata
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,7 +103,8 @@ class Reading:
         return 160 + sum(5 * len(bag) for bag in self.bags) + 330 * len(self.spans)
 
 
-_KEPT_INDEXES, _LARGEST_KEPT_INDEX = 4, 10_000  # about a megabyte for the 2,000 passages of 100,000 tokens
+_KEPT_PASSAGES = 20_000
+"""Of all indexes that are kept: 600 bytes each."""
 
 
 class Memory:
@@ -143,14 +145,26 @@ class Memory:
         return found
 
     def index(self, readings: Sequence[Reading]) -> Index:
-        """Return the index of these readings: the one made for the turn before, where they are the same."""
-        for known in self._indexes:
-            if len(known.readings) == len(readings) and all(map(is_, known.readings, readings)):
-                self._indexes = [*(other for other in self._indexes if other is not known), known]
-                return known
-        out = Index(readings)
-        if len(out.bags) <= _LARGEST_KEPT_INDEX:
-            self._indexes = [*self._indexes[1 - _KEPT_INDEXES :], out]
+        """Return the index of these readings: one that is known, continued where they are more by now."""
+        known = max(
+            (
+                one
+                for one in self._indexes
+                if len(one.readings) <= len(readings) and all(map(is_, one.readings, readings))
+            ),
+            key=lambda one: len(one.readings),
+            default=None,
+        )
+        if known is not None and len(known.readings) == len(readings):
+            out = known
+        else:
+            out = Index(readings, known)
+        kept, room = [out], _KEPT_PASSAGES - len(out)
+        for one in reversed(self._indexes):
+            room -= len(one)
+            if one is not known and one is not out and room >= 0:
+                kept.append(one)
+        self._indexes = kept[::-1] if len(out) <= _KEPT_PASSAGES else self._indexes
         return out
 
     def numbers(self, text: str) -> list[int]:
@@ -212,39 +226,101 @@ class Corpus:
         return self._index.scores(self._index.weighed(wanted))
 
 
+class Postings:
+    """Where each term stands in a row of passages that only grows. Several indexes look at beginnings of one row."""
+
+    def __init__(self) -> None:
+        self.readings: list[Reading] = []
+        self.bags: list[array[int]] = []
+        self.lengths: list[int] = []
+        self.upto: list[int] = [0]
+        """Passages of the first so many readings."""
+        self.words: list[int] = [0]
+        """Words of the first so many readings."""
+        self.places: dict[int, array[int]] = {}
+        """By term: the passages that it stands in, in order."""
+        self.often: dict[int, bytearray] = {}
+        """By term: how often it stands in each of them."""
+        self._end = [0]
+        """How many readings there are, for whoever may append: one at a time, and others may read meanwhile."""
+
+    def continued(self, at: int, readings: Iterable[Reading]) -> bool:
+        """Append readings behind the first `at`; False where others stand there, or are being put there."""
+        try:
+            end = self._end.pop()  # one step, which no other thread comes between
+        except IndexError:
+            return False
+        if end == at:
+            for reading in readings:
+                self._append(reading)
+        self._end.append(len(self.readings))
+        return end == at
+
+    def _append(self, reading: Reading) -> None:
+        places, often = self.places, self.often
+        for bag, times in zip(reading.bags, reading.often, strict=True):
+            passage = len(self.bags)
+            for term, number in zip(bag, times, strict=True):
+                found = places.get(term)
+                if found is None:
+                    found = places[term] = array("I")
+                    often[term] = bytearray()
+                found.append(passage)
+                often[term].append(number)
+            self.bags.append(bag)
+        self.lengths += reading.lengths
+        self.readings.append(reading)
+        self.upto.append(len(self.bags))
+        self.words.append(self.words[-1] + sum(reading.lengths))
+
+
 class Index:
     """The passages of several readings in one row, with what BM25 needs to know of all of them."""
 
-    def __init__(self, readings: Sequence[Reading]) -> None:
+    def __init__(self, readings: Sequence[Reading], before: Index | None = None) -> None:
+        """Take the readings; `before` is an index of their beginning, which is continued where that can be."""
         self.readings = tuple(readings)
-        self.bags = [bag for reading in readings for bag in reading.bags]
-        self._often = [often for reading in readings for often in reading.often]
-        lengths = [length for reading in readings for length in reading.lengths]
-        average = max(1.0, sum(lengths) / max(1, len(lengths)))
-        self._norms = [K1 * (1 - B + B * length / average) for length in lengths]
-        self.found_in: Counter[int] = Counter()
-        """In how many passages each term stands."""
-        for bag in self.bags:
-            self.found_in.update(bag)
+        known = 0 if before is None else len(before.readings)
+        self.postings: Postings = Postings() if before is None else before.postings
+        if not self.postings.continued(known, self.readings[known:]):
+            self.postings = Postings()
+            self.postings.continued(0, self.readings)
+        self._passages = self.postings.upto[len(self.readings)]
+        self._average = max(1.0, self.postings.words[len(self.readings)] / max(1, self._passages))
+
+    def __len__(self) -> int:
+        return self._passages
+
+    @property
+    def bags(self) -> Sequence[array[int]]:
+        """The terms of each passage; of later readings more may follow."""
+        return self.postings.bags
+
+    def found_in(self, term: int) -> int:
+        """In how many passages a term stands."""
+        places = self.postings.places.get(term)
+        return 0 if places is None else bisect_left(places, self._passages)
 
     def idf(self, term: int) -> float:
         """Say how rare a term is; rounded, so that every machine's logarithm gives the same."""
-        found = self.found_in.get(term, 0)
-        return round(math.log(1 + (len(self.bags) - found + 0.5) / (found + 0.5)), 6)
+        found = self.found_in(term)
+        return round(math.log(1 + (self._passages - found + 0.5) / (found + 0.5)), 6)
 
     def weighed(self, wanted: Mapping[int, float]) -> dict[int, float]:
         """Multiply each wanted term that occurs by its rarity."""
-        return {term: weight * self.idf(term) for term, weight in wanted.items() if term in self.found_in}
+        return {term: weight * self.idf(term) for term, weight in wanted.items() if self.found_in(term)}
 
     def scores(self, weights: Mapping[int, float]) -> list[float]:
         """Add up what each passage holds of the weights."""
-        lacks = weights.keys().isdisjoint
-        out = []
-        for bag, often, norm in zip(self.bags, self._often, self._norms, strict=True):
-            score = 0.0
-            if not lacks(bag):
-                for term, times in zip(bag, often, strict=True):
-                    if term in weights:
-                        score += weights[term] * times * (K1 + 1) / (times + norm)
-            out.append(score)
+        out = [0.0] * self._passages
+        lengths, longer = self.postings.lengths, K1 * B / self._average
+        for term, weight in weights.items():
+            places = self.postings.places.get(term)
+            if places is None:
+                continue
+            for passage, times in zip(places, self.postings.often[term], strict=False):
+                if passage >= self._passages:
+                    break
+                norm = K1 * (1 - B) + longer * lengths[passage]
+                out[passage] += weight * times * (K1 + 1) / (times + norm)
         return out

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any
 
 from gateway.conversation import Changes, Conversation, Message
-from gateway.rewriting.memory import Memory
+from gateway.memory import Memory
 from gateway.values import distinct, values
 
 MOST_SAID_CHARS = 1_000_000

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, cast
 
 from gateway.conversation import Call, Message
-from gateway.rewriting.memory import Memory
+from gateway.memory import Memory
 from gateway.rewriting.shapes import bulk, literals
 from gateway.rewriting.shapes.values import NotAValue, Number, read
 from gateway.values import is_value, values

@@ -1,8 +1,9 @@
 """Which deployment is tried, and which one after it: a conversation with upstreams as a generator.
 
-Pure: no clock, no randomness, no network. Draws and the deployments at rest are arguments; the driver makes the calls.
-The order: a weighted choice among the healthy ones of a group, then those of that group at rest, so that a cool-down
-never refuses what a call could have served and never prefers another model; then the fallback groups in theirs.
+Pure: no clock, no randomness, no network. Preferences and the deployments at rest are arguments; the driver makes the
+calls. The order: the healthy ones of a group as preferred (by a weighted draw where nobody prefers), then those of that
+group at rest, so that a cool-down never refuses what a call could have served and never prefers another model; then the
+fallback groups in theirs.
 
 Fallback is for failures before the first byte went to the client; what fails later is not an attempt any more.
 """
@@ -50,18 +51,24 @@ class Failure:
 
 Outcome = Answer | Failure
 Attempts = Generator[Deployment, Outcome, Outcome]
+Prefer = Callable[[Sequence[Deployment]], Sequence[Deployment]]
+"""Puts the deployments of one model in order, all of them; asked only where there are several."""
 
 
 def attempts(
-    groups: Sequence[Sequence[Deployment]], draw: Callable[[], float], resting: Collection[str] = frozenset()
+    groups: Sequence[Sequence[Deployment]],
+    draw: Callable[[], float],
+    resting: Collection[str] = frozenset(),
+    prefer: Prefer | None = None,
 ) -> Attempts:
     """Yield deployments to call, be sent each outcome, and return the one that the client gets.
 
     `groups`: the deployments of the model asked for, then those of each fallback, at least one in all.
-    `draw` returns a number in [0, 1). `resting` holds names of deployments in their cool-down.
+    `draw` returns a number in [0, 1). `resting` holds names of deployments in their cool-down. `prefer` takes the place
+    of the draw.
     """
     failures: list[Failure] = []
-    for deployment in _order(groups, draw, resting):
+    for deployment in _order(groups, draw, resting, prefer):
         outcome = yield deployment
         if isinstance(outcome, Answer) or not outcome.may_fall_back:
             return outcome
@@ -90,14 +97,20 @@ def _telling(failure: Failure) -> int:
 
 
 def _order(
-    groups: Sequence[Sequence[Deployment]], draw: Callable[[], float], resting: Collection[str]
+    groups: Sequence[Sequence[Deployment]],
+    draw: Callable[[], float],
+    resting: Collection[str],
+    prefer: Prefer | None,
 ) -> Iterator[Deployment]:
     seen: set[str] = set()
     for group in groups:
         named = {deployment.name: deployment for deployment in group if deployment.name not in seen}
         seen.update(named)
-        fresh = list(named.values())
-        yield from _shuffled([deployment for deployment in fresh if deployment.name not in resting], draw)
+        fresh: Sequence[Deployment] = list(named.values())
+        if prefer is not None and len(fresh) > 1:
+            fresh = prefer(fresh)
+        healthy = [deployment for deployment in fresh if deployment.name not in resting]
+        yield from healthy if prefer is not None else _shuffled(healthy, draw)
         yield from (deployment for deployment in fresh if deployment.name in resting)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from gateway.budget.tokens import encoding_for
+from gateway.caching.facts import NOTHING, Book, CacheFacts, book_of, priced
+from gateway.caching_schema import shipped
 from gateway.money.prices import Price, PriceBook, PriceError, region_of
 
 if TYPE_CHECKING:
@@ -82,6 +84,8 @@ class Deployment:
     weight: float = 1.0
     params: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The rest of `litellm_params`; may hold credentials, so it is never shown."""
+    cache: CacheFacts = NOTHING
+    """How the provider's prompt cache works for this model."""
 
 
 class Unservable(ValueError):
@@ -107,12 +111,13 @@ def provider_and_model(params: Mapping[str, Any]) -> tuple[str, str]:
 
 def deployments(config: Config, price_book: PriceBook) -> Mapping[str, tuple[Deployment, ...]]:
     """Return the deployments of each model name, in the file's order. Raises `Unservable`."""
+    caches = book_of(shipped(), config.prompt_caches)
     found: dict[str, list[Deployment]] = {}
     complaints: list[tuple[int | None, tuple[str | int, ...], str]] = []
     for index, entry in enumerate(config.models):
         same_name = found.setdefault(entry.model_name, [])
         try:
-            same_name.append(_deployment(entry, len(same_name), price_book))
+            same_name.append(_deployment(entry, len(same_name), price_book, caches))
         except PriceError as error:
             complaints.append((entry.line, ("model_list", index, "model_info"), str(error)))
         except _Complaint as error:
@@ -162,7 +167,7 @@ class _Complaint(ValueError):
 _TAKEN: Final = frozenset({"model", "api_base", "base_url", "api_key", "timeout", "weight", "custom_llm_provider"})
 
 
-def _deployment(entry: ModelEntry, position: int, book: PriceBook) -> Deployment:
+def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book) -> Deployment:
     params = entry.params
     provider, model = provider_and_model(params)
     given = params.get("api_base") or params.get("base_url")
@@ -175,6 +180,7 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook) -> Deployment
     if not model:
         raise _Complaint("model", "names no model: write provider/model")
     key = params.get("api_key")
+    price = book.price(provider, model, entry.info, region_of(api_base, _text(params.get("vertex_location"))))
     return Deployment(
         name=f"{entry.model_name}#{position}:{provider}/{model}",
         model_name=entry.model_name,
@@ -182,13 +188,21 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook) -> Deployment
         model=model,
         kind=kind,
         facts=facts_of(provider, model, book, entry.info),
-        price=book.price(provider, model, entry.info, region_of(api_base, _text(params.get("vertex_location")))),
+        price=price,
         api_base=api_base,
         api_key=str(key) if key else None,
         timeout=_number(params, "timeout", DEFAULT_TIMEOUT, above=0.0),
         weight=_number(params, "weight", 1.0, above=None),
         params={name: value for name, value in params.items() if name not in _TAKEN},
+        cache=priced(_cache(provider, model, kind, api_base, caches), price),
     )
+
+
+def _cache(provider: str, model: str, kind: Kind, api_base: str | None, caches: Book) -> CacheFacts:
+    """Look up the prompt cache; a server of somebody's own that speaks like a provider is asked for nothing unusual."""
+    facts, declared = caches.find(provider, model)
+    at_home = kind != "direct" or (api_base or "").split("/")[2].endswith((DIRECT.get(provider) or "//").split("/")[2])
+    return facts if at_home or declared or facts.control == "affinity" else replace(facts, control="none")
 
 
 def _kind(provider: str, api_base: object) -> Kind:

@@ -34,7 +34,7 @@ REQUEST_FIELDS: Final = frozenset(
     messages functions function_call temperature top_p top_k n stop max_tokens max_completion_tokens modalities
     prediction audio presence_penalty frequency_penalty logit_bias user response_format seed tools tool_choice
     parallel_tool_calls logprobs top_logprobs reasoning_effort verbosity safety_identifier service_tier store
-    thinking web_search_options cache_control safety_settings
+    thinking web_search_options cache_control safety_settings prompt_cache_key
     """.split()  # noqa: SIM905  # forty words read better than forty strings
 )
 """The fields of a chat completion that are translated: OpenAI's, and four that providers add. Others are left out."""

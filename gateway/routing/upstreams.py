@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -18,13 +19,21 @@ from gateway.routing.upstream import Upstream, UpstreamError
 class Upstreams:
     """The upstreams of one process, by kind."""
 
-    def __init__(self, count: Callable[[str], int], other: Mapping[Kind, Upstream] | None = None) -> None:
-        """`count` returns the tokens of a text, for the demo provider's usage; `other` upstreams stand in for ours."""
+    def __init__(
+        self,
+        count: Callable[[str], int],
+        other: Mapping[Kind, Upstream] | None = None,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Open nothing yet. `count` (tokens of a text) and `now` (seconds) are for the demo provider; `other` upstreams
+        stand in for ours.
+        """
         self.translated: Final = Translated()
         self._by_kind: Final[Mapping[Kind, Upstream]] = {
             "direct": Direct(),
             "translated": self.translated,
-            "demo": Demo(count),
+            "demo": Demo(count, now),
             **(other or {}),
         }
 

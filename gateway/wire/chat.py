@@ -15,8 +15,10 @@ from typing import Any
 import orjson
 
 from gateway.conversation import Call, Changes, Conversation, Media, Message
+from gateway.wire.cache_marks import Marks, by_message, end_of_tools, is_marked, marked, message_edits, request_edits
 from gateway.wire.errors import invalid_request
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, refuse_deep, splice, value
+from gateway.wire.reasoning import reasons, without
 
 _SEPARATE = frozenset({"messages", "tools", "functions"})
 """Members read by their own rule."""
@@ -62,6 +64,10 @@ class ChatRequest:
     choices: int
     """How many answers are asked for (`n`), as far as a provider gives so many."""
     service_tier: str | None
+    marks_tools: bool = False
+    """Whether the client put a cache marker on a tool."""
+    tools_end: int | None = None
+    """Where in `body` a cache marker behind the tools is written; None where none can stand."""
 
 
 _LONG_NUMBER = re.compile(rb"[\d.eE+-]{300}")
@@ -126,7 +132,7 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
     if not isinstance(model, str) or not model:
         raise invalid_request("`model` must be the name of a model, as a string.", "model")
     message_spans, messages = _messages(body, spans, memo)
-    definitions, tools, grown = _definitions(body, spans, fields, memo)
+    definitions, tools, grown, (marks_tools, tools_end) = _definitions(body, spans, fields, memo)
     metadata = fields.get("metadata")
     user = fields.get("user")
     options = fields.get("stream_options")
@@ -145,6 +151,8 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
         metadata=metadata if isinstance(metadata, dict) else {},
         choices=min(_positive(fields.get("n")) or 1, MOST_CHOICES),
         service_tier=_string(tier),
+        marks_tools=marks_tools,
+        tools_end=tools_end,
     )
 
 
@@ -209,7 +217,7 @@ def message_of(fields: Mapping[str, Any]) -> Message:
     elif content is None:
         shape = "null" if "content" in fields else "missing"
     role, name, call_id = fields.get("role"), fields.get("name"), fields.get("tool_call_id")
-    calls = fields.get("tool_calls")
+    calls, thinks = fields.get("tool_calls"), reasons(fields)
     return Message(
         role=_string(role) or "",
         text=text,
@@ -219,7 +227,13 @@ def message_of(fields: Mapping[str, Any]) -> Message:
         media=media,
         content=shape,  # type: ignore[arg-type]  # one of the literals above
         empty_calls=calls == [],
-        speaks_otherwise=any(fields.get(key) for key in ("refusal", "audio", "reasoning_content", "reasoning_details")),
+        speaks_otherwise=bool(
+            fields.get("refusal")
+            or fields.get("audio")
+            or (thinks and (fields.get("reasoning_content") or fields.get("reasoning_details")))
+        ),
+        reasons=thinks,
+        is_marked=is_marked(fields),
     )
 
 
@@ -262,21 +276,25 @@ def _call(call_id: Any, function: Any) -> Call:
 
 def _definitions(
     body: bytes, spans: Mapping[str, Span], fields: Mapping[str, Any], memo: Memo
-) -> tuple[tuple[str, ...], int, int]:
-    """Tools, functions and the response schema, each as the minified JSON that counts; how many tools there are; and
-    how many bytes longer than in the body they are at most (a number may be written shorter than we write it).
+) -> tuple[tuple[str, ...], int, int, tuple[bool, int | None]]:
+    """Tools, functions and the response schema, each as the minified JSON that counts; how many tools there are; how
+    many bytes longer than in the body they are at most (a number may be written shorter than we write it); and, of the
+    tools, whether one carries a cache marker and where in the body one behind them is written.
     """
     out: list[str] = []
     tools = grown = 0
+    marks: tuple[bool, int | None] = False, None
     for key in ("tools", "functions"):
         if key in spans:
             raw = body[spans[key].start : spans[key].end]
             known_as = key.encode() + raw  # no JSON starts so: a message of the same bytes is something else
             read = memo.get(known_as)
             if read is None:
-                read = _minified(raw, key)
+                read = (*_minified(raw, key), b'"cache_control"' in raw, end_of_tools(raw) if key == "tools" else None)
                 memo.put(known_as, read, sys.getsizeof(read[0]))
-            text, count, more = read
+            text, count, more, is_marked_there, end = read
+            if key == "tools":
+                marks = is_marked_there, None if end is None else spans[key].start + end
             tools += count
             grown += more
             if text:
@@ -286,7 +304,7 @@ def _definitions(
         schema = orjson.dumps(response_format.get("json_schema"))
         grown += len(schema)
         out.append(schema.decode())
-    return tuple(out), tools, grown
+    return tuple(out), tools, grown, marks
 
 
 def _minified(raw: bytes, key: str) -> tuple[str, int, int]:
@@ -303,25 +321,36 @@ def _minified(raw: bytes, key: str) -> tuple[str, int, int]:
 # ---------------------------------------------------------------- writing
 
 
-def rewritten(request: ChatRequest, changes: Changes) -> list[tuple[int, int, bytes]]:
-    """Turn changes into splices of the request's body; unedited messages keep their bytes."""
-    spans = request.message_spans
-    out = [
-        _text_splice(request.body, spans[index], text)
-        for index, text in changes.texts.items()
-        if index not in changes.dropped
-    ]
-    # One splice a message: what is put in may stand in the middle of a run.
-    out += [(spans[index].start, spans[index + 1].start, b"") for index in changes.dropped]
-    ours: dict[int, bytes] = {}
-    for at, text in changes.inserted:
-        ours[at] = ours.get(at, b"") + orjson.dumps({"role": "user", "content": text}) + b","
-    out += [(spans[at].start, spans[at].start, messages) for at, messages in ours.items()]
-    return out
+def rewritten(
+    request: ChatRequest, changes: Changes | None, marks: Marks | None = None
+) -> list[tuple[int, int, bytes]]:
+    """Turn changes and cache markers into splices of the request's body; all else keeps its bytes."""
+    spans, body = request.message_spans, request.body
+    marked_at = by_message(changes, len(spans), marks) if marks is not None else {}
+    out: list[tuple[int, int, bytes]] = []
+    if changes is not None:
+        for index, text in changes.texts.items():
+            if index not in changes.dropped:
+                out.append(_text_splice(body, spans[index], text, marked_at.pop(index, None)))
+        out += [(*spans[index], without(body[slice(*spans[index])])) for index in changes.unreasoned - changes.dropped]
+        # One splice a message: what is put in may stand in the middle of a run.
+        out += [(spans[index].start, spans[index + 1].start, b"") for index in changes.dropped]
+        put_in: dict[int, bytes] = {}
+        for number, (at, text) in enumerate(changes.inserted):
+            written = orjson.dumps({"role": "user", "content": text})
+            marker = marked_at.pop(-1 - number, None)
+            put_in[at] = put_in.get(at, b"") + (written if marker is None else marked(written, marker)) + b","
+        out += [(spans[at].start, spans[at].start, messages) for at, messages in put_in.items()]
+    for index, mark in marked_at.items():
+        start, end = spans[index]
+        out += [(start + at, start + upto, put) for at, upto, put in message_edits(body[start:end], mark)]
+    return out if marks is None else [*out, *request_edits(body, request.spans, request.tools_end, marks)]
 
 
-def _text_splice(body: bytes, message: Span, text: str) -> tuple[int, int, bytes]:
-    """Replace the content of a result, in the shape it had: a string, or parts (their cache marker is kept)."""
+def _text_splice(body: bytes, message: Span, text: str, mark: bytes | None) -> tuple[int, int, bytes]:
+    """Replace the content of a result, in the shape it had: a string, or parts (their cache marker is kept); where the
+    message is to be marked, all of it.
+    """
     raw = body[message.start : message.end]
     span = object_spans(raw)["content"]
     content = value(raw[span.start : span.end])
@@ -330,12 +359,14 @@ def _text_splice(body: bytes, message: Span, text: str) -> tuple[int, int, bytes
         part: dict[str, Any] = {"type": "text", "text": text}
         marker = next((p["cache_control"] for p in content if isinstance(p, dict) and "cache_control" in p), None)
         written = [part if marker is None else {**part, "cache_control": marker}]
+    if mark is not None:
+        return *message, marked(splice(raw, [(*span, orjson.dumps(written))]), mark)
     return message.start + span.start, message.start + span.end, orjson.dumps(written)
 
 
-def sent(request: ChatRequest, model: str, changes: Changes | None = None) -> bytes:
-    """Write the request for a deployment: its model name, the usage event asked for, and the changes spliced in."""
-    out = rewritten(request, changes) if changes is not None else []
+def sent(request: ChatRequest, model: str, changes: Changes | None = None, marks: Marks | None = None) -> bytes:
+    """Write the request for a deployment: its model name, the usage event asked for, changes and markers spliced in."""
+    out = rewritten(request, changes, marks) if changes is not None or marks is not None else []
     if model != request.model:
         span = request.spans["model"]
         out.append((span.start, span.end, orjson.dumps(model)))

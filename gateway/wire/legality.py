@@ -46,7 +46,8 @@ class Rules:
     alternates: bool = False
     """Whether user and assistant must take turns, calls and results apart."""
     binds_reasoning: bool = False
-    """Whether reasoning and signatures after the last user message must come back exactly as they were given."""
+    """Whether reasoning is only taken back behind the very messages it was given after: by model, see
+    `caching/providers.yaml`. What goes before reasoning that is still open then does not change."""
 
 
 CHAT = Rules("chat completions")
@@ -63,7 +64,7 @@ CHAT = Rules("chat completions")
 - The older `function_call` and its `function` message carry no id and are not held to each other.
 """
 
-ANTHROPIC = Rules("Anthropic", user_first=True, empty_text=False, unique_calls=True, binds_reasoning=True)
+ANTHROPIC = Rules("Anthropic", user_first=True, empty_text=False, unique_calls=True)
 """Messages API. Results become blocks at the head of the next user message, so the pairing above is the same rule.
 
 - "`tool_use` ids were found without `tool_result` blocks immediately after"
@@ -74,11 +75,12 @@ ANTHROPIC = Rules("Anthropic", user_first=True, empty_text=False, unique_calls=T
 - "all messages must have non-empty content except for the optional final assistant message"
   (github.com/glowingjade/obsidian-smart-composer/pull/156), "text content blocks must be non-empty".
 - "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified"
-  (github.com/anthropics/claude-code/issues/63284). The newest models bind thinking to everything before it: rewrite
-  only at the boundary of a user's turn, and strip thinking after the cut.
+  (github.com/anthropics/claude-code/issues/63284): whole messages go, or stay as they came. The newest models bind
+  thinking to everything before it (platform.claude.com/docs/en/models/opus-5-5/whats-new-opus-5-5): folds are made
+  at the boundary of a user's turn, and thinking behind the first change goes (`rewriting/folds.py`).
 """
 
-GEMINI = Rules("Gemini", calls_open=False, binds_reasoning=True)
+GEMINI = Rules("Gemini", calls_open=False)
 """generateContent.
 
 - "the number of function response parts is equal to the number of function call parts of the function call turn"

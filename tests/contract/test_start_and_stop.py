@@ -84,7 +84,7 @@ def test_every_error_of_both_files_is_told_at_once_with_file_and_line(tmp_path: 
         ({"budgets": [{"per": "team", "max_budget": 5, "budget_duration": "1mo"}]}, "budgets"),
         ({"tighten": [{"at": "90%", "context_window": "16k"}]}, "tighten"),
         ({"limits": {"per": "key", "rpm_limit": 5}}, "limits"),
-        ({"prompt_cache": {"markers": "on_reuse"}}, "prompt_cache"),
+        ({"prompt_cache": {"warm": ["support"]}}, "prompt_cache"),
         ({"fold": {"when": "cheaper"}}, "cheaper"),
     ],
 )

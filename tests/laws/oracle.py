@@ -295,3 +295,37 @@ def irreducible_tokens(body: Body, ladder: Any, count: CountText) -> int:
         if index in kept or not remedy:
             total += message_tokens(message, count)
     return total
+
+
+# ---------------------------------------------------------------- reasoning that is bound to what stands before it
+
+
+def signatures(message: Body) -> list[str]:
+    """Signatures of the reasoning that a message carries."""
+    return [str(block["signature"]) for block in message.get("thinking_blocks") or ()]
+
+
+def unbound(served: Sequence[tuple[Sequence[Body], str]]) -> list[str]:
+    """List reasoning that came back behind other messages than it was given after.
+
+    For each request in turn: its messages as they were sent, and the signature of the reasoning that answered them.
+    """
+    given: dict[str, Sequence[Body]] = {}
+    bad: list[str] = []
+    for messages, answered in served:
+        for at, message in enumerate(messages):
+            bad += [
+                f"{signature} behind {at} messages, given behind {len(given[signature])}"
+                for signature in signatures(message)
+                if signature in given and list(given[signature]) != list(messages[:at])
+            ]
+        given[answered] = messages
+    return bad
+
+
+def reasoning_lost(came: Sequence[Body], went: Sequence[Body]) -> list[str]:
+    """List reasoning of the newest tool loop that came and did not leave: the model wants all of it back."""
+    asked = last_user(came)
+    loop = came if asked is None else came[asked + 1 :]
+    left = {signature for message in went for signature in signatures(message)}
+    return [signature for message in loop for signature in signatures(message) if signature not in left]

@@ -91,7 +91,7 @@ def in_process(bodies: Sequence[bytes], window: int) -> list[Growth]:
         at = [time.process_time()]
         request = parse(body, memo)
         at.append(time.process_time())
-        anatomy = dissect(request.conversation, recognition, counter.count, lambda part: 0)
+        anatomy = dissect(request.conversation, recognition, counter.count, lambda part: 0, counter.messages)
         at.append(time.process_time())
         made = plan(anatomy, policy, bounds, 0, (CHAT,), counter.count, known)
         at.append(time.process_time())

@@ -88,7 +88,9 @@ class Process:
         began = time.process_time()
         request = parse(body, self.memo)
         read = time.process_time()
-        anatomy = dissect(request.conversation, recognition_of(policy), self.counter.count, lambda part: 0)
+        anatomy = dissect(
+            request.conversation, recognition_of(policy), self.counter.count, lambda part: 0, self.counter.messages
+        )
         counted = time.process_time()
         made = plan(anatomy, policy, window, 0, (CHAT,), self.counter.count, self.known)
         planned = time.process_time()

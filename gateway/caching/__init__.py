@@ -1,0 +1,1 @@
+"""Provider prompt caches: what they hold, what they cost, and what breaks them. Pure."""

@@ -1,0 +1,259 @@
+"""The chain of a request: one number for each beginning that it shares, or does not share, with other requests.
+
+Pure. Block 0 is what stands before the messages (tools, functions, response schema), then comes one link a message. Two
+requests share a beginning where a link of theirs is equal. A message counts by its meaning: how its JSON is set, in
+which order its keys stand, and whether it carries a cache marker, say nothing to the model and do not change it. The
+model's name is not in it: caches are kept for each deployment apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+import orjson
+
+from gateway.conversation import RESULT_ROLES, Changes, Message, leading_system
+from gateway.wire.chat import ChatRequest
+from gateway.wire.lexical import value
+
+_MARKS: Final = ("cache_control", "prompt_cache_breakpoint")
+"""Members that tell a provider where to write its cache; they are no text."""
+_MARK_BYTES: Final = tuple(mark.encode() for mark in _MARKS)
+
+_PRIME: Final = (1 << 60) - 93
+_FACTOR: Final = 0x9E3779B97F4A7C1
+"""A chain is a polynomial in its messages' hashes (64 bits of BLAKE2b each) over the field of this prime, which costs
+a tenth of a microsecond a message: two different beginnings agree once in 2**60. A number below that takes 32 bytes."""
+
+_ENTRY_BYTES: Final = 260
+"""What one remembered message takes besides its text: its place in the dictionary, a tuple, two numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A request's beginnings, the shortest first."""
+
+    links: tuple[int, ...]
+    """links[i] covers the tools and the messages before message i: links[0] the tools alone, the last one everything.
+    """
+    own: tuple[int, ...]
+    """The hash of each message by itself, whatever stands before it."""
+    blocks: tuple[int, ...]
+    """Positions up to each link, as Anthropic's look-back counts them: one a tool, a text, an image, a block of
+    thinking; one a run of calls, and one a run of results.
+    """
+
+    def shared(self, other: Chain) -> int:
+        """Count the links that two chains have in common, from the first on."""
+        count = 0
+        for ours, theirs in zip(self.links, other.links, strict=False):
+            if ours != theirs:
+                break
+            count += 1
+        return count
+
+
+_Told = tuple[int, int]
+"""The hash of a message, and its positions; `_RESULT` where it joins a run of results."""
+
+_RESULT: Final = -1
+
+
+class Digests:
+    """Hashes of messages that were seen before. Bounded in bytes, in two generations.
+
+    A message that was read from the same bytes is the same object (`wire.chat.Memo`), so it is known by its identity;
+    it is held here too, so that nothing else can take its place in memory.
+    """
+
+    def __init__(self, most_bytes: int = 6 * 2**20) -> None:
+        self._most = most_bytes // 2
+        self._young: dict[object, tuple[_Told, object]] = {}
+        self._old: dict[object, tuple[_Told, object]] = {}
+        self._held = 0
+
+    def of(self, request: ChatRequest, index: int) -> _Told:
+        """Return the hash and the positions of a message as it came."""
+        message = request.conversation.messages[index]
+        found = self._young.get(id(message))
+        if found is not None:
+            return found[0]
+        return self._known(id(message), message) or self._read(request, index, message)
+
+    def with_text(self, request: ChatRequest, index: int, text: str) -> _Told:
+        """Return those of a message whose content is replaced by a text."""
+        key = (self.of(request, index)[0], text)
+        told = self._known(key, None)
+        if told is None:
+            start, end = request.message_spans[index]
+            told = _told({**value(request.body[start:end]), "content": text})
+            self._put(key, told, None, len(text))
+        return told
+
+    def ours(self, text: str) -> _Told:
+        """Return those of a user message that we put in."""
+        key = (0, text)
+        told = self._known(key, None)
+        if told is None:
+            told = _told({"role": "user", "content": text})
+            self._put(key, told, None, len(text))
+        return told
+
+    def definitions(self, texts: tuple[str, ...]) -> int:
+        """Return the hash of what stands before the messages."""
+        if not texts:
+            return 1
+        told = self._known(texts, None)
+        if told is None:
+            told = _hash(b"\n".join([_canonical(value(text.encode()), text.encode()) for text in texts])), 1
+            self._put(texts, told, None, sum(map(len, texts)))
+        return told[0]
+
+    def _known(self, key: object, holds: object) -> _Told | None:
+        found = self._young.get(key)
+        if found is None:
+            found = self._old.get(key)
+            if found is None:
+                return None
+            self._put(key, found[0], holds, 0)
+        return found[0]
+
+    def _read(self, request: ChatRequest, index: int, message: Message) -> _Told:
+        start, end = request.message_spans[index]
+        raw = request.body[start:end]
+        told = _told(value(raw), raw)
+        self._put(id(message), told, message, len(message.text))
+        return told
+
+    def _put(self, key: object, told: _Told, holds: object, size: int) -> None:
+        size += _ENTRY_BYTES
+        if 4 * size > self._most:
+            return
+        if self._held + size > self._most:
+            self._old, self._young, self._held = self._young, {}, 0
+        self._young[key] = told, holds
+        self._held += size
+
+
+def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, settings: int = 0) -> Chain:
+    """Return the chain of a request: as it came, or as the changes leave it.
+
+    `settings` is what else tells two prompts apart from behind the leading system text on, for a provider that lets it.
+    """
+    definitions = request.conversation.definitions
+    count = len(request.message_spans)
+    read = (
+        [digests.of(request, index) for index in range(count)]
+        if changes is None
+        else _changed(request, changes, digests)
+    )
+    link = digests.definitions(definitions) % _PRIME
+    total, follows = request.conversation.tools, False
+    links, blocks = [link], [total]
+    head = leading_system(request.conversation.messages) if settings else -1
+    for index, (own, number) in enumerate(read):
+        link = (link * _FACTOR + own + (settings if index == head else 0)) % _PRIME
+        total += number if number != _RESULT else 0 if follows else 1
+        follows = number == _RESULT
+        links.append(link)
+        blocks.append(total)
+    return Chain(tuple(links), tuple([own for own, _ in read]), tuple(blocks))
+
+
+def unmarked(definition: str) -> str:
+    """Return tools, as minified JSON, without the cache markers in them, which a provider reads and does not count."""
+    if not any(mark in definition for mark in _MARKS):
+        return definition
+    return orjson.dumps(_unmarked(value(definition.encode()))).decode()
+
+
+def settings_of(request: ChatRequest, names: Sequence[str]) -> int:
+    """Return the hash of these members of a request, as their bytes came; 0 where it has none of them."""
+    said = [(name, request.body[slice(*request.spans[name])]) for name in names if name in request.spans]
+    return _hash(b"\n".join([name.encode() + b" " + raw for name, raw in said])) if said else 0
+
+
+def _changed(request: ChatRequest, changes: Changes, digests: Digests) -> list[_Told]:
+    inserted: dict[int, list[_Told]] = {}
+    for before, text in changes.inserted:
+        inserted.setdefault(before, []).append(digests.ours(text))
+    out: list[_Told] = []
+    for index in range(len(request.message_spans)):
+        out += inserted.get(index, ())
+        if index not in changes.dropped:
+            changed = changes.texts.get(index)
+            out.append(digests.of(request, index) if changed is None else digests.with_text(request, index, changed))
+    return out
+
+
+# ---------------------------------------------------------------- what a message means
+
+
+def _told(fields: Any, raw: bytes = b"") -> _Told:
+    """Hash one message; `raw` is what stands in for it where it cannot be written anew (a number of 30 digits)."""
+    if not isinstance(fields, Mapping):
+        return _hash(raw), 1
+    fields = _plain(fields)
+    return _hash(_canonical(fields, raw)), _positions(fields)
+
+
+def _positions(fields: Mapping[str, Any]) -> int:
+    """Count the positions of one message; it has one at least."""
+    if fields.get("role") in RESULT_ROLES:
+        return _RESULT
+    content, thinking = fields.get("content"), fields.get("thinking_blocks")
+    number = len(content) if isinstance(content, list) else 1 if content else 0
+    number += len(thinking) if isinstance(thinking, list) else 0
+    return max(1, number + (1 if fields.get("tool_calls") else 0))
+
+
+def _plain(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Write a content of one text part as that text, which is the same to the model: a marker needs the part."""
+    content = fields.get("content")
+    if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], Mapping):
+        return fields
+    only = _unmarked(content[0])
+    if set(only) != {"type", "text"} or only["type"] != "text":
+        return fields
+    return {**fields, "content": only["text"]}
+
+
+def _canonical(fields: Any, raw: bytes) -> bytes:
+    if not raw or any(mark in raw for mark in _MARK_BYTES):
+        fields = _unmarked(fields)
+    try:
+        return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        return raw
+
+
+def _unmarked(read: Any) -> Any:
+    """Take the markers out of a message or of definitions, wherever a provider reads them: beside a part or a tool."""
+    if isinstance(read, Mapping):
+        kept = {key: part for key, part in read.items() if key not in _MARKS}
+        content = kept.get("content")
+        if isinstance(content, list):
+            kept["content"] = [_unmarked(part) for part in content]
+        function = kept.get("function")
+        if isinstance(function, Mapping):
+            kept["function"] = {key: part for key, part in function.items() if key not in _MARKS}
+        return kept
+    return [_unmarked(part) for part in read] if isinstance(read, list) else read
+
+
+def _hash(data: bytes) -> int:
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
+
+
+def group_of(chain: Chain, leading: int, within: Sequence[str] = ()) -> int:
+    """Return the prefix group of a request: its tools and its first `leading` messages.
+
+    Requests that differ in `within` (what the policy's `group_by` names: team, model) are never of one group. With the
+    leading system messages a group is everyone who uses one prompt; with one message more, a conversation and its
+    branches.
+    """
+    upto = chain.links[min(leading, len(chain.own))]
+    return _hash("\n".join([f"{upto:x}", *within]).encode("utf-8", "surrogatepass"))

@@ -1,0 +1,138 @@
+"""What is known of providers' prompt caches, as files say it: `caching/providers.yaml`, and `prompt_caches` of
+config.yaml, which is read first.
+
+These models only read; what the gateway works with are the values of `gateway.caching.facts`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
+
+from gateway import quantities
+from gateway.policy_schema import Name, Strict, Tokens, Word, key
+from gateway.problems import KeyPath
+from gateway.yaml_lines import read
+
+
+def _multiple(value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+        raise ValueError(f"{value!r} is not a multiple of the plain input price; write 0.1 for a tenth")
+    return Decimal(str(value))
+
+
+def _lifetimes(value: Any) -> dict[int, Decimal]:
+    if not isinstance(value, dict) or not value:
+        raise ValueError("must be a mapping of lifetimes to prices, as {5m: 1.25, 1h: 2}")
+    found: dict[int, Decimal] = {}
+    for lifetime, price in value.items():
+        seconds = quantities.seconds(lifetime)
+        if seconds != int(seconds):
+            raise ValueError(f"{lifetime!r} is not a whole number of seconds")
+        found[int(seconds)] = _multiple(price)
+    return dict(sorted(found.items()))
+
+
+def _date(value: str) -> str:
+    if not re.fullmatch(r"20[0-9]{2}-[01][0-9]-[0-3][0-9]", value):
+        raise ValueError(f"{value!r} is not a date; write 2026-11-27")
+    return value
+
+
+Multiple = Annotated[Decimal, PlainValidator(_multiple), WithJsonSchema({"type": "number", "minimum": 0})]
+Lifetimes = Annotated[
+    dict[int, Decimal],
+    PlainValidator(_lifetimes),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": "number", "minimum": 0}}),
+]
+Globs = Annotated[list[Word], Field(min_length=1)]
+
+
+class FactsFile(Strict):
+    """Facts about a provider's prompt cache. What is left out is as in the rule set, or as where nothing is known."""
+
+    matching: Literal["none", "prefix", "breakpoints"] | None = key(
+        None, description="none; prefix: all that was sent can be read again; breakpoints: what a breakpoint wrote."
+    )
+    control: Literal["none", "key", "cache_control", "cache_point", "breakpoints", "affinity"] | None = key(
+        None, description="How a request says what is to be kept."
+    )
+    least: Tokens | None = key(None, description="Tokens below which nothing is cached.")
+    step: int | None = key(None, ge=1, description="Tokens; what is read is a multiple of it.")
+    read: Multiple | None = key(
+        None, description="Price of a cached token, as a multiple of the plain one; the price table goes before it."
+    )
+    writes: Lifetimes | None = key(
+        None, description="Lifetime to the price of a written token, as a multiple of the plain one: {5m: 1.25, 1h: 2}."
+    )
+    refreshed: bool | None = key(None, description="Whether a read renews the lifetime.")
+    most_markers: int | None = key(None, ge=0, le=100, description="Markers that one request may carry.")
+    look_back: int | None = key(
+        None, ge=0, description="Blocks before a marker in which an older entry is found; 0 is no bound."
+    )
+    binds_reasoning: bool | None = key(
+        None, description="Whether reasoning that comes back is only taken behind the very messages it was given after."
+    )
+    certain: bool | None = key(None, description="Whether what is alive is always read; false: mostly.")
+    source: Word | None = key(None, description="Where it says so.")
+    date: Annotated[str, AfterValidator(_date)] | None = key(None, description="When it said so, as 2026-11-27.")
+
+
+class RulesFile(FactsFile):
+    """A rule set."""
+
+    like: Name | None = key(None, description="The rule set that fills in what this one leaves out.")
+
+
+class ModelsFile(FactsFile):
+    """Which models follow which rule set. The first entry that fits counts; a fact beside it goes before the rule
+    set's.
+    """
+
+    provider: Globs = Field(description="Providers; * stands for any letters.")
+    model: Globs = key(["*"], description="Models of theirs, as in litellm_params but without the provider.")
+    rules: Name = Field(description="The rule set, or none.")
+
+
+NONE = "none"
+"""The rule set of what nobody knows."""
+
+
+class CachesFile(Strict):
+    """What is known of providers' prompt caches."""
+
+    rules: dict[str, RulesFile] = key({}, description="Rule sets by name.")
+    models: list[ModelsFile] = key([], description="Which models follow which; the first that fits counts.")
+
+    @model_validator(mode="after")
+    def _known(self) -> CachesFile:
+        for name in self.rules:
+            seen = [name]
+            while (under := self.rules[seen[-1]].like) in self.rules and under is not None:
+                if under in seen:
+                    raise ValueError(f"rule sets are like one another in a circle: {' → '.join([*seen, under])}")
+                seen.append(under)
+        return self
+
+
+@cache
+def shipped() -> CachesFile:
+    """Return what comes with the program, read once."""
+    document = read(Path(__file__).resolve().parent / "caching" / "providers.yaml")
+    return CachesFile.model_validate(document.data)
+
+
+def unknown_rules(said: CachesFile) -> Iterator[tuple[KeyPath, str, list[str]]]:
+    """Yield where an operator names a rule set that is nowhere, its name, and those that there are."""
+    known = sorted({NONE, *shipped().rules, *said.rules})
+    named: list[tuple[KeyPath, str | None]] = [
+        *((("rules", name, "like"), one.like) for name, one in said.rules.items()),
+        *((("models", index, "rules"), one.rules) for index, one in enumerate(said.models)),
+    ]
+    yield from ((path, name, known) for path, name in named if name is not None and name not in known)

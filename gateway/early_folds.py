@@ -1,0 +1,197 @@
+"""Folds that nothing forces: offered where they are cheap, decided once, recorded, and read by every later request.
+
+What is in a provider's cache and how long conversations last are things that processes see differently, so they may
+enter only once (law 5): whoever finds that a fold pays records the beginning of the conversation at which it does,
+before anything is sent, and from then on that beginning is folded for everybody. One entry of the state holds what was
+decided for conversations that begin alike; it is read where a request is over, or may fold early by its policy, and
+never otherwise. A state that is down means no early folds: the plan is then that of the request alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, TypeVar
+
+import orjson
+from structlog.typing import FilteringBoundLogger
+
+from gateway.caching.economics import Option, Outlook, pays
+from gateway.conversation import Changes
+from gateway.rewriting.plan import Plan, Refusal
+from gateway.state import State, StateUnavailable
+
+KEEP_SECONDS: Final = 90 * 86_400.0
+"""How long decisions are kept, as those about summaries."""
+MOST_DECISIONS: Final = 1000
+"""Of conversations that begin alike; beyond, nothing more is decided for them, so that nothing is ever taken back."""
+LEAST_TOKENS: Final = 2048
+"""Prompts that are surely shorter are never folded early: there is nothing to be saved."""
+DOWN_SECONDS: Final = 5.0
+"""How long a state that did not answer is not asked again."""
+
+V = TypeVar("V")
+Planning = Callable[[frozenset[int]], Awaitable[tuple[Plan | Refusal, bool]]]
+"""Plans with these prefixes folded early; whether other decisions were lost."""
+
+
+class Judge(Protocol):
+    """Who knows the cache and the prices. Asked in this order, the second only where the first says yes."""
+
+    def may_fold(self, plan: Plan) -> bool:
+        """Say whether a fold beyond what this plan does is worth working out."""
+
+    def pays(self, plan: Plan, folded: Plan) -> bool:
+        """Say whether the request leaves as `folded`, from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByCost:
+    """Judges by expected cost.
+
+    What fits is left alone unless the policy says `cheaper`; what was folded before may be folded again when most of it
+    has to be written anew whatever is done: it expired, is new at this deployment, or the client changed its beginning.
+    """
+
+    when: Literal["over", "cheaper"]
+    outlook: Outlook
+    budget: int | None
+    """Of a prompt; None where there is no bound."""
+    warm: Callable[[Changes | None], int]
+    """How many tokens the cache holds at the beginning of the request, if it leaves with these changes."""
+
+    def may_fold(self, plan: Plan) -> bool:
+        is_cold = 2 * self.warm(plan.changes) < plan.tokens_after
+        return self.when == "cheaper" or (plan.changes is not None and is_cold)
+
+    def pays(self, plan: Plan, folded: Plan) -> bool:
+        warm = self.warm(folded.changes)
+        rebought = folded.tokens_after - warm
+        after = Option(folded.tokens_after, warm, self._lasts(folded), rebought)
+        before = Option(plan.tokens_after, self.warm(plan.changes), self._lasts(plan), rebought)
+        return pays(after, before, self.outlook)
+
+    def _lasts(self, plan: Plan) -> float:
+        if self.budget is None or self.outlook.growth <= 0:
+            return float("inf")
+        return max(1.0, (self.budget - plan.tokens_after) / self.outlook.growth)
+
+
+@dataclass(frozen=True, slots=True)
+class Beginnings:
+    """A conversation by its beginnings, and who judges for it."""
+
+    group: str
+    """What conversations that begin alike have in common: policy, tools, system text, first message."""
+    links: Sequence[int]
+    """By number of messages: the hash of so many, with the tools, the same in every process."""
+    judge: Judge
+
+
+class EarlyFolds:
+    """One process's way to the decisions. The state is opened when it is first needed."""
+
+    def __init__(self, opens: Callable[[], State], log: FilteringBoundLogger, monotonic: Callable[[], float]) -> None:
+        """Take how the state is opened, raising StateUnavailable."""
+        self._opens, self._log, self._monotonic = opens, log, monotonic
+        self._state: State | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="early-folds")
+        self._down_until = 0.0
+        self._is_down = False
+
+    async def close(self) -> None:
+        """Let go of the state."""
+        if self._state is not None:
+            self._thread.submit(self._state.close)
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def settled(
+        self, beginnings: Beginnings, planning: Planning, *, when: Literal["over", "cheaper"]
+    ) -> tuple[Plan | Refusal, bool]:
+        """Plan with what was decided, and decide where a fold pays now; whether decisions could not be read."""
+        plan, lost = await planning(frozenset())
+        if isinstance(plan, Refusal) or (plan.changes is None and when == "over"):
+            return plan, lost
+        try:
+            early = _places(beginnings.links, await self._in_thread(self._read, beginnings.group))
+        except StateUnavailable as error:
+            self._tell_unavailable(error)
+            return plan, True
+        if early:
+            plan, lost = await planning(early)
+        whole = len(beginnings.links) - 1
+        if isinstance(plan, Refusal) or lost or whole in early or not beginnings.judge.may_fold(plan):
+            return plan, lost
+        folded, lost = await planning(early | {whole})
+        if isinstance(folded, Refusal) or lost or folded.changes == plan.changes:
+            return plan, False
+        if not beginnings.judge.pays(plan, folded):
+            return plan, False
+        try:
+            stand = await self._in_thread(self._decide, beginnings.group, beginnings.links[whole])
+        except StateUnavailable as error:
+            self._tell_unavailable(error)
+            return plan, False  # it is not folded, and nothing was lost
+        return (folded if beginnings.links[whole] in stand else plan), False
+
+    # ------------------------------------------------------------ in the thread
+
+    async def _in_thread(self, work: Callable[..., V], *arguments: object) -> V:
+        if self._monotonic() < self._down_until:
+            raise StateUnavailable("it did not answer a moment ago")
+        done = await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        if self._is_down:
+            self._is_down = False
+            self._log.info("state available again")
+        return done
+
+    def _opened(self) -> State:
+        if self._state is None:
+            self._state = self._opens()
+        return self._state
+
+    def _read(self, group: str) -> frozenset[int]:
+        return _understood(self._opened().get(_key(group)))
+
+    def _decide(self, group: str, link: int) -> frozenset[int]:
+        """Add a beginning to those that fold early; return the ones that do."""
+        state = self._opened()
+
+        def change(raw: bytes | None) -> bytes:
+            stand = _understood(raw)
+            return orjson.dumps(sorted(stand | {link} if len(stand) < MOST_DECISIONS else stand))
+
+        raw = state.update(_key(group), change)
+        if raw is not None:
+            state.put(_key(group), raw, KEEP_SECONDS)
+        return _understood(raw)
+
+    def _tell_unavailable(self, error: StateUnavailable) -> None:
+        now = self._monotonic()
+        if now >= self._down_until:
+            self._down_until = now + DOWN_SECONDS
+        if not self._is_down:
+            self._is_down = True
+            self._log.warning("state unavailable, nothing is folded early", reason=str(error))
+
+
+def _places(links: Sequence[int], decided: frozenset[int]) -> frozenset[int]:
+    """List the numbers of messages at which a decision stands."""
+    return frozenset(place for place, link in enumerate(links) if link in decided) if decided else frozenset()
+
+
+def _key(group: str) -> str:
+    return f"fold/{group}"
+
+
+def _understood(raw: bytes | None) -> frozenset[int]:
+    """Read what the state holds; what nobody can read decides nothing."""
+    if raw is None:
+        return frozenset()
+    try:
+        read = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return frozenset()
+    return frozenset(one for one in read if isinstance(one, int)) if isinstance(read, list) else frozenset()

@@ -1,0 +1,298 @@
+"""Where cache markers stand: never too many, never the caller's changed, never behind a shorter lifetime."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.caching.facts import NOTHING, CacheFacts, book_of, facts_for
+from gateway.caching.markers import Breakpoint, callers, key_of, markable, marks_of, place
+from gateway.caching.prefix import Chain, Digests, chain_of
+from gateway.caching_schema import shipped
+from gateway.conversation import Changes, leading_system
+from gateway.wire.cache_marks import Marks
+from gateway.wire.chat import ChatRequest, Memo, parse, sent
+from tests.laws.generators import Talk, talks
+from tests.talk import Wire, assistant, calls, request, result, system, user
+
+BOOK = book_of(shipped())
+CLAUDE = facts_for("anthropic", "claude-sonnet-5", BOOK)
+GPT = facts_for("openai", "gpt-5.6", BOOK)
+OLD_GPT = facts_for("openai", "gpt-5", BOOK)
+BEDROCK = facts_for("bedrock", "anthropic.claude-sonnet-4-20250514-v1:0", BOOK)
+
+MARK = {"type": "ephemeral"}
+MARK_HOUR = {"type": "ephemeral", "ttl": "1h"}
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "read", "parameters": {"type": "object"}}}
+TALK: list[Wire] = [system("Rules."), user("Go."), calls("c1 read"), result("c1", "found"), user("Now?")]
+
+
+def placed(
+    came: ChatRequest,
+    facts: CacheFacts = CLAUDE,
+    changes: Changes | None = None,
+    frozen: int | None = None,
+    known: tuple[int, ...] = (),
+    lifetime: int = 300,
+    sizes: tuple[int, ...] | None = None,
+    steady: int | None = None,
+) -> tuple[Breakpoint, ...]:
+    chain = chain_of(came, changes, Digests())
+    head = leading_system(came.conversation.messages)
+    theirs, may = callers(came, facts, changes), markable(came, facts, changes)
+    return place(chain, sizes, facts, theirs, head, frozen, known, lifetime, may, steady)
+
+
+def ours(breakpoints: tuple[Breakpoint, ...]) -> list[int]:
+    return [one.link for one in breakpoints if one.ours]
+
+
+def long(messages: int) -> list[Wire]:
+    return [system("Rules."), *[user(f"{n}") if n % 2 else assistant(f"{n}") for n in range(1, messages)]]
+
+
+# ---------------------------------------------------------------- places
+
+
+def test_tools_system_text_the_frozen_part_and_the_newest_message_are_marked():
+    came = request(long(12), tools=[TOOL])
+    assert ours(placed(came, frozen=4)) == [0, 1, 4, 12]
+
+
+def test_without_tools_and_without_a_fold_there_is_nothing_else_to_mark():
+    assert ours(placed(request(TALK))) == [1, 5]
+
+
+def test_the_newest_message_that_can_carry_one_is_marked():
+    prefilled = [*TALK, assistant("{")]
+    assert ours(placed(request(prefilled))) == [1, 5]
+    assert ours(placed(request([*TALK[:4], user(" ")]))) == [1, 4]
+
+
+def test_where_the_newest_entry_is_too_far_back_a_marker_between_finds_it():
+    came = request(long(60), tools=[TOOL])
+    assert ours(placed(came, known=(0, 1, 50))) == [0, 1, 60]
+    found = placed(came, known=(0, 1, 10), frozen=6)
+    assert ours(found) == [1, 6, 28, 60]
+    blocks = chain_of(came, None, Digests()).blocks
+    assert blocks[28] - blocks[10] < CLAUDE.look_back
+
+
+def test_with_one_marker_to_set_an_old_entry_is_found_before_a_new_one_is_written():
+    marked = [{"type": "text", "text": text, "cache_control": MARK} for text in ("a", "b", "c")]
+    listed = long(60)
+    listed[1] = {"role": "user", "content": marked}
+    assert ours(placed(request(listed), known=(10,))) == [28]
+
+
+def test_what_only_this_request_says_is_not_worth_a_marker():
+    assert ours(placed(request(TALK), steady=2)) == [1, 2]
+
+
+def test_what_is_too_short_to_be_kept_is_not_marked():
+    assert ours(placed(request(TALK), sizes=(0, 500, 600, 700, 1024, 1100))) == [5]
+    assert ours(placed(request(TALK), sizes=(0, 5, 6, 7, 10, 11))) == []
+
+
+def test_openai_sets_one_itself_and_gets_up_to_three_more():
+    came = request(long(12), tools=[TOOL])
+    found = placed(came, GPT, frozen=4)
+    assert [(one.link, one.ours) for one in found] == [(1, True), (4, True), (12, False)]
+    explicit = request(long(12), prompt_cache_options={"mode": "explicit"})
+    assert ours(placed(explicit, GPT, frozen=4)) == [1, 4, 12]
+
+
+def test_who_keeps_prompts_by_themselves_get_no_marker():
+    for facts in (NOTHING, OLD_GPT, facts_for("gemini", "gemini-3.5-flash", BOOK), facts_for("demo", "vllm", BOOK)):
+        assert placed(request(TALK), facts, known=(1,), frozen=2) == ()
+
+
+def test_places_are_those_of_the_request_as_it_is_sent():
+    changes = Changes({3: "f"}, frozenset({1}), ((1, "What went."), (4, "Recalled.")))
+    assert ours(placed(request(TALK), changes=changes, frozen=2)) == [1, 2, 6]
+
+
+# ---------------------------------------------------------------- the caller's own
+
+
+def test_with_four_of_the_callers_none_is_added():
+    listed = [{**one, "cache_control": MARK} if one["role"] != "assistant" else one for one in TALK]
+    came = request(listed)
+    assert [one.link for one in callers(came, CLAUDE)] == [1, 2, 4, 5]
+    assert ours(placed(came)) == []
+
+
+def test_with_three_of_the_callers_one_is_added():
+    listed = [{**one, "cache_control": MARK} if i in (0, 1, 3) else one for i, one in enumerate(TALK)]
+    assert ours(placed(request(listed, tools=[TOOL]))) == [5]
+
+
+@pytest.mark.parametrize(
+    ("listed", "more", "found"),
+    [
+        (
+            [user([{"type": "text", "text": "a", "cache_control": MARK}, {"type": "text", "text": "b"}])],  # type: ignore[arg-type]
+            {},
+            [Breakpoint(1, 300, ours=False, whole=False)],
+        ),
+        (
+            [user([{"type": "text", "text": "a"}, {"type": "text", "text": "b", "cache_control": MARK_HOUR}])],  # type: ignore[arg-type]
+            {},
+            [Breakpoint(1, 3600, ours=False)],
+        ),
+        (
+            [user("a")],
+            {"tools": [{**TOOL, "cache_control": MARK}, TOOL]},
+            [Breakpoint(0, 300, ours=False, whole=False)],
+        ),
+        (
+            [user("a")],
+            {"tools": [TOOL, {"type": "function", "function": {**TOOL["function"], "cache_control": MARK}}]},
+            [Breakpoint(0, 300, ours=False)],
+        ),
+        ([user("a"), assistant("b"), user("c")], {"cache_control": MARK_HOUR}, [Breakpoint(3, 3600, ours=False)]),
+        (
+            [user("a"), {**calls("c1 f"), "content": "b", "cache_control": MARK}, result("c1", "c")],
+            {},
+            [Breakpoint(2, 300, ours=False, whole=False)],
+        ),
+        (
+            [
+                user("a"),
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [{**calls("c1 f")["tool_calls"][0], "cache_control": MARK}],
+                },
+                result("c1", "c"),
+            ],
+            {},
+            [Breakpoint(2, 300, ours=False)],
+        ),
+        ([user("a", cache_control=None), user('say "cache_control"')], {}, []),
+    ],
+)
+def test_the_callers_are_counted_wherever_they_stand(listed: list[Wire], more: dict[str, Any], found: list[Breakpoint]):
+    assert list(callers(request(listed, **more), CLAUDE)) == found
+
+
+def test_a_marker_that_is_dropped_or_moved_with_its_message_is_counted_as_it_is_sent():
+    parts = [{"type": "text", "text": "a", "cache_control": MARK_HOUR}, {"type": "text", "text": "b"}]
+    listed = [user("Old.", cache_control=MARK), assistant("A."), user(parts), assistant("B."), user("Now?")]  # type: ignore[arg-type]
+    changes = Changes({2: "short"}, frozenset({0, 1}), ((0, "What went."), (4, "Recalled.")))
+    assert list(callers(request(listed), CLAUDE, changes)) == [Breakpoint(2, 3600, ours=False)]
+
+
+def test_openais_and_anthropics_markers_are_not_each_others():
+    part = {"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    came = request([system([part]), user("b", cache_control=MARK)])  # type: ignore[arg-type]
+    assert [one.link for one in callers(came, CLAUDE)] == [2]
+    assert [one.link for one in callers(came, GPT)] == [1, 2]
+    assert callers(came, OLD_GPT) == callers(came, NOTHING) == ()
+
+
+# ---------------------------------------------------------------- lifetimes
+
+
+def lifetimes(breakpoints: tuple[Breakpoint, ...]) -> list[tuple[int, int]]:
+    return [(one.link, one.lifetime) for one in breakpoints]
+
+
+def test_an_hour_is_asked_for_where_it_is_offered():
+    assert lifetimes(placed(request(TALK), lifetime=3600)) == [(1, 3600), (5, 3600)]
+    assert lifetimes(placed(request(TALK), BEDROCK, lifetime=3600)) == [(1, 300), (5, 300)]
+
+
+def test_none_of_an_hour_stands_behind_one_of_five_minutes():
+    short = [TALK[0], user("Go.", cache_control=MARK), *TALK[2:]]
+    assert lifetimes(placed(request(short), lifetime=3600)) == [(1, 3600), (2, 300), (5, 300)]
+
+
+def test_none_of_five_minutes_stands_before_one_of_an_hour():
+    late = [TALK[0], user("Go.", cache_control=MARK_HOUR), *TALK[2:]]
+    assert lifetimes(placed(request(late), lifetime=300)) == [(1, 3600), (2, 3600), (5, 300)]
+
+
+# ---------------------------------------------------------------- always
+
+
+def with_marks(talk: Talk, indices: set[int], hours: bool) -> bytes:
+    """Write the conversation with markers of the caller's on some messages."""
+    body = json.loads(talk.body())
+    for index in indices:
+        if index < len(body["messages"]) and isinstance(body["messages"][index].get("content"), str):
+            body["messages"][index]["cache_control"] = MARK_HOUR if hours else MARK
+    return json.dumps(body).encode()
+
+
+@settings(max_examples=200)
+@given(talks(), st.sets(st.integers(0, 20), max_size=5), st.booleans(), st.data())
+def test_never_too_many_never_a_callers_changed_never_an_illegal_place(
+    talk: Talk, marked: set[int], hours: bool, data: st.DataObject
+):
+    came = parse(with_marks(talk, marked, hours), Memo())
+    links = st.integers(0, len(came.conversation.messages))
+    facts = data.draw(st.sampled_from([CLAUDE, BEDROCK, GPT]))
+    theirs = callers(came, facts)
+    frozen, known = data.draw(st.none() | links), tuple(data.draw(st.lists(links, max_size=5)))
+    lifetime = data.draw(st.sampled_from([300, 3600]))
+    found = placed(came, facts, None, frozen, known, lifetime)
+    assert found == placed(came, facts, None, frozen, known, lifetime)
+    assert [one for one in found if not one.ours] == list(theirs)
+    assert len(found) <= max(facts.most_markers, len(theirs))
+    may = markable(came, facts)
+    assert all(may(one.link) for one in found if one.ours)
+    if facts is not GPT:
+        check_order(found, theirs)
+    marks = marks_of(found, facts) or Marks()
+    out = parse(sent(came, came.model, None, marks), Memo())
+    arrived = [one.link for one in callers(out, facts)]
+    assert arrived == [one.link for one in found], "what was placed is what is sent"
+
+
+def check_order(found: tuple[Breakpoint, ...], theirs: tuple[Breakpoint, ...]) -> None:
+    lives = [one.lifetime for one in found]
+    if [one.lifetime for one in theirs] == sorted((one.lifetime for one in theirs), reverse=True):
+        assert lives == sorted(lives, reverse=True)
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=60), st.data())
+def test_the_newest_entry_is_always_within_sight_where_a_marker_may_stand_near_it(
+    steps: list[int], data: st.DataObject
+):
+    blocks = tuple(sum(steps[:n]) for n in range(len(steps) + 1))
+    chain = Chain(tuple(range(len(blocks))), tuple(range(len(steps))), blocks)
+    known = tuple(data.draw(st.lists(st.integers(0, len(steps)), min_size=1, max_size=3)))
+    found = place(chain, None, CLAUDE, (), 1, None, known, 300, lambda link: True)
+    newest = max(known)
+    assert any(one.link >= newest and blocks[one.link] - blocks[newest] < 20 for one in found)
+    assert len(found) <= 4
+
+
+# ---------------------------------------------------------------- the key
+
+
+def test_a_group_has_one_key_until_it_asks_too_often():
+    assert key_of(7, 15, 1) == key_of(7, 0, 2) != key_of(8, 0, 1)
+    assert len(key_of(7, 15, 1)) == 16
+    busy = {key_of(7, 100, conversation) for conversation in range(200)}
+    assert len(busy) == 8
+    assert {one.split("-")[0] for one in busy} == {key_of(7, 0, 0)}
+
+
+@given(st.integers(0, 2**64 - 1), st.floats(0, 1e9), st.integers(0, 2**64 - 1))
+def test_a_key_is_short_stable_and_a_growing_group_only_splits(group: int, rate: float, conversation: int):
+    key = key_of(group, rate, conversation)
+    assert key == key_of(group, rate, conversation)
+    assert len(key) <= 64
+    before, after = (int((key_of(group, r, conversation) + "-0").split("-")[1]) for r in (40, 80))
+    assert after % 4 == before
+
+
+def test_a_key_goes_to_openai_alone():
+    assert marks_of((), OLD_GPT, "k") == Marks("cache_control", {}, "k")
+    assert marks_of((), GPT, "k", explicit=True) == Marks("prompt_cache_breakpoint", {}, "k", explicit=True)
+    assert marks_of((), CLAUDE, "k", explicit=True) is None
+    assert marks_of((Breakpoint(1, 300, ours=False),), CLAUDE) is None

@@ -1,0 +1,56 @@
+"""A message without the reasoning it carries: all else as it came."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.conversation import Changes
+from gateway.wire.chat import sent
+from gateway.wire.reasoning import reasons, without
+from tests.talk import assistant, calls, request, user
+
+BLOCK = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
+
+
+@pytest.mark.parametrize(
+    ("came", "left"),
+    [
+        (b'{"role":"assistant","thinking_blocks":[{"a":1}],"content":"a"}', b'{"role":"assistant","content":"a"}'),
+        (b'{"thinking_blocks":[],"role":"assistant"}', b'{"role":"assistant"}'),
+        (b'{ "reasoning_content" : "b" , "n": 1.10 , "reasoning_details":null }', b'{"n": 1.10 }'),
+        (b'{"role":"assistant", "x" : 1.0,"reasoning_content":"b"}', b'{"role":"assistant","x" : 1.0}'),
+        (b'{"content":[{"type":"thinking","thinking":""},{"type":"text","text":"a" }]}',
+         b'{"content":[{"type":"text","text":"a" }]}'),
+        (b'{"content":[{"type":"redacted_thinking","data":""}],"tool_calls":[]}', b'{"content":null,"tool_calls":[]}'),
+        (b'{"role":"assistant","content":[{"type":"text","text":"a"}]}',
+         b'{"role":"assistant","content":[{"type":"text","text":"a"}]}'),
+    ],
+)  # fmt: skip
+def test_only_reasoning_goes(came: bytes, left: bytes):
+    assert without(came) == left
+
+
+@pytest.mark.parametrize(
+    ("message", "carries"),
+    [
+        (assistant("a"), False),
+        (assistant("a", reasoning_content="b"), True),
+        (assistant("a", thinking_blocks=[BLOCK]), True),
+        (assistant("a", thinking_blocks=[]), False),
+        (assistant("a", reasoning_details=[{}]), True),
+        ({"role": "assistant", "content": [BLOCK]}, True),
+        ({"role": "assistant", "content": [{"type": "text", "text": "thinking"}]}, False),
+    ],
+)
+def test_reasoning_is_found_in_each_of_its_shapes(message: dict[str, Any], carries: bool):
+    assert reasons(message) is carries
+    assert request([user("a"), message]).conversation.messages[1].reasons is carries
+
+
+def test_a_message_leaves_without_its_reasoning_beside_other_changes():
+    came = request([user("a"), {**calls("c1 f"), "thinking_blocks": [BLOCK]}, assistant("b", reasoning_content="c")])
+    changes = Changes({}, frozenset({0}), ((0, "ours"),), frozenset({1, 2}))
+    out = json.loads(sent(came, came.model, changes))["messages"]
+    assert out == [user("ours"), calls("c1 f"), assistant("b")]
+    assert [message.reasons for message in changes.applied(came.conversation.messages)] == [False] * 3
