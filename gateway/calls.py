@@ -96,7 +96,8 @@ class Calls:
         """Plan the request for a model, and tell the books."""
         window = model.bounds(self.admitted.policy, self.gateway.calibrations.of(model))
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
-        fitted = await fit(self.request, policy, model, counter, window, gateway.known, gateway.summaries)
+        known, summaries, threads = gateway.known, gateway.summaries, gateway.planning
+        fitted = await fit(self.request, policy, model, counter, window, known, summaries, threads=threads)
         self._note(fitted)
         return fitted
 
@@ -183,7 +184,7 @@ class Calls:
         if max(len(self.request.body), heard.heard_bytes) < LONG_BODY:
             kept = found()
         else:
-            kept = await asyncio.get_running_loop().run_in_executor(None, found)
+            kept = await asyncio.get_running_loop().run_in_executor(self.gateway.planning, found)
         self.entry.heed(kept.removed, kept.missed)
 
     # ------------------------------------------------------------ one deployment
@@ -206,7 +207,8 @@ class Calls:
         model, counter = fitted.model, self.counter(fitted.model)
         ours = fitted.prompt_tokens or await prompt_tokens(self.request, model, counter)
         window = fitted.window.seen_smaller(ours, found.tokens, found.limit)
-        again = await fit(self.request, self.admitted.policy, model, counter, window, self.gateway.known)
+        policy, known, threads = self.admitted.policy, self.gateway.known, self.gateway.planning
+        again = await fit(self.request, policy, model, counter, window, known, threads=threads)
         changes = self.changes(again)
         if changes is None or changes == self.changes(fitted):
             self.too_long_at = again
