@@ -28,6 +28,7 @@ from gateway.calibrating import Calibrations
 from gateway.catalogue import catalogue
 from gateway.client import HTTPClient, head, refuse
 from gateway.config import Config
+from gateway.early_folds import EarlyFolds
 from gateway.fitting import models_of
 from gateway.gateway import Gateway
 from gateway.money import ledger as books
@@ -94,6 +95,8 @@ def create_app(config: Config) -> Starlette:
                 await asyncio.wait(running, timeout=SETTLE_SECONDS)
             if gateway.summaries is not None:
                 await gateway.summaries.close()
+            if gateway.early_folds is not None:
+                await gateway.early_folds.close()
             await gateway.upstreams.close()
             await gateway.calibrations.close()
             gateway.planning.shutdown(wait=False, cancel_futures=True)
@@ -139,6 +142,7 @@ def _open(config: Config) -> Gateway:
         monotonic=time.monotonic,
         draw=random.random,
         summaries=Summaries(partial(open_state, config.state), log, time.time, time.monotonic),
+        early_folds=EarlyFolds(partial(open_state, config.state), log, time.monotonic),
     )
 
 

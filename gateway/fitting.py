@@ -7,7 +7,7 @@ the event loop first, so that deciding never holds it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -162,7 +162,7 @@ async def fit(
     window: Window,
     known: Known | None = None,
     summaries: Summaries | None = None,
-    early_folds: tuple[EarlyFolds, Beginnings] | None = None,
+    early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None = None,
     threads: Executor | None = None,
 ) -> Fitted:
     """Decide how the request leaves for this model, within these bounds.
@@ -195,8 +195,8 @@ async def fit(
     if early_folds is None or policy.mode != "enforce" or policy.strict:
         found, lost = await summarised(frozenset())
     else:
-        folds, beginnings = early_folds
-        found, lost = await folds.settled(beginnings, summarised, when=policy.fold.when)
+        folds, begins = early_folds
+        found, lost = await folds.settled(begins, summarised, when=policy.fold.when)
     return Fitted(model, found, window, decision_lost=lost)
 
 

@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
 from gateway.config import Config
+from gateway.early_folds import EarlyFolds
 from gateway.fitting import Model, planning_threads
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
@@ -53,3 +54,5 @@ class Gateway:
     """What the providers' caches are believed to hold."""
     summaries: Summaries | None = None
     """None where nobody is to write any."""
+    early_folds: EarlyFolds | None = None
+    """None where nothing is decided about folds that nothing forces."""

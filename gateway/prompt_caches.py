@@ -16,6 +16,7 @@ from typing import Final
 
 from gateway.budget.components import (
     OVERHEAD_REPLY,
+    Count,
     CountMedia,
     fits_by_bytes,
     message_tokens,
@@ -41,6 +42,7 @@ from gateway.caching.seen import (
     Trails,
     Written,
     own_endings,
+    shared,
     written_by,
 )
 from gateway.conversation import Changes, Message, leading_system
@@ -54,6 +56,7 @@ _SEPARATE: Final = ("prompt_cache_key",)
 _SALT: Final = ("cache_salt",)
 """Members of a request that keep it apart from others in the cache: OpenAI from GPT-5.6 on, and vLLM."""
 
+LINK_BYTES: Final = 8
 MINUTE: Final = 60.0
 _RATE_BYTES: Final = 160
 MOST_NEWS: Final = 2000
@@ -241,6 +244,24 @@ class PromptCaches:
         """Return for how many seconds what is read of the request was written; None where nothing is."""
         read = one.sent.match.read
         return None if read is None else self._seen.lifetime(one.sent.cache, one.sent.chain, read)
+
+    def goes_on(self, one: Sighting) -> bool:
+        """Whether this begins with the conversation's last request, which was sent here and can still be read."""
+        previous = one.previous
+        if previous is None or previous.cache != one.sent.cache:
+            return False
+        in_time = one.now - previous.at < max(one.facts.writes, default=0)
+        return in_time and shared(previous.came, one.came.chain) * LINK_BYTES == len(previous.came)
+
+    def warm(self, one: Sighting, count: Count, count_media: CountMedia) -> int:
+        """Count the tokens at the beginning of what would be sent that the cache holds, wherever markers stand."""
+        link = max(self.known(one), default=0)
+        if not link:
+            return 0
+        conversation = one.request.conversation
+        messages = conversation.messages if one.changes is None else one.changes.applied(conversation.messages)
+        tools = sum([count(text) for text in map(unmarked, conversation.definitions)])
+        return _cumulated(tools, messages[:link], count, count_media)[-1]
 
     def known(self, one: Sighting) -> list[int]:
         """List the links of what is about to be sent that are in the cache already."""
