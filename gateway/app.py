@@ -36,6 +36,7 @@ from gateway.pipeline import answer
 from gateway.placements import Placements
 from gateway.routing.health import Health
 from gateway.routing.upstreams import Upstreams
+from gateway.shared_caches import SharedCaches
 from gateway.state import open_state
 from gateway.summaries import Summaries
 from gateway.summary_writer import write
@@ -74,6 +75,11 @@ def create_app(config: Config) -> Starlette:
         placements = Placements(gateway.loads, partial(open_state, config.state), gateway.log, gateway.now)
         if any(len(model.deployments) > 1 for model in gateway.models.values()):
             await placements.open()
+        shared = SharedCaches(
+            gateway.prompt_caches, partial(open_state, config.state), gateway.log, gateway.now, os.urandom(6).hex()
+        )
+        if any(one.cache.matching != "none" for model in gateway.models.values() for one in model.deployments):
+            await shared.open()
         warming = asyncio.create_task(_warm(gateway))
         try:
             yield
@@ -86,6 +92,7 @@ def create_app(config: Config) -> Starlette:
             await gateway.upstreams.close()
             await gateway.calibrations.close()
             await placements.close()
+            await shared.close()
             gateway.ledger.close()
             gateway.counters.close()
 

@@ -9,6 +9,7 @@ from gateway.gateway import Gateway
 from gateway.money.entry import BYTES_PER_TOKEN, Entry, Status
 from gateway.money.ledger import LedgerUnavailable
 from gateway.money.prices import Usage, usage_from_openai
+from gateway.prompt_caches import too_short
 from gateway.routing.deployment import Deployment
 from gateway.wire import errors
 from gateway.wire.chat import ChatRequest
@@ -53,7 +54,9 @@ class Booking:
         elif not deployment.facts.exact:
             self._learn(calls, usage, deployment)
         served = (heard.service_tier if heard is not None else None) or self.request.service_tier
-        self.entry.price(usage, deployment.price, served if isinstance(served, str) else None, self.gateway.now())
+        tier, now = served if isinstance(served, str) else None, self.gateway.now()
+        self.entry.price(usage, deployment.price, tier, now)
+        await self._settle_cache(calls, usage, deployment, tier, now)
 
     async def settle(self, status: Status) -> None:
         """Write the end, once. Money may have been spent: what the disk does not take now is kept and written first."""
@@ -73,6 +76,24 @@ class Booking:
         rewritten = fitted.prompt_tokens if calls.changes(fitted) is not None else None
         prompt = rewritten or await prompt_tokens(self.request, fitted.model, counter)
         return Usage(prompt=prompt, completion=counter.count(said) if said else 0, estimated=True)
+
+    async def _settle_cache(
+        self, calls: Calls, usage: Usage, deployment: Deployment, tier: str | None, now: float
+    ) -> None:
+        """Enter what the provider's cache was expected to give, why it gave less, and what the rewriting saved."""
+        one, price = calls.sighting, deployment.price
+        self.entry.miss = too_short(deployment, one)
+        if one is None:
+            return
+
+        def cost(used: Usage) -> int | None:
+            return None if price is None else price.cost(used, tier, now)
+
+        model = calls.fitted[deployment.model_name].model
+        found = await self.gateway.prompt_caches.settle(one, usage, cost, calls.counter(model), model.count_media)
+        entry = self.entry
+        entry.expected_cached, entry.miss, entry.markers = found.expected, found.miss, found.markers
+        entry.lost, entry.lost_nanousd, entry.saved_nanousd = found.lost, found.lost_nanousd, found.saved_nanousd
 
     def _learn(self, calls: Calls, usage: Usage, deployment: Deployment) -> None:
         """Learn from the provider's count where it was compared with ours: of text, as it was sent."""

@@ -265,6 +265,8 @@ gateway report --ledger var/ledger --by user --format csv""")
 @click.option("--until", help="Until this moment; a day is meant whole (UTC).")
 @click.option("--utilization", is_flag=True, help="Add how far each component fills its room.")
 @click.option("--retention", is_flag=True, help="Add what rewriting removed, and how often an answer missed it.")
+@click.option("--caching", is_flag=True, help="Add what prompt caches gave, and why they gave less than they could.")
+@click.option("--saving", is_flag=True, help="Add what the gateway saved, net, by team and policy.")
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def report(
     *,
@@ -275,6 +277,8 @@ def report(
     until: str | None,
     utilization: bool,
     retention: bool,
+    caching: bool,
+    saving: bool,
     style: str,
 ) -> None:
     """Tell who spent what, from the ledger: requests, tokens before and after, cached, cost, unsettled."""
@@ -284,7 +288,16 @@ def report(
     try:
         first = None if since is None else reports.parse_moment(since, now)
         last = None if until is None else reports.parse_moment(until, now, is_end=True)
-        found = reports.report(_ledger(path, ledger), by, first, last, utilization=utilization, retention=retention)
+        found = reports.report(
+            _ledger(path, ledger),
+            by,
+            first,
+            last,
+            utilization=utilization,
+            retention=retention,
+            caching=caching,
+            saving=saving,
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except FileNotFoundError as error:

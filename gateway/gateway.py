@@ -13,6 +13,7 @@ from gateway.config import Config
 from gateway.fitting import Model
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
+from gateway.prompt_caches import PromptCaches
 from gateway.rewriting.memory import Known
 from gateway.routing.health import Health
 from gateway.routing.loads import Loads
@@ -45,5 +46,7 @@ class Gateway:
     """For the choice between those that have one."""
     known: Known = field(default_factory=Known)
     """What planning remembers of texts."""
+    prompt_caches: PromptCaches = field(default_factory=PromptCaches)
+    """What the providers' caches are believed to hold."""
     summaries: Summaries | None = None
     """None where nobody is to write any."""

@@ -220,3 +220,12 @@ def test_a_busy_row_stays_about_a_kilobyte(status):
     )
     one.heed(12_345, [str(n) for n in range(1234, 1334)])
     assert len(orjson.dumps(one.settled(status, 11.0))) < 1900
+
+
+def test_what_is_known_of_the_prompt_cache_is_told_and_what_is_nothing_is_left_out():
+    one = entry()
+    assert one.settled("answered", 11.0).keys().isdisjoint({"expected_cached", "miss", "lost", "saved_nanousd"})
+    one.expected_cached, one.miss, one.lost, one.lost_nanousd, one.saved_nanousd = 1024, "expired", 9, 90, -7
+    row = one.settled("answered", 11.0)
+    told = [row[name] for name in ("expected_cached", "miss", "lost", "lost_nanousd", "saved_nanousd")]
+    assert told == [1024, "expired", 9, 90, -7]

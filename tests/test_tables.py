@@ -162,3 +162,16 @@ def test_nothing_is_drawn_of_a_conversation_that_leaves_as_it_came() -> None:
     }
     console.print(dry_run_tables({**run, "refusal": None, "values_removed": 0, "conversation": [message(0)]}))
     assert "messages[0]" not in console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
+
+
+def test_what_a_cache_gave_is_told_with_the_cause_of_less() -> None:
+    told = shown(status="answered", cached_tokens=1309, expected_cached=1309, miss="client_changed:7", lost=8263)
+    assert "1,309 tokens read, 1,309 expected" in told
+    assert "client_changed (messages[7]): the client changed or took out a message that it had sent before" in told
+    assert "8,263 tokens lost, $0" in told
+
+
+def test_what_was_saved_is_told_in_words_either_way() -> None:
+    assert "$0.0000005 less than the request as it came" in shown(status="answered", saved_nanousd=500)
+    assert "$0.0000005 more than the request as it came" in shown(status="answered", saved_nanousd=-500)
+    assert "as it came" not in shown(status="answered")

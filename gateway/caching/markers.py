@@ -122,7 +122,8 @@ def _by_the_provider(request: ChatRequest, facts: CacheFacts, changes: Changes |
         index = sent[link - 1]
         if index < 0 or messages[index].role in ("user", "tool"):
             return [Breakpoint(link, min(facts.writes), ours=False, automatic=True)]
-    return []
+    head = leading_system(messages)
+    return [Breakpoint(head, min(facts.writes), ours=False, automatic=True)] if head else []
 
 
 def _is_explicit(request: ChatRequest) -> bool:

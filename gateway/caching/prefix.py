@@ -8,7 +8,6 @@ model's name is not in it: caches are kept for each deployment apart.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -16,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.conversation import Changes, Message
+from gateway.conversation import RESULT_ROLES, Changes, Message, leading_system
 from gateway.wire.chat import ChatRequest
 from gateway.wire.lexical import value
 
@@ -24,13 +23,10 @@ _MARKS: Final = ("cache_control", "prompt_cache_breakpoint")
 """Members that tell a provider where to write its cache; they are no text."""
 _MARK_BYTES: Final = tuple(mark.encode() for mark in _MARKS)
 
-_LONG_NUMBER: Final = re.compile(rb"[\d.eE+-]{300}")
-"""What does not read as itself, so that only the bytes as they came tell it from another."""
-
-_PRIME: Final = (1 << 61) - 1
-_FACTOR: Final = 0x13C6EF372FE94F83
+_PRIME: Final = (1 << 60) - 93
+_FACTOR: Final = 0x9E3779B97F4A7C1
 """A chain is a polynomial in its messages' hashes (64 bits of BLAKE2b each) over the field of this prime, which costs
-a tenth of a microsecond a message: two different beginnings agree once in 2**61."""
+a tenth of a microsecond a message: two different beginnings agree once in 2**60. A number below that takes 32 bytes."""
 
 _ENTRY_BYTES: Final = 260
 """What one remembered message takes besides its text: its place in the dictionary, a tuple, two numbers."""
@@ -46,7 +42,9 @@ class Chain:
     own: tuple[int, ...]
     """The hash of each message by itself, whatever stands before it."""
     blocks: tuple[int, ...]
-    """Content blocks up to each link, as Anthropic counts them: a text, an image, a call and a result are one each."""
+    """Positions up to each link, as Anthropic's look-back counts them: one a tool, a text, an image, a block of
+    thinking; one a run of calls, and one a run of results.
+    """
 
     def shared(self, other: Chain) -> int:
         """Count the links that two chains have in common, from the first on."""
@@ -59,7 +57,9 @@ class Chain:
 
 
 _Told = tuple[int, int]
-"""The hash of a message, and its blocks."""
+"""The hash of a message, and its positions; `_RESULT` where it joins a run of results."""
+
+_RESULT: Final = -1
 
 
 class Digests:
@@ -69,14 +69,14 @@ class Digests:
     it is held here too, so that nothing else can take its place in memory.
     """
 
-    def __init__(self, most_bytes: int = 8 * 2**20) -> None:
+    def __init__(self, most_bytes: int = 6 * 2**20) -> None:
         self._most = most_bytes // 2
         self._young: dict[object, tuple[_Told, object]] = {}
         self._old: dict[object, tuple[_Told, object]] = {}
         self._held = 0
 
     def of(self, request: ChatRequest, index: int) -> _Told:
-        """Return the hash and the blocks of a message as it came."""
+        """Return the hash and the positions of a message as it came."""
         message = request.conversation.messages[index]
         found = self._young.get(id(message))
         if found is not None:
@@ -138,8 +138,11 @@ class Digests:
         self._held += size
 
 
-def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests) -> Chain:
-    """Return the chain of a request: as it came, or as the changes leave it."""
+def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, settings: int = 0) -> Chain:
+    """Return the chain of a request: as it came, or as the changes leave it.
+
+    `settings` is what else tells two prompts apart from behind the leading system text on, for a provider that lets it.
+    """
     definitions = request.conversation.definitions
     count = len(request.message_spans)
     read = (
@@ -148,14 +151,29 @@ def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests) ->
         else _changed(request, changes, digests)
     )
     link = digests.definitions(definitions) % _PRIME
-    total = 1 if definitions else 0
+    total, follows = request.conversation.tools, False
     links, blocks = [link], [total]
-    for own, number in read:
-        link = (link * _FACTOR + own) % _PRIME
-        total += number
+    head = leading_system(request.conversation.messages) if settings else -1
+    for index, (own, number) in enumerate(read):
+        link = (link * _FACTOR + own + (settings if index == head else 0)) % _PRIME
+        total += number if number != _RESULT else 0 if follows else 1
+        follows = number == _RESULT
         links.append(link)
         blocks.append(total)
     return Chain(tuple(links), tuple([own for own, _ in read]), tuple(blocks))
+
+
+def unmarked(definition: str) -> str:
+    """Return tools, as minified JSON, without the cache markers in them, which a provider reads and does not count."""
+    if not any(mark in definition for mark in _MARKS):
+        return definition
+    return orjson.dumps(_unmarked(value(definition.encode()))).decode()
+
+
+def settings_of(request: ChatRequest, names: Sequence[str]) -> int:
+    """Return the hash of these members of a request, as their bytes came; 0 where it has none of them."""
+    said = [(name, request.body[slice(*request.spans[name])]) for name in names if name in request.spans]
+    return _hash(b"\n".join([name.encode() + b" " + raw for name, raw in said])) if said else 0
 
 
 def _changed(request: ChatRequest, changes: Changes, digests: Digests) -> list[_Told]:
@@ -179,10 +197,17 @@ def _told(fields: Any, raw: bytes = b"") -> _Told:
     if not isinstance(fields, Mapping):
         return _hash(raw), 1
     fields = _plain(fields)
-    content, calls = fields.get("content"), fields.get("tool_calls")
-    number = len(content) if isinstance(content, list) else 1 if content or fields.get("role") == "tool" else 0
-    number += len(calls) if isinstance(calls, list) else 0
-    return _hash(_canonical(fields, raw)), number
+    return _hash(_canonical(fields, raw)), _positions(fields)
+
+
+def _positions(fields: Mapping[str, Any]) -> int:
+    """Count the positions of one message; it has one at least."""
+    if fields.get("role") in RESULT_ROLES:
+        return _RESULT
+    content, thinking = fields.get("content"), fields.get("thinking_blocks")
+    number = len(content) if isinstance(content, list) else 1 if content else 0
+    number += len(thinking) if isinstance(thinking, list) else 0
+    return max(1, number + (1 if fields.get("tool_calls") else 0))
 
 
 def _plain(fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -199,8 +224,6 @@ def _plain(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 def _canonical(fields: Any, raw: bytes) -> bytes:
     if not raw or any(mark in raw for mark in _MARK_BYTES):
         fields = _unmarked(fields)
-    if _LONG_NUMBER.search(raw):
-        return raw
     try:
         return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:

@@ -79,6 +79,17 @@ class Entry:
     attempts: list[dict[str, Any]] = field(default_factory=list)
     usage: Usage | None = None
     cost_nanousd: int | None = 0
+    expected_cached: int = 0
+    """Prompt tokens that the provider should have read from its cache, by its own rules."""
+    miss: str | None = None
+    """Why it read less than the conversation's previous request had made possible (caching/misses.py)."""
+    lost: int = 0
+    """Tokens that were not read for that reason, and what they cost more for it."""
+    lost_nanousd: int | None = 0
+    saved_nanousd: int | None = 0
+    """What the request would have cost as it came, under the same cache rules, less what it cost; may be negative."""
+    markers: int = 0
+    """Cache markers that we set."""
     http_status: int = 0
     error: str | None = None
     started: float = 0.0
@@ -155,6 +166,7 @@ class Entry:
         }
         if self.cost_nanousd is None:
             row["unpriced"] = True
+        self._tell_cache(row)
         if self.calibration:
             row["calibration"] = self.calibration
         if self.decision_lost:
@@ -175,6 +187,18 @@ class Entry:
         if len(self.attempts) > 1 or (self.attempts and self.attempts[0]["error"]):
             row["attempts"] = self.attempts
         return row
+
+    def _tell_cache(self, row: dict[str, Any]) -> None:
+        """Add what is known of the provider's prompt cache; what is nothing is left out."""
+        told = {
+            "expected_cached": self.expected_cached,
+            "miss": self.miss,
+            "lost": self.lost,
+            "lost_nanousd": self.lost_nanousd,
+            "saved_nanousd": self.saved_nanousd,
+            "markers": self.markers,
+        }
+        row.update({name: value for name, value in told.items() if value})
 
     def _sizes(self, prompt: int) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """Tokens by component; what was only measured in bytes is scaled to the provider's count."""

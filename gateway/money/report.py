@@ -27,6 +27,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gateway.money import cache_report
 from gateway.money.amounts import dollars, rounded, usd
 from gateway.money.ledger import files, timestamp
 
@@ -70,6 +71,7 @@ _COLUMNS: Final = {
     "missed": "BIGINT",
     "components": "JSON",
     "refusal": "JSON",
+    **cache_report.COLUMNS,
 }
 """What is read of a row. Types are given, not guessed: a file of one row must read as a file of millions."""
 
@@ -127,6 +129,7 @@ SELECT *, substr(came, 1, 10) AS day FROM (
            settled.prompt_tokens, settled.cached_tokens, settled.cache_write_tokens, settled.completion_tokens,
            settled.reasoning_tokens, settled.tokens_before, settled.tokens_after, settled.components,
            settled.refusal, settled.plan, settled.values_removed, settled.missed,
+           {", ".join(f"settled.{name}" for name in cache_report.COLUMNS)},
            coalesce(settled.estimated, settled.id IS NULL) AS estimated,
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd IS NULL
                 ELSE coalesce(settled.unpriced, false) END AS unpriced
@@ -176,6 +179,12 @@ class Report:
     until: datetime | None = None
     retention: bool = False
     """Whether rows and total say what rewriting took away and how often an answer missed it."""
+    caching: dict[str, list[dict[str, Any]]] | None = None
+    """`groups`: what the providers' caches gave each; `misses`: why less than they could, by cause."""
+    saving: dict[str, Any] | None = None
+    """`rows`, by team and policy, and `total`: what the same answers would have cost as the requests came, less what
+    was paid, summaries included. Negative where it would have been cheaper.
+    """
 
     def render(self, form: Format, width: int | None = None) -> str:
         """Return the report as text; a table takes the terminal's width unless one is given."""
@@ -191,17 +200,21 @@ class Report:
                 return str(console.file.getvalue())  # type: ignore[attr-defined]  # it is the StringIO above
 
     def json(self) -> str:
-        """Return `{"rows": […], "total": {…}}`, with `utilization` where it was asked for."""
+        """Return `{"rows": […], "total": {…}}`; `utilization`, `caching`, `saving` where these were asked for."""
         shown: dict[str, Any] = {"by": self.by, "rows": self.rows, "total": self.total}
         if self.utilization is not None:
             shown["utilization"] = self.utilization
+        if self.caching is not None:
+            shown["caching"] = self.caching
+        if self.saving is not None:
+            shown["saving"] = self.saving
         return orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
     def csv(self) -> str:
-        """Return the rows, or the utilization where it was asked for; never the total, which would be summed with
-        them.
+        """Return the rows, or what was asked for beyond them: use of the room, misses, or savings; never a total, which
+        would be summed with them.
         """
-        rows = self.rows if self.utilization is None else self.utilization
+        rows = self._detail()
         sums = {**_SUMS, **_RETENTION} if self.retention else _SUMS
         names = list(rows[0]) if rows else [*_GROUPS[self.by], *sums, "cost_usd"]
         out = io.StringIO()
@@ -209,6 +222,13 @@ class Report:
         writer.writerow(names)
         writer.writerows([[_cell(row[name]) for name in names] for row in rows])
         return out.getvalue()
+
+    def _detail(self) -> list[dict[str, Any]]:
+        if self.utilization is not None:
+            return self.utilization
+        if self.caching is not None:
+            return self.caching["misses"]
+        return self.rows if self.saving is None else self.saving["rows"]
 
     def tables(self, width: int) -> list[RenderableType]:
         """Return the tables for a terminal of so many columns; where there is nothing to show, a sentence."""
@@ -219,6 +239,11 @@ class Report:
             tables.append(_utilization_table(self.by, self.utilization))
         if self.retention:
             tables.append(_retention_table(self))
+        if self.caching is not None:
+            tables += _caching_tables(self.by, self.caching)
+        if self.saving is not None:
+            rows, total = self.saving["rows"], self.saving["total"]
+            tables.append(cache_report.saving_table(plain_table("Saved, net"), rows, total, _name))
         return tables
 
     def _nothing(self) -> str:
@@ -235,11 +260,14 @@ def report(
     *,
     utilization: bool = False,
     retention: bool = False,
+    caching: bool = False,
+    saving: bool = False,
 ) -> Report:
     """Sum the requests that came from `since` to before `until`, by one of `By`, the dearest first.
 
     `retention` adds to each row what rewriting took away: `rewritten` and `observed` requests, `values_removed`,
-    `missed` (how often an answer used one of those values) and requests `with_misses`.
+    `missed` (how often an answer used one of those values) and requests `with_misses`. `caching` adds what the
+    providers' prompt caches gave and why they gave less than they could; `saving` what the gateway saved, net.
 
     Raises `ValueError` for another `by` and for an end that is not after the beginning, `FileNotFoundError` where there
     is no such folder; an empty one is an empty report.
@@ -263,9 +291,20 @@ def report(
         total = _read(base, f"SELECT {sums} FROM requests")[0]  # as above
         total |= _read(base, _DUPLICATES, [first, last])[0]
         used = _read(base, _UTILIZATION.format(groups=groups, source=source)) if utilization else None
+        given = _caching(base, groups, source) if caching else None
+        saved = _saving(base) if saving else None
     for row in (*rows, total):
         row["cost_usd"] = usd(row["cost_nanousd"])
-    return Report(by=by, rows=rows, total=total, utilization=used, since=since, until=until, retention=retention)
+    return Report(by, rows, total, used, since, until, retention, given, saved)
+
+
+def _caching(base: duckdb.DuckDBPyConnection, groups: str, source: str) -> dict[str, list[dict[str, Any]]]:
+    queries = {"groups": cache_report.CACHED, "misses": cache_report.MISSES}
+    return {name: _read(base, query.format(groups=groups, source=source)) for name, query in queries.items()}
+
+
+def _saving(base: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    return {"rows": _read(base, cache_report.SAVING), "total": _read(base, cache_report.SAVING_TOTAL)[0]}
 
 
 def _load(base: duckdb.DuckDBPyConnection, directory: Path, since: datetime | None, until: datetime | None) -> None:
@@ -421,6 +460,15 @@ def _retention_table(shown: Report) -> Table:
     table.add_row("total", *("" for _ in groups[1:]), *_taken(shown.total), style="bold")
     table.caption = "observed: not sent; what would have been removed and missed"
     return table
+
+
+def _caching_tables(by: By, found: Mapping[str, list[dict[str, Any]]]) -> list[RenderableType]:
+    names = _GROUPS[by]
+    given = cache_report.cached_table(plain_table(f"Prompt caches, by {by}"), names, found["groups"], _name)
+    if not found["misses"]:
+        return [given]
+    causes = plain_table(f"Misses, by {by} and cause")
+    return [given, cache_report.misses_table(causes, names, found["misses"], _name)]
 
 
 def _taken(row: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from gateway.caching.misses import WHAT_IT_MEANS
 from gateway.money import amounts
 from gateway.money.report import plain_table, printable
 
@@ -116,7 +117,9 @@ def _request_facts(entry: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("plan", planned),
         ("values", _retention(entry)),
         ("usage", (tokens if used else None) if settled else f"about {number(entry.get('estimate_prompt'))} prompt"),
+        ("cache", _cache(entry) if settled else None),
         ("cost", cost if settled else None),
+        ("saved", _saved(entry) if settled else None),
         ("time", _times(entry.get("ms") or {})),
     ]
 
@@ -133,6 +136,32 @@ def _retention(entry: Mapping[str, Any]) -> str | None:
 
 def _arrow(asked: object, billed: object) -> str:
     return f"{asked} → {billed}" if billed and billed != asked else str(asked)
+
+
+def _cache(entry: Mapping[str, Any]) -> str | None:
+    """Say what the provider's prompt cache was expected to give and gave, and why that was less than it could be."""
+    expected, cause = entry.get("expected_cached", 0), entry.get("miss")
+    if not expected and cause is None:
+        return None
+    told = f"{number(entry.get('cached_tokens'))} tokens read, {number(expected)} expected"
+    if entry.get("markers"):
+        told += f", {number(entry['markers'])} markers of ours"
+    if cause is None:
+        return told
+    name, _, at = str(cause).partition(":")
+    where = f" (messages[{at}])" if at else ""
+    lost = (
+        f"; {number(entry['lost'])} tokens lost, {_dollars(entry.get('lost_nanousd', 0))}" if entry.get("lost") else ""
+    )
+    return f"{told}\n{name}{where}: {WHAT_IT_MEANS.get(name, 'unknown')}{lost}"
+
+
+def _saved(entry: Mapping[str, Any]) -> str | None:
+    """Say what the request would have cost more as it came; negative: less."""
+    saved = entry.get("saved_nanousd")
+    if not saved:
+        return None
+    return f"{_dollars(abs(saved))} {'less' if saved > 0 else 'more'} than the request as it came"
 
 
 def _times(spans: Mapping[str, Any]) -> str:

@@ -1,0 +1,503 @@
+"""The providers' prompt caches as one process believes them to be: looked at before a call, told of it, settled after.
+
+Nothing here waits for anything before a request is sent. What an answer brings (how much was read, and of how many
+tokens) is compared with what was expected afterwards: `Settled` is what the ledger says of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from math import exp
+from typing import Final
+
+from gateway.budget.components import (
+    OVERHEAD_REPLY,
+    CountMedia,
+    fits_by_bytes,
+    message_tokens,
+    texts,
+)
+from gateway.budget.tokens import Counter
+from gateway.caching.facts import HOUR, CacheFacts
+from gateway.caching.groups import Counts, Groups
+from gateway.caching.habits import NOTHING_KNOWN, Follows, Habits, Stage, head_stage, seen, total, turn_stage, waited
+from gateway.caching.markers import Breakpoint, callers, key_of
+from gateway.caching.marking import Standing
+from gateway.caching.misses import BELOW_MINIMUM, Figures, Miss, miss_of, readable
+from gateway.caching.prefix import Chain, Digests, chain_of, group_of, settings_of, unmarked
+from gateway.caching.seen import (
+    CAME,
+    SENT,
+    Generations,
+    Kept,
+    Match,
+    Seen,
+    Told,
+    Trail,
+    Trails,
+    Written,
+    own_endings,
+    written_by,
+)
+from gateway.conversation import Changes, Message, leading_system
+from gateway.fitting import LONG_BODY
+from gateway.money.prices import Usage
+from gateway.routing.deployment import Deployment
+from gateway.wire.chat import ChatRequest
+
+_OF_MESSAGES: Final = ("tool_choice", "thinking", "reasoning_effort")
+_SEPARATE: Final = ("prompt_cache_key",)
+_SALT: Final = ("cache_salt",)
+"""Members of a request that keep it apart from others in the cache: OpenAI from GPT-5.6 on, and vLLM."""
+
+MINUTE: Final = 60.0
+_RATE_BYTES: Final = 160
+MOST_NEWS: Final = 2000
+"""Requests that wait to be told to other processes; the oldest go first."""
+
+Cost = Callable[[Usage], int | None]
+"""What usage costs at this deployment, at this moment; None = it has no price."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whom a request is from, as far as caches and habits are concerned."""
+
+    conversation: tuple[str, ...]
+    """Whom conversations never pass between."""
+    group: tuple[str, ...]
+    """What the policy's `group_by` tells prefix groups apart by."""
+    kind: str
+    """Whose habits are learned together: a team, under one policy, of one model."""
+
+
+@dataclass(slots=True)
+class Sighting:
+    """One request at one deployment: what its cache was believed to hold when it was sent."""
+
+    request: ChatRequest
+    changes: Changes | None
+    facts: CacheFacts
+    scope: int
+    head: int
+    """How many leading system messages there are."""
+    now: float
+    sent: Told
+    """What leaves, with the caller's breakpoints and the provider's own, and ours once they are `marked`."""
+    came: Told
+    """What it would be had everything always left as it came."""
+    previous: Trail | None
+    """The conversation's last request."""
+    whose: Whose
+    kept: Kept | None = None
+    trail: Trail | None = None
+
+    @property
+    def group(self) -> int:
+        """Its prefix group: the same tools and system text, among those that the policy's `group_by` puts together."""
+        return group_of(self.came.chain, self.head, self.whose.group)
+
+    @property
+    def turn(self) -> int:
+        """How many requests of the conversation were seen, this one included."""
+        return 1 if self.previous is None else self.previous.turn + 1
+
+    @property
+    def gap_seconds(self) -> float | None:
+        """The time since the conversation's last request."""
+        return None if self.previous is None else self.now - self.previous.at
+
+    @property
+    def is_as_it_came(self) -> bool:
+        """Whether nothing tells what was sent from what came, in this cache."""
+        sent, came = self.sent, self.came
+        same = sent.chain is came.chain and sent.points == came.points and sent.cache == came.cache
+        return same and sent.match.read == came.match.read
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the books say of one request and its provider's cache."""
+
+    expected: int = 0
+    """Tokens that should have been read."""
+    miss: str | None = None
+    lost: int = 0
+    """Tokens that the miss did not read."""
+    lost_nanousd: int | None = 0
+    saved_nanousd: int | None = 0
+    """What the original would have cost, less what was paid; negative where it would have been cheaper."""
+    markers: int = 0
+    """Markers of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What one answered request adds to the habits of its kind."""
+
+    kind: str
+    stage: int
+    now: float
+    follows: Follows | None
+    tokens: int
+    head: tuple[Stage, Follows | None] | None = None
+    """Of a first request: how often its head was seen, and when last."""
+
+    def delta(self) -> Habits:
+        """Return what it adds."""
+        out = seen(self.stage, self.now, self.follows, self.tokens)
+        return out if self.head is None else out + seen(self.head[0], self.now, self.head[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What one answered request left in a cache."""
+
+    at: float
+    tokens: int
+    """Up to the last key, by the provider's report."""
+    written: tuple[Written, ...]
+
+
+@dataclass(slots=True)
+class News:
+    """What other processes are to hear."""
+
+    sent: deque[Sent] = field(default_factory=lambda: deque(maxlen=MOST_NEWS))
+    counted: deque[Counted] = field(default_factory=lambda: deque(maxlen=MOST_NEWS))
+    groups: dict[int, Counts] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.sent or self.counted or self.groups)
+
+
+class PromptCaches:
+    """One for a process."""
+
+    def __init__(self) -> None:
+        self._digests = Digests()
+        self._seen = Seen()
+        self._trails = Trails()
+        self._rates: Generations[int, tuple[float, float]] = Generations(2**20)
+        """By prefix group: when its last request was, and requests a minute until then."""
+        self._names: dict[str, int] = {}
+        self._news = News()
+        self.groups = Groups()
+        self._habits: dict[str, Habits] = {}
+        """By kind; as they were when last exchanged."""
+        self._telling: dict[str, Habits] = {}
+        self._untold: dict[str, Habits] = {}
+        """What was counted here since then, where it decides about markers; and what is being told."""
+
+    def look(
+        self, deployment: Deployment, request: ChatRequest, changes: Changes | None, whose: Whose, now: float
+    ) -> Sighting | None:
+        """Compare a request that is about to be sent with what the deployment's cache is believed to hold.
+
+        None: nothing is known of this cache, or the bytes prove that the prompt is too short for it.
+        """
+        facts = deployment.cache
+        if facts.matching == "none" or fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1):
+            return None
+        settings, digests = _settings(request, facts), self._digests
+        cache = self._cache(deployment) ^ settings_of(request, _SEPARATE if facts.marks_itself else _SALT)
+        chain = chain_of(request, None, digests, settings)
+        points = callers(request, facts)
+        endings = _endings(request, None, facts)
+        came = self._told(cache, chain, points, facts, now, CAME, endings)
+        if changes is None:
+            sent = self._told(cache, chain, points, facts, now, SENT, endings)
+        else:
+            left, points = chain_of(request, changes, digests, settings), callers(request, facts, changes)
+            sent = self._told(cache, left, points, facts, now, SENT, _endings(request, changes, facts))
+        head, scope = leading_system(request.conversation.messages), hash(whose.conversation)
+        previous = self._trails.before(scope, chain, head)
+        return Sighting(request, changes, facts, scope, head, now, sent, came, previous, whose)
+
+    def stage(self, one: Sighting) -> Stage:
+        """Say where the conversation stands, as habits count it."""
+        return turn_stage(one.turn, is_new=one.previous is None and not self.groups.sights(one.group))
+
+    def habits(self, kind: str) -> Habits:
+        """Return what is known of a kind of conversation."""
+        parts = (self._telling.get(kind), self._untold.get(kind))
+        return total([part for part in parts if part is not None], self._habits.get(kind, NOTHING_KNOWN))
+
+    def standing(self, one: Sighting) -> Standing:
+        """Say what the markers of a request are decided by."""
+        sights = self.groups.sights(one.group) + (one.previous is None)
+        return Standing(self.habits(one.whose.kind), self.groups.own(one.group), self.stage(one), sights)
+
+    def alive(self, one: Sighting) -> int | None:
+        """Return for how many seconds what is read of the request was written; None where nothing is."""
+        read = one.sent.match.read
+        return None if read is None else self._seen.lifetime(one.sent.cache, one.sent.chain, read)
+
+    def known(self, one: Sighting) -> list[int]:
+        """List the links of what is about to be sent that are in the cache already."""
+        return self._seen.known(one.sent.cache, one.sent.chain, one.now)
+
+    def key(self, one: Sighting) -> str:
+        """Name the `prompt_cache_key` of a request: its group's, or one of several where it has many requests."""
+        group, links = one.group, one.came.chain.links
+        at, rate = self._rates.get(group) or (one.now, 0.0)
+        rate = rate * exp((at - one.now) / MINUTE) + 1.0
+        self._rates.put(group, (one.now, rate), _RATE_BYTES)
+        return key_of(group, rate, links[min(one.head + 1, len(links) - 1)])
+
+    def mark(self, one: Sighting, points: tuple[Breakpoint, ...], key: str | None = None) -> None:
+        """Look again, at the breakpoints that the request leaves with: all of them, the caller's and ours.
+
+        `key` is set where the provider keeps apart what is sent with it.
+        """
+        told, endings = one.sent, _endings(one.request, one.changes, one.facts)
+        cache = told.cache if key is None else told.cache ^ named(key)
+        one.sent = self._told(cache, told.chain, points, one.facts, one.now, SENT, endings)
+
+    def _told(
+        self,
+        cache: int,
+        chain: Chain,
+        points: tuple[Breakpoint, ...],
+        facts: CacheFacts,
+        now: float,
+        state: int,
+        endings: Sequence[int],
+    ) -> Told:
+        return Told(cache, chain, points, self._seen.look(cache, chain, points, facts, now, state, endings))
+
+    async def digest(self, request: ChatRequest, changes: Changes | None) -> None:
+        """Read the messages of a long request that nobody has read yet, off the event loop, so that `look` need not."""
+        read = asyncio.get_running_loop().run_in_executor
+        await read(None, chain_of, request, changes, self._digests)
+
+    def note(self, one: Sighting) -> None:
+        """Take in that the request was sent, and taken."""
+        one.kept = self._seen.note(one.sent, one.came, one.facts, one.now)
+        one.trail = self._trails.note(one.scope, one.sent, one.came, one.head, one.now, one.previous)
+
+    async def settle(
+        self, one: Sighting, usage: Usage, cost: Cost, counter: Counter, count_media: CountMedia
+    ) -> Settled:
+        """Compare what the provider reports with what was expected, and the cost with that of the original."""
+        markers = sum(point.ours for point in one.sent.points)
+        self._count(one, usage)
+        if usage.estimated:
+            return Settled(markers=markers)
+        self._learn(one, usage)
+        needs_sent = one.sent.match.read is not None and not one.sent.match.tokens
+        if not needs_sent and one.is_as_it_came:
+            return self._settled(one, usage, cost, None, markers)
+        conversation = one.request.conversation
+        asked = texts(conversation, counter.messages)
+        await counter.learn([*asked, *map(unmarked, conversation.definitions), *_new_texts(one.changes)])
+
+        def weigh() -> tuple[Sizes, Sizes]:
+            return sizes_of(one, usage, counter, count_media)
+
+        if len(one.request.body) < LONG_BODY:
+            sizes = weigh()
+        else:
+            sizes = await asyncio.get_running_loop().run_in_executor(None, weigh)
+        return self._settled(one, usage, cost, sizes, markers)
+
+    # ------------------------------------------------------------ with other processes
+
+    def take_news(self) -> News:
+        """Return what there is to tell since this was last asked."""
+        news, self._news = self._news, News()
+        self._telling, self._untold = self._untold, {}
+        news.groups = self.groups.take_news()
+        return news
+
+    def give_back(self, news: News) -> None:
+        """Take back what could not be told; the oldest is let go where it is too much."""
+        self._news.sent.extendleft(reversed(news.sent))
+        self._news.counted.extendleft(reversed(news.counted))
+        for kind, told in self._telling.items():
+            self._untold[kind] = told + self._untold.get(kind, NOTHING_KNOWN)
+        self._telling = {}
+        self.groups.give_back(news.groups)
+
+    def adopt(self, sent: Iterable[Sent], habits: Mapping[str, Habits], groups: Mapping[int, Counts]) -> None:
+        """Take in what other processes told, and what all have counted together."""
+        for one in sent:
+            for written in one.written:
+                self._seen.adopt(written, one.at, one.tokens)
+        self._habits.update(habits)
+        self._telling = {}
+        self.groups.adopt(groups)
+
+    # ------------------------------------------------------------ what is meant by it
+
+    def _cache(self, deployment: Deployment) -> int:
+        """Name the cache that a deployment reads, as a number: one for each model under one credential."""
+        found = self._names.get(deployment.name)
+        if found is None:
+            own = deployment.name if deployment.kind == "demo" else ""  # each an account of its own
+            parts = (deployment.provider, deployment.model, deployment.api_base, deployment.api_key, own)
+            found = self._names[deployment.name] = named("\n".join([part or "" for part in parts]))
+        return found
+
+    def _learn(self, one: Sighting, usage: Usage) -> None:
+        """Keep the provider's own count of the prompt for the requests that begin with it."""
+        tokens = max(0, usage.prompt - OVERHEAD_REPLY)
+        if one.kept is not None and one.kept.end == one.sent.chain.links[-1] ^ one.sent.cache:
+            one.kept.tokens = tokens
+        if one.trail is not None:
+            one.trail.tokens = tokens
+
+    def _count(self, one: Sighting, usage: Usage) -> None:
+        """Count what the request says of its group and of its kind, and what it left in the cache."""
+        previous, follows, stage, group = one.previous, None, self.stage(one), one.group
+        head: tuple[Stage, Follows | None] | None = None
+        if one.trail is not None:
+            one.trail.stage = stage
+        if previous is None:
+            last, sights = self.groups.begun(group, one.now), self.groups.sights(group)
+            head = head_stage(sights), None if last is None else Follows(head_stage(sights - 1), one.now - last)
+        else:
+            gap = one.now - previous.at
+            follows = Follows(previous.stage, gap, min(previous.tokens, usage.prompt))
+            if previous.turn == 1 and gap <= max(one.facts.writes, default=0):
+                self.groups.went_on(group)
+        if usage.prompt >= one.facts.least:
+            counted = Counted(one.whose.kind, stage, one.now, follows, usage.prompt, head)
+            self._news.counted.append(counted)
+            if one.facts.matching == "breakpoints":
+                kind = counted.kind
+                self._untold[kind] = waited(self._untold.get(kind, NOTHING_KNOWN) + counted.delta(), one.now)
+        tokens = 0 if usage.estimated else max(0, usage.prompt - OVERHEAD_REPLY)
+        self._news.sent.append(Sent(one.now, tokens, written_by(one.sent, one.came, one.facts)))
+
+    def _settled(
+        self, one: Sighting, usage: Usage, cost: Cost, sizes: tuple[Sizes, Sizes] | None, markers: int
+    ) -> Settled:
+        facts, paid = one.facts, cost(usage)
+        upto = 0
+        if one.sent.match.read is not None:
+            upto = one.sent.match.tokens or (sizes[0].upto(one.sent.match.read) if sizes is not None else 0)
+        figures = Figures(usage.prompt, usage.cached, readable(upto, facts))
+        miss = miss_of(figures, one.sent, one.came.chain, one.previous, facts)
+        saved: int | None = 0
+        if not one.is_as_it_came and sizes is not None:
+            instead = cost(as_it_came(usage, sizes[1], one.came.points, one.came.match, facts))
+            saved = None if instead is None or paid is None else instead - paid
+        return Settled(
+            expected=figures.expected,
+            miss=None if miss is None else miss.cause,
+            lost=0 if miss is None else miss.tokens,
+            lost_nanousd=_lost(miss, usage, cost, paid),
+            saved_nanousd=saved,
+            markers=markers,
+        )
+
+
+def named(said: str) -> int:
+    """Give the number of what keeps one cache apart from others."""
+    return int.from_bytes(blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 4
+
+
+def too_short(deployment: Deployment, sighting: Sighting | None) -> str | None:
+    """Name the cause where a cache that we know of was not even looked at."""
+    return BELOW_MINIMUM if sighting is None and deployment.cache.matching != "none" else None
+
+
+def _lost(miss: Miss | None, usage: Usage, cost: Cost, paid: int | None) -> int | None:
+    """Price a miss: what was paid, less what would have been had its tokens been read."""
+    if miss is None or not miss.tokens or paid is None:
+        return 0
+    tokens = min(miss.tokens, usage.prompt - usage.cached)
+    written = max(0, usage.cache_write - tokens)
+    read = replace(
+        usage,
+        cached=usage.cached + tokens,
+        cache_write=written,
+        cache_write_1h=min(usage.cache_write_1h, written),
+    )
+    instead = cost(read)
+    return None if instead is None else paid - instead
+
+
+# ---------------------------------------------------------------- tokens up to a link
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Tokens up to each link of a chain by our count, and how they compare with the provider's."""
+
+    tokens: Sequence[int]
+    reported: int
+    counted: int
+    """Of the same whole prompt: the provider's figure and ours."""
+
+    @property
+    def whole(self) -> int:
+        """Tokens of the whole prompt."""
+        return self._corrected(self.tokens[-1] + OVERHEAD_REPLY)
+
+    def upto(self, link: int) -> int:
+        return self._corrected(self.tokens[link])
+
+    def _corrected(self, tokens: int) -> int:
+        if self.counted == self.reported:
+            return tokens
+        return (2 * tokens * self.reported + self.counted) // (2 * self.counted)
+
+
+def sizes_of(one: Sighting, usage: Usage, counter: Counter, count_media: CountMedia) -> tuple[Sizes, Sizes]:
+    """Count what was sent and what came, link by link, and measure both by what the provider made of the first."""
+    conversation = one.request.conversation
+    tools = sum([counter.count(text) for text in map(unmarked, conversation.definitions)])
+    came = _cumulated(tools, conversation.messages, counter, count_media)
+    sent = came
+    if one.changes is not None:
+        sent = _cumulated(tools, one.changes.applied(conversation.messages), counter, count_media)
+    counted = sent[-1] + OVERHEAD_REPLY
+    return Sizes(sent, usage.prompt, counted), Sizes(came, usage.prompt, counted)
+
+
+def _cumulated(tools: int, messages: Sequence[Message], counter: Counter, count_media: CountMedia) -> list[int]:
+    out = [tools]
+    for message in messages:
+        known = counter.messages.get(message)
+        out.append(out[-1] + (known or message_tokens(message, counter.count, count_media)))
+    return out
+
+
+def _new_texts(changes: Changes | None) -> list[str]:
+    return [] if changes is None else [*changes.texts.values(), *(text for _, text in changes.inserted)]
+
+
+def as_it_came(usage: Usage, sizes: Sizes, points: Sequence[Breakpoint], would_read: Match, facts: CacheFacts) -> Usage:
+    """Return what the provider would have reported of the original, for the same answer."""
+    read = 0 if would_read.read is None else readable(sizes.upto(would_read.read), facts)
+    written = written_1h = 0
+    if facts.matching == "breakpoints":
+        ends = [(sizes.upto(point.link), point.lifetime) for point in points]
+        ends = [(tokens, lifetime) for tokens, lifetime in ends if tokens >= facts.least]
+        last = max((tokens for tokens, _ in ends), default=0)
+        last_1h = max((tokens for tokens, lifetime in ends if lifetime >= HOUR), default=0)
+        written, written_1h = max(0, last - read), max(0, last_1h - read)
+    return replace(usage, prompt=sizes.whole, cached=read, cache_write=written, cache_write_1h=written_1h)
+
+
+def _endings(request: ChatRequest, changes: Changes | None, facts: CacheFacts) -> Sequence[int]:
+    """List where OpenAI looks for earlier breakpoints of its own, unless the caller has it set none."""
+    span = request.spans.get("prompt_cache_options")
+    if not facts.marks_itself or (span is not None and b'"explicit"' in request.body[span.start : span.end]):
+        return ()
+    came = request.conversation.messages
+    return own_endings(came if changes is None else changes.applied(came), leading_system(came))
+
+
+def _settings(request: ChatRequest, facts: CacheFacts) -> int:
+    """Return what else Anthropic tells message lists apart by: "What invalidates the cache", prompt-caching guide."""
+    if facts.control not in ("cache_control", "cache_point"):
+        return 0
+    pictures = any(part.kind == "image" for message in request.conversation.messages for part in message.media)
+    return settings_of(request, _OF_MESSAGES) + pictures

@@ -1,0 +1,116 @@
+"""Why a cache missed: each cause named by an example, the first thing that changed before all others."""
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.caching.misses import Figures, Miss, miss_of, readable
+from gateway.caching.prefix import Chain, Digests, chain_of
+from gateway.caching.seen import Match, Told, Trail, Trails
+from tests.caching_replay import facts_of
+from tests.talk import Wire, assistant, request, system, user
+
+OPENAI, ANTHROPIC = facts_of("openai"), facts_of("anthropic")
+TOOL = {"type": "function", "function": {"name": "read"}}
+FIRST: list[Wire] = [system("s"), user("a")]
+SECOND: list[Wire] = [*FIRST, assistant("b"), user("c")]
+THIRD: list[Wire] = [*SECOND, assistant("d"), user("e")]
+NOTHING = Match(None, None, 0)
+
+
+def chain(listed: list[Wire], **more: object) -> Chain:
+    return chain_of(request(listed, **more), None, Digests())
+
+
+def trail(came: Chain, sent: Chain | None = None, cache: int = 1, tokens: int = 2048) -> Trail:
+    told = Told(cache, sent or came, (), NOTHING)
+    found = Trails().note(1, told, Told(cache, came, (), NOTHING), 1, 0, None)
+    found.tokens = tokens
+    return found
+
+
+def miss(
+    came: Chain,
+    previous: Trail | None,
+    *,
+    read: int | None = None,
+    gone: int | None = None,
+    figures: Figures | None = None,
+    sent: Chain | None = None,
+    facts=OPENAI,
+) -> Miss | None:
+    told = Told(1, sent or came, (), Match(read, gone, 0))
+    return miss_of(figures or Figures(4000, 0, 0), told, came, previous, facts)
+
+
+def test_the_first_of_a_conversation_has_nothing_to_read():
+    assert miss(chain(FIRST), None) == Miss("first_sight", 0)
+
+
+def test_the_first_of_a_conversation_that_reads_what_others_sent_misses_nothing():
+    assert miss(chain(FIRST), None, read=1, figures=Figures(4000, 1024, 1024)) is None
+
+
+def test_all_that_the_previous_request_left_was_read():
+    assert miss(chain(SECOND), trail(chain(FIRST)), read=2, figures=Figures(4000, 2048, 2048)) is None
+
+
+def test_the_provider_read_less_than_its_own_rules_say():
+    found = miss(chain(SECOND), trail(chain(FIRST)), read=2, figures=Figures(4000, 0, 2048))
+    assert found == Miss("provider_did_not", 2048)
+
+
+def test_too_long_ago():
+    assert miss(chain(SECOND), trail(chain(FIRST)), gone=2) == Miss("expired", 2048)
+
+
+def test_at_another_deployment():
+    assert miss(chain(SECOND), trail(chain(FIRST), cache=2)) == Miss("other_deployment", 2048)
+
+
+def test_other_tools():
+    assert miss(chain(SECOND, tools=[TOOL]), trail(chain(FIRST))) == Miss("client_changed_tools", 2048)
+
+
+def test_another_system_text():
+    changed = chain([system("t"), *SECOND[1:]])
+    assert miss(changed, trail(chain(FIRST)), read=0) == Miss("client_changed_system", 2048)
+
+
+def test_a_message_that_the_client_changed_or_took_out_by_its_index():
+    changed = chain([*THIRD[:2], assistant("B"), *THIRD[3:], assistant("f"), user("g")])
+    assert miss(changed, trail(chain(THIRD)), read=2) == Miss("client_changed:2", 2048)
+    assert miss(chain([THIRD[0], *THIRD[3:]]), trail(chain(THIRD)), read=1) == Miss("client_changed:1", 2048)
+
+
+def test_our_fold():
+    folded = chain([*THIRD[:1], user("[left out]"), *THIRD[3:], assistant("f"), user("g")])
+    found = miss(chain([*THIRD, assistant("f"), user("g")]), trail(chain(THIRD)), sent=folded, read=1)
+    assert found == Miss("our_fold", 2048)
+
+
+def test_the_fold_is_named_where_it_cost_more_than_what_the_client_changed_at_the_end():
+    came = chain([*THIRD[:5], user("E")])
+    folded = chain([THIRD[0], user("[left out]"), *THIRD[3:5], user("E")])
+    assert miss(came, trail(chain(THIRD)), sent=folded, read=1) == Miss("our_fold", 2048)
+
+
+def test_too_short_to_be_kept():
+    assert miss(chain(SECOND), trail(chain(FIRST), tokens=900), read=2, figures=Figures(4000, 0, 0)) == Miss(
+        "below_minimum", 0
+    )
+    assert miss(chain(FIRST), None, figures=Figures(900, 0, 0)) == Miss("below_minimum", 0)
+
+
+def test_no_marker_within_reach():
+    assert miss(chain(SECOND), trail(chain(FIRST)), facts=ANTHROPIC) == Miss("unmarked", 2048)
+
+
+def test_a_conversation_that_another_worker_served_is_known_to_have_expired():
+    assert miss(chain(SECOND), None, gone=2) == Miss("expired", 0)
+
+
+@pytest.mark.parametrize(("tokens", "read"), [(1023, 0), (1024, 1024), (1151, 1024), (1152, 1152)])
+def test_what_is_read_is_at_least_the_least_and_goes_by_steps(tokens: int, read: int):
+    assert readable(tokens, OPENAI) == read
+    assert readable(tokens, replace(OPENAI, step=1)) == (tokens if tokens >= 1024 else 0)

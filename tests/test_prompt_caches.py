@@ -1,0 +1,217 @@
+"""What is believed of the providers' caches, held against what the demo provider reports, turn by turn.
+
+A few conversations of each source in the suite, all of them with CACHING=all.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.caching.misses import BELOW_MINIMUM, FIRST_SIGHT, WHAT_IT_MEANS
+from gateway.prompt_caches import PromptCaches, Sighting, Whose
+from gateway.wire.chat import Memo, parse
+from tests.caching_replay import Replay, facts_of, marked, requests_of, sampled
+from tests.conftest import Conversations
+from tests.load.recorded import Body
+from tests.passage import NOW, deployment
+from tests.passage import policy as read_policy
+from tests.talk import body, system, user
+from tests.upstream.counting import message_tokens, text_tokens
+
+ALL = os.environ.get("CACHING") == "all"
+SAMPLE = None if ALL else 2
+Row = dict[str, Any]
+LONGEST = 10**9 if ALL else 40
+"""Requests of one conversation, from its beginning on."""
+STEP = 0.01
+"""Seconds from one request to the next: all of them are within five minutes, so that nothing expires."""
+DETERMINISTIC = ("openai", "openai-5.6", "anthropic", "gemini/gemini-3-pro")
+"""vLLM reads tokens that agree inside a message too; the gateway's beliefs end with a message."""
+
+
+class LongestPrefix:
+    """The longest run of whole messages sent before, from 1,024 tokens on, in steps of 128: an oracle of its own."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def cached(self, body: Body) -> int:
+        tools = body.get("tools") or []
+        said = json.dumps(tools, sort_keys=True)
+        upto = text_tokens(json.dumps(tools, ensure_ascii=False, separators=(",", ":"))) if tools else 0
+        marks = [(hash(said), upto)]
+        for message in body["messages"]:
+            said = str(hash(said + json.dumps(message, sort_keys=True)))
+            upto += message_tokens(message)
+            marks.append((hash(said), upto))
+        hit = 0
+        for mark, tokens in marks:
+            if str(mark) not in self.seen:
+                break
+            hit = tokens
+        self.seen.update(str(mark) for mark, _ in marks)
+        return hit // 128 * 128 if hit >= 1024 else 0
+
+
+def turns_of(conversations: Conversations, rules: str) -> Iterator[list[Body]]:
+    """Give each conversation's requests; a client marks them where nothing is kept without."""
+    for _, conversation in sampled(conversations, SAMPLE):
+        bodies = islice(requests_of(conversation), LONGEST)
+        yield [marked(one) for one in bodies] if rules == "anthropic" else list(bodies)
+
+
+async def replayed(
+    folder: Path, rules: str, turns: Iterable[list[Body]], policy: str | None = None
+) -> tuple[list[list[Body]], list[Row]]:
+    """Send every conversation to the provider of one rule set, up to a request that is refused.
+
+    Returns what was served, and the rows of that.
+    """
+    replay = Replay(folder, [rules], [] if policy is None else [read_policy(policy)])
+    served: list[list[Body]] = []
+    for bodies in turns:
+        served.append([])
+        for asked in bodies:
+            client = await replay.send(asked)
+            replay.clock.at += STEP
+            if policy is not None and client.status == 400 and client.error["code"] == "context_length_exceeded":
+                replay.clock.at -= STEP
+                break
+            assert client.status == 200, client.text
+            served[-1].append(asked)
+    return served, [row for row in await replay.close() if row["status"] == "answered"]
+
+
+@pytest.mark.parametrize("rules", DETERMINISTIC)
+async def test_what_is_expected_is_what_the_provider_reports_and_every_miss_has_a_cause(
+    rules: str, conversations: Conversations, tmp_path: Path
+):
+    served, rows = await replayed(tmp_path, rules, turns_of(conversations, rules))
+    assert_as_expected(rows, [one for bodies in served for one in bodies])
+    if rules == "openai":
+        oracle = LongestPrefix()
+        assert [oracle.cached(one) for bodies in served for one in bodies] == [row["cached_tokens"] for row in rows]
+    told(rules, rows)
+
+
+def assert_as_expected(rows: list[Row], asked: list[Body]) -> None:
+    off = [at for at, row in enumerate(rows) if row.get("expected_cached", 0) != row["cached_tokens"]]
+    told = {at: (rows[at].get("expected_cached", 0), rows[at]["cached_tokens"]) for at in off}
+    assert {at: pair for at, pair in told.items() if not begins_like_other_tools(asked, at)} == {}
+    assert [row["id"] for row in rows if not row["cached_tokens"] and "miss" not in row] == []
+    assert causes(rows).keys() <= WHAT_IT_MEANS.keys()
+    assert {FIRST_SIGHT, BELOW_MINIMUM} & causes(rows).keys()
+
+
+def begins_like_other_tools(asked: list[Body], at: int) -> bool:
+    """Whether a request's tools are those of an earlier one and some more: Claude reads the former from the cache.
+
+    To us the tools are one block: five requests of the 12,000.
+    """
+    tools = asked[at].get("tools") or []
+    return any(
+        0 < len(earlier := one.get("tools") or []) < len(tools) and bare(earlier) == bare(tools[: len(earlier)])
+        for one in asked[:at]
+    )
+
+
+def bare(tools: list[Any]) -> list[Any]:
+    return [{name: part for name, part in tool.items() if name != "cache_control"} for tool in tools]
+
+
+def causes(rows: list[Row]) -> Counter[str]:
+    return Counter(row["miss"].partition(":")[0] for row in rows if "miss" in row)
+
+
+def told(rules: str, rows: list[Row]) -> None:
+    print(f"\n{rules}: {len(rows)} requests, {sum(row['cached_tokens'] for row in rows)} cached", dict(causes(rows)))
+
+
+TIGHT = """
+name: tight
+context_window: 6k
+reserve: {output: 0, margin: 0}
+ladder: {tool_results: [minify, dedupe, crush, stub], history: [drop_oldest]}
+"""
+"""The last message is left alone, so that both replays get the same answers."""
+OFF = f"{TIGHT}mode: 'off'\n"
+
+
+@pytest.mark.parametrize("rules", DETERMINISTIC)
+async def test_the_net_savings_add_up_to_the_difference_of_two_real_replays_to_the_nano_dollar(
+    rules: str, conversations: Conversations, tmp_path: Path
+):
+    served, rewritten = await replayed(tmp_path / "a", rules, turns_of(conversations, rules), TIGHT)
+    _, as_they_came = await replayed(tmp_path / "b", rules, served, OFF)
+    assert_as_expected(rewritten, [one for bodies in served for one in bodies])
+    assert any(row["plan"] == "rewritten" for row in rewritten)
+    answers = [[row["completion_tokens"] for row in rows] for rows in (rewritten, as_they_came)]
+    assert answers[0] == answers[1]
+    saved = [row.get("saved_nanousd", 0) for row in rewritten]
+    differences = [
+        came["cost_nanousd"] - left["cost_nanousd"] for left, came in zip(rewritten, as_they_came, strict=True)
+    ]
+    off = {at: pair for at, pair in enumerate(zip(saved, differences, strict=True)) if pair[0] != pair[1]}
+    assert off == {}
+    assert sum(saved) == sum(row["cost_nanousd"] for row in as_they_came) - sum(
+        row["cost_nanousd"] for row in rewritten
+    )
+    told(rules, rewritten)
+
+
+# ---------------------------------------------------------------- what it takes
+
+
+MANY = 100_000 if ALL else 25_000
+GROUPS = f"""
+import gc
+from tests.test_prompt_caches import see, Memo, PromptCaches, resident
+
+caches, memo = PromptCaches(), Memo(1000)
+for number in range(100):
+    see(caches, memo, -number - 1)
+gc.collect()
+before = resident()
+for number in range({MANY}):
+    one = see(caches, memo, number)
+    caches.note(one)
+    caches.groups.begun(one.group)
+held = resident() - before
+asked = [see(caches, memo, number) for number in range(0, {MANY}, 997)]
+assert all(caches.groups.sights(one.group) == 1 for one in asked)
+assert all(one.sent.match.read == 2 for one in asked)
+print(held)
+"""
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+VLLM = deployment("m", "demo/vllm", kind="demo", cache=facts_of("vllm"))
+
+
+def see(caches: PromptCaches, memo: Memo, number: int) -> Sighting:
+    """Look at the first request of a group of its own."""
+    whose = Whose(("team", "key", "", "m"), ("team", "m"), "team/policy/m")
+    model = VLLM
+    came = parse(body([system(f"You are number {number}, and careful."), user(f"Go on, {number}.")]), memo)
+    one = caches.look(model, came, None, whose, NOW)
+    assert one is not None
+    return one
+
+
+def test_a_hundred_thousand_prefix_groups_take_no_more_than_64_mb():
+    run = subprocess.run([sys.executable, "-c", GROUPS], capture_output=True, text=True, check=True)
+    held = int(run.stdout)
+    print(f"\n{MANY} groups: {held / 1e6:.1f} MB")
+    assert held <= 12e6 + 52e6 * MANY / 100_000  # 64 MB for a hundred thousand

@@ -1,0 +1,138 @@
+"""Workers that share a state believe the same of prompt caches; a state that is down costs nothing but that."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import structlog
+
+from gateway.caching.habits import KNOWN
+from gateway.money.prices import Usage
+from gateway.prompt_caches import PromptCaches, Settled, Whose
+from gateway.shared_caches import MOST_SENT_BYTES, SENT, SharedCaches
+from gateway.state import State, StateUnavailable
+from gateway.state.disk import DiskState
+from tests.caching_replay import facts_of
+from tests.passage import COUNTERS, NOW, deployment
+from tests.talk import Wire, assistant, request, system, user, words
+
+WHOSE = Whose(("team", "key", "", "m"), ("team", "m"), "team/policy/m")
+FIRST: list[Wire] = [system(words(1500)), user("one")]
+SECOND: list[Wire] = [*FIRST, assistant("1"), user("two")]
+
+
+async def ask(caches: PromptCaches, listed: list[Wire], now: float, prompt: int, rules: str = "openai") -> Settled:
+    """Send a request and have it answered."""
+    model = deployment("m", f"demo/{rules}", kind="demo", cache=facts_of(rules))
+    one = caches.look(model, request(listed), None, WHOSE, now)
+    assert one is not None
+    caches.note(one)
+    return await caches.settle(one, Usage(prompt=prompt), lambda _: 0, COUNTERS.for_encoding("o200k_base"), lambda _: 0)
+
+
+def worker(folder: Path, name: str, opens: Callable[[], State] | None = None) -> tuple[PromptCaches, SharedCaches]:
+    caches = PromptCaches()
+    log = structlog.get_logger("gateway")
+    return caches, SharedCaches(caches, opens or (lambda: DiskState(folder)), log, lambda: NOW, name)
+
+
+async def test_a_conversation_that_another_worker_began_is_expected_to_be_read(tmp_path: Path):
+    (first, telling), (second, hearing) = worker(tmp_path, "a"), worker(tmp_path, "b")
+    await ask(first, FIRST, NOW, 1603)
+    await telling.exchange()
+    await hearing.exchange()
+    assert (await ask(second, SECOND, NOW + 5, 1700)).expected == 1536
+    for one in (telling, hearing):
+        await one.close()
+
+
+async def test_the_next_start_goes_on_from_what_was_known(tmp_path: Path):
+    caches, shared = worker(tmp_path, "a")
+    await shared.open()
+    await ask(caches, FIRST, NOW, 1603)
+    await shared.close()
+    caches, shared = worker(tmp_path, "b")
+    await shared.open()
+    assert (await ask(caches, SECOND, NOW + 5, 1700)).expected == 1536
+    await shared.close()
+
+
+async def test_groups_and_habits_are_counted_together(tmp_path: Path):
+    workers = [worker(tmp_path, name) for name in "abc"]
+    for number, (caches, shared) in enumerate(workers):
+        await ask(caches, [FIRST[0], user(f"question {number}")], NOW, 1603)
+        await shared.exchange()
+    for _, shared in workers:
+        await shared.exchange()
+    model = deployment("m", "demo/openai", kind="demo", cache=facts_of("openai"))
+    for caches, shared in workers:
+        one = caches.look(model, request(FIRST), None, WHOSE, NOW)
+        assert one is not None
+        assert caches.groups.sights(one.group) == 3
+        assert sum(count for (_, stage), count in caches.habits("team/policy/m").waiting.items() if stage == KNOWN) == 0
+        assert sum(caches.habits("team/policy/m").waiting.values()) == 3
+        await shared.close()
+
+
+async def test_own_requests_are_not_heard_back_as_somebody_elses(tmp_path: Path):
+    caches, shared = worker(tmp_path, "a")
+    await ask(caches, FIRST, NOW, 1603)
+    await shared.exchange()
+    held = len(caches._seen)
+    await shared.exchange()
+    assert len(caches._seen) == held
+    await shared.close()
+
+
+async def test_a_state_that_is_down_is_told_of_once_and_what_was_to_be_told_waits(tmp_path: Path):
+    up = False
+
+    def opens() -> State:
+        if not up:
+            raise StateUnavailable("scripted")
+        return DiskState(tmp_path)
+
+    caches, shared = worker(tmp_path, "a", opens)
+    await ask(caches, FIRST, NOW, 1603)
+    with structlog.testing.capture_logs() as log:
+        await shared.exchange()
+        await shared.exchange()
+        up = True
+        await shared.exchange()
+    assert [entry["event"] for entry in log] == [
+        "state unavailable, prompt caches are not shared",
+        "state available again, prompt caches are shared",
+    ]
+    other, hearing = worker(tmp_path, "b")
+    await hearing.exchange()
+    assert (await ask(other, SECOND, NOW + 5, 1700)).expected == 1536
+    for one in (shared, hearing):
+        await one.close()
+
+
+@pytest.mark.parametrize("nonsense", [b"\xff", b"{}", b"[[1]]", b'[["w", 1, 2.0, 3, [["x"]]]]', b"null", b"3"])
+async def test_nonsense_in_the_state_is_begun_anew(tmp_path: Path, nonsense: bytes):
+    state = DiskState(tmp_path)
+    state.put(SENT, nonsense)
+    state.close()
+    caches, shared = worker(tmp_path, "a")
+    await ask(caches, FIRST, NOW, 1603)
+    await shared.exchange()
+    other, hearing = worker(tmp_path, "b")
+    await hearing.exchange()
+    assert (await ask(other, SECOND, NOW + 5, 1700)).expected == 1536
+    for one in (shared, hearing):
+        await one.close()
+
+
+async def test_what_is_shared_is_bounded(tmp_path: Path):
+    caches, shared = worker(tmp_path, "a")
+    listed = [system(words(1500)), *(user(f"line {number}") for number in range(300))]
+    for number in range(60):
+        await ask(caches, [*listed, user(f"question {number}")], NOW + number, 5000)
+        if number % 20 == 19:
+            await shared.exchange()
+    state = DiskState(tmp_path)
+    assert len(state.get(SENT) or b"") <= MOST_SENT_BYTES
+    state.close()
+    await shared.close()
