@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 from gateway.admission import Admitted
 from gateway.budget.tokens import Counter
+from gateway.caching.markers import markable, marks_of, place
+from gateway.caching.marking import ends_of, lifetime_of, reach
 from gateway.conversation import Changes
 from gateway.fitting import LONG_BODY, Fitted, Model, byte_sizes, fit, prompt_tokens, writer_of
 from gateway.gateway import Gateway
 from gateway.money.entry import Entry, runs
 from gateway.prompt_caches import Sighting, Whose
 from gateway.rewriting.plan import Plan, Refusal
+from gateway.rewriting.recall import is_excerpt
 from gateway.rewriting.retention import Retention, retention
 from gateway.routing.attempts import Answer, Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
@@ -25,6 +28,7 @@ from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.upstream import Reply, UpstreamError
 from gateway.summaries import Job
 from gateway.wire import completion
+from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import ChatRequest, sent
 from gateway.wire.completion import Completion
 from gateway.wire.sse import EventRelay
@@ -219,8 +223,9 @@ class Calls:
         self._occupy(deployment)
         entry.deployment = f"{deployment.provider}/{deployment.model}"
         changes = self.changes(fitted)
-        body = sent(self.request, deployment.model, changes)
         sighting = self.sighting = await self._look(deployment, changes)
+        marks = None if sighting is None else self._marks(sighting, deployment)
+        body = sent(self.request, deployment.model, changes, marks)
         outcome = await gateway.upstreams.call(
             deployment, body, stream=self.request.stream, request_id=entry.id, now=gateway.now()
         )
@@ -257,6 +262,40 @@ class Calls:
         if len(request.body) >= LONG_BODY and deployment.cache.matching != "none":
             await caches.digest(request, changes)
         return caches.look(deployment, request, changes, self._whose(entry), self.gateway.now())
+
+    def _marks(self, one: Sighting, deployment: Deployment) -> Marks | None:
+        """Decide what is said to the deployment's prompt cache, and expect of it accordingly."""
+        asked, caches, facts = self.admitted.policy.prompt_cache, self.gateway.prompt_caches, one.facts
+        if not self.enforces or asked.markers == "off":
+            return None
+        if facts.control == "key" or facts.marks_itself:
+            return self._key(one, deployment)
+        if facts.control not in ("cache_control", "cache_point"):
+            return None
+        standing = caches.standing(one)
+        lifetime = lifetime_of(asked.ttl, standing.habits, facts, caches.alive(one), one.now)
+        reached = reach(asked.markers, standing, facts, lifetime)
+        if reached == "nothing":
+            return None
+        ends = ends_of(one.changes, len(self.request.conversation.messages), is_excerpt)
+        steady = one.head if reached == "head" else ends.steady
+        may = markable(self.request, facts, one.changes)
+        chain, known = one.sent.chain, caches.known(one)
+        points = place(
+            chain, None, facts, one.sent.points, one.head, ends.frozen, known, lifetime, may=may, steady=steady
+        )
+        if points != one.sent.points:
+            caches.mark(one, points)
+        return marks_of(points, facts)
+
+    def _key(self, one: Sighting, deployment: Deployment) -> Marks | None:
+        """Name the prefix group to a provider that keeps together what is sent under one name."""
+        if "prompt_cache_key" in self.request.spans or not deployment.is_providers_own:
+            return None
+        key = self.gateway.prompt_caches.key(one)
+        if one.facts.marks_itself:
+            self.gateway.prompt_caches.mark(one, one.sent.points, key)
+        return marks_of((), one.facts, key)
 
     def _whose(self, entry: Entry) -> Whose:
         policy = self.admitted.policy

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from math import exp
 from typing import Final
 
 from gateway.budget.components import (
@@ -23,11 +24,25 @@ from gateway.budget.components import (
 from gateway.budget.tokens import Counter
 from gateway.caching.facts import HOUR, CacheFacts
 from gateway.caching.groups import Counts, Groups
-from gateway.caching.habits import Follows, Habits, Stage, turn_stage
-from gateway.caching.markers import Breakpoint, callers
+from gateway.caching.habits import NOTHING_KNOWN, Follows, Habits, Stage, head_stage, seen, total, turn_stage, waited
+from gateway.caching.markers import Breakpoint, callers, key_of
+from gateway.caching.marking import Standing
 from gateway.caching.misses import BELOW_MINIMUM, Figures, Miss, miss_of, readable
 from gateway.caching.prefix import Chain, Digests, chain_of, group_of, settings_of, unmarked
-from gateway.caching.seen import CAME, SENT, Kept, Match, Seen, Told, Trail, Trails, Written, own_endings, written_by
+from gateway.caching.seen import (
+    CAME,
+    SENT,
+    Generations,
+    Kept,
+    Match,
+    Seen,
+    Told,
+    Trail,
+    Trails,
+    Written,
+    own_endings,
+    written_by,
+)
 from gateway.conversation import Changes, Message, leading_system
 from gateway.fitting import LONG_BODY
 from gateway.money.prices import Usage
@@ -39,6 +54,8 @@ _SEPARATE: Final = ("prompt_cache_key",)
 _SALT: Final = ("cache_salt",)
 """Members of a request that keep it apart from others in the cache: OpenAI from GPT-5.6 on, and vLLM."""
 
+MINUTE: Final = 60.0
+_RATE_BYTES: Final = 160
 MOST_NEWS: Final = 2000
 """Requests that wait to be told to other processes; the oldest go first."""
 
@@ -127,6 +144,13 @@ class Counted:
     now: float
     follows: Follows | None
     tokens: int
+    head: tuple[Stage, Follows | None] | None = None
+    """Of a first request: how often its head was seen, and when last."""
+
+    def delta(self) -> Habits:
+        """Return what it adds."""
+        out = seen(self.stage, self.now, self.follows, self.tokens)
+        return out if self.head is None else out + seen(self.head[0], self.now, self.head[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +182,16 @@ class PromptCaches:
         self._digests = Digests()
         self._seen = Seen()
         self._trails = Trails()
+        self._rates: Generations[int, tuple[float, float]] = Generations(2**20)
+        """By prefix group: when its last request was, and requests a minute until then."""
         self._names: dict[str, int] = {}
         self._news = News()
         self.groups = Groups()
-        self.habits: dict[str, Habits] = {}
+        self._habits: dict[str, Habits] = {}
         """By kind; as they were when last exchanged."""
+        self._telling: dict[str, Habits] = {}
+        self._untold: dict[str, Habits] = {}
+        """What was counted here since then, where it decides about markers; and what is being told."""
 
     def look(
         self, deployment: Deployment, request: ChatRequest, changes: Changes | None, whose: Whose, now: float
@@ -193,14 +222,41 @@ class PromptCaches:
         """Say where the conversation stands, as habits count it."""
         return turn_stage(one.turn, is_new=one.previous is None and not self.groups.sights(one.group))
 
+    def habits(self, kind: str) -> Habits:
+        """Return what is known of a kind of conversation."""
+        parts = (self._telling.get(kind), self._untold.get(kind))
+        return total([part for part in parts if part is not None], self._habits.get(kind, NOTHING_KNOWN))
+
+    def standing(self, one: Sighting) -> Standing:
+        """Say what the markers of a request are decided by."""
+        sights = self.groups.sights(one.group) + (one.previous is None)
+        return Standing(self.habits(one.whose.kind), self.groups.own(one.group), self.stage(one), sights)
+
+    def alive(self, one: Sighting) -> int | None:
+        """Return for how many seconds what is read of the request was written; None where nothing is."""
+        read = one.sent.match.read
+        return None if read is None else self._seen.lifetime(one.sent.cache, one.sent.chain, read)
+
     def known(self, one: Sighting) -> list[int]:
         """List the links of what is about to be sent that are in the cache already."""
         return self._seen.known(one.sent.cache, one.sent.chain, one.now)
 
-    def mark(self, one: Sighting, points: tuple[Breakpoint, ...]) -> None:
-        """Look again, at the breakpoints that the request leaves with: all of them, the caller's and ours."""
+    def key(self, one: Sighting) -> str:
+        """Name the `prompt_cache_key` of a request: its group's, or one of several where it has many requests."""
+        group, links = one.group, one.came.chain.links
+        at, rate = self._rates.get(group) or (one.now, 0.0)
+        rate = rate * exp((at - one.now) / MINUTE) + 1.0
+        self._rates.put(group, (one.now, rate), _RATE_BYTES)
+        return key_of(group, rate, links[min(one.head + 1, len(links) - 1)])
+
+    def mark(self, one: Sighting, points: tuple[Breakpoint, ...], key: str | None = None) -> None:
+        """Look again, at the breakpoints that the request leaves with: all of them, the caller's and ours.
+
+        `key` is set where the provider keeps apart what is sent with it.
+        """
         told, endings = one.sent, _endings(one.request, one.changes, one.facts)
-        one.sent = self._told(told.cache, told.chain, points, one.facts, one.now, SENT, endings)
+        cache = told.cache if key is None else told.cache ^ named(key)
+        one.sent = self._told(cache, told.chain, points, one.facts, one.now, SENT, endings)
 
     def _told(
         self,
@@ -254,6 +310,7 @@ class PromptCaches:
     def take_news(self) -> News:
         """Return what there is to tell since this was last asked."""
         news, self._news = self._news, News()
+        self._telling, self._untold = self._untold, {}
         news.groups = self.groups.take_news()
         return news
 
@@ -261,6 +318,9 @@ class PromptCaches:
         """Take back what could not be told; the oldest is let go where it is too much."""
         self._news.sent.extendleft(reversed(news.sent))
         self._news.counted.extendleft(reversed(news.counted))
+        for kind, told in self._telling.items():
+            self._untold[kind] = told + self._untold.get(kind, NOTHING_KNOWN)
+        self._telling = {}
         self.groups.give_back(news.groups)
 
     def adopt(self, sent: Iterable[Sent], habits: Mapping[str, Habits], groups: Mapping[int, Counts]) -> None:
@@ -268,7 +328,8 @@ class PromptCaches:
         for one in sent:
             for written in one.written:
                 self._seen.adopt(written, one.at, one.tokens)
-        self.habits.update(habits)
+        self._habits.update(habits)
+        self._telling = {}
         self.groups.adopt(groups)
 
     # ------------------------------------------------------------ what is meant by it
@@ -278,10 +339,8 @@ class PromptCaches:
         found = self._names.get(deployment.name)
         if found is None:
             own = deployment.name if deployment.kind == "demo" else ""  # each an account of its own
-            named = (deployment.provider, deployment.model, deployment.api_base, deployment.api_key, own)
-            said = "\n".join([part or "" for part in named])
-            digest = blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-            found = self._names[deployment.name] = int.from_bytes(digest, "big") >> 4
+            parts = (deployment.provider, deployment.model, deployment.api_base, deployment.api_key, own)
+            found = self._names[deployment.name] = named("\n".join([part or "" for part in parts]))
         return found
 
     def _learn(self, one: Sighting, usage: Usage) -> None:
@@ -295,16 +354,23 @@ class PromptCaches:
     def _count(self, one: Sighting, usage: Usage) -> None:
         """Count what the request says of its group and of its kind, and what it left in the cache."""
         previous, follows, stage, group = one.previous, None, self.stage(one), one.group
+        head: tuple[Stage, Follows | None] | None = None
         if one.trail is not None:
             one.trail.stage = stage
         if previous is None:
-            self.groups.begun(group)
+            last, sights = self.groups.begun(group, one.now), self.groups.sights(group)
+            head = head_stage(sights), None if last is None else Follows(head_stage(sights - 1), one.now - last)
         else:
             gap = one.now - previous.at
             follows = Follows(previous.stage, gap, min(previous.tokens, usage.prompt))
             if previous.turn == 1 and gap <= max(one.facts.writes, default=0):
                 self.groups.went_on(group)
-        self._news.counted.append(Counted(one.whose.kind, stage, one.now, follows, usage.prompt))
+        if usage.prompt >= one.facts.least:
+            counted = Counted(one.whose.kind, stage, one.now, follows, usage.prompt, head)
+            self._news.counted.append(counted)
+            if one.facts.matching == "breakpoints":
+                kind = counted.kind
+                self._untold[kind] = waited(self._untold.get(kind, NOTHING_KNOWN) + counted.delta(), one.now)
         tokens = 0 if usage.estimated else max(0, usage.prompt - OVERHEAD_REPLY)
         self._news.sent.append(Sent(one.now, tokens, written_by(one.sent, one.came, one.facts)))
 
@@ -329,6 +395,11 @@ class PromptCaches:
             saved_nanousd=saved,
             markers=markers,
         )
+
+
+def named(said: str) -> int:
+    """Give the number of what keeps one cache apart from others."""
+    return int.from_bytes(blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 4
 
 
 def too_short(deployment: Deployment, sighting: Sighting | None) -> str | None:

@@ -18,7 +18,7 @@ import orjson
 from structlog.typing import FilteringBoundLogger
 
 from gateway.caching.groups import Counts
-from gateway.caching.habits import NOTHING_KNOWN, Habits, aged, seen, total, waited
+from gateway.caching.habits import NOTHING_KNOWN, Habits, aged, total, waited
 from gateway.caching.seen import Written
 from gateway.prompt_caches import Counted, News, PromptCaches, Sent
 from gateway.state import State, StateUnavailable
@@ -231,7 +231,7 @@ def _deltas(counted: Iterable[Counted]) -> Mapping[str, Habits]:
     """Add up what each request says of its kind."""
     by_kind: dict[str, list[Habits]] = {}
     for one in counted:
-        by_kind.setdefault(one.kind, []).append(seen(one.stage, one.now, one.follows, one.tokens))
+        by_kind.setdefault(one.kind, []).append(one.delta())
     return {kind: total(deltas) for kind, deltas in by_kind.items()}
 
 

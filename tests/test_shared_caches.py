@@ -69,8 +69,8 @@ async def test_groups_and_habits_are_counted_together(tmp_path: Path):
         one = caches.look(model, request(FIRST), None, WHOSE, NOW)
         assert one is not None
         assert caches.groups.sights(one.group) == 3
-        assert sum(count for (_, stage), count in caches.habits["team/policy/m"].waiting.items() if stage == KNOWN) == 0
-        assert sum(caches.habits["team/policy/m"].waiting.values()) == 3
+        assert sum(count for (_, stage), count in caches.habits("team/policy/m").waiting.items() if stage == KNOWN) == 0
+        assert sum(caches.habits("team/policy/m").waiting.values()) == 3
         await shared.close()
 
 

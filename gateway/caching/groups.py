@@ -13,6 +13,8 @@ from gateway.caching.seen import Generations
 _GROUP_BYTES = 176
 """What a group takes beyond its place, once it was seen again."""
 
+_TIME_BYTES = 24
+
 Counts = tuple[float, float, float]
 """First requests of conversations, and of those the ones that count in `Own`: begun, and gone on."""
 
@@ -22,6 +24,7 @@ class Groups:
 
     def __init__(self, most_bytes: int = 12 * 2**20) -> None:
         self._groups: Generations[int, tuple[int, Own] | None] = Generations(most_bytes)
+        self._last: Generations[int, float] = Generations(most_bytes // 2)
         self._news: dict[int, Counts] = {}
 
     def __len__(self) -> int:
@@ -35,11 +38,14 @@ class Groups:
         """Return how many of them went on."""
         return self._found(group)[1]
 
-    def begun(self, group: int) -> None:
-        """Count the first request of a conversation."""
+    def begun(self, group: int, now: float) -> float | None:
+        """Count the first request of a conversation; return when the one before it was seen here."""
         sights, own = self._found(group)
+        last = self._last.get(group)
+        self._last.put(group, now, _TIME_BYTES)
         self._keep(group, sights + 1, own.plus(1.0, 0.0))
         self._tell(group, 1.0, 1.0, 0.0)
+        return last
 
     def went_on(self, group: int) -> None:
         """Count a conversation that sent its second request."""

@@ -201,6 +201,11 @@ class Seen:
             if kept is not None and (kept.until if state == SENT else kept.until_came) > now
         ]
 
+    def lifetime(self, cache: int, chain: Chain, link: int) -> int | None:
+        """Return for how many seconds a link was written, by what was sent."""
+        kept = self._kept.get(chain.links[link] ^ cache)
+        return None if kept is None else kept.lifetime
+
     def note(self, sent: Told, came: Told, facts: CacheFacts, now: float) -> Kept | None:
         """Take in a request that was sent at `now`: as it left, and as it came.
 

@@ -39,6 +39,11 @@ class Folded:
     text: str
 
 
+def is_excerpt(text: str) -> bool:
+    """Whether a message of ours is of excerpts: for one request alone."""
+    return text.startswith(HEADER)
+
+
 def asks_back(question: str, folded: Sequence[Folded], standing: Sequence[str], memory: Memory) -> float:
     """Score whether a message asks for what is folded; what is above 0 does.
 

@@ -87,6 +87,13 @@ class Deployment:
     cache: CacheFacts = NOTHING
     """How the provider's prompt cache works for this model."""
 
+    @property
+    def is_providers_own(self) -> bool:
+        """Whether it is the provider itself that answers, and takes all that its documentation says: not an engine or
+        a proxy that speaks the same API.
+        """
+        return self.kind == "demo" or self.provider == "azure" or self.api_base == DIRECT.get(self.provider, "")
+
 
 class Unservable(ValueError):
     """Entries of `model_list` that cannot become deployments, all of them at once."""
