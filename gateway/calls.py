@@ -11,15 +11,13 @@ from dataclasses import dataclass
 
 from gateway.admission import Admitted
 from gateway.budget.tokens import Counter
-from gateway.caching.markers import markable, marks_of, place
-from gateway.caching.marking import ends_of, lifetime_of, reach
+from gateway.cache_use import CacheUse
 from gateway.conversation import Changes
 from gateway.fitting import LONG_BODY, Fitted, Model, byte_sizes, fit, prompt_tokens, writer_of
 from gateway.gateway import Gateway
 from gateway.money.entry import Entry, runs
-from gateway.prompt_caches import Sighting, Whose
+from gateway.prompt_caches import Sighting
 from gateway.rewriting.plan import Plan, Refusal
-from gateway.rewriting.recall import is_excerpt
 from gateway.rewriting.retention import Retention, retention
 from gateway.routing.attempts import Answer, Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
@@ -28,7 +26,6 @@ from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.upstream import Reply, UpstreamError
 from gateway.summaries import Job
 from gateway.wire import completion
-from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import ChatRequest, sent
 from gateway.wire.completion import Completion
 from gateway.wire.sse import EventRelay
@@ -54,6 +51,7 @@ class Calls:
         "admitted",
         "answer",
         "busy",
+        "cache_use",
         "deployment",
         "entry",
         "fitted",
@@ -66,6 +64,7 @@ class Calls:
 
     def __init__(self, gateway: Gateway, admitted: Admitted, request: ChatRequest, entry: Entry) -> None:
         self.gateway, self.admitted, self.request, self.entry = gateway, admitted, request, entry
+        self.cache_use = CacheUse(gateway, admitted.policy, request, entry)
         self.fitted: dict[str, Fitted] = {}
         """By model name: fallbacks have windows of their own."""
         self.deployment: Deployment | None = None
@@ -96,7 +95,11 @@ class Calls:
         """Plan the request for a model, and tell the books."""
         window = model.bounds(self.admitted.policy, self.gateway.calibrations.of(model))
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
-        fitted = await fit(self.request, policy, model, counter, window, gateway.known, gateway.summaries)
+        known, summaries, threads = gateway.known, gateway.summaries, gateway.planning
+        early = self.cache_use.early_folds(model, window, counter)
+        fitted = await fit(
+            self.request, policy, model, counter, window, known, summaries, early_folds=early, threads=threads
+        )
         self._note(fitted)
         return fitted
 
@@ -183,7 +186,7 @@ class Calls:
         if max(len(self.request.body), heard.heard_bytes) < LONG_BODY:
             kept = found()
         else:
-            kept = await asyncio.get_running_loop().run_in_executor(None, found)
+            kept = await asyncio.get_running_loop().run_in_executor(self.gateway.planning, found)
         self.entry.heed(kept.removed, kept.missed)
 
     # ------------------------------------------------------------ one deployment
@@ -206,7 +209,8 @@ class Calls:
         model, counter = fitted.model, self.counter(fitted.model)
         ours = fitted.prompt_tokens or await prompt_tokens(self.request, model, counter)
         window = fitted.window.seen_smaller(ours, found.tokens, found.limit)
-        again = await fit(self.request, self.admitted.policy, model, counter, window, self.gateway.known)
+        policy, known, threads = self.admitted.policy, self.gateway.known, self.gateway.planning
+        again = await fit(self.request, policy, model, counter, window, known, threads=threads)
         changes = self.changes(again)
         if changes is None or changes == self.changes(fitted):
             self.too_long_at = again
@@ -223,8 +227,8 @@ class Calls:
         self._occupy(deployment)
         entry.deployment = f"{deployment.provider}/{deployment.model}"
         changes = self.changes(fitted)
-        sighting = self.sighting = await self._look(deployment, changes)
-        marks = None if sighting is None else self._marks(sighting, deployment)
+        sighting = self.sighting = await self.cache_use.look(deployment, changes)
+        marks = None if sighting is None or not self.enforces else self.cache_use.marks(sighting, deployment)
         body = sent(self.request, deployment.model, changes, marks)
         outcome = await gateway.upstreams.call(
             deployment, body, stream=self.request.stream, request_id=entry.id, now=gateway.now()
@@ -255,62 +259,6 @@ class Calls:
                 said=failure.message or failure.body[:_SAID].decode(errors="replace"),
             )
         return outcome
-
-    async def _look(self, deployment: Deployment, changes: Changes | None) -> Sighting | None:
-        """Compare what is about to be sent with what the deployment's prompt cache is believed to hold."""
-        caches, request, entry = self.gateway.prompt_caches, self.request, self.entry
-        if len(request.body) >= LONG_BODY and deployment.cache.matching != "none":
-            await caches.digest(request, changes)
-        return caches.look(deployment, request, changes, self._whose(entry), self.gateway.now())
-
-    def _marks(self, one: Sighting, deployment: Deployment) -> Marks | None:
-        """Decide what is said to the deployment's prompt cache, and expect of it accordingly."""
-        asked, caches, facts = self.admitted.policy.prompt_cache, self.gateway.prompt_caches, one.facts
-        if not self.enforces or asked.markers == "off":
-            return None
-        if facts.control == "key" or facts.marks_itself:
-            return self._key(one, deployment)
-        if facts.control not in ("cache_control", "cache_point"):
-            return None
-        standing = caches.standing(one)
-        lifetime = lifetime_of(asked.ttl, standing.habits, facts, caches.alive(one), one.now)
-        reached = reach(asked.markers, standing, facts, lifetime)
-        if reached == "nothing":
-            return None
-        ends = ends_of(one.changes, len(self.request.conversation.messages), is_excerpt)
-        steady = one.head if reached == "head" else ends.steady
-        may = markable(self.request, facts, one.changes)
-        chain, known = one.sent.chain, caches.known(one)
-        points = place(
-            chain, None, facts, one.sent.points, one.head, ends.frozen, known, lifetime, may=may, steady=steady
-        )
-        if points != one.sent.points:
-            caches.mark(one, points)
-        return marks_of(points, facts)
-
-    def _key(self, one: Sighting, deployment: Deployment) -> Marks | None:
-        """Name the prefix group to a provider that keeps together what is sent under one name."""
-        if "prompt_cache_key" in self.request.spans or not deployment.is_providers_own:
-            return None
-        key = self.gateway.prompt_caches.key(one)
-        if one.facts.marks_itself:
-            self.gateway.prompt_caches.mark(one, one.sent.points, key)
-        return marks_of((), one.facts, key)
-
-    def _whose(self, entry: Entry) -> Whose:
-        policy = self.admitted.policy
-        named = {
-            "team": entry.team,
-            "model": entry.model,
-            "policy": policy.name,
-            "user": entry.user or "",
-            "key": entry.key,
-        }
-        return Whose(
-            conversation=(entry.team, entry.key, entry.user or "", entry.model),
-            group=tuple([named[name] for name in policy.prompt_cache.group_by]),
-            kind=f"{entry.team}/{policy.name}/{entry.model}",
-        )
 
     async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
         """Take in the beginning of an answer; None where it is one. A stream without a first byte has not begun."""

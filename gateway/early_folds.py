@@ -61,10 +61,13 @@ class ByCost:
     """Of a prompt; None where there is no bound."""
     warm: Callable[[Changes | None], int]
     """How many tokens the cache holds at the beginning of the request, if it leaves with these changes."""
+    goes_on: bool = False
+    """Whether the request goes on from one that the cache is known to hold."""
 
     def may_fold(self, plan: Plan) -> bool:
-        is_cold = 2 * self.warm(plan.changes) < plan.tokens_after
-        return self.when == "cheaper" or (plan.changes is not None and is_cold)
+        if self.when == "cheaper":
+            return True
+        return plan.changes is not None and not self.goes_on and 2 * self.warm(plan.changes) < plan.tokens_after
 
     def pays(self, plan: Plan, folded: Plan) -> bool:
         warm = self.warm(folded.changes)
@@ -108,11 +111,17 @@ class EarlyFolds:
         await asyncio.to_thread(self._thread.shutdown)
 
     async def settled(
-        self, beginnings: Beginnings, planning: Planning, *, when: Literal["over", "cheaper"]
+        self, begins: Callable[[], Beginnings | None], planning: Planning, *, when: Literal["over", "cheaper"]
     ) -> tuple[Plan | Refusal, bool]:
-        """Plan with what was decided, and decide where a fold pays now; whether decisions could not be read."""
+        """Plan with what was decided, and decide where a fold pays now; whether decisions could not be read.
+
+        `begins` is asked only where a decision may stand; it names nothing that is too short for a cache.
+        """
         plan, lost = await planning(frozenset())
         if isinstance(plan, Refusal) or (plan.changes is None and when == "over"):
+            return plan, lost
+        beginnings = begins()
+        if beginnings is None:
             return plan, lost
         try:
             early = _places(beginnings.links, await self._in_thread(self._read, beginnings.group))

@@ -7,7 +7,8 @@ the event loop first, so that deciding never holds it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -34,6 +35,9 @@ LONG_PLAN = 16 * 1024
 takes two to three milliseconds for each thousand tokens."""
 LONG_BODY = 256 * 1024
 """Bytes from which on a request is read and planned in a thread: below, that takes a few milliseconds at most."""
+PLANNING_THREADS = 2
+"""Requests that are planned at once in a process. They share one interpreter, so more are no faster, and each makes the
+event loop wait for one more turn; two, so that a request made to be slow does not hold up all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,11 @@ class Fitted:
         return None
 
 
+def planning_threads() -> ThreadPoolExecutor:
+    """Make the threads that read and plan long requests."""
+    return ThreadPoolExecutor(PLANNING_THREADS, thread_name_prefix="planning")
+
+
 async def fit(
     request: ChatRequest,
     policy: Policy,
@@ -153,11 +162,13 @@ async def fit(
     window: Window,
     known: Known | None = None,
     summaries: Summaries | None = None,
-    early_folds: tuple[EarlyFolds, Beginnings] | None = None,
+    early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None = None,
+    threads: Executor | None = None,
 ) -> Fitted:
     """Decide how the request leaves for this model, within these bounds.
 
-    Without `summaries` none enter, whatever the policy says; without `early_folds` what fits is not folded.
+    Without `summaries` none enter, whatever the policy says; without `early_folds` what fits is not folded. What is
+    long is planned in `threads`, else in those of the event loop.
     """
     most = window.budget(request.answer_limit or 0)
     proven = most is None or fits_by_bytes(request.conversation, request.most_tokens, most)
@@ -170,11 +181,11 @@ async def fit(
 
     async def planning(early: frozenset[int], facts: Facts | None) -> Plan | Refusal:
         if size >= LONG_BODY:
-            return await run(None, partial(decided, request, policy, model, window, counter, known, facts, early))
+            return await run(threads, partial(decided, request, policy, model, window, counter, known, facts, early))
         anatomy = _dissected(request, policy, model, counter)
         decide = partial(_planned, anatomy, request, policy, model, window, counter, known, facts, early)
         fits = (most is None or anatomy.total <= most) and not early
-        return decide() if fits or size < LONG_PLAN else await run(None, decide)
+        return decide() if fits or size < LONG_PLAN else await run(threads, decide)
 
     async def summarised(early: frozenset[int]) -> tuple[Plan | Refusal, bool]:
         if summaries is None or policy.mode != "enforce" or not policy.summarize.enabled:
@@ -184,8 +195,8 @@ async def fit(
     if early_folds is None or policy.mode != "enforce" or policy.strict:
         found, lost = await summarised(frozenset())
     else:
-        folds, beginnings = early_folds
-        found, lost = await folds.settled(beginnings, summarised, when=policy.fold.when)
+        folds, begins = early_folds
+        found, lost = await folds.settled(begins, summarised, when=policy.fold.when)
     return Fitted(model, found, window, decision_lost=lost)
 
 

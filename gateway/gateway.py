@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from structlog.typing import FilteringBoundLogger
@@ -10,7 +11,8 @@ from structlog.typing import FilteringBoundLogger
 from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
 from gateway.config import Config
-from gateway.fitting import Model
+from gateway.early_folds import EarlyFolds
+from gateway.fitting import Model, planning_threads
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
 from gateway.prompt_caches import PromptCaches
@@ -46,7 +48,11 @@ class Gateway:
     """For the choice between those that have one."""
     known: Known = field(default_factory=Known)
     """What planning remembers of texts."""
+    planning: Executor = field(default_factory=planning_threads)
+    """Where long requests are read and planned, and looked through for what was missed."""
     prompt_caches: PromptCaches = field(default_factory=PromptCaches)
     """What the providers' caches are believed to hold."""
     summaries: Summaries | None = None
     """None where nobody is to write any."""
+    early_folds: EarlyFolds | None = None
+    """None where nothing is decided about folds that nothing forces."""

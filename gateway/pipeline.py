@@ -62,7 +62,7 @@ async def answer(gateway: Gateway, client: Client, request_id: str) -> None:
 async def _read(gateway: Gateway, body: bytes) -> ChatRequest:
     if len(body) < LONG_BODY:
         return parse(body, gateway.memo)
-    return await asyncio.get_running_loop().run_in_executor(None, parse, body, gateway.memo)
+    return await asyncio.get_running_loop().run_in_executor(gateway.planning, parse, body, gateway.memo)
 
 
 class Passage:

@@ -353,9 +353,10 @@ class FoldFile(Strict):
         3, ge=0, le=1000, description="Newest results that no remedy shortens, while they fit what a fold keeps whole."
     )
     clear_at_least: Share = key("10%", description="A fold that frees less than this is entered as forced.")
-    when: Annotated[Literal["over", "cheaper"], _later("over")] = key(
+    when: Literal["over", "cheaper"] = key(
         "over",
-        description=f"over: only when the request does not fit. cheaper (also when it saves money) is {NOT_YET}.",
+        description="over: only when the request does not fit. cheaper: also when that is expected to cost less over "
+        "the rest of the conversation.",
     )
 
 

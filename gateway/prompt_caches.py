@@ -16,6 +16,7 @@ from typing import Final
 
 from gateway.budget.components import (
     OVERHEAD_REPLY,
+    Count,
     CountMedia,
     fits_by_bytes,
     message_tokens,
@@ -41,6 +42,7 @@ from gateway.caching.seen import (
     Trails,
     Written,
     own_endings,
+    shared,
     written_by,
 )
 from gateway.conversation import Changes, Message, leading_system
@@ -54,6 +56,7 @@ _SEPARATE: Final = ("prompt_cache_key",)
 _SALT: Final = ("cache_salt",)
 """Members of a request that keep it apart from others in the cache: OpenAI from GPT-5.6 on, and vLLM."""
 
+LINK_BYTES: Final = 8
 MINUTE: Final = 60.0
 _RATE_BYTES: Final = 160
 MOST_NEWS: Final = 2000
@@ -104,8 +107,13 @@ class Sighting:
 
     @property
     def turn(self) -> int:
-        """How many requests of the conversation were seen, this one included."""
+        """How many requests of the conversation were long enough to be cached, this one included if it is."""
         return 1 if self.previous is None else self.previous.turn + 1
+
+    @property
+    def begins(self) -> bool:
+        """Whether none before it was: then it counts as the conversation's first."""
+        return self.turn == 1
 
     @property
     def gap_seconds(self) -> float | None:
@@ -222,7 +230,7 @@ class PromptCaches:
 
     def stage(self, one: Sighting) -> Stage:
         """Say where the conversation stands, as habits count it."""
-        return turn_stage(one.turn, is_new=one.previous is None and not self.groups.sights(one.group))
+        return turn_stage(one.turn, is_new=one.begins and not self.groups.sights(one.group))
 
     def habits(self, kind: str) -> Habits:
         """Return what is known of a kind of conversation."""
@@ -231,13 +239,31 @@ class PromptCaches:
 
     def standing(self, one: Sighting) -> Standing:
         """Say what the markers of a request are decided by."""
-        sights = self.groups.sights(one.group) + (one.previous is None)
+        sights = self.groups.sights(one.group) + one.begins
         return Standing(self.habits(one.whose.kind), self.groups.own(one.group), self.stage(one), sights)
 
     def alive(self, one: Sighting) -> int | None:
         """Return for how many seconds what is read of the request was written; None where nothing is."""
         read = one.sent.match.read
         return None if read is None else self._seen.lifetime(one.sent.cache, one.sent.chain, read)
+
+    def goes_on(self, one: Sighting) -> bool:
+        """Whether this begins with the conversation's last request, which was sent here and can still be read."""
+        previous = one.previous
+        if previous is None or previous.cache != one.sent.cache:
+            return False
+        in_time = one.now - previous.at < max(one.facts.writes, default=0)
+        return in_time and shared(previous.came, one.came.chain) * LINK_BYTES == len(previous.came)
+
+    def warm(self, one: Sighting, count: Count, count_media: CountMedia) -> int:
+        """Count the tokens at the beginning of what would be sent that the cache holds, wherever markers stand."""
+        link = max(self.known(one), default=0)
+        if not link:
+            return 0
+        conversation = one.request.conversation
+        messages = conversation.messages if one.changes is None else one.changes.applied(conversation.messages)
+        tools = sum([count(text) for text in map(unmarked, conversation.definitions)])
+        return _cumulated(tools, messages[:link], count, count_media)[-1]
 
     def known(self, one: Sighting) -> list[int]:
         """List the links of what is about to be sent that are in the cache already."""
@@ -355,26 +381,31 @@ class PromptCaches:
 
     def _count(self, one: Sighting, usage: Usage) -> None:
         """Count what the request says of its group and of its kind, and what it left in the cache."""
-        previous, follows, stage, group = one.previous, None, self.stage(one), one.group
-        head: tuple[Stage, Follows | None] | None = None
-        if one.trail is not None:
-            one.trail.stage = stage
-        if previous is None:
-            last, sights = self.groups.begun(group, one.now), self.groups.sights(group)
-            head = head_stage(sights), None if last is None else Follows(head_stage(sights - 1), one.now - last)
-        else:
-            gap = one.now - previous.at
-            follows = Follows(previous.stage, gap, min(previous.tokens, usage.prompt))
-            if previous.turn == 1 and gap <= max(one.facts.writes, default=0):
-                self.groups.went_on(group)
         if usage.prompt >= one.facts.least:
-            counted = Counted(one.whose.kind, stage, one.now, follows, usage.prompt, head)
+            counted = self._counted(one, usage.prompt)
             self._news.counted.append(counted)
             if one.facts.matching == "breakpoints":
                 kind = counted.kind
                 self._untold[kind] = waited(self._untold.get(kind, NOTHING_KNOWN) + counted.delta(), one.now)
+        elif one.trail is not None:
+            one.trail.turn -= 1
         tokens = 0 if usage.estimated else max(0, usage.prompt - OVERHEAD_REPLY)
         self._news.sent.append(Sent(one.now, tokens, written_by(one.sent, one.came, one.facts)))
+
+    def _counted(self, one: Sighting, tokens: int) -> Counted:
+        """Count a request that is long enough to be cached."""
+        previous, stage, group = one.previous, self.stage(one), one.group
+        if one.trail is not None:
+            one.trail.stage = stage
+        if previous is None or one.begins:
+            last, sights = self.groups.begun(group, one.now), self.groups.sights(group)
+            seen_before = None if last is None else Follows(head_stage(sights - 1), one.now - last)
+            return Counted(one.whose.kind, stage, one.now, None, tokens, (head_stage(sights), seen_before))
+        gap = one.now - previous.at
+        if previous.turn == 1 and gap <= max(one.facts.writes, default=0):
+            self.groups.went_on(group)
+        follows = Follows(previous.stage, gap, min(previous.tokens, tokens))
+        return Counted(one.whose.kind, stage, one.now, follows, tokens)
 
     def _settled(
         self, one: Sighting, usage: Usage, cost: Cost, sizes: tuple[Sizes, Sizes] | None, markers: int

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
 """Where a worker finds the path of the configuration: workers are new processes and inherit nothing else."""
 
-SWITCH_SECONDS = 0.001
-"""How long a thread that plans a long request may keep the interpreter from the event loop; Python's own is five times
-that, and a small request beside it waits for several turns."""
+SWITCH_SECONDS = 0.0001
+"""How long a thread that plans a long request may keep the interpreter from the event loop. Python's own is 5 ms; but
+the event loop lets go of the interpreter at every call of the system, a dozen times for a small request, and waits that
+long to have it back each time. While only one thread has work nobody waits, and nothing is switched."""
 GRACE_SECONDS = 30
 """How long a stop waits for answers that are under way."""
 

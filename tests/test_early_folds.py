@@ -71,7 +71,7 @@ async def process(folder: Path) -> AsyncIterator[EarlyFolds]:
 async def left(folds: EarlyFolds, listed: list[Wire], judge: Judge, policy: Policy) -> Fitted:
     beginnings = Beginnings("group", links(listed), judge)
     window = WINDOW.bounds(policy)
-    return await fit(request(listed), policy, WINDOW, COUNTER, window, early_folds=(folds, beginnings))
+    return await fit(request(listed), policy, WINDOW, COUNTER, window, early_folds=(folds, lambda: beginnings))
 
 
 def changes(fitted: Fitted) -> Changes | None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.money.entry import BYTES_PER_TOKEN, MOST_EDITS, MOST_MISSED_VALUES, Entry, fingerprint, runs
+from gateway.money.entry import BYTES_PER_TOKEN, EDITS_BYTES, MOST_MISSED_VALUES, Entry, fingerprint, runs, told
 from gateway.money.prices import Usage, price_from
 
 PRICE = price_from("x", {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-5})
@@ -75,7 +75,29 @@ def test_tokens_by_component_are_told_before_and_after():
     )
     row = one.settled("answered", 11.0)
     assert row["components"] == {"system": [5, 5], "history": [90, 40], "room": {"history": 45}}
-    assert (row["tokens_before"], row["tokens_after"], row["counted"]) == (95, 45, "tokens")
+    assert (row["tokens_before"], row["tokens_after"]) == (95, 45)
+
+
+def test_a_room_is_told_where_it_is_not_what_was_asked_for():
+    sizes = {"system": 5, "input": 9, "documents": 7, "history": 90}
+    room = {"system": 5, "input": 9, "documents": 0, "history": 45, "examples": 3}
+    row = entry(before=sizes, room=room).settled("answered", 11.0)
+    assert row["components"]["room"] == {"documents": 0, "history": 45}
+
+
+def test_what_is_as_it_nearly_always_is_stands_in_no_row():
+    row = entry().settled("answered", 11.0)
+    assert row.keys().isdisjoint(
+        {"policy_version", "stream", "counted", "error", "estimated", "forced", "reasoning_tokens"}
+    )
+    one = entry(
+        kind="summary", policy_version=2, stream=True, counted="bytes", error="timeout", edits=[(1, None, "stub", 9, 1)]
+    )
+    one.forced, one.usage = True, Usage(prompt=9, reasoning=3, cache_write=2, estimated=True)
+    row = one.settled("answered", 11.0)
+    assert (row["kind"], row["stream"], row["counted"], row["error"]) == ("summary", True, "bytes", "timeout")
+    assert row["policy_version"] == 2
+    assert (row["forced"], row["estimated"], row["reasoning_tokens"], row["cache_write_tokens"]) == (True, True, 3, 2)
 
 
 def test_what_was_not_rewritten_is_after_what_it_was_before():
@@ -108,13 +130,20 @@ def test_scaled_sizes_always_add_up_to_the_prompt(sizes, prompt):
     assert all(size >= 0 for pair in row["components"].values() for size in pair)
 
 
-def test_edits_are_told_up_to_a_number_and_the_rest_is_counted():
-    edits = [(n, "read", "stub", 90, 9) for n in range(MOST_EDITS + 5)]
+def test_a_few_edits_are_told_one_by_one():
+    edits = [(3, "read", "stub", 90, 9), (5, None, "drop_oldest", 40, 0, 8)]
     row = entry(edits=edits, forced=True).settled("answered", 11.0)
-    assert row["edits"][0] == [0, "read", "stub", 90, 9]
-    assert (len(row["edits"]), row["more_edits"], row["forced"]) == (MOST_EDITS, 5, True)
-    assert "more_edits" not in entry(edits=edits[:1]).settled("answered", 11.0)
-    assert "forced" not in entry().settled("answered", 11.0)
+    assert row["edits"] == [[3, "read", "stub", 90, 9], [5, None, "drop_oldest", 40, 0, 8]]
+    assert (row["forced"], "edited" in row) == (True, False)
+    assert "forced" not in entry(edits=edits).settled("answered", 11.0)
+
+
+def test_many_edits_are_summed_by_remedy():
+    edits = [(2, None, "artifacts", 0, 30), (2, None, "drop_oldest", 400, 0, 11)]
+    edits += [(n, "read", "stub", 90, 9) for n in range(12, 20)]
+    row = entry(edits=edits).settled("answered", 11.0)
+    assert row["edited"] == {"artifacts": [1, 0, 30, 2], "drop_oldest": [10, 400, 0, 2], "stub": [8, 720, 72, 12]}
+    assert "edits" not in row
 
 
 def test_messages_left_out_side_by_side_are_one_edit():
@@ -151,6 +180,18 @@ def test_joining_never_loses_a_token(edits):
     joined = runs(edits)
     assert sum(edit[3] for edit in joined) == sum(edit[3] for edit in edits)
     assert [edit[0] for edit in joined] == sorted({edit[0] for edit in joined})
+
+
+@given(EDITS)
+def test_telling_never_loses_a_token_or_a_message(edits):
+    row = told(runs(edits))
+    assert len(row) == 1
+    assert "edited" in row or len(orjson.dumps(row["edits"])) <= EDITS_BYTES
+    sums = [edit[3:5] for edit in row["edits"]] if "edits" in row else [sums[1:3] for sums in row["edited"].values()]
+    assert [sum(column) for column in zip(*sums, strict=True)] == [
+        sum(column) for column in zip(*[edit[3:5] for edit in edits], strict=True)
+    ]
+    assert "edits" in row or sum(sums[0] for sums in row["edited"].values()) == len(edits)
 
 
 def test_what_a_rewrite_removed_and_what_was_missed_are_told_as_counts_and_fingerprints():
@@ -206,20 +247,34 @@ def test_times_are_told_in_milliseconds():
     assert row["ms"] == {"total": 250.0, "plan": 2.0, "upstream_first": 100.0}
 
 
+REMEDIES = ("artifacts", "drop_oldest", "recall", "crush", "dedupe")
+
+
 @pytest.mark.parametrize("status", ["answered", "refused", "failed", "cancelled"])
-def test_a_busy_row_stays_about_a_kilobyte(status):
-    one = entry(
+def test_a_busy_row_stays_under_a_kilobyte(status):
+    one = Entry(
+        "gw_0198f2c3d4e5f6a7b8c9d0e1f2",
+        "support-bot",
+        "customer-care",
         user="ann@example.com",
-        tags=["nightly", "batch"],
-        deployment="anthropic/claude-sonnet-5",
+        model="claude-sonnet",
+        deployment="anthropic/claude-sonnet-4-5",
+        policy="support-long@1",
         plan="rewritten",
-        before=dict.fromkeys(("system", "tools", "examples", "documents", "history", "input"), 12_345),
-        after=dict.fromkeys(("system", "tools", "examples", "documents", "history", "input"), 12_345),
-        room=dict.fromkeys(("system", "tools", "examples", "documents", "history", "input"), 12_345),
-        edits=[(n, "read_file", "stub", 1234, 56) for n in range(99)],
+        stream=True,
+        http_status=200,
+        before={"system": 1820, "tools": 15230, "documents": 14011, "history": 92111, "input": 1021},
+        after={"system": 1820, "tools": 15230, "documents": 12011, "history": 18111, "input": 1021},
+        room={"system": 1820, "tools": 15230, "documents": 12711, "history": 21111, "input": 1021},
+        edits=[(n, "get_reservation_details", REMEDIES[n % 5], 12345, 5678) for n in range(2, 99)],
+        planned=10.1523,
+        first_byte=11.5,
+        started=10.0,
     )
     one.heed(12_345, [str(n) for n in range(1234, 1334)])
-    assert len(orjson.dumps(one.settled(status, 11.0))) < 1900
+    one.usage, one.cost_nanousd = Usage(prompt=28193, completion=533, cached=18304, cache_write=2001), 123_456_789
+    row = {"ts": "2026-11-27T03:12:01.123456Z", **one.settled(status, 15.1234)}
+    assert len(orjson.dumps(row)) < 1000
 
 
 def test_what_is_known_of_the_prompt_cache_is_told_and_what_is_nothing_is_left_out():

@@ -11,6 +11,7 @@ from gateway.caching.facts import NOTHING, book_of, facts_for, priced
 from gateway.caching_schema import CachesFile, shipped, unknown_rules
 from gateway.litellm_files import price_table
 from gateway.money.prices import PriceBook
+from gateway.routing.demo.anthropic import LEAST, anthropic_least
 from gateway.yaml_lines import read
 
 BOOK = book_of(shipped())
@@ -25,10 +26,10 @@ def own(**said: Any) -> CachesFile:
     ("provider", "model", "rules", "least", "read", "writes"),
     [
         ("openai", "gpt-4o-mini", "openai", 1024, "0.5", {300: "1"}),
-        ("openai", "gpt-4.1", "openai", 1024, "0.25", {300: "1"}),
+        ("openai", "gpt-4.1", "openai", 1024, "0.25", {86400: "1"}),
         ("openai", "o3-mini", "openai", 1024, "0.5", {300: "1"}),
-        ("openai", "gpt-5-mini", "openai", 1024, "0.1", {300: "1"}),
-        ("openai", "gpt-5.5", "openai", 1024, "0.1", {300: "1"}),
+        ("openai", "gpt-5-mini", "openai", 1024, "0.1", {86400: "1"}),
+        ("openai", "gpt-5.5", "openai", 1024, "0.1", {86400: "1"}),
         ("openai", "gpt-5.6", "openai-5.6", 1024, "0.1", {1800: "1.25"}),
         ("openai", "gpt-6-sol", "openai-5.6", 1024, "0.1", {1800: "1.25"}),
         ("anthropic", "claude-opus-5", "anthropic", 512, "0.1", {300: "1.25", 3600: "2"}),
@@ -38,16 +39,20 @@ def own(**said: Any) -> CachesFile:
         ("vertex_ai", "claude-haiku-4-5@20251001", "anthropic", 4096, "0.1", {300: "1.25", 3600: "2"}),
         ("bedrock", "us.anthropic.claude-haiku-4-5-20251001-v1:0", "bedrock", 4096, "0.1", {300: "1.25", 3600: "2"}),
         ("bedrock", "anthropic.claude-sonnet-4-20250514-v1:0", "bedrock", 1024, "0.1", {300: "1.25"}),
-        ("gemini", "gemini-2.5-flash", "gemini", 2048, "0.1", {300: "1"}),
-        ("gemini", "gemini-3.5-flash", "gemini", 4096, "0.1", {300: "1"}),
+        ("gemini", "gemini-2.5-flash", "gemini", 2048, "0.1", {86400: "1"}),
+        ("gemini", "gemini-3.5-flash", "gemini", 4096, "0.1", {86400: "1"}),
         ("deepseek", "deepseek-chat", "deepseek", 0, "0.0333", {3600: "1"}),
-        ("hosted_vllm", "llama", "engine", 16, "0", {3600: "1"}),
-        ("demo", "gpt-5", "openai", 1024, "0.1", {300: "1"}),
-        ("demo", "openai", "openai", 1024, "0.1", {300: "1"}),
+        ("hosted_vllm", "llama", "engine", 16, "0", {86400: "1"}),
+        ("demo", "gpt-5", "openai", 1024, "0.1", {86400: "1"}),
+        ("demo", "openai", "openai", 1024, "0.1", {86400: "1"}),
         ("demo", "openai-5.6/two", "openai-5.6", 1024, "0.1", {1800: "1.25"}),
         ("demo", "anthropic", "anthropic", 1024, "0.1", {300: "1.25", 3600: "2"}),
-        ("demo", "gemini", "gemini", 4096, "0.1", {300: "1"}),
-        ("demo", "vllm/a", "engine", 16, "0", {3600: "1"}),
+        ("demo", "gemini", "gemini", 2048, "0.1", {86400: "1"}),
+        ("demo", "gemini/gemini-3.5-flash", "gemini", 4096, "0.1", {86400: "1"}),
+        ("demo", "anthropic/claude-opus-4-5", "anthropic", 4096, "0.1", {300: "1.25", 3600: "2"}),
+        ("demo", "anthropic/claude-sonnet-5-5", "anthropic", 512, "0.1", {300: "1.25", 3600: "2"}),
+        ("azure", "gpt-5", "openai", 1024, "0.1", {300: "1"}),
+        ("demo", "vllm/a", "engine", 16, "0", {86400: "1"}),
     ],
 )
 def test_a_model_follows_the_rules_of_its_provider(
@@ -71,6 +76,12 @@ def test_a_model_follows_the_rules_of_its_provider(
 def test_of_the_unknown_nothing_is_assumed(provider: str, model: str):
     assert facts_for(provider, model, BOOK) is NOTHING
     assert (NOTHING.matching, NOTHING.control, NOTHING.most_markers) == ("none", "none", 0)
+
+
+@pytest.mark.parametrize("name", [*(part for part, _ in LEAST), "opus-4-1", "sonnet-4-6", "sonnet-5", "haiku-4-5"])
+def test_the_demo_provider_plays_claude_from_the_same_length_on(name: str):
+    model = f"claude-{name}"
+    assert facts_for("demo", f"anthropic/{model}", BOOK).least == anthropic_least(model)
 
 
 def test_the_newest_claudes_bind_their_reasoning_and_no_older_one_does():

@@ -12,10 +12,12 @@ from gateway.caching.markers import Breakpoint, callers, key_of, markable, marks
 from gateway.caching.prefix import Chain, Digests, chain_of
 from gateway.caching_schema import shipped
 from gateway.conversation import Changes, leading_system
+from gateway.routing.demo import Demo
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import ChatRequest, Memo, parse, sent
 from tests.laws.generators import Talk, talks
-from tests.talk import Wire, assistant, calls, request, result, system, user
+from tests.providers.deployments import deployment
+from tests.talk import Wire, assistant, calls, request, result, system, user, words
 
 BOOK = book_of(shipped())
 CLAUDE = facts_for("anthropic", "claude-sonnet-5", BOOK)
@@ -296,3 +298,39 @@ def test_a_key_goes_to_openai_alone():
     assert marks_of((), GPT, "k", explicit=True) == Marks("prompt_cache_breakpoint", {}, "k", explicit=True)
     assert marks_of((), CLAUDE, "k", explicit=True) is None
     assert marks_of((Breakpoint(1, 300, ours=False),), CLAUDE) is None
+
+
+# ---------------------------------------------------------------- the demo provider is the judge
+
+
+@pytest.mark.parametrize("model", ["anthropic", "anthropic/claude-opus-5", "openai-5.6"])
+@pytest.mark.parametrize("grown_by", [[2] * 12, [2, 2, 30, 2, 64, 2, 2]])
+async def test_each_request_reads_all_that_the_one_before_it_marked(model: str, grown_by: list[int]):
+    facts = facts_for("demo", model, BOOK)
+    demo, target = Demo(lambda text: len(text.split()), lambda: 0.0), deployment(f"demo/{model}", kind="demo")
+    listed = [system(words(1500, "rule")), user("Go.")]
+    known: tuple[int, ...] = ()
+    before = 0
+    for step, messages in enumerate(grown_by):
+        listed += [user(f"{step}.{n} " + words(50)) for n in range(messages)]
+        came = request(listed, tools=[TOOL])
+        found = placed(came, facts, known=known)
+        reply = await demo.send(target, sent(came, model, None, marks_of(found, facts)), stream=False, request_id="gw")
+        told = json.loads(await reply.read())
+        assert reply.status == 200, told
+        cached = told["usage"]["prompt_tokens_details"]["cached_tokens"]
+        assert cached >= 0.99 * before
+        before, known = told["usage"]["prompt_tokens"], tuple(one.link for one in found)
+
+
+async def test_the_demo_provider_takes_every_marked_request():
+    facts = facts_for("demo", "anthropic", BOOK)
+    demo, target = Demo(lambda text: len(text.split()), lambda: 0.0), deployment("demo/anthropic", kind="demo")
+    own = [system("Rules.", cache_control=MARK_HOUR), user("a", cache_control=MARK)]
+    listed = [*own, assistant("b"), user([{"type": "text", "text": "c"}]), calls("c1 f"), result("c1", [])]  # type: ignore[arg-type]
+    for upto in (2, 4, 6):
+        came = request(listed[:upto], tools=[TOOL])
+        found = placed(came, facts, lifetime=3600)
+        body = sent(came, "m", None, marks_of(found, facts))
+        reply = await demo.send(target, body, stream=False, request_id="gw")
+        assert reply.status == 200, await reply.read()

@@ -70,14 +70,10 @@ async def test_an_answer_reaches_the_client_and_the_books(gateway):
     client, row = passed.client, passed.settled
     assert client.status == 200
     assert client.fields["choices"][0]["message"]["content"] == "hi there"
-    assert (row["status"], row["http_status"], row["error"]) == ("answered", 200, None)
+    assert (row["status"], row["http_status"], "error" in row) == ("answered", 200, False)
     assert (row["prompt_tokens"], row["completion_tokens"], row["cost_nanousd"]) == (100, 20, COST)
-    assert (row["estimated"], row["stream"], row["deployment"], row["model"]) == (
-        False,
-        False,
-        "openai/gpt-4o",
-        "asked",
-    )
+    assert row.keys().isdisjoint({"estimated", "stream"})
+    assert (row["deployment"], row["model"]) == ("openai/gpt-4o", "asked")
     assert [opened["id"] for opened in passed.opened] == [row["id"]]
 
 
@@ -144,7 +140,7 @@ async def test_a_stream_is_relayed_and_its_usage_held_back_from_a_client_that_di
     assert passed.client.got["content-type"] == "text/event-stream"
     assert "x-gateway-cost-usd" not in passed.client.got
     row = passed.settled
-    assert (row["status"], row["stream"], row["cost_nanousd"], row["estimated"]) == ("answered", True, COST, False)
+    assert (row["status"], row["stream"], row["cost_nanousd"], "estimated" in row) == ("answered", True, COST, False)
 
 
 async def test_a_client_that_asks_for_usage_gets_it(gateway):
@@ -185,7 +181,7 @@ async def test_usage_that_came_before_the_cut_is_what_is_entered(gateway):
     passed = await gateway(
         body(HELLO, stream=True), Script(streams(delta("one"), usage_event(), UpstreamError("reset", "x")))
     )
-    assert (passed.settled["estimated"], passed.settled["cost_nanousd"]) == (False, COST)
+    assert ("estimated" in passed.settled, passed.settled["cost_nanousd"]) == (False, COST)
 
 
 async def test_an_error_event_of_the_upstream_is_passed_on_and_entered(gateway):
@@ -576,7 +572,9 @@ async def test_what_is_over_is_rewritten_and_every_place_tells_the_same(gateway)
     assert header.startswith(f"rewritten; tokens={row['tokens_before']}/{row['tokens_after']}; stub=")
     assert row["tokens_after"] <= 1500 < row["tokens_before"]
     assert row["plan"] == "rewritten"
-    assert row["edits"][0][:3] == [3, "read", "stub"]
+    told = row["edited"]["stub"]
+    assert told[3] == 3
+    assert told[1] - told[2] == row["tokens_before"] - row["tokens_after"]
     assert row["components"]["history"][0] > row["components"]["history"][1]
     assert sum(sizes[1] for name, sizes in row["components"].items() if name != "room") == row["tokens_after"]
     assert passed.received[0] == LONG[0]
@@ -591,7 +589,7 @@ async def test_observe_tells_what_would_be_done_and_sends_the_original(gateway):
     row = passed.settled
     assert passed.client.got["x-gateway-plan"].startswith(f"observed; tokens={row['tokens_before']}/")
     assert (row["plan"], row["tokens_after"]) == ("observed", row["tokens_before"])
-    assert row["edits"]
+    assert "edits" in row or "edited" in row
 
 
 async def test_observe_sends_even_what_it_would_refuse(gateway):
@@ -665,7 +663,6 @@ async def test_a_profile_is_chosen_by_header_metadata_or_its_condition(gateway, 
     passed = await replace(gateway, policies=(PROFILED,))(body([system("be kind"), *HELLO], **fields), headers=headers)
     chosen = PROFILED if profile is None else PROFILED.with_profile(profile)
     assert passed.client.got["x-gateway-policy"] == passed.settled["policy"] == str(chosen)
-    assert passed.settled["policy_version"] == 1
 
 
 async def test_a_profile_that_is_not_there_is_refused_by_name(gateway):

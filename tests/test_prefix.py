@@ -151,3 +151,10 @@ def test_a_body_of_a_hundred_messages_costs_its_newest_ones():
         chain_of(came, None, digests)
     assert (time.process_time() - started) / 200 < 200e-6  # measured: 30 µs on a quiet machine
     assert words(1)
+
+
+def test_a_message_that_leaves_without_its_reasoning_is_the_one_that_never_had_any():
+    thought = [*TALK[:2], assistant("1", reasoning_content="hm"), user("two")]
+    left = chain_of(request(thought), Changes({}, unreasoned=frozenset({2})), Digests())
+    assert left.links == chain(TALK).links
+    assert chain(thought).shared(left) == 3

@@ -336,6 +336,15 @@ def test_utilization_sets_what_was_sent_against_what_was_granted(tmp_path: Path)
     assert report(tmp_path, "policy").utilization is None
 
 
+def test_a_component_without_a_room_beside_others_had_what_it_asked_for(tmp_path: Path) -> None:
+    components = {"system": [50, 50], "history": [900, 300], "room": {"history": 400}}
+    fits = {"system": [50, 50], "history": [10, 10], "room": {}}
+    write(tmp_path, f"{DAY}.jsonl", [settled("1", components=components), settled("2", components=fits)])
+    used = report(tmp_path, "team", utilization=True).utilization or []
+    rooms = {one["component"]: (one["requests"], one["room"], one["over"]) for one in used}
+    assert rooms == {"history": (2, 410, 1), "system": (2, 100, 0)}
+
+
 def test_a_refusal_counts_as_over_in_what_was_too_big(tmp_path: Path) -> None:
     refusal = {"component": "input", "tokens": 9005, "room": 6992, "at": "messages[3]"}
     components = {"system": [7, 0], "input": [9005, 0]}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from gateway.caching.seen import CAME, SENT, Generations, Match, Seen, Told, Tra
 from tests.caching_replay import facts_of
 from tests.talk import assistant, calls, messages, result, system, user
 
-OPENAI, ANTHROPIC = facts_of("openai"), facts_of("anthropic")
+OPENAI, ANTHROPIC = replace(facts_of("openai"), writes={300: Decimal(1)}), facts_of("anthropic")
 LASTING = replace(OPENAI, refreshed=False)
 
 

@@ -50,6 +50,10 @@ def test_a_cost_has_all_its_digits() -> None:
 
 
 def test_an_edit_of_several_messages_names_the_first_and_the_last() -> None:
+    summed = shown(status="answered", edited={"stub": [8, 1_720, 72, 12]})
+    assert "stub" in summed
+    assert "1,720" in summed
+    assert "messages[12]" in summed
     told = shown(status="answered", edits=[[12, None, "drop_oldest", 700, 0, 18], [20, "read", "stub", 90, 9]])
     assert "messages[12–18]" in told
     assert "messages[20]" in told

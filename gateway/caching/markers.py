@@ -46,6 +46,8 @@ class Breakpoint:
     """False: the caller's, or one that the provider sets itself."""
     whole: bool = True
     """False: it stands inside of what the link covers last, at a part of a message or a tool that is not the last."""
+    automatic: bool = False
+    """Whether the provider sets it itself. Of OpenAI's, it is the only one that finds entries behind itself."""
 
 
 # ---------------------------------------------------------------- the caller's
@@ -119,9 +121,9 @@ def _by_the_provider(request: ChatRequest, facts: CacheFacts, changes: Changes |
     for link in range(len(sent), 0, -1):
         index = sent[link - 1]
         if index < 0 or messages[index].role in ("user", "tool"):
-            return [Breakpoint(link, min(facts.writes), ours=False)]
+            return [Breakpoint(link, min(facts.writes), ours=False, automatic=True)]
     head = leading_system(messages)
-    return [Breakpoint(head, min(facts.writes), ours=False)] if head else []
+    return [Breakpoint(head, min(facts.writes), ours=False, automatic=True)] if head else []
 
 
 def _is_explicit(request: ChatRequest) -> bool:
@@ -194,7 +196,7 @@ def place(
     taken = {one.link for one in callers if one.whole}
     end = min(len(chain.links) - 1, steady if steady is not None else len(chain.links))
     latest = _nearest(end, may)
-    bridge = _bridge(chain, facts, [*(one.link for one in callers), latest or 0], known, end, may)
+    bridge = _bridge(chain, facts, callers, latest, known, end, may)
     for link in (bridge, latest, head or None, frozen, 0):
         if len(out) >= facts.most_markers:
             break
@@ -215,7 +217,8 @@ def _nearest(end: int, may: Callable[[int], bool]) -> int | None:
 def _bridge(
     chain: Chain,
     facts: CacheFacts,
-    standing: Sequence[int],
+    callers: Sequence[Breakpoint],
+    latest: int | None,
     known: Sequence[int],
     end: int,
     may: Callable[[int], bool],
@@ -224,12 +227,17 @@ def _bridge(
     newest = max((link for link in known if link <= end), default=None)
     if newest is None or not facts.look_back:
         return None
+    standing = [one.link for one in callers if one.automatic or not facts.marks_itself]
+    if not facts.marks_itself and latest is not None:
+        standing.append(latest)
 
     def sees(link: int) -> bool:
         return link >= newest and chain.blocks[link] - chain.blocks[newest] < facts.look_back
 
-    if any(sees(link) for link in standing):
+    if any(map(sees, standing)) or any(one.link == newest for one in callers):
         return None
+    if facts.marks_itself:
+        return newest
     within = range(newest, bisect_right(chain.blocks, chain.blocks[newest] + facts.look_back - 1))
     return next((link for link in reversed(within) if link <= end and may(link)), None)
 

@@ -18,6 +18,7 @@ import orjson
 from gateway.conversation import RESULT_ROLES, Changes, Message, leading_system
 from gateway.wire.chat import ChatRequest
 from gateway.wire.lexical import value
+from gateway.wire.reasoning import without
 
 _MARKS: Final = ("cache_control", "prompt_cache_breakpoint")
 """Members that tell a provider where to write its cache; they are no text."""
@@ -91,6 +92,16 @@ class Digests:
             start, end = request.message_spans[index]
             told = _told({**value(request.body[start:end]), "content": text})
             self._put(key, told, None, len(text))
+        return told
+
+    def without_reasoning(self, request: ChatRequest, index: int) -> _Told:
+        """Return those of a message that leaves without the reasoning it carries."""
+        key = (self.of(request, index)[0], None)
+        told = self._known(key, None)
+        if told is None:
+            raw = without(request.body[slice(*request.message_spans[index])])
+            told = _told(value(raw), raw)
+            self._put(key, told, None, 0)
         return told
 
     def ours(self, text: str) -> _Told:
@@ -185,7 +196,12 @@ def _changed(request: ChatRequest, changes: Changes, digests: Digests) -> list[_
         out += inserted.get(index, ())
         if index not in changes.dropped:
             changed = changes.texts.get(index)
-            out.append(digests.of(request, index) if changed is None else digests.with_text(request, index, changed))
+            if index in changes.unreasoned:
+                out.append(digests.without_reasoning(request, index))
+            else:
+                out.append(
+                    digests.of(request, index) if changed is None else digests.with_text(request, index, changed)
+                )
     return out
 
 

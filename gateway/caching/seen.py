@@ -392,7 +392,7 @@ class Trail:
     tokens: int
     """Of what was sent, by the provider's report; 0 as long as it has not said."""
     turn: int
-    """How many requests of the conversation were seen, this one included."""
+    """How many requests of the conversation were long enough to be cached, this one included if it is."""
     stage: int = 0
     """Where the conversation stood with it (habits.py)."""
 

@@ -1,6 +1,7 @@
 """What the books will say of one request: facts are noted as they become known, and become rows at the end.
 
-Content-free: ids, sizes, names of tools, causes. A row stays under a kilobyte or little more, so lists are bounded.
+Content-free: ids, sizes, names of tools, causes. A row stays under a kilobyte: lists are bounded, and what is as it
+nearly always is stands in no row (`counted: tokens`, not streamed, no error, nothing forced).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from itertools import groupby
 from secrets import token_bytes
 from typing import Any, Final, Literal
 
+import orjson
+
 from gateway.money.prices import Price, Usage
 
 Status = Literal["answered", "refused", "failed", "cancelled"]
@@ -19,9 +22,10 @@ Status = Literal["answered", "refused", "failed", "cancelled"]
 EditRow = tuple[int, str | None, str, int, int] | tuple[int, None, str, int, int, int]
 """(message, tool, remedy, tokens before, after), and for a run of messages that were left out the last of them."""
 
-MOST_EDITS = 8
+EDITS_BYTES = 90
+"""What the edits of a row may take one by one; where they take more they are summed by remedy, none left out."""
 MOST_TAGS = 10
-MOST_MISSED_VALUES = 4
+MOST_MISSED_VALUES = 2
 
 _FINGERPRINT_KEY: Final = token_bytes(16)
 """Drawn anew by each process and written nowhere. A plain hash of a value says what it was (there are ten thousand
@@ -44,6 +48,7 @@ class Entry:
     model: str = ""
     """As asked for."""
     policy: str = ""
+    """Name and digest."""
     policy_version: int = 1
     stream: bool = False
     kind: Literal["request", "summary"] = "request"
@@ -146,22 +151,22 @@ class Entry:
             "model": self.model,
             "deployment": self.deployment,
             "policy": self.policy,
-            "policy_version": self.policy_version,
-            "stream": self.stream,
+            **({"policy_version": self.policy_version} if self.policy_version != 1 else {}),
+            **({"stream": True} if self.stream else {}),
             "http_status": self.http_status,
             "prompt_tokens": usage.prompt,
             "cached_tokens": usage.cached,
-            "cache_write_tokens": usage.cache_write,
+            **({"cache_write_tokens": usage.cache_write} if usage.cache_write else {}),
             "completion_tokens": usage.completion,
-            "reasoning_tokens": usage.reasoning,
+            **({"reasoning_tokens": usage.reasoning} if usage.reasoning else {}),
             "cost_nanousd": self.cost_nanousd,
-            "estimated": usage.estimated,
+            **({"estimated": True} if usage.estimated else {}),
             "tokens_before": sum(before.values()),
             "tokens_after": sum(after.values()),
-            "counted": self.counted,
+            **({} if self.counted == "tokens" else {"counted": self.counted}),
             "components": self._components(before, after),
             "plan": self.plan,
-            "error": self.error,
+            **({} if self.error is None else {"error": self.error}),
             "ms": self._times(now),
         }
         if self.cost_nanousd is None:
@@ -176,10 +181,9 @@ class Entry:
         if self.plan == "observed" and self.refusal is None:
             row["tokens_planned"] = self.planned_tokens
         if self.edits:
-            row["edits"] = [list(edit) for edit in self.edits[:MOST_EDITS]]
-            row["forced"] = self.forced
-            if len(self.edits) > MOST_EDITS:
-                row["more_edits"] = len(self.edits) - MOST_EDITS
+            row.update(told(self.edits))
+            if self.forced:
+                row["forced"] = True
         if self.values_removed is not None:
             row["values_removed"], row["missed"] = self.values_removed, self.missed
             if self.missed_values:
@@ -216,8 +220,8 @@ class Entry:
         out: dict[str, Any] = {
             name: [size, after.get(name, size)] for name, size in before.items() if size or after.get(name)
         }
-        if self.room:
-            out["room"] = {name: size for name, size in self.room.items() if size}
+        if self.room:  # said where it is not what was asked for
+            out["room"] = {name: size for name, size in self.room.items() if name in out and size != out[name][0]}
         return out
 
     def _times(self, now: float) -> dict[str, float]:
@@ -253,6 +257,20 @@ def runs(edits: Iterable[tuple[int, str | None, str, int, int]]) -> list[EditRow
             first, last = run[0], run[-1]
             out.append((first[0], None, first[2], sum(edit[3] for edit in run), 0, last[0]))
     return out
+
+
+def told(edits: Sequence[EditRow]) -> dict[str, Any]:
+    """Tell edits one by one (`edits`), or by remedy where they are many: `edited`, {remedy: [messages, tokens before,
+    tokens after, first message]}.
+    """
+    if len(orjson.dumps(edits)) <= EDITS_BYTES:
+        return {"edits": [list(edit) for edit in edits]}
+    sums: dict[str, list[int]] = {}
+    for at, _, remedy, before, after, *last in edits:
+        messages = last[0] - at + 1 if last else 1
+        known = sums.setdefault(remedy, [0, 0, 0, at])
+        sums[remedy] = [known[0] + messages, known[1] + before, known[2] + after, min(known[3], at)]
+    return {"edited": sums}
 
 
 def _place(numbered: tuple[int, tuple[int, str | None, str, int, int]]) -> tuple[int, str] | None:

@@ -154,15 +154,17 @@ SELECT {groups}, component, count(*) AS requests, sum(before) AS tokens_before, 
 FROM (SELECT *, TRY_CAST(json_extract(components, component)->>0 AS BIGINT) AS before,
              TRY_CAST(json_extract(components, component)->>1 AS BIGINT) AS after,
              CASE WHEN too_big THEN TRY_CAST(refusal->>'room' AS BIGINT)
-                  ELSE TRY_CAST(json_extract_string(components->'room', component) AS BIGINT) END AS room
+                  WHEN (components->'room') IS NULL THEN NULL
+                  ELSE coalesce(TRY_CAST(json_extract_string(components->'room', component) AS BIGINT),
+                                TRY_CAST(json_extract(components, component)->>0 AS BIGINT)) END AS room
       FROM (SELECT *, coalesce(refusal->>'component' = component, false) AS too_big
             FROM (SELECT *, unnest(json_keys(components)) AS component FROM {source} WHERE components IS NOT NULL))
       WHERE component <> 'room')
 WHERE before IS NOT NULL AND room IS NOT NULL
 GROUP BY ALL ORDER BY ALL
 """
-"""Every column sums the same requests: those in which this component had a room. A refused one had a room for what was
-too big, and sent nothing of it."""
+"""Every column sums the same requests: those in which this component had a room; where none is told beside others', it
+is what was asked for. A refused one had a room for what was too big, and sent nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)

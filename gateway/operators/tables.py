@@ -55,7 +55,9 @@ def request_tables(entry: Mapping[str, Any]) -> RenderableType:
         blocks += ["", _component_table(_ledger_components(entry["components"]))]
     if entry.get("edits"):
         blocks += ["", _edit_table(_ledger_edits(entry["edits"]))]
-    if entry.get("more_edits"):
+    if entry.get("edited"):
+        blocks += ["", _edited_table(entry["edited"])]
+    if entry.get("more_edits"):  # in rows of before: they told eight and counted the others
         blocks.append(Text(f"and {number(entry['more_edits'])} more", style="dim"))
     if entry.get("attempts"):
         blocks += ["", _attempt_table(entry["attempts"])]
@@ -168,10 +170,10 @@ def _times(spans: Mapping[str, Any]) -> str:
 
 
 def _ledger_components(components: Mapping[str, Any]) -> Iterable[tuple[str, int, int, int | None]]:
-    rooms = components.get("room") or {}
+    rooms = components.get("room")
     for name, counts in components.items():
         if name != "room":
-            yield name, counts[0], counts[1], rooms.get(name)
+            yield name, counts[0], counts[1], None if rooms is None else rooms.get(name, counts[0])
 
 
 def _ledger_edits(edits: Sequence[Any]) -> Iterable[tuple[str, str, str, int, int, str]]:
@@ -253,6 +255,14 @@ def _edit_table(rows: Iterable[tuple[str, str, str, int, int, str]]) -> Table:
     if any(row[5] for row in kept):
         return table(("edit", "remedy", "tool", ">before", ">after", "reason"), cells)
     return table(("edit", "remedy", "tool", ">before", ">after"), [row[:5] for row in cells])
+
+
+def _edited_table(edited: Mapping[str, Sequence[int]]) -> Table:
+    cells = [
+        (remedy, number(messages), _at(first, first), number(before), number(after))
+        for remedy, (messages, before, after, first) in edited.items()
+    ]
+    return table(("remedy", ">messages", "from", ">before", ">after"), cells)
 
 
 def _attempt_table(attempts: Iterable[Mapping[str, Any]]) -> Table:

@@ -21,6 +21,9 @@ from gateway.values import is_value, values
 
 Count = Callable[[str], int]
 
+MOST_CHARS = 400_000
+"""Characters of one text that are read, half of them from its end: some 100,000 tokens. No list has room for a
+hundredth of what stands in there."""
 _MOST_ENCODED = 3
 _LONGEST_LEAF = 60
 """Characters of a string in a record that is said whole; a longer one is read as prose."""
@@ -86,7 +89,10 @@ def _of_call(call: Call) -> Iterator[Snippet]:
 
 
 def of_text(text: str) -> tuple[Snippet, ...]:
-    """Read a text: records by their members, lines by the words around each value."""
+    """Read a text: records by their members, lines by the words around each value. Of an endless one, its two ends."""
+    if len(text) > MOST_CHARS:
+        half = MOST_CHARS // 2
+        return (*_of_lines(bulk.readable(text[:half])), *_of_lines(bulk.readable(text[-half:])))
     for _ in range(_MOST_ENCODED):
         value = _read(text)
         if isinstance(value, str):
@@ -210,18 +216,28 @@ def _around(line: str, start: int, end: int) -> tuple[int, int]:
 # ---------------------------------------------------------------- what is remembered, and what is preserved
 
 
+_LARGE_CHARS = 64_000
+"""Characters from which on a text's pieces may be more than the memory takes."""
+
+
 class Reader:
     """Reads messages into snippets, and remembers them; sentences that `preserve` names come before everything."""
 
     def __init__(self, memory: Memory[Hashable, tuple[object, ...]], preserve: tuple[str, ...] = ()) -> None:
         self._memory, self._preserve = memory, preserve
+        self._large: dict[Hashable, tuple[object, ...]] = {}
+        """What the memory may be too small for; it is asked for several times in one walk."""
 
     def snippets(self, message: Message) -> tuple[Snippet, ...]:
         key = (message.role, message.text, message.calls, self._preserve)
         found = self._memory.get(key)
         if found is None:
+            found = self._large.get(key)
+        if found is None:
             found = (*preserved(message.text, self._preserve), *snippets(message))
             self._memory.put(key, found, 150 * len(found) + 2 * len(message.text))
+            if len(message.text) > _LARGE_CHARS:
+                self._large[key] = found
         return cast("tuple[Snippet, ...]", found)
 
     def values(self, message: Message) -> Iterator[str]:

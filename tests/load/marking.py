@@ -342,7 +342,7 @@ def live(
             rows = [row for row in gateway.rows() if row["event"] == "settled" and row["team"] == name]
             costs.requests = len(rows)
             costs.plain = sum(row["prompt_tokens"] for row in rows)
-            read, written = (sum(row[key] for row in rows) for key in ("cached_tokens", "cache_write_tokens"))
+            read, written = (sum(row.get(key, 0) for row in rows) for key in ("cached_tokens", "cache_write_tokens"))
             costs.paid = costs.plain - (1 - READ) * read + (WRITE - 1) * written
             yield name, costs
 

@@ -149,7 +149,9 @@ async def run(gateway: Gateway, seconds: float, seed: int) -> Outcome:
         quantile(beside.small, 0.99),
         without.failures + beside.failures,
         sum(
-            row["counted"] != "tokens" for row in gateway.rows() if row["event"] == "settled" and row["user"] == "long"
+            row.get("counted") == "bytes"
+            for row in gateway.rows()
+            if row["event"] == "settled" and row["user"] == "long"
         ),
     )
 

@@ -1,0 +1,120 @@
+"""What one request does with its provider's prompt cache: what is expected of it, the markers and the key that it is
+sent with, and whether it is folded while that is cheap. The deciding is done in `gateway/caching` and `gateway/early_folds.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+
+from gateway.budget.allocation import Window
+from gateway.budget.tokens import Counter
+from gateway.caching.economics import outlook
+from gateway.caching.markers import markable, marks_of, place
+from gateway.caching.marking import ends_of, lifetime_of, reach
+from gateway.conversation import Changes
+from gateway.early_folds import Beginnings, ByCost, EarlyFolds
+from gateway.fitting import LONG_BODY, Model
+from gateway.gateway import Gateway
+from gateway.money.entry import BYTES_PER_TOKEN, Entry
+from gateway.policy import Policy
+from gateway.prompt_caches import Sighting, Whose
+from gateway.rewriting.recall import is_excerpt
+from gateway.routing.deployment import Deployment
+from gateway.wire.cache_marks import Marks
+from gateway.wire.chat import ChatRequest
+
+
+class CacheUse:
+    """One request, and the caches that its deployments have."""
+
+    __slots__ = ("entry", "gateway", "policy", "request")
+
+    def __init__(self, gateway: Gateway, policy: Policy, request: ChatRequest, entry: Entry) -> None:
+        self.gateway, self.policy, self.request, self.entry = gateway, policy, request, entry
+
+    async def look(self, deployment: Deployment, changes: Changes | None) -> Sighting | None:
+        """Compare what is about to be sent with what the deployment's prompt cache is believed to hold."""
+        caches, request = self.gateway.prompt_caches, self.request
+        if len(request.body) >= LONG_BODY and deployment.cache.matching != "none":
+            await caches.digest(request, changes)
+        return caches.look(deployment, request, changes, self._whose(), self.gateway.now())
+
+    def marks(self, one: Sighting, deployment: Deployment) -> Marks | None:
+        """Decide what is said to the deployment's prompt cache, and expect of it accordingly."""
+        asked, caches, facts = self.policy.prompt_cache, self.gateway.prompt_caches, one.facts
+        if asked.markers == "off":
+            return None
+        if facts.control == "key" or facts.marks_itself:
+            return self._key(one, deployment)
+        if facts.control not in ("cache_control", "cache_point"):
+            return None
+        standing = caches.standing(one)
+        lifetime = lifetime_of(asked.ttl, standing.habits, facts, caches.alive(one), one.now)
+        reached = reach(asked.markers, standing, facts, lifetime)
+        if reached == "nothing":
+            return None
+        ends = ends_of(one.changes, len(self.request.conversation.messages), is_excerpt)
+        steady = one.head if reached == "head" else ends.steady
+        may = markable(self.request, facts, one.changes)
+        chain, known = one.sent.chain, caches.known(one)
+        points = place(
+            chain, None, facts, one.sent.points, one.head, ends.frozen, known, lifetime, may=may, steady=steady
+        )
+        if points != one.sent.points:
+            caches.mark(one, points)
+        return marks_of(points, facts)
+
+    def _key(self, one: Sighting, deployment: Deployment) -> Marks | None:
+        """Name the prefix group to a provider that keeps together what is sent under one name."""
+        if "prompt_cache_key" in self.request.spans or not deployment.is_providers_own:
+            return None
+        key = self.gateway.prompt_caches.key(one)
+        if one.facts.marks_itself:
+            self.gateway.prompt_caches.mark(one, one.sent.points, key)
+        return marks_of((), one.facts, key)
+
+    def _whose(self) -> Whose:
+        policy, entry = self.policy, self.entry
+        named = {
+            "team": entry.team,
+            "model": entry.model,
+            "policy": policy.name,
+            "user": entry.user or "",
+            "key": entry.key,
+        }
+        return Whose(
+            conversation=(entry.team, entry.key, entry.user or "", entry.model),
+            group=tuple([named[name] for name in policy.prompt_cache.group_by]),
+            kind=f"{entry.team}/{policy.name}/{entry.model}",
+        )
+
+    # ------------------------------------------------------------ early folds
+
+    def early_folds(
+        self, model: Model, window: Window, counter: Counter
+    ) -> tuple[EarlyFolds, Callable[[], Beginnings | None]] | None:
+        """Return how folds that nothing forces are decided for this model; None where its cache is not known."""
+        folds = self.gateway.early_folds
+        if folds is None or not model.deployments or model.deployments[0].cache.matching == "none":
+            return None
+        return folds, lambda: self._beginnings(model, window, counter)
+
+    def _beginnings(self, model: Model, window: Window, counter: Counter) -> Beginnings | None:
+        """Name the conversation by its beginnings, and who judges for it; None where it is too short for a cache."""
+        caches, deployment, now = self.gateway.prompt_caches, model.deployments[0], self.gateway.now()
+        whose, facts = self._whose(), deployment.cache
+        one = caches.look(deployment, self.request, None, whose, now)
+        if one is None or not facts.writes:
+            return None
+        links, head = one.came.chain.links, one.head
+        group = f"{self.policy}/{links[min(head + 1, len(links) - 1)]:x}"
+        growth = len(self.request.body) / BYTES_PER_TOKEN / one.turn
+        expected = outlook(caches.habits(whose.kind), facts, min(facts.writes), one.turn, growth, now)
+
+        def warm(changes: Changes | None) -> int:
+            seen = one if changes is None else caches.look(deployment, self.request, changes, whose, now)
+            return 0 if seen is None else caches.warm(seen, counter.count, model.count_media)
+
+        judge = ByCost(self.policy.fold.when, expected, window.budget(), warm, goes_on=caches.goes_on(one))
+        return Beginnings(blake2b(group.encode(), digest_size=16).hexdigest(), links, judge)
