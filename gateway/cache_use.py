@@ -114,7 +114,7 @@ class CacheUse:
 
         def warm(changes: Changes | None) -> int:
             seen = one if changes is None else caches.look(deployment, self.request, changes, whose, now)
-            return 0 if seen is None else caches.warm(seen, counter.count, model.count_media)
+            return 0 if seen is None else caches.warm(seen, counter, model.count_media)
 
         judge = ByCost(self.policy.fold.when, expected, window.budget(), warm, goes_on=caches.goes_on(one))
         return Beginnings(blake2b(group.encode(), digest_size=16).hexdigest(), links, judge)

@@ -16,7 +16,6 @@ from typing import Final
 
 from gateway.budget.components import (
     OVERHEAD_REPLY,
-    Count,
     CountMedia,
     fits_by_bytes,
     message_tokens,
@@ -250,20 +249,20 @@ class PromptCaches:
     def goes_on(self, one: Sighting) -> bool:
         """Whether this begins with the conversation's last request, which was sent here and can still be read."""
         previous = one.previous
-        if previous is None or previous.cache != one.sent.cache:
+        if previous is None or previous.deployment != one.deployment:
             return False
         in_time = one.now - previous.at < max(one.facts.writes, default=0)
         return in_time and shared(previous.came, one.came.chain) * LINK_BYTES == len(previous.came)
 
-    def warm(self, one: Sighting, count: Count, count_media: CountMedia) -> int:
+    def warm(self, one: Sighting, counter: Counter, count_media: CountMedia) -> int:
         """Count the tokens at the beginning of what would be sent that the cache holds, wherever markers stand."""
         link = max(self.known(one), default=0)
         if not link:
             return 0
         conversation = one.request.conversation
         messages = conversation.messages if one.changes is None else one.changes.applied(conversation.messages)
-        tools = sum([count(text) for text in map(unmarked, conversation.definitions)])
-        return _cumulated(tools, messages[:link], count, count_media)[-1]
+        tools = sum([counter.count(text) for text in map(unmarked, conversation.definitions)])
+        return _cumulated(tools, messages[:link], counter, count_media)[-1]
 
     def known(self, one: Sighting) -> list[int]:
         """List the links of what is about to be sent that are in the cache already."""
