@@ -1,5 +1,6 @@
 """What one request does with its provider's prompt cache: what is expected of it, the markers and the key that it is
-sent with, and whether it is folded while that is cheap. Decided is in `gateway/caching` and `gateway/early_folds.py`.
+sent with, and whether it is folded while that is cheap. The deciding is done in `gateway/caching` and
+`gateway/early_folds.py`.
 """
 
 from __future__ import annotations

@@ -84,6 +84,7 @@ class Sighting:
     request: ChatRequest
     changes: Changes | None
     facts: CacheFacts
+    deployment: int
     scope: int
     head: int
     """How many leading system messages there are."""
@@ -211,7 +212,8 @@ class PromptCaches:
         if facts.matching == "none" or fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1):
             return None
         settings, digests = _settings(request, facts), self._digests
-        cache = self._cache(deployment) ^ settings_of(request, _SEPARATE if facts.marks_itself else _SALT)
+        account = self._cache(deployment)
+        cache = account ^ settings_of(request, _SEPARATE if facts.marks_itself else _SALT)
         chain = chain_of(request, None, digests, settings)
         points = callers(request, facts)
         endings = _endings(request, None, facts)
@@ -223,7 +225,7 @@ class PromptCaches:
             sent = self._told(cache, left, points, facts, now, SENT, _endings(request, changes, facts))
         head, scope = leading_system(request.conversation.messages), hash(whose.conversation)
         previous = self._trails.before(scope, chain, head)
-        return Sighting(request, changes, facts, scope, head, now, sent, came, previous, whose)
+        return Sighting(request, changes, facts, account, scope, head, now, sent, came, previous, whose)
 
     def stage(self, one: Sighting) -> Stage:
         """Say where the conversation stands, as habits count it."""
@@ -247,7 +249,7 @@ class PromptCaches:
     def goes_on(self, one: Sighting) -> bool:
         """Whether this begins with the conversation's last request, which was sent here and can still be read."""
         previous = one.previous
-        if previous is None or previous.cache != one.sent.cache:
+        if previous is None or previous.deployment != one.deployment:
             return False
         in_time = one.now - previous.at < max(one.facts.writes, default=0)
         return in_time and shared(previous.came, one.came.chain) * LINK_BYTES == len(previous.came)
@@ -303,7 +305,7 @@ class PromptCaches:
     def note(self, one: Sighting) -> None:
         """Take in that the request was sent, and taken."""
         one.kept = self._seen.note(one.sent, one.came, one.facts, one.now)
-        one.trail = self._trails.note(one.scope, one.sent, one.came, one.head, one.now, one.previous)
+        one.trail = self._trails.note(one.scope, one.sent, one.came, one.head, one.deployment, one.now, one.previous)
 
     async def settle(
         self, one: Sighting, usage: Usage, cost: Cost, counter: Counter, count_media: CountMedia
@@ -412,7 +414,7 @@ class PromptCaches:
         if one.sent.match.read is not None:
             upto = one.sent.match.tokens or (sizes[0].upto(one.sent.match.read) if sizes is not None else 0)
         figures = Figures(usage.prompt, usage.cached, readable(upto, facts))
-        miss = miss_of(figures, one.sent, one.came.chain, one.previous, facts)
+        miss = miss_of(figures, one.sent, one.came.chain, one.previous, facts, one.deployment)
         saved: int | None = 0
         if not one.is_as_it_came and sizes is not None:
             instead = cost(as_it_came(usage, sizes[1], one.came.points, one.came.match, facts))

@@ -99,12 +99,10 @@ async def test_another_deployment_has_a_cache_of_its_own(tmp_path: Path):
     replay = Replay(tmp_path, [OPENAI, f"{OPENAI}/b"])
     gateway = replay.open()
     one, other = (gateway.models[name].deployments[0] for name in replay.models)
-    both = replace(gateway.models[OPENAI], deployments=(one, replace(other, model_name=OPENAI)))
-    replay.gateway = replace(gateway, models={**gateway.models, OPENAI: both})
-    await replay.send({"messages": FIRST})
-    resting = replace(gateway.models[OPENAI], deployments=both.deployments[1:])
-    replay.gateway = replace(gateway, models={**gateway.models, OPENAI: resting})
-    await replay.send({"messages": SECOND})
+    for answers, messages in ((one, FIRST), (replace(other, model_name=OPENAI), SECOND)):
+        model = replace(gateway.models[OPENAI], deployments=(answers,))
+        replay.gateway = replace(gateway, models={**gateway.models, OPENAI: model})
+        await replay.send({"messages": messages})
     *_, row = await replay.close()
     assert row["miss"] == "other_deployment"
 

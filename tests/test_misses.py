@@ -23,8 +23,8 @@ def chain(listed: list[Wire], **more: object) -> Chain:
 
 
 def trail(came: Chain, sent: Chain | None = None, cache: int = 1, tokens: int = 2048) -> Trail:
-    told = Told(cache, sent or came, (), NOTHING)
-    found = Trails().note(1, told, Told(cache, came, (), NOTHING), 1, 0, None)
+    told = Told(1, sent or came, (), NOTHING)
+    found = Trails().note(1, told, Told(1, came, (), NOTHING), 1, cache, 0, None)
     found.tokens = tokens
     return found
 
@@ -40,7 +40,7 @@ def miss(
     facts=OPENAI,
 ) -> Miss | None:
     told = Told(1, sent or came, (), Match(read, gone, 0))
-    return miss_of(figures or Figures(4000, 0, 0), told, came, previous, facts)
+    return miss_of(figures or Figures(4000, 0, 0), told, came, previous, facts, 1)
 
 
 def test_the_first_of_a_conversation_has_nothing_to_read():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from gateway.caching.habits import KNOWN
+from gateway.caching.habits import KNOWN, NEW
 from gateway.money.prices import Usage
 from gateway.prompt_caches import PromptCaches, Settled, Whose
 from gateway.shared_caches import MOST_SENT_BYTES, SENT, SharedCaches
@@ -70,7 +70,7 @@ async def test_groups_and_habits_are_counted_together(tmp_path: Path):
         assert one is not None
         assert caches.groups.sights(one.group) == 3
         assert sum(count for (_, stage), count in caches.habits("team/policy/m").waiting.items() if stage == KNOWN) == 0
-        assert sum(caches.habits("team/policy/m").waiting.values()) == 3
+        assert sum(count for (_, stage), count in caches.habits("team/policy/m").waiting.items() if stage == NEW) == 3
         await shared.close()
 
 

@@ -24,7 +24,7 @@ class Groups:
 
     def __init__(self, most_bytes: int = 12 * 2**20) -> None:
         self._groups: Generations[int, tuple[int, Own] | None] = Generations(most_bytes)
-        self._last: Generations[int, float] = Generations(most_bytes // 2)
+        self._last: Generations[int, float] = Generations(most_bytes // 6)
         self._news: dict[int, Counts] = {}
 
     def __len__(self) -> int:

@@ -57,7 +57,9 @@ class Miss:
     tokens: int
 
 
-def miss_of(figures: Figures, sent: Told, came: Chain, previous: Trail | None, facts: CacheFacts) -> Miss | None:
+def miss_of(
+    figures: Figures, sent: Told, came: Chain, previous: Trail | None, facts: CacheFacts, deployment: int
+) -> Miss | None:
     """Name why less was read than the conversation's previous request had made possible; None: all of that was."""
     if figures.cached < figures.expected:
         return Miss(PROVIDER, figures.expected - figures.cached)
@@ -72,7 +74,7 @@ def miss_of(figures: Figures, sent: Told, came: Chain, previous: Trail | None, f
     reached = -1 if sent.match.read is None else sent.match.read
     if reached >= last or (before and not lost):
         return None
-    if reached < common and previous.cache != sent.cache:
+    if reached < common and previous.deployment != deployment:
         return Miss(OTHER_DEPLOYMENT, lost)
     if reached < common and sent.match.gone is not None:
         return Miss(EXPIRED, lost)

@@ -386,7 +386,7 @@ class Trail:
     """Those of what was sent, where that was something else."""
     head: int
     """Its leading system messages."""
-    cache: int
+    deployment: int
     """Where it was sent."""
     at: float
     tokens: int
@@ -419,12 +419,14 @@ class Trails:
                 return found
         return None
 
-    def note(self, scope: int, sent: Told, came: Told, head: int, now: float, previous: Trail | None) -> Trail:
+    def note(
+        self, scope: int, sent: Told, came: Told, head: int, deployment: int, now: float, previous: Trail | None
+    ) -> Trail:
         """Keep a request for the next one of its conversation. Its tokens are told once they are known."""
         is_same = sent.chain is came.chain or sent.chain.links == came.chain.links
         left = None if is_same else array("Q", sent.chain.links).tobytes()
         turn = 1 if previous is None else previous.turn + 1
-        trail = Trail(array("Q", came.chain.links).tobytes(), left, head, sent.cache, now, 0, turn)
+        trail = Trail(array("Q", came.chain.links).tobytes(), left, head, deployment, now, 0, turn)
         size = 240 + len(trail.came) + (len(left) + 40 if left is not None else 0)
         self._trails.put(_place(scope, came.chain.own, len(came.chain.own) - 1, head), trail, size)
         return trail

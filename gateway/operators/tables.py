@@ -148,14 +148,13 @@ def _cache(entry: Mapping[str, Any]) -> str | None:
     told = f"{number(entry.get('cached_tokens'))} tokens read, {number(expected)} expected"
     if entry.get("markers"):
         told += f", {number(entry['markers'])} markers of ours"
+    if entry.get("lost"):
+        told += f"; {number(entry['lost'])} tokens lost, {_dollars(entry.get('lost_nanousd', 0))}"
     if cause is None:
         return told
     name, _, at = str(cause).partition(":")
     where = f" (messages[{at}])" if at else ""
-    lost = (
-        f"; {number(entry['lost'])} tokens lost, {_dollars(entry.get('lost_nanousd', 0))}" if entry.get("lost") else ""
-    )
-    return f"{told}\n{name}{where}: {WHAT_IT_MEANS.get(name, 'unknown')}{lost}"
+    return f"{told}\n{name}{where}: {WHAT_IT_MEANS.get(name, 'unknown')}"
 
 
 def _saved(entry: Mapping[str, Any]) -> str | None:
