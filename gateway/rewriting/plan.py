@@ -151,6 +151,7 @@ def plan(
         effort=policy.effort,
         preserve=policy.preserve,
         asking=asking_of(policy, facts),
+        recalls=policy.recall > 0 and most is None,
     )
     folded = fold(anatomy, rules, ladders, count, known)
     events, wanted = folded.events, folded.wanted
