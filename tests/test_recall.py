@@ -124,7 +124,7 @@ def test_a_line_that_was_left_out_between_two_excerpts_is_marked():
         ]
     )
     folded = [Folded(58, None, "assistant", FILLER[0]), Folded(60, None, "assistant", long)]
-    text = str(excerpts("What about the Halvorsen invoice for the pumps in Bergen?", folded, 100, count))
+    text = str(excerpts("What about the Halvorsen invoice for the pumps in Bergen?", folded, 88, count))
     line = text.splitlines()[-1]
     assert line.startswith("messages[60], assistant: ")
     assert "14 pumps" in line
@@ -141,7 +141,7 @@ def test_our_own_excerpts_are_not_brought_back():
 
 
 def test_passages_are_cut_after_sentences():
-    text = " ".join(FILLER) * 6
+    text = " ".join(FILLER * 6)
     cuts = [text[start:end] for start, end in paragraphs(text)]
     assert len(cuts) > 3
     assert all(cut.rstrip().endswith(".") for cut in cuts)
@@ -161,7 +161,7 @@ def test_rows_stay_whole():
 
 
 def test_no_crumb_is_left_at_the_end():
-    text = "x" * 330 + "\nthe end"
+    text = "x" * 130 + "\nthe end"
     assert list(paragraphs(text)) == [(0, len(text))]
 
 
@@ -170,7 +170,7 @@ def test_passages_always_cover_the_text_without_overlap(text):
     spans = list(paragraphs(text))
     assert [start for start, _ in spans] == [0, *[end for _, end in spans]][: len(spans)]
     assert "".join(text[start:end] for start, end in spans) == text
-    assert all(0 < end - start <= 740 for start, end in spans)
+    assert all(0 < end - start <= 240 for start, end in spans)
 
 
 # ---------------------------------------------------------------- properties

@@ -33,6 +33,7 @@ from gateway.rewriting.crush import NOTHING_WANTED
 from gateway.rewriting.drop_oldest import placeholder
 from gateway.rewriting.ladder import Ladders, Results, Shortened
 from gateway.rewriting.memory import Known
+from gateway.rewriting.recall import asks_back
 from gateway.rewriting.snippets import Reader
 from gateway.rewriting.summarize import Asking, Event, Prefixes, Segment, line, segment_of
 
@@ -57,6 +58,10 @@ LINE = 24
 """Tokens of a line of ours that says what it stands for."""
 SUMMARIES, CHAT_SUMMARIES = 0.5, 0.25
 """Of the share of one list, what all summaries may take; less in a chat, where it is lost to excerpts."""
+CHAT_LIST = 0.5
+"""Of the share of one list, what it takes in a chat: there any sentence may be asked for, and excerpts say it."""
+ASKED_TAIL = 0.1
+"""Of the room, what a fold leaves whole where a chat is asked about what is gone: the rest is for excerpts."""
 _HALVINGS = 5
 
 
@@ -87,6 +92,8 @@ class Rules:
     """Whether what stands before reasoning that is still open must not change."""
     early: frozenset[int] = frozenset()
     """Prefixes, by their number of messages, that fold though they fit: decided once, when that was cheap (law 5)."""
+    recalls: bool = False
+    """Whether what is gone is brought back where it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +193,15 @@ def reasoning_open(anatomy: Anatomy) -> frozenset[int]:
 def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders, known: Memory[Message, int]) -> list[int]:
     """Hash what the walk has seen before each unit, and after the last. Good for one process, as hashes are."""
     facts = (rules.budget, rules.trigger, rules.target, rules.clear_at_least, rules.keep_turns, rules.keep_tool_results)
-    more = (rules.artifacts, rules.protect, rules.effort, rules.preserve, rules.borrow, rules.binds_reasoning)
+    more = (
+        rules.artifacts,
+        rules.protect,
+        rules.effort,
+        rules.preserve,
+        rules.borrow,
+        rules.binds_reasoning,
+        rules.recalls,
+    )
     tables = (tuple(rules.shares.items()), tuple(rules.ceilings.items()) if rules.ceilings is not None else None)
     messages, component = anatomy.conversation.messages, anatomy.component
     key = hash((facts, more, tables, ladders, rules.asking, anatomy.tools_tokens, anatomy.tokens[: anatomy.head]))
@@ -261,6 +276,8 @@ class _Walk:
         """What of all that is gone a list may still say."""
         self.seen, self.seen_upto = Seen(), 0
         """Where the values of messages up to that one were seen: of those that stand, or may be listed."""
+        self.asked = False
+        """Whether the fold under way makes room for excerpts."""
         self.segments: dict[str, Segment] = {}
         self.waiting: tuple[str, ...] = ()
         """Segments that stand without a summary."""
@@ -333,7 +350,18 @@ class _Walk:
         if self.folded_at is None or self._soon():
             return False
         bending = self._bending()
+        if self._is_asked() and bending - ASKED_TAIL * self.room - self._share() >= self.clear:
+            return True
         return bending > self.rules.trigger * self.room and bending - self.rules.target * self.room >= self.clear
+
+    def _is_chat(self) -> bool:
+        return not self.anatomy.tools_tokens and not self.with_results
+
+    def _is_asked(self) -> bool:
+        """Whether a chat's prefix ends with a question about what is gone: the excerpts will need all the room."""
+        if not self.rules.recalls or not self._is_chat() or self.turns[-1:] != [len(self.now) - 1]:
+            return False
+        return asks_back(self.messages[self.anatomy.units[self.turns[-1]].first].text) > 0
 
     def _soon(self) -> bool:
         return self.folded_at is not None and self.original - self.folded_at < self.clear
@@ -408,7 +436,7 @@ class _Walk:
     def fold(self, budget: int, *, early: bool = False) -> None:
         """Make the prefix fit, and leave it room to grow where that can be had."""
         soon, most, due = self._soon(), min(self.total, budget), self._is_due()
-        self.folded_at = self.original
+        self.folded_at, self.asked = self.original, self._is_asked()
         self.unreasoned_upto = self.anatomy.units[len(self.now) - 1].after if self.now else 0
         self.asks = self.rules.asking is not None and (early or budget == self.rules.budget)
         self._fold_examples_and_documents(budget)
@@ -463,7 +491,7 @@ class _Walk:
 
     def _tail_room(self) -> int:
         """Tokens of the units that a fold leaves whole, beside those it may not touch."""
-        share = max(0.0, self.rules.target - self.rules.artifacts)
+        share = ASKED_TAIL if self.asked else max(0.0, self.rules.target - self.rules.artifacts)
         room = int(share * max(0, self.room - self._tokens_of(self._hard())))
         if self.rules.ceilings is not None:
             room = min(room, int(self.rules.ceilings["history"] * share / (self.rules.target or 1.0)))
@@ -471,11 +499,11 @@ class _Walk:
 
     def _share(self) -> int:
         """Give the most tokens of one list: the policy's share, and more where that would say next to nothing."""
-        share = int(self.rules.artifacts * self.room)
+        share = int((CHAT_LIST if self._is_chat() else 1.0) * self.rules.artifacts * self.room)
         return max(share, min(SMALL_LIST, int(SMALL_SHARE * self.room))) if share else 0
 
     def _share_of_all(self) -> int:
-        return max(int(LISTS * self.rules.artifacts * self.room), self._share())
+        return self._share() if self.asked else LISTS * self._share()
 
     def _beyond_tail(self) -> list[int]:
         """List the units that a fold takes away: all but the newest that fit the tail."""
@@ -563,8 +591,7 @@ class _Walk:
         return self._most_summaries() - sum(kept.tokens for kept in self.kept if kept.summary_of)
 
     def _most_summaries(self) -> int:
-        is_chat = not self.anatomy.tools_tokens and not self.with_results
-        share = self.rules.artifacts * (CHAT_SUMMARIES if is_chat else SUMMARIES)
+        share = self.rules.artifacts * (CHAT_SUMMARIES if self._is_chat() else SUMMARIES)
         return int(share * self.room)
 
     def _prefix(self, asking: Asking) -> str:

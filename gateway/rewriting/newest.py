@@ -20,7 +20,8 @@ from gateway.rewriting.memory import Known
 
 _CONTEXT_MESSAGES, _CONTEXT_CHARS = 4, 1500
 _ASKED_CHARS = 600
-MOST_RECALL = 24_000
+MOST_RECALL, MOST_RECALL_PERHAPS = 12_000, 6_000
+"""Tokens of all excerpts for a question about what was said, and for what only may be one."""
 _LEAST_RECALL = 40
 """Tokens below which an excerpt says too little to stand there."""
 
@@ -201,14 +202,16 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float) -> Fold
     room = budget - folded.total - OVERHEAD_MESSAGE
     if messages[unit.first].role != "user" or not folded.dropped or room < _LEAST_RECALL:
         return folded
+    chat = not asked.anatomy.tool_of
     gone, question, memory = _gone(asked, folded), asked.question(), asked.known.recalled
     stand = [message.text for i, message in enumerate(messages[: unit.first]) if i not in folded.dropped]
     stand += [line.text for line in folded.kept]
-    chat = not asked.anatomy.tool_of
-    room = min(room, MOST_RECALL if chat else int(share * budget))
-    if recall.asks_back(question, gone, stand, memory) <= (0.0 if chat else 1.0):
+    odds = recall.asks_back(question)
+    if odds <= (recall.PERHAPS if chat else 0.0):
         return folded
-    text = recall.excerpts(question, gone, room, asked.count, memory)
+    most = MOST_RECALL if odds > 0 else MOST_RECALL_PERHAPS
+    room = min(room, most if chat else int(share * budget))
+    text = recall.excerpts(question, gone, room, asked.count, memory, stand)
     if not text:
         return folded
     tokens = OVERHEAD_MESSAGE + asked.count(text)

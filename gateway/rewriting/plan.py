@@ -157,6 +157,7 @@ def plan(
         asking=asking_of(policy, facts),
         binds_reasoning=binds,
         early=frozenset() if most is not None else early,
+        recalls=policy.recall > 0 and most is None,
     )
     folded = fold(anatomy, rules, ladders, count, known)
     if fits and not folded.dropped and not folded.shortened:
