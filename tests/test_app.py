@@ -35,7 +35,7 @@ policies: policies
 default_policy: tight
 ledger: {{dir: ledger}}
 """
-POLICY = "{name: tight, context_window: 3000, reserve: {output: 500, margin: 0}}"
+POLICY = "{name: tight, context_window: 3000, reserve: {output: 500, margin: 0}, prompt_cache: {markers: off}}"
 
 
 @dataclass(frozen=True, slots=True)
