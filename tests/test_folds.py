@@ -44,6 +44,14 @@ def chat(turns: int, size: int) -> list[dict[str, object]]:
     return [*said, user("now")]
 
 
+ASKS = user("What did I say about q0 when we began?")
+
+
+def asked(turns: int, *after: dict[str, object]) -> list[dict[str, object]]:
+    """Such a chat that ends with a question about what was said, and what came after it."""
+    return [*chat(turns, 50)[:-1], ASKS, *after]
+
+
 def gone(found: Folded) -> list[int]:
     return sorted(found.dropped)
 
@@ -559,3 +567,38 @@ def test_where_nothing_is_bound_all_reasoning_stays():
     listed = [user("a"), *thinking_loop(12, 100), user("b")]
     assert folded(listed).dropped
     assert folded(listed).unreasoned == frozenset()
+
+
+# ---------------------------------------------------------------- a chat that is asked about what is gone
+
+
+def test_a_question_about_what_is_gone_folds_a_chat_to_make_room_for_excerpts():
+    made = sorted(folded(asked(turns), recalls=True).total for turns in range(11, 17))
+    left = sorted(folded(asked(turns)).total for turns in range(11, 17))
+    assert made[-2] <= 200
+    assert left[-2] > 600
+    assert made[-1] < 600, "where it was folded just before, it is not folded again"
+
+
+def test_a_chat_that_was_never_over_is_not_folded_for_a_question():
+    assert not folded(asked(8), recalls=True).dropped
+
+
+def test_what_was_folded_for_a_question_stays_folded_when_the_chat_goes_on():
+    for turns in range(11, 17):
+        then = folded(asked(turns), recalls=True)
+        later = folded(asked(turns, assistant(words(20, "so")), user("Fine, and now?")), recalls=True)
+        assert gone(then) == gone(later)
+        assert then.kept == later.kept
+
+
+def test_a_message_that_carries_on_folds_nothing_early():
+    for turns in range(11, 17):
+        carried_on = [*chat(turns, 50)[:-1], user("Thanks, that helps a lot.")]
+        assert folded(carried_on, recalls=True) == folded(carried_on)
+
+
+def test_a_question_amid_tools_folds_nothing_early():
+    for steps in range(20, 26):
+        listed = [system("s"), user("Do it."), *loop(steps, 40), ASKS]
+        assert folded(listed, recalls=True) == folded(listed)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.recall import GAP, HEADER, Folded, excerpts, paragraphs
+from gateway.rewriting.recall import GAP, HEADER, PERHAPS, Folded, asks_back, excerpts, paragraphs
 from gateway.rewriting.relevance import Memory
 
 
@@ -135,6 +135,48 @@ def test_our_own_excerpts_are_not_brought_back():
     folded = conversation((None, "user", "My daughter Runa has a recital on March 14 at the Linden hall."))
     text = str(excerpts("When is Runa's recital?", folded, 60, count))
     assert excerpts("When is Runa's recital?", [*conversation(), Folded(99, None, "user", text)], 60, count) is None
+
+
+def test_what_stands_anyway_is_not_said_again_where_room_is_short():
+    folded = conversation(
+        (None, "user", "The Linden hall has room for eighty guests and a kitchen with two ovens."),
+        (None, "user", "The Linden hall closes at eleven at night and the caretaker is called Moritz."),
+    )
+    question = "What did I tell you about the Linden hall?"
+    standing = ["It has room for eighty guests and a kitchen with two ovens."]
+    assert "Moritz" in str(excerpts(question, folded, 48, count, standing=standing))
+    assert "ovens" not in str(excerpts(question, folded, 48, count, standing=standing))
+
+
+# ---------------------------------------------------------------- what asks
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "When did I say the recital is?",
+        "Can you summarize how my plans have changed so far?",
+        "How many days are there between my two appointments?",
+        "Have I ever been to Bergen?",
+        "I'm planning my week. What would you suggest?",
+    ],
+)
+def test_a_question_about_what_was_said_asks_back(message):
+    assert asks_back(message) > 0
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Thanks, that helps! I'll start with the second one and see how it goes.",
+        "hmm, what if I want to add more of these later?",
+        "I'm trying to get from 13 to 11 seconds by June 15, so can you give me some tips for the next weeks?",
+        "Always use the 24-hour clock when I ask for times.",
+        "",
+    ],
+)
+def test_a_message_that_carries_on_does_not(message):
+    assert asks_back(message) <= PERHAPS
 
 
 # ---------------------------------------------------------------- passages

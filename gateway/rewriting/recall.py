@@ -12,7 +12,7 @@ import math
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -322,7 +322,7 @@ _OF_THE_RELEVANT = 0.7
 _PLACE_TOKENS, _GAP_TOKENS, _LEAST_TOKENS, _MOST_CHARS_OF_A_TOKEN = 8, 2, 10, 6
 _MOST_TOO_LONG = 20
 # What is most relevant comes first, to so many tokens; behind it what adds most to the picture.
-_NARROW_TOKENS = 2_000
+_NARROW_TOKENS, _NARROW_PASSAGES = 2_000, 300
 _GOES, _WORTH_ANOTHER_GO = 3, 40
 
 
@@ -344,7 +344,6 @@ class _Choice:
         self.taken: Counter[int] = Counter()
         self.chosen: list[int] = []
         self.sizes: dict[int, int] = {}
-        self.left: list[int] = []
 
     def _worths(self, index: Index) -> dict[int, float]:
         """Weigh every term by how much the relevant passages, and all, speak of it."""
@@ -363,47 +362,54 @@ class _Choice:
 
     def written(self, room: int) -> str | None:
         """Choose and print what fits; the whole takes fewer tokens than its parts, so another go fills the rest."""
-        self.left = [i for i, passage in enumerate(self.passages) if passage.bag and self.relevance[i] >= _FLOOR]
+        able = [i for i, passage in enumerate(self.passages) if passage.bag and self.relevance[i] >= _FLOOR]
+        best = heapq.nsmallest(_NARROW_PASSAGES, able, key=lambda i: (-self.relevance[i], i))
         spare = room - self.count(HEADER) - 2
-        self._take(min(spare, _NARROW_TOKENS), narrow=True)
-        text = self._text()
+        self._take(min(spare, _NARROW_TOKENS), self._heap(best, narrow=True), narrow=True)
+        taken = set(self.chosen)
+        heap = self._heap([i for i in able if i not in taken], narrow=False)
         for _ in range(_GOES):
-            spare = room - self.count(text)
-            if spare < _WORTH_ANOTHER_GO or not self.left:
-                break
-            self._take(spare, narrow=False)
             text = self._text()
+            spare = room - self.count(text)
+            if spare < _WORTH_ANOTHER_GO or not heap:
+                break
+            self._take(spare, heap, narrow=False)
+        text = self._text()
         while self.chosen and self.count(text) > room:
             self.chosen.pop()
             text = self._text()
         return text if self.chosen else None
 
-    def _take(self, room: int, *, narrow: bool) -> None:
+    def _heap(self, passages: Iterable[int], *, narrow: bool) -> list[tuple[float, int, int]]:
+        """Order passages by what they gain now: its negative, the passage, and how many were chosen by then."""
+        heap = [(-self._gain(i, narrow), i, len(self.chosen)) for i in passages]
+        heapq.heapify(heap)
+        return heap
+
+    def _take(self, room: int, heap: list[tuple[float, int, int]], *, narrow: bool) -> None:
         """Take passages of at most `room` tokens, the most wanted first; `narrow` goes by relevance above all.
 
         Gains only ever shrink, so a passage is weighed anew only when its last weight brings it to the top.
         """
-        heap = [(-self._gain(i, narrow), i, 0) for i in self.left]
-        heapq.heapify(heap)
-        taken = 0
-        too_long: list[int] = []
+        too_long: list[tuple[float, int, int]] = []
         while heap and len(too_long) < _MOST_TOO_LONG:
-            _, i, weighed = heap[0]
-            if weighed < taken or i not in self.sizes:
+            top = heap[0]
+            _, i, weighed = top
+            if weighed < len(self.chosen) or i not in self.sizes:
                 self._size(i)
-                heapq.heapreplace(heap, (-self._gain(i, narrow), i, taken))
+                heapq.heapreplace(heap, (-self._gain(i, narrow), i, len(self.chosen)))
                 continue
             heapq.heappop(heap)
             tokens = self._tokens(i)
             if tokens > room:
-                too_long.append(i)
+                too_long.append(top)
                 continue
             room -= tokens
-            taken += 1
             self.chosen.append(i)
             self.taken[self.passages[i].message] += 1
             self.seen.update(self.passages[i].bag)
-        self.left = [*too_long, *[i for _, i, _ in heap]]
+        for one in too_long:
+            heapq.heappush(heap, one)
 
     def _text(self) -> str:
         return _written(self.folded, [self.passages[i] for i in sorted(self.chosen)])

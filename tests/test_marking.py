@@ -1,0 +1,87 @@
+"""How far a request is marked for the provider's prompt cache, for how long, and where the next one agrees with it."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from gateway.caching.facts import CacheFacts
+from gateway.caching.habits import KNOWN, NEW, NO_OWN, NOTHING_KNOWN, Follows, Habits, head_stage, seen, turn_stage
+from gateway.caching.marking import Ends, Standing, ends_of, lifetime_of, reach
+from gateway.conversation import Changes
+
+FACTS = CacheFacts(
+    "anthropic",
+    "breakpoints",
+    "cache_control",
+    1024,
+    read=Decimal("0.1"),
+    writes={300: Decimal("1.25"), 3600: Decimal(2)},
+)
+FRESH = Standing(NOTHING_KNOWN, NO_OWN, NEW, 1)
+
+
+def going_on(times: int, gap_seconds: float = 10.0) -> Habits:
+    """What is known once so many conversations sent a second request."""
+    out = NOTHING_KNOWN
+    for n in range(times):
+        out += seen(NEW, 1000.0 * n) + seen(
+            turn_stage(2), 1000.0 * n + gap_seconds, Follows(NEW, gap_seconds, 5000), 6000
+        )
+    return out
+
+
+def test_a_first_request_of_whom_nothing_is_known_is_not_marked():
+    assert reach("on_reuse", FRESH, FACTS, 300) == "nothing"
+
+
+def test_the_first_request_of_a_team_whose_conversations_go_on_is_marked():
+    assert reach("on_reuse", replace(FRESH, habits=going_on(3)), FACTS, 300) == "all"
+
+
+def test_the_second_request_of_a_conversation_is_marked():
+    assert reach("on_reuse", replace(FRESH, stage=turn_stage(2)), FACTS, 300) == "all"
+
+
+def test_a_head_that_other_conversations_begin_with_is_marked_where_the_conversation_is_not_expected_to_go_on():
+    habits = NOTHING_KNOWN
+    for n in range(2, 6):
+        habits += seen(KNOWN, 10.0 * n) + seen(head_stage(n), 10.0 * n, Follows(head_stage(n - 1), 10.0))
+    assert reach("on_reuse", Standing(habits, NO_OWN, KNOWN, 6), FACTS, 300) == "head"
+
+
+@pytest.mark.parametrize(("markers", "reached"), [("always", "all"), ("off", "nothing")])
+def test_a_policy_may_say_always_or_off(markers, reached):
+    assert reach(markers, FRESH, FACTS, 300) == reached
+    assert reach(markers, replace(FRESH, habits=going_on(9)), FACTS, 300) == reached
+
+
+@pytest.mark.parametrize(("ttl", "seconds"), [("5m", 300), ("1h", 3600)])
+def test_a_policy_may_name_the_lifetime(ttl, seconds):
+    assert lifetime_of(ttl, going_on(9), FACTS, None, 0.0) == seconds
+    assert lifetime_of(ttl, going_on(9), FACTS, 3600, 0.0) == seconds
+
+
+def test_a_lifetime_that_the_provider_does_not_offer_gives_way_to_the_nearest():
+    assert lifetime_of("1h", NOTHING_KNOWN, replace(FACTS, writes={300: Decimal("1.25")}), None, 0.0) == 300
+
+
+def test_by_itself_a_conversation_keeps_the_lifetime_that_it_has_and_a_new_one_gets_what_suits_the_gaps():
+    assert lifetime_of("auto", going_on(9), FACTS, 3600, 9e4) == 3600
+    assert lifetime_of("auto", going_on(9), FACTS, None, 9e4) == 300
+    assert lifetime_of("auto", going_on(9, gap_seconds=1500.0), FACTS, None, 9e4) == 3600
+
+
+def test_what_came_and_what_is_frozen_ends_where_the_last_list_does():
+    changes = Changes({}, frozenset({1, 2}), ((1, "a list"), (3, "another list")))
+    assert ends_of(changes, 6, lambda text: False) == Ends(frozen=3, steady=None)
+
+
+def test_what_is_for_this_request_alone_stands_behind_what_the_next_one_will_have():
+    changes = Changes({}, frozenset({1, 2}), ((1, "a list"), (5, "excerpts")))
+    assert ends_of(changes, 6, lambda text: text == "excerpts") == Ends(frozen=2, steady=4)
+
+
+def test_without_messages_of_ours_there_is_nothing_to_tell():
+    assert ends_of(None, 6, bool) == Ends()
+    assert ends_of(Changes({3: "shorter"}), 6, bool) == Ends()
