@@ -541,7 +541,18 @@ class _Walk:
         free = budget - self.total
         if self.rules.ceilings is not None:
             free = min(free, self.rules.ceilings["history"] - self.demand()["history"])
-        return free
+        most = self._most_as_input()
+        return free if most is None else min(free, most)
+
+    def _most_as_input(self) -> int | None:
+        """Give the most tokens of a line that will be the last user message, which `strict` bounds; None: it is not.
+
+        Whoever plans the request again as it leaves (law 8) finds it there, behind the last message of the user.
+        """
+        first = min((number for number in self.gone if not self._is_example(number)), default=None)
+        if self.rules.ceilings is None or first is None or (self.turns and self.turns[-1] > first):
+            return None
+        return max(0, self.rules.ceilings["input"] - self._tokens_of(self._hard() - set(self.turns[-1:])))
 
     def _holds(self, events: Sequence[Event]) -> bool:
         asking = self.rules.asking
@@ -654,7 +665,9 @@ class _Walk:
             self._take_back_last(last)
             messages, tokens, before = messages + last.messages, tokens + last.stands_for, min(before, last.before)
             text = placeholder(messages, tokens)
-        size = OVERHEAD_MESSAGE + self.count(text)
+        size, most = OVERHEAD_MESSAGE + self.count(text), self._most_as_input()
+        if most is not None and size > most:
+            return
         self.kept.append(Kept(before, text, size, messages, tokens, values))
         self.total += size
 

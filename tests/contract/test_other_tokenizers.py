@@ -106,7 +106,7 @@ async def test_a_state_that_is_damaged_costs_nothing_but_the_learning(
             id = new_id()
             assert "calibration" not in await ask(gateway, id)
             assert len(upstream.calls(id)) == 2
-        assert gateway.program.log.count("state unavailable") == 1
+        assert gateway.program.log.count("state unavailable, counts are corrected") == 1
 
 
 async def test_a_model_with_a_public_tokenizer_writes_no_state(
