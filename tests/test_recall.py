@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.recall import GAP, HEADER, PERHAPS, Folded, asks_back, excerpts, paragraphs
+from gateway.rewriting.recall import GAP, HEADER, PERHAPS, USUAL, Folded, asks_back, asks_now, excerpts, paragraphs
 from gateway.rewriting.relevance import Memory
 
 
@@ -163,6 +163,13 @@ def test_what_stands_anyway_is_not_said_again_where_room_is_short():
 )
 def test_a_question_about_what_was_said_asks_back(message):
     assert asks_back(message) > 0
+
+
+def test_who_asks_like_this_all_the_time_does_not_ask_for_what_is_gone():
+    question, telling = "When did I say the deadline was?", "I moved the meeting to Monday, the client agreed."
+    assert asks_now(question, [telling] * 20) == asks_back(question) > 0
+    assert asks_now(question, [question] * USUAL) <= PERHAPS
+    assert asks_now(question, [*[question] * 20, *[telling] * USUAL]) == asks_back(question)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from gateway.rewriting.crush import NOTHING_WANTED
 from gateway.rewriting.drop_oldest import placeholder
 from gateway.rewriting.ladder import Ladders, Results, Shortened
 from gateway.rewriting.memory import Known
-from gateway.rewriting.recall import asks_back
+from gateway.rewriting.recall import USUAL, asks_now
 from gateway.rewriting.snippets import Reader
 from gateway.rewriting.summarize import Asking, Event, Prefixes, Segment, line, segment_of
 
@@ -361,7 +361,8 @@ class _Walk:
         """Whether a chat's prefix ends with a question about what is gone: the excerpts will need all the room."""
         if not self.rules.recalls or not self._is_chat() or self.turns[-1:] != [len(self.now) - 1]:
             return False
-        return asks_back(self.messages[self.anatomy.units[self.turns[-1]].first].text) > 0
+        *before, asked = [self.messages[self.anatomy.units[number].first].text for number in self.turns[-USUAL - 1 :]]
+        return asks_now(asked, before) > 0
 
     def _soon(self) -> bool:
         return self.folded_at is not None and self.original - self.folded_at < self.clear

@@ -203,12 +203,14 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float) -> Fold
     if messages[unit.first].role != "user" or not folded.dropped or room < _LEAST_RECALL:
         return folded
     chat = not asked.anatomy.tool_of
+    odds = recall.asks_now(
+        messages[unit.first].text, [one.text for one in messages[: unit.first] if one.role == "user"]
+    )
+    if odds <= (recall.PERHAPS if chat else 0.0):
+        return folded
     gone, question, memory = _gone(asked, folded), asked.question(), asked.known.recalled
     stand = [message.text for i, message in enumerate(messages[: unit.first]) if i not in folded.dropped]
     stand += [line.text for line in folded.kept]
-    odds = recall.asks_back(question)
-    if odds <= (recall.PERHAPS if chat else 0.0):
-        return folded
     most = MOST_RECALL if odds > 0 else MOST_RECALL_PERHAPS
     room = min(room, most if chat else int(share * budget))
     text = recall.excerpts(question, gone, room, asked.count, memory, stand)

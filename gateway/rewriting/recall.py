@@ -14,6 +14,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from gateway.rewriting.relevance import WORD, Index, Memory, Reading, number, of_word
@@ -44,6 +45,22 @@ def is_excerpt(text: str) -> bool:
     return text.startswith(HEADER)
 
 
+def asks_now(message: str, before: Sequence[str]) -> float:
+    """Score as `asks_back` does a message that comes after others of its user, the newest last.
+
+    Who asks like this all the time is not asking about what is gone, and excerpts at every turn would cost more than
+    sending everything.
+    """
+    usual = sum(asks_back(one) > 0 for one in before[-USUAL:])
+    return asks_back(message) - _PER_USUAL * usual
+
+
+USUAL = 12
+"""How many messages before it say what is usual."""
+_PER_USUAL = 0.8
+
+
+@lru_cache(4096)
 def asks_back(message: str) -> float:
     """Score whether a user's message asks for what was said long ago: above 0 it does, down to `PERHAPS` it may.
 
