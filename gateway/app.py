@@ -38,6 +38,7 @@ from gateway.placements import Placements
 from gateway.routing.health import Health
 from gateway.routing.upstreams import Upstreams
 from gateway.shared_caches import SharedCaches
+from gateway.shared_heads import SharedHeads
 from gateway.state import open_state
 from gateway.summaries import Summaries
 from gateway.summary_writer import write
@@ -81,11 +82,13 @@ def create_app(config: Config) -> Starlette:
         placements = Placements(gateway.loads, partial(open_state, config.state), gateway.log, gateway.now)
         if any(len(model.deployments) > 1 for model in gateway.models.values()):
             await placements.open()
+        heads = SharedHeads(gateway.system_texts, partial(open_state, config.state), gateway.log)
         shared = SharedCaches(
             gateway.prompt_caches, partial(open_state, config.state), gateway.log, gateway.now, os.urandom(6).hex()
         )
         if any(one.cache.matching != "none" for model in gateway.models.values() for one in model.deployments):
             await shared.open()
+            heads.open()
         warming = asyncio.create_task(_warm(gateway))
         try:
             yield
@@ -101,6 +104,7 @@ def create_app(config: Config) -> Starlette:
             await gateway.calibrations.close()
             gateway.planning.shutdown(wait=False, cancel_futures=True)
             await placements.close()
+            await heads.close()
             await shared.close()
             gateway.ledger.close()
             gateway.counters.close()

@@ -11,8 +11,9 @@ from hashlib import blake2b
 from gateway.budget.allocation import Window
 from gateway.budget.tokens import Counter
 from gateway.caching.economics import outlook
-from gateway.caching.markers import markable, marks_of, place
+from gateway.caching.markers import Breakpoint, markable, marks_of, place
 from gateway.caching.marking import ends_of, lifetime_of, reach
+from gateway.caching.volatile import Moved, is_put_in, moved_from
 from gateway.conversation import Changes
 from gateway.early_folds import Beginnings, ByCost, EarlyFolds
 from gateway.fitting import LONG_BODY, Model
@@ -20,6 +21,7 @@ from gateway.gateway import Gateway
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.policy import Policy
 from gateway.prompt_caches import Sighting, Whose
+from gateway.rewriting.moved import may_move
 from gateway.rewriting.recall import is_excerpt
 from gateway.routing.deployment import Deployment
 from gateway.wire.cache_marks import Marks
@@ -55,7 +57,7 @@ class CacheUse:
         reached = reach(asked.markers, standing, facts, lifetime)
         if reached == "nothing":
             return None
-        ends = ends_of(one.changes, len(self.request.conversation.messages), is_excerpt)
+        ends = ends_of(one.changes, len(self.request.conversation.messages), _is_passing)
         steady = one.head if reached == "head" else ends.steady
         may = markable(self.request, facts, one.changes)
         chain, known = one.sent.chain, caches.known(one)
@@ -71,9 +73,23 @@ class CacheUse:
         if "prompt_cache_key" in self.request.spans or not deployment.is_providers_own:
             return None
         key = self.gateway.prompt_caches.key(one)
+        points = one.sent.points
         if one.facts.marks_itself:
-            self.gateway.prompt_caches.mark(one, one.sent.points, key)
-        return marks_of((), one.facts, key)
+            points = self._before_what_passes(one)
+            self.gateway.prompt_caches.mark(one, points, key)
+        return marks_of(points, one.facts, key)
+
+    def _before_what_passes(self, one: Sighting) -> tuple[Breakpoint, ...]:
+        """Mark, where the provider sets its own marker behind what is for this request alone, what stands before it."""
+        facts, changes = one.facts, one.changes
+        ends = ends_of(changes, len(self.request.conversation.messages), _is_passing)
+        if ends.steady is None or self.policy.prompt_cache.markers == "off":
+            return one.sent.points
+        known, may = self.gateway.prompt_caches.known(one), markable(self.request, facts, changes)
+        chain, lifetime = one.sent.chain, min(facts.writes)
+        return place(
+            chain, None, facts, one.sent.points, one.head, ends.frozen, known, lifetime, may=may, steady=ends.steady
+        )
 
     def _whose(self) -> Whose:
         policy, entry = self.policy, self.entry
@@ -105,17 +121,31 @@ class CacheUse:
         """Name the conversation by its beginnings, and who judges for it; None where it is too short for a cache."""
         caches, deployment, now = self.gateway.prompt_caches, model.deployments[0], self.gateway.now()
         whose, facts = self._whose(), deployment.cache
-        one = caches.look(deployment, self.request, None, whose, now)
+        moved = self._moved(model)
+        steady = None if moved is None else Changes({}, system=moved.system)
+        one = caches.look(deployment, self.request, steady, whose, now)
         if one is None or not facts.writes:
             return None
-        links, head = one.came.chain.links, one.head
+        links, head = one.steady.links, one.head
         group = f"{self.policy}/{links[min(head + 1, len(links) - 1)]:x}"
         growth = len(self.request.body) / BYTES_PER_TOKEN / one.turn
         expected = outlook(caches.habits(whose.kind), facts, min(facts.writes), one.turn, growth, now)
 
         def warm(changes: Changes | None) -> int:
-            seen = one if changes is None else caches.look(deployment, self.request, changes, whose, now)
+            left = changes if moved is None else moved.added_to(changes)
+            seen = one if left is None else caches.look(deployment, self.request, left, whose, now)
             return 0 if seen is None else caches.warm(seen, counter, model.count_media)
 
         judge = ByCost(self.policy.fold.when, expected, window.budget(), warm, goes_on=caches.goes_on(one))
         return Beginnings(blake2b(group.encode(), digest_size=16).hexdigest(), links, judge)
+
+    def _moved(self, model: Model) -> Moved | None:
+        policy, patterns = self.policy, self.policy.prompt_cache.volatile
+        if not patterns or policy.mode != "enforce" or not may_move(model.legal):
+            return None
+        return moved_from(self.request, patterns, self.gateway.known.volatile)
+
+
+def _is_passing(text: str) -> bool:
+    """Whether a message of ours is for one request alone."""
+    return is_excerpt(text) or is_put_in(text)

@@ -13,11 +13,11 @@ from gateway.admission import Admitted
 from gateway.budget.tokens import Counter
 from gateway.cache_use import CacheUse
 from gateway.conversation import Changes
-from gateway.fitting import LONG_BODY, Fitted, Model, byte_sizes, fit, prompt_tokens, writer_of
+from gateway.fitting import LONG_BODY, Fitted, Model, byte_edits, byte_sizes, fit, prompt_tokens, writer_of
 from gateway.gateway import Gateway
 from gateway.money.entry import Entry, runs
 from gateway.prompt_caches import Sighting
-from gateway.rewriting.plan import Plan, Refusal
+from gateway.rewriting.plan import Edit, Plan, Refusal
 from gateway.rewriting.retention import Retention, retention
 from gateway.routing.attempts import Answer, Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
@@ -32,6 +32,11 @@ from gateway.wire.sse import EventRelay
 
 _SAID = 200
 """Characters of an upstream's own words that are logged."""
+
+
+def _told(edit: Edit) -> tuple[int, str | None, str, int, int]:
+    """Give what the entry holds of an edit."""
+    return edit.at, edit.tool, edit.remedy, edit.before, edit.after
 
 
 @dataclass(slots=True)
@@ -86,7 +91,7 @@ class Calls:
 
     def changes(self, fitted: Fitted) -> Changes | None:
         """Return what is really done to the request."""
-        return fitted.plan.changes if isinstance(fitted.plan, Plan) and self.enforces else None
+        return fitted.changes if self.enforces else None
 
     def counter(self, model: Model) -> Counter:
         return self.gateway.counters.for_encoding(model.encoding)
@@ -122,7 +127,9 @@ class Calls:
         resting = gateway.health.resting(gateway.monotonic())
         if all(len(group) < 2 for group in groups):
             return await drive(attempts(groups, gateway.draw, resting), self._call)
-        prefer = Preference(gateway.loads, self.request.conversation, resting, gateway.now())
+        fitted = self.fitted.get(model.name)
+        conversation = self.request.conversation if fitted is None else fitted.steady(self.request)
+        prefer = Preference(gateway.loads, conversation, resting, gateway.now())
         outcome = await drive(attempts(groups, gateway.draw, resting, prefer), self._call)
         if isinstance(outcome, Answer):
             prefer.answered(outcome.deployment, gateway.now())
@@ -132,6 +139,9 @@ class Calls:
         self._leave()
         if self.reply is not None:
             await self.reply.close()
+        if self.deployment is not None:
+            conversation, entry = self.fitted[self.deployment.model_name].steady(self.request), self.entry
+            self.gateway.system_texts.note(conversation, entry.team or "", self.admitted.policy.label, entry.model)
 
     def _occupy(self, deployment: Deployment) -> None:
         """Count the call as load of a deployment that has others beside it, in place of the one before."""
@@ -153,6 +163,8 @@ class Calls:
         entry.decision_lost = fitted.decision_lost
         if plan is None:
             entry.counted, entry.before = "bytes", byte_sizes(self.request)
+            entry.edits = runs([_told(edit) for edit in byte_edits(self.request, fitted)])
+            entry.plan = "unchanged" if self.enforces or not entry.edits else "observed"
             return
         entry.counted, entry.before, entry.after = "tokens", plan.before, plan.before
         if isinstance(plan, Refusal):
@@ -162,11 +174,14 @@ class Calls:
                 self.gateway.log.error("illegal rewrite", id=entry.id, policy=entry.policy)
             return
         entry.refusal, entry.room = None, plan.room
-        entry.plan = "unchanged" if plan.changes is None else "rewritten" if self.enforces else "observed"
+        if self.enforces:
+            entry.plan = "rewritten" if plan.rewrites else "unchanged"
+        else:
+            entry.plan = "observed" if plan.edits else "unchanged"
         if self.enforces:
             entry.after = plan.after
         entry.planned_tokens = plan.tokens_after
-        entry.edits = runs([(edit.at, edit.tool, edit.remedy, edit.before, edit.after) for edit in plan.edits])
+        entry.edits = runs([_told(edit) for edit in plan.edits])
         entry.forced = plan.forced
 
     async def heed(self, heard: Completion | EventRelay, deployment: Deployment) -> None:
@@ -175,7 +190,7 @@ class Calls:
         Under `observe` the plan is what would have been sent. Nothing is done where nothing was rewritten.
         """
         plan = self.fitted[deployment.model_name].plan
-        if not isinstance(plan, Plan) or plan.changes is None:
+        if not isinstance(plan, Plan) or plan.changes is None or not plan.rewrites:
             return
         changes, known = plan.changes, self.gateway.known.values
 

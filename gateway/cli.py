@@ -305,8 +305,27 @@ def report(
     if style == "table":
         console = _console()
         console.print(*found.tables(console.width), sep="\n")
+        if caching and ledger is None:
+            console.print(*[reports.printable(line) for line in _breaks(path)], sep="\n", markup=False, highlight=False)
     else:
         click.echo(found.csv() if style == "csv" else found.json(), nl=False)
+
+
+def _breaks(path: Path | None) -> list[str]:
+    """Tell what breaks prefixes, as far as the state knows."""
+    from gateway.shared_heads import suggested
+    from gateway.state import StateUnavailable, open_state
+
+    try:
+        state = open_state(_config(path or DEFAULT_CONFIG, to_serve=False).state)
+    except StateUnavailable as error:
+        return [f"What breaks prefixes is not known: {error}."]
+    try:
+        return [str(one) for one in suggested(state)]
+    except StateUnavailable as error:
+        return [f"What breaks prefixes is not known: {error}."]
+    finally:
+        state.close()
 
 
 def _not_empty(_context: click.Context, _option: click.Parameter, value: str) -> str:

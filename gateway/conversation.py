@@ -6,7 +6,7 @@ Pure values: nothing here parses, counts or decides. The bytes that a message ca
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Role = str
@@ -91,6 +91,16 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """What stays of a system message out of which text was moved."""
+
+    text: str
+    """All of its text, as `Message.text` says it."""
+    parts: Mapping[int, str]
+    """The new text of each part that is not as it came, by its number; a content that is a string is part 0."""
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """What is done to the messages of a conversation, by the index each had when it came."""
 
@@ -101,6 +111,13 @@ class Changes:
     """User messages of ours: (index of the message that each is put before, its text), in order."""
     unreasoned: frozenset[int] = frozenset()
     """Messages that leave without the reasoning they carry."""
+    system: Mapping[int, Rest] = field(default_factory=dict)
+    """What stays of leading system messages out of which declared text was moved (caching/volatile.py)."""
+
+    def new_text(self, index: int) -> str | None:
+        """Return the text that a message leaves with; None where that is its own."""
+        rest = self.system.get(index)
+        return self.texts.get(index) if rest is None else rest.text
 
     def applied(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """Give the messages as they leave."""
@@ -112,7 +129,7 @@ class Changes:
             out += ours.get(index, ())
             if index in self.dropped:
                 continue
-            text = self.texts.get(index)
+            text = self.new_text(index)
             left = message if text is None else replace(message, text=text)
             out.append(replace(left, reasons=False) if index in self.unreasoned else left)
         return tuple(out)
@@ -138,6 +155,16 @@ def units(messages: Sequence[Message], start: int = 0) -> list[Unit]:
         out.append(Unit(at, after))
         at = after
     return out
+
+
+def last_unit(messages: Sequence[Message], start: int) -> Unit | None:
+    """Return the last of the units from `start` on."""
+    at = len(messages) - 1
+    if at < start:
+        return None
+    while at > start and messages[at].is_result:
+        at -= 1
+    return Unit(at if messages[at].calls else len(messages) - 1, len(messages))
 
 
 def last_user(messages: Sequence[Message]) -> int | None:

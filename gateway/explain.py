@@ -22,7 +22,6 @@ from gateway.rewriting.retention import cut_of, texts_of
 from gateway.values import values
 from gateway.wire.chat import ChatRequest, Memo, parse
 
-_VERB = {"enforce": "rewritten", "observe": "observed"}
 FIRST_WORDS_CHARS = 160
 MOST_VALUES = 12
 """How many of a message's values are named; the rest is counted."""
@@ -65,7 +64,6 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict
             "values_removed": 0,
             "conversation": [],
         }
-    rewritten = found.changes is not None
     return {
         **out,
         "tokens": [found.tokens_before, found.tokens_after],
@@ -73,7 +71,7 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict
             name: {"before": size, "after": found.after[name], "room": found.room.get(name)}
             for name, size in found.before.items()
         },
-        "plan": f"{_VERB[policy.mode]}; {found.summary}" if rewritten and policy.mode != "off" else "unchanged",
+        "plan": _plan(found, policy),
         "edits": [
             {"at": e.at, "remedy": e.remedy, "tool": e.tool, "before": e.before, "after": e.after, "reason": e.reason}
             for e in found.edits
@@ -82,6 +80,14 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict
         "values_removed": len(cut_of(request.conversation, found.changes).removed(Memory(0))) if found.changes else 0,
         "conversation": list(conversation_of(request, policy, model, counter, found)),
     }
+
+
+def _plan(found: Plan, policy: Policy) -> str:
+    """Say what would be done as the header would."""
+    if policy.mode == "off" or not found.summary:
+        return "unchanged"
+    verb = "observed" if policy.mode == "observe" else "rewritten" if found.rewrites else "unchanged"
+    return f"{verb}; {found.summary}"
 
 
 # ---------------------------------------------------------------- the conversation as it would leave
@@ -140,7 +146,7 @@ def lined_up(
             yield at, None
             continue
         rest = range(next_left, len(left))
-        found = next((place for place in rest if _became(message, left[place], changes.texts.get(at))), None)
+        found = next((place for place in rest if _became(message, left[place], changes.new_text(at))), None)
         if found is None:
             yield at, None
             continue

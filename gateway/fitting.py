@@ -10,18 +10,28 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 from gateway.budget import media
 from gateway.budget.allocation import Window
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
-from gateway.budget.components import Anatomy, CountMedia, Recognition, dissect, fits_by_bytes, texts
+from gateway.budget.components import (
+    OVERHEAD_MESSAGE,
+    Anatomy,
+    CountMedia,
+    Recognition,
+    dissect,
+    fits_by_bytes,
+    texts,
+)
 from gateway.budget.tokens import Counter
-from gateway.conversation import Media, last_user, leading_system
+from gateway.caching.volatile import Moved, moved_from
+from gateway.conversation import Changes, Conversation, Media, last_user, leading_system
 from gateway.early_folds import LEAST_TOKENS, Beginnings, EarlyFolds
 from gateway.policy import Policy
 from gateway.rewriting.memory import Known
-from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
+from gateway.rewriting.moved import edits_of, left_of, may_move, with_left, with_moved
+from gateway.rewriting.plan import VOLATILE, VOLATILE_LEFT, Edit, Plan, Refusal, plan, recognition_of
 from gateway.rewriting.summarize import Facts
 from gateway.routing.deployment import Deployment
 from gateway.summaries import Summaries
@@ -132,6 +142,31 @@ class Fitted:
     window: Window
     decision_lost: bool = False
     """Whether summaries were left out because the state could not be asked or told."""
+    moved: Moved | None = None
+    """Declared volatile text of the request, if there is any."""
+    is_moved: bool = False
+    """Whether it leaves at its new place: not where no message of ours may stand there, nor where nothing is done."""
+
+    @property
+    def changes(self) -> Changes | None:
+        """What is done to the request, where the policy enforces it."""
+        if self.plan is None:
+            return self.moved.changes if self.moved is not None and self.is_moved else None
+        return self.plan.changes if isinstance(self.plan, Plan) else None
+
+    def steady(self, request: ChatRequest) -> Conversation:
+        """Give the conversation without what changes with each request, by which it is told from others."""
+        return request.conversation if self.moved is None else self.moved.conversation
+
+    @property
+    def summary(self) -> str:
+        """What is done, as the plan header says it; "" where that is nothing."""
+        match self.plan:
+            case Plan():
+                return self.plan.summary
+            case None if self.moved is not None:
+                return f"{VOLATILE if self.is_moved else VOLATILE_LEFT}={len(self.moved.said)}"
+        return ""
 
     @property
     def prompt_tokens(self) -> int | None:
@@ -140,9 +175,9 @@ class Fitted:
 
     @property
     def original_tokens(self) -> int | None:
-        """Tokens of the prompt as it came, by our count; None where nobody counted."""
+        """Tokens of the prompt as it came, by our count; None where nobody counted, or not with all text in place."""
         match self.plan:
-            case Plan():
+            case Plan() if not self.is_moved:
                 return self.plan.tokens_before
             case Refusal():
                 return self.plan.prompt_tokens
@@ -170,22 +205,47 @@ async def fit(
     Without `summaries` none enter, whatever the policy says; without `early_folds` what fits is not folded. What is
     long is planned in `threads`, else in those of the event loop.
     """
-    most = window.budget(request.answer_limit or 0)
-    proven = most is None or fits_by_bytes(request.conversation, request.most_tokens, most)
+    most, known = window.budget(request.answer_limit or 0), known or Known()
+    moved = _moved(request, policy, known)
+    moves = moved if moved is not None and may_move(model.legal) else None
+    most_tokens = request.most_tokens + (0 if moves is None else moves.grown_bytes)
+    proven = most is None or fits_by_bytes(request.conversation, most_tokens, most)
     cheaper = early_folds is not None and policy.fold.when == "cheaper" and request.most_tokens >= LEAST_TOKENS
     if policy.mode == "off" or (proven and not policy.strict and not cheaper):
-        return Fitted(model, None, window)
-    await counter.learn(texts(request.conversation, counter.messages))
+        return Fitted(model, None, window, moved=moved, is_moved=moves is not None)
+    form = _Form(request, policy, model, window, counter, known, moves)
+    found, lost = await _settled(form, summaries, early_folds, threads)
+    told = form.told(found)
+    if told is None:
+        form = replace(form, moved=None)
+        told, lost = await _settled(form, summaries, early_folds, threads)
+    if moved is not None and form.moved is None and isinstance(told, Plan):
+        told = with_left(told, moved, form.anatomy)
+    return Fitted(model, told, window, decision_lost=lost, moved=moved, is_moved=form.moved is not None)
 
+
+def _moved(request: ChatRequest, policy: Policy, known: Known) -> Moved | None:
+    """Find what the policy declares volatile in a request; nothing where it is not to be touched."""
+    patterns = policy.prompt_cache.volatile
+    return moved_from(request, patterns, known.volatile) if patterns and policy.mode != "off" else None
+
+
+async def _settled(
+    form: _Form,
+    summaries: Summaries | None,
+    early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None,
+    threads: Executor | None,
+) -> tuple[Plan | Refusal, bool]:
+    """Plan a request, long ones off the event loop, with what is decided of its summaries and early folds."""
+    request, policy = form.request, form.policy
+    await form.counter.learn(form.texts())
     size, run = len(request.body), asyncio.get_running_loop().run_in_executor
 
     async def planning(early: frozenset[int], facts: Facts | None) -> Plan | Refusal:
-        if size >= LONG_BODY:
-            return await run(threads, partial(decided, request, policy, model, window, counter, known, facts, early))
-        anatomy = _dissected(request, policy, model, counter)
-        decide = partial(_planned, anatomy, request, policy, model, window, counter, known, facts, early)
-        fits = (most is None or anatomy.total <= most) and not early
-        return decide() if fits or size < LONG_PLAN else await run(threads, decide)
+        decide = partial(form.planned, facts, early)
+        if size >= LONG_BODY or (size >= LONG_PLAN and (early or not form.fits)):
+            return await run(threads, decide)
+        return decide()
 
     async def summarised(early: frozenset[int]) -> tuple[Plan | Refusal, bool]:
         if summaries is None or policy.mode != "enforce" or not policy.summarize.enabled:
@@ -193,11 +253,9 @@ async def fit(
         return await summaries.settled(partial(planning, early), writer_of(policy, request))
 
     if early_folds is None or policy.mode != "enforce" or policy.strict:
-        found, lost = await summarised(frozenset())
-    else:
-        folds, begins = early_folds
-        found, lost = await folds.settled(begins, summarised, when=policy.fold.when)
-    return Fitted(model, found, window, decision_lost=lost)
+        return await summarised(frozenset())
+    folds, begins = early_folds
+    return await folds.settled(begins, summarised, when=policy.fold.when)
 
 
 def writer_of(policy: Policy, request: ChatRequest) -> str:
@@ -216,26 +274,83 @@ def decided(
     early: frozenset[int] = frozenset(),
 ) -> Plan | Refusal:
     """Count the request and plan it, here and now."""
-    anatomy = _dissected(request, policy, model, counter)
-    return _planned(anatomy, request, policy, model, window, counter, known, facts, early)
+    known = known or Known()
+    moved = _moved(request, policy, known)
+    moves = moved if moved is not None and may_move(model.legal) else None
+    form = _Form(request, policy, model, window, counter, known, moves)
+    told = form.told(form.planned(facts, early))
+    if told is None:
+        form = replace(form, moved=None)
+        told = form.planned(facts, early)
+    if moved is not None and form.moved is None and isinstance(told, Plan):
+        return with_left(told, moved, form.anatomy)
+    return told
 
 
-def _dissected(request: ChatRequest, policy: Policy, model: Model, counter: Counter) -> Anatomy:
-    return dissect(request.conversation, recognition_of(policy), counter.count, model.count_media, counter.messages)
+@dataclass(frozen=True)
+class _Form:
+    """A request in the form in which it is planned: as it came, or with its volatile text at another place."""
+
+    request: ChatRequest
+    policy: Policy
+    model: Model
+    window: Window
+    counter: Counter
+    known: Known
+    moved: Moved | None
+
+    @property
+    def conversation(self) -> Conversation:
+        return self.request.conversation if self.moved is None else self.moved.conversation
+
+    @property
+    def fits(self) -> bool:
+        most = self.window.budget(self.request.answer_limit or 0)
+        return most is None or self.anatomy.total <= most
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """The request taken apart and counted."""
+        counter, recognition = self.counter, recognition_of(self.policy)
+        found = dissect(self.conversation, recognition, counter.count, self.model.count_media, counter.messages)
+        if self.moved is None:
+            return found
+        return replace(found, moved_tokens=OVERHEAD_MESSAGE + counter.count(self.moved.text))
+
+    def texts(self) -> list[str]:
+        """List every text that counting will ask for."""
+        own = texts(self.conversation, self.counter.messages)
+        return own if self.moved is None else [*own, self.moved.text, *self.moved.said.values()]
+
+    def planned(self, facts: Facts | None, early: frozenset[int]) -> Plan | Refusal:
+        """Decide how it leaves; the plan does not tell of what was moved."""
+        limit, count = self.request.answer_limit or 0, self.counter.count
+        return plan(self.anatomy, self.policy, self.window, limit, self.model.legal, count, self.known, facts, early)
+
+    def told(self, found: Plan | Refusal) -> Plan | Refusal | None:
+        """Add to a plan what was moved; None where the text is to be left: it does not fit, or would be illegal."""
+        if self.moved is None:
+            return found
+        if isinstance(found, Refusal):
+            return None
+        came, legal = self.request.conversation.messages, self.model.legal
+        return with_moved(found, self.moved, came, self.anatomy, legal, self.counter.count)
 
 
-def _planned(
-    anatomy: Anatomy,
-    request: ChatRequest,
-    policy: Policy,
-    model: Model,
-    window: Window,
-    counter: Counter,
-    known: Known | None,
-    facts: Facts | None,
-    early: frozenset[int] = frozenset(),
-) -> Plan | Refusal:
-    return plan(anatomy, policy, window, request.answer_limit or 0, model.legal, counter.count, known, facts, early)
+def byte_edits(request: ChatRequest, fitted: Fitted) -> list[Edit]:
+    """List what is done to a request that nobody counted, with sizes in bytes."""
+    moved, spans = fitted.moved, request.message_spans
+    if moved is None:
+        return []
+    sizes = {index: spans[index].end - spans[index].start for index in moved.said}
+    if not fitted.is_moved:
+        return left_of(moved, sizes)
+    stays = {index: size - size_in_bytes(moved.said[index]) for index, size in sizes.items()}
+    return edits_of(moved, stays, size_in_bytes(moved.text), size_in_bytes)
+
+
+def size_in_bytes(text: str) -> int:
+    return len(text.encode())
 
 
 async def prompt_tokens(request: ChatRequest, model: Model, counter: Counter) -> int:

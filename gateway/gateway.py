@@ -20,6 +20,7 @@ from gateway.rewriting.memory import Known
 from gateway.routing.health import Health
 from gateway.routing.loads import Loads
 from gateway.routing.upstreams import Upstreams
+from gateway.shared_heads import SystemTexts
 from gateway.summaries import Summaries
 from gateway.wire.chat import Memo
 
@@ -48,6 +49,8 @@ class Gateway:
     """For the choice between those that have one."""
     known: Known = field(default_factory=Known)
     """What planning remembers of texts."""
+    system_texts: SystemTexts = field(default_factory=SystemTexts)
+    """Which lines of them change with each request."""
     planning: Executor = field(default_factory=planning_threads)
     """Where long requests are read and planned, and looked through for what was missed."""
     prompt_caches: PromptCaches = field(default_factory=PromptCaches)

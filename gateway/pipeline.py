@@ -20,7 +20,7 @@ from gateway.money.amounts import usd
 from gateway.money.entry import Entry, Status
 from gateway.money.keys import Caller
 from gateway.refusals import does_not_fit, still_too_long, unanswered
-from gateway.rewriting.plan import Plan, Refusal
+from gateway.rewriting.plan import Refusal
 from gateway.routing.attempts import Failure
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstream import UpstreamError
@@ -185,12 +185,12 @@ class Passage:
         if calls is None:
             return self.entry.plan
         name = calls.admitted.model.name if calls.deployment is None else calls.deployment.model_name
-        plan = calls.fitted[name].plan if name in calls.fitted else None
-        if isinstance(plan, Plan) and plan.changes is not None:
-            return f"{self.entry.plan}; {plan.summary}"
-        if isinstance(plan, Refusal):
+        fitted = calls.fitted.get(name)
+        if fitted is None:
+            return self.entry.plan
+        if isinstance(plan := fitted.plan, Refusal):
             return f"{self.entry.plan}; tokens={plan.prompt_tokens}/{plan.prompt_tokens}; too_big={plan.component}"
-        return self.entry.plan
+        return f"{self.entry.plan}; {fitted.summary}" if fitted.summary else self.entry.plan
 
     async def _settle(self, status: Status) -> None:
         """Write the end, once, before the response ends."""

@@ -93,6 +93,8 @@ class Sighting:
     """What leaves, with the caller's breakpoints and the provider's own, and ours once they are `marked`."""
     came: Told
     """What it would be had everything always left as it came."""
+    steady: Chain
+    """The chain by which the client is told from others: as it came, without the system text that was moved."""
     previous: Trail | None
     """The conversation's last request."""
     whose: Whose
@@ -102,7 +104,7 @@ class Sighting:
     @property
     def group(self) -> int:
         """Its prefix group: the same tools and system text, among those that the policy's `group_by` puts together."""
-        return group_of(self.came.chain, self.head, self.whose.group)
+        return group_of(self.steady, self.head, self.whose.group)
 
     @property
     def turn(self) -> int:
@@ -225,7 +227,10 @@ class PromptCaches:
             sent = self._told(cache, left, points, facts, now, SENT, _endings(request, changes, facts))
         head, scope = leading_system(request.conversation.messages), hash(whose.conversation)
         previous = self._trails.before(scope, chain, head)
-        return Sighting(request, changes, facts, account, scope, head, now, sent, came, previous, whose)
+        steady = chain
+        if changes is not None and changes.system:
+            steady = chain_of(request, Changes({}, system=changes.system), digests, settings)
+        return Sighting(request, changes, facts, account, scope, head, now, sent, came, steady, previous, whose)
 
     def stage(self, one: Sighting) -> Stage:
         """Say where the conversation stands, as habits count it."""
@@ -252,7 +257,7 @@ class PromptCaches:
         if previous is None or previous.deployment != one.deployment:
             return False
         in_time = one.now - previous.at < max(one.facts.writes, default=0)
-        return in_time and shared(previous.came, one.came.chain) * LINK_BYTES == len(previous.came)
+        return in_time and shared(previous.came, one.steady) * LINK_BYTES == len(previous.came)
 
     def warm(self, one: Sighting, counter: Counter, count_media: CountMedia) -> int:
         """Count the tokens at the beginning of what would be sent that the cache holds, wherever markers stand."""
@@ -270,7 +275,7 @@ class PromptCaches:
 
     def key(self, one: Sighting) -> str:
         """Name the `prompt_cache_key` of a request: its group's, or one of several where it has many requests."""
-        group, links = one.group, one.came.chain.links
+        group, links = one.group, one.steady.links
         at, rate = self._rates.get(group) or (one.now, 0.0)
         rate = rate * exp((at - one.now) / MINUTE) + 1.0
         self._rates.put(group, (one.now, rate), _RATE_BYTES)
@@ -305,7 +310,8 @@ class PromptCaches:
     def note(self, one: Sighting) -> None:
         """Take in that the request was sent, and taken."""
         one.kept = self._seen.note(one.sent, one.came, one.facts, one.now)
-        one.trail = self._trails.note(one.scope, one.sent, one.came, one.head, one.deployment, one.now, one.previous)
+        told = one.came._replace(chain=one.steady)
+        one.trail = self._trails.note(one.scope, one.sent, told, one.head, one.deployment, one.now, one.previous)
 
     async def settle(
         self, one: Sighting, usage: Usage, cost: Cost, counter: Counter, count_media: CountMedia
@@ -414,7 +420,7 @@ class PromptCaches:
         if one.sent.match.read is not None:
             upto = one.sent.match.tokens or (sizes[0].upto(one.sent.match.read) if sizes is not None else 0)
         figures = Figures(usage.prompt, usage.cached, readable(upto, facts))
-        miss = miss_of(figures, one.sent, one.came.chain, one.previous, facts, one.deployment)
+        miss = miss_of(figures, one.sent, one.steady, one.previous, facts, one.deployment)
         saved: int | None = 0
         if not one.is_as_it_came and sizes is not None:
             instead = cost(as_it_came(usage, sizes[1], one.came.points, one.came.match, facts))
@@ -502,7 +508,8 @@ def _cumulated(tools: int, messages: Sequence[Message], counter: Counter, count_
 
 
 def _new_texts(changes: Changes | None) -> list[str]:
-    return [] if changes is None else [*changes.texts.values(), *(text for _, text in changes.inserted)]
+    rests = [] if changes is None else [rest.text for rest in changes.system.values()]
+    return [] if changes is None else [*changes.texts.values(), *rests, *(text for _, text in changes.inserted)]
 
 
 def as_it_came(usage: Usage, sizes: Sizes, points: Sequence[Breakpoint], would_read: Match, facts: CacheFacts) -> Usage:

@@ -144,7 +144,7 @@ TOLD = [
     message
     for n in range(40)
     for message in (
-        user(f"Tell me about project P{n}."),
+        user(f"Next on my list is project P{n}."),
         assistant(f"Project P{n} is led by Person{n} Miller and its code name is bluebird_{n}. {words(20, 'indeed')}"),
     )
 ]

@@ -55,20 +55,22 @@ class Anatomy:
     tools_tokens: int
     tool_of: Mapping[int, str]
     """Name of the tool that a result (by message index) came from."""
+    moved_tokens: int = 0
+    """Of system text that leaves in a message of its own, at another place (caching/volatile.py), overhead included."""
 
     @property
     def system_tokens(self) -> int:
-        return OVERHEAD_REPLY + sum(self.tokens[: self.head])
+        return OVERHEAD_REPLY + sum(self.tokens[: self.head]) + self.moved_tokens
 
     @property
     def total(self) -> int:
-        return OVERHEAD_REPLY + self.tools_tokens + sum(self.tokens)
+        return OVERHEAD_REPLY + self.tools_tokens + sum(self.tokens) + self.moved_tokens
 
     def by_component(self) -> dict[str, int]:
         """Tokens by component; their sum is `total`."""
         out = dict.fromkeys(COMPONENTS, 0)
         out["tools"] = self.tools_tokens
-        out["system"] = OVERHEAD_REPLY
+        out["system"] = OVERHEAD_REPLY + self.moved_tokens
         for component, tokens, documents in zip(self.component, self.tokens, self.document_tokens, strict=True):
             out[component] += tokens - documents
             out["documents"] += documents

@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.conversation import RESULT_ROLES, Changes, Message, leading_system
+from gateway.conversation import RESULT_ROLES, Changes, Message, Rest, leading_system
 from gateway.wire.chat import ChatRequest
-from gateway.wire.lexical import value
+from gateway.wire.lexical import splice, value
 from gateway.wire.reasoning import without
+from gateway.wire.system_text import part_edits
 
 _MARKS: Final = ("cache_control", "prompt_cache_breakpoint")
 """Members that tell a provider where to write its cache; they are no text."""
@@ -92,6 +93,16 @@ class Digests:
             start, end = request.message_spans[index]
             told = _told({**value(request.body[start:end]), "content": text})
             self._put(key, told, None, len(text))
+        return told
+
+    def with_rest(self, request: ChatRequest, index: int, rest: Rest) -> _Told:
+        """Return those of a system message out of which text was moved."""
+        raw = request.body[slice(*request.message_spans[index])]
+        left = splice(raw, part_edits(raw, rest.parts))
+        told = self._known(left, None)
+        if told is None:
+            told = _told(value(left), left)
+            self._put(left, told, None, len(left))
         return told
 
     def without_reasoning(self, request: ChatRequest, index: int) -> _Told:
@@ -194,7 +205,10 @@ def _changed(request: ChatRequest, changes: Changes, digests: Digests) -> list[_
     out: list[_Told] = []
     for index in range(len(request.message_spans)):
         out += inserted.get(index, ())
-        if index not in changes.dropped:
+        rest = changes.system.get(index)
+        if rest is not None:
+            out.append(digests.with_rest(request, index, rest))
+        elif index not in changes.dropped:
             changed = changes.texts.get(index)
             if index in changes.unreasoned:
                 out.append(digests.without_reasoning(request, index))

@@ -63,6 +63,8 @@ CHAT_LIST = 0.5
 ASKED_TAIL = 0.1
 """Of the room, what a fold leaves whole where a chat is asked about what is gone: the rest is for excerpts."""
 _HALVINGS = 5
+MOVED_STEP = 64
+"""Tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,13 @@ def fold(anatomy: Anatomy, rules: Rules, ladders: Ladders, count: Count, known: 
     return walk.folded()
 
 
+def spare(anatomy: Anatomy) -> int:
+    """Say how many tokens more are kept free for text that changes with each request, so that a longer date does not
+    move the grid: what it takes is rounded up.
+    """
+    return -anatomy.moved_tokens % MOVED_STEP
+
+
 def has_tools(anatomy: Anatomy) -> bool:
     return bool(anatomy.tools_tokens or anatomy.tool_of)
 
@@ -204,7 +213,10 @@ def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders, known: Memory
     )
     tables = (tuple(rules.shares.items()), tuple(rules.ceilings.items()) if rules.ceilings is not None else None)
     messages, component = anatomy.conversation.messages, anatomy.component
-    key = hash((facts, more, tables, ladders, rules.asking, anatomy.tools_tokens, anatomy.tokens[: anatomy.head]))
+    moved = anatomy.moved_tokens + spare(anatomy)
+    key = hash(
+        (facts, more, tables, ladders, rules.asking, anatomy.tools_tokens, anatomy.tokens[: anatomy.head], moved)
+    )
     for message in messages[: anatomy.head]:
         key = hash((key, message.text))
     keys: list[int] = []
@@ -241,9 +253,9 @@ class _Walk:
         self.known = known
         self.results = Results(anatomy, count, known)
         self.reader = Reader(known.snippets, rules.preserve)
-        self.room = max(0, rules.budget - anatomy.tools_tokens - anatomy.system_tokens)
+        self.fixed = anatomy.tools_tokens + anatomy.system_tokens + spare(anatomy)
+        self.room = max(0, rules.budget - self.fixed)
         self.clear = int(rules.clear_at_least * self.room)
-        self.fixed = anatomy.tools_tokens + anatomy.system_tokens
         self.total = self.fixed
         self.original = self.fixed
         self.now: list[int] = []
@@ -403,7 +415,7 @@ class _Walk:
             if self.anatomy.component[i] == "documents"
         )
         return {
-            "system": self.anatomy.system_tokens,
+            "system": self.fixed - self.anatomy.tools_tokens,
             "tools": self.anatomy.tools_tokens,
             "input": hard,
             "examples": examples,
@@ -890,7 +902,7 @@ class _Walk:
             self.shortened,
             {**self.gone_messages, **dict.fromkeys(empty, "drop_oldest")},
             tuple(self.kept),
-            self.total - sum(self.anatomy.tokens[index] for index in empty),
+            self.total - spare(self.anatomy) - sum(self.anatomy.tokens[index] for index in empty),
             self.forced,
             events=tuple(self.events),
             wanted=tuple(self._wanted()),

@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.caching import volatile
 from gateway.conversation import Message
 from gateway.memory import Memory
 from gateway.rewriting import relevance
@@ -31,3 +32,5 @@ class Known:
     """States of walks over conversations (folds.py), by the content of the prefix."""
     values: Memory[Hashable, array[int]] = field(default_factory=lambda: Memory(4 * 2**20))
     """The values of texts that rewrites touched (retention.py)."""
+    volatile: volatile.Memo = field(default_factory=volatile.Memo)
+    """System texts, and what of them is declared volatile."""

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 SIZES = Mapping[str, int]
 
 
+VOLATILE, VOLATILE_LEFT = "volatile", "volatile_left"
+MOVES = frozenset({VOLATILE, VOLATILE_LEFT})
+"""Remedies that stand for declared volatile text (moved.py): where it is moved the request counts as it came."""
+
+
 class Edit(NamedTuple):
     """One message that does not leave as it came. Content-free."""
 
@@ -66,16 +71,20 @@ class Plan:
         return sum(self.after.values())
 
     @property
+    def rewrites(self) -> bool:
+        """Whether more is done than to move what the policy declares volatile."""
+        return any(edit.remedy not in MOVES for edit in self.edits)
+
+    @property
     def summary(self) -> str:
         """What was done, as the plan header says it, without the leading verb."""
-        if self.changes is None:
-            return ""
-        counts = Counter(edit.remedy for edit in self.edits)
-        done = "".join(f"; {remedy}={number}" for remedy, number in counts.items())
-        forced = "; forced" if self.forced else ""
-        return (
-            f"tokens={self.tokens_before}/{self.tokens_after}{done}; first_changed=messages[{self.edits[0].at}]{forced}"
-        )
+        counts = Counter(edit.remedy for edit in self.edits if edit.before or edit.remedy not in MOVES)
+        done = [f"{remedy}={number}" for remedy, number in counts.items()]
+        if not self.rewrites:
+            return "; ".join(done)
+        first = next(edit.at for edit in self.edits if edit.remedy not in MOVES)
+        told = [f"tokens={self.tokens_before}/{self.tokens_after}", *done, f"first_changed=messages[{first}]"]
+        return "; ".join([*told, "forced"] if self.forced else told)
 
 
 @dataclass(frozen=True, slots=True)

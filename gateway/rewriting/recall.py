@@ -51,12 +51,12 @@ def asks_now(message: str, before: Sequence[str]) -> float:
     Who asks like this all the time is not asking about what is gone, and excerpts at every turn would cost more than
     sending everything.
     """
-    usual = sum(asks_back(one) > 0 for one in before[-USUAL:])
+    usual = sum(asks_back(one) > 0 for one in before[-USUAL:]) if len(before) >= USUAL else 0
     return asks_back(message) - _PER_USUAL * usual
 
 
 USUAL = 12
-"""How many messages before it say what is usual."""
+"""How many messages before it say what is usual; of fewer nothing is."""
 _PER_USUAL = 0.8
 
 

@@ -19,6 +19,7 @@ from gateway.wire.cache_marks import Marks, by_message, end_of_tools, is_marked,
 from gateway.wire.errors import invalid_request
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, refuse_deep, splice, value
 from gateway.wire.reasoning import reasons, without
+from gateway.wire.system_text import part_edits
 
 _SEPARATE = frozenset({"messages", "tools", "functions"})
 """Members read by their own rule."""
@@ -332,6 +333,10 @@ def rewritten(
         for index, text in changes.texts.items():
             if index not in changes.dropped:
                 out.append(_text_splice(body, spans[index], text, marked_at.pop(index, None)))
+        for index, rest in changes.system.items():
+            start, end = spans[index]
+            edits = part_edits(body[start:end], rest.parts)
+            out += [(start + at, start + upto, put) for at, upto, put in edits]
         out += [(*spans[index], without(body[slice(*spans[index])])) for index in changes.unreasoned - changes.dropped]
         # One splice a message: what is put in may stand in the middle of a run.
         out += [(spans[index].start, spans[index + 1].start, b"") for index in changes.dropped]

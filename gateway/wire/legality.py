@@ -49,6 +49,13 @@ class Rules:
     """Whether reasoning is only taken back behind the very messages it was given after: by model, see
     `caching/providers.yaml`. What goes before reasoning that is still open then does not change."""
 
+    @property
+    def takes_asides(self) -> bool:
+        """Whether a user message of ours may stand before any unit, and before another one in the next request: not
+        where roles take turns, nor where reasoning is bound to what stood before it.
+        """
+        return not (self.alternates or self.binds_reasoning)
+
 
 CHAT = Rules("chat completions")
 """OpenAI and everything that speaks like it.

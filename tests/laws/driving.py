@@ -70,7 +70,8 @@ def leave(
     window = model.bounds(policy)
     most = window.budget(request.answer_limit or 0)
     proven = most is None or fits_by_bytes(request.conversation, len(request.body), most)
-    if policy.mode == "off" or (proven and not policy.strict):
+    declares = bool(policy.prompt_cache.volatile)  # it moves in what fits too, however that is found out
+    if policy.mode == "off" or (proven and not policy.strict and not declares):
         return Left(None, sent(request, name))
     plan = decided(request, policy, model, window, counter, known)
     if policy.mode == "observe":
