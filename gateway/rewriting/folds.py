@@ -411,11 +411,14 @@ class _Walk:
 
     def _share(self) -> int:
         """Give the most tokens of one list: the policy's share, and more where that would say next to nothing."""
-        share = int((CHAT_LIST if self._is_chat() else 1.0) * self.rules.artifacts * self.room)
+        share = int(self._list_share() * self.room)
         return max(share, min(SMALL_LIST, int(SMALL_SHARE * self.room))) if share else 0
 
     def _share_of_all(self) -> int:
-        return self._share() if self.asked else LISTS * self._share()
+        return self._share() if self.asked else max(int(LISTS * self._list_share() * self.room), self._share())
+
+    def _list_share(self) -> float:
+        return self.rules.artifacts * (CHAT_LIST if self._is_chat() else 1.0)
 
     def _beyond_tail(self) -> list[int]:
         """List the units that a fold takes away: all but the newest that fit the tail."""
