@@ -61,7 +61,8 @@ SUMMARIES, CHAT_SUMMARIES = 0.5, 0.25
 CHAT_LIST = 0.5
 """Of the share of one list, what it takes in a chat: there any sentence may be asked for, and excerpts say it."""
 ASKED_TAIL = 0.1
-"""Of the room, what a fold leaves whole where a chat is asked about what is gone: the rest is for excerpts."""
+"""Of the room, what a fold leaves whole where a chat is asked about what is gone, or the last exchange where that is
+longer: the rest is for excerpts."""
 _HALVINGS = 5
 MOVED_STEP = 64
 """Tokens."""
@@ -504,19 +505,25 @@ class _Walk:
 
     def _tail_room(self) -> int:
         """Tokens of the units that a fold leaves whole, beside those it may not touch."""
-        share = ASKED_TAIL if self.asked else max(0.0, self.rules.target - self.rules.artifacts)
+        share = max(0.0, self.rules.target - self.rules.artifacts)
         room = int(share * max(0, self.room - self._tokens_of(self._hard())))
+        if self.asked:
+            answered = self._tokens_of(range(len(self.now) - 3, len(self.now) - 1)) if len(self.now) > 2 else 0
+            room = min(room, max(int(ASKED_TAIL * self.room), answered))
         if self.rules.ceilings is not None:
             room = min(room, int(self.rules.ceilings["history"] * share / (self.rules.target or 1.0)))
         return room
 
     def _share(self) -> int:
         """Give the most tokens of one list: the policy's share, and more where that would say next to nothing."""
-        share = int((CHAT_LIST if self._is_chat() else 1.0) * self.rules.artifacts * self.room)
+        share = int(self._list_share() * self.room)
         return max(share, min(SMALL_LIST, int(SMALL_SHARE * self.room))) if share else 0
 
     def _share_of_all(self) -> int:
-        return self._share() if self.asked else LISTS * self._share()
+        return self._share() if self.asked else max(int(LISTS * self._list_share() * self.room), self._share())
+
+    def _list_share(self) -> float:
+        return self.rules.artifacts * (CHAT_LIST if self._is_chat() else 1.0)
 
     def _beyond_tail(self) -> list[int]:
         """List the units that a fold takes away: all but the newest that fit the tail."""
