@@ -70,10 +70,11 @@ async def run(case: Mapping[str, Any], folder: Path) -> Passed:
 
 
 def outcome(passed: Passed) -> dict[str, Any]:
-    """Say what came of a case, as `expect` says it."""
+    """Say what came of a case, as `expect` says it: edits one by one, or by remedy where the ledger has them so."""
     if not passed.script.calls:
         return {"refused": _refusal(passed)}
     edits = [_edit(*edit) for edit in passed.settled.get("edits", ())]
+    edits += [_edited(remedy, *told) for remedy, told in passed.settled.get("edited", {}).items()]
     said: dict[str, Any] = {"plan": passed.client.got["x-gateway-plan"]}
     return said | ({"edits": edits} if edits else {}) | {"leaves": [_line(one) for one in passed.received]}
 
@@ -90,6 +91,10 @@ def _refusal(passed: Passed) -> str:
 def _edit(at: int, tool: str | None, remedy: str, before: int, after: int, last: int | None = None) -> str:
     where = f"messages[{at}]" if last is None else f"messages[{at}–{last}]"
     return f"{where}{f' {tool}' if tool else ''}: {remedy} {before} -> {after}"
+
+
+def _edited(remedy: str, messages: int, before: int, after: int, first: int) -> str:
+    return f"{remedy} {messages} from messages[{first}]: {before} -> {after}"
 
 
 def _line(said: Wire) -> str:
