@@ -9,11 +9,10 @@ never otherwise. A state that is down means no early folds: the plan is then tha
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeVar
+from functools import partial
+from typing import Final, Literal, Protocol
 
 import orjson
 from structlog.typing import FilteringBoundLogger
@@ -22,6 +21,7 @@ from gateway.caching.economics import Option, Outlook, pays
 from gateway.conversation import Changes
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.state import State, StateUnavailable
+from gateway.state_thread import StateThread
 
 KEEP_SECONDS: Final = 90 * 86_400.0
 """How long decisions are kept, as those about summaries."""
@@ -32,7 +32,6 @@ LEAST_TOKENS: Final = 2048
 DOWN_SECONDS: Final = 5.0
 """How long a state that did not answer is not asked again."""
 
-V = TypeVar("V")
 Planning = Callable[[frozenset[int]], Awaitable[tuple[Plan | Refusal, bool]]]
 """Plans with these prefixes folded early; whether other decisions were lost."""
 
@@ -97,18 +96,14 @@ class EarlyFolds:
     """One process's way to the decisions. The state is opened when it is first needed."""
 
     def __init__(self, opens: Callable[[], State], log: FilteringBoundLogger, monotonic: Callable[[], float]) -> None:
-        """Take how the state is opened, raising StateUnavailable."""
-        self._opens, self._log, self._monotonic = opens, log, monotonic
-        self._state: State | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="early-folds")
+        """Take how the state is opened, raising `StateUnavailable`."""
+        self._monotonic = monotonic
+        self._way = StateThread("early-folds", opens, log, "nothing is folded early")
         self._down_until = 0.0
-        self._is_down = False
 
     async def close(self) -> None:
         """Let go of the state."""
-        if self._state is not None:
-            self._thread.submit(self._state.close)
-        await asyncio.to_thread(self._thread.shutdown)
+        await self._way.close()
 
     async def settled(
         self, begins: Callable[[], Beginnings | None], planning: Planning, *, when: Literal["over", "cheaper"]
@@ -124,9 +119,8 @@ class EarlyFolds:
         if beginnings is None:
             return plan, lost
         try:
-            early = _places(beginnings.links, await self._in_thread(self._read, beginnings.group))
-        except StateUnavailable as error:
-            self._tell_unavailable(error)
+            early = _places(beginnings.links, await self._asked(partial(_read, beginnings.group)))
+        except StateUnavailable:
             return plan, True
         if early:
             plan, lost = await planning(early)
@@ -139,51 +133,37 @@ class EarlyFolds:
         if not beginnings.judge.pays(plan, folded):
             return plan, False
         try:
-            stand = await self._in_thread(self._decide, beginnings.group, beginnings.links[whole])
-        except StateUnavailable as error:
-            self._tell_unavailable(error)
+            stand = await self._asked(partial(_decide, beginnings.group, beginnings.links[whole]))
+        except StateUnavailable:
             return plan, False  # it is not folded, and nothing was lost
         return (folded if beginnings.links[whole] in stand else plan), False
 
-    # ------------------------------------------------------------ in the thread
-
-    async def _in_thread(self, work: Callable[..., V], *arguments: object) -> V:
+    async def _asked(self, work: Callable[[State], frozenset[int]]) -> frozenset[int]:
+        """Ask the state, unless it did not answer a moment ago."""
         if self._monotonic() < self._down_until:
             raise StateUnavailable("it did not answer a moment ago")
-        done = await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-        if self._is_down:
-            self._is_down = False
-            self._log.info("state available again")
-        return done
+        try:
+            return await self._way.run(work)
+        except StateUnavailable:
+            self._down_until = self._monotonic() + DOWN_SECONDS
+            raise
 
-    def _opened(self) -> State:
-        if self._state is None:
-            self._state = self._opens()
-        return self._state
 
-    def _read(self, group: str) -> frozenset[int]:
-        return _understood(self._opened().get(_key(group)))
+def _read(group: str, state: State) -> frozenset[int]:
+    return _understood(state.get(_key(group)))
 
-    def _decide(self, group: str, link: int) -> frozenset[int]:
-        """Add a beginning to those that fold early; return the ones that do."""
-        state = self._opened()
 
-        def change(raw: bytes | None) -> bytes:
-            stand = _understood(raw)
-            return orjson.dumps(sorted(stand | {link} if len(stand) < MOST_DECISIONS else stand))
+def _decide(group: str, link: int, state: State) -> frozenset[int]:
+    """Add a beginning to those that fold early; return the ones that do."""
 
-        raw = state.update(_key(group), change)
-        if raw is not None:
-            state.put(_key(group), raw, KEEP_SECONDS)
-        return _understood(raw)
+    def change(raw: bytes | None) -> bytes:
+        stand = _understood(raw)
+        return orjson.dumps(sorted(stand | {link} if len(stand) < MOST_DECISIONS else stand))
 
-    def _tell_unavailable(self, error: StateUnavailable) -> None:
-        now = self._monotonic()
-        if now >= self._down_until:
-            self._down_until = now + DOWN_SECONDS
-        if not self._is_down:
-            self._is_down = True
-            self._log.warning("state unavailable, nothing is folded early", reason=str(error))
+    raw = state.update(_key(group), change)
+    if raw is not None:
+        state.put(_key(group), raw, KEEP_SECONDS)
+    return _understood(raw)
 
 
 def _places(links: Sequence[int], decided: frozenset[int]) -> frozenset[int]:

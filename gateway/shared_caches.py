@@ -7,11 +7,9 @@ costs a guess that is a little worse.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -22,14 +20,13 @@ from gateway.caching.habits import NOTHING_KNOWN, Habits, aged, total, waited
 from gateway.caching.seen import Written
 from gateway.prompt_caches import Counted, News, PromptCaches, Sent
 from gateway.state import State, StateUnavailable
+from gateway.state_thread import StateThread
 
 SENT: Final = "prompt_caches/sent"
 HABITS: Final = "prompt_caches/habits"
 GROUPS: Final = "prompt_caches/groups"
 
 EVERY_SECONDS: Final = 1.0
-CLOSE_SECONDS: Final = 3.0
-"""How long the end of the program waits for what is being written."""
 MOST_SENT_BYTES: Final = 256 * 1024
 MOST_KINDS: Final = 500
 MOST_GROUPS: Final = 2000
@@ -61,56 +58,34 @@ class SharedCaches:
         name: str,
     ) -> None:
         """Take beliefs to keep alike; `opens` opens the state, `now` is in Unix seconds, `name` is of this process."""
-        self._caches, self._opens, self._log, self._now, self._name = caches, opens, log, now, name
-        self._state: State | None = None
+        self._caches, self._log, self._now, self._name = caches, log, now, name
         self._number = 0
         self._heard: dict[str, int] = {name: 0}
-        self._keeping: asyncio.Task[None] | None = None
-        self._is_down = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="caches")
+        self._way = StateThread("caches", opens, log, "prompt caches are not shared")
 
     async def open(self) -> None:
         """Read what there is, before the first request, and go on exchanging until closed."""
         await self.exchange()
-        self._keeping = asyncio.get_running_loop().create_task(self._keep())
+        self._way.repeat(self.exchange, EVERY_SECONDS)
 
     async def close(self) -> None:
         """Tell the rest, and let go of the state."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.exchange(), CLOSE_SECONDS)
-        if self._state is not None:
-            self._thread.submit(self._state.close)
-        await asyncio.to_thread(self._thread.shutdown)
+        await self._way.close(self.exchange)
 
     async def exchange(self) -> None:
         """Tell what happened here, and hear what happened elsewhere."""
         news = self._caches.take_news()
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._thread, self._exchanged, news)
-        except StateUnavailable as error:
+            found = await self._way.run(partial(self._exchanged, news))
+        except StateUnavailable:
             self._caches.give_back(news)
-            if not self._is_down:
-                self._log.warning("state unavailable, prompt caches are not shared", reason=str(error))
-            self._is_down = True
-            return
-        if self._is_down:
-            self._log.info("state available again, prompt caches are shared")
-        self._is_down = False
-        self._caches.adopt(found.sent, found.habits, found.groups)
-
-    async def _keep(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            await self.exchange()
+        else:
+            self._caches.adopt(found.sent, found.habits, found.groups)
 
     # ------------------------------------------------------------ in the thread
 
-    def _exchanged(self, news: News) -> Found:
-        if self._state is None:
-            self._state = self._opens()
-        return Found(self._sent(self._state, news), self._habits(self._state, news), self._groups(self._state, news))
+    def _exchanged(self, news: News, state: State) -> Found:
+        return Found(self._sent(state, news), self._habits(state, news), self._groups(state, news))
 
     def _sent(self, state: State, news: News) -> list[Sent]:
         """Add this process's newest requests, and return those of others that are new to it."""

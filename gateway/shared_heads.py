@@ -6,11 +6,9 @@ counts, and the constant beginnings of lines (caching/heads.py). Nothing that is
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import orjson
@@ -31,11 +29,10 @@ from gateway.caching.heads import (
 from gateway.conversation import Conversation, leading_system
 from gateway.memory import Memory
 from gateway.state import State, StateUnavailable
+from gateway.state_thread import StateThread
 
 KEY: Final = "prompt_caches/heads"
 EVERY_SECONDS: Final = 5.0
-CLOSE_SECONDS: Final = 3.0
-"""How long the end of the program waits for what is being written."""
 
 _UNREADABLE: Final = (AttributeError, KeyError, TypeError, ValueError)
 _COPIES: Final = 16
@@ -109,25 +106,16 @@ class SharedHeads:
 
     def __init__(self, texts: SystemTexts, opens: Callable[[], State], log: FilteringBoundLogger) -> None:
         """Take what is to be told; `opens` opens the state, raising `StateUnavailable`."""
-        self._texts, self._opens, self._log = texts, opens, log
-        self._state: State | None = None
-        self._keeping: asyncio.Task[None] | None = None
-        self._is_down = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="heads")
+        self._texts, self._log = texts, log
+        self._way = StateThread("heads", opens, log, "changing system texts are not told")
 
     def open(self) -> None:
         """Go on telling until closed."""
-        self._keeping = asyncio.get_running_loop().create_task(self._keep())
+        self._way.repeat(self.tell, EVERY_SECONDS)
 
     async def close(self) -> None:
         """Tell the rest, and let go of the state."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.tell(), CLOSE_SECONDS)
-        if self._state is not None:
-            self._thread.submit(self._state.close)
-        await asyncio.to_thread(self._thread.shutdown)
+        await self._way.close(self.tell)
 
     async def tell(self) -> None:
         """Tell what was seen since the last time."""
@@ -135,28 +123,15 @@ class SharedHeads:
         if not seen:
             return
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._added, seen)
-        except StateUnavailable as error:
+            await self._way.run(partial(self._added, seen))
+        except StateUnavailable:
             self._texts.give_back(seen)
-            if not self._is_down:
-                self._log.warning("state unavailable, changing system texts are not told", reason=str(error))
-            self._is_down = True
-            return
-        self._is_down = False
 
-    async def _keep(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            await self.tell()
-
-    def _added(self, seen: dict[Family, Head]) -> None:
-        if self._state is None:
-            self._state = self._opens()
-
+    def _added(self, seen: dict[Family, Head], state: State) -> None:
         def change(raw: bytes | None) -> bytes:
             return orjson.dumps(to_json(added(self._understood(raw), seen)))
 
-        self._state.update(KEY, change)
+        state.update(KEY, change)
 
     def _understood(self, raw: bytes | None) -> dict[Family, Head]:
         try:

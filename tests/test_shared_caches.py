@@ -101,7 +101,7 @@ async def test_a_state_that_is_down_is_told_of_once_and_what_was_to_be_told_wait
         await shared.exchange()
     assert [entry["event"] for entry in log] == [
         "state unavailable, prompt caches are not shared",
-        "state available again, prompt caches are shared",
+        "state available again",
     ]
     other, hearing = worker(tmp_path, "b")
     await hearing.exchange()
