@@ -904,7 +904,7 @@ class _Walk:
 
     def folded(self) -> Folded:
         unreasoned = self._unreasoned()
-        empty = [i for i in unreasoned - self.gone_messages.keys() if not (self.messages[i].calls or self._speaks(i))]
+        empty = [index for index in unreasoned - self.gone_messages.keys() if not self._says(index)]
         return Folded(
             self.shortened,
             {**self.gone_messages, **dict.fromkeys(empty, "drop_oldest")},
@@ -916,21 +916,23 @@ class _Walk:
             unreasoned=unreasoned,
         )
 
-    def _speaks(self, index: int) -> bool:
+    def _says(self, index: int) -> bool:
+        """Whether a message says anything beside its reasoning."""
         message = self.messages[index]
-        return bool(message.text.strip() or message.media)
+        return bool(message.calls or message.text.strip() or message.media)
 
     def _unreasoned(self) -> frozenset[int]:
         """List the messages that stand behind the first change and came before the last fold was made.
 
         Without tools a turn is one answer, so there is none whose reasoning is still open; excerpts move with each
-        question.
+        question. The last message stays, so it keeps its reasoning where it says nothing else.
         """
         changed = [*self.shortened, *self.gone_messages, *(kept.before for kept in self.kept)]
         if not self.rules.binds_reasoning or not changed:
             return frozenset()
         upto = self.unreasoned_upto if has_tools(self.anatomy) else len(self.messages)
-        return frozenset(index for index in range(min(changed), upto) if self.messages[index].reasons)
+        found = [index for index in range(min(changed), upto) if self.messages[index].reasons]
+        return frozenset([index for index in found if index < len(self.messages) - 1 or self._says(index)])
 
     def _wanted(self) -> Iterator[Segment]:
         asking = self.rules.asking
