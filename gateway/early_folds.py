@@ -148,13 +148,25 @@ class EarlyFolds:
     # ------------------------------------------------------------ in the thread
 
     async def _in_thread(self, work: Callable[..., V], *arguments: object) -> V:
-        if self._monotonic() < self._down_until:
-            raise StateUnavailable("it did not answer a moment ago")
-        done = await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        self._refuse_while_down()
+        done = await asyncio.get_running_loop().run_in_executor(self._thread, self._asked, work, *arguments)
         if self._is_down:
             self._is_down = False
             self._log.info("state available again")
         return done
+
+    def _refuse_while_down(self) -> None:
+        if self._monotonic() < self._down_until:
+            raise StateUnavailable("it did not answer a moment ago")
+
+    def _asked(self, work: Callable[..., V], *arguments: object) -> V:
+        """Ask the state, unless who waited before this one found it down: each would wait as long again."""
+        self._refuse_while_down()
+        try:
+            return work(*arguments)
+        except StateUnavailable:
+            self._down_until = self._monotonic() + DOWN_SECONDS
+            raise
 
     def _opened(self) -> State:
         if self._state is None:
@@ -166,21 +178,14 @@ class EarlyFolds:
 
     def _decide(self, group: str, link: int) -> frozenset[int]:
         """Add a beginning to those that fold early; return the ones that do."""
-        state = self._opened()
 
         def change(raw: bytes | None) -> bytes:
             stand = _understood(raw)
             return orjson.dumps(sorted(stand | {link} if len(stand) < MOST_DECISIONS else stand))
 
-        raw = state.update(_key(group), change)
-        if raw is not None:
-            state.put(_key(group), raw, KEEP_SECONDS)
-        return _understood(raw)
+        return _understood(self._opened().update(_key(group), change, KEEP_SECONDS))
 
     def _tell_unavailable(self, error: StateUnavailable) -> None:
-        now = self._monotonic()
-        if now >= self._down_until:
-            self._down_until = now + DOWN_SECONDS
         if not self._is_down:
             self._is_down = True
             self._log.warning("state unavailable, nothing is folded early", reason=str(error))
