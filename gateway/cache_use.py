@@ -126,7 +126,7 @@ class CacheUse:
         one = caches.look(deployment, self.request, steady, whose, now)
         if one is None or not facts.writes:
             return None
-        links, head = one.steady.links, one.head
+        links, head = caches.beginnings(one), one.head
         group = f"{self.policy}/{links[min(head + 1, len(links) - 1)]:x}"
         growth = len(self.request.body) / BYTES_PER_TOKEN / one.turn
         expected = outlook(caches.habits(whose.kind), facts, min(facts.writes), one.turn, growth, now)

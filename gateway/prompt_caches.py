@@ -259,6 +259,16 @@ class PromptCaches:
         in_time = one.now - previous.at < max(one.facts.writes, default=0)
         return in_time and shared(previous.came, one.steady) * LINK_BYTES == len(previous.came)
 
+    def beginnings(self, one: Sighting) -> tuple[int, ...]:
+        """Return the links of what a request says, whatever else its provider tells prompts apart by.
+
+        A tool choice, and whether there is a picture, may change from request to request of one conversation.
+        """
+        if not _settings(one.request, one.facts):
+            return one.steady.links
+        moved = None if one.changes is None else Changes({}, system=one.changes.system)
+        return chain_of(one.request, moved, self._digests).links
+
     def warm(self, one: Sighting, counter: Counter, count_media: CountMedia) -> int:
         """Count the tokens at the beginning of what would be sent that the cache holds, wherever markers stand."""
         link = max(self.known(one), default=0)
