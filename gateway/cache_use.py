@@ -126,7 +126,7 @@ class CacheUse:
         one = caches.look(deployment, self.request, steady, whose, now)
         if one is None or not facts.writes:
             return None
-        links, head = one.steady.links, one.head
+        links, head = caches.beginnings(one), one.head
         group = f"{self.policy}/{links[min(head + 1, len(links) - 1)]:x}"
         growth = len(self.request.body) / BYTES_PER_TOKEN / one.turn
         expected = outlook(caches.habits(whose.kind), facts, min(facts.writes), one.turn, growth, now)
@@ -136,7 +136,7 @@ class CacheUse:
             seen = one if left is None else caches.look(deployment, self.request, left, whose, now)
             return 0 if seen is None else caches.warm(seen, counter, model.count_media)
 
-        judge = ByCost(self.policy.fold.when, expected, window.budget(), warm, goes_on=caches.goes_on(one))
+        judge = ByCost(self.policy.fold.when, expected, window.budget(), warm, expired=caches.has_expired(one))
         return Beginnings(blake2b(group.encode(), digest_size=16).hexdigest(), links, judge)
 
     def _moved(self, model: Model) -> Moved | None:

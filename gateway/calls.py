@@ -139,6 +139,9 @@ class Calls:
         self._leave()
         if self.reply is not None:
             await self.reply.close()
+
+    def note_system_text(self) -> None:
+        """See how the system text differs from the one before it, once the request is over."""
         if self.deployment is not None:
             conversation, entry = self.fitted[self.deployment.model_name].steady(self.request), self.entry
             self.gateway.system_texts.note(conversation, entry.team or "", self.admitted.policy.label, entry.model)

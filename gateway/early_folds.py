@@ -60,13 +60,13 @@ class ByCost:
     """Of a prompt; None where there is no bound."""
     warm: Callable[[Changes | None], int]
     """How many tokens the cache holds at the beginning of the request, if it leaves with these changes."""
-    goes_on: bool = False
-    """Whether the request goes on from one that the cache is known to hold."""
+    expired: bool = False
+    """Whether the conversation's last request was sent here, and can surely not be read any more."""
 
     def may_fold(self, plan: Plan) -> bool:
         if self.when == "cheaper":
             return True
-        return plan.changes is not None and not self.goes_on and 2 * self.warm(plan.changes) < plan.tokens_after
+        return plan.changes is not None and self.expired and 2 * self.warm(plan.changes) < plan.tokens_after
 
     def pays(self, plan: Plan, folded: Plan) -> bool:
         warm = self.warm(folded.changes)
@@ -140,13 +140,25 @@ class EarlyFolds:
 
     async def _asked(self, work: Callable[[State], frozenset[int]]) -> frozenset[int]:
         """Ask the state, unless it did not answer a moment ago."""
-        if self._monotonic() < self._down_until:
-            raise StateUnavailable("it did not answer a moment ago")
+        self._refuse_while_down()
         try:
-            return await self._way.run(work)
+            return await self._way.run(partial(self._guarded, work))
+        except StateUnavailable:
+            self._down_until = max(self._down_until, self._monotonic() + DOWN_SECONDS)
+            raise
+
+    def _guarded(self, work: Callable[[State], frozenset[int]], state: State) -> frozenset[int]:
+        """Ask, unless who waited before this one found it down: each would wait as long again."""
+        self._refuse_while_down()
+        try:
+            return work(state)
         except StateUnavailable:
             self._down_until = self._monotonic() + DOWN_SECONDS
             raise
+
+    def _refuse_while_down(self) -> None:
+        if self._monotonic() < self._down_until:
+            raise StateUnavailable("it did not answer a moment ago")
 
 
 def _read(group: str, state: State) -> frozenset[int]:
@@ -160,10 +172,7 @@ def _decide(group: str, link: int, state: State) -> frozenset[int]:
         stand = _understood(raw)
         return orjson.dumps(sorted(stand | {link} if len(stand) < MOST_DECISIONS else stand))
 
-    raw = state.update(_key(group), change)
-    if raw is not None:
-        state.put(_key(group), raw, KEEP_SECONDS)
-    return _understood(raw)
+    return _understood(state.update(_key(group), change, KEEP_SECONDS))
 
 
 def _places(links: Sequence[int], decided: frozenset[int]) -> frozenset[int]:

@@ -93,6 +93,7 @@ class Passage:
             self.client.unwatch()
             if self.calls is not None:
                 await self.calls.close()
+                self.calls.note_system_text()
 
     async def _serve(self) -> None:
         gateway, entry = self.gateway, self.entry

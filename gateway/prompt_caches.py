@@ -41,7 +41,6 @@ from gateway.caching.seen import (
     Trails,
     Written,
     own_endings,
-    shared,
     written_by,
 )
 from gateway.conversation import Changes, Message, leading_system
@@ -55,7 +54,6 @@ _SEPARATE: Final = ("prompt_cache_key",)
 _SALT: Final = ("cache_salt",)
 """Members of a request that keep it apart from others in the cache: OpenAI from GPT-5.6 on, and vLLM."""
 
-LINK_BYTES: Final = 8
 MINUTE: Final = 60.0
 _RATE_BYTES: Final = 160
 MOST_NEWS: Final = 2000
@@ -251,13 +249,22 @@ class PromptCaches:
         read = one.sent.match.read
         return None if read is None else self._seen.lifetime(one.sent.cache, one.sent.chain, read)
 
-    def goes_on(self, one: Sighting) -> bool:
-        """Whether this begins with the conversation's last request, which was sent here and can still be read."""
+    def has_expired(self, one: Sighting) -> bool:
+        """Whether the conversation's last request was sent here, and longer ago than this cache keeps anything."""
         previous = one.previous
         if previous is None or previous.deployment != one.deployment:
             return False
-        in_time = one.now - previous.at < max(one.facts.writes, default=0)
-        return in_time and shared(previous.came, one.steady) * LINK_BYTES == len(previous.came)
+        return one.now - previous.at >= max(one.facts.writes, default=0)
+
+    def beginnings(self, one: Sighting) -> tuple[int, ...]:
+        """Return the links of what a request says, whatever else its provider tells prompts apart by.
+
+        A tool choice, and whether there is a picture, may change from request to request of one conversation.
+        """
+        if not _settings(one.request, one.facts):
+            return one.steady.links
+        moved = None if one.changes is None else Changes({}, system=one.changes.system)
+        return chain_of(one.request, moved, self._digests).links
 
     def warm(self, one: Sighting, counter: Counter, count_media: CountMedia) -> int:
         """Count the tokens at the beginning of what would be sent that the cache holds, wherever markers stand."""
@@ -305,7 +312,8 @@ class PromptCaches:
     async def digest(self, request: ChatRequest, changes: Changes | None) -> None:
         """Read the messages of a long request that nobody has read yet, off the event loop, so that `look` need not."""
         read = asyncio.get_running_loop().run_in_executor
-        await read(None, chain_of, request, changes, self._digests)
+        for form in (None,) if changes is None else (None, changes):
+            await read(None, chain_of, request, form, self._digests)
 
     def note(self, one: Sighting) -> None:
         """Take in that the request was sent, and taken."""
@@ -318,7 +326,8 @@ class PromptCaches:
     ) -> Settled:
         """Compare what the provider reports with what was expected, and the cost with that of the original."""
         markers = sum(point.ours for point in one.sent.points)
-        self._count(one, usage)
+        if one.trail is not None:  # else it never arrived there: its client left while it was on its way
+            self._count(one, one.trail, usage)
         if usage.estimated:
             return Settled(markers=markers)
         self._learn(one, usage)
@@ -384,24 +393,23 @@ class PromptCaches:
         if one.trail is not None:
             one.trail.tokens = tokens
 
-    def _count(self, one: Sighting, usage: Usage) -> None:
+    def _count(self, one: Sighting, trail: Trail, usage: Usage) -> None:
         """Count what the request says of its group and of its kind, and what it left in the cache."""
         if usage.prompt >= one.facts.least:
-            counted = self._counted(one, usage.prompt)
+            counted = self._counted(one, trail, usage.prompt)
             self._news.counted.append(counted)
             if one.facts.matching == "breakpoints":
                 kind = counted.kind
                 self._untold[kind] = waited(self._untold.get(kind, NOTHING_KNOWN) + counted.delta(), one.now)
-        elif one.trail is not None:
-            one.trail.turn -= 1
+        else:
+            trail.turn -= 1
         tokens = 0 if usage.estimated else max(0, usage.prompt - OVERHEAD_REPLY)
         self._news.sent.append(Sent(one.now, tokens, written_by(one.sent, one.came, one.facts)))
 
-    def _counted(self, one: Sighting, tokens: int) -> Counted:
+    def _counted(self, one: Sighting, trail: Trail, tokens: int) -> Counted:
         """Count a request that is long enough to be cached."""
         previous, stage, group = one.previous, self.stage(one), one.group
-        if one.trail is not None:
-            one.trail.stage = stage
+        trail.stage = stage
         if previous is None or one.begins:
             last, sights = self.groups.begun(group, one.now), self.groups.sights(group)
             seen_before = None if last is None else Follows(head_stage(sights - 1), one.now - last)

@@ -112,6 +112,7 @@ def test_the_key_and_the_options_are_added_where_there_are_none():
         {"role": "function", "name": "f", "content": "a"},
         {"role": "user"},
         {"content": "a"},
+        {"role": "user", "content": [{"type": ["text"], "text": "a"}]},
     ],
 )
 def test_what_says_nothing_or_is_of_an_unknown_shape_carries_none(message: Wire):

@@ -1,13 +1,15 @@
 """Early folds: decided once where they are cheap, recorded before anything is sent, and the same for every process."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import orjson
 import pytest
 import structlog
 from structlog.testing import capture_logs
@@ -19,7 +21,7 @@ from gateway.early_folds import Beginnings, ByCost, EarlyFolds, Judge
 from gateway.fitting import Fitted, fit
 from gateway.policy import Fold, Policy, Reserve
 from gateway.rewriting.plan import Plan
-from gateway.state import State, StateUnavailable, open_state
+from gateway.state import Change, State, StateUnavailable, open_state
 from tests.passage import COUNTERS, deployment
 from tests.talk import Wire, assistant, request, user
 from tests.test_fitting import model
@@ -148,6 +150,58 @@ async def test_without_a_state_the_plan_is_that_of_the_request_alone():
     await folds.close()
 
 
+class Slow:
+    """A state in which another process decides as well, right before each step of this one."""
+
+    def __init__(self, state: State) -> None:
+        self.state, self.get, self.close = state, state.get, state.close
+
+    def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None:
+        self._other(key)
+        self.state.put(key, value, expires_seconds)
+
+    def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
+        self._other(key)
+        return self.state.update(key, change, expires_seconds)
+
+    def _other(self, key: str) -> None:
+        held: list[int] = orjson.loads(self.state.get(key) or b"[]")
+        self.state.put(key, orjson.dumps([*held, len(held)]))
+
+
+async def test_no_decision_of_another_process_is_lost_whenever_it_comes(tmp_path: Path):
+    state = open_state(config.State(dir=tmp_path))
+    folds = EarlyFolds(lambda: Slow(state), structlog.get_logger(), lambda: 0.0)
+    assert changes(await left(folds, talk(12), Says(yes=True), CHEAPER)) is not None
+    stand = orjson.loads(state.get("fold/group") or b"")
+    assert stand == sorted({*range(len(stand) - 1), links(talk(12))[-1]})
+    await folds.close()
+
+
+class Hangs:
+    """A state that takes long to say that it is down."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def get(self, key: str) -> bytes | None:
+        self.asked += 1
+        time.sleep(0.05)
+        raise StateUnavailable(key)
+
+    def close(self) -> None:
+        return None
+
+
+async def test_who_waits_behind_a_state_that_hangs_waits_no_second_time():
+    hangs = Hangs()
+    folds = EarlyFolds(cast(Any, lambda: hangs), structlog.get_logger(), time.monotonic)
+    fitted = await asyncio.gather(*(left(folds, talk(34 + n), Says(yes=True), OVER) for n in range(6)))
+    assert all(one.decision_lost for one in fitted)
+    assert hangs.asked == 1
+    await folds.close()
+
+
 @pytest.mark.parametrize("raw", [b"", b"nonsense", b'{"a": 1}', b'["x", null]'])
 async def test_what_nobody_can_read_decides_nothing(tmp_path: Path, raw: bytes):
     state = open_state(config.State(dir=tmp_path))
@@ -179,11 +233,12 @@ async def test_in_a_cold_cache_a_fold_pays_at_once(tmp_path: Path):
 
 
 async def test_a_fold_that_is_pending_waits_for_a_cold_cache(tmp_path: Path):
-    def judge(warm: int) -> ByCost:
-        return ByCost("over", Outlook(0.1, 1.25, 0.1, 5, 200.0), 6000, lambda changed: warm)
+    def judge(warm: int, *, expired: bool = True) -> ByCost:
+        return ByCost("over", Outlook(0.1, 1.25, 0.1, 5, 200.0), 6000, lambda changed: warm, expired)
 
     async with process(tmp_path) as one:
         waiting = changes(await left(one, talk(34), judge(4000), OVER))
+        assert changes(await left(one, talk(34), judge(0, expired=False), OVER)) == waiting
         folded = changes(await left(one, talk(34), judge(0), OVER))
         assert waiting is not None
         assert folded is not None

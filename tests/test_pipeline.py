@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.caching.facts import CacheFacts
 from gateway.config import Team
 from gateway.fitting import LONG_BODY
 from gateway.money import ledger as books
@@ -22,6 +24,7 @@ from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Loads
 from gateway.routing.upstream import UpstreamError
 from gateway.wire.sse import DONE, event
+from tests.caching_replay import facts_of
 from tests.passage import (
     NOW,
     USAGE,
@@ -518,6 +521,36 @@ async def test_a_client_that_leaves_while_the_upstream_thinks_is_entered_with_it
     assert (row["status"], row["http_status"], row["error"]) == ("cancelled", 499, "client_gone")
     assert (row["prompt_tokens"], row["completion_tokens"], row["estimated"]) == (8, 0, True)
     assert row["cost_nanousd"] == 8 * 1_000
+
+
+async def test_a_client_that_leaves_before_the_upstream_took_its_request_tells_nothing_of_the_prompt_cache(gateway):
+    cached = deployment(cache=CacheFacts("p", "prefix", writes={300: Decimal(1)}))
+    said = body([system("Be brief. " * 300), user("one")])
+    passed = await replace(gateway, deployments=[cached])(said, Script(Act(instead=Leave())))
+    assert passed.settled["error"] == "client_gone"
+    assert not passed.gateway.prompt_caches.take_news()
+    passed = await replace(gateway, deployments=[cached], folder=gateway.folder / "b")(said)
+    assert len(passed.gateway.prompt_caches.take_news().sent) == 1
+
+
+@pytest.mark.parametrize("leaves", [None, "while"])
+async def test_a_system_text_is_compared_once_a_request(gateway, leaves):
+    passed = await gateway(
+        body([system("Be brief."), user("one")], stream=True), Script(streams(*WHOLE_STREAM)), leaves=leaves
+    )
+    assert passed.settled["status"] == ("answered" if leaves is None else "cancelled")
+    assert sum(head.compared for head in passed.gateway.system_texts.take().values()) == 0
+
+
+@pytest.mark.parametrize("content", [[{"type": ["text"], "text": "a"}], [{"type": {"a": 1}}], [[]], {"a": []}, 7, None])
+@pytest.mark.parametrize("rules", ["openai-5.6", "anthropic", "vllm"])
+async def test_what_no_cache_understands_is_passed_on_as_it_came(gateway, content, rules):
+    cached = deployment(cache=facts_of(rules), kind="demo")
+    listed = [system("Be brief. " * 600), {"role": "user", "content": content}, {"role": [], "content": content}]
+    always = policy("name: a\nprompt_cache: {markers: always}\n")
+    passed = await replace(gateway, deployments=[cached], policies=[always])(body(listed))
+    assert passed.client.status == 200
+    assert passed.received[1:] == listed[1:]
 
 
 @pytest.mark.parametrize("how", ["while", None])

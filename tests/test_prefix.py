@@ -82,6 +82,10 @@ def test_a_number_that_nobody_can_write_anew_does_no_harm():
     assert chain_of(parse(raw, Memo()), None, Digests()).links != chain([user("hi")]).links
 
 
+def test_a_role_that_is_no_text_is_one_position():
+    assert chain([{"role": {"user": 1}, "content": "a"}, {"role": [], "content": "b"}]).blocks == (0, 1, 2)
+
+
 def test_a_marker_is_no_difference_beside_a_long_rule_of_dashes_either():
     ruled = user("-" * 400)
     assert chain([{**ruled, "cache_control": MARK}]).links == chain([ruled]).links

@@ -23,10 +23,12 @@ from tests.conftest import Conversations
 from tests.load.recorded import Body
 from tests.passage import NOW, deployment
 from tests.passage import policy as read_policy
-from tests.talk import body, system, user
+from tests.talk import assistant, body, system, user
 from tests.upstream.counting import message_tokens, text_tokens
 
 ALL = os.environ.get("CACHING") == "all"
+TALK = [system("Be brief. " * 600), user("one"), assistant("1")]
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 SAMPLE = None if ALL else 2
 Row = dict[str, Any]
 LONGEST = 10**9 if ALL else 40
@@ -166,6 +168,30 @@ async def test_the_net_savings_add_up_to_the_difference_of_two_real_replays_to_t
         row["cost_nanousd"] for row in rewritten
     )
     told(rules, rewritten)
+
+
+# ---------------------------------------------------------------- what is decided for a conversation
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tool_choice": "none"},
+        {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+        {"listed": [*TALK, {"role": "user", "content": [PICTURE]}]},
+    ],
+)
+def test_what_is_decided_for_a_conversation_holds_with_another_tool_choice_or_a_picture(fields: dict[str, Any]):
+    claude = deployment("m", "demo/anthropic", kind="demo", cache=facts_of("anthropic"))
+    caches, memo, whose = PromptCaches(), Memo(), Whose(("team",), ("team",), "team/p/m")
+    plain, other = (
+        caches.look(claude, parse(body(**{"listed": TALK, **more}), memo), None, whose, NOW) for more in ({}, fields)
+    )
+    assert plain is not None
+    assert other is not None
+    assert plain.steady.links[:2] == other.steady.links[:2]
+    assert plain.steady.links[2:] != other.steady.links[2:4]
+    assert caches.beginnings(plain) == caches.beginnings(other)[:4]
 
 
 # ---------------------------------------------------------------- what it takes

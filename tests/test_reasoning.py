@@ -38,6 +38,7 @@ def test_only_reasoning_goes(came: bytes, left: bytes):
         (assistant("a", reasoning_content="b"), True),
         (assistant("a", thinking_blocks=[BLOCK]), True),
         (assistant("a", thinking_blocks=[]), False),
+        ({"role": "user", "content": [{"type": ["thinking"], "text": "a"}]}, False),
         (assistant("a", reasoning_details=[{}]), True),
         ({"role": "assistant", "content": [BLOCK]}, True),
         ({"role": "assistant", "content": [{"type": "text", "text": "thinking"}]}, False),

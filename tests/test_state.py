@@ -142,6 +142,15 @@ def test_an_update_leaves_the_time_it_has_left(state):
     assert state.get("a") is None
 
 
+def test_an_update_may_give_a_time_in_the_same_step(state):
+    assert state.update("a", one_more, 0.4) == b"1"
+    assert state.update("a", one_more, 60) == b"2"
+    assert state.update("b", one_more, 0.4) == b"1"
+    time.sleep(0.5)
+    assert state.get("a") == b"2"
+    assert state.get("b") is None
+
+
 def test_an_update_that_fails_changes_nothing(state):
     state.put("a", b"1")
     with pytest.raises(LookupError):

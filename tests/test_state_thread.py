@@ -6,7 +6,7 @@ import threading
 import pytest
 import structlog
 
-from gateway.state import State, StateUnavailable
+from gateway.state import Change, State, StateUnavailable
 from gateway.state_thread import StateThread
 
 
@@ -24,8 +24,8 @@ class Held:
     def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None:
         self.values[key] = value
 
-    def update(self, key: str, change) -> bytes | None:
-        self.values[key] = change(self.get(key))
+    def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
+        self.values[key] = change(self.get(key)) or b""
         return self.values[key]
 
     def close(self) -> None:

@@ -174,12 +174,17 @@ def _components(
         if recognition.document_tools and any(fnmatchcase(tool, glob) for glob in recognition.document_tools):
             out[index] = "documents"
     asked = last_user(messages)
-    if asked is not None and asked >= head:
+    if asked is not None and asked >= head and _STANDS_FOR.match(messages[asked].text) is None:
         out[asked] = "input"
     if tail:
         for index in tail[-1]:
             out[index] = "input"
     return tuple(out)
+
+
+_STANDS_FOR = re.compile(r"\[[\d,]+ earlier messages? \(")
+"""How a line of ours begins that stands for what was left out (rewriting/drop_oldest.py): in a request that leaves a
+second time it may be the last of a user's, and is history still. It is kept like any other last message."""
 
 
 def _is_example(message: Message, recognition: Recognition) -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 from typing import Any, Final, NamedTuple
 
 MOST_FAMILIES: Final = 200
@@ -26,6 +25,8 @@ ALIKE: Final = 0.5
 AGES_AT: Final = 4_000
 """Comparisons after which all counts of a family are halved, so that a prompt of last month is forgotten."""
 LONGEST_PATTERN: Final = 80
+_LONGEST_LOOK: Final = 1000
+"""Characters before what changed in which the words of its label are looked for."""
 LEAST_COMPARED: Final = 20
 """Comparisons below which nothing is suggested."""
 OFTEN: Final = 0.2
@@ -168,8 +169,11 @@ def label_of(was: str, now: str) -> str:
     r"""Return the beginning of a pattern: what two lines share before they differ, without the number or date that it
     breaks off in, escaped, with digits as \d+.
     """
-    start = sum(1 for _ in takewhile(bool, map(str.__eq__, was, now)))
-    words = _WORDS.findall(now[:start])
+    start = _shared(was, now)
+    first = max(0, start - _LONGEST_LOOK)
+    words = _WORDS.findall(now[first:start])
+    if first and words:
+        words.pop(0)  # a part of one
     broken = words.pop() if words and not now[start - 1].isspace() else ""
     named = _NAME.match(broken)
     if named is None:
@@ -178,12 +182,28 @@ def label_of(was: str, now: str) -> str:
     return _cut([*words, named[0]] if named is not None else words)
 
 
+def _shared(was: str, now: str) -> int:
+    """Count the characters that two texts begin with alike, by halves."""
+    least, most = 0, min(len(was), len(now))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if was.startswith(now[least:middle], least):
+            least = middle
+        else:
+            most = middle - 1
+    return least
+
+
 def _cut(words: list[str]) -> str:
     """Write words as a pattern; of many the last ones."""
-    said = [_DIGITS.sub(r"\\d+", _escaped(word)) for word in words]
-    while said and sum(map(len, said)) > LONGEST_PATTERN - len(".*"):
-        said.pop(0)
-    return "".join(said)
+    said, room = list[str](), LONGEST_PATTERN - len(".*")
+    for word in reversed(words):
+        written = _DIGITS.sub(r"\\d+", _escaped(word))
+        room -= len(written)
+        if room < 0:
+            break
+        said.append(written)
+    return "".join(reversed(said))
 
 
 def _escaped(text: str) -> str:

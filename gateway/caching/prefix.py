@@ -232,7 +232,8 @@ def _told(fields: Any, raw: bytes = b"") -> _Told:
 
 def _positions(fields: Mapping[str, Any]) -> int:
     """Count the positions of one message; it has one at least."""
-    if fields.get("role") in RESULT_ROLES:
+    role = fields.get("role")
+    if isinstance(role, str) and role in RESULT_ROLES:
         return _RESULT
     content, thinking = fields.get("content"), fields.get("thinking_blocks")
     number = len(content) if isinstance(content, list) else 1 if content else 0

@@ -561,18 +561,7 @@ class _Walk:
         free = budget - self.total
         if self.rules.ceilings is not None:
             free = min(free, self.rules.ceilings["history"] - self.demand()["history"])
-        most = self._most_as_input()
-        return free if most is None else min(free, most)
-
-    def _most_as_input(self) -> int | None:
-        """Give the most tokens of a line that will be the last user message, which `strict` bounds; None: it is not.
-
-        Whoever plans the request again as it leaves (law 8) finds it there, behind the last message of the user.
-        """
-        first = min((number for number in self.gone if not self._is_example(number)), default=None)
-        if self.rules.ceilings is None or first is None or (self.turns and self.turns[-1] > first):
-            return None
-        return max(0, self.rules.ceilings["input"] - self._tokens_of(self._hard() - set(self.turns[-1:])))
+        return free
 
     def _holds(self, events: Sequence[Event]) -> bool:
         asking = self.rules.asking
@@ -685,9 +674,7 @@ class _Walk:
             self._take_back_last(last)
             messages, tokens, before = messages + last.messages, tokens + last.stands_for, min(before, last.before)
             text = placeholder(messages, tokens)
-        size, most = OVERHEAD_MESSAGE + self.count(text), self._most_as_input()
-        if most is not None and size > most:
-            return
+        size = OVERHEAD_MESSAGE + self.count(text)
         self.kept.append(Kept(before, text, size, messages, tokens, values))
         self.total += size
 
@@ -904,7 +891,7 @@ class _Walk:
 
     def folded(self) -> Folded:
         unreasoned = self._unreasoned()
-        empty = [i for i in unreasoned - self.gone_messages.keys() if not (self.messages[i].calls or self._speaks(i))]
+        empty = [index for index in unreasoned - self.gone_messages.keys() if not self._says(index)]
         return Folded(
             self.shortened,
             {**self.gone_messages, **dict.fromkeys(empty, "drop_oldest")},
@@ -916,21 +903,23 @@ class _Walk:
             unreasoned=unreasoned,
         )
 
-    def _speaks(self, index: int) -> bool:
+    def _says(self, index: int) -> bool:
+        """Whether a message says anything beside its reasoning."""
         message = self.messages[index]
-        return bool(message.text.strip() or message.media)
+        return bool(message.calls or message.text.strip() or message.media)
 
     def _unreasoned(self) -> frozenset[int]:
         """List the messages that stand behind the first change and came before the last fold was made.
 
         Without tools a turn is one answer, so there is none whose reasoning is still open; excerpts move with each
-        question.
+        question. The last message stays, so it keeps its reasoning where it says nothing else.
         """
         changed = [*self.shortened, *self.gone_messages, *(kept.before for kept in self.kept)]
         if not self.rules.binds_reasoning or not changed:
             return frozenset()
         upto = self.unreasoned_upto if has_tools(self.anatomy) else len(self.messages)
-        return frozenset(index for index in range(min(changed), upto) if self.messages[index].reasons)
+        found = [index for index in range(min(changed), upto) if self.messages[index].reasons]
+        return frozenset([index for index in found if index < len(self.messages) - 1 or self._says(index)])
 
     def _wanted(self) -> Iterator[Segment]:
         asking = self.rules.asking

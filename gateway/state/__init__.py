@@ -28,11 +28,11 @@ class State(Protocol):
 
     def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None: ...
 
-    def update(self, key: str, change: Change) -> bytes | None:
+    def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
         """Change a value in one step that nobody else's can come between, in any process; return what it is then.
 
-        What expires keeps its time. What `change` raises passes through, and nothing is changed. After
-        `StateUnavailable` it is not known whether it was.
+        Without `expires_seconds`, what expires keeps its time. What `change` raises passes through, and nothing is
+        changed. After `StateUnavailable` it is not known whether it was.
         """
 
     def close(self) -> None:

@@ -78,14 +78,15 @@ class DiskState:
         with self._known_failures():
             self._cache.set(key, value, expire=expires_seconds)
 
-    def update(self, key: str, change: Change) -> bytes | None:
+    def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
         with self._known_failures(), self._cache.transact():
             before, expires = self._cache.get(key, expire_time=True)
             after = change(before)
             if after is None:
                 self._cache.delete(key)
             else:
-                self._cache.set(key, after, expire=None if expires is None else expires - time.time())
+                left = None if expires is None else expires - time.time()
+                self._cache.set(key, after, expire=left if expires_seconds is None else expires_seconds)
             return after
 
     def close(self) -> None:

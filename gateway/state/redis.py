@@ -21,7 +21,8 @@ _MOST_TRIES: Final = 1000
 """Each try that is lost is one that somebody else won, so this many means that something is wrong."""
 
 # Put a value in the place of the one that was read, if that is still there. '' and nothing are not the same, hence the
-# flags: was there one, which; shall there be one, which. Returns whether it was done.
+# flags: was there one, which; shall there be one, which; and for how many milliseconds, 0 = as long as it has. Returns
+# whether it was done.
 _REPLACE: Final = """
 local held = redis.call('GET', KEYS[1])
 if ARGV[1] == '1' then
@@ -30,7 +31,11 @@ elseif held then
     return 0
 end
 if ARGV[3] == '1' then
-    redis.call('SET', KEYS[1], ARGV[4], 'KEEPTTL')
+    if ARGV[5] == '0' then
+        redis.call('SET', KEYS[1], ARGV[4], 'KEEPTTL')
+    else
+        redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5])
+    end
 else
     redis.call('DEL', KEYS[1])
 end
@@ -57,11 +62,11 @@ class RedisState:
             return self._read(PREFIX + key)
 
     def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None:
-        milliseconds = None if expires_seconds is None else max(1, round(expires_seconds * 1000))
+        milliseconds = None if expires_seconds is None else _milliseconds(expires_seconds)
         with self._known_failures():
             self._client.set(PREFIX + key, value, px=milliseconds)
 
-    def update(self, key: str, change: Change) -> bytes | None:
+    def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
         for _ in range(_MOST_TRIES):
             with self._known_failures():
                 before = self._read(PREFIX + key)
@@ -71,6 +76,7 @@ class RedisState:
                 before or b"",
                 int(after is not None),
                 after or b"",
+                0 if expires_seconds is None else _milliseconds(expires_seconds),
             ]
             with self._known_failures():
                 if self._replace(keys=[PREFIX + key], args=arguments):
@@ -94,3 +100,7 @@ class RedisState:
             yield
         except (redis.RedisError, OSError, ValueError) as error:
             raise StateUnavailable(f"the state in Redis: {error}") from error
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

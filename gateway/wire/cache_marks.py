@@ -33,7 +33,7 @@ HOUR: Final = 3600
 """In seconds: the lifetime that Anthropic's `ttl` must name."""
 
 _OPENAIS: Final = "prompt_cache_breakpoint"
-_MARKED_PARTS: Final = frozenset({"text", "image_url", "file"})
+_MARKED_PARTS: Final = ("text", "image_url", "file")
 _BREAKPOINT: Final = b'"prompt_cache_breakpoint":{"mode":"explicit"}'
 _CONTROL: Final = b'"cache_control":{"type":"ephemeral"}'
 _CONTROL_HOUR: Final = b'"cache_control":{"type":"ephemeral","ttl":"1h"}'

@@ -218,7 +218,7 @@ def message_of(fields: Mapping[str, Any]) -> Message:
     elif content is None:
         shape = "null" if "content" in fields else "missing"
     role, name, call_id = fields.get("role"), fields.get("name"), fields.get("tool_call_id")
-    calls, thinks = fields.get("tool_calls"), reasons(fields)
+    calls, thinks = fields.get("tool_calls"), role == "assistant" and reasons(fields)
     return Message(
         role=_string(role) or "",
         text=text,

@@ -12,7 +12,8 @@ from typing import Any, Final
 from gateway.wire.lexical import Span, array_spans, object_spans, splice, value
 
 MEMBERS: Final = ("thinking_blocks", "reasoning_content", "reasoning_details")
-PARTS: Final = frozenset({"thinking", "redacted_thinking"})
+PARTS: Final = ("thinking", "redacted_thinking")
+"""Types of parts; no set, as what a client calls a type may be anything."""
 
 
 def reasons(fields: Mapping[str, Any]) -> bool:

@@ -140,3 +140,14 @@ def test_a_loop_that_outgrows_its_window_waits_for_the_user_and_is_refused_until
     assert last.body is not None, "the user's next question is served"
     free = leave(talk.body(len(talk.messages) - 1), POLICY, model_of(legal=ANTHROPIC), counter_of(oracle.tokens))
     assert free.body is not None, "where nothing is bound the loop goes on"
+
+
+@pytest.mark.parametrize("role", ["user", "assistant"])
+def test_a_last_message_that_says_nothing_but_reasoning_stays(role: str):
+    chat = [{"role": ("user", "assistant")[n % 2], "content": f"{n}: " + "word " * 150} for n in range(40)]
+    last = {"role": role, "content": "", "reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}
+    talk = Talk(tuple(map(json.dumps, [*chat, last])), closing="]}")
+    left = leave(talk.body(41), POLICY, model_of(legal=BOUND), counter_of(oracle.tokens))
+    assert left.changes is not None
+    assert left.body is not None
+    assert json.loads(left.body)["messages"][-1] == last
