@@ -26,7 +26,7 @@ from gateway.caching.facts import HOUR, CacheFacts
 from gateway.caching.groups import Counts, Groups
 from gateway.caching.habits import NOTHING_KNOWN, Follows, Habits, Stage, head_stage, seen, total, turn_stage, waited
 from gateway.caching.markers import Breakpoint, callers, key_of
-from gateway.caching.marking import Standing
+from gateway.caching.marking import Ends, Standing, ends_of
 from gateway.caching.misses import BELOW_MINIMUM, Figures, Miss, miss_of, readable
 from gateway.caching.prefix import Chain, Digests, chain_of, group_of, settings_of, unmarked
 from gateway.caching.seen import (
@@ -44,9 +44,11 @@ from gateway.caching.seen import (
     shared,
     written_by,
 )
+from gateway.caching.volatile import is_put_in
 from gateway.conversation import Changes, Message, leading_system
 from gateway.fitting import LONG_BODY
 from gateway.money.prices import Usage
+from gateway.rewriting.recall import is_excerpt
 from gateway.routing.deployment import Deployment
 from gateway.wire.chat import ChatRequest
 
@@ -120,6 +122,22 @@ class Sighting:
     def gap_seconds(self) -> float | None:
         """The time since the conversation's last request."""
         return None if self.previous is None else self.now - self.previous.at
+
+    @property
+    def ends(self) -> Ends:
+        """Where the conversation's next request will agree with this one."""
+        return ends_of(self.changes, len(self.request.conversation.messages), _is_passing)
+
+    @property
+    def left(self) -> Sequence[int]:
+        """The links that it leaves for the next request to read: none behind what was put in for it alone."""
+        links, steady = self.sent.chain.links, self.ends.steady
+        if self.facts.matching != "breakpoints":
+            return links if steady is None else links[: steady + 1]
+        points = [point.link for point in self.sent.points if point.whole]
+        if points and steady is None:
+            return links
+        return links[: max([link for link in points if steady is not None and link <= steady], default=-1) + 1]
 
     @property
     def is_as_it_came(self) -> bool:
@@ -311,7 +329,7 @@ class PromptCaches:
         """Take in that the request was sent, and taken."""
         one.kept = self._seen.note(one.sent, one.came, one.facts, one.now)
         told = one.came._replace(chain=one.steady)
-        one.trail = self._trails.note(one.scope, one.sent, told, one.head, one.deployment, one.now, one.previous)
+        one.trail = self._trails.note(one.scope, one.left, told, one.head, one.deployment, one.now, one.previous)
 
     async def settle(
         self, one: Sighting, usage: Usage, cost: Cost, counter: Counter, count_media: CountMedia
@@ -433,6 +451,11 @@ class PromptCaches:
             saved_nanousd=saved,
             markers=markers,
         )
+
+
+def _is_passing(text: str) -> bool:
+    """Whether a message of ours is for one request alone."""
+    return is_excerpt(text) or is_put_in(text)
 
 
 def named(said: str) -> int:
