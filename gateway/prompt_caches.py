@@ -25,7 +25,7 @@ from gateway.budget.tokens import Counter
 from gateway.caching.facts import HOUR, CacheFacts
 from gateway.caching.groups import Counts, Groups
 from gateway.caching.habits import NOTHING_KNOWN, Follows, Habits, Stage, head_stage, seen, total, turn_stage, waited
-from gateway.caching.markers import Breakpoint, callers, key_of
+from gateway.caching.markers import RATES_OF_KEYS, Breakpoint, callers, key_of
 from gateway.caching.marking import Ends, Standing, ends_of
 from gateway.caching.misses import BELOW_MINIMUM, Figures, Miss, miss_of, readable
 from gateway.caching.prefix import Chain, Digests, chain_of, group_of, settings_of, unmarked
@@ -292,12 +292,28 @@ class PromptCaches:
         return self._seen.known(one.sent.cache, one.sent.chain, one.now)
 
     def key(self, one: Sighting) -> str:
-        """Name the `prompt_cache_key` of a request: its group's, or one of several where it has many requests."""
+        """Name the `prompt_cache_key` of a request: its group's, or one of several where it has many requests.
+
+        Where the provider keeps apart what is sent with it, a conversation under way keeps the key under which it is
+        read, however many requests its group has by now.
+        """
         group, links = one.group, one.steady.links
         at, rate = self._rates.get(group) or (one.now, 0.0)
         rate = rate * exp((at - one.now) / MINUTE) + 1.0
         self._rates.put(group, (one.now, rate), _RATE_BYTES)
-        return key_of(group, rate, links[min(one.head + 1, len(links) - 1)])
+        conversation = links[min(one.head + 1, len(links) - 1)]
+        wanted = key_of(group, rate, conversation)
+        if one.previous is None or not one.facts.marks_itself or self._goes_on_under(one, wanted):
+            return wanted
+        others = [key_of(group, each, conversation) for each in RATES_OF_KEYS]
+        return next((key for key in others if self._goes_on_under(one, key)), wanted)
+
+    def _goes_on_under(self, one: Sighting, key: str) -> bool:
+        """Whether more than the system text of the conversation would be read under a key."""
+        told, endings = one.sent, _endings(one.request, one.changes, one.facts)
+        cache = told.cache ^ named(key)
+        read = self._seen.look(cache, told.chain, told.points, one.facts, one.now, SENT, endings).read
+        return read is not None and read > one.head
 
     def mark(self, one: Sighting, points: tuple[Breakpoint, ...], key: str | None = None) -> None:
         """Look again, at the breakpoints that the request leaves with: all of them, the caller's and ours.
