@@ -12,8 +12,8 @@ from gateway.budget.allocation import Window
 from gateway.budget.tokens import Counter
 from gateway.caching.economics import outlook
 from gateway.caching.markers import Breakpoint, markable, marks_of, place
-from gateway.caching.marking import ends_of, lifetime_of, reach
-from gateway.caching.volatile import Moved, is_put_in, moved_from
+from gateway.caching.marking import lifetime_of, reach
+from gateway.caching.volatile import Moved, moved_from
 from gateway.conversation import Changes
 from gateway.early_folds import Beginnings, ByCost, EarlyFolds
 from gateway.fitting import LONG_BODY, Model
@@ -22,7 +22,6 @@ from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.policy import Policy
 from gateway.prompt_caches import Sighting, Whose
 from gateway.rewriting.moved import may_move
-from gateway.rewriting.recall import is_excerpt
 from gateway.routing.deployment import Deployment
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import ChatRequest
@@ -57,7 +56,7 @@ class CacheUse:
         reached = reach(asked.markers, standing, facts, lifetime)
         if reached == "nothing":
             return None
-        ends = ends_of(one.changes, len(self.request.conversation.messages), _is_passing)
+        ends = one.ends
         steady = one.head if reached == "head" else ends.steady
         may = markable(self.request, facts, one.changes)
         chain, known = one.sent.chain, caches.known(one)
@@ -82,7 +81,7 @@ class CacheUse:
     def _before_what_passes(self, one: Sighting) -> tuple[Breakpoint, ...]:
         """Mark, where the provider sets its own marker behind what is for this request alone, what stands before it."""
         facts, changes = one.facts, one.changes
-        ends = ends_of(changes, len(self.request.conversation.messages), _is_passing)
+        ends = one.ends
         if ends.steady is None or self.policy.prompt_cache.markers == "off":
             return one.sent.points
         known, may = self.gateway.prompt_caches.known(one), markable(self.request, facts, changes)
@@ -144,8 +143,3 @@ class CacheUse:
         if not patterns or policy.mode != "enforce" or not may_move(model.legal):
             return None
         return moved_from(self.request, patterns, self.gateway.known.volatile)
-
-
-def _is_passing(text: str) -> bool:
-    """Whether a message of ours is for one request alone."""
-    return is_excerpt(text) or is_put_in(text)

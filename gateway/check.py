@@ -90,19 +90,25 @@ def _in_words(policy: Policy) -> Iterable[str]:
     fold = policy.fold
     listed = f"; a list of what went takes at most {fold.artifacts:.0%}" if policy.ladder.history else ""
     left = "of what tools and system text leave"
-    yield f"fold: when the prompt is over, history down to {fold.target:.0%} {left}{listed}"
+    due = "the prompt is over" + (", or sooner where that is cheaper" if fold.when == "cheaper" else "")
+    if remedies:
+        yield f"fold: when {due}, history down to {fold.target:.0%} {left}{listed}"
     if policy.preserve:
-        yield f"preserve: sentences that match any of {len(policy.preserve)} patterns"
+        yield f"preserve: sentences that match {_patterns(policy.preserve)}"
     if policy.summarize.enabled:
         writer = "the model asked for" if policy.summarize.model == "same" else policy.summarize.model
         yield f"summaries: by {writer}, at most {policy.summarize.at_most:.0%} of what they stand for"
     cache = policy.prompt_cache
     if cache != PromptCache():
-        volatile = f"; {len(cache.volatile)} patterns of volatile text" if cache.volatile else ""
-        shared = " and ".join(cache.group_by) or "everybody"
-        yield f"prompt cache: markers {cache.markers}, kept {cache.ttl}, shared by {shared}{volatile}"
+        volatile = f"; text that matches {_patterns(cache.volatile)} moves" if cache.volatile else ""
+        groups = f"a group for each {' and '.join(cache.group_by)}" if cache.group_by else "one group for everybody"
+        yield f"prompt cache: markers {cache.markers}, ttl {cache.ttl}, {groups}{volatile}"
     for profile in policy.profiles:
         yield f"profile {profile.policy}: " + (f"when {profile.when.source}" if profile.when else "when asked for")
+
+
+def _patterns(patterns: Sequence[object]) -> str:
+    return "one pattern" if len(patterns) == 1 else f"any of {len(patterns)} patterns"
 
 
 def _wrapped(told: str) -> Sequence[str]:

@@ -304,9 +304,13 @@ def report(
         raise NotThere(str(error)) from error
     if style == "table":
         console = _console()
-        console.print(*found.tables(console.width), sep="\n")
-        if caching and ledger is None:
-            console.print(*[reports.printable(line) for line in _breaks(path)], sep="\n", markup=False, highlight=False)
+        for number, one in enumerate(found.tables(console.width)):
+            if number:
+                console.print()
+            console.print(one)
+        breaks = _breaks(path) if caching and ledger is None else []
+        if breaks:
+            console.print("", *map(reports.printable, breaks), sep="\n", markup=False)
     else:
         click.echo(found.csv() if style == "csv" else found.json(), nl=False)
 

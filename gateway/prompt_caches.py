@@ -25,8 +25,8 @@ from gateway.budget.tokens import Counter
 from gateway.caching.facts import HOUR, CacheFacts
 from gateway.caching.groups import Counts, Groups
 from gateway.caching.habits import NOTHING_KNOWN, Follows, Habits, Stage, head_stage, seen, total, turn_stage, waited
-from gateway.caching.markers import Breakpoint, callers, key_of
-from gateway.caching.marking import Standing
+from gateway.caching.markers import RATES_OF_KEYS, Breakpoint, callers, key_of
+from gateway.caching.marking import Ends, Standing, ends_of
 from gateway.caching.misses import BELOW_MINIMUM, Figures, Miss, miss_of, readable
 from gateway.caching.prefix import Chain, Digests, chain_of, group_of, settings_of, unmarked
 from gateway.caching.seen import (
@@ -43,9 +43,11 @@ from gateway.caching.seen import (
     own_endings,
     written_by,
 )
+from gateway.caching.volatile import is_put_in
 from gateway.conversation import Changes, Message, leading_system
 from gateway.fitting import LONG_BODY
 from gateway.money.prices import Usage
+from gateway.rewriting.recall import is_excerpt
 from gateway.routing.deployment import Deployment
 from gateway.wire.chat import ChatRequest
 
@@ -118,6 +120,22 @@ class Sighting:
     def gap_seconds(self) -> float | None:
         """The time since the conversation's last request."""
         return None if self.previous is None else self.now - self.previous.at
+
+    @property
+    def ends(self) -> Ends:
+        """Where the conversation's next request will agree with this one."""
+        return ends_of(self.changes, len(self.request.conversation.messages), _is_passing)
+
+    @property
+    def left(self) -> Sequence[int]:
+        """The links that it leaves for the next request to read: none behind what was put in for it alone."""
+        links, steady = self.sent.chain.links, self.ends.steady
+        if self.facts.matching != "breakpoints":
+            return links if steady is None else links[: steady + 1]
+        points = [point.link for point in self.sent.points if point.whole]
+        if points and steady is None:
+            return links
+        return links[: max([link for link in points if steady is not None and link <= steady], default=-1) + 1]
 
     @property
     def is_as_it_came(self) -> bool:
@@ -281,12 +299,28 @@ class PromptCaches:
         return self._seen.known(one.sent.cache, one.sent.chain, one.now)
 
     def key(self, one: Sighting) -> str:
-        """Name the `prompt_cache_key` of a request: its group's, or one of several where it has many requests."""
+        """Name the `prompt_cache_key` of a request: its group's, or one of several where it has many requests.
+
+        Where the provider keeps apart what is sent with it, a conversation under way keeps the key under which it is
+        read, however many requests its group has by now.
+        """
         group, links = one.group, one.steady.links
         at, rate = self._rates.get(group) or (one.now, 0.0)
         rate = rate * exp((at - one.now) / MINUTE) + 1.0
         self._rates.put(group, (one.now, rate), _RATE_BYTES)
-        return key_of(group, rate, links[min(one.head + 1, len(links) - 1)])
+        conversation = links[min(one.head + 1, len(links) - 1)]
+        wanted = key_of(group, rate, conversation)
+        if one.previous is None or not one.facts.marks_itself or self._goes_on_under(one, wanted):
+            return wanted
+        others = [key_of(group, each, conversation) for each in RATES_OF_KEYS]
+        return next((key for key in others if self._goes_on_under(one, key)), wanted)
+
+    def _goes_on_under(self, one: Sighting, key: str) -> bool:
+        """Whether more than the system text of the conversation would be read under a key."""
+        told, endings = one.sent, _endings(one.request, one.changes, one.facts)
+        cache = told.cache ^ named(key)
+        read = self._seen.look(cache, told.chain, told.points, one.facts, one.now, SENT, endings).read
+        return read is not None and read > one.head
 
     def mark(self, one: Sighting, points: tuple[Breakpoint, ...], key: str | None = None) -> None:
         """Look again, at the breakpoints that the request leaves with: all of them, the caller's and ours.
@@ -319,7 +353,7 @@ class PromptCaches:
         """Take in that the request was sent, and taken."""
         one.kept = self._seen.note(one.sent, one.came, one.facts, one.now)
         told = one.came._replace(chain=one.steady)
-        one.trail = self._trails.note(one.scope, one.sent, told, one.head, one.deployment, one.now, one.previous)
+        one.trail = self._trails.note(one.scope, one.left, told, one.head, one.deployment, one.now, one.previous)
 
     async def settle(
         self, one: Sighting, usage: Usage, cost: Cost, counter: Counter, count_media: CountMedia
@@ -441,6 +475,11 @@ class PromptCaches:
             saved_nanousd=saved,
             markers=markers,
         )
+
+
+def _is_passing(text: str) -> bool:
+    """Whether a message of ours is for one request alone."""
+    return is_excerpt(text) or is_put_in(text)
 
 
 def named(said: str) -> int:

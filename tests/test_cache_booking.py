@@ -64,6 +64,20 @@ async def test_other_tools_another_system_text_and_a_changed_message_are_told_ap
     assert row["miss"] == "client_changed:2"
 
 
+async def test_a_conversation_keeps_its_key_when_its_group_gets_more_requests_than_one_key_serves(tmp_path: Path):
+    replay = Replay(tmp_path, [OPENAI])
+    turns = [[[system(words(1500)), user(f"{n} asks")] for n in range(8)]]
+    for turn in range(5):
+        turns.append([[*one, assistant("said"), user(f"{n} asks {turn}")] for n, one in enumerate(turns[-1])])
+    for turn, talks in enumerate(turns):
+        replay.clock.at += 120.0 if turn == 5 else 1.0  # it is quiet again
+        for messages in talks:
+            await replay.send({"messages": messages})
+    found = await replay.close()
+    assert {row.get("miss") for row in found[8:]} == {None}
+    assert all(row["cached_tokens"] > 1500 for row in found[8:])
+
+
 async def test_a_fold_is_ours_and_is_paid_for_before_it_saves(tmp_path: Path):
     steps = [[calls(f"c{n} read"), result(f"c{n}", words(700, f"r{n}"))] for n in range(9)]
     talk = [[*FIRST, *(message for step in steps[:n] for message in step)] for n in range(1, 10)]

@@ -23,8 +23,7 @@ def chain(listed: list[Wire], **more: object) -> Chain:
 
 
 def trail(came: Chain, sent: Chain | None = None, cache: int = 1, tokens: int = 2048) -> Trail:
-    told = Told(1, sent or came, (), NOTHING)
-    found = Trails().note(1, told, Told(1, came, (), NOTHING), 1, cache, 0, None)
+    found = Trails().note(1, (sent or came).links, Told(1, came, (), NOTHING), 1, cache, 0, None)
     found.tokens = tokens
     return found
 
@@ -104,6 +103,19 @@ def test_too_short_to_be_kept():
 
 def test_no_marker_within_reach():
     assert miss(chain(SECOND), trail(chain(FIRST)), facts=ANTHROPIC) == Miss("unmarked", 2048)
+
+
+def test_what_was_sent_unmarked_left_nothing_whatever_changed_since():
+    before = trail(chain(FIRST))
+    before.left = b""
+    moved = chain([FIRST[0], user("[now]"), *SECOND[1:]])
+    assert miss(chain(SECOND), before, sent=moved, facts=ANTHROPIC) == Miss("unmarked", 2048)
+
+
+def test_what_we_put_in_for_the_previous_request_alone_is_not_missed():
+    before = trail(chain(FIRST), chain(FIRST[:1]))
+    moved = chain([*SECOND[:3], user("[now]"), SECOND[3]])
+    assert miss(chain(SECOND), before, sent=moved, read=1, figures=Figures(4000, 1920, 1920)) is None
 
 
 def test_a_conversation_that_another_worker_served_is_known_to_have_expired():

@@ -215,7 +215,7 @@ def test_memory_is_bounded_and_what_was_put_in_last_is_there(put):
 
 def noted(trails: Trails, said: Chain, scope: int = 1, head: int = 0, now: float = 0) -> int:
     told = Told(1, said, (), Match(None, None, 0))
-    return trails.note(scope, told, told, head, 1, now, trails.before(scope, said, head)).turn
+    return trails.note(scope, said.links, told, head, 1, now, trails.before(scope, said, head)).turn
 
 
 def test_the_next_request_of_a_conversation_is_found_by_what_its_last_messages_say():

@@ -28,6 +28,8 @@ REQUESTS_PER_KEY: Final = 15
 (developers.openai.com/api/docs/guides/prompt-caching).
 """
 MOST_SHARDS: Final = 1024
+RATES_OF_KEYS: Final = tuple([REQUESTS_PER_KEY << doubled for doubled in range(MOST_SHARDS.bit_length())])
+"""Requests a minute, one for each number of keys that a prefix group may have."""
 MOST_STEPS: Final = 20
 """Messages before the end that are tried where the last ones cannot carry a marker."""
 

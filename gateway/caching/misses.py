@@ -65,15 +65,15 @@ def miss_of(
         return Miss(PROVIDER, figures.expected - figures.cached)
     if previous is None:
         return None if figures.cached else Miss(_never_or_long_ago(figures, sent, facts), 0)
-    left = previous.left or previous.came
+    left = previous.came if previous.left is None else previous.left
     before = min(previous.tokens, figures.prompt)
     if before and not readable(before, facts):
         return None if figures.cached else Miss(BELOW_MINIMUM, 0)
     lost = max(0, readable(before, facts) - figures.cached)
     last, common = len(left) // 8 - 1, shared(left, sent.chain) - 1
     reached = -1 if sent.match.read is None else sent.match.read
-    if reached >= last or (before and not lost):
-        return None
+    if (left and reached >= last) or (before and not lost):
+        return None if figures.cached else Miss(BELOW_MINIMUM, 0)
     if reached < common and previous.deployment != deployment:
         return Miss(OTHER_DEPLOYMENT, lost)
     if reached < common and sent.match.gone is not None:

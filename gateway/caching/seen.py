@@ -383,7 +383,8 @@ class Trail:
     came: bytes
     """Its links as it came, eight bytes each."""
     left: bytes | None
-    """Those of what was sent, where that was something else."""
+    """Those that it left to be read, where they are others: none where nothing was marked that had to be, and none from
+    what we put in for it alone on."""
     head: int
     """Its leading system messages."""
     deployment: int
@@ -420,14 +421,20 @@ class Trails:
         return None
 
     def note(
-        self, scope: int, sent: Told, came: Told, head: int, deployment: int, now: float, previous: Trail | None
+        self,
+        scope: int,
+        left: Sequence[int],
+        came: Told,
+        head: int,
+        deployment: int,
+        now: float,
+        previous: Trail | None,
     ) -> Trail:
         """Keep a request for the next one of its conversation. Its tokens are told once they are known."""
-        is_same = sent.chain is came.chain or sent.chain.links == came.chain.links
-        left = None if is_same else array("Q", sent.chain.links).tobytes()
+        others = None if left == came.chain.links else array("Q", left).tobytes()
         turn = 1 if previous is None else previous.turn + 1
-        trail = Trail(array("Q", came.chain.links).tobytes(), left, head, deployment, now, 0, turn)
-        size = 240 + len(trail.came) + (len(left) + 40 if left is not None else 0)
+        trail = Trail(array("Q", came.chain.links).tobytes(), others, head, deployment, now, 0, turn)
+        size = 240 + len(trail.came) + (len(others) + 40 if others is not None else 0)
         self._trails.put(_place(scope, came.chain.own, len(came.chain.own) - 1, head), trail, size)
         return trail
 
