@@ -805,8 +805,15 @@ class _Walk:
                     if number in hard or self._is_pointed_at(index) or self.anatomy.tokens[index] > self.rules.effort:
                         continue
                     short = self.results.crushed_to(index, self._message_tokens(index) // 2, NOTHING_WANTED)
-                    if short is not None and short.tokens < self._message_tokens(index):
+                    if short is not None and self._is_shorter(index, short):
                         self._now_says(number, index, short)
+
+    def _is_shorter(self, index: int, short: Shortened) -> bool:
+        """Whether a result would say less than it does, in tokens and characters; a stub is the least there is."""
+        said = self.shortened.get(index)
+        if said is not None and (said.remedy == "stub" or len(short.text) >= len(said.text)):
+            return False
+        return short.tokens < self._message_tokens(index)
 
     def _fold_examples_and_documents(self, budget: int) -> None:
         if not self.examples and "documents" not in self.anatomy.component:
