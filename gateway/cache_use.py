@@ -74,15 +74,19 @@ class CacheUse:
         key = self.gateway.prompt_caches.key(one)
         points = one.sent.points
         if one.facts.marks_itself:
-            points = self._before_what_passes(one)
+            points = self._beside_its_own(one)
             self.gateway.prompt_caches.mark(one, points, key)
         return marks_of(points, one.facts, key)
 
-    def _before_what_passes(self, one: Sighting) -> tuple[Breakpoint, ...]:
-        """Mark, where the provider sets its own marker behind what is for this request alone, what stands before it."""
+    def _beside_its_own(self, one: Sighting) -> tuple[Breakpoint, ...]:
+        """Mark, where the provider marks the newest message itself, what the next request has though that be gone.
+
+        A token is written once, however many markers stand behind it, so these cost nothing
+        (developers.openai.com/api/docs/guides/prompt-caching).
+        """
         facts, changes = one.facts, one.changes
         ends = one.ends
-        if ends.steady is None or self.policy.prompt_cache.markers == "off":
+        if self.policy.prompt_cache.markers == "off":
             return one.sent.points
         known, may = self.gateway.prompt_caches.known(one), markable(self.request, facts, changes)
         chain, lifetime = one.sent.chain, min(facts.writes)

@@ -462,7 +462,7 @@ class PromptCaches:
         if one.sent.match.read is not None:
             upto = one.sent.match.tokens or (sizes[0].upto(one.sent.match.read) if sizes is not None else 0)
         figures = Figures(usage.prompt, usage.cached, readable(upto, facts))
-        miss = miss_of(figures, one.sent, one.steady, one.previous, facts, one.deployment)
+        miss = miss_of(figures, one.sent, one.steady, one.previous, facts, one.deployment, one.now)
         saved: int | None = 0
         if not one.is_as_it_came and sizes is not None:
             instead = cost(as_it_came(usage, sizes[1], one.came.points, one.came.match, facts))

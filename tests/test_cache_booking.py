@@ -78,9 +78,19 @@ async def test_a_conversation_keeps_its_key_when_its_group_gets_more_requests_th
     assert all(row["cached_tokens"] > 1500 for row in found[8:])
 
 
-async def test_a_fold_is_ours_and_is_paid_for_before_it_saves(tmp_path: Path):
+async def test_a_fold_reads_the_system_text_again_where_the_provider_marks_only_the_newest_message(tmp_path: Path):
     steps = [[calls(f"c{n} read"), result(f"c{n}", words(700, f"r{n}"))] for n in range(9)]
     talk = [[*FIRST, *(message for step in steps[:n] for message in step)] for n in range(1, 10)]
+    under = "name: tight\ncontext_window: 5k\nreserve: {output: 0, margin: 0}\n"
+    found = await rows(tmp_path, *({"messages": one} for one in talk), under=under)
+    folded = [row for row in found if row.get("miss") == "our_fold"]
+    assert folded
+    assert all(row["cached_tokens"] > 1500 for row in folded)
+
+
+async def test_a_fold_is_ours_and_is_paid_for_before_it_saves(tmp_path: Path):
+    steps = [[calls(f"c{n} read"), result(f"c{n}", words(350, f"r{n}"))] for n in range(18)]
+    talk = [[*FIRST, *(message for step in steps[:n] for message in step)] for n in range(1, 19)]
     under = "name: tight\ncontext_window: 5k\nreserve: {output: 0, margin: 0}\n"
     found = await rows(tmp_path, *({"messages": one} for one in talk), under=under)
     folded = [row for row in found if row.get("miss") == "our_fold"]

@@ -37,9 +37,10 @@ def miss(
     figures: Figures | None = None,
     sent: Chain | None = None,
     facts=OPENAI,
+    now: float = 90_000.0,
 ) -> Miss | None:
     told = Told(1, sent or came, (), Match(read, gone, 0))
-    return miss_of(figures or Figures(4000, 0, 0), told, came, previous, facts, 1)
+    return miss_of(figures or Figures(4000, 0, 0), told, came, previous, facts, 1, now)
 
 
 def test_the_first_of_a_conversation_has_nothing_to_read():
@@ -61,6 +62,13 @@ def test_the_provider_read_less_than_its_own_rules_say():
 
 def test_too_long_ago():
     assert miss(chain(SECOND), trail(chain(FIRST)), gone=2) == Miss("expired", 2048)
+
+
+def test_what_had_expired_before_the_previous_request_is_not_why_this_one_missed():
+    folded = chain([*THIRD[:2], user("[left out]"), *THIRD[4:], assistant("f"), user("g")])
+    came = chain([*THIRD, assistant("f"), user("g")])
+    found = [miss(came, trail(chain(THIRD)), sent=folded, gone=1, now=at) for at in (40.0, 90_000.0)]
+    assert found == [Miss("our_fold", 2048), Miss("expired", 2048)]
 
 
 def test_at_another_deployment():

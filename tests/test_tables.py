@@ -175,7 +175,7 @@ def test_what_a_cache_gave_is_told_with_the_cause_of_less() -> None:
     assert "8,263 tokens lost, $0" in told
 
 
-def test_what_was_saved_is_told_in_words_either_way() -> None:
-    assert "$0.0000005 less than the request as it came" in shown(status="answered", saved_nanousd=500)
-    assert "$0.0000005 more than the request as it came" in shown(status="answered", saved_nanousd=-500)
+def test_what_was_saved_is_told_with_its_sign() -> None:
+    assert " $0.0000005 against the request as it came" in shown(status="answered", saved_nanousd=500)
+    assert "-$0.0000005 against the request as it came" in shown(status="answered", saved_nanousd=-500)
     assert "as it came" not in shown(status="answered")

@@ -58,9 +58,12 @@ class Miss:
 
 
 def miss_of(
-    figures: Figures, sent: Told, came: Chain, previous: Trail | None, facts: CacheFacts, deployment: int
+    figures: Figures, sent: Told, came: Chain, previous: Trail | None, facts: CacheFacts, deployment: int, now: float
 ) -> Miss | None:
-    """Name why less was read than the conversation's previous request had made possible; None: all of that was."""
+    """Name why less was read than the conversation's previous request had made possible; None: all of that was.
+
+    `now` is when it was sent.
+    """
     if figures.cached < figures.expected:
         return Miss(PROVIDER, figures.expected - figures.cached)
     if previous is None:
@@ -76,7 +79,8 @@ def miss_of(
         return None if figures.cached else Miss(BELOW_MINIMUM, 0)
     if reached < common and previous.deployment != deployment:
         return Miss(OTHER_DEPLOYMENT, lost)
-    if reached < common and sent.match.gone is not None:
+    may_have_expired = not facts.refreshed or now - previous.at >= min(facts.writes, default=0)
+    if reached < common and sent.match.gone is not None and may_have_expired:
         return Miss(EXPIRED, lost)
     if common < last:
         return Miss(_changed(came, previous, last - common), lost)

@@ -158,11 +158,11 @@ def _cache(entry: Mapping[str, Any]) -> str | None:
 
 
 def _saved(entry: Mapping[str, Any]) -> str | None:
-    """Say what the request would have cost more as it came; negative: less."""
+    """Say how much more the request would have cost as it came; negative: less."""
     saved = entry.get("saved_nanousd")
     if not saved:
         return None
-    return f"{_dollars(abs(saved))} {'less' if saved > 0 else 'more'} than the request as it came"
+    return f"{'-' if saved < 0 else ''}{_dollars(abs(saved))} against the request as it came"
 
 
 def _times(spans: Mapping[str, Any]) -> str:
