@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from math import exp
@@ -98,13 +98,10 @@ class Sighting:
     previous: Trail | None
     """The conversation's last request."""
     whose: Whose
+    group: int
+    """Its prefix group: the same tools and system text, among those that the policy's `group_by` puts together."""
     kept: Kept | None = None
     trail: Trail | None = None
-
-    @property
-    def group(self) -> int:
-        """Its prefix group: the same tools and system text, among those that the policy's `group_by` puts together."""
-        return group_of(self.steady, self.head, self.whose.group)
 
     @property
     def turn(self) -> int:
@@ -120,6 +117,11 @@ class Sighting:
     def gap_seconds(self) -> float | None:
         """The time since the conversation's last request."""
         return None if self.previous is None else self.now - self.previous.at
+
+    @property
+    def came_uncached(self) -> bool:
+        """Whether it left with its own text, which would have been neither read nor written had it left unmarked."""
+        return self.sent.chain is self.came.chain and not self.came.points and self.came.match.read is None
 
     @property
     def is_as_it_came(self) -> bool:
@@ -230,7 +232,8 @@ class PromptCaches:
         steady = chain
         if changes is not None and changes.system:
             steady = chain_of(request, Changes({}, system=changes.system), digests, settings)
-        return Sighting(request, changes, facts, account, scope, head, now, sent, came, steady, previous, whose)
+        group = group_of(steady, head, whose.group)
+        return Sighting(request, changes, facts, account, scope, head, now, sent, came, steady, previous, whose, group)
 
     def stage(self, one: Sighting) -> Stage:
         """Say where the conversation stands, as habits count it."""
@@ -271,7 +274,7 @@ class PromptCaches:
 
     def warm(self, one: Sighting, counter: Counter, count_media: CountMedia) -> int:
         """Count the tokens at the beginning of what would be sent that the cache holds, wherever markers stand."""
-        link = max(self.known(one), default=0)
+        link = next(self.known(one), 0)
         if not link:
             return 0
         conversation = one.request.conversation
@@ -279,8 +282,8 @@ class PromptCaches:
         tools = sum([counter.count(text) for text in map(unmarked, conversation.definitions)])
         return _cumulated(tools, messages[:link], counter, count_media)[-1]
 
-    def known(self, one: Sighting) -> list[int]:
-        """List the links of what is about to be sent that are in the cache already."""
+    def known(self, one: Sighting) -> Iterator[int]:
+        """Yield the links of what is about to be sent that are in the cache already, from the deepest on."""
         return self._seen.known(one.sent.cache, one.sent.chain, one.now)
 
     def key(self, one: Sighting) -> str:
@@ -337,9 +340,9 @@ class PromptCaches:
         if usage.estimated:
             return Settled(markers=markers)
         self._learn(one, usage)
-        upto, is_same = _known_tokens(one), one.is_as_it_came
+        upto, is_same = _known_tokens(one), one.is_as_it_came or one.came_uncached
         if upto is not None and is_same:
-            return _settled(one, usage, cost, upto, None, markers)
+            return _settled(one, usage, cost, upto, Sizes.of_whole(usage.prompt), markers)
         conversation = one.request.conversation
         if exact and is_same:
             conversation = replace(conversation, messages=conversation.messages[: one.sent.match.read])
@@ -355,7 +358,8 @@ class PromptCaches:
             sizes = await asyncio.get_running_loop().run_in_executor(None, weigh)
         if upto is None:
             upto = sizes[0].upto(one.sent.match.read or 0)
-        return _settled(one, usage, cost, upto, sizes[1], markers)
+        came = Sizes.of_whole(usage.prompt) if exact and is_same else sizes[1]
+        return _settled(one, usage, cost, upto, came, markers)
 
     # ------------------------------------------------------------ with other processes
 
@@ -463,13 +467,13 @@ def _is_shorter(request: ChatRequest, link: int, tokens: int) -> bool:
     return most < tokens and not any(message.media for message in conversation.messages[:link])
 
 
-def _settled(one: Sighting, usage: Usage, cost: Cost, upto: int, came: Sizes | None, markers: int) -> Settled:
-    """Say what there is to say; `upto`: tokens of what should have been read; `came`: of what came, if it differs."""
+def _settled(one: Sighting, usage: Usage, cost: Cost, upto: int, came: Sizes, markers: int) -> Settled:
+    """Say what there is to say; `upto`: tokens of what should have been read; `came`: of what came."""
     facts, paid = one.facts, cost(usage)
     figures = Figures(usage.prompt, usage.cached, readable(upto, facts))
     miss = miss_of(figures, one.sent, one.steady, one.previous, facts, one.deployment)
     saved: int | None = 0
-    if not one.is_as_it_came and came is not None:
+    if not one.is_as_it_came:
         instead = cost(as_it_came(usage, came, one.came.points, one.came.match, facts))
         saved = None if instead is None or paid is None else instead - paid
     return Settled(
@@ -509,6 +513,11 @@ class Sizes:
     reported: int
     counted: int
     """Of the same whole prompt: the provider's figure and ours."""
+
+    @classmethod
+    def of_whole(cls, tokens: int) -> Sizes:
+        """Take the provider's count of a prompt none of whose links is asked for."""
+        return cls((tokens - OVERHEAD_REPLY,), tokens, tokens)
 
     @property
     def whole(self) -> int:
