@@ -443,7 +443,10 @@ def named(said: str) -> int:
 def is_unseen(deployment: Deployment, request: ChatRequest) -> bool:
     """Whether nothing is known of a deployment's cache, or bytes prove that the request is too short for it."""
     facts = deployment.cache
-    return facts.matching == "none" or fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1)
+    if facts.matching == "none" or fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1):
+        return True
+    prompt = request.message_spans[-1].end - request.message_spans[0].start
+    return prompt < facts.least and _is_shorter(request, len(request.message_spans), facts.least - OVERHEAD_REPLY)
 
 
 def too_short(deployment: Deployment, sighting: Sighting | None) -> str | None:
