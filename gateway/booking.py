@@ -90,7 +90,9 @@ class Booking:
             return None if price is None else price.cost(used, tier, now)
 
         model = calls.fitted[deployment.model_name].model
-        found = await self.gateway.prompt_caches.settle(one, usage, cost, calls.counter(model), model.count_media)
+        found = await self.gateway.prompt_caches.settle(
+            one, usage, cost, calls.counter(model), model.count_media, exact=deployment.facts.exact
+        )
         entry = self.entry
         entry.expected_cached, entry.miss, entry.markers = found.expected, found.miss, found.markers
         entry.lost, entry.lost_nanousd, entry.saved_nanousd = found.lost, found.lost_nanousd, found.saved_nanousd

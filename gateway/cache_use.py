@@ -20,7 +20,7 @@ from gateway.fitting import LONG_BODY, Model
 from gateway.gateway import Gateway
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.policy import Policy
-from gateway.prompt_caches import Sighting, Whose
+from gateway.prompt_caches import Sighting, Whose, is_unseen
 from gateway.rewriting.moved import may_move
 from gateway.routing.deployment import Deployment
 from gateway.wire.cache_marks import Marks
@@ -38,7 +38,9 @@ class CacheUse:
     async def look(self, deployment: Deployment, changes: Changes | None) -> Sighting | None:
         """Compare what is about to be sent with what the deployment's prompt cache is believed to hold."""
         caches, request = self.gateway.prompt_caches, self.request
-        if len(request.body) >= LONG_BODY and deployment.cache.matching != "none":
+        if is_unseen(deployment, request):
+            return None
+        if len(request.body) >= LONG_BODY:
             await caches.digest(request, changes)
         return caches.look(deployment, request, changes, self._whose(), self.gateway.now())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from math import exp
@@ -17,8 +17,8 @@ from typing import Final
 from gateway.budget.components import (
     OVERHEAD_REPLY,
     CountMedia,
+    counted,
     fits_by_bytes,
-    message_tokens,
     texts,
 )
 from gateway.budget.tokens import Counter
@@ -44,7 +44,7 @@ from gateway.caching.seen import (
     written_by,
 )
 from gateway.caching.volatile import is_put_in
-from gateway.conversation import Changes, Message, leading_system
+from gateway.conversation import Changes, Conversation, Message, leading_system
 from gateway.fitting import LONG_BODY
 from gateway.money.prices import Usage
 from gateway.rewriting.recall import is_excerpt
@@ -98,13 +98,10 @@ class Sighting:
     previous: Trail | None
     """The conversation's last request."""
     whose: Whose
+    group: int
+    """Its prefix group: the same tools and system text, among those that the policy's `group_by` puts together."""
     kept: Kept | None = None
     trail: Trail | None = None
-
-    @property
-    def group(self) -> int:
-        """Its prefix group: the same tools and system text, among those that the policy's `group_by` puts together."""
-        return group_of(self.steady, self.head, self.whose.group)
 
     @property
     def turn(self) -> int:
@@ -136,6 +133,11 @@ class Sighting:
         if points and steady is None:
             return links
         return links[: max([link for link in points if steady is not None and link <= steady], default=-1) + 1]
+
+    @property
+    def came_uncached(self) -> bool:
+        """Whether it left with its own text, which would have been neither read nor written had it left unmarked."""
+        return self.sent.chain is self.came.chain and not self.came.points and self.came.match.read is None
 
     @property
     def is_as_it_came(self) -> bool:
@@ -227,7 +229,7 @@ class PromptCaches:
         None: nothing is known of this cache, or the bytes prove that the prompt is too short for it.
         """
         facts = deployment.cache
-        if facts.matching == "none" or fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1):
+        if is_unseen(deployment, request):
             return None
         settings, digests = _settings(request, facts), self._digests
         account = self._cache(deployment)
@@ -246,7 +248,8 @@ class PromptCaches:
         steady = chain
         if changes is not None and changes.system:
             steady = chain_of(request, Changes({}, system=changes.system), digests, settings)
-        return Sighting(request, changes, facts, account, scope, head, now, sent, came, steady, previous, whose)
+        group = group_of(steady, head, whose.group)
+        return Sighting(request, changes, facts, account, scope, head, now, sent, came, steady, previous, whose, group)
 
     def stage(self, one: Sighting) -> Stage:
         """Say where the conversation stands, as habits count it."""
@@ -286,7 +289,7 @@ class PromptCaches:
 
     def warm(self, one: Sighting, counter: Counter, count_media: CountMedia) -> int:
         """Count the tokens at the beginning of what would be sent that the cache holds, wherever markers stand."""
-        link = max(self.known(one), default=0)
+        link = next(self.known(one), 0)
         if not link:
             return 0
         conversation = one.request.conversation
@@ -294,8 +297,8 @@ class PromptCaches:
         tools = sum([counter.count(text) for text in map(unmarked, conversation.definitions)])
         return _cumulated(tools, messages[:link], counter, count_media)[-1]
 
-    def known(self, one: Sighting) -> list[int]:
-        """List the links of what is about to be sent that are in the cache already."""
+    def known(self, one: Sighting) -> Iterator[int]:
+        """Yield the links of what is about to be sent that are in the cache already, from the deepest on."""
         return self._seen.known(one.sent.cache, one.sent.chain, one.now)
 
     def key(self, one: Sighting) -> str:
@@ -356,30 +359,38 @@ class PromptCaches:
         one.trail = self._trails.note(one.scope, one.left, told, one.head, one.deployment, one.now, one.previous)
 
     async def settle(
-        self, one: Sighting, usage: Usage, cost: Cost, counter: Counter, count_media: CountMedia
+        self, one: Sighting, usage: Usage, cost: Cost, counter: Counter, count_media: CountMedia, *, exact: bool = False
     ) -> Settled:
-        """Compare what the provider reports with what was expected, and the cost with that of the original."""
+        """Compare what the provider reports with what was expected, and the cost with that of the original.
+
+        `exact`: whether `counter` counts as the provider does, so that no more is counted than what was read.
+        """
         markers = sum(point.ours for point in one.sent.points)
         if one.trail is not None:  # else it never arrived there: its client left while it was on its way
             self._count(one, one.trail, usage)
         if usage.estimated:
             return Settled(markers=markers)
         self._learn(one, usage)
-        needs_sent = one.sent.match.read is not None and not one.sent.match.tokens
-        if not needs_sent and one.is_as_it_came:
-            return self._settled(one, usage, cost, None, markers)
+        upto, is_same = _known_tokens(one), one.is_as_it_came or one.came_uncached
+        if upto is not None and is_same:
+            return _settled(one, usage, cost, upto, Sizes.of_whole(usage.prompt), markers)
         conversation = one.request.conversation
+        if exact and is_same:
+            conversation = replace(conversation, messages=conversation.messages[: one.sent.match.read])
         asked = texts(conversation, counter.messages)
         await counter.learn([*asked, *map(unmarked, conversation.definitions), *_new_texts(one.changes)])
 
         def weigh() -> tuple[Sizes, Sizes]:
-            return sizes_of(one, usage, counter, count_media)
+            return sizes_of(conversation, one.changes, None if exact and is_same else usage, counter, count_media)
 
         if len(one.request.body) < LONG_BODY:
             sizes = weigh()
         else:
             sizes = await asyncio.get_running_loop().run_in_executor(None, weigh)
-        return self._settled(one, usage, cost, sizes, markers)
+        if upto is None:
+            upto = sizes[0].upto(one.sent.match.read or 0)
+        came = Sizes.of_whole(usage.prompt) if exact and is_same else sizes[1]
+        return _settled(one, usage, cost, upto, came, markers)
 
     # ------------------------------------------------------------ with other processes
 
@@ -454,28 +465,6 @@ class PromptCaches:
         follows = Follows(previous.stage, gap, min(previous.tokens, tokens))
         return Counted(one.whose.kind, stage, one.now, follows, tokens)
 
-    def _settled(
-        self, one: Sighting, usage: Usage, cost: Cost, sizes: tuple[Sizes, Sizes] | None, markers: int
-    ) -> Settled:
-        facts, paid = one.facts, cost(usage)
-        upto = 0
-        if one.sent.match.read is not None:
-            upto = one.sent.match.tokens or (sizes[0].upto(one.sent.match.read) if sizes is not None else 0)
-        figures = Figures(usage.prompt, usage.cached, readable(upto, facts))
-        miss = miss_of(figures, one.sent, one.steady, one.previous, facts, one.deployment, one.now)
-        saved: int | None = 0
-        if not one.is_as_it_came and sizes is not None:
-            instead = cost(as_it_came(usage, sizes[1], one.came.points, one.came.match, facts))
-            saved = None if instead is None or paid is None else instead - paid
-        return Settled(
-            expected=figures.expected,
-            miss=None if miss is None else miss.cause,
-            lost=0 if miss is None else miss.tokens,
-            lost_nanousd=_lost(miss, usage, cost, paid),
-            saved_nanousd=saved,
-            markers=markers,
-        )
-
 
 def _is_passing(text: str) -> bool:
     """Whether a message of ours is for one request alone."""
@@ -487,9 +476,53 @@ def named(said: str) -> int:
     return int.from_bytes(blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 4
 
 
+def is_unseen(deployment: Deployment, request: ChatRequest) -> bool:
+    """Whether nothing is known of a deployment's cache, or bytes prove that the request is too short for it."""
+    facts = deployment.cache
+    if facts.matching == "none" or fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1):
+        return True
+    prompt = request.message_spans[-1].end - request.message_spans[0].start
+    return prompt < facts.least and _is_shorter(request, len(request.message_spans), facts.least - OVERHEAD_REPLY)
+
+
 def too_short(deployment: Deployment, sighting: Sighting | None) -> str | None:
     """Name the cause where a cache that we know of was not even looked at."""
     return BELOW_MINIMUM if sighting is None and deployment.cache.matching != "none" else None
+
+
+def _known_tokens(one: Sighting) -> int | None:
+    """Return the tokens of what should have been read, where they are known without counting: 0 for nothing."""
+    read, _, tokens = one.sent.match
+    if read is None or tokens:
+        return tokens
+    return 0 if one.changes is None and _is_shorter(one.request, read, one.facts.least) else None
+
+
+def _is_shorter(request: ChatRequest, link: int, tokens: int) -> bool:
+    """Whether bytes prove that tools and so many messages have fewer tokens."""
+    conversation, spans = request.conversation, request.message_spans
+    most = link + sum([len(text.encode()) for text in conversation.definitions])
+    most += spans[link - 1].end - spans[0].start if link else 0
+    return most < tokens and not any(message.media for message in conversation.messages[:link])
+
+
+def _settled(one: Sighting, usage: Usage, cost: Cost, upto: int, came: Sizes, markers: int) -> Settled:
+    """Say what there is to say; `upto`: tokens of what should have been read; `came`: of what came."""
+    facts, paid = one.facts, cost(usage)
+    figures = Figures(usage.prompt, usage.cached, readable(upto, facts))
+    miss = miss_of(figures, one.sent, one.steady, one.previous, facts, one.deployment, one.now)
+    saved: int | None = 0
+    if not one.is_as_it_came:
+        instead = cost(as_it_came(usage, came, one.came.points, one.came.match, facts))
+        saved = None if instead is None or paid is None else instead - paid
+    return Settled(
+        expected=figures.expected,
+        miss=None if miss is None else miss.cause,
+        lost=0 if miss is None else miss.tokens,
+        lost_nanousd=_lost(miss, usage, cost, paid),
+        saved_nanousd=saved,
+        markers=markers,
+    )
 
 
 def _lost(miss: Miss | None, usage: Usage, cost: Cost, paid: int | None) -> int | None:
@@ -520,6 +553,11 @@ class Sizes:
     counted: int
     """Of the same whole prompt: the provider's figure and ours."""
 
+    @classmethod
+    def of_whole(cls, tokens: int) -> Sizes:
+        """Take the provider's count of a prompt none of whose links is asked for."""
+        return cls((tokens - OVERHEAD_REPLY,), tokens, tokens)
+
     @property
     def whole(self) -> int:
         """Tokens of the whole prompt."""
@@ -534,23 +572,28 @@ class Sizes:
         return (2 * tokens * self.reported + self.counted) // (2 * self.counted)
 
 
-def sizes_of(one: Sighting, usage: Usage, counter: Counter, count_media: CountMedia) -> tuple[Sizes, Sizes]:
-    """Count what was sent and what came, link by link, and measure both by what the provider made of the first."""
-    conversation = one.request.conversation
+def sizes_of(
+    conversation: Conversation, changes: Changes | None, usage: Usage | None, counter: Counter, count_media: CountMedia
+) -> tuple[Sizes, Sizes]:
+    """Count what was sent and what came, link by link, and measure both by what the provider made of the first.
+
+    Without `usage` our count is taken for the provider's.
+    """
     tools = sum([counter.count(text) for text in map(unmarked, conversation.definitions)])
     came = _cumulated(tools, conversation.messages, counter, count_media)
     sent = came
-    if one.changes is not None:
-        sent = _cumulated(tools, one.changes.applied(conversation.messages), counter, count_media)
-    counted = sent[-1] + OVERHEAD_REPLY
-    return Sizes(sent, usage.prompt, counted), Sizes(came, usage.prompt, counted)
+    if changes is not None:
+        sent = _cumulated(tools, changes.applied(conversation.messages), counter, count_media)
+    ours = sent[-1] + OVERHEAD_REPLY
+    reported = ours if usage is None else usage.prompt
+    return Sizes(sent, reported, ours), Sizes(came, reported, ours)
 
 
 def _cumulated(tools: int, messages: Sequence[Message], counter: Counter, count_media: CountMedia) -> list[int]:
-    out = [tools]
+    sizes, upto, out = counter.messages, tools, [tools]
     for message in messages:
-        known = counter.messages.get(message)
-        out.append(out[-1] + (known or message_tokens(message, counter.count, count_media)))
+        upto += sizes.get(message) or counted(message, counter.count, count_media, sizes)
+        out.append(upto)
     return out
 
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from gateway.caching.economics import (
     Option,
     Outlook,
-    breaks_even,
     cheapest,
     expected_cost,
     expected_turns,
@@ -293,7 +292,7 @@ def test_a_fold_under_a_warm_cache_pays_exactly_beyond_its_break_even(turns, war
     look = Outlook(0.1, 1.25, 0.1, turns, 0.0)
     before = Option(head + removed + warm_after, head + removed + warm_after)
     folded = Option(head + warm_after, head)
-    even = breaks_even(0.1, 1.25, warm_after, removed)
+    even = (1.25 - 0.1) * warm_after / (0.1 * removed)
     if abs(1 + turns - even) > 0.01:
         assert pays(folded, before, look) == (1 + turns > even)
 

@@ -44,7 +44,7 @@ def placed(
     chain = chain_of(came, changes, Digests())
     head = leading_system(came.conversation.messages)
     theirs, may = callers(came, facts, changes), markable(came, facts, changes)
-    return place(chain, sizes, facts, theirs, head, frozen, known, lifetime, may, steady)
+    return place(chain, sizes, facts, theirs, head, frozen, sorted(known, reverse=True), lifetime, may, steady)
 
 
 def ours(breakpoints: tuple[Breakpoint, ...]) -> list[int]:
@@ -266,7 +266,7 @@ def test_the_newest_entry_is_always_within_sight_where_a_marker_may_stand_near_i
 ):
     blocks = tuple(sum(steps[:n]) for n in range(len(steps) + 1))
     chain = Chain(tuple(range(len(blocks))), tuple(range(len(steps))), blocks)
-    known = tuple(data.draw(st.lists(st.integers(0, len(steps)), min_size=1, max_size=3)))
+    known = sorted(data.draw(st.lists(st.integers(0, len(steps)), min_size=1, max_size=3)), reverse=True)
     found = place(chain, None, CLAUDE, (), 1, None, known, 300, lambda link: True)
     newest = max(known)
     assert any(one.link >= newest and blocks[one.link] - blocks[newest] < 20 for one in found)

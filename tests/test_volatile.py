@@ -315,7 +315,7 @@ def rules(name) -> CacheFacts:
 def placed(asked, changes, facts, known=frozenset()):
     chain = chain_of(asked, changes, Digests())
     messages = asked.conversation.messages
-    links = [index for index, link in enumerate(chain.links) if link in known]
+    links = [index for index, link in enumerate(chain.links) if link in known][::-1]
     may = markable(asked, facts, changes)
     order = in_order(changes, len(messages))
     until = next((at for at, one in enumerate(order) if one < 0 and is_put_in(changes.inserted[-1 - one][1])), None)

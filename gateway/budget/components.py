@@ -105,14 +105,15 @@ def dissect(
         head=head,
         units=tail,
         component=component,
-        tokens=tuple([sizes.get(m) or _counted(m, count, count_media, sizes) for m in messages]),
+        tokens=tuple([sizes.get(m) or counted(m, count, count_media, sizes) for m in messages]),
         document_tokens=documents,
         tools_tokens=tools_tokens(conversation, count),
         tool_of=tool_of,
     )
 
 
-def _counted(message: Message, count: Count, count_media: CountMedia, sizes: Sizes) -> int:
+def counted(message: Message, count: Count, count_media: CountMedia, sizes: Sizes) -> int:
+    """Count one message, and remember it."""
     tokens = message_tokens(message, count, count_media)
     if not message.media:
         sizes.put(message, tokens, 2 * len(message.text))

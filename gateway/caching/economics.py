@@ -174,8 +174,3 @@ def cheapest(options: Sequence[Option], outlook: Outlook) -> int:
 def pays(fold: Option, instead: Option, outlook: Outlook) -> bool:
     """Say whether a fold that nothing forces is cheaper than going on as before (`fold: {when: cheaper}`)."""
     return expected_cost(fold, outlook) < expected_cost(instead, outlook)
-
-
-def breaks_even(read: float, write: float, warm_after: int, removed: int) -> float:
-    """Give after how many further requests a rewrite under a warm cache has paid: (w - r)·S / (r·ΔT)."""
-    return (write - read) * warm_after / (read * removed) if removed and read else inf

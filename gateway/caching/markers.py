@@ -9,7 +9,7 @@ newest entry is too far behind the end, one between. The caller's own win and co
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
@@ -179,7 +179,7 @@ def place(
     callers: Sequence[Breakpoint],
     head: int,
     frozen: int | None,
-    known: Sequence[int],
+    known: Iterable[int],
     lifetime: int,
     may: Callable[[int], bool],
     steady: int | None = None,
@@ -187,10 +187,10 @@ def place(
     """Return the breakpoints of a request, in order: the caller's, and ours at the best places that are left.
 
     `sizes`: tokens up to each link, where they are counted. `head`: number of leading system messages. `frozen`: the
-    link at the end of the last fold. `known`: links believed to be cached. `lifetime`: in seconds, what is asked for;
-    it gives way to the rule that none stands behind a shorter one. `may`: whether a link can be marked. `steady`: the
-    last link that the next request will still have, where what stands behind it (excerpts, moved text) is for this one
-    alone.
+    link at the end of the last fold. `known`: links believed to be cached, the deepest first. `lifetime`: in seconds,
+    what is asked for; it gives way to the rule that none stands behind a shorter one. `may`: whether a link can be
+    marked. `steady`: the last link that the next request will still have, where what stands behind it (excerpts, moved
+    text) is for this one alone.
     """
     out = list(callers)
     if facts.control not in ("cache_control", "cache_point", "breakpoints") or not facts.writes:
@@ -221,13 +221,13 @@ def _bridge(
     facts: CacheFacts,
     callers: Sequence[Breakpoint],
     latest: int | None,
-    known: Sequence[int],
+    known: Iterable[int],
     end: int,
     may: Callable[[int], bool],
 ) -> int | None:
     """Find the place from which the newest entry is still seen, where no marker that stands sees it."""
-    newest = max((link for link in known if link <= end), default=None)
-    if newest is None or not facts.look_back:
+    newest = next((link for link in known if link <= end), None) if facts.look_back else None
+    if newest is None:
         return None
     standing = [one.link for one in callers if one.automatic or not facts.marks_itself]
     if not facts.marks_itself and latest is not None:

@@ -23,7 +23,6 @@ from gateway.wire.system_text import part_edits
 
 _MARKS: Final = ("cache_control", "prompt_cache_breakpoint")
 """Members that tell a provider where to write its cache; they are no text."""
-_MARK_BYTES: Final = tuple(mark.encode() for mark in _MARKS)
 
 _PRIME: Final = (1 << 60) - 93
 _FACTOR: Final = 0x9E3779B97F4A7C1
@@ -84,6 +83,12 @@ class Digests:
         if found is not None:
             return found[0]
         return self._known(id(message), message) or self._read(request, index, message)
+
+    def of_all(self, request: ChatRequest) -> list[_Told]:
+        """Return those of each message as it came."""
+        get = self._young.get
+        found = [get(id(message)) for message in request.conversation.messages]
+        return [self.of(request, index) if one is None else one[0] for index, one in enumerate(found)]
 
     def with_text(self, request: ChatRequest, index: int, text: str) -> _Told:
         """Return those of a message whose content is replaced by a text."""
@@ -166,23 +171,25 @@ def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, se
     `settings` is what else tells two prompts apart from behind the leading system text on, for a provider that lets it.
     """
     definitions = request.conversation.definitions
-    count = len(request.message_spans)
-    read = (
-        [digests.of(request, index) for index in range(count)]
-        if changes is None
-        else _changed(request, changes, digests)
-    )
+    read = digests.of_all(request) if changes is None else _changed(request, changes, digests)
     link = digests.definitions(definitions) % _PRIME
     total, follows = request.conversation.tools, False
     links, blocks = [link], [total]
-    head = leading_system(request.conversation.messages) if settings else -1
-    for index, (own, number) in enumerate(read):
-        link = (link * _FACTOR + own + (settings if index == head else 0)) % _PRIME
-        total += number if number != _RESULT else 0 if follows else 1
-        follows = number == _RESULT
+    owns = [own for own, _ in read]
+    said = owns
+    if settings and (head := leading_system(request.conversation.messages)) < len(owns):
+        said = [*owns[:head], owns[head] + settings, *owns[head + 1 :]]
+    for own, (_, number) in zip(said, read, strict=True):
+        link = (link * _FACTOR + own) % _PRIME
+        if number == _RESULT:
+            total += not follows
+            follows = True
+        else:
+            total += number
+            follows = False
         links.append(link)
         blocks.append(total)
-    return Chain(tuple(links), tuple([own for own, _ in read]), tuple(blocks))
+    return Chain(tuple(links), tuple(owns), tuple(blocks))
 
 
 def unmarked(definition: str) -> str:
@@ -253,7 +260,7 @@ def _plain(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _canonical(fields: Any, raw: bytes) -> bytes:
-    if not raw or any(mark in raw for mark in _MARK_BYTES):
+    if not raw or b"cache_control" in raw or b"prompt_cache_breakpoint" in raw:
         fields = _unmarked(fields)
     try:
         return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)

@@ -192,14 +192,12 @@ class Seen:
                 places = _places(chain, breakpoints, endings, facts)
                 return self._at_places(cache, chain, places, now, state)
 
-    def known(self, cache: int, chain: Chain, now: float, state: int = SENT) -> list[int]:
-        """List the links of a chain that are in the cache, whether or not a request would look there."""
-        found = ((index, self._kept.get(link ^ cache)) for index, link in enumerate(chain.links))
-        return [
-            index
-            for index, kept in found
-            if kept is not None and (kept.until if state == SENT else kept.until_came) > now
-        ]
+    def known(self, cache: int, chain: Chain, now: float) -> Iterator[int]:
+        """Yield the links of what is sent that are in the cache, whether or not it looks there, from the deepest on."""
+        for index in range(len(chain.links) - 1, -1, -1):
+            kept = self._kept.get(chain.links[index] ^ cache)
+            if kept is not None and kept.until > now:
+                yield index
 
     def lifetime(self, cache: int, chain: Chain, link: int) -> int | None:
         """Return for how many seconds a link was written, by what was sent."""

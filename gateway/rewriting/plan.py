@@ -148,26 +148,9 @@ def plan(
     if illegal:
         return as_it_came if fits else _illegal(anatomy, before, final, illegal[0].index, illegal[0].message)
     binds = any(rules.binds_reasoning for rules in legal)
-    rules = Rules(
-        budget=min(budget, final) if binds else budget,
-        final_budget=final,
-        trigger=policy.fold.trigger,
-        target=policy.fold.target,
-        clear_at_least=policy.fold.clear_at_least,
-        keep_turns=policy.fold.keep_turns,
-        keep_tool_results=policy.fold.keep_tool_results,
-        shares=shares,
-        borrow=policy.borrow,
-        ceilings=most,
-        artifacts=policy.fold.artifacts,
-        protect=policy.protect,
-        effort=policy.effort,
-        preserve=policy.preserve,
-        asking=asking_of(policy, facts),
-        binds_reasoning=binds,
-        early=frozenset() if most is not None else early,
-        recalls=policy.recall > 0 and most is None,
-    )
+    rules = _rules_of(policy, min(budget, final) if binds else budget, final, shares, most)
+    due = frozenset[int]() if most is not None else early
+    rules = replace(rules, asking=asking_of(policy, facts), binds_reasoning=binds, early=due)
     folded = fold(anatomy, rules, ladders, count, known)
     if fits and not folded.dropped and not folded.shortened:
         return as_it_came
@@ -191,6 +174,29 @@ def plan(
     if most is not None and (over := next((name for name in COMPONENTS if after[name] > most[name]), None)):
         return Refusal(over, after[over], most[over], _largest(anatomy, over), anatomy.total, final, before)
     return Plan(before, after, room, folded.changes, _edits(anatomy, folded), folded.forced, events, wanted)
+
+
+def _rules_of(
+    policy: Policy, budget: int, final: int, shares: Mapping[str, float], most: Mapping[str, int] | None
+) -> Rules:
+    """Say what a policy bounds folds by, whatever the request; `most` is set under `strict`."""
+    return Rules(
+        budget=budget,
+        final_budget=final,
+        trigger=policy.fold.trigger,
+        target=policy.fold.target,
+        clear_at_least=policy.fold.clear_at_least,
+        keep_turns=policy.fold.keep_turns,
+        keep_tool_results=policy.fold.keep_tool_results,
+        shares=shares,
+        borrow=policy.borrow,
+        ceilings=most,
+        artifacts=policy.fold.artifacts,
+        protect=policy.protect,
+        effort=policy.effort,
+        preserve=policy.preserve,
+        recalls=policy.recall > 0 and most is None,
+    )
 
 
 def _lawful(
