@@ -56,6 +56,13 @@ class StateThread:
                 await exchange()
 
         self._keeping = asyncio.get_running_loop().create_task(keep())
+        self._keeping.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Tell of a fault that ended the exchange: nobody waits for it."""
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            self._log.error(f"exchange through the state ended, {self._lost}", exc_info=fault)
 
     async def close(self, exchange: Callable[[], Awaitable[None]] | None = None) -> None:
         """Exchange for the last time, where that was repeated, and let go of the state."""

@@ -82,3 +82,15 @@ async def test_what_is_repeated_is_done_once_more_at_the_end():
     after = len(done)
     await asyncio.sleep(0.03)
     assert 0 < before < after == len(done)
+
+
+async def test_a_fault_that_ends_the_exchange_is_told():
+    async def exchange() -> None:
+        raise ValueError("ours")
+
+    one = way(Held())
+    with structlog.testing.capture_logs() as logs:
+        one.repeat(exchange, 0.001)
+        await asyncio.sleep(0.03)
+    await one.close()
+    assert [log["event"] for log in logs] == ["exchange through the state ended, nothing is kept"]
