@@ -15,7 +15,7 @@ from gateway.caching.markers import Breakpoint, markable, marks_of, place
 from gateway.caching.marking import lifetime_of, reach
 from gateway.caching.volatile import Moved, moved_from
 from gateway.conversation import Changes
-from gateway.early_folds import Beginnings, ByCost, EarlyFolds
+from gateway.early_folds import Beginnings, ByCost, EarlyFolds, Never
 from gateway.fitting import LONG_BODY, Model
 from gateway.gateway import Gateway
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
@@ -132,7 +132,10 @@ class CacheUse:
         if one is None or not facts.writes:
             return None
         links, head = caches.beginnings(one), one.head
-        group = f"{self.policy}/{links[min(head + 1, len(links) - 1)]:x}"
+        named = f"{self.policy}/{links[min(head + 1, len(links) - 1)]:x}"
+        group = blake2b(named.encode(), digest_size=16).hexdigest()
+        if self.policy.fold.when == "over" and not caches.has_expired(one):
+            return Beginnings(group, links, Never())
         growth = len(self.request.body) / BYTES_PER_TOKEN / one.turn
         expected = outlook(caches.habits(whose.kind), facts, min(facts.writes), one.turn, growth, now)
 
@@ -141,8 +144,7 @@ class CacheUse:
             seen = one if left is None else caches.look(deployment, self.request, left, whose, now)
             return 0 if seen is None else caches.warm(seen, counter, model.count_media)
 
-        judge = ByCost(self.policy.fold.when, expected, window.budget(), warm, expired=caches.has_expired(one))
-        return Beginnings(blake2b(group.encode(), digest_size=16).hexdigest(), links, judge)
+        return Beginnings(group, links, ByCost(self.policy.fold.when, expected, window.budget(), warm))
 
     def _moved(self, model: Model) -> Moved | None:
         policy, patterns = self.policy, self.policy.prompt_cache.volatile

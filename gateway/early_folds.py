@@ -60,13 +60,11 @@ class ByCost:
     """Of a prompt; None where there is no bound."""
     warm: Callable[[Changes | None], int]
     """How many tokens the cache holds at the beginning of the request, if it leaves with these changes."""
-    expired: bool = False
-    """Whether the conversation's last request was sent here, and can surely not be read any more."""
 
     def may_fold(self, plan: Plan) -> bool:
         if self.when == "cheaper":
             return True
-        return plan.changes is not None and self.expired and 2 * self.warm(plan.changes) < plan.tokens_after
+        return plan.changes is not None and 2 * self.warm(plan.changes) < plan.tokens_after
 
     def pays(self, plan: Plan, folded: Plan) -> bool:
         warm = self.warm(folded.changes)
@@ -79,6 +77,16 @@ class ByCost:
         if self.budget is None or self.outlook.growth <= 0:
             return float("inf")
         return max(1.0, (self.budget - plan.tokens_after) / self.outlook.growth)
+
+
+class Never:
+    """Judges where nothing is to be decided: what was decided is followed all the same."""
+
+    def may_fold(self, plan: Plan) -> bool:
+        return False
+
+    def pays(self, plan: Plan, folded: Plan) -> bool:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from gateway import config
 from gateway.caching.economics import Outlook
 from gateway.conversation import Changes
-from gateway.early_folds import Beginnings, ByCost, EarlyFolds, Judge
+from gateway.early_folds import Beginnings, ByCost, EarlyFolds, Judge, Never
 from gateway.fitting import Fitted, fit
 from gateway.policy import Fold, Policy, Reserve
 from gateway.rewriting.plan import Plan
@@ -233,12 +233,12 @@ async def test_in_a_cold_cache_a_fold_pays_at_once(tmp_path: Path):
 
 
 async def test_a_fold_that_is_pending_waits_for_a_cold_cache(tmp_path: Path):
-    def judge(warm: int, *, expired: bool = True) -> ByCost:
-        return ByCost("over", Outlook(0.1, 1.25, 0.1, 5, 200.0), 6000, lambda changed: warm, expired)
+    def judge(warm: int) -> ByCost:
+        return ByCost("over", Outlook(0.1, 1.25, 0.1, 5, 200.0), 6000, lambda changed: warm)
 
     async with process(tmp_path) as one:
         waiting = changes(await left(one, talk(34), judge(4000), OVER))
-        assert changes(await left(one, talk(34), judge(0, expired=False), OVER)) == waiting
+        assert changes(await left(one, talk(34), Never(), OVER)) == waiting
         folded = changes(await left(one, talk(34), judge(0), OVER))
         assert waiting is not None
         assert folded is not None
