@@ -58,16 +58,16 @@ class CacheUse:
         reached = reach(asked.markers, standing, facts, lifetime)
         if reached == "nothing":
             return None
-        ends = one.ends
-        steady = one.head if reached == "head" else ends.steady
-        may = markable(self.request, facts, one.changes)
-        chain, known = one.sent.chain, caches.known(one)
-        points = place(
-            chain, None, facts, one.sent.points, one.head, ends.frozen, known, lifetime, may=may, steady=steady
-        )
+        points = self._placed(one, lifetime, one.head if reached == "head" else one.ends.steady)
         if points != one.sent.points:
             caches.mark(one, points)
         return marks_of(points, facts)
+
+    def _placed(self, one: Sighting, lifetime: int, steady: int | None) -> tuple[Breakpoint, ...]:
+        """Place markers up to a link, or to the end, beside those that stand there."""
+        known, may = self.gateway.prompt_caches.known(one), markable(self.request, one.facts, one.changes)
+        chain, points, frozen = one.sent.chain, one.sent.points, one.ends.frozen
+        return place(chain, None, one.facts, points, one.head, frozen, known, lifetime, may=may, steady=steady)
 
     def _key(self, one: Sighting, deployment: Deployment) -> Marks | None:
         """Name the prefix group to a provider that keeps together what is sent under one name."""
@@ -76,25 +76,12 @@ class CacheUse:
         key = self.gateway.prompt_caches.key(one)
         points = one.sent.points
         if one.facts.marks_itself:
-            points = self._beside_its_own(one)
+            # The provider marks the newest message itself; marked beside it is what the next request has though that be
+            # gone. A token is written once, however many markers stand behind it, so these cost nothing
+            # (developers.openai.com/api/docs/guides/prompt-caching).
+            points = self._placed(one, min(one.facts.writes), one.ends.steady)
             self.gateway.prompt_caches.mark(one, points, key)
         return marks_of(points, one.facts, key)
-
-    def _beside_its_own(self, one: Sighting) -> tuple[Breakpoint, ...]:
-        """Mark, where the provider marks the newest message itself, what the next request has though that be gone.
-
-        A token is written once, however many markers stand behind it, so these cost nothing
-        (developers.openai.com/api/docs/guides/prompt-caching).
-        """
-        facts, changes = one.facts, one.changes
-        ends = one.ends
-        if self.policy.prompt_cache.markers == "off":
-            return one.sent.points
-        known, may = self.gateway.prompt_caches.known(one), markable(self.request, facts, changes)
-        chain, lifetime = one.sent.chain, min(facts.writes)
-        return place(
-            chain, None, facts, one.sent.points, one.head, ends.frozen, known, lifetime, may=may, steady=ends.steady
-        )
 
     def _whose(self) -> Whose:
         policy, entry = self.policy, self.entry
