@@ -1,7 +1,5 @@
 """Which component each message belongs to, and what it counts."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +34,7 @@ from tests.talk import (
     user,
     words,
 )
+from tests.timing import within
 
 TAGS = ("document", "doc", "context")
 IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x.example/a.png"}}]}
@@ -141,9 +140,8 @@ def test_without_tags_nothing_is_a_document():
 @pytest.mark.parametrize("piece", ["<doc>", "<doc ", "</doc>", "<", "</", "<doc></", "<document><doc>"])
 def test_a_text_full_of_tags_never_takes_long(piece):
     text = piece * (400_000 // len(piece)) + "</x"
-    started = time.process_time()
-    document_spans(text, TAGS)
-    assert time.process_time() - started < 1.0
+    with within(1):  # 60 ms
+        document_spans(text, TAGS)
 
 
 PIECES = st.lists(

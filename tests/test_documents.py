@@ -1,13 +1,13 @@
 """Documents are found where they are, and everything else is the frame."""
 
 import json
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.rewriting.documents import find, frame, question, rows
+from tests.timing import within
 
 LONG = "The dam was finished in 1931 after four years of work. It holds the water of two rivers and feeds a mill. " * 3
 
@@ -176,7 +176,6 @@ def test_documents_never_overlap_and_stay_inside_the_text(parts):
     ids=lambda text: ascii(text[:12]),
 )
 def test_hostile_text_takes_bounded_time(text):
-    began = time.process_time()
-    for asks in (True, False):
-        question(text, find(text, asks=asks))
-    assert time.process_time() - began < 5
+    with within(5):
+        for asks in (True, False):
+            question(text, find(text, asks=asks))

@@ -6,7 +6,6 @@ process against a bound of several times what it takes, so that a busy machine f
 """
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from gateway.wire.errors import GatewayError
 from gateway.wire.legality import CHAT
 from tests.laws import oracle
 from tests.talk import Wire, assistant, calls, result, system, user
+from tests.timing import within
 
 WINDOW = 4_000
 POLICY = Policy("defaults", context_window=WINDOW, reserve=Reserve(0, 0))
@@ -40,17 +40,20 @@ def counter() -> Counter:
     return made
 
 
+def bound(body: bytes) -> float:
+    """CPU seconds that a body of this size may take."""
+    return max(SECONDS_AT_LEAST, SECONDS_PER_MEGABYTE * len(body) / MEGABYTE)
+
+
 def leaves(listed: Sequence[Wire], counter: Counter, known: Known | None = None, window: int = WINDOW) -> Any:
     """Take a request through the pure path; return the body that leaves, read again. Fails where time or a law does."""
     body = json.dumps({"model": "asked", "messages": listed}).encode()
-    began = time.process_time()
-    request = parse(body, Memo())
-    anatomy = dissect(request.conversation, recognition_of(POLICY), counter.count, lambda part: 0)
-    made = plan(anatomy, POLICY, Window(window, None, False, 0, 0), 0, (CHAT,), counter.count, known)
-    assert isinstance(made, Plan), made
-    out = sent(request, "asked", made.changes)
-    took = time.process_time() - began
-    assert took < max(SECONDS_AT_LEAST, SECONDS_PER_MEGABYTE * len(body) / MEGABYTE), f"{took:.1f} s"
+    with within(bound(body)):
+        request = parse(body, Memo())
+        anatomy = dissect(request.conversation, recognition_of(POLICY), counter.count, lambda part: 0)
+        made = plan(anatomy, POLICY, Window(window, None, False, 0, 0), 0, (CHAT,), counter.count, known)
+        assert isinstance(made, Plan), made
+        out = sent(request, "asked", made.changes)
     left = json.loads(out)
     assert oracle.prompt_tokens(left, oracle.tokens) == made.tokens_after <= window
     assert not oracle.violations(left["messages"])
@@ -274,11 +277,10 @@ def test_a_last_user_message_of_endless_documents_takes_bounded_time(name: str, 
     """Its documents may shrink; where they cannot enough, the refusal says so, and as fast."""
     listed = [*old("nothing")[:-1], user(f"Which is W-77?\n\n<document>{HUGE[name]}</document>")]
     body = json.dumps({"model": "asked", "messages": listed}).encode()
-    began = time.process_time()
-    request = parse(body, Memo())
-    anatomy = dissect(request.conversation, recognition_of(POLICY), counter.count, lambda part: 0)
-    made = plan(anatomy, POLICY, Window(WINDOW, None, False, 0, 0), 0, (CHAT,), counter.count)
-    assert time.process_time() - began < max(SECONDS_AT_LEAST, SECONDS_PER_MEGABYTE * len(body) / MEGABYTE)
+    with within(bound(body)):
+        request = parse(body, Memo())
+        anatomy = dissect(request.conversation, recognition_of(POLICY), counter.count, lambda part: 0)
+        made = plan(anatomy, POLICY, Window(WINDOW, None, False, 0, 0), 0, (CHAT,), counter.count)
     match made:
         case Refusal():
             assert made.component in ("input", "documents")
@@ -296,11 +298,10 @@ EXPLODING = (r"(a+)+$", r"(\w+\s?)+$", r"(a|a)*b", r".*.*.*.*x", r"(a?){30}a{30}
 
 @pytest.mark.parametrize("pattern", EXPLODING)
 def test_a_pattern_that_explodes_is_refused_when_the_policy_is_loaded(pattern: str, tmp_path: Path) -> None:
-    began = time.process_time()
     (tmp_path / "it.yaml").write_text(f"name: it\npreserve: ['{pattern}']\n", encoding="utf-8")
-    problems = [str(problem) for problem in load_policies(tmp_path).problems]
+    with within(SECONDS_AT_LEAST):
+        problems = [str(problem) for problem in load_policies(tmp_path).problems]
     assert any("preserve" in problem for problem in problems), problems
-    assert time.process_time() - began < SECONDS_AT_LEAST
 
 
 @pytest.mark.parametrize("text", ["a" * 200_000, "must " * 60_000, ("x" * 50 + "! ") * 9_000, "https://" * 40_000])
@@ -309,8 +310,7 @@ def test_patterns_that_are_taken_are_fast_on_unlucky_texts(text: str, counter: C
     policy = Policy("keeps", context_window=WINDOW, reserve=Reserve(0, 0), preserve=preserve)
     request = parse(json.dumps({"model": "asked", "messages": old(text)}).encode(), Memo())
     anatomy = dissect(request.conversation, recognition_of(policy), counter.count, lambda part: 0)
-    began = time.process_time()
-    made = plan(anatomy, policy, Window(WINDOW, None, False, 0, 0), 0, (CHAT,), counter.count)
-    assert time.process_time() - began < SECONDS_AT_LEAST
+    with within(SECONDS_AT_LEAST):
+        made = plan(anatomy, policy, Window(WINDOW, None, False, 0, 0), 0, (CHAT,), counter.count)
     assert isinstance(made, Plan)
     assert made.tokens_after <= WINDOW

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 from hypothesis import given
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.rewriting.recall import GAP, HEADER, PERHAPS, USUAL, Folded, asks_back, asks_now, excerpts, paragraphs
 from gateway.rewriting.relevance import Memory
+from tests.timing import within
 
 
 def count(text):
@@ -288,9 +288,7 @@ def test_excerpts_are_the_same_in_every_process():
     ids=lambda text: repr(text[:8]),
 )
 def test_hostile_texts_take_bounded_time(text):
-    started = time.process_time()
-    found = excerpts(
-        "Where is Runa 12345?", [*conversation(), Folded(99, "fetch", "tool", text)], 300, lambda said: len(said) // 4
-    )
+    folded = [*conversation(), Folded(99, "fetch", "tool", text)]
+    with within(12):
+        found = excerpts("Where is Runa 12345?", folded, 300, lambda said: len(said) // 4)
     assert found is None or len(found) // 4 <= 300
-    assert time.process_time() - started < 12
