@@ -27,6 +27,9 @@ _OBJECT_END = re.compile(rb"[ \t\r\n]*}[ \t\r\n]*\Z")
 _EMPTY_OBJECT = re.compile(rb"[ \t\r\n]*\{[ \t\r\n]*}[ \t\r\n]*\Z")
 _ELEMENT = re.compile(rb"[ \t\r\n]*[\[,][ \t\r\n]*")
 _STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+"|-?\d[\d.eE+-]*')
+_BEFORE_ELEMENT = b"[,"
+_SPACE = ord(" ")
+"""No value begins with a byte up to this one, and white space is none beyond it."""
 _QUOTE = ord('"')
 _ESCAPE = re.compile(rb"\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|(\\u[dD][89a-fA-F][\da-fA-F]{2})|\\.")
 _STEP = {ord("["): 1, ord("]"): -1}
@@ -43,6 +46,10 @@ class Span(NamedTuple):
 
     start: int
     end: int
+
+
+_new_span = tuple.__new__
+"""A third of the time that `Span(...)` takes, for as many as there are messages."""
 
 
 class NotJSON(ValueError):
@@ -88,12 +95,17 @@ def array_spans(data: bytes, within: Span) -> list[Span]:
         raise NotJSON(_said(error, data)) from None
     spans: list[Span] = []
     at = within.start
-    for raw in elements:
-        found = _ELEMENT.match(data, at)
-        assert found is not None
-        start = found.end()
-        at = start + len(memoryview(raw))
-        spans.append(Span(start, at))
+    for size in map(len, map(memoryview, elements)):
+        if data[at] in _BEFORE_ELEMENT and data[at + 1] > _SPACE:
+            start = at + 1
+        elif data[at : at + 2] == b", " and data[at + 2] > _SPACE:
+            start = at + 2
+        else:
+            found = _ELEMENT.match(data, at)
+            assert found is not None
+            start = found.end()
+        at = start + size
+        spans.append(_new_span(Span, (start, at)))
     return spans
 
 
