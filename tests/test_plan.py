@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from gateway.budget.allocation import Window
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, dissect, message_tokens
+from gateway.caching.volatile import LABEL
 from gateway.policy import Fold, Ladder, Policy, Reserve, Shares
+from gateway.rewriting.drop_oldest import placeholder
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
+from gateway.rewriting.recall import HEADER
 from gateway.wire.legality import ANTHROPIC, CHAT, GEMINI, MISTRAL, introduced
 from gateway.wire.legality import Rules as LegalRules
 from tests.talk import assistant, calls, conversation, count, count_media, loop, result, step, system, user, words
@@ -193,16 +196,17 @@ def test_strict_makes_every_share_a_ceiling():
     assert (found.component, found.tokens, found.room) == ("input", 154, 100)
 
 
-def test_a_line_of_ours_that_comes_back_as_the_last_of_a_users_is_history_under_strict_too():
+@pytest.mark.parametrize("ours", [placeholder(4, 4225), f"{HEADER}\n[1] user: yes", f"{LABEL}\nCurrent time: 12:00"])
+def test_a_message_of_ours_that_comes_back_as_the_last_of_a_users_is_history_under_strict_too(ours):
     listed = [
         user("go"),
-        user("[4 earlier messages (4,225 tokens) left out here]"),
+        user(ours),
         calls("c2 read"),
         result("c2", "done"),
     ]
     found = planned(listed, replace(STRICT, allocation=Shares(0.1, 0.1, 0.05, 0.25, 0.4, 0.1)), window=300)
-    one, other = (message_tokens(message, count, count_media) for message in conversation(listed).messages[:2])
-    assert found.before["history"] == one + other
+    asked, own, *newest = (message_tokens(one, count, count_media) for one in conversation(listed).messages)
+    assert (found.before["input"], found.before["history"]) == (asked + sum(newest), own)
     assert found.changes is None
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from gateway.conversation import Conversation, Media, Message, Unit, last_user, leading_system, units
+from gateway.conversation import Conversation, Media, Message, Unit, leading_system, units
 from gateway.memory import Memory
 
 COMPONENTS = ("system", "tools", "examples", "documents", "history", "input")
@@ -60,7 +60,7 @@ class Anatomy:
 
     @property
     def system_tokens(self) -> int:
-        return OVERHEAD_REPLY + sum(self.tokens[: self.head]) + self.moved_tokens
+        return OVERHEAD_REPLY + sum(self.tokens[: self.head])
 
     @property
     def total(self) -> int:
@@ -70,7 +70,8 @@ class Anatomy:
         """Tokens by component; their sum is `total`."""
         out = dict.fromkeys(COMPONENTS, 0)
         out["tools"] = self.tools_tokens
-        out["system"] = OVERHEAD_REPLY + self.moved_tokens
+        out["system"] = OVERHEAD_REPLY
+        out["history"] = self.moved_tokens
         for component, tokens, documents in zip(self.component, self.tokens, self.document_tokens, strict=True):
             out[component] += tokens - documents
             out["documents"] += documents
@@ -174,18 +175,19 @@ def _components(
     for index, tool in tool_of.items():
         if recognition.document_tools and any(fnmatchcase(tool, glob) for glob in recognition.document_tools):
             out[index] = "documents"
-    asked = last_user(messages)
-    if asked is not None and asked >= head and _STANDS_FOR.match(messages[asked].text) is None:
-        out[asked] = "input"
+    for index in range(len(messages) - 1, head - 1, -1):
+        if messages[index].role == "user" and _OURS.match(messages[index].text) is None:
+            out[index] = "input"
+            break
     if tail:
         for index in tail[-1]:
             out[index] = "input"
     return tuple(out)
 
 
-_STANDS_FOR = re.compile(r"\[[\d,]+ earlier messages? \(")
-"""How a line of ours begins that stands for what was left out (rewriting/drop_oldest.py): in a request that leaves a
-second time it may be the last of a user's, and is history still. It is kept like any other last message."""
+_OURS = re.compile(r"\[[\d,]+ earlier messages? \(|Excerpts from earlier messages |Current values, moved here from ")
+"""How a message of ours begins (rewriting/drop_oldest.py, rewriting/recall.py, caching/volatile.py): in a request that
+leaves a second time it may be the last of a user's, and is history still. It is kept like any other last message."""
 
 
 def _is_example(message: Message, recognition: Recognition) -> bool:

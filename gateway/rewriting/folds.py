@@ -254,7 +254,8 @@ class _Walk:
         self.known = known
         self.results = Results(anatomy, count, known)
         self.reader = Reader(known.snippets, rules.preserve)
-        self.fixed = anatomy.tools_tokens + anatomy.system_tokens + spare(anatomy)
+        self.moved = anatomy.moved_tokens + spare(anatomy)
+        self.fixed = anatomy.tools_tokens + anatomy.system_tokens + self.moved
         self.room = max(0, rules.budget - self.fixed)
         self.clear = int(rules.clear_at_least * self.room)
         self.total = self.fixed
@@ -416,12 +417,12 @@ class _Walk:
             if self.anatomy.component[i] == "documents"
         )
         return {
-            "system": self.fixed - self.anatomy.tools_tokens,
+            "system": self.anatomy.system_tokens,
             "tools": self.anatomy.tools_tokens,
             "input": hard,
             "examples": examples,
             "documents": documents,
-            "history": self.total - self.fixed - hard - examples - documents,
+            "history": self.total - self.fixed + self.moved - hard - examples - documents,
         }
 
     # ------------------------------------------------------------ how
