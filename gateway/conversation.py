@@ -58,6 +58,8 @@ class Message:
     """Whether it carries the model's reasoning, to be given back."""
     is_marked: bool = False
     """Whether the client put a marker for the provider's prompt cache on it."""
+    digest: tuple[int, int] | None = field(default=None, init=False, repr=False)
+    """What it says as it came, hashed, and how many positions it takes; None until a cache asks (caching/prefix.py)."""
 
     @property
     def is_system(self) -> bool:

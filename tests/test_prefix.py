@@ -141,7 +141,7 @@ def test_what_is_remembered_is_bounded_and_never_changes_a_chain():
     for number in range(200):
         came = parse(body([*TALK, user(f"say {number}")]), memo)
         assert chain_of(came, None, digests) == chain_of(came, None, Digests())
-    assert len(digests._young) + len(digests._old) <= 30
+    assert len(digests._told) + len(digests._chains) <= 40
 
 
 def test_a_body_of_a_hundred_messages_costs_its_newest_ones():

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.conversation import RESULT_ROLES, Changes, Message, Rest, leading_system
+from gateway.conversation import RESULT_ROLES, Changes, Rest, leading_system
+from gateway.memory import Memory
 from gateway.wire.chat import ChatRequest
 from gateway.wire.lexical import splice, value
 from gateway.wire.reasoning import without
@@ -29,8 +30,10 @@ _FACTOR: Final = 0x9E3779B97F4A7C1
 """A chain is a polynomial in its messages' hashes (64 bits of BLAKE2b each) over the field of this prime, which costs
 a tenth of a microsecond a message: two different beginnings agree once in 2**60. A number below that takes 32 bytes."""
 
-_ENTRY_BYTES: Final = 260
-"""What one remembered message takes besides its text: its place in the dictionary, a tuple, two numbers."""
+_LINK_BYTES: Final = 90
+"""What a message takes in a remembered chain: three places in tuples, and two numbers."""
+_NEAR: Final = 12
+"""How many messages at the end of a request may be new to its conversation for its chain to be extended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,105 +67,91 @@ _RESULT: Final = -1
 
 
 class Digests:
-    """Hashes of messages that were seen before. Bounded in bytes, in two generations.
+    """Hashes of what was seen before, and the chains of the latest requests. Bounded in bytes.
 
-    A message that was read from the same bytes is the same object (`wire.chat.Memo`), so it is known by its identity;
-    it is held here too, so that nothing else can take its place in memory.
+    A message that was read from the same bytes is the same object (`wire.chat.Memo`), and carries its own.
     """
 
-    def __init__(self, most_bytes: int = 6 * 2**20) -> None:
-        self._most = most_bytes // 2
-        self._young: dict[object, tuple[_Told, object]] = {}
-        self._old: dict[object, tuple[_Told, object]] = {}
-        self._held = 0
+    def __init__(self, most_bytes: int = 4 * 2**20) -> None:
+        self._told: Memory[object, _Told] = Memory(most_bytes // 2)
+        self._chains: Memory[tuple[int, int, int], Chain] = Memory(most_bytes // 2)
 
     def of(self, request: ChatRequest, index: int) -> _Told:
         """Return the hash and the positions of a message as it came."""
         message = request.conversation.messages[index]
-        found = self._young.get(id(message))
-        if found is not None:
-            return found[0]
-        return self._known(id(message), message) or self._read(request, index, message)
+        if message.digest is not None:
+            return message.digest
+        raw = request.body[slice(*request.message_spans[index])]
+        told = _told(value(raw), raw)
+        object.__setattr__(message, "digest", told)
+        return told
 
     def of_all(self, request: ChatRequest) -> list[_Told]:
         """Return those of each message as it came."""
-        get = self._young.get
-        found = [get(id(message)) for message in request.conversation.messages]
-        return [self.of(request, index) if one is None else one[0] for index, one in enumerate(found)]
+        found = [message.digest for message in request.conversation.messages]
+        return [self.of(request, index) if one is None else one for index, one in enumerate(found)]
+
+    def begun(self, first: int, settings: int, own: tuple[int, ...]) -> tuple[Chain, int] | None:
+        """Return a chain that an earlier request had, and with how many messages of these it begins."""
+        for count in range(len(own), max(0, len(own) - _NEAR), -1):
+            chain = self._chains.get((first, settings, own[count - 1]))
+            if chain is not None and chain.own[:count] == own[:count]:
+                return chain, count
+        return None
+
+    def keep(self, chain: Chain, settings: int) -> None:
+        """Keep a chain for the next request of its conversation, whether its last message stays or is another."""
+        for own in chain.own[-2:]:
+            self._chains.put((chain.links[0], settings, own), chain, _LINK_BYTES * len(chain.links) // 2)
 
     def with_text(self, request: ChatRequest, index: int, text: str) -> _Told:
         """Return those of a message whose content is replaced by a text."""
         key = (self.of(request, index)[0], text)
-        told = self._known(key, None)
+        told = self._told.get(key)
         if told is None:
             start, end = request.message_spans[index]
             told = _told({**value(request.body[start:end]), "content": text})
-            self._put(key, told, None, len(text))
+            self._told.put(key, told, len(text))
         return told
 
     def with_rest(self, request: ChatRequest, index: int, rest: Rest) -> _Told:
         """Return those of a system message out of which text was moved."""
         raw = request.body[slice(*request.message_spans[index])]
         left = splice(raw, part_edits(raw, rest.parts))
-        told = self._known(left, None)
+        told = self._told.get(left)
         if told is None:
             told = _told(value(left), left)
-            self._put(left, told, None, len(left))
+            self._told.put(left, told, len(left))
         return told
 
     def without_reasoning(self, request: ChatRequest, index: int) -> _Told:
         """Return those of a message that leaves without the reasoning it carries."""
         key = (self.of(request, index)[0], None)
-        told = self._known(key, None)
+        told = self._told.get(key)
         if told is None:
             raw = without(request.body[slice(*request.message_spans[index])])
             told = _told(value(raw), raw)
-            self._put(key, told, None, 0)
+            self._told.put(key, told, 0)
         return told
 
     def ours(self, text: str) -> _Told:
         """Return those of a user message that we put in."""
         key = (0, text)
-        told = self._known(key, None)
+        told = self._told.get(key)
         if told is None:
             told = _told({"role": "user", "content": text})
-            self._put(key, told, None, len(text))
+            self._told.put(key, told, len(text))
         return told
 
     def definitions(self, texts: tuple[str, ...]) -> int:
         """Return the hash of what stands before the messages."""
         if not texts:
             return 1
-        told = self._known(texts, None)
+        told = self._told.get(texts)
         if told is None:
             told = _hash(b"\n".join([_canonical(value(text.encode()), text.encode()) for text in texts])), 1
-            self._put(texts, told, None, sum(map(len, texts)))
+            self._told.put(texts, told, sum(map(len, texts)))
         return told[0]
-
-    def _known(self, key: object, holds: object) -> _Told | None:
-        found = self._young.get(key)
-        if found is None:
-            found = self._old.get(key)
-            if found is None:
-                return None
-            self._put(key, found[0], holds, 0)
-        return found[0]
-
-    def _read(self, request: ChatRequest, index: int, message: Message) -> _Told:
-        start, end = request.message_spans[index]
-        raw = request.body[start:end]
-        told = _told(value(raw), raw)
-        self._put(id(message), told, message, len(message.text))
-        return told
-
-    def _put(self, key: object, told: _Told, holds: object, size: int) -> None:
-        size += _ENTRY_BYTES
-        if 4 * size > self._most:
-            return
-        if self._held + size > self._most:
-            self._old, self._young, self._held = self._young, {}, 0
-        self._young[key] = told, holds
-        self._held += size
 
 
 def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, settings: int = 0) -> Chain:
@@ -170,17 +159,17 @@ def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, se
 
     `settings` is what else tells two prompts apart from behind the leading system text on, for a provider that lets it.
     """
-    definitions = request.conversation.definitions
     read = digests.of_all(request) if changes is None else _changed(request, changes, digests)
-    link = digests.definitions(definitions) % _PRIME
-    total, follows = request.conversation.tools, False
-    links, blocks = [link], [total]
-    owns = [own for own, _ in read]
-    said = owns
-    if settings and (head := leading_system(request.conversation.messages)) < len(owns):
-        said = [*owns[:head], owns[head] + settings, *owns[head + 1 :]]
-    for own, (_, number) in zip(said, read, strict=True):
-        link = (link * _FACTOR + own) % _PRIME
+    own = tuple([hashed for hashed, _ in read])
+    first = digests.definitions(request.conversation.definitions) % _PRIME
+    known, count = digests.begun(first, settings, own) or (Chain((first,), (), (request.conversation.tools,)), 0)
+    if count == len(own) == len(known.own):
+        return known
+    head = leading_system(request.conversation.messages)
+    links, blocks = list(known.links[: count + 1]), list(known.blocks[: count + 1])
+    link, total, follows = links[-1], blocks[-1], count > 0 and read[count - 1][1] == _RESULT
+    for index, (hashed, number) in enumerate(read[count:], count):
+        link = (link * _FACTOR + hashed + (settings if index == head else 0)) % _PRIME
         if number == _RESULT:
             total += not follows
             follows = True
@@ -189,7 +178,9 @@ def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, se
             follows = False
         links.append(link)
         blocks.append(total)
-    return Chain(tuple(links), tuple(owns), tuple(blocks))
+    chain = Chain(tuple(links), own, tuple(blocks))
+    digests.keep(chain, settings)
+    return chain
 
 
 def unmarked(definition: str) -> str:

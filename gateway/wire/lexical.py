@@ -95,7 +95,7 @@ def array_spans(data: bytes, within: Span) -> list[Span]:
         raise NotJSON(_said(error, data)) from None
     spans: list[Span] = []
     at = within.start
-    for size in map(len, map(memoryview, elements)):
+    for raw in elements:
         if data[at] in _BEFORE_ELEMENT and data[at + 1] > _SPACE:
             start = at + 1
         elif data[at : at + 2] == b", " and data[at + 2] > _SPACE:
@@ -104,7 +104,7 @@ def array_spans(data: bytes, within: Span) -> list[Span]:
             found = _ELEMENT.match(data, at)
             assert found is not None
             start = found.end()
-        at = start + size
+        at = start + len(memoryview(raw))
         spans.append(_new_span(Span, (start, at)))
     return spans
 
