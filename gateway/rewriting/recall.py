@@ -11,11 +11,12 @@ import heapq
 import math
 import re
 from array import array
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, repeat
 
 from gateway.rewriting.relevance import WORD, Index, Memory, Reading, number, of_word
 from gateway.values import values
@@ -136,9 +137,9 @@ def excerpts(
     wanted = _wanted(question, index)
     if wanted is None:
         return None
-    passages = _passages(folded, readings, wanted)
+    relevances = _relevances(folded, readings, index, wanted)
     said = {term for text in standing for bag in memory.read(text, paragraphs(text)).bags for term in bag}
-    return _Choice(folded, passages, index, said, count).written(room)
+    return _Choice(folded, index, relevances, said, count).written(room)
 
 
 # ---------------------------------------------------------------- passages
@@ -291,21 +292,12 @@ def _telling(question: str, asked: dict[int, float], terms: dict[int, float], be
 # ---------------------------------------------------------------- the choice
 
 
-@dataclass(slots=True)
-class _Passage:
-    message: int
-    start: int
-    end: int
-    bag: array[int]
-    relevance: float
-
-
-def _passages(folded: Sequence[Folded], readings: Sequence[Reading], wanted: _Wanted) -> list[_Passage]:
+def _relevances(folded: Sequence[Folded], readings: Sequence[Reading], index: Index, wanted: _Wanted) -> list[float]:
     """Give each passage its relevance: its own score, its message's, and that of the message it answers."""
     total = sum(wanted.terms.values())
-    covered = [sum(reading.held(wanted.terms).values()) / total for reading in readings]
+    covered = [weight / total for weight in index.covered(wanted.terms)]
     at = 0
-    out: list[_Passage] = []
+    out: list[float] = []
     for place, (message, reading) in enumerate(zip(folded, readings, strict=True)):
         around = _OWN_MESSAGE * covered[place]
         if message.role == "user":
@@ -315,10 +307,13 @@ def _passages(folded: Sequence[Folded], readings: Sequence[Reading], wanted: _Wa
             around += _MESSAGE_BEFORE * covered[place - 1]
         said = _SAID_BY_USER if message.role == "user" else 0.0
         own = [0.0, *wanted.scores[at : at + len(reading.spans)], 0.0]
-        for near, ((start, end), bag) in enumerate(zip(reading.spans, reading.bags, strict=True)):
-            matched = own[near + 1] + _BESIDE * max(own[near], own[near + 2]) + around
-            out.append(_Passage(place, start, end, bag, matched + said if matched else 0.0))
-            at += 1
+        at += len(reading.spans)
+        if not around and not any(own):
+            out += [0.0] * len(reading.spans)
+            continue
+        for before, here, behind in zip(own, own[1:], own[2:], strict=False):
+            matched = here + _BESIDE * max(before, behind) + around
+            out.append(matched + said if matched else 0.0)
     return out
 
 
@@ -332,6 +327,7 @@ _BESIDE = 0.5
 _SAID_BY_USER = 0.25
 # Below this share of the best passage's relevance nothing is brought back.
 _FLOOR = 0.02
+_MOST_WEIGHED = 3_000
 # A term is worth what the relevant passages say it (the share of what they say together), and, for the rest, how common
 # it is in all that is folded: an answer is made of the words that its sources are made of.
 _OF_THE_RELEVANT = 0.7
@@ -340,6 +336,7 @@ _MOST_TOO_LONG = 20
 # What is most relevant comes first, to so many tokens; behind it what adds most to the picture.
 _NARROW_TOKENS, _NARROW_PASSAGES = 2_000, 300
 _GOES, _WORTH_ANOTHER_GO = 3, 40
+_NOTHING = repeat(0.0)
 
 
 class _Choice:
@@ -350,40 +347,47 @@ class _Choice:
     """
 
     def __init__(
-        self, folded: Sequence[Folded], passages: Sequence[_Passage], index: Index, said: set[int], count: Count
+        self, folded: Sequence[Folded], index: Index, relevances: Sequence[float], said: AbstractSet[int], count: Count
     ) -> None:
-        self.folded, self.passages, self.count = folded, passages, count
-        self.seen = {*_COMMON, *said}
-        top = max(passage.relevance for passage in passages)
-        self.relevance = [passage.relevance / top if top else 0.0 for passage in passages]
-        self.worth = self._worths(index)
-        self.taken: Counter[int] = Counter()
+        """Take each passage's relevance, and the terms that are said anyway."""
+        self.folded, self.index, self.count = folded, index, count
+        self.bags, self.spans, self.message_of = index.bags, index.spans, index.reading_of
+        top = max(relevances, default=0.0) or 1.0
+        self.relevance = [relevance / top for relevance in relevances]
+        """As a share of the best one's."""
+        least = max(_FLOOR, sorted(self.relevance)[-_MOST_WEIGHED:][0])
+        self.able = [i for i, share in enumerate(self.relevance) if share >= least and self.bags[i]]
+        self.worth = self._worths({*_COMMON, *said})
+        """What each term is worth that is not said yet."""
+        self.taken: dict[int, int] = {}
+        """How many passages of each message were chosen."""
         self.chosen: list[int] = []
         self.sizes: dict[int, int] = {}
 
-    def _worths(self, index: Index) -> dict[int, float]:
-        """Weigh every term by how much the relevant passages, and all, speak of it."""
-        spoken: dict[int, float] = {}
-        for relevance, passage in zip(self.relevance, self.passages, strict=True):
-            if relevance >= _FLOOR:
-                for term in passage.bag:
-                    spoken[term] = spoken.get(term, 0.0) + relevance
-        for term in self.seen:
+    def _worths(self, said: AbstractSet[int]) -> dict[int, float]:
+        """Weigh every term that is not said yet by how much the relevant passages, and all, speak of it."""
+        spoken: dict[int, float] = defaultdict(float)
+        bags, shares = self.bags, self.relevance
+        for i in self.able:
+            share = shares[i]
+            for term in bags[i]:
+                spoken[term] += share
+        for term in said:
             spoken.pop(term, None)
-        most, every = max(spoken.values(), default=1.0), len(self.passages)
+        most, every = max(spoken.values(), default=1.0), len(self.index)
+        found_in, sqrt = self.index.found_in, math.sqrt
         return {
-            term: _OF_THE_RELEVANT * said / most + (1 - _OF_THE_RELEVANT) * math.sqrt(index.found_in(term) / every)
-            for term, said in spoken.items()
+            term: _OF_THE_RELEVANT * share / most + (1 - _OF_THE_RELEVANT) * sqrt(found_in(term) / every)
+            for term, share in spoken.items()
         }
 
     def written(self, room: int) -> str | None:
         """Choose and print what fits; the whole takes fewer tokens than its parts, so another go fills the rest."""
-        able = [i for i, passage in enumerate(self.passages) if passage.bag and self.relevance[i] >= _FLOOR]
-        best = heapq.nsmallest(_NARROW_PASSAGES, able, key=lambda i: (-self.relevance[i], i))
+        best = heapq.nsmallest(_NARROW_PASSAGES, self.able, key=lambda i: (-self.relevance[i], i))
         spare = room - self.count(HEADER) - 2
         self._take(min(spare, _NARROW_TOKENS), self._heap(best, narrow=True), narrow=True)
         taken = set(self.chosen)
-        heap = self._heap([i for i in able if i not in taken], narrow=False)
+        heap = self._heap([i for i in self.able if i not in taken], narrow=False)
         for _ in range(_GOES):
             text = self._text()
             spare = room - self.count(text)
@@ -421,65 +425,61 @@ class _Choice:
                 too_long.append(top)
                 continue
             room -= tokens
-            self.chosen.append(i)
-            self.taken[self.passages[i].message] += 1
-            self.seen.update(self.passages[i].bag)
+            self._choose(i)
         for one in too_long:
             heapq.heappush(heap, one)
 
-    def _text(self) -> str:
-        return _written(self.folded, [self.passages[i] for i in sorted(self.chosen)])
-
-    def _new(self, i: int) -> float:
-        """Add up what a passage says that is not said yet."""
-        seen, worth, new = self.seen, self.worth, 0.0
-        for term in self.passages[i].bag:
-            if term not in seen:
-                new += worth[term]
-        return new
+    def _choose(self, i: int) -> None:
+        message = self.message_of[i]
+        self.chosen.append(i)
+        self.taken[message] = self.taken.get(message, 0) + 1
+        for term in self.bags[i]:
+            self.worth.pop(term, None)
 
     def _gain(self, i: int, narrow: bool) -> float:
-        """Weigh a passage; one that was not counted yet is taken for short, so that only what comes to the top is."""
-        passage = self.passages[i]
-        around = _GAP_TOKENS if self.taken[passage.message] else _PLACE_TOKENS
-        size = self.sizes.get(i) or (passage.end - passage.start) // _MOST_CHARS_OF_A_TOKEN
-        relevance = self.relevance[i]
-        weight = relevance * relevance * relevance if narrow else relevance
-        return self._new(i) * weight / max(_LEAST_TOKENS, size + around)
+        """Weigh what a passage says that is not said yet.
+
+        One that was not counted yet is taken for short, so that only what comes to the top is.
+        """
+        around = _GAP_TOKENS if self.message_of[i] in self.taken else _PLACE_TOKENS
+        size = self.sizes.get(i)
+        if size is None:
+            start, end = self.spans[i]
+            size = (end - start) // _MOST_CHARS_OF_A_TOKEN
+        share = self.relevance[i]
+        new = sum(map(self.worth.get, self.bags[i], _NOTHING))
+        return new * (share * share * share if narrow else share) / max(_LEAST_TOKENS, size + around)
 
     def _size(self, i: int) -> int:
         size = self.sizes.get(i)
         if size is None:
-            passage = self.passages[i]
-            text = self.folded[passage.message].text[passage.start : passage.end]
-            size = self.sizes[i] = self.count(text.strip())
+            start, end = self.spans[i]
+            size = self.sizes[i] = self.count(self.folded[self.message_of[i]].text[start:end].strip())
         return size
 
     def _tokens(self, i: int) -> int:
-        passage = self.passages[i]
-        message = self.folded[passage.message]
-        place = 0 if self.taken[passage.message] else self.count(_place(message)) + 1
+        message = self.message_of[i]
+        place = 0 if message in self.taken else self.count(_place(self.folded[message])) + 1
         return self._size(i) + place + 1
 
-
-# ---------------------------------------------------------------- what is printed
+    def _text(self) -> str:
+        """Print what was chosen, in the order of the conversation, a message a line; what stood side by side stands so
+        again.
+        """
+        pieces: dict[int, list[tuple[int, int]]] = {}
+        for i in sorted(self.chosen):
+            start, end = self.spans[i]
+            spans = pieces.setdefault(self.message_of[i], [])
+            if spans and spans[-1][1] == start:
+                spans[-1] = (spans[-1][0], end)
+            else:
+                spans.append((start, end))
+        lines = [HEADER]
+        for at, spans in pieces.items():
+            message = self.folded[at]
+            lines.append(_place(message) + GAP.join([message.text[start:end].strip() for start, end in spans]))
+        return "\n".join(lines)
 
 
 def _place(message: Folded) -> str:
     return f"messages[{message.at}], {message.tool or message.role}: "
-
-
-def _written(folded: Sequence[Folded], chosen: Sequence[_Passage]) -> str:
-    """Print passages, given in order, a message a line; what stood side by side stands so again."""
-    pieces: dict[int, list[tuple[int, int]]] = {}
-    for passage in chosen:
-        spans = pieces.setdefault(passage.message, [])
-        if spans and spans[-1][1] == passage.start:
-            spans[-1] = (spans[-1][0], passage.end)
-        else:
-            spans.append((passage.start, passage.end))
-    lines = [HEADER]
-    for at, spans in pieces.items():
-        message = folded[at]
-        lines.append(_place(message) + GAP.join([message.text[start:end].strip() for start, end in spans]))
-    return "\n".join(lines)

@@ -93,11 +93,6 @@ class Reading:
     lengths: tuple[int, ...]
     """Words in each passage."""
 
-    def held(self, weights: Mapping[int, float]) -> dict[int, float]:
-        """Pick the weights of what stands anywhere in the text."""
-        lacks = weights.keys().isdisjoint
-        return {term: weights[term] for bag in self.bags if not lacks(bag) for term in bag if term in weights}
-
     @property
     def held_bytes(self) -> int:
         return 160 + sum(5 * len(bag) for bag in self.bags) + 330 * len(self.spans)
@@ -232,9 +227,12 @@ class Postings:
     def __init__(self) -> None:
         self.readings: list[Reading] = []
         self.bags: list[array[int]] = []
+        self.spans: list[tuple[int, int]] = []
         self.lengths: list[int] = []
         self.upto: list[int] = [0]
         """Passages of the first so many readings."""
+        self.reading_of = array("I")
+        """By passage: which of the readings it is of."""
         self.words: list[int] = [0]
         """Words of the first so many readings."""
         self.places: dict[int, array[int]] = {}
@@ -263,11 +261,14 @@ class Postings:
             for term, number in zip(bag, times, strict=True):
                 found = places.get(term)
                 if found is None:
-                    found = places[term] = array("I")
-                    often[term] = bytearray()
-                found.append(passage)
-                often[term].append(number)
+                    often[term] = bytearray((number,))
+                    places[term] = array("I", (passage,))
+                else:
+                    found.append(passage)
+                    often[term].append(number)
             self.bags.append(bag)
+            self.reading_of.append(len(self.readings))
+        self.spans += reading.spans
         self.lengths += reading.lengths
         self.readings.append(reading)
         self.upto.append(len(self.bags))
@@ -296,10 +297,22 @@ class Index:
         """The terms of each passage; of later readings more may follow."""
         return self.postings.bags
 
+    @property
+    def reading_of(self) -> Sequence[int]:
+        """Which reading each passage is of; of later readings more may follow."""
+        return self.postings.reading_of
+
+    @property
+    def spans(self) -> Sequence[tuple[int, int]]:
+        """Where each passage stands in its text; of later readings more may follow."""
+        return self.postings.spans
+
     def found_in(self, term: int) -> int:
         """In how many passages a term stands."""
         places = self.postings.places.get(term)
-        return 0 if places is None else bisect_left(places, self._passages)
+        if places is None:
+            return 0
+        return len(places) if places[-1] < self._passages else bisect_left(places, self._passages)
 
     def idf(self, term: int) -> float:
         """Say how rare a term is; rounded, so that every machine's logarithm gives the same."""
@@ -309,6 +322,15 @@ class Index:
     def weighed(self, wanted: Mapping[int, float]) -> dict[int, float]:
         """Multiply each wanted term that occurs by its rarity."""
         return {term: weight * self.idf(term) for term, weight in wanted.items() if self.found_in(term)}
+
+    def covered(self, weights: Mapping[int, float]) -> list[float]:
+        """Add up the weights of what stands anywhere in each reading."""
+        out = [0.0] * len(self.readings)
+        for term, weight in weights.items():
+            places = self.postings.places.get(term, ())
+            for reading in set(map(self.reading_of.__getitem__, places[: self.found_in(term)])):
+                out[reading] += weight
+        return out
 
     def scores(self, weights: Mapping[int, float]) -> list[float]:
         """Add up what each passage holds of the weights."""
