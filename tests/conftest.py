@@ -1,6 +1,7 @@
 """What every test may use: hypothesis profiles, and the recorded conversations of `GATEWAY_DATA`.
 
-Profiles are chosen by `HYPOTHESIS_PROFILE`: `ci` (500 examples, the default) and `long` (20,000).
+Profiles are chosen by `HYPOTHESIS_PROFILE`: `ci` (the same 500 examples each time, the default), `fresh` (500 others
+each time) and `long` (20,000 others).
 Async tests need no marker: pytest-asyncio runs in auto mode.
 """
 
@@ -21,8 +22,10 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 # No deadline: these run on shared machines, where the time of one example says nothing.
-settings.register_profile("ci", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("long", max_examples=20_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_SHARED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", _SHARED, max_examples=500, derandomize=True)
+settings.register_profile("fresh", _SHARED, max_examples=500)
+settings.register_profile("long", _SHARED, max_examples=20_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

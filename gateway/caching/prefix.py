@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from operator import itemgetter
 from typing import Any, Final
 
 import orjson
@@ -64,6 +65,7 @@ _Told = tuple[int, int]
 """The hash of a message, and its positions; `_RESULT` where it joins a run of results."""
 
 _RESULT: Final = -1
+_HASH: Final = itemgetter(0)
 
 
 class Digests:
@@ -88,8 +90,9 @@ class Digests:
 
     def of_all(self, request: ChatRequest) -> list[_Told]:
         """Return those of each message as it came."""
-        found = [message.digest for message in request.conversation.messages]
-        return [self.of(request, index) if one is None else one for index, one in enumerate(found)]
+        messages = request.conversation.messages
+        known = [message.digest for message in messages if message.digest]
+        return known if len(known) == len(messages) else [self.of(request, index) for index in range(len(messages))]
 
     def begun(self, first: int, settings: int, own: tuple[int, ...]) -> tuple[Chain, int] | None:
         """Return a chain that an earlier request had, and with how many messages of these it begins."""
@@ -160,7 +163,7 @@ def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, se
     `settings` is what else tells two prompts apart from behind the leading system text on, for a provider that lets it.
     """
     read = digests.of_all(request) if changes is None else _changed(request, changes, digests)
-    own = tuple([hashed for hashed, _ in read])
+    own = tuple(map(_HASH, read))
     first = digests.definitions(request.conversation.definitions) % _PRIME
     known, count = digests.begun(first, settings, own) or (Chain((first,), (), (request.conversation.tools,)), 0)
     if count == len(own) == len(known.own):
