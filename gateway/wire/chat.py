@@ -73,7 +73,7 @@ class ChatRequest:
 
 _LONG_NUMBER = re.compile(rb"[\d.eE+-]{300}")
 """In definitions: a number that does not read as itself, so that only the bytes as they came can be counted."""
-_ENTRY_BYTES = 800
+_ENTRY_BYTES = 900
 """What one entry of the memo takes besides its bytes and text: objects, and its place in the dictionary."""
 
 
