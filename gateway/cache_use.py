@@ -67,7 +67,7 @@ class CacheUse:
         """Place markers up to a link, or to the end, beside those that stand there."""
         known, may = self.gateway.prompt_caches.known(one), markable(self.request, one.facts, one.changes)
         chain, points, frozen = one.sent.chain, one.sent.points, one.ends.frozen
-        return place(chain, None, one.facts, points, one.head, frozen, known, lifetime, may=may, steady=steady)
+        return place(chain, one.facts, points, one.head, frozen, known, lifetime, may=may, steady=steady)
 
     def _key(self, one: Sighting, deployment: Deployment) -> Marks | None:
         """Name the prefix group to a provider that keeps together what is sent under one name."""

@@ -38,13 +38,12 @@ def placed(
     frozen: int | None = None,
     known: tuple[int, ...] = (),
     lifetime: int = 300,
-    sizes: tuple[int, ...] | None = None,
     steady: int | None = None,
 ) -> tuple[Breakpoint, ...]:
     chain = chain_of(came, changes, Digests())
     head = leading_system(came.conversation.messages)
     theirs, may = callers(came, facts, changes), markable(came, facts, changes)
-    return place(chain, sizes, facts, theirs, head, frozen, sorted(known, reverse=True), lifetime, may, steady)
+    return place(chain, facts, theirs, head, frozen, sorted(known, reverse=True), lifetime, may, steady)
 
 
 def ours(breakpoints: tuple[Breakpoint, ...]) -> list[int]:
@@ -91,11 +90,6 @@ def test_with_one_marker_to_set_an_old_entry_is_found_before_a_new_one_is_writte
 
 def test_what_only_this_request_says_is_not_worth_a_marker():
     assert ours(placed(request(TALK), steady=2)) == [1, 2]
-
-
-def test_what_is_too_short_to_be_kept_is_not_marked():
-    assert ours(placed(request(TALK), sizes=(0, 500, 600, 700, 1024, 1100))) == [5]
-    assert ours(placed(request(TALK), sizes=(0, 5, 6, 7, 10, 11))) == []
 
 
 def test_openai_sets_one_itself_and_gets_up_to_three_more():
@@ -267,7 +261,7 @@ def test_the_newest_entry_is_always_within_sight_where_a_marker_may_stand_near_i
     blocks = tuple(sum(steps[:n]) for n in range(len(steps) + 1))
     chain = Chain(tuple(range(len(blocks))), tuple(range(len(steps))), blocks)
     known = sorted(data.draw(st.lists(st.integers(0, len(steps)), min_size=1, max_size=3)), reverse=True)
-    found = place(chain, None, CLAUDE, (), 1, None, known, 300, lambda link: True)
+    found = place(chain, CLAUDE, (), 1, None, known, 300, lambda link: True)
     newest = max(known)
     assert any(one.link >= newest and blocks[one.link] - blocks[newest] < 20 for one in found)
     assert len(found) <= 4
@@ -295,8 +289,8 @@ def test_a_key_is_short_stable_and_a_growing_group_only_splits(group: int, rate:
 
 def test_a_key_goes_to_openai_alone():
     assert marks_of((), OLD_GPT, "k") == Marks("cache_control", {}, "k")
-    assert marks_of((), GPT, "k", explicit=True) == Marks("prompt_cache_breakpoint", {}, "k", explicit=True)
-    assert marks_of((), CLAUDE, "k", explicit=True) is None
+    assert marks_of((), GPT, "k") == Marks("prompt_cache_breakpoint", {}, "k")
+    assert marks_of((), CLAUDE, "k") is None
     assert marks_of((Breakpoint(1, 300, ours=False),), CLAUDE) is None
 
 

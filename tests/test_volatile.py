@@ -319,4 +319,4 @@ def placed(asked, changes, facts, known=frozenset()):
     may = markable(asked, facts, changes)
     order = in_order(changes, len(messages))
     until = next((at for at, one in enumerate(order) if one < 0 and is_put_in(changes.inserted[-1 - one][1])), None)
-    return place(chain, None, facts, callers(asked, facts, changes), 1, None, links, 300, may, until)
+    return place(chain, facts, callers(asked, facts, changes), 1, None, links, 300, may, until)

@@ -174,7 +174,6 @@ def markable(request: ChatRequest, facts: CacheFacts, changes: Changes | None = 
 
 def place(
     chain: Chain,
-    sizes: Sequence[int] | None,
     facts: CacheFacts,
     callers: Sequence[Breakpoint],
     head: int,
@@ -186,11 +185,10 @@ def place(
 ) -> tuple[Breakpoint, ...]:
     """Return the breakpoints of a request, in order: the caller's, and ours at the best places that are left.
 
-    `sizes`: tokens up to each link, where they are counted. `head`: number of leading system messages. `frozen`: the
-    link at the end of the last fold. `known`: links believed to be cached, the deepest first. `lifetime`: in seconds,
-    what is asked for; it gives way to the rule that none stands behind a shorter one. `may`: whether a link can be
-    marked. `steady`: the last link that the next request will still have, where what stands behind it (excerpts, moved
-    text) is for this one alone.
+    `head`: number of leading system messages. `frozen`: the link at the end of the last fold. `known`: links believed
+    to be cached, the deepest first. `lifetime`: in seconds, what is asked for; it gives way to the rule that none
+    stands behind a shorter one. `may`: whether a link can be marked. `steady`: the last link that the next request will
+    still have, where what stands behind it (excerpts, moved text) is for this one alone.
     """
     out = list(callers)
     if facts.control not in ("cache_control", "cache_point", "breakpoints") or not facts.writes:
@@ -205,7 +203,7 @@ def place(
         if link is None or link in taken or link > end or not may(link):
             continue
         lives = _lives(link, lifetime, facts, callers)
-        if lives is not None and (sizes is None or sizes[link] >= facts.least):
+        if lives is not None:
             taken.add(link)
             out.append(Breakpoint(link, lives, ours=True))
     return tuple(sorted(out, key=lambda one: (one.link, one.whole)))
@@ -258,16 +256,13 @@ def _lives(link: int, wanted: int, facts: CacheFacts, callers: Sequence[Breakpoi
     return min(offered, key=lambda lifetime: (abs(lifetime - wanted), lifetime), default=None)
 
 
-def marks_of(
-    breakpoints: Sequence[Breakpoint], facts: CacheFacts, key: str | None = None, *, explicit: bool = False
-) -> Marks | None:
+def marks_of(breakpoints: Sequence[Breakpoint], facts: CacheFacts, key: str | None = None) -> Marks | None:
     """Return what is to be spliced into the request; None where that is nothing."""
     places = {one.link: one.lifetime for one in breakpoints if one.ours}
     key = key if facts.control in ("key", "breakpoints") else None
-    explicit = explicit and facts.control == "breakpoints"
-    if not places and key is None and not explicit:
+    if not places and key is None:
         return None
-    return Marks("prompt_cache_breakpoint" if facts.marks_itself else "cache_control", places, key, explicit)
+    return Marks("prompt_cache_breakpoint" if facts.marks_itself else "cache_control", places, key)
 
 
 def key_of(group: int, per_minute: float, conversation: int) -> str:

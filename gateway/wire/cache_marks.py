@@ -37,7 +37,6 @@ _MARKED_PARTS: Final = ("text", "image_url", "file")
 _BREAKPOINT: Final = b'"prompt_cache_breakpoint":{"mode":"explicit"}'
 _CONTROL: Final = b'"cache_control":{"type":"ephemeral"}'
 _CONTROL_HOUR: Final = b'"cache_control":{"type":"ephemeral","ttl":"1h"}'
-_EXPLICIT: Final = b',"prompt_cache_options":{"mode":"explicit"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,6 @@ class Marks:
     """Messages of the request as it is sent (n: after the first n; 0: after the tools) → lifetime in seconds."""
     key: str | None = None
     """`prompt_cache_key`, where the caller gives none."""
-    explicit: bool = False
-    """Whether OpenAI is to set no breakpoint of its own, where the caller does not say."""
 
 
 def in_order(changes: Changes | None, count: int) -> Sequence[int]:
@@ -166,14 +163,12 @@ def end_of_tools(tools: bytes) -> int | None:
 
 
 def request_edits(body: bytes, spans: Mapping[str, Span], tools_end: int | None, marks: Marks) -> Iterator[Edit]:
-    """Yield what is said outside of messages: the tools' marker, the key and the options."""
+    """Yield what is said outside of messages: the tools' marker and the key."""
     if 0 in marks.places and marks.member == "cache_control" and tools_end is not None:
         yield tools_end, tools_end, b"," + _marker(marks.member, marks.places[0])
-    end = body.rindex(b"}")
     if marks.key is not None and "prompt_cache_key" not in spans:
+        end = body.rindex(b"}")
         yield end, end, b',"prompt_cache_key":' + orjson.dumps(marks.key)
-    if marks.explicit and "prompt_cache_options" not in spans:
-        yield end, end, _EXPLICIT
 
 
 def _bytes(raw: bytes, span: Span | None) -> bytes:
