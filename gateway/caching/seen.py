@@ -12,7 +12,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import groupby, repeat
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from gateway.caching.facts import CacheFacts
@@ -88,9 +88,9 @@ class Generations(Generic[Key, Value]):
             self._young, self._held = {}, 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Kept:
-    """How long a beginning stays in a cache; shared by the beginnings of one request."""
+    """How long a beginning stays in a cache; shared by the beginnings of one request, and the same by identity."""
 
     until: float
     """By what was sent: read until this moment; `NEVER` = not there."""
@@ -269,13 +269,9 @@ class Seen:
 
     def _add(self, cache: int, links: Sequence[int], new: Kept, now: float, refreshed: bool = False) -> None:
         """Keep each link as `new` says; what is alive in a state that `new` does not renew stays as it is there."""
-        merged: tuple[Kept | None, Kept] = (None, new)
-        for link in links:
-            key = link ^ cache
-            before = self._kept.get(key)
-            if before is not merged[0]:
-                merged = before, _merged(before, new, now, refreshed)
-            self._kept.put(key, merged[1], KEPT_BYTES if merged[1] is not new else 0)
+        for before, keys in groupby([link ^ cache for link in links], self._kept.get):
+            after = _merged(before, new, now, refreshed)
+            self._kept.put_all(keys, after, KEPT_BYTES if after is not new else 0)
 
     # ------------------------------------------------------------ only what a breakpoint wrote
 
