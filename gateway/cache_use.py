@@ -96,6 +96,7 @@ class CacheUse:
             conversation=(entry.team, entry.key, entry.user or "", entry.model),
             group=tuple([named[name] for name in policy.prompt_cache.group_by]),
             kind=f"{entry.team}/{policy.name}/{entry.model}",
+            ours=entry.kind != "request",
         )
 
     # ------------------------------------------------------------ early folds
