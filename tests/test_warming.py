@@ -6,20 +6,21 @@ The oracle plays each gap that is still possible: so many re-reads at most, then
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import inf
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.caching.warming import LEAST_GAPS, interval, pays
+from gateway.caching.warming import LEAST_GAPS, Keeping, interval, is_worth_writing, pays
 
-LIFETIME, EVERY = 300.0, 240.0
-READ, WRITE = 0.1, 1.25
+CLAUDE = Keeping(lifetime=300.0, interval=240.0, read=0.1, write=1.25, reread=0.1)
 
 
-def due(gaps: Sequence[float], costs: float = READ, saves: float = WRITE - READ) -> bool:
+def due(gaps: Sequence[float], keeping: Keeping = CLAUDE) -> bool:
     """Whether a re-read pays four minutes after a request, with five-minute caches."""
-    return pays(gaps, EVERY, LIFETIME - EVERY, LIFETIME, EVERY, costs, saves)
+    return pays(gaps, keeping, 240.0, 60.0)
 
 
 def test_gaps_that_end_between_the_two_expiries_pay():
@@ -28,6 +29,7 @@ def test_gaps_that_end_between_the_two_expiries_pay():
 
 def test_nothing_is_known_before_three_gaps_are():
     assert not due([400.0] * 2)
+    assert not is_worth_writing([400.0] * 2, CLAUDE)
 
 
 def test_traffic_that_comes_before_the_expiry_needs_nothing():
@@ -35,24 +37,38 @@ def test_traffic_that_comes_before_the_expiry_needs_nothing():
     assert not due([250.0, 280.0, 299.0])
 
 
-def test_one_gap_in_thirteen_pays_and_one_in_ten_thousand_does_not():
-    assert due([400.0, *[86_400.0] * 10])
-    assert not due([400.0, *[86_400.0] * 11])
+def test_one_gap_in_eleven_pays_and_one_in_twelve_does_not():
+    """The eleventh, or twelfth, is the one that never ends."""
+    assert due([400.0, *[86_400.0] * 9])
+    assert not due([400.0, *[86_400.0] * 10])
 
 
 def test_several_in_a_row_reach_a_request_that_one_does_not():
     assert due([660.0] * 3)
-    assert due([2_900.0] * 3)
-    assert not due([2_950.0] * 3), "twelve re-reads cost more than the write"
+    assert due([2_200.0] * 3)
+    assert not due([2_250.0] * 3), "nine re-reads in four gaps cost more than three writes"
+    assert due([2_900.0] * 64)
+    assert not due([2_950.0] * 64), "twelve cost more than a write"
 
 
 def test_when_the_wait_is_longer_than_any_gap_was_it_is_over():
-    assert not pays([400.0] * 64, 480.0, 60.0, LIFETIME, EVERY, READ, WRITE - READ)
+    assert not pays([400.0] * 64, CLAUDE, 480.0, 60.0)
 
 
 def test_what_the_answer_costs_counts():
-    assert due([400.0] * 3, costs=1.1)
-    assert not due([400.0] * 3, costs=1.2)
+    assert due([400.0] * 3, replace(CLAUDE, reread=0.86))
+    assert not due([400.0] * 3, replace(CLAUDE, reread=0.87))
+
+
+def test_re_reads_that_have_cost_one_write_more_than_they_saved_are_not_made_again_however_likely_a_request_is():
+    assert pays([400.0] * 64, CLAUDE, 240.0, 60.0, balance=-1.0)
+    assert not pays([400.0] * 64, CLAUDE, 240.0, 60.0, balance=-1.1)
+    assert not is_worth_writing([400.0] * 64, CLAUDE, balance=-1.1)
+
+
+def test_a_prefix_that_will_be_kept_warm_is_worth_writing_though_nothing_comes_before_it_expires():
+    assert is_worth_writing([400.0] * 3, CLAUDE)
+    assert not is_worth_writing([7_200.0] * 3, CLAUDE)
 
 
 @pytest.mark.parametrize(
@@ -72,32 +88,45 @@ def test_what_is_kept_longer_is_read_as_long_before_its_end(every: float, lifeti
     assert interval(every, lifetime) == told
 
 
-GAPS = st.lists(st.integers(1, 4_000).map(float), max_size=20)
+GAPS = st.lists(st.integers(1, 4_000).map(float), min_size=LEAST_GAPS, max_size=20)
+KEEPING = st.builds(
+    replace,
+    st.just(CLAUDE),
+    read=st.floats(0.01, 0.5),
+    write=st.floats(1, 2),
+    reread=st.floats(0.01, 1),
+)
 
 
-def played(gap: float, most: int, waited: float, left: float, costs: float, saves: float) -> float:
-    """What one gap costs under so many re-reads at most: those made in time, and the write where they do not reach."""
+def played(gap: float, keeping: Keeping, most: int, waited: float, left: float) -> float:
+    """What one gap costs under so many re-reads at most: those made in time, and the request at its end."""
     at, expires, cost = waited, waited + left, 0.0
     for _ in range(most):
         if gap <= at:
             break
-        cost, expires, at = cost + costs, at + LIFETIME, at + EVERY
-    return cost + (saves if gap >= expires else 0.0)
+        cost, expires, at = cost + keeping.reread, at + keeping.lifetime, at + keeping.interval
+    return cost + (keeping.write if gap >= expires else keeping.read)
 
 
-@given(GAPS, st.integers(0, 2_000), st.integers(1, 299), st.floats(0.01, 1), st.floats(0, 2))
-def test_it_pays_exactly_where_some_number_of_re_reads_is_cheaper_than_none(gaps, waited, left, costs, saves):
-    longer = [gap for gap in gaps if gap > waited]
-    assume(len(gaps) >= LEAST_GAPS)
-    costs_of = [sum(played(gap, most, waited, left, costs, saves) for gap in longer) for most in range(20)]
-    assume(abs(min(costs_of[1:]) - costs_of[0]) > 1e-9)
-    assert pays(gaps, waited, left, LIFETIME, EVERY, costs, saves) == (min(costs_of[1:]) < costs_of[0])
+@given(GAPS, KEEPING, st.integers(0, 2_000), st.integers(1, 299))
+def test_it_pays_exactly_where_some_number_of_re_reads_is_cheaper_than_none(gaps, keeping, waited, left):
+    longer = [*(gap for gap in gaps if gap > waited), inf]
+    costs = [sum(played(gap, keeping, most, waited, left) for gap in longer) for most in range(20)]
+    assume(abs(min(costs[1:]) - costs[0]) > 1e-9)
+    assert pays(gaps, keeping, waited, left) == (min(costs[1:]) < costs[0])
 
 
-@given(GAPS, st.integers(0, 5_000), st.integers(1, 299))
-def test_it_never_goes_on_longer_than_the_longest_gap_was(gaps, waited, left):
-    assume(waited >= max(gaps, default=0.0))
-    assert not pays(gaps, waited, left, LIFETIME, EVERY, READ, WRITE - READ)
+@given(GAPS, KEEPING)
+def test_it_is_written_exactly_where_that_and_the_best_number_of_re_reads_cost_less_than_the_plain_price(gaps, keeping):
+    costs = [sum(played(gap, keeping, most, 240.0, 60.0) for gap in [*gaps, inf]) for most in range(20)]
+    least = min(costs) - keeping.write  # the one that never ends is not written again
+    assume(abs(least - len(gaps)) > 1e-9)
+    assert is_worth_writing(gaps, keeping) == (least < len(gaps))
+
+
+@given(GAPS, KEEPING, st.integers(0, 5_000), st.integers(1, 299))
+def test_it_never_goes_on_longer_than_the_longest_gap_was(gaps, keeping, more, left):
+    assert not pays(gaps, keeping, max(gaps) + more, left)
 
 
 @given(st.floats(0.001, 1e6), st.floats(1, 1e6))
