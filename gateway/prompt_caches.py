@@ -305,6 +305,19 @@ class PromptCaches:
         tools = sum([counter.count(text) for text in map(unmarked, conversation.definitions)])
         return _cumulated(tools, messages[:link], counter, count_media)[-1]
 
+    async def head_tokens(self, one: Sighting, counter: Counter, count_media: CountMedia) -> int:
+        """Count the tools and the leading system text of what would be sent."""
+        conversation = one.request.conversation
+        head = replace(conversation, messages=conversation.messages[: one.head])
+        asked = texts(head, counter.messages)
+        await counter.learn([*asked, *map(unmarked, head.definitions), *_new_texts(one.changes)])
+        sent, _ = sizes_of(head, one.changes, None, counter, count_media)
+        return sent.upto(one.head)
+
+    def lasts(self, cache: int, link: int) -> tuple[float, int] | None:
+        """Return until when a beginning can be read and for how many seconds it was written; None: it never was."""
+        return self._seen.lasts(cache, link)
+
     def known(self, one: Sighting) -> Iterator[int]:
         """Yield the links of what is about to be sent that are in the cache already, from the deepest on."""
         return self._seen.known(one.sent.cache, one.sent.chain, one.now)

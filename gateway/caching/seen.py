@@ -209,6 +209,13 @@ class Seen:
         kept = self._kept.get(chain.links[link] ^ cache)
         return None if kept is None else kept.lifetime
 
+    def lasts(self, cache: int, link: int) -> tuple[float, int] | None:
+        """Return until when what ends at a link can be read, by what was sent, and for how many seconds it was written;
+        None where it never was.
+        """
+        kept = self._kept.get(link ^ cache)
+        return None if kept is None or kept.until == NEVER else (kept.until, kept.lifetime)
+
     def note(self, sent: Told, came: Told | None, facts: CacheFacts, now: float) -> Kept | None:
         """Take in a request that was sent at `now`: as it left, and as it came; None for one of the gateway's own,
         which nobody would have sent without it.
