@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
 
 from gateway.admission import authenticate
 from gateway.budget.tokens import Counters
@@ -35,6 +36,7 @@ from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.pipeline import answer
 from gateway.placements import Placements
+from gateway.prompt_caches import PromptCaches
 from gateway.routing.health import Health
 from gateway.routing.upstreams import Upstreams
 from gateway.shared_caches import SharedCaches
@@ -42,6 +44,8 @@ from gateway.shared_heads import SharedHeads
 from gateway.state import open_state
 from gateway.summaries import Summaries
 from gateway.summary_writer import write
+from gateway.warm_up import WarmUps
+from gateway.warm_up_sender import send
 from gateway.wire import errors
 from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError
@@ -89,6 +93,9 @@ def create_app(config: Config) -> Starlette:
         if any(one.cache.matching != "none" for model in gateway.models.values() for one in model.deployments):
             await shared.open()
             heads.open()
+        if gateway.warm_ups is not None:
+            gateway.warm_ups.sent_by(partial(send, gateway))
+            gateway.warm_ups.open()
         warming = asyncio.create_task(_warm(gateway))
         try:
             yield
@@ -100,6 +107,8 @@ def create_app(config: Config) -> Starlette:
                 await gateway.summaries.close()
             if gateway.early_folds is not None:
                 await gateway.early_folds.close()
+            if gateway.warm_ups is not None:
+                await gateway.warm_ups.close()
             await gateway.upstreams.close()
             await gateway.calibrations.close()
             gateway.planning.shutdown(wait=False, cancel_futures=True)
@@ -130,7 +139,7 @@ def _open(config: Config) -> Gateway:
     counters = Counters()
     worker = str(os.getpid()) if config.server.workers > 1 else None
     models = models_of(catalogue(config), unpriced=config.unpriced == "allow")
-    log = structlog.get_logger("gateway")
+    log, prompt_caches = structlog.get_logger("gateway"), PromptCaches()
     return Gateway(
         config=config,
         keys=Keys(config.keys),
@@ -147,7 +156,17 @@ def _open(config: Config) -> Gateway:
         draw=random.random,
         summaries=Summaries(partial(open_state, config.state), log, time.time, time.monotonic),
         early_folds=EarlyFolds(partial(open_state, config.state), log, time.monotonic),
+        prompt_caches=prompt_caches,
+        warm_ups=_warm_ups(config, prompt_caches, log),
     )
+
+
+def _warm_ups(config: Config, caches: PromptCaches, log: FilteringBoundLogger) -> WarmUps | None:
+    """Make who keeps prefixes warm, where a policy or a profile names any."""
+    policies = [one for policy in config.policies.values() for one in (policy, *[p.policy for p in policy.profiles])]
+    if not any(policy.prompt_cache.warm for policy in policies):
+        return None
+    return WarmUps(caches, partial(open_state, config.state), log, time.time, os.urandom(6).hex())
 
 
 async def _warm(gateway: Gateway) -> None:

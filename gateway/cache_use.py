@@ -6,13 +6,14 @@ sent with, and whether it is folded while that is cheap. The deciding is done in
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from gateway.budget.allocation import Window
 from gateway.budget.tokens import Counter
 from gateway.caching.economics import outlook
 from gateway.caching.markers import Breakpoint, markable, marks_of, place
-from gateway.caching.marking import lifetime_of, reach
+from gateway.caching.marking import Reach, lifetime_of, reach
 from gateway.caching.volatile import Moved, moved_from
 from gateway.conversation import Changes
 from gateway.early_folds import Beginnings, ByCost, EarlyFolds, Never
@@ -27,13 +28,27 @@ from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import ChatRequest
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How the head of an earlier request is held in its cache. What is sent to keep it there is marked up to its end,
+    in the same way and no further.
+    """
+
+    lifetime: int
+    """For how many seconds it was written."""
+    key: str | None
+    """The `prompt_cache_key` that it got from us."""
+
+
 class CacheUse:
     """One request, and the caches that its deployments have."""
 
-    __slots__ = ("entry", "gateway", "policy", "request")
+    __slots__ = ("entry", "gateway", "held", "policy", "request")
 
-    def __init__(self, gateway: Gateway, policy: Policy, request: ChatRequest, entry: Entry) -> None:
-        self.gateway, self.policy, self.request, self.entry = gateway, policy, request, entry
+    def __init__(
+        self, gateway: Gateway, policy: Policy, request: ChatRequest, entry: Entry, held: Held | None = None
+    ) -> None:
+        self.gateway, self.policy, self.request, self.entry, self.held = gateway, policy, request, entry, held
 
     async def look(self, deployment: Deployment, changes: Changes | None) -> Sighting | None:
         """Compare what is about to be sent with what the deployment's prompt cache is believed to hold."""
@@ -46,22 +61,32 @@ class CacheUse:
 
     def marks(self, one: Sighting, deployment: Deployment) -> Marks | None:
         """Decide what is said to the deployment's prompt cache, and expect of it accordingly."""
-        asked, caches, facts = self.policy.prompt_cache, self.gateway.prompt_caches, one.facts
+        asked, facts = self.policy.prompt_cache, one.facts
         if asked.markers == "off":
             return None
         if facts.control == "key" or facts.marks_itself:
             return self._key(one, deployment)
         if facts.control not in ("cache_control", "cache_point"):
             return None
-        standing = caches.standing(one)
-        lifetime = lifetime_of(asked.ttl, standing.habits, facts, caches.alive(one), one.now)
-        reached = reach(asked.markers, standing, facts, lifetime)
+        reached, lifetime = self._reach(one)
         if reached == "nothing":
             return None
         points = self._placed(one, lifetime, one.head if reached == "head" else one.ends.steady)
         if points != one.sent.points:
-            caches.mark(one, points)
+            self.gateway.prompt_caches.mark(one, points)
         return marks_of(points, facts)
+
+    def _reach(self, one: Sighting) -> tuple[Reach, int]:
+        """Decide how far to mark, and for how many seconds."""
+        if self.held is not None:
+            return "head", self.held.lifetime
+        asked, caches, facts = self.policy.prompt_cache, self.gateway.prompt_caches, one.facts
+        standing = caches.standing(one)
+        lifetime = lifetime_of(asked.ttl, standing.habits, facts, caches.alive(one), one.now)
+        reached, warm_ups = reach(asked.markers, standing, facts, lifetime), self.gateway.warm_ups
+        if reached == "nothing" and asked.warm and warm_ups is not None and warm_ups.keeps(one, lifetime):
+            reached = "head"
+        return reached, lifetime
 
     def _placed(self, one: Sighting, lifetime: int, steady: int | None) -> tuple[Breakpoint, ...]:
         """Place markers up to a link, or to the end, beside those that stand there."""
@@ -73,13 +98,13 @@ class CacheUse:
         """Name the prefix group to a provider that keeps together what is sent under one name."""
         if "prompt_cache_key" in self.request.spans or not deployment.is_providers_own:
             return None
-        key = self.gateway.prompt_caches.key(one)
+        key = self.gateway.prompt_caches.key(one) if self.held is None else self.held.key
         points = one.sent.points
         if one.facts.marks_itself:
             # The provider marks the newest message itself; marked beside it is what the next request has though that be
             # gone. A token is written once, however many markers stand behind it, so these cost nothing
             # (developers.openai.com/api/docs/guides/prompt-caching).
-            points = self._placed(one, min(one.facts.writes), one.ends.steady)
+            points = self._placed(one, min(one.facts.writes), one.ends.steady if self.held is None else one.head)
             self.gateway.prompt_caches.mark(one, points, key)
         return marks_of(points, one.facts, key)
 
@@ -96,6 +121,7 @@ class CacheUse:
             conversation=(entry.team, entry.key, entry.user or "", entry.model),
             group=tuple([named[name] for name in policy.prompt_cache.group_by]),
             kind=f"{entry.team}/{policy.name}/{entry.model}",
+            ours=entry.kind != "request",
         )
 
     # ------------------------------------------------------------ early folds

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gateway.admission import Admitted
 from gateway.budget.tokens import Counter
-from gateway.cache_use import CacheUse
+from gateway.cache_use import CacheUse, Held
 from gateway.conversation import Changes
 from gateway.fitting import LONG_BODY, Fitted, Model, byte_edits, byte_sizes, fit, prompt_tokens, writer_of
 from gateway.gateway import Gateway
@@ -26,6 +26,7 @@ from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.upstream import Reply, UpstreamError
 from gateway.summaries import Job
 from gateway.wire import completion
+from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import ChatRequest, sent
 from gateway.wire.completion import Completion
 from gateway.wire.sse import EventRelay
@@ -67,9 +68,12 @@ class Calls:
         "too_long_at",
     )
 
-    def __init__(self, gateway: Gateway, admitted: Admitted, request: ChatRequest, entry: Entry) -> None:
+    def __init__(
+        self, gateway: Gateway, admitted: Admitted, request: ChatRequest, entry: Entry, held: Held | None = None
+    ) -> None:
+        """Take a request; `held` is set where it is sent for nothing but to keep a prefix in its cache."""
         self.gateway, self.admitted, self.request, self.entry = gateway, admitted, request, entry
-        self.cache_use = CacheUse(gateway, admitted.policy, request, entry)
+        self.cache_use = CacheUse(gateway, admitted.policy, request, entry, held)
         self.fitted: dict[str, Fitted] = {}
         """By model name: fallbacks have windows of their own."""
         self.deployment: Deployment | None = None
@@ -126,11 +130,11 @@ class Calls:
         groups = [one.deployments for one in (model, *fallbacks)]
         resting = gateway.health.resting(gateway.monotonic())
         if all(len(group) < 2 for group in groups):
-            return await drive(attempts(groups, gateway.draw, resting), self._call)
+            return await drive(attempts(groups, gateway.draw, resting), self.call)
         fitted = self.fitted.get(model.name)
         conversation = self.request.conversation if fitted is None else fitted.steady(self.request)
         prefer = Preference(gateway.loads, conversation, resting, gateway.now())
-        outcome = await drive(attempts(groups, gateway.draw, resting, prefer), self._call)
+        outcome = await drive(attempts(groups, gateway.draw, resting, prefer), self.call)
         if isinstance(outcome, Answer):
             prefer.answered(outcome.deployment, gateway.now())
         return outcome
@@ -209,7 +213,7 @@ class Calls:
 
     # ------------------------------------------------------------ one deployment
 
-    async def _call(self, deployment: Deployment) -> Outcome:
+    async def call(self, deployment: Deployment) -> Outcome:
         """Try one deployment, and once more with another plan where it finds the prompt too long."""
         model = self.gateway.models[deployment.model_name]
         fitted = self.fitted.get(model.name) or await self.fit(model)
@@ -255,6 +259,8 @@ class Calls:
             self.reply = outcome.reply
             if sighting is not None:
                 gateway.prompt_caches.note(sighting)
+                if self.admitted.policy.prompt_cache.warm:
+                    self._tell_prefix(sighting, deployment, marks)
             outcome = await self._begun(deployment, outcome.reply) or outcome
         now = gateway.monotonic()
         gateway.health.learn(outcome, now)
@@ -277,6 +283,12 @@ class Calls:
                 said=failure.message or failure.body[:_SAID].decode(errors="replace"),
             )
         return outcome
+
+    def _tell_prefix(self, one: Sighting, deployment: Deployment, marks: Marks | None) -> None:
+        """Tell whoever keeps prefixes warm that this one is in use."""
+        if self.gateway.warm_ups is not None and self.enforces:
+            key = None if marks is None else marks.key
+            self.gateway.warm_ups.noted(one, deployment, self.admitted.policy, self.entry, key)
 
     async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
         """Take in the beginning of an answer; None where it is one. A stream without a first byte has not begun."""

@@ -102,7 +102,8 @@ def _in_words(policy: Policy) -> Iterable[str]:
     if cache != PromptCache():
         volatile = f"; text that matches {_patterns(cache.volatile)} moves" if cache.volatile else ""
         groups = f"a group for each {' and '.join(cache.group_by)}" if cache.group_by else "one group for everybody"
-        yield f"prompt cache: markers {cache.markers}, ttl {cache.ttl}, {groups}{volatile}"
+        warm = f"; prefixes that match {_patterns(cache.warm)} are kept warm" if cache.warm else ""
+        yield f"prompt cache: markers {cache.markers}, ttl {cache.ttl}, {groups}{volatile}{warm}"
     for profile in policy.profiles:
         yield f"profile {profile.policy}: " + (f"when {profile.when.source}" if profile.when else "when asked for")
 

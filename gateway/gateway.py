@@ -22,6 +22,7 @@ from gateway.routing.loads import Loads
 from gateway.routing.upstreams import Upstreams
 from gateway.shared_heads import SystemTexts
 from gateway.summaries import Summaries
+from gateway.warm_up import WarmUps
 from gateway.wire.chat import Memo
 
 
@@ -59,3 +60,5 @@ class Gateway:
     """None where nobody is to write any."""
     early_folds: EarlyFolds | None = None
     """None where nothing is decided about folds that nothing forces."""
+    warm_ups: WarmUps | None = None
+    """None where no policy names a prefix that is to be kept warm."""

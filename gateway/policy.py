@@ -130,6 +130,10 @@ class PromptCache:
     """Whose requests are expected to share prefixes."""
     volatile: tuple[str, ...] = ()
     """Regular expressions: text in leading system messages that changes from request to request."""
+    warm: tuple[str, ...] = ()
+    """Globs of the first lines of system texts: prefixes that are read again before they expire."""
+    every: float = 240.0
+    """In seconds: how long after its last use one is, that is kept for five minutes."""
 
 
 class UnknownProfile(Exception):
@@ -520,7 +524,7 @@ def _policy(merged: Mapping[str, Any], profile: str | None = None, profiles: tup
 
 
 def _prompt_cache(said: Mapping[str, Any]) -> PromptCache:
-    return PromptCache(said["markers"], said["ttl"], tuple(said["group_by"]), tuple(said["volatile"]))
+    return PromptCache(**_frozen(said))
 
 
 def _ladder(said: Mapping[str, Any] | Literal["auto"], summaries: bool) -> Ladder:

@@ -410,10 +410,17 @@ class PromptCacheFile(Strict):
         description="Text in leading system messages that changes from request to request, as regular expressions.",
         json_schema_extra={"maxItems": MOST_PATTERNS},
     )
-    warm: Annotated[list[Word], _later([])] = key(
-        [], description=f"Names of prefixes that are read again before they expire. {NOT_YET.capitalize()}."
+    warm: Annotated[list[Word], AfterValidator(_not_too_many)] = key(
+        [],
+        description="Prefixes that are read again before they expire, while that pays: the first lines of their system "
+        "texts; * stands for any letters.",
+        json_schema_extra={"maxItems": MOST_PATTERNS},
     )
-    every: Annotated[Seconds, _later(240.0, "4m")] = key("4m", description=f"How often. {NOT_YET.capitalize()}.")
+    every: Seconds = key(
+        "4m",
+        description="How long after it was last used such a prefix is read again where it is kept for 5 minutes; one "
+        "that is kept longer, as long before its end.",
+    )
 
 
 class BudgetFile(Strict):

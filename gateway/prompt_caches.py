@@ -75,6 +75,10 @@ class Whose:
     """What the policy's `group_by` tells prefix groups apart by."""
     kind: str
     """Whose habits are learned together: a team, under one policy, of one model."""
+    ours: bool = False
+    """Whether it is the gateway's own, a summary say: it goes on from nothing, nothing is learned from it, and nobody
+    would have sent it without the gateway.
+    """
 
 
 @dataclass(slots=True)
@@ -100,8 +104,10 @@ class Sighting:
     whose: Whose
     group: int
     """Its prefix group: the same tools and system text, among those that the policy's `group_by` puts together."""
+    arrived: bool = False
     kept: Kept | None = None
     trail: Trail | None = None
+    """Of the conversation, once it arrived; a request of our own leaves none."""
 
     @property
     def turn(self) -> int:
@@ -141,7 +147,9 @@ class Sighting:
 
     @property
     def is_as_it_came(self) -> bool:
-        """Whether nothing tells what was sent from what came, in this cache."""
+        """Whether nothing tells what was sent from what came, in this cache. Of our own requests nothing came."""
+        if self.whose.ours:
+            return True
         sent, came = self.sent, self.came
         same = sent.chain is came.chain and sent.points == came.points and sent.cache == came.cache
         return same and sent.match.read == came.match.read
@@ -244,7 +252,7 @@ class PromptCaches:
             left, points = chain_of(request, changes, digests, settings), callers(request, facts, changes)
             sent = self._told(cache, left, points, facts, now, SENT, _endings(request, changes, facts))
         head, scope = leading_system(request.conversation.messages), hash(whose.conversation)
-        previous = self._trails.before(scope, chain, head)
+        previous = None if whose.ours else self._trails.before(scope, chain, head)
         steady = chain
         if changes is not None and changes.system:
             steady = chain_of(request, Changes({}, system=changes.system), digests, settings)
@@ -296,6 +304,19 @@ class PromptCaches:
         messages = conversation.messages if one.changes is None else one.changes.applied(conversation.messages)
         tools = sum([counter.count(text) for text in map(unmarked, conversation.definitions)])
         return _cumulated(tools, messages[:link], counter, count_media)[-1]
+
+    async def head_tokens(self, one: Sighting, counter: Counter, count_media: CountMedia) -> int:
+        """Count the tools and the leading system text of what would be sent."""
+        conversation = one.request.conversation
+        head = replace(conversation, messages=conversation.messages[: one.head])
+        asked = texts(head, counter.messages)
+        await counter.learn([*asked, *map(unmarked, head.definitions), *_new_texts(one.changes)])
+        sent, _ = sizes_of(head, one.changes, None, counter, count_media)
+        return sent.upto(one.head)
+
+    def lasts(self, cache: int, link: int) -> tuple[float, int] | None:
+        """Return until when a beginning can be read and for how many seconds it was written; None: it never was."""
+        return self._seen.lasts(cache, link)
 
     def known(self, one: Sighting) -> Iterator[int]:
         """Yield the links of what is about to be sent that are in the cache already, from the deepest on."""
@@ -354,8 +375,11 @@ class PromptCaches:
 
     def note(self, one: Sighting) -> None:
         """Take in that the request was sent, and taken."""
-        one.kept = self._seen.note(one.sent, one.came, one.facts, one.now)
-        told = one.came._replace(chain=one.steady)
+        came = None if one.whose.ours else one.came
+        one.arrived, one.kept = True, self._seen.note(one.sent, came, one.facts, one.now)
+        if came is None:
+            return
+        told = came._replace(chain=one.steady)
         one.trail = self._trails.note(one.scope, one.left, told, one.head, one.deployment, one.now, one.previous)
 
     async def settle(
@@ -366,8 +390,8 @@ class PromptCaches:
         `exact`: whether `counter` counts as the provider does, so that no more is counted than what was read.
         """
         markers = sum(point.ours for point in one.sent.points)
-        if one.trail is not None:  # else it never arrived there: its client left while it was on its way
-            self._count(one, one.trail, usage)
+        if one.arrived:  # else its client left while it was on its way
+            self._count(one, usage)
         if usage.estimated:
             return Settled(markers=markers)
         self._learn(one, usage)
@@ -438,18 +462,24 @@ class PromptCaches:
         if one.trail is not None:
             one.trail.tokens = tokens
 
-    def _count(self, one: Sighting, trail: Trail, usage: Usage) -> None:
+    def _count(self, one: Sighting, usage: Usage) -> None:
         """Count what the request says of its group and of its kind, and what it left in the cache."""
-        if usage.prompt >= one.facts.least:
-            counted = self._counted(one, trail, usage.prompt)
-            self._news.counted.append(counted)
-            if one.facts.matching == "breakpoints":
-                kind = counted.kind
-                self._untold[kind] = waited(self._untold.get(kind, NOTHING_KNOWN) + counted.delta(), one.now)
-        else:
-            trail.turn -= 1
+        if one.trail is not None:
+            self._learn_habits(one, one.trail, usage.prompt)
         tokens = 0 if usage.estimated else max(0, usage.prompt - OVERHEAD_REPLY)
-        self._news.sent.append(Sent(one.now, tokens, written_by(one.sent, one.came, one.facts)))
+        came = None if one.whose.ours else one.came
+        self._news.sent.append(Sent(one.now, tokens, written_by(one.sent, came, one.facts)))
+
+    def _learn_habits(self, one: Sighting, trail: Trail, tokens: int) -> None:
+        """Count a request of a conversation; one that is too short to be cached is none of its turns."""
+        if tokens < one.facts.least:
+            trail.turn -= 1
+            return
+        counted = self._counted(one, trail, tokens)
+        self._news.counted.append(counted)
+        if one.facts.matching == "breakpoints":
+            kind = counted.kind
+            self._untold[kind] = waited(self._untold.get(kind, NOTHING_KNOWN) + counted.delta(), one.now)
 
     def _counted(self, one: Sighting, trail: Trail, tokens: int) -> Counted:
         """Count a request that is long enough to be cached."""

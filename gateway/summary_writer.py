@@ -12,16 +12,14 @@ import os
 import orjson
 
 from gateway.admission import Admitted
-from gateway.booking import Booking
 from gateway.calls import Calls
 from gateway.fitting import Model
 from gateway.gateway import Gateway
 from gateway.money.entry import Entry
 from gateway.money.ledger import ID_ENTROPY_BYTES, new_id
+from gateway.own_calls import NoAnswer, answered
 from gateway.policy import Policy
 from gateway.rewriting import summarize
-from gateway.routing.attempts import Failure
-from gateway.routing.deployment import Deployment
 from gateway.summaries import Job, NoSummary
 from gateway.wire.chat import Memo, message_of, parse
 from gateway.wire.completion import Completion
@@ -50,59 +48,28 @@ async def write(gateway: Gateway, job: Job) -> str:
         kind="summary",
         started=gateway.monotonic(),
     )
-    request = parse(body, Memo())
-    calls = Calls(gateway, Admitted(model, policy), request, entry)
+    calls = Calls(gateway, Admitted(model, policy), parse(body, Memo()), entry)
     try:
-        return await _written(calls, Booking(gateway, request, entry), job)
+        return await _written(calls, job)
     except GatewayError as error:
         raise NoSummary(error.message) from error
     finally:
         await calls.close()
 
 
-async def _written(calls: Calls, booking: Booking, job: Job) -> str:
-    """Make the call and enter it; whatever happens, it is entered once."""
-    entry, monotonic = calls.entry, calls.gateway.monotonic
+async def _written(calls: Calls, job: Job) -> str:
+    """Have it written, and judge it."""
     fitted = await calls.fit(calls.admitted.model)
-    entry.planned = monotonic()
-    await booking.open(calls.admitted, fitted)
     try:
-        async with asyncio.timeout(job.policy.summarize.timeout):
-            outcome = await calls.make()
-    except TimeoutError:
-        await _end(calls, booking, calls.deployment, "timeout")
-        raise NoSummary(f"there was none within {job.policy.summarize.timeout:g} seconds") from None
-    except asyncio.CancelledError:
-        entry.http_status, entry.error = 499, "gateway_stopped"
-        if calls.deployment is not None:
-            await booking.price(calls, None, calls.deployment)
-        await booking.settle("cancelled")
-        raise
-    except Exception:
-        await _end(calls, booking, calls.deployment, "internal_error")
-        raise
-    answer = calls.answer
-    if isinstance(outcome, Failure) or not isinstance(answer, Completion):
-        paid = isinstance(outcome, Failure) and outcome.begun and outcome.kind != "garbage"
-        await _end(calls, booking, outcome.deployment if paid else None, "upstream_failed")
-        raise NoSummary(f"the model failed: {outcome.kind if isinstance(outcome, Failure) else 'no completion'}")
-    entry.http_status = 200
-    await booking.price(calls, answer, outcome.deployment)
-    await booking.settle("answered")
+        answer = await answered(calls, fitted, calls.make, job.policy.summarize.timeout)
+    except NoAnswer as error:
+        raise NoSummary(str(error)) from error
     text = _said(answer)
     await job.counter.learn([text])
     wrong = summarize.fault(text, job.segment, job.counter.count)
     if wrong is not None:
         raise NoSummary(wrong)
     return text
-
-
-async def _end(calls: Calls, booking: Booking, paid: Deployment | None, error: str) -> None:
-    """Enter a call that brought no answer; one that was `paid` for by what was sent."""
-    calls.entry.error, calls.entry.http_status = error, 502
-    if paid is not None:
-        await booking.price(calls, None, paid)
-    await booking.settle("failed")
 
 
 async def _body(gateway: Gateway, job: Job, model: Model, policy: Policy) -> bytes:

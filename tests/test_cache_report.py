@@ -60,13 +60,14 @@ def test_misses_are_summed_by_cause_and_changed_messages_as_one(tmp_path: Path) 
     ]
 
 
-def test_what_was_saved_is_net_of_summaries_and_may_be_negative(tmp_path: Path) -> None:
+def test_what_was_saved_is_net_of_summaries_and_warm_ups_and_may_be_negative(tmp_path: Path) -> None:
     rows = [
         settled("1", saved_nanousd=500, plan="rewritten"),
         settled("2", saved_nanousd=-200, plan="rewritten"),
         settled("3", kind="summary", cost_nanousd=1_000),
         settled("4", team="b", kind="request"),
-        opened("5"),
+        settled("5", team="b", kind="warm_up", cost_nanousd=30, plan="rewritten"),
+        opened("6"),
     ]
     write(tmp_path, f"{DAY}.jsonl", rows)
     saving = report(tmp_path, saving=True).saving
@@ -78,10 +79,11 @@ def test_what_was_saved_is_net_of_summaries_and_may_be_negative(tmp_path: Path) 
             "requests": 1,
             "rewritten": 0,
             "dearer": 0,
-            "cost_nanousd": 700,
+            "cost_nanousd": 730,
             "gross_nanousd": 0,
             "summaries_nanousd": 0,
-            "saved_nanousd": 0,
+            "warm_ups_nanousd": 30,
+            "saved_nanousd": -30,
         },
         {
             "team": "support",
@@ -92,6 +94,7 @@ def test_what_was_saved_is_net_of_summaries_and_may_be_negative(tmp_path: Path) 
             "cost_nanousd": 2_400,
             "gross_nanousd": 300,
             "summaries_nanousd": 1_000,
+            "warm_ups_nanousd": 0,
             "saved_nanousd": -700,
         },
     ]

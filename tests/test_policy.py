@@ -262,6 +262,12 @@ def test_a_prompt_is_marked_on_reuse_unless_the_policy_says_otherwise():
     assert said == PromptCache("off", "1h", ("user",), ("Now: .*",))
 
 
+def test_no_prefix_is_kept_warm_unless_the_policy_names_it():
+    assert (policy("").prompt_cache.warm, policy("").prompt_cache.every) == ((), 240.0)
+    said = policy("prompt_cache: {warm: ['You are the support agent*'], every: 3m}").prompt_cache
+    assert said == PromptCache(warm=("You are the support agent*",), every=180.0)
+
+
 def test_a_profile_may_mark_otherwise_than_its_policy():
     said = policy("prompt_cache: {ttl: 1h}\nprofiles: {now: {prompt_cache: {markers: always}}}")
     assert said.with_profile("now").prompt_cache == PromptCache("always", "1h")
@@ -275,8 +281,10 @@ def test_a_profile_may_mark_otherwise_than_its_policy():
         ("{group_by: [team, team]}", "names 'team' twice"),
         ("{volatile: ['(a+)+$']}", "can take minutes on an unlucky text"),
         ("{volatile: ['(']}", "not a regular expression"),
-        ("{warm: [support]}", "not in this release"),
-        ("{every: 3m}", "not in this release"),
+        ("{warm: support}", "prompt_cache.warm: must be a list"),
+        ("{warm: ['']}", "prompt_cache.warm[0]"),
+        ("{every: soon}", "prompt_cache.every: 'soon' is not a time; write 8s, 500ms or 2m"),
+        ("{every: 0}", "prompt_cache.every: 0 is not a time"),
     ],
 )
 def test_a_prompt_cache_that_cannot_be_meant_is_refused(said, told):

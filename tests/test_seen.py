@@ -196,6 +196,31 @@ def test_a_conversation_that_goes_on_in_another_process_is_always_read_as_far_th
             there.adopt(written, now, 0)
 
 
+# ---------------------------------------------------------------- requests of the gateway's own
+
+
+@pytest.mark.parametrize("facts", [OPENAI, LASTING, ANTHROPIC])
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 3), st.integers(0, 400)), max_size=12))
+def test_a_request_of_our_own_never_changes_what_would_be_read_had_all_left_as_it_came(facts: CacheFacts, steps):
+    with_ours, without, there = Seen(), Seen(), Seen()
+    now = 0
+    for is_ours, more, seconds in steps:
+        now += seconds
+        said = chain(1, 2, *range(10, 10 + more))
+        points = (point(2), point(len(said.own)))
+        if is_ours:
+            told = Told(1, said, points, with_ours.look(1, said, points, facts, now))
+            with_ours.note(told, None, facts, now)
+            for written in written_by(told, None, facts):
+                there.adopt(written, now, 0)
+            assert with_ours.look(1, said, points, facts, now).read == len(said.own)
+        else:
+            for seen in (with_ours, without):
+                send(seen, facts, now, said, points)
+        assert with_ours.look(1, said, points, facts, now, CAME) == without.look(1, said, points, facts, now, CAME)
+        assert there.look(1, said, points, facts, now, CAME).read is None
+
+
 # ---------------------------------------------------------------- bounds
 
 

@@ -1,12 +1,13 @@
 """Workers that share a state believe the same of prompt caches; a state that is down costs nothing but that."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import structlog
 
-from gateway.caching.habits import KNOWN, NEW
+from gateway.caching.habits import KNOWN, NEW, NOTHING_KNOWN
 from gateway.money.prices import Usage
 from gateway.prompt_caches import PromptCaches, Settled, Whose
 from gateway.shared_caches import MOST_SENT_BYTES, SENT, SharedCaches
@@ -21,10 +22,12 @@ FIRST: list[Wire] = [system(words(1500)), user("one")]
 SECOND: list[Wire] = [*FIRST, assistant("1"), user("two")]
 
 
-async def ask(caches: PromptCaches, listed: list[Wire], now: float, prompt: int, rules: str = "openai") -> Settled:
+async def ask(
+    caches: PromptCaches, listed: list[Wire], now: float, prompt: int, rules: str = "openai", whose: Whose = WHOSE
+) -> Settled:
     """Send a request and have it answered."""
     model = deployment("m", f"demo/{rules}", kind="demo", cache=facts_of(rules))
-    one = caches.look(model, request(listed), None, WHOSE, now)
+    one = caches.look(model, request(listed), None, whose, now)
     assert one is not None
     caches.note(one)
     return await caches.settle(one, Usage(prompt=prompt), lambda _: 0, COUNTERS.for_encoding("o200k_base"), lambda _: 0)
@@ -71,6 +74,19 @@ async def test_groups_and_habits_are_counted_together(tmp_path: Path):
         assert caches.groups.sights(one.group) == 3
         assert sum(count for (_, stage), count in caches.habits("team/policy/m").waiting.items() if stage == KNOWN) == 0
         assert sum(count for (_, stage), count in caches.habits("team/policy/m").waiting.items() if stage == NEW) == 3
+        await shared.close()
+
+
+async def test_a_request_of_the_gateways_own_is_shared_and_taken_for_nobodys_habit(tmp_path: Path):
+    (first, telling), (second, hearing) = worker(tmp_path, "a"), worker(tmp_path, "b")
+    ours = replace(WHOSE, ours=True)
+    assert await ask(first, FIRST, NOW, 1603, whose=ours) == Settled(miss="first_sight")
+    await telling.exchange()
+    await hearing.exchange()
+    assert (await ask(second, SECOND, NOW + 5, 1700, whose=ours)).expected == 1536
+    for caches, shared in ((first, telling), (second, hearing)):
+        assert caches.habits(WHOSE.kind) == NOTHING_KNOWN
+        assert len(caches.groups) == 0
         await shared.close()
 
 

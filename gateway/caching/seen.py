@@ -134,17 +134,22 @@ class Written:
     keys: tuple[int, ...]
 
 
-def written_by(sent: Told, came: Told, facts: CacheFacts) -> tuple[Written, ...]:
-    """List what a request wrote or renewed; of a prefix, what stands before the deepest link read is left out."""
+def written_by(sent: Told, came: Told | None, facts: CacheFacts) -> tuple[Written, ...]:
+    """List what a request wrote or renewed; of a prefix, what stands before the deepest link read is left out.
+
+    `came` is None for a request of the gateway's own.
+    """
     if facts.matching == "prefix":
         lifetime = max(facts.writes, default=0)
+        if came is None:
+            return (Written(True, False, lifetime, _keys(sent)),)
         if sent.chain is came.chain and sent.match.read == came.match.read:
             return (Written(True, True, lifetime, _keys(sent)),)
         return Written(True, False, lifetime, _keys(sent)), Written(False, True, lifetime, _keys(came))
-    if sent.chain is came.chain and sent.points == came.points:
+    if came is not None and sent.chain is came.chain and sent.points == came.points:
         return tuple([Written(True, True, *one) for one in _at_points(sent)])
     ours = [Written(True, False, *one) for one in _at_points(sent)]
-    return (*ours, *(Written(False, True, *one) for one in _at_points(came)))
+    return tuple(ours) if came is None else (*ours, *(Written(False, True, *one) for one in _at_points(came)))
 
 
 def _keys(told: Told) -> tuple[int, ...]:
@@ -204,8 +209,16 @@ class Seen:
         kept = self._kept.get(chain.links[link] ^ cache)
         return None if kept is None else kept.lifetime
 
-    def note(self, sent: Told, came: Told, facts: CacheFacts, now: float) -> Kept | None:
-        """Take in a request that was sent at `now`: as it left, and as it came.
+    def lasts(self, cache: int, link: int) -> tuple[float, int] | None:
+        """Return until when what ends at a link can be read, by what was sent, and for how many seconds it was written;
+        None where it never was.
+        """
+        kept = self._kept.get(link ^ cache)
+        return None if kept is None or kept.until == NEVER else (kept.until, kept.lifetime)
+
+    def note(self, sent: Told, came: Told | None, facts: CacheFacts, now: float) -> Kept | None:
+        """Take in a request that was sent at `now`: as it left, and as it came; None for one of the gateway's own,
+        which nobody would have sent without it.
 
         Returns what is to be told the provider's count of the prompt, once that is known.
         """
@@ -214,9 +227,10 @@ class Seen:
         end = sent.chain.links[-1] ^ sent.cache
         if facts.matching == "breakpoints":
             self._mark(sent, facts, now, SENT, end)
-            self._mark(came, facts, now, CAME, end)
+            if came is not None:
+                self._mark(came, facts, now, CAME, end)
             return self._kept.get(end)
-        return self._note_prefix(sent.cache, sent.chain, came.chain, facts, now, end)
+        return self._note_prefix(sent.cache, sent.chain, None if came is None else came.chain, facts, now, end)
 
     def adopt(self, written: Written, at: float, tokens: int) -> None:
         """Take in what another process wrote at some moment, as far as it is not known to live longer.
@@ -251,9 +265,15 @@ class Seen:
             read, last = index, kept
         return _match(cache, chain, read, gone, last)
 
-    def _note_prefix(self, cache: int, sent: Chain, came: Chain, facts: CacheFacts, now: float, end: int) -> Kept:
+    def _note_prefix(
+        self, cache: int, sent: Chain, came: Chain | None, facts: CacheFacts, now: float, end: int
+    ) -> Kept:
         lifetime = max(facts.writes, default=0)
         until = now + lifetime
+        if came is None:
+            ours = Kept(until, lifetime, NEVER, 0, end, 0)
+            self._add(cache, sent.links, ours, now, facts.refreshed)
+            return self._kept.get(end) or ours
         kept = Kept(until, lifetime, until, lifetime, end, 0)
         common = len(sent.links) if sent is came else sent.shared(came)
         if facts.refreshed:

@@ -45,17 +45,21 @@ FROM {source} WHERE miss IS NOT NULL AND prompt_tokens > 0 GROUP BY ALL
 ORDER BY {groups}, lost_nanousd DESC, requests DESC, cause
 """
 
-_SAVED: Final = """
-count(*) FILTER (kind IS DISTINCT FROM 'summary') AS requests,
-count(*) FILTER (plan = 'rewritten') AS rewritten,
+_OURS: Final = "kind IN ('summary', 'warm_up')"
+"""Calls that nobody asked for: the gateway's own. A row without a kind is a request's."""
+
+_SAVED: Final = f"""
+count(*) FILTER (({_OURS}) IS NOT TRUE) AS requests,
+count(*) FILTER (plan = 'rewritten' AND ({_OURS}) IS NOT TRUE) AS rewritten,
 count(*) FILTER (saved_nanousd < 0) AS dearer,
 coalesce(sum(cost_nanousd), 0) AS cost_nanousd,
 coalesce(sum(saved_nanousd), 0) AS gross_nanousd,
 coalesce(sum(cost_nanousd) FILTER (kind = 'summary'), 0) AS summaries_nanousd,
-coalesce(sum(saved_nanousd), 0) - coalesce(sum(cost_nanousd) FILTER (kind = 'summary'), 0) AS saved_nanousd
+coalesce(sum(cost_nanousd) FILTER (kind = 'warm_up'), 0) AS warm_ups_nanousd,
+coalesce(sum(saved_nanousd), 0) - coalesce(sum(cost_nanousd) FILTER ({_OURS}), 0) AS saved_nanousd
 """
-"""`gross_nanousd`: what the requests would have cost as they came, less what they cost; `saved_nanousd`: less what the
-summaries cost too."""
+"""`gross_nanousd`: what the requests would have cost as they came, less what they cost; `saved_nanousd`: less what
+summaries and warm-ups cost too."""
 
 SAVING: Final = f"""
 SELECT team, policy, {_SAVED} FROM requests WHERE status <> 'unsettled' GROUP BY ALL ORDER BY team, policy
@@ -102,19 +106,22 @@ def saving_table(table: Table, rows: Sequence[Row], total: Row, name: Callable[[
     """Fill a table with what the gateway saved, net."""
     for group in ("team", "policy"):
         table.add_column(group, overflow="fold")
-    for title in ("requests", "rewritten", "dearer", "as it came", "paid", "of that summaries", "saved"):
+    for title in ("requests", "rewritten", "dearer", "as it came", "paid", "summaries", "warm-ups", "saved"):
         table.add_column(title, justify="right", no_wrap=True)
     for index, row in enumerate(rows):
         table.add_row(name(row["team"]), name(row["policy"]), *_saving(row), end_section=index == len(rows) - 1)
     table.add_row("total", "", *_saving(total), style="bold")
-    table.caption = "as it came: the same answers, without rewriting or markers of ours, under the same cache rules"
+    table.caption = (
+        "as it came: the same answers, without rewriting or markers of ours, under the same cache rules\n"
+        "paid: summaries and warm-ups, the gateway's own calls, included"
+    )
     return table
 
 
 def _saving(row: Row) -> list[str]:
     counts = [f"{row[title]:,}" for title in ("requests", "rewritten", "dearer")]
-    amounts = (row["cost_nanousd"] + row["saved_nanousd"], row["cost_nanousd"], row["summaries_nanousd"])
     saved, instead = row["saved_nanousd"], row["cost_nanousd"] + row["saved_nanousd"]
+    amounts = (instead, *[row[f"{name}_nanousd"] for name in ("cost", "summaries", "warm_ups")])
     share = f" ({saved / instead:.0%})" if instead else ""
     return [*counts, *map(rounded, amounts), f"{rounded(saved)}{share}"]
 

@@ -51,8 +51,8 @@ class Entry:
     """Name and digest."""
     policy_version: int = 1
     stream: bool = False
-    kind: Literal["request", "summary"] = "request"
-    """`summary`: the gateway's own, booked to whom it was written for."""
+    kind: Literal["request", "summary", "warm_up"] = "request"
+    """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
     plan: str = "unchanged"
     counted: Literal["tokens", "bytes"] = "tokens"
     before: Mapping[str, int] = field(default_factory=dict)

@@ -185,7 +185,7 @@ class Report:
     """`groups`: what the providers' caches gave each; `misses`: why less than they could, by cause."""
     saving: dict[str, Any] | None = None
     """`rows`, by team and policy, and `total`: what the same answers would have cost as the requests came, less what
-    was paid, summaries included. Negative where it would have been cheaper.
+    was paid, summaries and warm-ups included. Negative where it would have been cheaper.
     """
 
     def render(self, form: Format, width: int | None = None) -> str:

@@ -84,7 +84,6 @@ def test_every_error_of_both_files_is_told_at_once_with_file_and_line(tmp_path: 
         ({"budgets": [{"per": "team", "max_budget": 5, "budget_duration": "1mo"}]}, "budgets"),
         ({"tighten": [{"at": "90%", "context_window": "16k"}]}, "tighten"),
         ({"limits": {"per": "key", "rpm_limit": 5}}, "limits"),
-        ({"prompt_cache": {"warm": ["support"]}}, "prompt_cache"),
     ],
 )
 def test_what_this_release_cannot_do_is_refused_and_never_ignored(
