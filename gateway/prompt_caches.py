@@ -274,9 +274,11 @@ class PromptCaches:
         return Standing(self.habits(one.whose.kind), self.groups.own(one.group), self.stage(one), sights)
 
     def alive(self, one: Sighting) -> int | None:
-        """Return for how many seconds what is read of the request was written; None where nothing is."""
-        read = one.sent.match.read
-        return None if read is None else self._seen.lifetime(one.sent.cache, one.sent.chain, read)
+        """Return for how many seconds what is cached of the conversation was written; None where nothing is, or nothing
+        but the system text, which it shares with others.
+        """
+        link = next(self.known(one), 0)
+        return self._seen.lifetime(one.sent.cache, one.sent.chain, link) if link > one.head else None
 
     def has_expired(self, one: Sighting) -> bool:
         """Whether the conversation's last request was sent here, and longer ago than this cache keeps anything."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from gateway.caching.markers import Breakpoint
 from gateway.caching.misses import BELOW_MINIMUM, FIRST_SIGHT, WHAT_IT_MEANS
 from gateway.prompt_caches import PromptCaches, Sighting, Whose
 from gateway.wire.chat import Memo, parse
@@ -192,6 +193,26 @@ def test_what_is_decided_for_a_conversation_holds_with_another_tool_choice_or_a_
     assert plain.steady.links[:2] == other.steady.links[:2]
     assert plain.steady.links[2:] != other.steady.links[2:4]
     assert caches.beginnings(plain) == caches.beginnings(other)[:4]
+
+
+def test_a_conversation_keeps_the_lifetime_it_was_written_for_though_its_client_marks_nothing():
+    claude = deployment("m", "demo/anthropic", kind="demo", cache=facts_of("anthropic"))
+    caches, memo, whose = PromptCaches(), Memo(), Whose(("team",), ("team",), "team/p/m")
+
+    def looked(*more: Any) -> Sighting:
+        one = caches.look(claude, parse(body([*TALK, *more]), memo), None, whose, NOW)
+        assert one is not None
+        return one
+
+    first = looked()
+    assert caches.alive(first) is None
+    caches.mark(first, (Breakpoint(1, 3600, ours=True), Breakpoint(3, 3600, ours=True)))
+    caches.note(first)
+    assert caches.alive(looked(user("two"))) == 3600
+    other = parse(body([TALK[0], user("another"), assistant("?"), user("!")]), memo)
+    begun = caches.look(claude, other, None, whose, NOW)
+    assert begun is not None
+    assert caches.alive(begun) is None  # the system text alone is everybody's
 
 
 # ---------------------------------------------------------------- what it takes
