@@ -17,12 +17,11 @@ from typing import Final
 from gateway.budget.components import (
     OVERHEAD_REPLY,
     CountMedia,
-    counted,
     fits_by_bytes,
     texts,
 )
 from gateway.budget.tokens import Counter
-from gateway.caching.facts import HOUR, CacheFacts
+from gateway.caching.facts import CacheFacts
 from gateway.caching.groups import Counts, Groups
 from gateway.caching.habits import NOTHING_KNOWN, Follows, Habits, Stage, head_stage, seen, total, turn_stage, waited
 from gateway.caching.markers import RATES_OF_KEYS, Breakpoint, callers, key_of
@@ -34,7 +33,6 @@ from gateway.caching.seen import (
     SENT,
     Generations,
     Kept,
-    Match,
     Seen,
     Told,
     Trail,
@@ -43,8 +41,9 @@ from gateway.caching.seen import (
     own_endings,
     written_by,
 )
+from gateway.caching.sizes import Sizes, as_it_came, cumulated, new_texts, sizes_of
 from gateway.caching.volatile import is_put_in
-from gateway.conversation import Changes, Conversation, Message, leading_system
+from gateway.conversation import Changes, leading_system
 from gateway.fitting import LONG_BODY
 from gateway.money.prices import Usage
 from gateway.rewriting.recall import is_excerpt
@@ -305,14 +304,14 @@ class PromptCaches:
         conversation = one.request.conversation
         messages = conversation.messages if one.changes is None else one.changes.applied(conversation.messages)
         tools = sum([counter.count(text) for text in map(unmarked, conversation.definitions)])
-        return _cumulated(tools, messages[:link], counter, count_media)[-1]
+        return cumulated(tools, messages[:link], counter, count_media)[-1]
 
     async def head_tokens(self, one: Sighting, counter: Counter, count_media: CountMedia) -> int:
         """Count the tools and the leading system text of what would be sent."""
         conversation = one.request.conversation
         head = replace(conversation, messages=conversation.messages[: one.head])
         asked = texts(head, counter.messages)
-        await counter.learn([*asked, *map(unmarked, head.definitions), *_new_texts(one.changes)])
+        await counter.learn([*asked, *map(unmarked, head.definitions), *new_texts(one.changes)])
         sent, _ = sizes_of(head, one.changes, None, counter, count_media)
         return sent.upto(one.head)
 
@@ -404,7 +403,7 @@ class PromptCaches:
         if exact and is_same:
             conversation = replace(conversation, messages=conversation.messages[: one.sent.match.read])
         asked = texts(conversation, counter.messages)
-        await counter.learn([*asked, *map(unmarked, conversation.definitions), *_new_texts(one.changes)])
+        await counter.learn([*asked, *map(unmarked, conversation.definitions), *new_texts(one.changes)])
 
         def weigh() -> tuple[Sizes, Sizes]:
             return sizes_of(conversation, one.changes, None if exact and is_same else usage, counter, count_media)
@@ -573,78 +572,7 @@ def _lost(miss: Miss | None, usage: Usage, cost: Cost, paid: int | None) -> int 
     return None if instead is None else paid - instead
 
 
-# ---------------------------------------------------------------- tokens up to a link
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Tokens up to each link of a chain by our count, and how they compare with the provider's."""
-
-    tokens: Sequence[int]
-    reported: int
-    counted: int
-    """Of the same whole prompt: the provider's figure and ours."""
-
-    @classmethod
-    def of_whole(cls, tokens: int) -> Sizes:
-        """Take the provider's count of a prompt none of whose links is asked for."""
-        return cls((tokens - OVERHEAD_REPLY,), tokens, tokens)
-
-    @property
-    def whole(self) -> int:
-        """Tokens of the whole prompt."""
-        return self._corrected(self.tokens[-1] + OVERHEAD_REPLY)
-
-    def upto(self, link: int) -> int:
-        return self._corrected(self.tokens[link])
-
-    def _corrected(self, tokens: int) -> int:
-        if self.counted == self.reported:
-            return tokens
-        return (2 * tokens * self.reported + self.counted) // (2 * self.counted)
-
-
-def sizes_of(
-    conversation: Conversation, changes: Changes | None, usage: Usage | None, counter: Counter, count_media: CountMedia
-) -> tuple[Sizes, Sizes]:
-    """Count what was sent and what came, link by link, and measure both by what the provider made of the first.
-
-    Without `usage` our count is taken for the provider's.
-    """
-    tools = sum([counter.count(text) for text in map(unmarked, conversation.definitions)])
-    came = _cumulated(tools, conversation.messages, counter, count_media)
-    sent = came
-    if changes is not None:
-        sent = _cumulated(tools, changes.applied(conversation.messages), counter, count_media)
-    ours = sent[-1] + OVERHEAD_REPLY
-    reported = ours if usage is None else usage.prompt
-    return Sizes(sent, reported, ours), Sizes(came, reported, ours)
-
-
-def _cumulated(tools: int, messages: Sequence[Message], counter: Counter, count_media: CountMedia) -> list[int]:
-    sizes, upto, out = counter.messages, tools, [tools]
-    for message in messages:
-        upto += sizes.get(message) or counted(message, counter.count, count_media, sizes)
-        out.append(upto)
-    return out
-
-
-def _new_texts(changes: Changes | None) -> list[str]:
-    rests = [] if changes is None else [rest.text for rest in changes.system.values()]
-    return [] if changes is None else [*changes.texts.values(), *rests, *(text for _, text in changes.inserted)]
-
-
-def as_it_came(usage: Usage, sizes: Sizes, points: Sequence[Breakpoint], would_read: Match, facts: CacheFacts) -> Usage:
-    """Return what the provider would have reported of the original, for the same answer."""
-    read = 0 if would_read.read is None else readable(sizes.upto(would_read.read), facts)
-    written = written_1h = 0
-    if facts.matching == "breakpoints":
-        ends = [(sizes.upto(point.link), point.lifetime) for point in points]
-        ends = [(tokens, lifetime) for tokens, lifetime in ends if tokens >= facts.least]
-        last = max((tokens for tokens, _ in ends), default=0)
-        last_1h = max((tokens for tokens, lifetime in ends if lifetime >= HOUR), default=0)
-        written, written_1h = max(0, last - read), max(0, last_1h - read)
-    return replace(usage, prompt=sizes.whole, cached=read, cache_write=written, cache_write_1h=written_1h)
+# ---------------------------------------------------------------- what else a cache goes by
 
 
 def _endings(request: ChatRequest, changes: Changes | None, facts: CacheFacts) -> Sequence[int]:
