@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from gateway.budget.allocation import Window
 from gateway.budget.tokens import Counter
-from gateway.caching.economics import outlook
+from gateway.caching.economics import USUAL_GROWTH, outlook
 from gateway.caching.markers import Breakpoint, markable, marks_of, place
 from gateway.caching.marking import Reach, lifetime_of, reach
 from gateway.caching.volatile import Moved, moved_from
@@ -24,6 +24,7 @@ from gateway.policy import Policy
 from gateway.prompt_caches import Sighting, Whose, is_unseen
 from gateway.rewriting.moved import may_move
 from gateway.routing.deployment import Deployment
+from gateway.routing.loads import Preference
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import ChatRequest
 
@@ -104,8 +105,10 @@ class CacheUse:
             # The provider marks the newest message itself; marked beside it is what the next request has though that be
             # gone. A token is written once, however many markers stand behind it, so these cost nothing
             # (developers.openai.com/api/docs/guides/prompt-caching).
-            points = self._placed(one, min(one.facts.writes), one.ends.steady if self.held is None else one.head)
             self.gateway.prompt_caches.mark(one, points, key)
+            points = self._placed(one, min(one.facts.writes), one.ends.steady if self.held is None else one.head)
+            if points != one.sent.points:
+                self.gateway.prompt_caches.mark(one, points)
         return marks_of(points, one.facts, key)
 
     def _whose(self) -> Whose:
@@ -137,20 +140,24 @@ class CacheUse:
 
     def _beginnings(self, model: Model, window: Window, counter: Counter) -> Beginnings | None:
         """Name the conversation by its beginnings, and who judges for it; None where it is too short for a cache."""
-        caches, deployment, now = self.gateway.prompt_caches, model.deployments[0], self.gateway.now()
-        whose, facts = self._whose(), deployment.cache
-        moved = self._moved(model)
+        caches, now, whose, moved = self.gateway.prompt_caches, self.gateway.now(), self._whose(), self._moved(model)
         steady = None if moved is None else Changes({}, system=moved.system)
-        one = caches.look(deployment, self.request, steady, whose, now)
-        if one is None or not facts.writes:
+        first, deployment = model.deployments[0], self._preferred(model, moved, now)
+        if is_unseen(first, self.request):  # by the first, whichever is asked: every process has to say the same
             return None
+        one = caches.look(deployment, self.request, steady, whose, now)
+        judges = one is not None and bool(deployment.cache.writes)
+        one = one or caches.look(first, self.request, steady, whose, now)
+        if one is None:
+            return None
+        facts = one.facts
         links, head = caches.beginnings(one), one.head
         named = f"{self.policy}/{links[min(head + 1, len(links) - 1)]:x}"
         group = blake2b(named.encode(), digest_size=16).hexdigest()
-        if self.policy.fold.when == "over" and not caches.has_expired(one):
+        if not judges or (self.policy.fold.when == "over" and not caches.has_expired(one)):
             return Beginnings(group, links, Never())
-        growth = len(self.request.body) / BYTES_PER_TOKEN / one.turn
-        expected = outlook(caches.habits(whose.kind), facts, min(facts.writes), one.turn, growth, now)
+        growth = self._growth(one)
+        expected = outlook(caches.habits(whose.kind), facts, min(facts.writes), one.turn, growth, now, facts.least)
 
         def warm(changes: Changes | None) -> int:
             left = changes if moved is None else moved.added_to(changes)
@@ -158,6 +165,21 @@ class CacheUse:
             return 0 if seen is None else caches.warm(seen, counter, model.count_media)
 
         return Beginnings(group, links, ByCost(self.policy.fold.when, expected, window.budget(), warm))
+
+    def _growth(self, one: Sighting) -> float:
+        """Estimate the tokens that each request adds, by what was said since the conversation began."""
+        spans, opening = self.request.message_spans, one.head + 1
+        if one.turn < 2 or opening >= len(spans):
+            return USUAL_GROWTH
+        return (spans[-1].end - spans[opening].start) / BYTES_PER_TOKEN / (one.turn - 1)
+
+    def _preferred(self, model: Model, moved: Moved | None, now: float) -> Deployment:
+        """Return the deployment that the conversation goes to first."""
+        if len(model.deployments) < 2:
+            return model.deployments[0]
+        gateway, conversation = self.gateway, self.request.conversation if moved is None else moved.conversation
+        prefer = Preference(gateway.loads, conversation, gateway.health.resting(gateway.monotonic()), now)
+        return prefer(model.deployments)[0]
 
     def _moved(self, model: Model) -> Moved | None:
         policy, patterns = self.policy, self.policy.prompt_cache.volatile

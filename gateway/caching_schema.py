@@ -136,3 +136,29 @@ def unknown_rules(said: CachesFile) -> Iterator[tuple[KeyPath, str, list[str]]]:
         *((("models", index, "rules"), one.rules) for index, one in enumerate(said.models)),
     ]
     yield from ((path, name, known) for path, name in named if name is not None and name not in known)
+
+
+def without_lifetime(said: CachesFile) -> Iterator[KeyPath]:
+    """Yield where an operator says how a cache matches, and nobody for how long it keeps anything."""
+    for name, rules in said.rules.items():
+        if _keeps_no_time([rules, *_layers(name, said)]):
+            yield "rules", name
+    for index, entry in enumerate(said.models):
+        if (entry.matching or entry.rules not in said.rules) and _keeps_no_time([entry, *_layers(entry.rules, said)]):
+            yield "models", index
+
+
+def _keeps_no_time(layers: list[FactsFile]) -> bool:
+    matching = next((one.matching for one in layers if one.matching is not None), "none")
+    return matching != "none" and not any(one.writes for one in layers)
+
+
+def _layers(name: str, said: CachesFile) -> list[FactsFile]:
+    """List what files say of a rule set and of those that it is like, what counts most first."""
+    out: list[FactsFile] = []
+    step: str | None = name
+    while step is not None:
+        own = [file.rules[step] for file in (said, shipped()) if step in file.rules]
+        out += own
+        step = next((one.like for one in own if one.like is not None), None)
+    return out

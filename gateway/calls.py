@@ -257,11 +257,11 @@ class Calls:
         )
         if not isinstance(outcome, Failure):
             self.reply = outcome.reply
-            if sighting is not None:
-                gateway.prompt_caches.note(sighting)
-                if self.admitted.policy.prompt_cache.warm:
-                    self._tell_prefix(sighting, deployment, marks)
-            outcome = await self._begun(deployment, outcome.reply) or outcome
+            try:
+                outcome = await self._begun(deployment, outcome.reply) or outcome
+            finally:  # a client that leaves now has had its prompt read
+                if sighting is not None and (not isinstance(outcome, Failure) or outcome.begun):
+                    self._note_sent(sighting, deployment, marks)
         now = gateway.monotonic()
         gateway.health.learn(outcome, now)
         failure = outcome if isinstance(outcome, Failure) else None
@@ -284,9 +284,10 @@ class Calls:
             )
         return outcome
 
-    def _tell_prefix(self, one: Sighting, deployment: Deployment, marks: Marks | None) -> None:
-        """Tell whoever keeps prefixes warm that this one is in use."""
-        if self.gateway.warm_ups is not None and self.enforces:
+    def _note_sent(self, one: Sighting, deployment: Deployment, marks: Marks | None) -> None:
+        """Tell what is believed of its cache, and whoever keeps prefixes warm, that a request was taken."""
+        self.gateway.prompt_caches.note(one)
+        if self.admitted.policy.prompt_cache.warm and self.gateway.warm_ups is not None and self.enforces:
             key = None if marks is None else marks.key
             self.gateway.warm_ups.noted(one, deployment, self.admitted.policy, self.entry, key)
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.caching_schema import CachesFile, unknown_rules
+from gateway.caching_schema import CachesFile, unknown_rules, without_lifetime
 from gateway.config_schema import ConfigFile, InfoFile, LedgerFile, ParamsFile
 from gateway.policy import Policies, Policy, load_policies, unknown_policy
 from gateway.policy_schema import PolicyFile
@@ -150,7 +150,7 @@ def load(path: Path, environ: Mapping[str, str], *, to_serve: bool = True) -> Co
         unset = {problem.key_path for problem in missing}
         found = from_validation(error, ConfigFile, document, data)
         problems += (problem for problem in found if problem.key_path not in unset)
-    problems += _unknown_rules(said, document)
+    problems += _unsound_rules(said, document)
     folder = path.parent / _text(data, "policies", "policies")
     policies = load_policies(folder)
     problems += (*missing, *policies.problems, *_broken_references(document, policies), *_no_folder(document, folder))
@@ -263,11 +263,17 @@ def _broken_references(document: Document, policies: Policies) -> Iterator[Probl
             yield document.problem(path, f"{path[-1]!r} falls back to itself")
 
 
-def _unknown_rules(said: ConfigFile | None, document: Document) -> Iterator[Problem]:
-    """Yield the places that name a rule set of prompt caches which is nowhere."""
-    for path, name, known in unknown_rules(said.prompt_caches) if said is not None else ():
+def _unsound_rules(said: ConfigFile | None, document: Document) -> Iterator[Problem]:
+    """Yield the places that name a rule set of prompt caches which is nowhere, and rules that leave out a lifetime."""
+    if said is None:
+        return
+    unknown = [*unknown_rules(said.prompt_caches)]
+    for path, name, known in unknown:
         told = f"there is no rule set {name!r}; there are {', '.join(known)}"
         yield document.problem(("prompt_caches", *path), told, closest(name, known))
+    for path in () if unknown else without_lifetime(said.prompt_caches):
+        told = "says how the cache matches and not for how long it keeps; add writes, as {5m: 1.25}, or like"
+        yield document.problem(("prompt_caches", *path), told)
 
 
 def _slips(document: Document) -> Iterator[Problem]:

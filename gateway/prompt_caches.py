@@ -104,6 +104,8 @@ class Sighting:
     group: int
     """Its prefix group: the same tools and system text, among those that the policy's `group_by` puts together."""
     arrived: bool = False
+    key: str | None = None
+    """The `prompt_cache_key` that we give it, where the provider keeps apart what is sent with one."""
     kept: Kept | None = None
     trail: Trail | None = None
     """Of the conversation, once it arrived; a request of our own leaves none."""
@@ -297,14 +299,14 @@ class PromptCaches:
         return chain_of(one.request, moved, self._digests).links
 
     def warm(self, one: Sighting, counter: Counter, count_media: CountMedia) -> int:
-        """Count the tokens at the beginning of what would be sent that the cache holds, wherever markers stand."""
+        """Count the tokens at the beginning of what would be sent that can be read, wherever markers stand."""
         link = next(self.known(one), 0)
         if not link:
             return 0
         conversation = one.request.conversation
         messages = conversation.messages if one.changes is None else one.changes.applied(conversation.messages)
         tools = sum([counter.count(text) for text in map(unmarked, conversation.definitions)])
-        return cumulated(tools, messages[:link], counter, count_media)[-1]
+        return readable(cumulated(tools, messages[:link], counter, count_media)[-1], one.facts)
 
     async def head_tokens(self, one: Sighting, counter: Counter, count_media: CountMedia) -> int:
         """Count the tools and the leading system text of what would be sent."""
@@ -320,8 +322,16 @@ class PromptCaches:
         return self._seen.lasts(cache, link)
 
     def known(self, one: Sighting) -> Iterator[int]:
-        """Yield the links of what is about to be sent that are in the cache already, from the deepest on."""
-        return self._seen.known(one.sent.cache, one.sent.chain, one.now)
+        """Yield the links of what is about to be sent that are in the cache already, from the deepest on.
+
+        Where the provider keeps apart what is sent with a key, and that is not chosen yet, it is what it holds under
+        the one of ours under which it holds most.
+        """
+        cache, chain, now = one.sent.cache, one.sent.chain, one.now
+        if not one.facts.marks_itself or one.key is not None or "prompt_cache_key" in one.request.spans:
+            return self._seen.known(cache, chain, now)
+        caches = [cache, *(cache ^ named(key) for key in self._keys(one))]
+        return iter(max([list(self._seen.known(each, chain, now)) for each in caches]))
 
     def key(self, one: Sighting) -> str:
         """Name the `prompt_cache_key` of a request: its group's, or one of several where it has many requests.
@@ -329,16 +339,18 @@ class PromptCaches:
         Where the provider keeps apart what is sent with it, a conversation under way keeps the key under which it is
         read, however many requests its group has by now.
         """
-        group, links = one.group, one.steady.links
+        group = one.group
         at, rate = self._rates.get(group) or (one.now, 0.0)
-        rate = rate * exp((at - one.now) / MINUTE) + 1.0
-        self._rates.put(group, (one.now, rate), _RATE_BYTES)
-        conversation = links[min(one.head + 1, len(links) - 1)]
-        wanted = key_of(group, rate, conversation)
+        rate = rate * exp(min(at - one.now, 0.0) / MINUTE) + 1.0  # clocks may be set back
+        self._rates.put(group, (one.now, rate), 0 if self._rates.youngest(group) is not None else _RATE_BYTES)
+        wanted = key_of(group, rate, _opening(one))
         if one.previous is None or not one.facts.marks_itself or self._goes_on_under(one, wanted):
             return wanted
-        others = [key_of(group, each, conversation) for each in RATES_OF_KEYS]
-        return next((key for key in others if self._goes_on_under(one, key)), wanted)
+        return next((key for key in self._keys(one) if self._goes_on_under(one, key)), wanted)
+
+    def _keys(self, one: Sighting) -> Iterator[str]:
+        """Yield all keys that a conversation may have had, each once."""
+        return iter(dict.fromkeys([key_of(one.group, rate, _opening(one)) for rate in RATES_OF_KEYS]))
 
     def _goes_on_under(self, one: Sighting, key: str) -> bool:
         """Whether more than the system text of the conversation would be read under a key."""
@@ -354,6 +366,7 @@ class PromptCaches:
         """
         told, endings = one.sent, _endings(one.request, one.changes, one.facts)
         cache = told.cache if key is None else told.cache ^ named(key)
+        one.key = key or one.key
         one.sent = self._told(cache, told.chain, points, one.facts, one.now, SENT, endings)
 
     def _told(
@@ -495,6 +508,12 @@ class PromptCaches:
             self.groups.went_on(group)
         follows = Follows(previous.stage, gap, min(previous.tokens, tokens))
         return Counted(one.whose.kind, stage, one.now, follows, tokens)
+
+
+def _opening(one: Sighting) -> int:
+    """Return what stays with a conversation: its beginning, up to the first message after the system text."""
+    links = one.steady.links
+    return links[min(one.head + 1, len(links) - 1)]
 
 
 def _is_passing(text: str) -> bool:

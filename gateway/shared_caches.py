@@ -101,6 +101,7 @@ class SharedCaches:
         if ours:
             state.update(SENT, change)
             self._number = first + len(ours)
+            news.sent.clear()  # what is told is not given back where the rest cannot be
         else:
             records = self._understood(state.get(SENT), _records, [])
         fresh = [one for one in records if one[0] != self._name and one[1] > self._heard.get(one[0], 0)]
@@ -122,6 +123,7 @@ class SharedCaches:
 
         if deltas:
             state.update(HABITS, change)
+            news.counted.clear()
             return held
         return dict(self._understood(state.get(HABITS), _habits, {}))
 

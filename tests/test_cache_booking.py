@@ -4,10 +4,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gateway.pipeline import answer
+from gateway.wire.sse import DONE
 from tests.caching_replay import Replay, facts_of
 from tests.load.recorded import Body
-from tests.passage import policy
-from tests.talk import Wire, assistant, calls, result, system, user, words
+from tests.passage import (
+    Caller,
+    Script,
+    Setting,
+    delta,
+    deployment,
+    new_id,
+    policy,
+    streams,
+    usage_event,
+)
+from tests.talk import Wire, assistant, body, calls, result, system, user, words
 
 TOOL = {"type": "function", "function": {"name": "read", "parameters": {"type": "object"}}}
 FIRST: list[Wire] = [system(words(1500)), user("one")]
@@ -134,3 +146,39 @@ async def test_another_deployment_has_a_cache_of_its_own(tmp_path: Path):
 async def test_a_stream_is_told_of_like_any_other(tmp_path: Path):
     *_, row = await rows(tmp_path, {"messages": FIRST, "stream": True}, {"messages": SECOND, "stream": True})
     assert row["expected_cached"] == row["cached_tokens"] > 1500
+
+
+async def test_a_clock_that_is_set_back_fails_no_request(tmp_path: Path):
+    for rules in ("openai", OPENAI):
+        found = await rows(tmp_path / rules, {"messages": FIRST}, -13 * 3600.0, {"messages": SECOND}, rules=rules)
+        assert [row["http_status"] for row in found] == [200, 200]
+
+
+async def test_a_long_step_finds_its_way_back_though_the_provider_keeps_keys_apart(tmp_path: Path):
+    """More endings of messages since the last request than the provider looks back over."""
+    listed: list[Wire] = [system(words(1500)), user("Go.")]
+    asked: list[Body | float] = []
+    for grown in (2, 2, 64, 2, 64):
+        listed = [*listed, *[user(f"{grown}.{n} {words(50)}") for n in range(grown)]]
+        asked += [{"messages": listed}, 1.0]
+    found = await rows(tmp_path, *asked, under="name: p\nprompt_cache: {markers: always}\n")
+    assert [row.get("miss") for row in found] == ["first_sight", None, None, None, None]
+
+
+async def test_a_system_text_that_names_a_key_twice_stays_as_it_came(tmp_path: Path):
+    replay = Replay(tmp_path, ["openai"], [policy("name: p\nprompt_cache: {volatile: ['Current time: .*']}\n")])
+    twice = b'{"type":"text","text":"Be kind.","text":"Be kind.\\nCurrent time: 12"}'
+    raw = b'{"model":"openai","messages":[{"role":"system","content":[%b]},{"role":"user","content":"hi"}]}' % twice
+    client = Caller(raw, {})
+    await answer(replay.open(), client, new_id())
+    (row,) = await replay.close()
+    assert (client.status, row["plan"]) == (200, "unchanged")
+
+
+async def test_a_first_request_that_another_deployment_answered_is_still_a_first_request(tmp_path: Path):
+    two = [deployment("asked", "openai/gpt-4o", number=n, cache=facts_of("openai"), api_key=f"k{n}") for n in range(2)]
+    usage = {"prompt_tokens": 1600, "completion_tokens": 2, "total_tokens": 1602}
+    script = Script(streams(), streams(delta("lo"), delta("", "stop"), usage_event(usage), DONE))
+    passed = await Setting(tmp_path, deployments=two)(body(FIRST, model="asked", stream=True), script)
+    assert len(script.calls) == 2
+    assert passed.settled["miss"] == "first_sight"

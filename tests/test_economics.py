@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from gateway.caching.economics import (
     Option,
     Outlook,
-    cheapest,
     expected_cost,
     expected_turns,
     head_pays,
@@ -286,7 +285,7 @@ def test_the_expected_cost_is_the_sum_over_all_requests_that_may_come(
 
 
 @given(turns=st.floats(0.1, 60), warm_after=st.integers(1000, 60_000), removed=st.integers(1000, 60_000))
-def test_a_fold_under_a_warm_cache_pays_exactly_beyond_its_break_even(turns, warm_after, removed):
+def test_a_fold_under_a_warm_cache_is_cheaper_exactly_beyond_its_break_even(turns, warm_after, removed):
     """DESIGN §6 counts from the request that folds: it neither reads what is removed nor pays for it."""
     head = 2000
     look = Outlook(0.1, 1.25, 0.1, turns, 0.0)
@@ -294,7 +293,23 @@ def test_a_fold_under_a_warm_cache_pays_exactly_beyond_its_break_even(turns, war
     folded = Option(head + warm_after, head)
     even = (1.25 - 0.1) * warm_after / (0.1 * removed)
     if abs(1 + turns - even) > 0.01:
-        assert pays(folded, before, look) == (1 + turns > even)
+        assert (expected_cost(folded, look) < expected_cost(before, look)) == (1 + turns > even)
+
+
+def test_a_fold_that_nothing_forces_saves_enough_however_long_the_conversation_goes_on():
+    """Half as long as expected, and for very long."""
+    before, folded = Option(9000, 9000), Option(6000, 3000)
+    even = (1.25 - 0.1) * 3000 / (0.1 * 3000)
+    assert not pays(folded, before, Outlook(0.1, 1.25, 0.1, 1.5 * even, 0.0))
+    assert pays(folded, before, Outlook(0.1, 1.25, 0.1, 3 * even, 0.0))
+    assert not pays(replace(folded, sent=8990, warm=8990), before, Outlook(0.1, 1.25, 0.1, 3 * even, 0.0))
+
+
+def test_what_is_too_short_to_be_cached_costs_the_plain_price_until_it_has_grown():
+    short, long = Option(3000, 0), Option(5000, 0)
+    look = Outlook(0.1, 1.0, 0.1, 10.0, 200.0, least=4096)
+    assert pays(short, long, replace(look, least=0))
+    assert not pays(short, long, look)
 
 
 def test_a_fold_in_a_cold_cache_is_free():
@@ -306,8 +321,8 @@ def test_the_cheapest_option_is_not_the_shortest_where_the_conversation_soon_end
     shallow = Option(sent=7500, warm=6000, lasts=3, rebought=5500)
     deep = Option(sent=3000, warm=1000, lasts=12, rebought=2000)
     ending, lasting = Outlook(0.1, 1.25, 0.1, 0.2, 400.0), Outlook(0.1, 1.25, 0.1, 30.0, 400.0)
-    assert cheapest([shallow, deep], ending) == 0 if expected_cost(shallow, ending) < expected_cost(deep, ending) else 1
-    assert cheapest([shallow, deep], lasting) == 1
+    assert expected_cost(shallow, ending) < expected_cost(deep, ending)
+    assert expected_cost(deep, lasting) < expected_cost(shallow, lasting)
 
 
 def test_what_is_sent_again_late_costs_a_write():

@@ -283,8 +283,8 @@ def test_a_key_is_short_stable_and_a_growing_group_only_splits(group: int, rate:
     key = key_of(group, rate, conversation)
     assert key == key_of(group, rate, conversation)
     assert len(key) <= 64
-    before, after = (int((key_of(group, r, conversation) + "-0").split("-")[1]) for r in (40, 80))
-    assert after % 4 == before
+    shards = [int((key_of(group, per_minute, conversation) + "-0").split("-")[1]) for per_minute in (10, 20, 40, 80)]
+    assert [shards[at + 1] % 2**at for at in range(3)] == shards[:3]
 
 
 def test_a_key_goes_to_openai_alone():

@@ -144,6 +144,13 @@ def test_what_is_remembered_is_bounded_and_never_changes_a_chain():
     assert len(digests._told) + len(digests._chains) <= 40
 
 
+def test_what_is_remembered_of_one_conversation_says_nothing_of_another_whose_system_text_ends_elsewhere():
+    digests, dropped = Digests(), Changes({}, frozenset({0}))
+    chain_of(request([system("s"), *TALK[1:]]), None, digests, 5)
+    other = request([user("old"), system("s"), *TALK[1:]])
+    assert chain_of(other, dropped, digests, 5) == chain_of(other, dropped, Digests(), 5)
+
+
 def test_a_body_of_a_hundred_messages_costs_its_newest_ones():
     memo, digests = Memo(), Digests()
     listed = [system("s"), user("go"), *loop(49, 60)]

@@ -195,6 +195,25 @@ def test_what_is_decided_for_a_conversation_holds_with_another_tool_choice_or_a_
     assert caches.beginnings(plain) == caches.beginnings(other)[:4]
 
 
+def test_what_is_cached_under_a_key_of_ours_is_known_before_the_key_is_chosen():
+    gpt = deployment("m", "demo/openai-5.6", kind="demo", cache=facts_of("openai-5.6"))
+    caches, memo, whose = PromptCaches(), Memo(), Whose(("team",), ("team",), "team/p/m")
+    one = caches.look(gpt, parse(body(TALK), memo), None, whose, NOW)
+    assert one is not None
+    caches.mark(one, one.sent.points, caches.key(one))
+    caches.note(one)
+    other = caches.look(gpt, parse(body([*TALK, user("two")]), memo), None, whose, NOW + 5)
+    assert other is not None
+    assert next(caches.known(other), None) == 2
+
+
+def test_a_clock_that_is_set_back_moves_no_group_to_another_key():
+    gpt = deployment("m", "demo/openai", kind="demo", cache=facts_of("openai"))
+    caches, whose = PromptCaches(), Whose(("team",), ("team",), "team/p/m")
+    seen = [caches.look(gpt, parse(body(TALK), Memo()), None, whose, NOW - back) for back in (0, 3600, 13 * 3600)]
+    assert len({caches.key(one) for one in seen if one is not None}) == 1
+
+
 def test_a_conversation_keeps_the_lifetime_it_was_written_for_though_its_client_marks_nothing():
     claude = deployment("m", "demo/anthropic", kind="demo", cache=facts_of("anthropic"))
     caches, memo, whose = PromptCaches(), Memo(), Whose(("team",), ("team",), "team/p/m")

@@ -1,5 +1,6 @@
 """What the providers' caches are believed to hold: by prefix, at breakpoints, in time, in two states, within bounds."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -119,6 +120,14 @@ def test_a_breakpoint_looks_back_over_twenty_positions_its_own_the_first():
         seen = Seen()
         send(seen, ANTHROPIC, 0, long, [point(at)])
         assert send(seen, ANTHROPIC, 1, long, [point(30)])[0].read == read
+
+
+def test_every_breakpoint_looks_back_over_its_own_twenty_positions():
+    long = chain(*range(40))
+    for first, second in itertools.combinations(range(22, 40), 2):
+        seen = Seen()
+        send(seen, ANTHROPIC, 0, chain(*range(first - 19)), [point(first - 19)])
+        assert send(seen, ANTHROPIC, 1, long, [point(0), point(1), point(first), point(second)])[0].read == first - 19
 
 
 def test_a_marker_inside_a_message_writes_nothing_that_ends_with_one():

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import structlog
 
+from gateway.caching.groups import Groups
 from gateway.caching.habits import KNOWN, NEW, NOTHING_KNOWN
 from gateway.money.prices import Usage
-from gateway.prompt_caches import PromptCaches, Settled, Whose
-from gateway.shared_caches import MOST_SENT_BYTES, SENT, SharedCaches
+from gateway.prompt_caches import PromptCaches, Settled, Sighting, Whose
+from gateway.shared_caches import GROUPS, MOST_SENT_BYTES, SENT, SharedCaches
 from gateway.state import State, StateUnavailable
 from gateway.state.disk import DiskState
 from tests.caching_replay import facts_of
@@ -152,3 +153,63 @@ async def test_what_is_shared_is_bounded(tmp_path: Path):
     assert len(state.get(SENT) or b"") <= MOST_SENT_BYTES
     state.close()
     await shared.close()
+
+
+async def test_what_another_worker_reads_renews_no_more_than_it_reads(tmp_path: Path):
+    facts = replace(facts_of("openai"), writes={300: facts_of("openai").writes[86_400]})
+    short = deployment("m", "demo/openai", kind="demo", cache=facts)
+    (first, telling), (second, hearing) = worker(tmp_path, "a"), worker(tmp_path, "b")
+
+    def sees(caches: PromptCaches, listed: list[Wire], now: float) -> Sighting:
+        one = caches.look(short, request(listed), None, WHOSE, now)
+        assert one is not None
+        return one
+
+    async def sends(caches: PromptCaches, listed: list[Wire], now: float) -> None:
+        one = sees(caches, listed, now)
+        caches.note(one)
+        counter = COUNTERS.for_encoding("o200k_base")
+        await caches.settle(one, Usage(prompt=1600), lambda _: 0, counter, lambda _: 0)
+
+    long = [FIRST[0], user(words(3000))]
+    await sends(first, long, NOW)
+    await sends(second, FIRST, NOW + 290)
+    await hearing.exchange()
+    await telling.exchange()
+    assert sees(first, [*long, assistant("ok"), user("go on")], NOW + 400).sent.match.read == 1
+    for one in (telling, hearing):
+        await one.close()
+
+
+async def test_what_was_told_before_the_state_went_down_is_not_told_again(tmp_path: Path):
+    class GoesDown(DiskState):
+        is_up = False
+
+        def update(
+            self,
+            key: str,
+            change: Callable[[bytes | None], bytes | None],
+            expires_seconds: float | None = None,
+        ) -> bytes | None:
+            if key == GROUPS and not self.is_up:
+                self.is_up = True
+                raise StateUnavailable("down")
+            return super().update(key, change, expires_seconds)
+
+    caches, shared = worker(tmp_path, "a", lambda: GoesDown(tmp_path))
+    await ask(caches, FIRST, NOW, 1603)
+    await shared.exchange()
+    await shared.exchange()
+    habits = caches.habits("team/policy/m")
+    assert sum(count for (_, stage), count in habits.waiting.items() if stage == NEW) == 1
+    await shared.close()
+
+
+def test_hearing_of_the_same_groups_each_second_pushes_no_other_out():
+    groups = Groups()
+    for _ in range(3):
+        groups.begun(1, 0.0)
+    groups.take_news()
+    for _ in range(60):
+        groups.adopt(dict.fromkeys(range(2, 2002), (3.0, 3.0, 1.0)))
+    assert groups.sights(1) == 3

@@ -7,8 +7,8 @@ under a warm cache re-buys what stands behind the first changed byte (DESIGN §6
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import inf
 from typing import Final, Protocol
@@ -17,6 +17,14 @@ from gateway.caching.habits import KNOWN, NO_OWN, TURNS, Habits, Own, Stage, hea
 
 EARLY_TOKENS: Final = 10_000.0
 """What the expectation is worth that a prompt is sent again in time, before anything was seen."""
+LEAST_SAVED: Final = 0.05
+"""What a fold that nothing forces is to save of what the rest of the conversation costs: expectations are no better."""
+LEAST_FREED: Final = 0.1
+"""Of a prompt, what such a fold is to take away at least."""
+USUAL_GROWTH: Final = 200.0
+"""Tokens that a request adds, before a conversation has shown how many."""
+LONG_TURNS: Final = 20.0
+"""Requests that a conversation may always have before it: what is cheaper only where it ends soon may turn out dear."""
 MOST_TURNS: Final = 500.0
 """Of what a conversation is expected to last still."""
 
@@ -131,14 +139,18 @@ class Outlook:
     """Requests after this one. Conversations end at a steady rate, so that as many are expected after each of them."""
     growth: float
     """Tokens that a request adds."""
+    least: int = 0
+    """Tokens of a prompt below which nothing is cached."""
 
 
-def outlook(habits: Habits, prices: Prices, lifetime_seconds: int, turn: int, growth: float, now: float) -> Outlook:
+def outlook(
+    habits: Habits, prices: Prices, lifetime_seconds: int, turn: int, growth: float, now: float, least: int = 0
+) -> Outlook:
     """Say what to expect of a conversation after its n-th request, which grows by so many tokens at each."""
     read, write = float(prices.read), float(prices.writes[lifetime_seconds])
     in_time, late, _ = habits.sent_again(lifetime_seconds, now)
     kept = (in_time + EARLY_TOKENS) / (in_time + late + EARLY_TOKENS)
-    return Outlook(read, write, kept * read + (1 - kept) * write, expected_turns(habits, turn), growth)
+    return Outlook(read, write, kept * read + (1 - kept) * write, expected_turns(habits, turn), growth, least)
 
 
 def expected_cost(option: Option, outlook: Outlook) -> float:
@@ -151,8 +163,12 @@ def expected_cost(option: Option, outlook: Outlook) -> float:
     reaches_fold: float = goes_on ** max(1.0, option.lasts)
     folds = reaches_fold / (1 - reaches_fold)
     grown = _grown(goes_on, max(1.0, option.lasts)) / (1 - reaches_fold)
-    now = option.warm * outlook.read + (option.sent - option.warm) * outlook.write + option.besides
+    short = max(0, outlook.least - option.sent)
+    plain = min(outlook.turns, short / max(outlook.growth, 1.0))  # requests until it is long enough to be cached
+    write = 1.0 if short else outlook.write
+    now = option.warm * outlook.read + (option.sent - option.warm) * write + option.besides
     later = outlook.again * (outlook.turns * option.sent + outlook.growth * grown)
+    later += max(0.0, 1.0 - outlook.again) * plain * option.sent
     return now + later + folds * ((outlook.write - outlook.again) * option.rebought + option.besides)
 
 
@@ -165,12 +181,11 @@ def _grown(goes_on: float, lasts: float) -> float:
     return steps * (1 - lasts * reached + (lasts - 1) * reached * goes_on)
 
 
-def cheapest(options: Sequence[Option], outlook: Outlook) -> int:
-    """Name the option with the lowest expected cost; the first of equals, so list what is done anyway first."""
-    costs = [expected_cost(option, outlook) for option in options]
-    return costs.index(min(costs))
-
-
 def pays(fold: Option, instead: Option, outlook: Outlook) -> bool:
-    """Say whether a fold that nothing forces is cheaper than going on as before (`fold: {when: cheaper}`)."""
-    return expected_cost(fold, outlook) < expected_cost(instead, outlook)
+    """Say whether a fold that nothing forces is cheaper than going on as before (`fold: {when: cheaper}`), by enough
+    to leave something out for: if this one goes on for half as long as such conversations do, and if for very long.
+    """
+    if fold.sent > (1 - LEAST_FREED) * instead.sent:
+        return False
+    looks = [replace(outlook, turns=turns) for turns in (outlook.turns / 2, max(outlook.turns, LONG_TURNS))]
+    return all(expected_cost(fold, look) < (1 - LEAST_SAVED) * expected_cost(instead, look) for look in looks)

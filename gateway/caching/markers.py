@@ -278,4 +278,5 @@ def key_of(group: int, per_minute: float, conversation: int) -> str:
     if shards == 1:
         return key
     drawn = blake2b(conversation.to_bytes(8, "big"), digest_size=8, person=b"gateway-shard").digest()
-    return f"{key}-{int.from_bytes(drawn, 'big') % shards}"
+    number = int.from_bytes(drawn, "big") % shards
+    return f"{key}-{number}" if number else key

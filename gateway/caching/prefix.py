@@ -64,6 +64,9 @@ class Chain:
 _Told = tuple[int, int]
 """The hash of a message, and its positions; `_RESULT` where it joins a run of results."""
 
+Settings = tuple[int, int | None]
+"""What else tells prompts apart, and the message from which on it does."""
+
 _RESULT: Final = -1
 _HASH: Final = itemgetter(0)
 
@@ -76,7 +79,7 @@ class Digests:
 
     def __init__(self, most_bytes: int = 4 * 2**20) -> None:
         self._told: Memory[object, _Told] = Memory(most_bytes // 2)
-        self._chains: Memory[tuple[int, int, int], Chain] = Memory(most_bytes // 2)
+        self._chains: Memory[tuple[int, Settings, int], Chain] = Memory(most_bytes // 2)
 
     def of(self, request: ChatRequest, index: int) -> _Told:
         """Return the hash and the positions of a message as it came."""
@@ -94,7 +97,7 @@ class Digests:
         known = [message.digest for message in messages if message.digest]
         return known if len(known) == len(messages) else [self.of(request, index) for index in range(len(messages))]
 
-    def begun(self, first: int, settings: int, own: tuple[int, ...]) -> tuple[Chain, int] | None:
+    def begun(self, first: int, settings: Settings, own: tuple[int, ...]) -> tuple[Chain, int] | None:
         """Return a chain that an earlier request had, and with how many messages of these it begins."""
         for count in range(len(own), max(0, len(own) - _NEAR), -1):
             chain = self._chains.get((first, settings, own[count - 1]))
@@ -102,7 +105,7 @@ class Digests:
                 return chain, count
         return None
 
-    def keep(self, chain: Chain, settings: int) -> None:
+    def keep(self, chain: Chain, settings: Settings) -> None:
         """Keep a chain for the next request of its conversation, whether its last message stays or is another."""
         for own in chain.own[-2:]:
             self._chains.put((chain.links[0], settings, own), chain, _LINK_BYTES * len(chain.links) // 2)
@@ -165,10 +168,11 @@ def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, se
     read = digests.of_all(request) if changes is None else _changed(request, changes, digests)
     own = tuple(map(_HASH, read))
     first = digests.definitions(request.conversation.definitions) % _PRIME
-    known, count = digests.begun(first, settings, own) or (Chain((first,), (), (request.conversation.tools,)), 0)
+    head = leading_system(request.conversation.messages) if settings else None
+    nothing = Chain((first,), (), (request.conversation.tools,))
+    known, count = digests.begun(first, (settings, head), own) or (nothing, 0)
     if count == len(own) == len(known.own):
         return known
-    head = leading_system(request.conversation.messages)
     links, blocks = list(known.links[: count + 1]), list(known.blocks[: count + 1])
     link, total, follows = links[-1], blocks[-1], count > 0 and read[count - 1][1] == _RESULT
     for index, (hashed, number) in enumerate(read[count:], count):
@@ -182,7 +186,7 @@ def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, se
         links.append(link)
         blocks.append(total)
     chain = Chain(tuple(links), own, tuple(blocks))
-    digests.keep(chain, settings)
+    digests.keep(chain, (settings, head))
     return chain
 
 

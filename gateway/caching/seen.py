@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, repeat
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -73,6 +73,10 @@ class Generations(Generic[Key, Value]):
                 if found is not None:
                     return found
         return found
+
+    def youngest(self, key: Key) -> Value | None:
+        """Return a value that the youngest generation holds: what is put in its place takes no more than it did."""
+        return self._young.get(key)
 
     def put(self, key: Key, value: Value, size: int) -> None:
         self.put_all((key,), value, size)
@@ -242,6 +246,8 @@ class Seen:
             kept = self._kept.get(key)
             if kept is None:
                 kept = Kept(NEVER, 0, NEVER, 0, written.keys[-1], tokens)
+            else:
+                kept = replace(kept)  # it is shared with beginnings that are not renewed
             if written.sent and kept.until < until:
                 kept.until, kept.lifetime = until, written.lifetime
             if written.came and kept.until_came < until:
@@ -341,7 +347,7 @@ def _places(
     if facts.marks_itself:
         return sorted(points.union(endings), reverse=True)
     found: set[int] = set()
-    for point in points:
+    for point in sorted(points):  # a later one sees less far back, so that what it meets here was looked through
         lowest = chain.blocks[point] - facts.look_back if facts.look_back else -1
         for index in range(point, -1, -1):
             if index in found and index != point:

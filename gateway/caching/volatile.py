@@ -22,7 +22,8 @@ from typing import Final
 from gateway.conversation import Changes, Conversation, Message, Rest, last_unit, leading_system
 from gateway.memory import Memory
 from gateway.wire.chat import ChatRequest
-from gateway.wire.system_text import part_texts
+from gateway.wire.lexical import DuplicateKey
+from gateway.wire.system_text import part_edits, part_texts
 
 LABEL: Final = "Current values, moved here from the system text:"
 REMAINDER: Final = "(The current values stand before the last message.)"
@@ -162,11 +163,20 @@ def _cut(request: ChatRequest, index: int, patterns: tuple[str, ...], memo: Memo
         if taken:
             new[number] = rest
             said += taken
-    if not new:
+    if not new or (message.content != "text" and not _may_be_written(_bytes(request, index), new)):
         memo.leave_untouched(message, patterns)
         return None
     text = new[0] if message.content == "text" else _joined(request, index, new)
     return _Cut(memo.left(message, text), Rest(text, new), "\n".join(said))
+
+
+def _may_be_written(raw: bytes, new: dict[int, str]) -> bool:
+    """Whether new texts can take the place of those of their parts: not in one that names a key twice."""
+    try:
+        part_edits(raw, new)
+    except DuplicateKey:
+        return False
+    return True
 
 
 def _bytes(request: ChatRequest, index: int) -> bytes:

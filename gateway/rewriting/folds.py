@@ -376,7 +376,7 @@ class _Walk:
         if not self.rules.recalls or not self._is_chat() or self.turns[-1:] != [len(self.now) - 1]:
             return False
         *before, asked = [self.messages[self.anatomy.units[number].first].text for number in self.turns[-USUAL - 1 :]]
-        return asks_now(asked, before) > 0
+        return asks_now(asked, before, self.known.asks) > 0
 
     def _soon(self) -> bool:
         return self.folded_at is not None and self.original - self.folded_at < self.clear

@@ -24,6 +24,8 @@ class Known:
     """(remedy, text) → what the remedy makes of it."""
     snippets: Memory[Hashable, tuple[object, ...]] = field(default_factory=lambda: Memory(16 * 2**20))
     recalled: relevance.Memory = field(default_factory=relevance.Memory)
+    asks: Memory[tuple[int, int], float] = field(default_factory=lambda: Memory(2**20))
+    """How much messages sounded like questions about what was said (recall.py)."""
     extracted: relevance.Memory = field(default_factory=relevance.Memory)
     """Apart from `recalled`: the same text is cut into other passages."""
     said: Memory[Message, int] = field(default_factory=lambda: Memory(8 * 2**20))

@@ -203,9 +203,8 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float) -> Fold
     if messages[unit.first].role != "user" or not folded.dropped or room < _LEAST_RECALL:
         return folded
     chat = not asked.anatomy.tool_of
-    odds = recall.asks_now(
-        messages[unit.first].text, [one.text for one in messages[: unit.first] if one.role == "user"]
-    )
+    before = [one.text for one in messages[: unit.first] if one.role == "user"]
+    odds = recall.asks_now(messages[unit.first].text, before, asked.known.asks)
     if odds <= (recall.PERHAPS if chat else 0.0):
         return folded
     gone, question, memory = _gone(asked, folded), asked.question(), asked.known.recalled

@@ -15,13 +15,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice, repeat
 
+from gateway.memory import Memory as Remembered
 from gateway.rewriting.relevance import WORD, Index, Memory, Reading, number, of_word
 from gateway.values import values
 
 Count = Callable[[str], int]
+Scores = Remembered[tuple[int, int], float]
+"""What messages scored, by the interpreter's hash of their text and its length."""
 
 HEADER = "Excerpts from earlier messages that are left out above, word for word, for what is asked next:"
 GAP = " […] "
@@ -46,14 +48,24 @@ def is_excerpt(text: str) -> bool:
     return text.startswith(HEADER)
 
 
-def asks_now(message: str, before: Sequence[str]) -> float:
+def asks_now(message: str, before: Sequence[str], scores: Scores | None = None) -> float:
     """Score as `asks_back` does a message that comes after others of its user, the newest last.
 
     Who asks like this all the time is not asking about what is gone, and excerpts at every turn would cost more than
-    sending everything.
+    sending everything. `scores` is what the process remembers.
     """
-    usual = sum(asks_back(one) > 0 for one in before[-USUAL:]) if len(before) >= USUAL else 0
-    return asks_back(message) - _PER_USUAL * usual
+
+    def score(text: str) -> float:
+        key = hash(text), len(text)
+        found = None if scores is None else scores.get(key)
+        if found is None:
+            found = asks_back(text)
+            if scores is not None:
+                scores.put(key, found, 0)
+        return found
+
+    usual = sum(score(one) > 0 for one in before[-USUAL:]) if len(before) >= USUAL else 0
+    return score(message) - _PER_USUAL * usual
 
 
 USUAL = 12
@@ -61,7 +73,6 @@ USUAL = 12
 _PER_USUAL = 0.8
 
 
-@lru_cache(4096)
 def asks_back(message: str) -> float:
     """Score whether a user's message asks for what was said long ago: above 0 it does, down to `PERHAPS` it may.
 
