@@ -182,3 +182,10 @@ async def test_a_first_request_that_another_deployment_answered_is_still_a_first
     passed = await Setting(tmp_path, deployments=two)(body(FIRST, model="asked", stream=True), script)
     assert len(script.calls) == 2
     assert passed.settled["miss"] == "first_sight"
+
+
+async def test_json_without_a_schema_is_the_same_prompt(tmp_path: Path):
+    asked = {"messages": SECOND, "response_format": {"type": "json_object"}}
+    _, second = await rows(tmp_path, {"messages": FIRST}, asked, rules="openai")
+    assert told(second, "miss", "expected_cached") == [None, second["cached_tokens"]]
+    assert second["cached_tokens"] > 1400

@@ -12,6 +12,7 @@ from tests.providers.cached import PRIMING, Provider, message, part, text, tool
 EXPLICIT: dict[str, Any] = {"prompt_cache_options": {"mode": "explicit"}}
 HERE: dict[str, Any] = {"mode": "explicit"}
 MINUTE = 60.0
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "r", "schema": {"type": "object"}}}
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ async def test_a_key_separates_what_is_cached(gpt: Provider):
 async def test_another_tool_or_schema_is_another_prefix(gpt: Provider):
     await gpt.charged(talk(2000), tools=[tool(10)])
     assert (await gpt.charged(talk(2000), tools=[tool(10, "other")]))[0] == 0
-    assert (await gpt.charged(talk(2000), tools=[tool(10)], response_format={"type": "json_object"}))[0] == 0
+    assert (await gpt.charged(talk(2000), tools=[tool(10)], response_format=SCHEMA))[0] == 0
 
 
 async def test_a_mark_on_a_part_is_a_boundary_inside_its_message(gpt: Provider):

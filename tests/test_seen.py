@@ -265,6 +265,13 @@ def test_another_conversation_and_another_user_are_not_it():
     assert trails.before(2, chain(1, 2, 3, 4), 0) is None
 
 
+def test_who_opens_in_the_same_words_under_another_system_text_has_a_conversation_of_his_own():
+    trails = Trails()
+    said = [(1,), (1, 2, 3), (1, 2, 3, 4, 5)]
+    turns = [[noted(trails, chain(who, *words), head=1) for who in (100, 200)] for words in said]
+    assert turns == [[1, 1], [2, 2], [3, 3]]
+
+
 def test_both_branches_of_a_conversation_find_where_they_parted():
     trails = Trails()
     for said in ((1,), (1, 2, 3), (1, 2, 4)):

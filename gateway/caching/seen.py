@@ -419,7 +419,7 @@ class Trail:
 
 
 class Trails:
-    """The latest requests of conversations, found by what their last messages say: no session has an id here."""
+    """The latest requests of conversations, found by how they begin: no session has an id here."""
 
     def __init__(self, most_bytes: int = 12 * 2**20) -> None:
         self._trails: Generations[int, Trail] = Generations(most_bytes)
@@ -428,13 +428,20 @@ class Trails:
         return len(self._trails)
 
     def before(self, scope: int, chain: Chain, head: int) -> Trail | None:
-        """Return the request before this one: the latest whose last message is one of this one's, from the end on.
+        """Return the request before this one: the latest that this one begins with, to the word.
 
-        `scope` is whoever conversations never pass between, as a number.
+        Where there is none, the client may have changed the system text, a tool or an old message: the latest whose
+        last messages stand somewhere in this one, unless this one says no more than it: then somebody else has opened a
+        conversation in the same words. `scope` is whoever conversations never pass between, as a number.
         """
-        own, get = chain.own, self._trails.get
+        own, links, get = chain.own, chain.links, self._trails.get
         last = len(own) - 1
-        for index in range(last, max(last - FARTHEST, min(head, last) - 1), -1):
+        places = range(last, max(last - FARTHEST, min(head, last) - 1), -1)
+        for index in places:
+            found = get(hash((scope, links[index + 1])))
+            if found is not None:
+                return found
+        for index in places[1:]:
             found = get(_place(scope, own, index, head))
             if found is not None:
                 return found
@@ -455,7 +462,9 @@ class Trails:
         turn = 1 if previous is None else previous.turn + 1
         trail = Trail(array("Q", came.chain.links).tobytes(), others, head, deployment, now, 0, turn)
         size = 240 + len(trail.came) + (len(others) + 40 if others is not None else 0)
-        self._trails.put(_place(scope, came.chain.own, len(came.chain.own) - 1, head), trail, size)
+        chain = came.chain
+        keys = hash((scope, chain.links[-1])), _place(scope, chain.own, len(chain.own) - 1, head)
+        self._trails.put_all(keys, trail, size)
         return trail
 
 

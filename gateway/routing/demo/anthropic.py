@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.routing.demo.entries import Entries, Entry
-from gateway.routing.demo.prompt import Block, Level, Prompt, as_list, as_object
+from gateway.routing.demo.prompt import Block, Level, Prompt, answer_schema, as_list, as_object
 from gateway.routing.demo.rules import Charge, Complaint, wants_no_answer
 
 MOST_MARKS: Final = 4
@@ -75,7 +75,7 @@ class Anthropic:
             part for message in as_list(fields.get("messages")) for part in as_list(as_object(message).get("content"))
         ]
         return {
-            "tools": [fields.get("response_format"), fields.get("functions")],
+            "tools": [answer_schema(fields), fields.get("functions")],
             "system": [fields.get("speed"), fields.get("web_search_options")],
             "messages": [
                 fields.get("tool_choice"),

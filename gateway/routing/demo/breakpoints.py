@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from gateway.routing.demo.entries import Entries, Entry
 from gateway.routing.demo.prefix import openai_usage
-from gateway.routing.demo.prompt import SYSTEM_ROLES, Block, Level, Prompt, as_list, as_object
+from gateway.routing.demo.prompt import SYSTEM_ROLES, Block, Level, Prompt, answer_schema, as_list, as_object
 from gateway.routing.demo.rules import Charge, Complaint, answer_needed
 
 LIFETIME: Final = 1800.0
@@ -40,7 +40,7 @@ class Breakpoints:
 
     def settings(self, fields: Mapping[str, Any]) -> Mapping[Level, Any]:
         """Return the key that separates caches, and what is rendered before the messages."""
-        return {"tools": [fields.get("prompt_cache_key"), fields.get("response_format"), fields.get("functions")]}
+        return {"tools": [fields.get("prompt_cache_key"), answer_schema(fields), fields.get("functions")]}
 
     def complaint(self, fields: Mapping[str, Any], prompt: Prompt) -> Complaint | None:
         options = as_object(fields.get("prompt_cache_options"))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.routing.demo.entries import Entries, Entry
-from gateway.routing.demo.prompt import Level, Prompt
+from gateway.routing.demo.prompt import Level, Prompt, answer_schema
 from gateway.routing.demo.rules import Charge, Complaint, answer_needed
 
 DAY: Final = 86_400.0
@@ -37,7 +37,7 @@ class OpenAI:
 
     def settings(self, fields: Mapping[str, Any]) -> Mapping[Level, Any]:
         """Return the response schema and the functions of old, which are rendered before the messages."""
-        return {"tools": [fields.get("response_format"), fields.get("functions")]}
+        return {"tools": [answer_schema(fields), fields.get("functions")]}
 
     def complaint(self, fields: Mapping[str, Any], prompt: Prompt) -> Complaint | None:
         """Refuse what only GPT-5.6 and later take."""
@@ -67,7 +67,7 @@ class Gemini:
     least: int = 2048
 
     def settings(self, fields: Mapping[str, Any]) -> Mapping[Level, Any]:
-        return {"tools": [fields.get("response_format"), fields.get("functions")]}
+        return {"tools": [answer_schema(fields), fields.get("functions")]}
 
     def complaint(self, fields: Mapping[str, Any], prompt: Prompt) -> Complaint | None:
         return answer_needed(fields)

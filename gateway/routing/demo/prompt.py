@@ -117,6 +117,15 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def answer_schema(fields: Mapping[str, Any]) -> Any:
+    """Return the schema that an answer is to follow: "The structured output schema serves as a prefix to the system
+    message and can be cached" (developers.openai.com/api/docs/guides/prompt-caching). Of JSON without one nothing is
+    said.
+    """
+    wanted = as_object(fields.get("response_format"))
+    return wanted.get("json_schema") if wanted.get("type") == "json_schema" else None
+
+
 def as_object(value: Any) -> dict[str, Any]:
     """Return the value where it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
