@@ -39,7 +39,10 @@ def with_moved(
         if any(introduced(messages, after, rules) for rules in legal):
             return None
     own = edits_of(moved, {index: anatomy.tokens[index] for index in moved.said}, anatomy.moved_tokens, count)
-    return replace(plan, changes=changes, edits=_in_order([*plan.edits, *own]))
+    before = dict(plan.before)
+    before["system"] += sum(map(count, moved.said.values()))
+    before["history"] -= anatomy.moved_tokens
+    return replace(plan, before=before, changes=changes, edits=_in_order([*plan.edits, *own]))
 
 
 def with_left(plan: Plan, moved: Moved, anatomy: Anatomy) -> Plan:
