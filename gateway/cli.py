@@ -283,6 +283,7 @@ def report(
 ) -> None:
     """Tell who spent what, from the ledger: requests, tokens before and after, cached, cost, unsettled."""
     from gateway.money import report as reports
+    from gateway.money.figures import printable
 
     now = datetime.now(UTC)
     try:
@@ -310,7 +311,7 @@ def report(
             console.print(one)
         breaks = _breaks(path) if caching and ledger is None else []
         if breaks:
-            console.print("", *map(reports.printable, breaks), sep="\n", markup=False)
+            console.print("", *map(printable, breaks), sep="\n", markup=False)
     else:
         click.echo(found.csv() if style == "csv" else found.json(), nl=False)
 

@@ -400,7 +400,30 @@ def test_a_table_of_any_width_shows_who_and_how_much_whole(tmp_path: Path, name:
     assert max(map(len, shown.splitlines())) <= width
     assert shown.count("$11.111111") == 2, shown
     assert by(tmp_path, name).keys() <= {*shown.split(), None}
-    assert ("failed" in shown) == (width == 160)
+    assert ("failed" in shown.splitlines()[1].split()) == (width == 160)
+    assert ("left out to fit" in shown) == (width < 160)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_every_table_names_its_rows_whole_and_cuts_no_figure(tmp_path: Path, width: int) -> None:
+    big: dict[str, Any] = {"prompt_tokens": 123_456_789, "cached_tokens": 98_765_432, "policy": "coding-agent@43016be8"}
+    big |= {"plan": "rewritten", "values_removed": 1_234_567, "missed": 1_234, "user": "ines.meier@example.com"}
+    big |= {
+        "miss": "client_changed:3",
+        "expected_cached": 99_999_999,
+        "lost": 12_345_678,
+        "lost_nanousd": 4_321_987_654,
+    }
+    big |= {"saved_nanousd": 55_123_456_789, "cost_nanousd": 44_987_654_321}
+    big["components"] = {"tool_results": [123_456_789, 98_765_432], "room": {"tool_results": 98_765_431}}
+    write(tmp_path, f"{DAY}.jsonl", [settled("1", **big)])
+    found = report(tmp_path, "user", utilization=True, retention=True, caching=True, saving=True)
+    shown = found.render("table", width)
+    assert max(map(len, shown.splitlines())) <= width
+    assert "…" not in shown
+    assert [shown.count(name) for name in ("ines.meier@example.com", "coding-agent@43016be8")] == [5, 1]
+    for told in ("$44.987654", "80%", "client_changed", "$4.321988", "$55.123457 (55%)", "1 (100.0%)", "tool_results"):
+        assert told in shown, shown
 
 
 def test_an_end_before_the_beginning_is_an_error(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,13 +22,12 @@ from typing import Any, Final, Literal, get_args
 
 import duckdb
 import orjson
-from rich import box
 from rich.console import Console, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from gateway.money import cache_report
 from gateway.money.amounts import dollars, rounded, usd
+from gateway.money.figures import Figures, Row, count, share
 from gateway.money.ledger import files, timestamp
 
 By = Literal["user", "team", "key", "model", "policy", "tag", "day"]
@@ -236,17 +235,21 @@ class Report:
         """Return the tables for a terminal of so many columns; where there is nothing to show, a sentence."""
         if not self.total["requests"]:
             return [Text(self._nothing())]
-        tables: list[RenderableType] = [_spend_table(self, width)]
+        return [figures.table(width) for figures in self._figures()]
+
+    def _figures(self) -> Iterator[Figures]:
+        names = _GROUPS[self.by]
+        yield _spend_figures(self)
         if self.utilization is not None:
-            tables.append(_utilization_table(self.by, self.utilization))
+            yield _utilization_figures(self.by, self.utilization)
         if self.retention:
-            tables.append(_retention_table(self))
+            yield _retention_figures(self)
         if self.caching is not None:
-            tables += _caching_tables(self.by, self.caching)
+            yield cache_report.cached_figures(self.by, names, self.caching["groups"])
+            if self.caching["misses"]:
+                yield cache_report.misses_figures(self.by, names, self.caching["misses"])
         if self.saving is not None:
-            rows, total = self.saving["rows"], self.saving["total"]
-            tables.append(cache_report.saving_table(plain_table("Saved, net"), rows, total, _name))
-        return tables
+            yield cache_report.saving_figures(self.saving["rows"], self.saving["total"])
 
     def _nothing(self) -> str:
         first = "the beginning" if self.since is None else f"{_utc(self.since):%Y-%m-%d %H:%M}"
@@ -362,128 +365,70 @@ def _cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
-def _spend_table(shown: Report, width: int) -> Table:
-    """Return the table with as many columns as fit; who and how much are in every one, and whole."""
+def _spend_figures(shown: Report) -> Figures:
     total = shown.total
     notes = [f"{total['unsettled']:,} unsettled, at their estimates: {dollars(total['unsettled_nanousd'])}"]
     notes += [f"{total['unpriced']:,} unpriced, not in the cost"] if total["unpriced"] else []
     notes += [f"{total['duplicates']:,} duplicate lines, not counted"] if total["duplicates"] else []
     notes += ["a request stands in the row of each of its tags, once in the total"] if shown.by == "tag" else []
-    titles = list(_FIGURES)
-    for title in ("", *_LEFT_OUT_FIRST):
-        titles = [name for name in titles if name != title]
-        table = _with_columns(shown, titles)
-        if Console(width=1000).measure(table).maximum <= width:
-            break
-    table.caption = " · ".join(notes)
-    return table
-
-
-def _with_columns(shown: Report, titles: Sequence[str]) -> Table:
-    groups = _GROUPS[shown.by]
-    table = plain_table(f"Spend by {shown.by}")
-    for name in groups:
-        table.add_column(name, overflow="fold")
-    for title in titles:
-        table.add_column(title, justify="right", no_wrap=True)
-    for index, row in enumerate(shown.rows):
-        cells = [_name(row[name]) for name in groups] + [Text(_FIGURES[title](row)) for title in titles]
-        table.add_row(*cells, end_section=index == len(shown.rows) - 1)
-    names = ["total", *("" for _ in groups[1:])]
-    table.add_row(*names, *(_FIGURES[title](shown.total) for title in titles), style="bold")
-    return table
-
-
-def plain_table(title: str | None = None) -> Table:
-    """Return an empty table in the one look that the command line has: no frame, a line below the head."""
-    return Table(
-        title=title,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        header_style="bold",
-        pad_edge=False,
-        padding=(0, 1),
-        show_edge=False,
+    return Figures(
+        f"Spend by {shown.by}",
+        _GROUPS[shown.by],
+        shown.rows,
+        {
+            "requests": count("requests"),
+            "refused": count("refused"),
+            "failed": count("failed"),
+            "prompt": count("prompt_tokens"),
+            "cached": lambda row: f"{row['cached_tokens'] / row['prompt_tokens']:.0%}" if row["prompt_tokens"] else "-",
+            "completion": count("completion_tokens"),
+            "before → after": lambda row: f"{row['tokens_before']:,} → {row['tokens_after']:,}",
+            "cost": lambda row: rounded(row["cost_nanousd"]),
+        },
+        ("failed", "refused", "completion", "before → after", "cached", "prompt", "requests"),
+        total,
+        notes,
     )
 
 
-def _cached(row: Mapping[str, Any]) -> str:
-    return f"{row['cached_tokens'] / row['prompt_tokens']:.0%}" if row["prompt_tokens"] else "-"
+def _utilization_figures(by: By, rows: Sequence[Row]) -> Figures:
+    return Figures(
+        f"Use of the room granted, by {by} and component",
+        (*_GROUPS[by], "component"),
+        rows,
+        {
+            "requests": count("requests"),
+            "before": count("tokens_before"),
+            "after": count("tokens_after"),
+            "room": count("room"),
+            "used": share("used"),
+            "p95": share("used_p95"),
+            "over": count("over"),
+            "cut": count("cut"),
+        },
+        ("before", "after", "room", "requests", "cut", "p95", "over"),
+    )
 
 
-_FIGURES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
-    "requests": lambda row: f"{row['requests']:,}",
-    "refused": lambda row: f"{row['refused']:,}",
-    "failed": lambda row: f"{row['failed']:,}",
-    "prompt": lambda row: f"{row['prompt_tokens']:,}",
-    "cached": _cached,
-    "completion": lambda row: f"{row['completion_tokens']:,}",
-    "before → after": lambda row: f"{row['tokens_before']:,} → {row['tokens_after']:,}",
-    "cost": lambda row: rounded(row["cost_nanousd"]),
-}
-_LEFT_OUT_FIRST: Final = ("failed", "refused", "completion", "before → after", "cached", "prompt", "requests")
-"""What a narrow terminal does without, in this order."""
+def _retention_figures(shown: Report) -> Figures:
+    """Lay out what was taken away and missed, for the groups in which anything was rewritten."""
+    return Figures(
+        f"What rewriting took away, by {shown.by}",
+        _GROUPS[shown.by],
+        [row for row in shown.rows if row["rewritten"] or row["observed"]],
+        {
+            "rewritten": count("rewritten"),
+            "observed": count("observed"),
+            "values removed": count("values_removed"),
+            "misses": count("missed"),
+            "with a miss": _with_a_miss,
+        },
+        ("misses", "observed", "rewritten", "values removed"),
+        shown.total,
+        ["observed: not sent; what would have been removed and missed"],
+    )
 
 
-def _utilization_table(by: By, rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = plain_table(f"Use of the room granted, by {by} and component")
-    groups = _GROUPS[by]
-    for name in (*groups, "component"):
-        table.add_column(name, overflow="fold")
-    for title in ("requests", "before", "after", "room", "used", "p95", "over", "cut"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        counts = [f"{row[name]:,}" for name in ("requests", "tokens_before", "tokens_after")]
-        room = "-" if row["room"] is None else f"{row['room']:,}"
-        shares = ["-" if row[name] is None else f"{row[name]:.0%}" for name in ("used", "used_p95")]
-        table.add_row(
-            *[_name(row[name]) for name in (*groups, "component")],
-            *counts,
-            room,
-            *shares,
-            f"{row['over']:,}",
-            f"{row['cut']:,}",
-        )
-    return table
-
-
-def _retention_table(shown: Report) -> Table:
-    """Return what was taken away and missed, for the groups in which anything was rewritten."""
-    table = plain_table(f"What rewriting took away, by {shown.by}")
-    groups = _GROUPS[shown.by]
-    for name in groups:
-        table.add_column(name, overflow="fold")
-    for title in ("rewritten", "observed", "values removed", "misses", "with a miss"):
-        table.add_column(title, justify="right", no_wrap=True)
-    rows = [row for row in shown.rows if row["rewritten"] or row["observed"]]
-    for index, row in enumerate(rows):
-        table.add_row(*[_name(row[name]) for name in groups], *_taken(row), end_section=index == len(rows) - 1)
-    table.add_row("total", *("" for _ in groups[1:]), *_taken(shown.total), style="bold")
-    table.caption = "observed: not sent; what would have been removed and missed"
-    return table
-
-
-def _caching_tables(by: By, found: Mapping[str, list[dict[str, Any]]]) -> list[RenderableType]:
-    names = _GROUPS[by]
-    given = cache_report.cached_table(plain_table(f"Prompt caches, by {by}"), names, found["groups"], _name)
-    if not found["misses"]:
-        return [given]
-    causes = plain_table(f"Misses, by {by} and cause")
-    return [given, cache_report.misses_table(causes, names, found["misses"], _name)]
-
-
-def _taken(row: Mapping[str, Any]) -> list[str]:
-    counts = [f"{row[name]:,}" for name in ("rewritten", "observed", "values_removed", "missed")]
+def _with_a_miss(row: Row) -> str:
     requests = row["rewritten"] + row["observed"]
-    return [*counts, f"{row['with_misses']:,} ({row['with_misses'] / requests:.1%})" if requests else "-"]
-
-
-def _name(value: str | None) -> Text:
-    """Show a name that a caller may have chosen: no markup, no control characters."""
-    return Text("-") if value is None else Text(printable(value))
-
-
-def printable(text: str) -> str:
-    """Replace what would steer a terminal."""
-    return "".join(char if char.isprintable() else "�" for char in text)
+    return f"{row['with_misses']:,} ({row['with_misses'] / requests:.1%})" if requests else "-"

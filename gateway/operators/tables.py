@@ -12,7 +12,7 @@ from rich.text import Text
 
 from gateway.caching.misses import WHAT_IT_MEANS
 from gateway.money import amounts
-from gateway.money.report import plain_table, printable
+from gateway.money.figures import plain_table, printable
 
 _MOST_NAMED = 12
 """How many values are named in one place; the rest is counted."""
