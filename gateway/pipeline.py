@@ -104,7 +104,9 @@ class Passage:
         fitted = await calls.fit(admitted.model)
         entry.planned = gateway.monotonic()
         if isinstance(fitted.plan, Refusal) and calls.enforces:
-            raise does_not_fit(fitted.plan, fitted, self.request, admitted.policy)
+            error = does_not_fit(fitted.plan, fitted, self.request, admitted.policy)
+            entry.refusal = error.extra or entry.refusal
+            raise error
         await self.booking.open(admitted, fitted)
         calls.summarise(fitted)
         outcome = await calls.make()
@@ -190,7 +192,8 @@ class Passage:
         if fitted is None:
             return self.entry.plan
         if isinstance(plan := fitted.plan, Refusal):
-            return f"{self.entry.plan}; tokens={plan.prompt_tokens}/{plan.prompt_tokens}; too_big={plan.component}"
+            too_big = self.entry.refusal["component"] if self.entry.refusal is not None else plan.component
+            return f"{self.entry.plan}; tokens={plan.prompt_tokens}/{plan.prompt_tokens}; too_big={too_big}"
         return f"{self.entry.plan}; {fitted.summary}" if fitted.summary else self.entry.plan
 
     async def _settle(self, status: Status) -> None:
