@@ -285,6 +285,10 @@ def report(
     from gateway.money import report as reports
     from gateway.money.figures import printable
 
+    asked = {"--utilization": utilization, "--retention": retention, "--caching": caching, "--saving": saving}
+    several = [option for option, is_given in asked.items() if is_given]
+    if style == "csv" and len(several) > 1:
+        raise click.UsageError(f"a csv is one table: give one of {', '.join(several)}, or --format json for all")
     now = datetime.now(UTC)
     try:
         first = None if since is None else reports.parse_moment(since, now)

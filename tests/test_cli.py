@@ -246,6 +246,14 @@ def test_report_refuses_an_end_before_its_beginning(tmp_path: Path) -> None:
     assert "no requests between" in gateway("report", "--ledger", tmp_path, "--since", "yesterday").output
 
 
+def test_a_csv_of_several_tables_is_an_error_that_names_the_choice(tmp_path: Path) -> None:
+    words = ("report", "--ledger", tmp_path, "--caching", "--saving", "--format")
+    refused = gateway(*words, "csv")
+    assert refused.exit_code == 2
+    assert "a csv is one table: give one of --caching, --saving, or --format json for all" in refused.output
+    assert {"caching", "saving"} <= json.loads(gateway(*words, "json").output).keys()
+
+
 # explain --request
 
 

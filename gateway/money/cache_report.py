@@ -82,6 +82,7 @@ def cached_figures(by: str, names: Sequence[str], rows: Sequence[Row]) -> Figure
         },
         ("tokens lost", "requests", "misses", "cached", "prompt", "expected", "money lost"),
         notes=["expected: by the provider's own rules, of the prompts where these are known"],
+        whole_in="json",
     )
 
 

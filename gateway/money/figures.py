@@ -34,6 +34,8 @@ class Figures:
     """The headings that a narrow terminal does without, in this order; the others are always shown."""
     total: Row | None = None
     notes: Sequence[str] = ()
+    whole_in: str = "csv and json"
+    """The forms of the report that have every column."""
 
     def table(self, width: int) -> Table:
         """Return it with as many columns as `width` has room for."""
@@ -45,7 +47,7 @@ class Figures:
             shown.remove(heading)
             left_out.append(heading)
             made = self._with(shown)
-        wider = [f"left out to fit this terminal, in csv and json: {', '.join(left_out)}"] if left_out else []
+        wider = [f"left out to fit this terminal, in {self.whole_in}: {', '.join(left_out)}"] if left_out else []
         made.caption = "\n".join([*self.notes, *wider])
         return made
 
