@@ -174,7 +174,9 @@ class Passage:
 
     def _told(self) -> Headers:
         """Say in headers what was done."""
-        told = [header(b"x-gateway-policy", self.entry.policy), header(b"x-gateway-plan", self._plan())]
+        told = [header(b"x-gateway-policy", self.entry.policy)]
+        if plan := self._plan():
+            told.append(header(b"x-gateway-plan", plan))
         reply = self.calls.reply if self.calls is not None else None
         upstream_id = (
             reply.headers.get("x-request-id") or reply.headers.get("request-id") if reply is not None else None
@@ -183,14 +185,15 @@ class Passage:
             told.append(header(b"x-gateway-upstream-request-id", upstream_id))
         return told
 
-    def _plan(self) -> str:
+    def _plan(self) -> str | None:
+        """Say what was planned; None for what was refused before anything was."""
         calls = self.calls
         if calls is None:
-            return self.entry.plan
+            return None
         name = calls.admitted.model.name if calls.deployment is None else calls.deployment.model_name
         fitted = calls.fitted.get(name)
         if fitted is None:
-            return self.entry.plan
+            return None
         if isinstance(plan := fitted.plan, Refusal):
             too_big = self.entry.refusal["component"] if self.entry.refusal is not None else plan.component
             return f"{self.entry.plan}; tokens={plan.prompt_tokens}/{plan.prompt_tokens}; too_big={too_big}"

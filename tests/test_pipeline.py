@@ -344,6 +344,21 @@ async def test_an_unknown_model_is_refused(gateway):
     assert (passed.client.status, passed.client.error["code"]) == (404, "model_not_found")
 
 
+@pytest.mark.parametrize(
+    ("fields", "headers", "status"),
+    [
+        ({"model": "other"}, {"authorization": "Bearer sk-one"}, 403),
+        ({"model": "nowhere"}, {"authorization": "Bearer sk-all"}, 404),
+        ({}, {"authorization": "Bearer sk-one", "x-gateway-profile": "noon"}, 400),
+    ],
+)
+async def test_what_is_refused_before_anything_is_planned_has_no_plan_header(gateway, fields, headers, status):
+    passed = await refused(replace(gateway, keys=KEYS), body(HELLO, **fields), **headers)
+    assert passed.client.status == status
+    assert "x-gateway-policy" in passed.client.got
+    assert "x-gateway-plan" not in passed.client.got
+
+
 async def test_a_ledger_that_cannot_be_written_refuses_before_the_upstream_is_called(gateway):
     moments = [NOW]
     script, client = Script(), Caller(body(HELLO), {})
