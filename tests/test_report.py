@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -68,6 +69,10 @@ def test_a_settled_request_counts_with_all_its_figures(tmp_path: Path) -> None:
             "unsettled_nanousd": 0,
             "estimated": 0,
             "unpriced": 0,
+            "would_be_rewritten": 0,
+            "would_be_refused": 0,
+            "tokens_observed": 0,
+            "tokens_planned": 0,
             "cost_usd": "0.0000007",
         }
     ]
@@ -253,6 +258,36 @@ def test_a_moment_may_be_written_in_several_ways(text: str, start: str, end: str
 def test_what_is_no_moment_is_told_with_what_would_be(text: str) -> None:
     with pytest.raises(ValueError, match="write 2026-01-31"):
         parse_moment(text, moment(f"{DAY}T12:00"))
+
+
+# ------------------------------------------------------------------------------------------------------------- observed
+
+
+def test_what_policies_that_observe_would_have_done_is_summed(tmp_path: Path) -> None:
+    refusal = {"component": "input", "tokens": 9_005, "room": 6_992, "at": "messages[3]"}
+    rows = [
+        settled("1", plan="observed", tokens_before=10_000, tokens_after=10_000, tokens_planned=7_000),
+        settled("2", plan="observed", tokens_before=5_000, tokens_after=5_000, tokens_planned=4_000),
+        settled("3", plan="observed"),  # nobody counted
+        settled("4", plan="observed", tokens_after=12_000, refusal=refusal),
+        settled("5", plan="unchanged"),
+        settled("6", plan="refused", status="refused", refusal=refusal, team="lab"),
+    ]
+    write(tmp_path, f"{DAY}.jsonl", rows)
+    found = report(tmp_path, "team")
+    names = ("would_be_rewritten", "would_be_refused", "tokens_observed", "tokens_planned")
+    told = {row["team"]: tuple(row[name] for name in names) for row in found.rows}
+    assert told == {"support": (3, 1, 15_000, 11_000), "lab": (0, 0, 0, 0)}
+    (row, _) = csv.DictReader(io.StringIO(found.csv()))
+    assert (row["would_be_refused"], row["tokens_planned"]) == ("1", "11000")
+    table = found.render("table", 100).partition("What policies that observe would have done, by team")[2]
+    assert re.search(r"support +3 +1 +15,000 +11,000", table)
+    assert "lab" not in table
+
+
+def test_where_nothing_was_observed_no_table_says_so(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [settled("1", plan="rewritten")])
+    assert "observe" not in report(tmp_path).render("table", 100)
 
 
 # ----------------------------------------------------------------------------------------------------------- retention

@@ -178,7 +178,7 @@ class Entry:
             row["decision_lost"] = True
         if self.refusal is not None:
             row["refusal"] = self.refusal
-        if self.plan == "observed" and self.refusal is None:
+        if self.plan == "observed" and self.refusal is None and self.counted == "tokens":
             row["tokens_planned"] = self.planned_tokens
         if self.edits:
             row.update(told(self.edits))

@@ -65,6 +65,7 @@ _COLUMNS: Final = {
     "unpriced": "BOOLEAN",
     "tokens_before": "BIGINT",
     "tokens_after": "BIGINT",
+    "tokens_planned": "BIGINT",
     "plan": "VARCHAR",
     "values_removed": "BIGINT",
     "missed": "BIGINT",
@@ -92,8 +93,13 @@ _SUMS: Final = {
     "unsettled_nanousd": "coalesce(sum(cost_nanousd) FILTER (status = 'unsettled'), 0)",
     "estimated": "count(*) FILTER (estimated)",
     "unpriced": "count(*) FILTER (unpriced)",
+    "would_be_rewritten": "count(*) FILTER (plan = 'observed' AND refusal IS NULL)",
+    "would_be_refused": "count(*) FILTER (plan = 'observed' AND refusal IS NOT NULL)",
+    "tokens_observed": "coalesce(sum(tokens_after) FILTER (tokens_planned IS NOT NULL), 0)",
+    "tokens_planned": "coalesce(sum(tokens_planned), 0)",
 }
-"""`cost_nanousd` includes `unsettled_nanousd`; `estimated` and `unpriced` count requests."""
+"""`cost_nanousd` includes `unsettled_nanousd`; `estimated` and `unpriced` count requests. The last four tell of those
+under `observe`: `tokens_observed` were sent where `tokens_planned` would have been."""
 
 _RETENTION: Final = {
     "rewritten": "count(*) FILTER (plan = 'rewritten' AND values_removed IS NOT NULL)",
@@ -126,8 +132,8 @@ SELECT *, substr(came, 1, 10) AS day FROM (
            {", ".join(f'coalesce(settled."{name}", opened."{name}") AS "{name}"' for name in _BOTH)},
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd ELSE settled.cost_nanousd END AS cost_nanousd,
            settled.prompt_tokens, settled.cached_tokens, settled.cache_write_tokens, settled.completion_tokens,
-           settled.reasoning_tokens, settled.tokens_before, settled.tokens_after, settled.components,
-           settled.refusal, settled.plan, settled.values_removed, settled.missed,
+           settled.reasoning_tokens, settled.tokens_before, settled.tokens_after, settled.tokens_planned,
+           settled.components, settled.refusal, settled.plan, settled.values_removed, settled.missed,
            {", ".join(f"settled.{name}" for name in cache_report.COLUMNS)},
            coalesce(settled.estimated, settled.id IS NULL) AS estimated,
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd IS NULL
@@ -240,6 +246,8 @@ class Report:
     def _figures(self) -> Iterator[Figures]:
         names = _GROUPS[self.by]
         yield _spend_figures(self)
+        if _is_observed(self.total):
+            yield _observed_figures(self)
         if self.utilization is not None:
             yield _utilization_figures(self.by, self.utilization)
         if self.retention:
@@ -388,6 +396,28 @@ def _spend_figures(shown: Report) -> Figures:
         ("failed", "refused", "completion", "before → after", "cached", "prompt", "requests"),
         total,
         notes,
+    )
+
+
+def _is_observed(row: Row) -> bool:
+    return bool(row["would_be_rewritten"] or row["would_be_refused"])
+
+
+def _observed_figures(shown: Report) -> Figures:
+    """Lay out what policies that only watch would have done, for the groups in which they would have done anything."""
+    return Figures(
+        f"What policies that observe would have done, by {shown.by}",
+        _GROUPS[shown.by],
+        [row for row in shown.rows if _is_observed(row)],
+        {
+            "would be rewritten": count("would_be_rewritten"),
+            "would be refused": count("would_be_refused"),
+            "tokens sent": count("tokens_observed"),
+            "planned tokens": count("tokens_planned"),
+        },
+        ("tokens sent", "planned tokens", "would be rewritten"),
+        shown.total,
+        ["tokens: of those that would be rewritten"],
     )
 
 
