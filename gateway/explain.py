@@ -47,10 +47,11 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict
         "budget": window.budget(request.answer_limit or 0),
     }
     if isinstance(found, Refusal):
-        sizes = {name: {"before": size, "after": size, "room": None} for name, size in found.before.items()}
         named = {"component": found.component, "tokens": found.tokens, "room": found.room, "at": found.at}
         error = does_not_fit(found, Fitted(model, found, window), request, policy)
         told = {**named, **(error.extra or {}), "illegal": found.illegal}
+        rooms = {told["component"]: told["room"]} if found.illegal is None else {}
+        sizes = {name: {"before": size, "after": size, "room": rooms.get(name)} for name, size in found.before.items()}
         return {
             **out,
             "tokens": [found.prompt_tokens, None],

@@ -105,7 +105,7 @@ class Passage:
         entry.planned = gateway.monotonic()
         if isinstance(fitted.plan, Refusal) and calls.enforces:
             error = does_not_fit(fitted.plan, fitted, self.request, admitted.policy)
-            entry.refusal = error.extra or entry.refusal
+            entry.refusal = error.extra or {"at": fitted.plan.at, "illegal": True}
             raise error
         await self.booking.open(admitted, fitted)
         calls.summarise(fitted)
@@ -195,7 +195,7 @@ class Passage:
         if fitted is None:
             return None
         if isinstance(plan := fitted.plan, Refusal):
-            too_big = self.entry.refusal["component"] if self.entry.refusal is not None else plan.component
+            too_big = (self.entry.refusal or {}).get("component", plan.component)
             return f"{self.entry.plan}; tokens={plan.prompt_tokens}/{plan.prompt_tokens}; too_big={too_big}"
         return f"{self.entry.plan}; {fitted.summary}" if fitted.summary else self.entry.plan
 

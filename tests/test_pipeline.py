@@ -283,6 +283,7 @@ async def test_what_came_illegal_and_is_over_is_refused_by_its_index(gateway):
     )
     assert (passed.client.error["param"], passed.client.error["code"]) == ("messages[1]", None)
     assert "not legal when it came" in passed.client.error["message"]
+    assert passed.settled["refusal"] == {"at": "messages[1]", "illegal": True}
     assert passed.settled["status"] == "refused"
 
 
