@@ -322,12 +322,13 @@ def report(
 
 def _breaks(path: Path | None) -> list[str]:
     """Tell what breaks prefixes, as far as the state knows."""
+    from gateway.config import ConfigErrors, state_place
     from gateway.shared_heads import suggested
     from gateway.state import StateUnavailable, open_state
 
     try:
-        state = open_state(_config(path or DEFAULT_CONFIG, to_serve=False).state)
-    except StateUnavailable as error:
+        state = open_state(state_place(path or DEFAULT_CONFIG, os.environ))
+    except (ConfigErrors, StateUnavailable) as error:
         return [f"What breaks prefixes is not known: {error}."]
     try:
         return [str(one) for one in suggested(state)]

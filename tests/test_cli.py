@@ -246,6 +246,18 @@ def test_report_refuses_an_end_before_its_beginning(tmp_path: Path) -> None:
     assert "no requests between" in gateway("report", "--ledger", tmp_path, "--since", "yesterday").output
 
 
+def test_what_breaks_prefixes_is_told_beside_a_broken_policy_too(config: Path) -> None:
+    (config.parent / "policies" / "short.yaml").write_text("name: short\ncontext_widow: 8k\n")
+    (config.parent / "var" / "ledger").mkdir(parents=True)
+    asked = ("report", "--config", config, "--caching")
+    shown = gateway(*asked)
+    assert (shown.exit_code, shown.output) == (0, "no requests between the beginning and now (UTC)\n")
+    config.write_text(config.read_text() + "state: {redis: os.environ/NO_SUCH_REDIS}\n")
+    shown = gateway(*asked)
+    assert shown.exit_code == 0
+    assert re.search("What breaks prefixes is not known: .*NO_SUCH_REDIS is not set", shown.output)
+
+
 def test_a_csv_of_several_tables_is_an_error_that_names_the_choice(tmp_path: Path) -> None:
     words = ("report", "--ledger", tmp_path, "--caching", "--saving", "--format")
     refused = gateway(*words, "csv")
