@@ -354,7 +354,9 @@ def keys() -> None:
 @example("gateway keys new --name support-bot --team support")
 @keys.command()
 @click.option("--name", required=True, callback=_not_empty, help="What the key is called in the ledger.")
-@click.option("--team", required=True, callback=_not_empty, help="Whose policy and budget it has.")
+@click.option(
+    "--team", required=True, callback=_not_empty, help="Whose policy it has, and under whose name it is entered."
+)
 def new(name: str, team: str) -> None:
     """Print a new key, once, and the line for `keys:` in the configuration, which holds only its digest."""
     from gateway.money.keys import new_key

@@ -1,6 +1,7 @@
 """Tables of figures: who and how much stand whole at every width, and what has no room is named."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,6 +51,10 @@ def test_a_narrow_terminal_does_without_the_least_of_them_and_says_so() -> None:
     assert words(shown)[1:3] == [["team", "calls", "used"], ["agents", "1,591,402", "25%"]]
     assert "left out to fit this terminal, in csv and json: tokens" in " ".join(shown.split())
     assert "csv and json: tokens, calls" in " ".join(text(SHOWN, 20).split())
+
+
+def test_a_table_without_rows_is_a_sentence() -> None:
+    assert text(replace(SHOWN, rows=[], nothing="nobody called"), 80) == "Calls: nobody called\n"
 
 
 NAMES = st.text("abcdefgh", min_size=1, max_size=30)

@@ -82,6 +82,7 @@ def cached_figures(by: str, names: Sequence[str], rows: Sequence[Row]) -> Figure
         },
         ("tokens lost", "requests", "misses", "cached", "prompt", "expected", "money lost"),
         notes=["expected: by the provider's own rules, of the prompts where these are known"],
+        nothing="nothing to show; no provider has reported a prompt",
         whole_in="json",
     )
 
@@ -121,7 +122,7 @@ def saving_figures(rows: Sequence[Row], total: Row) -> Figures:
         total,
         [
             "as it came: the same answers, without rewriting or markers of ours, under the same cache rules",
-            "paid: summaries and warm-ups, the gateway's own calls, included",
+            "paid: summaries and warm-ups, the gateway's own calls, included; they are not among the requests here",
         ],
     )
 

@@ -34,11 +34,15 @@ class Figures:
     """The headings that a narrow terminal does without, in this order; the others are always shown."""
     total: Row | None = None
     notes: Sequence[str] = ()
+    nothing: str = "nothing to show"
+    """What is said in place of a table without rows."""
     whole_in: str = "csv and json"
     """The forms of the report that have every column."""
 
-    def table(self, width: int) -> Table:
+    def table(self, width: int) -> Table | Text:
         """Return it with as many columns as `width` has room for."""
+        if not self.rows:
+            return Text(f"{self.title}: {self.nothing}")
         shown, left_out = list(self.columns), list[str]()
         made = self._with(shown)
         for heading in self.left_out_first:

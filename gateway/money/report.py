@@ -437,6 +437,7 @@ def _utilization_figures(by: By, rows: Sequence[Row]) -> Figures:
             "cut": count("cut"),
         },
         ("before", "after", "room", "requests", "cut", "p95", "over"),
+        nothing="nothing to show; no request was counted in tokens, which none is that plainly fits",
     )
 
 
@@ -456,6 +457,7 @@ def _retention_figures(shown: Report) -> Figures:
         ("misses", "observed", "rewritten", "values removed"),
         shown.total,
         ["observed: not sent; what would have been removed and missed"],
+        "nothing was rewritten",
     )
 
 
