@@ -429,6 +429,8 @@ def _deployments(config: Config) -> Mapping[str, tuple[Deployment, ...]]:
 
 def _warnings(config: Config, deployments: Sequence[Deployment]) -> Iterator[str]:
     """Say which keys have expired, and which deployments have no price and what comes of that."""
+    from gateway.catalogue import meant
+
     consequence = (
         "it is called, and its cost is entered as unknown"
         if config.unpriced == "allow"
@@ -439,9 +441,11 @@ def _warnings(config: Config, deployments: Sequence[Deployment]) -> Iterator[str
         if key.expires is not None and key.expires <= now:
             moment = f"{key.expires.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
             yield f"{config.file}: key {key.name} expired on {moment}: it is refused"
-    for deployment in deployments:
-        if deployment.price is None:
-            yield f"{config.file}: {deployment.name} has no price: {consequence}"
+    unpriced = [deployment for deployment in deployments if deployment.price is None]
+    likely = meant(unpriced)
+    for deployment in unpriced:
+        hint = f"; did you mean {likely[deployment.name]!r}?" if deployment.name in likely else ""
+        yield f"{config.file}: {deployment.name} has no price: {consequence}{hint}"
 
 
 def _ledger(path: Path | None, folder: Path | None) -> Path:

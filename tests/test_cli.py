@@ -150,6 +150,26 @@ def test_check_warns_of_a_model_without_a_price(config: Path) -> None:
     assert "small#0:openai/no-such-model has no price" in shown.stderr
 
 
+@pytest.mark.parametrize(
+    ("params", "meant"),
+    [
+        ("{model: openai/gtp-5, api_key: x}", "openai/gpt-5"),
+        ("{model: gtp-5, api_key: x}", "openai/gpt-5"),
+        ("{model: anthropic/claude-opsu-4-6, api_key: x}", "anthropic/claude-opus-4-6"),
+        ("{model: demo/gtp-5}", "demo/gpt-5"),
+        ("{model: openai/gtp-5, api_base: 'http://10.0.0.5/v1'}", None),
+        ("{model: openai/qqqqqqqq, api_key: x}", None),
+    ],
+)
+def test_a_misspelt_model_is_told_with_the_one_that_was_probably_meant(
+    config: Path, params: str, meant: str | None
+) -> None:
+    config.write_text(config.read_text().replace("{model: demo/gpt-5, api_key: os.environ/SOME_KEY_FOR_TESTS}", params))
+    (warning,) = gateway("check", "--config", config).stderr.splitlines()
+    assert "has no price" in warning
+    assert warning.partition("; did you mean ")[2] == ("" if meant is None else f"{meant!r}?")
+
+
 @pytest.mark.parametrize("kind", ["policy", "config"])
 def test_check_prints_a_schema_for_editors(kind: str) -> None:
     schema = json.loads(gateway("check", "--schema", kind).output)
