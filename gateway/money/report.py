@@ -437,7 +437,7 @@ def _utilization_figures(by: By, rows: Sequence[Row]) -> Figures:
             "cut": count("cut"),
         },
         ("before", "after", "room", "requests", "cut", "p95", "over"),
-        nothing="nothing to show; no request was counted in tokens, which none is that plainly fits",
+        nothing="nothing to show; no component had a room, as what plainly fits is not counted in tokens",
     )
 
 
