@@ -22,7 +22,7 @@ def does_not_fit(refusal: Refusal, fitted: Fitted, request: ChatRequest, policy:
         told = f"The request does not fit and was not legal when it came, so it was not rewritten: {refusal.illegal}"
         return errors.invalid_request(told, refusal.at)
     if _is_the_limits_fault(refusal, fitted.window, request, policy):
-        return _limit_too_large(refusal, fitted.window, request)
+        return _limit_too_large(refusal, fitted.window, request, policy)
     completion = request.answer_limit or fitted.window.reserve
     return errors.context_length_exceeded(
         window=fitted.window.width or refusal.budget + completion,
@@ -45,7 +45,7 @@ def _is_the_limits_fault(refusal: Refusal, window: Window, request: ChatRequest,
     return refusal.budget <= 0 or fits_without
 
 
-def _limit_too_large(refusal: Refusal, window: Window, request: ChatRequest) -> GatewayError:
+def _limit_too_large(refusal: Refusal, window: Window, request: ChatRequest, policy: Policy) -> GatewayError:
     limit = request.answer_limit or 0
     assert window.deployment is not None, "an answer limit counts in no other window"
     most = bisect_right(range(limit), -refusal.prompt_tokens, key=lambda answer: -(window.budget(answer) or 0)) - 1
@@ -54,7 +54,7 @@ def _limit_too_large(refusal: Refusal, window: Window, request: ChatRequest) -> 
         prompt=refusal.prompt_tokens,
         completion=limit,
         param=request.limited_by,
-        most=most if most > 0 else None,
+        most=most if most > 0 and not policy.strict else None,
     )
 
 

@@ -270,6 +270,13 @@ async def test_an_answer_limit_beyond_the_window_is_named_where_the_prompt_is_to
     assert "Lower it, or leave it out." in passed.client.error["message"]
 
 
+async def test_under_strict_no_answer_limit_is_said_to_fit(gateway):
+    strict = policy("{name: firm, strict: true, context_window: 2000, reserve: {output: 500, margin: 0}}")
+    passed = await refused(replace(gateway, policies=(strict,)), body([user("hello")], max_tokens=128_000))
+    assert passed.client.error["param"] == "max_tokens"
+    assert "Lower it, or leave it out." in passed.client.error["message"]
+
+
 async def test_an_answer_limit_is_not_blamed_for_a_prompt_that_is_too_long_without_it(gateway):
     passed = await refused(
         replace(gateway, policies=(TIGHT,)), body([user(words(3000))], max_completion_tokens=126_000)

@@ -457,7 +457,7 @@ def _retention_figures(shown: Report) -> Figures:
         ("misses", "observed", "rewritten", "values removed"),
         shown.total,
         ["observed: not sent; what would have been removed and missed"],
-        "nothing was rewritten",
+        nothing="nothing was rewritten",
     )
 
 
