@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from gateway import litellm_files
 from gateway.config import Config
@@ -26,6 +26,17 @@ def catalogue(config: Config) -> Mapping[str, tuple[Deployment, ...]]:
     _refuse_strangers(config, [provider for provider, _ in wanted])
     bases = [base for entry in config.models if isinstance(base := entry.info.get("base_model"), str)]
     return deployments(config, PriceBook.read(litellm_files.price_table(), [*wanted, *map(split, bases)]))
+
+
+def meant(unpriced: Iterable[Deployment]) -> Mapping[str, str]:
+    """Return, by a deployment's name, the model of its provider that was probably meant, where there is one.
+
+    Models at an address of one's own are called what their owner likes.
+    """
+    asked = [one for one in unpriced if one.is_providers_own or one.api_base is None]
+    book = PriceBook.read(litellm_files.price_table()) if asked else PriceBook({})
+    found = {one.name: (one.provider, closest(one.model, book.names(one.provider))) for one in asked}
+    return {name: f"{provider}/{model}" for name, (provider, model) in found.items() if model is not None}
 
 
 def _refuse_strangers(config: Config, providers: list[str]) -> None:

@@ -283,7 +283,12 @@ def report(
 ) -> None:
     """Tell who spent what, from the ledger: requests, tokens before and after, cached, cost, unsettled."""
     from gateway.money import report as reports
+    from gateway.money.figures import printable
 
+    asked = {"--utilization": utilization, "--retention": retention, "--caching": caching, "--saving": saving}
+    several = [option for option, is_given in asked.items() if is_given]
+    if style == "csv" and len(several) > 1:
+        raise click.UsageError(f"a csv is one table: give one of {', '.join(several)}, or --format json for all")
     now = datetime.now(UTC)
     try:
         first = None if since is None else reports.parse_moment(since, now)
@@ -310,19 +315,20 @@ def report(
             console.print(one)
         breaks = _breaks(path) if caching and ledger is None else []
         if breaks:
-            console.print("", *map(reports.printable, breaks), sep="\n", markup=False)
+            console.print("", *map(printable, breaks), sep="\n", markup=False)
     else:
         click.echo(found.csv() if style == "csv" else found.json(), nl=False)
 
 
 def _breaks(path: Path | None) -> list[str]:
     """Tell what breaks prefixes, as far as the state knows."""
+    from gateway.config import ConfigErrors, state_place
     from gateway.shared_heads import suggested
     from gateway.state import StateUnavailable, open_state
 
     try:
-        state = open_state(_config(path or DEFAULT_CONFIG, to_serve=False).state)
-    except StateUnavailable as error:
+        state = open_state(state_place(path or DEFAULT_CONFIG, os.environ))
+    except (ConfigErrors, StateUnavailable) as error:
         return [f"What breaks prefixes is not known: {error}."]
     try:
         return [str(one) for one in suggested(state)]
@@ -348,7 +354,9 @@ def keys() -> None:
 @example("gateway keys new --name support-bot --team support")
 @keys.command()
 @click.option("--name", required=True, callback=_not_empty, help="What the key is called in the ledger.")
-@click.option("--team", required=True, callback=_not_empty, help="Whose policy and budget it has.")
+@click.option(
+    "--team", required=True, callback=_not_empty, help="Whose policy it has, and under whose name it is entered."
+)
 def new(name: str, team: str) -> None:
     """Print a new key, once, and the line for `keys:` in the configuration, which holds only its digest."""
     from gateway.money.keys import new_key
@@ -421,6 +429,8 @@ def _deployments(config: Config) -> Mapping[str, tuple[Deployment, ...]]:
 
 def _warnings(config: Config, deployments: Sequence[Deployment]) -> Iterator[str]:
     """Say which keys have expired, and which deployments have no price and what comes of that."""
+    from gateway.catalogue import meant
+
     consequence = (
         "it is called, and its cost is entered as unknown"
         if config.unpriced == "allow"
@@ -431,9 +441,11 @@ def _warnings(config: Config, deployments: Sequence[Deployment]) -> Iterator[str
         if key.expires is not None and key.expires <= now:
             moment = f"{key.expires.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
             yield f"{config.file}: key {key.name} expired on {moment}: it is refused"
-    for deployment in deployments:
-        if deployment.price is None:
-            yield f"{config.file}: {deployment.name} has no price: {consequence}"
+    unpriced = [deployment for deployment in deployments if deployment.price is None]
+    likely = meant(unpriced)
+    for deployment in unpriced:
+        hint = f"; did you mean {likely[deployment.name]!r}?" if deployment.name in likely else ""
+        yield f"{config.file}: {deployment.name} has no price: {consequence}{hint}"
 
 
 def _ledger(path: Path | None, folder: Path | None) -> Path:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from gateway.caching_schema import CachesFile, unknown_rules, without_lifetime
-from gateway.config_schema import ConfigFile, InfoFile, LedgerFile, ParamsFile
+from gateway.config_schema import ConfigFile, InfoFile, LedgerFile, ParamsFile, StateFile
 from gateway.policy import Policies, Policy, load_policies, unknown_policy
 from gateway.policy_schema import PolicyFile
 from gateway.problems import KeyPath, Problem, closest, from_validation, in_order, one_slip_from
@@ -165,17 +165,37 @@ def ledger_dir(path: Path, environ: Mapping[str, str]) -> Path:
 
     Raises ConfigErrors.
     """
+    document, said, missing = _section(path, "ledger", environ)
+    folder = said.get("dir", LedgerFile().dir) if isinstance(said, dict) else None
+    if missing or not isinstance(folder, str) or not folder:
+        raise ConfigErrors(missing or [document.problem(("ledger", "dir"), "names no folder")])
+    return path.parent / folder
+
+
+def state_place(path: Path, environ: Mapping[str, str]) -> State:
+    """Read where the state of a configuration is, and nothing else. Raises ConfigErrors."""
+    document, said, missing = _section(path, "state", environ)
+    if missing:
+        raise ConfigErrors(missing)
+    try:
+        return _state(StateFile.model_validate(said), path.parent)
+    except ValidationError as error:
+        raise ConfigErrors([document.problem(("state",), "names neither a folder nor a Redis server")]) from error
+
+
+def _section(path: Path, name: str, environ: Mapping[str, str]) -> tuple[Document, Any, list[Problem]]:
+    """Read one section of a configuration, and which variables are missing for it. Raises ConfigErrors."""
     document = read(path)
     if document.data is None:
         raise ConfigErrors(document.problems)
     if not isinstance(document.data, dict):
         raise ConfigErrors([document.problem((), "must be a mapping")])
     missing: list[Problem] = []
-    said = _with_environment(document.data.get("ledger", {}), ("ledger",), document, environ, missing)
-    folder = said.get("dir", LedgerFile().dir) if isinstance(said, dict) else None
-    if missing or not isinstance(folder, str) or not folder:
-        raise ConfigErrors(missing or [document.problem(("ledger", "dir"), "names no folder")])
-    return path.parent / folder
+    return document, _with_environment(document.data.get(name, {}), (name,), document, environ, missing), missing
+
+
+def _state(said: StateFile, folder: Path) -> State:
+    return State(redis=said.redis) if said.redis else State(dir=folder / (said.dir or "var/state"))
 
 
 _MADE_UP: Mapping[str, str] = {
@@ -308,7 +328,7 @@ def _repeated(document: Document) -> Iterator[Problem]:
 
 def _config(said: ConfigFile, document: Document, policies: Policies) -> Config:
     folder = document.file.parent
-    state = State(redis=said.state.redis) if said.state.redis else State(dir=folder / (said.state.dir or "var/state"))
+    state = _state(said.state, folder)
     return Config(
         file=document.file,
         server=Server(**said.server.model_dump()),

@@ -14,9 +14,10 @@ from gateway.admission import chosen
 from gateway.budget.components import dissect, message_tokens
 from gateway.budget.tokens import Counter
 from gateway.conversation import Changes, Conversation, Message
-from gateway.fitting import Model, decided
+from gateway.fitting import Fitted, Model, decided
 from gateway.memory import Memory
 from gateway.policy import Policy
+from gateway.refusals import does_not_fit
 from gateway.rewriting.plan import Edit, Plan, Refusal, recognition_of
 from gateway.rewriting.retention import cut_of, texts_of
 from gateway.values import values
@@ -46,14 +47,11 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict
         "budget": window.budget(request.answer_limit or 0),
     }
     if isinstance(found, Refusal):
-        sizes = {name: {"before": size, "after": size, "room": None} for name, size in found.before.items()}
-        told = {
-            "component": found.component,
-            "tokens": found.tokens,
-            "room": found.room,
-            "at": found.at,
-            "illegal": found.illegal,
-        }
+        named = {"component": found.component, "tokens": found.tokens, "room": found.room, "at": found.at}
+        error = does_not_fit(found, Fitted(model, found, window), request, policy)
+        told = {**named, **(error.extra or {}), "illegal": found.illegal}
+        rooms = {told["component"]: told["room"]} if found.illegal is None else {}
+        sizes = {name: {"before": size, "after": size, "room": rooms.get(name)} for name, size in found.before.items()}
         return {
             **out,
             "tokens": [found.prompt_tokens, None],

@@ -104,7 +104,9 @@ class Passage:
         fitted = await calls.fit(admitted.model)
         entry.planned = gateway.monotonic()
         if isinstance(fitted.plan, Refusal) and calls.enforces:
-            raise does_not_fit(fitted.plan, fitted, self.request, admitted.policy)
+            error = does_not_fit(fitted.plan, fitted, self.request, admitted.policy)
+            entry.refusal = error.extra or {"at": fitted.plan.at, "illegal": True}
+            raise error
         await self.booking.open(admitted, fitted)
         calls.summarise(fitted)
         outcome = await calls.make()
@@ -172,7 +174,9 @@ class Passage:
 
     def _told(self) -> Headers:
         """Say in headers what was done."""
-        told = [header(b"x-gateway-policy", self.entry.policy), header(b"x-gateway-plan", self._plan())]
+        told = [header(b"x-gateway-policy", self.entry.policy)]
+        if plan := self._plan():
+            told.append(header(b"x-gateway-plan", plan))
         reply = self.calls.reply if self.calls is not None else None
         upstream_id = (
             reply.headers.get("x-request-id") or reply.headers.get("request-id") if reply is not None else None
@@ -181,16 +185,18 @@ class Passage:
             told.append(header(b"x-gateway-upstream-request-id", upstream_id))
         return told
 
-    def _plan(self) -> str:
+    def _plan(self) -> str | None:
+        """Say what was planned; None for what was refused before anything was."""
         calls = self.calls
         if calls is None:
-            return self.entry.plan
+            return None
         name = calls.admitted.model.name if calls.deployment is None else calls.deployment.model_name
         fitted = calls.fitted.get(name)
         if fitted is None:
-            return self.entry.plan
+            return None
         if isinstance(plan := fitted.plan, Refusal):
-            return f"{self.entry.plan}; tokens={plan.prompt_tokens}/{plan.prompt_tokens}; too_big={plan.component}"
+            too_big = (self.entry.refusal or {}).get("component", plan.component)
+            return f"{self.entry.plan}; tokens={plan.prompt_tokens}/{plan.prompt_tokens}; too_big={too_big}"
         return f"{self.entry.plan}; {fitted.summary}" if fitted.summary else self.entry.plan
 
     async def _settle(self, status: Status) -> None:

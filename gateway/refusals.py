@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
+from gateway.budget.allocation import Window
 from gateway.fitting import Fitted
 from gateway.policy import Policy
 from gateway.rewriting.plan import Plan, Refusal
@@ -18,6 +21,8 @@ def does_not_fit(refusal: Refusal, fitted: Fitted, request: ChatRequest, policy:
     if refusal.illegal is not None:
         told = f"The request does not fit and was not legal when it came, so it was not rewritten: {refusal.illegal}"
         return errors.invalid_request(told, refusal.at)
+    if _is_the_limits_fault(refusal, fitted.window, request, policy):
+        return _limit_too_large(refusal, fitted.window, request, policy)
     completion = request.answer_limit or fitted.window.reserve
     return errors.context_length_exceeded(
         window=fitted.window.width or refusal.budget + completion,
@@ -28,6 +33,28 @@ def does_not_fit(refusal: Refusal, fitted: Fitted, request: ChatRequest, policy:
         tokens=refusal.tokens,
         room=refusal.room,
         at=refusal.at,
+    )
+
+
+def _is_the_limits_fault(refusal: Refusal, window: Window, request: ChatRequest, policy: Policy) -> bool:
+    """Whether the answer that the request asks for leaves no room, where one as long as the policy's would."""
+    without = window.budget()
+    if request.answer_limit is None or without is None or refusal.budget >= without:
+        return False
+    fits_without = refusal.prompt_tokens <= without and not policy.strict  # strict: its share may be what is too small
+    return refusal.budget <= 0 or fits_without
+
+
+def _limit_too_large(refusal: Refusal, window: Window, request: ChatRequest, policy: Policy) -> GatewayError:
+    limit = request.answer_limit or 0
+    assert window.deployment is not None, "an answer limit counts in no other window"
+    most = bisect_right(range(limit), -refusal.prompt_tokens, key=lambda answer: -(window.budget(answer) or 0)) - 1
+    return errors.answer_limit_exceeded(
+        window=window.deployment,
+        prompt=refusal.prompt_tokens,
+        completion=limit,
+        param=request.limited_by,
+        most=most if most > 0 and not policy.strict else None,
     )
 
 

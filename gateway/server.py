@@ -49,8 +49,8 @@ def bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
-        told = f"cannot listen on {host}:{port}: {reason}; choose another with --port, 0 = any free one"
-        raise CannotStart(told) from error
+        choose = "choose another with --port (make serve PORT=8081), 0 = any free one"
+        raise CannotStart(f"cannot listen on {host}:{port}: {reason}; {choose}") from error
     listener.setblocking(False)
     os.set_inheritable(listener.fileno(), True)
     return listener

@@ -150,6 +150,26 @@ def test_check_warns_of_a_model_without_a_price(config: Path) -> None:
     assert "small#0:openai/no-such-model has no price" in shown.stderr
 
 
+@pytest.mark.parametrize(
+    ("params", "meant"),
+    [
+        ("{model: openai/gtp-5, api_key: x}", "openai/gpt-5"),
+        ("{model: gtp-5, api_key: x}", "openai/gpt-5"),
+        ("{model: anthropic/claude-opsu-4-6, api_key: x}", "anthropic/claude-opus-4-6"),
+        ("{model: demo/gtp-5}", "demo/gpt-5"),
+        ("{model: openai/gtp-5, api_base: 'http://10.0.0.5/v1'}", None),
+        ("{model: openai/qqqqqqqq, api_key: x}", None),
+    ],
+)
+def test_a_misspelt_model_is_told_with_the_one_that_was_probably_meant(
+    config: Path, params: str, meant: str | None
+) -> None:
+    config.write_text(config.read_text().replace("{model: demo/gpt-5, api_key: os.environ/SOME_KEY_FOR_TESTS}", params))
+    (warning,) = gateway("check", "--config", config).stderr.splitlines()
+    assert "has no price" in warning
+    assert warning.partition("; did you mean ")[2] == ("" if meant is None else f"{meant!r}?")
+
+
 @pytest.mark.parametrize("kind", ["policy", "config"])
 def test_check_prints_a_schema_for_editors(kind: str) -> None:
     schema = json.loads(gateway("check", "--schema", kind).output)
@@ -244,6 +264,26 @@ def test_report_refuses_an_end_before_its_beginning(tmp_path: Path) -> None:
     assert shown.exit_code == 2
     assert "nothing lies between" in shown.output
     assert "no requests between" in gateway("report", "--ledger", tmp_path, "--since", "yesterday").output
+
+
+def test_what_breaks_prefixes_is_told_beside_a_broken_policy_too(config: Path) -> None:
+    (config.parent / "policies" / "short.yaml").write_text("name: short\ncontext_widow: 8k\n")
+    (config.parent / "var" / "ledger").mkdir(parents=True)
+    asked = ("report", "--config", config, "--caching")
+    shown = gateway(*asked)
+    assert (shown.exit_code, shown.output) == (0, "no requests between the beginning and now (UTC)\n")
+    config.write_text(config.read_text() + "state: {redis: os.environ/NO_SUCH_REDIS}\n")
+    shown = gateway(*asked)
+    assert shown.exit_code == 0
+    assert re.search("What breaks prefixes is not known: .*NO_SUCH_REDIS is not set", shown.output)
+
+
+def test_a_csv_of_several_tables_is_an_error_that_names_the_choice(tmp_path: Path) -> None:
+    words = ("report", "--ledger", tmp_path, "--caching", "--saving", "--format")
+    refused = gateway(*words, "csv")
+    assert refused.exit_code == 2
+    assert "a csv is one table: give one of --caching, --saving, or --format json for all" in refused.output
+    assert {"caching", "saving"} <= json.loads(gateway(*words, "json").output).keys()
 
 
 # explain --request

@@ -258,6 +258,17 @@ def test_where_the_ledger_is_can_be_read_of_a_file_that_cannot_be_served(tmp_pat
             config.ledger_dir(written(tmp_path, text), {})
 
 
+def test_where_the_state_is_can_be_read_of_a_file_that_cannot_be_served(tmp_path):
+    broken = "model_list: os.environ/NOBODY\ndefault_policy: nowhere\n"
+    assert config.state_place(written(tmp_path, broken), {}).dir == tmp_path / "var/state"
+    assert config.state_place(written(tmp_path, broken + "state: {dir: /kept}"), {}).dir == Path("/kept")
+    far = "state: {redis: os.environ/REDIS_URL}"
+    assert config.state_place(written(tmp_path, far), {"REDIS_URL": "redis://far"}).redis == "redis://far"
+    for text, told in ((far, "REDIS_URL is not set"), ("state: {dri: a}", "neither a folder"), ("- a", "mapping")):
+        with pytest.raises(ConfigErrors, match=told):
+            config.state_place(written(tmp_path, text), {})
+
+
 def test_the_hint_for_a_remedy_is_always_one_of_its_component(tmp_path):
     said = problems(tmp_path, a="name: a\nladder: {tool_results: [crash], history: [sumarize], documents: [crash]}")
     assert [line.partition("is no remedy here; ")[2] for line in said] == [

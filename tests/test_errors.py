@@ -32,6 +32,9 @@ TOO_LONG = errors.context_length_exceeded(
     room=25590,
     at="messages[41]",
 )
+LIMIT = errors.answer_limit_exceeded(
+    window=128000, prompt=9, completion=128000, param="max_completion_tokens", most=127991
+)
 REFUSED = {
     "error": {"message": "Bad temperature", "type": "invalid_request_error", "param": "temperature", "code": "x"}
 }
@@ -39,6 +42,7 @@ REFUSED = {
 CASES: list[tuple[GatewayError, type[openai.APIStatusError], int, str | None, str | None, str]] = [
     (errors.invalid_request("Bad", "n"), openai.BadRequestError, 400, None, "n", "invalid_request_error"),
     (TOO_LONG, openai.BadRequestError, 400, "context_length_exceeded", "messages", "invalid_request_error"),
+    (LIMIT, openai.BadRequestError, 400, "context_length_exceeded", "max_completion_tokens", "invalid_request_error"),
     (errors.invalid_key(), openai.AuthenticationError, 401, "invalid_api_key", None, "invalid_request_error"),
     (
         errors.model_not_allowed("gpt-5"),

@@ -71,6 +71,13 @@ def test_a_refusal_is_told_with_component_size_room_and_place():
         "illegal": None,
     }
     assert found["components"]["history"] == {"before": 5, "after": 5, "room": None}
+    assert found["components"]["input"] == {"before": 3004, "after": 3004, "room": 1497}
+
+
+def test_an_answer_limit_that_leaves_no_room_is_told_as_the_live_path_tells_it():
+    refusal = told([user("hello")], max_tokens=128_000)["refusal"]
+    named = {"component": "completion", "tokens": 128_000, "room": 127_992, "at": "max_tokens"}
+    assert refusal == {**named, "illegal": None}
 
 
 def test_a_refused_request_has_no_conversation_that_would_leave():

@@ -242,12 +242,55 @@ async def test_what_cannot_be_made_to_fit_is_refused_in_openais_words_and_entere
     assert passed.client.got["x-gateway-plan"] == "refused; tokens=3017/3017; too_big=input"
 
 
+@pytest.mark.parametrize("name", ["max_completion_tokens", "max_tokens"])
+async def test_an_answer_limit_that_leaves_no_room_is_named_with_the_highest_that_fits(gateway, name):
+    gateway = replace(gateway, policies=(TIGHT,))
+    passed = await refused(gateway, body([user("hello")], **{name: 128_000}))
+    error = passed.client.error
+    assert (passed.client.status, error["code"], error["param"]) == (400, "context_length_exceeded", name)
+    assert error["message"] == (
+        "This model's maximum context length is 128000 tokens. However, you requested 128008 tokens (8 prompt, 128000 "
+        f"completion). Please reduce the length of the completion: {name} is 128000, which leaves too little for the "
+        f"prompt. Lower it to 127992 or less, or leave it out. [{passed.settled['id']}]"
+    )
+    told = {"component": "completion", "tokens": 128_000, "room": 127_992, "at": name}
+    assert error["gateway"] == passed.settled["refusal"] == told
+    assert passed.client.got["x-gateway-plan"] == "refused; tokens=8/8; too_big=completion"
+    assert (await gateway(body([user("hello")], **{name: 127_992}))).client.status == 200
+
+
+async def test_an_answer_limit_beyond_the_window_is_named_where_the_prompt_is_too_long_as_well(gateway):
+    passed = await refused(
+        replace(gateway, policies=(TIGHT,)), body([user(words(3000))], max_completion_tokens=200_000)
+    )
+    assert (passed.client.error["code"], passed.client.error["param"]) == (
+        "context_length_exceeded",
+        "max_completion_tokens",
+    )
+    assert "Lower it, or leave it out." in passed.client.error["message"]
+
+
+async def test_under_strict_no_answer_limit_is_said_to_fit(gateway):
+    strict = policy("{name: firm, strict: true, context_window: 2000, reserve: {output: 500, margin: 0}}")
+    passed = await refused(replace(gateway, policies=(strict,)), body([user("hello")], max_tokens=128_000))
+    assert passed.client.error["param"] == "max_tokens"
+    assert "Lower it, or leave it out." in passed.client.error["message"]
+
+
+async def test_an_answer_limit_is_not_blamed_for_a_prompt_that_is_too_long_without_it(gateway):
+    passed = await refused(
+        replace(gateway, policies=(TIGHT,)), body([user(words(3000))], max_completion_tokens=126_000)
+    )
+    assert (passed.client.error["param"], passed.client.error["gateway"]["component"]) == ("messages", "input")
+
+
 async def test_what_came_illegal_and_is_over_is_refused_by_its_index(gateway):
     passed = await refused(
         replace(gateway, policies=(TIGHT,)), body([user("a"), result("nobody", "x"), user(words(3000))])
     )
     assert (passed.client.error["param"], passed.client.error["code"]) == ("messages[1]", None)
     assert "not legal when it came" in passed.client.error["message"]
+    assert passed.settled["refusal"] == {"at": "messages[1]", "illegal": True}
     assert passed.settled["status"] == "refused"
 
 
@@ -307,6 +350,21 @@ async def test_a_model_that_a_key_may_not_use_is_refused_whether_it_exists_or_no
 async def test_an_unknown_model_is_refused(gateway):
     passed = await refused(gateway, body(HELLO, model="nowhere"))
     assert (passed.client.status, passed.client.error["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize(
+    ("fields", "headers", "status"),
+    [
+        ({"model": "other"}, {"authorization": "Bearer sk-one"}, 403),
+        ({"model": "nowhere"}, {"authorization": "Bearer sk-all"}, 404),
+        ({}, {"authorization": "Bearer sk-one", "x-gateway-profile": "noon"}, 400),
+    ],
+)
+async def test_what_is_refused_before_anything_is_planned_has_no_plan_header(gateway, fields, headers, status):
+    passed = await refused(replace(gateway, keys=KEYS), body(HELLO, **fields), **headers)
+    assert passed.client.status == status
+    assert "x-gateway-policy" in passed.client.got
+    assert "x-gateway-plan" not in passed.client.got
 
 
 async def test_a_ledger_that_cannot_be_written_refuses_before_the_upstream_is_called(gateway):

@@ -515,4 +515,6 @@ def test_an_example_of_the_documentation_loads(text, tmp_path):
 def test_the_documented_output_is_what_check_prints():
     documented = re.search(r"^```text\n(.*?)^```$", (ROOT / "docs/policies.md").read_text(), re.MULTILINE | re.DOTALL)
     assert documented
-    assert documented[1] == render([policies(DOCUMENTED[0])["helpdesk"]], [Facts("gpt-5", 272_000, shared=False)])
+    assert documented[1] == render(
+        [policies(DOCUMENTED[0])["helpdesk"]], [Facts("gpt-5#0:demo/gpt-5", 272_000, shared=False)]
+    )

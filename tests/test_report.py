@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -68,6 +69,10 @@ def test_a_settled_request_counts_with_all_its_figures(tmp_path: Path) -> None:
             "unsettled_nanousd": 0,
             "estimated": 0,
             "unpriced": 0,
+            "would_be_rewritten": 0,
+            "would_be_refused": 0,
+            "tokens_observed": 0,
+            "tokens_planned": 0,
             "cost_usd": "0.0000007",
         }
     ]
@@ -255,6 +260,36 @@ def test_what_is_no_moment_is_told_with_what_would_be(text: str) -> None:
         parse_moment(text, moment(f"{DAY}T12:00"))
 
 
+# ------------------------------------------------------------------------------------------------------------- observed
+
+
+def test_what_policies_that_observe_would_have_done_is_summed(tmp_path: Path) -> None:
+    refusal = {"component": "input", "tokens": 9_005, "room": 6_992, "at": "messages[3]"}
+    rows = [
+        settled("1", plan="observed", tokens_before=10_000, tokens_after=10_000, tokens_planned=7_000),
+        settled("2", plan="observed", tokens_before=5_000, tokens_after=5_000, tokens_planned=4_000),
+        settled("3", plan="observed"),  # nobody counted
+        settled("4", plan="observed", tokens_after=12_000, refusal=refusal),
+        settled("5", plan="unchanged"),
+        settled("6", plan="refused", status="refused", refusal=refusal, team="lab"),
+    ]
+    write(tmp_path, f"{DAY}.jsonl", rows)
+    found = report(tmp_path, "team")
+    names = ("would_be_rewritten", "would_be_refused", "tokens_observed", "tokens_planned")
+    told = {row["team"]: tuple(row[name] for name in names) for row in found.rows}
+    assert told == {"support": (3, 1, 15_000, 11_000), "lab": (0, 0, 0, 0)}
+    (row, _) = csv.DictReader(io.StringIO(found.csv()))
+    assert (row["would_be_refused"], row["tokens_planned"]) == ("1", "11000")
+    table = found.render("table", 100).partition("What policies that observe would have done, by team")[2]
+    assert re.search(r"support +3 +1 +15,000 +11,000", table)
+    assert "lab" not in table
+
+
+def test_where_nothing_was_observed_no_table_says_so(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [settled("1", plan="rewritten")])
+    assert "observe" not in report(tmp_path).render("table", 100)
+
+
 # ----------------------------------------------------------------------------------------------------------- retention
 
 
@@ -400,7 +435,30 @@ def test_a_table_of_any_width_shows_who_and_how_much_whole(tmp_path: Path, name:
     assert max(map(len, shown.splitlines())) <= width
     assert shown.count("$11.111111") == 2, shown
     assert by(tmp_path, name).keys() <= {*shown.split(), None}
-    assert ("failed" in shown) == (width == 160)
+    assert ("failed" in shown.splitlines()[1].split()) == (width == 160)
+    assert ("left out to fit" in shown) == (width < 160)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_every_table_names_its_rows_whole_and_cuts_no_figure(tmp_path: Path, width: int) -> None:
+    big: dict[str, Any] = {"prompt_tokens": 123_456_789, "cached_tokens": 98_765_432, "policy": "coding-agent@43016be8"}
+    big |= {"plan": "rewritten", "values_removed": 1_234_567, "missed": 1_234, "user": "ines.meier@example.com"}
+    big |= {
+        "miss": "client_changed:3",
+        "expected_cached": 99_999_999,
+        "lost": 12_345_678,
+        "lost_nanousd": 4_321_987_654,
+    }
+    big |= {"saved_nanousd": 55_123_456_789, "cost_nanousd": 44_987_654_321}
+    big["components"] = {"tool_results": [123_456_789, 98_765_432], "room": {"tool_results": 98_765_431}}
+    write(tmp_path, f"{DAY}.jsonl", [settled("1", **big)])
+    found = report(tmp_path, "user", utilization=True, retention=True, caching=True, saving=True)
+    shown = found.render("table", width)
+    assert max(map(len, shown.splitlines())) <= width
+    assert "…" not in shown
+    assert [shown.count(name) for name in ("ines.meier@example.com", "coding-agent@43016be8")] == [5, 1]
+    for told in ("$44.987654", "80%", "client_changed", "$4.321988", "$55.123457 (55%)", "1 (100.0%)", "tool_results"):
+        assert told in shown, shown
 
 
 def test_an_end_before_the_beginning_is_an_error(tmp_path: Path) -> None:

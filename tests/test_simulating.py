@@ -201,6 +201,24 @@ def test_one_teams_content_can_be_chosen(tmp_path: Path) -> None:
     assert [turn.conversation for turn in found.turns] == ["gw_2"]
 
 
+@pytest.mark.parametrize(
+    ("team", "said"),
+    [
+        ("nosuch", "keeps no request of team 'nosuch'; there is care, lab"),
+        ("car", "keeps no request of team 'car'; there is care, lab; did you mean 'care'?"),
+    ],
+)
+def test_a_team_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, team: str, said: str) -> None:
+    written(tmp_path / "2026-01-31.content.jsonl", [kept("gw_1", 1, user("a")), kept("gw_2", 2, user("b"), team="lab")])
+    (problem,) = read(tmp_path, team=team).problems
+    assert str(problem) == f"{tmp_path}: {said}"
+
+
+def test_a_file_without_a_line_says_that_it_holds_no_request(tmp_path: Path) -> None:
+    (problem,) = read(written(tmp_path / "day.jsonl", [])).problems
+    assert str(problem).endswith("day.jsonl: holds no request; one JSON object a line is read")
+
+
 def test_a_ledger_without_content_says_how_to_keep_it(tmp_path: Path) -> None:
     for day in ("2026-01-30", "2026-01-31"):
         written(tmp_path / f"{day}.jsonl", [{"event": "opened", "id": "gw_1"}, {"event": "settled", "id": "gw_1"}])

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from gateway.budget.tokens import Counter
 from gateway.catalogue import catalogue
@@ -19,6 +20,7 @@ from gateway.money.ledger import Ledger, content_files, files, find, rows
 from gateway.policy import Policy, load_policies
 from gateway.simulating.judging import Simulation, simulate
 from gateway.simulating.prices import RULES, Rule
+from gateway.simulating.shown import as_json, tables
 from gateway.simulating.traffic import Turn, read
 from tests.conftest import Conversations
 
@@ -123,6 +125,23 @@ def test_a_refused_request_is_told_with_its_reason_and_counts_nowhere_else(
     assert verdict.tokens_before == verdict.tokens_after < 20
     assert verdict.relative("no cache") == 1
     assert list(verdict.lengths.values())[:2] == [[None], [None]]
+
+
+def test_what_rests_on_live_traffic_is_named_as_left_out(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "early.yaml").write_text(
+        "name: early\nfold: {when: cheaper}\nprompt_cache: {warm: ['You*']}\nprofiles: {plain: {fold: {when: over}}}\n"
+    )
+    line = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
+    (tmp_path / "day.jsonl").write_text(json.dumps(line))
+    early = load_policies(tmp_path).by_name["early"]
+    found = judged(read(tmp_path / "day.jsonl").turns, [early], model)
+    assert found.verdicts[0].left_out == {"fold.when: cheaper", "prompt_cache.warm"}
+    assert as_json(found, [])["policies"][0]["left_out"] == ["fold.when: cheaper", "prompt_cache.warm"]
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(tables(found, "day.jsonl", 100))
+    told = "early: left out: fold.when: cheaper, prompt_cache.warm; what they do rests on live traffic."
+    assert told in " ".join(captured.get().split())
 
 
 def test_an_unknown_profile_is_a_refusal(model: Model, tmp_path: Path) -> None:

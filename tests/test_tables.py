@@ -34,6 +34,17 @@ def test_a_refusal_is_told_in_one_line() -> None:
     assert "0 →" not in shown()
 
 
+def test_a_refusal_shows_the_room_of_what_was_too_big_and_no_other() -> None:
+    told = shown(components={"system": [12, 0], "input": [9_005, 0]})
+    assert re.search(r"system +12 +0 +- *$", told, re.MULTILINE)
+    assert re.search(r"input +9,005 +0 +6,992 *$", told, re.MULTILINE)
+
+
+def test_what_came_illegal_says_where_and_who_was_told_why() -> None:
+    told = shown(refusal={"at": "messages[1]", "illegal": True}, error="invalid_request_error")
+    assert "it does not fit and came illegal, at messages[1]: the message to the client says why" in told
+
+
 def test_a_request_that_never_got_a_plan_has_no_line_for_one() -> None:
     told = shown(refusal=None, plan="unchanged", tokens_before=0, error="invalid_api_key")
     assert "→" not in told

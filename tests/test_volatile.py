@@ -215,6 +215,7 @@ async def test_observing_says_what_would_move_and_sends_the_original(tmp_path):
     passed = await Setting(tmp_path, [policy(DECLARED + "mode: observe\n")])(body(TALK))
     assert passed.received == TALK
     assert passed.client.got["x-gateway-plan"] == "observed; volatile=1"
+    assert "tokens_planned" not in passed.settled, "nobody counted"
 
 
 async def test_a_policy_that_is_off_moves_nothing(tmp_path):

@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
-
-from rich.table import Table
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from gateway.money.amounts import rounded
-
-Row = Mapping[str, Any]
+from gateway.money.figures import Figures, Row, count, share
 
 COLUMNS: Final = {
     "kind": "VARCHAR",
@@ -67,64 +64,78 @@ SELECT team, policy, {_SAVED} FROM requests WHERE status <> 'unsettled' GROUP BY
 SAVING_TOTAL: Final = f"SELECT {_SAVED} FROM requests WHERE status <> 'unsettled'"
 
 
-def cached_table(table: Table, names: Sequence[str], rows: Sequence[Row], name: Callable[[Any], Any]) -> Table:
-    """Fill a table with what caches gave, a row for each group."""
-    for group in names:
-        table.add_column(group, overflow="fold")
-    for title in ("requests", "prompt", "cached", "share", "expected", "misses", "tokens lost", "money lost"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            *[name(row[group]) for group in names],
-            f"{row['requests']:,}",
-            f"{row['prompt_tokens']:,}",
-            f"{row['cached_tokens']:,}",
-            _share(row["cached_share"]),
-            _share(row["expected_share"]),
-            f"{row['misses']:,}",
-            f"{row['lost_tokens']:,}",
-            rounded(row["lost_nanousd"]),
-        )
-    table.caption = "expected: by the provider's own rules, of the prompts where these are known"
-    return table
-
-
-def misses_table(table: Table, names: Sequence[str], rows: Sequence[Row], name: Callable[[Any], Any]) -> Table:
-    """Fill a table with the causes of misses."""
-    for group in (*names, "cause"):
-        table.add_column(group, overflow="fold")
-    for title in ("requests", "tokens lost", "money lost"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        cells = [name(row[group]) for group in names]
-        lost = rounded(row["lost_nanousd"])
-        table.add_row(*cells, row["cause"], f"{row['requests']:,}", f"{row['lost_tokens']:,}", lost)
-    return table
-
-
-def saving_table(table: Table, rows: Sequence[Row], total: Row, name: Callable[[Any], Any]) -> Table:
-    """Fill a table with what the gateway saved, net."""
-    for group in ("team", "policy"):
-        table.add_column(group, overflow="fold")
-    for title in ("requests", "rewritten", "dearer", "as it came", "paid", "summaries", "warm-ups", "saved"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for index, row in enumerate(rows):
-        table.add_row(name(row["team"]), name(row["policy"]), *_saving(row), end_section=index == len(rows) - 1)
-    table.add_row("total", "", *_saving(total), style="bold")
-    table.caption = (
-        "as it came: the same answers, without rewriting or markers of ours, under the same cache rules\n"
-        "paid: summaries and warm-ups, the gateway's own calls, included"
+def cached_figures(by: str, names: Sequence[str], rows: Sequence[Row]) -> Figures:
+    """Lay out what caches gave, a row for each group."""
+    return Figures(
+        f"Prompt caches, by {by}",
+        names,
+        rows,
+        {
+            "requests": count("requests"),
+            "prompt": count("prompt_tokens"),
+            "cached": count("cached_tokens"),
+            "share": share("cached_share"),
+            "expected": share("expected_share"),
+            "misses": count("misses"),
+            "tokens lost": count("lost_tokens"),
+            "money lost": _money("lost_nanousd"),
+        },
+        ("tokens lost", "requests", "misses", "cached", "prompt", "expected", "money lost"),
+        notes=["expected: by the provider's own rules, of the prompts where these are known"],
+        nothing="nothing to show; no provider has reported a prompt",
+        whole_in="json",
     )
-    return table
 
 
-def _saving(row: Row) -> list[str]:
-    counts = [f"{row[title]:,}" for title in ("requests", "rewritten", "dearer")]
-    saved, instead = row["saved_nanousd"], row["cost_nanousd"] + row["saved_nanousd"]
-    amounts = (instead, *[row[f"{name}_nanousd"] for name in ("cost", "summaries", "warm_ups")])
-    share = f" ({saved / instead:.0%})" if instead else ""
-    return [*counts, *map(rounded, amounts), f"{rounded(saved)}{share}"]
+def misses_figures(by: str, names: Sequence[str], rows: Sequence[Row]) -> Figures:
+    """Lay out the causes of misses."""
+    return Figures(
+        f"Misses, by {by} and cause",
+        (*names, "cause"),
+        rows,
+        {
+            "requests": count("requests"),
+            "tokens lost": count("lost_tokens"),
+            "money lost": _money("lost_nanousd"),
+        },
+        ("tokens lost", "requests"),
+    )
 
 
-def _share(share: float | None) -> str:
-    return "-" if share is None else f"{share:.0%}"
+def saving_figures(rows: Sequence[Row], total: Row) -> Figures:
+    """Lay out what the gateway saved, net."""
+    return Figures(
+        "Saved, net",
+        ("team", "policy"),
+        rows,
+        {
+            "requests": count("requests"),
+            "rewritten": count("rewritten"),
+            "dearer": count("dearer"),
+            "as it came": lambda row: rounded(_instead(row)),
+            "paid": _money("cost_nanousd"),
+            "summaries": _money("summaries_nanousd"),
+            "warm-ups": _money("warm_ups_nanousd"),
+            "saved": _saved,
+        },
+        ("warm-ups", "summaries", "rewritten", "dearer", "requests", "as it came", "paid"),
+        total,
+        [
+            "as it came: the same answers, without rewriting or markers of ours, under the same cache rules",
+            "paid: summaries and warm-ups, the gateway's own calls, included; they are not among the requests here",
+        ],
+    )
+
+
+def _instead(row: Row) -> int:
+    """Return what the same answers would have cost."""
+    return int(row["cost_nanousd"] + row["saved_nanousd"])
+
+
+def _saved(row: Row) -> str:
+    saved, instead = row["saved_nanousd"], _instead(row)
+    return f"{rounded(saved)}{f' ({saved / instead:.0%})' if instead else ''}"
+
+
+def _money(name: str) -> Callable[[Row], str]:
+    return lambda row: rounded(row[name])

@@ -74,7 +74,7 @@ class Entry:
     missed_values: Sequence[str] = ()
     """Fingerprints of those, never the values, up to a number."""
     refusal: Mapping[str, Any] | None = None
-    """Why nothing could be planned: {component, tokens, room, at}."""
+    """Why nothing could be planned: {component, tokens, room, at}; {at, illegal: true} where why may be content."""
     calibration: int = 0
     """Version of what was known of the provider's count when the plan was made; 0 is nothing but the default."""
     decision_lost: bool = False
@@ -178,7 +178,7 @@ class Entry:
             row["decision_lost"] = True
         if self.refusal is not None:
             row["refusal"] = self.refusal
-        if self.plan == "observed" and self.refusal is None:
+        if self.plan == "observed" and self.refusal is None and self.counted == "tokens":
             row["tokens_planned"] = self.planned_tokens
         if self.edits:
             row.update(told(self.edits))

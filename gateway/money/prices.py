@@ -610,6 +610,8 @@ token costs nothing."""
 _ANY_PROVIDER = ("demo", "litellm_proxy", "github")
 """Providers that stand in for others: a model's plain name is looked up whoever makes it."""
 
+_CHAT = ("chat", "responses")
+
 _SHARED_TABLES = {"azure_ai": ("azure", "openai"), "azure_text": ("azure",), "text-completion-openai": ("openai",)}
 
 _BEDROCK_GEO = re.compile(r"(?:us|eu|au|jp|apac|ca|sa|global|us-gov)\.(?=.)")
@@ -655,6 +657,13 @@ class PriceBook:
         window = _limit(entry.get("max_input_tokens")) or _limit(entry.get("max_tokens"))
         mode = entry.get("mode")
         return Facts(key, window, _limit(entry.get("max_output_tokens")), mode if isinstance(mode, str) else None)
+
+    def names(self, provider: str) -> Iterator[str]:
+        """List what the chat models of a provider are called, without the provider before them."""
+        for key, entry in {**self._entries, **DEMO_ENTRIES}.items():
+            own = key.startswith(f"{provider}/")
+            if entry.get("mode") in _CHAT and (own or ("/" not in key and _bills_as(provider, entry))):
+                yield key.removeprefix(f"{provider}/")
 
     def _entry(self, provider: str, model: str, overrides: Entry | None) -> tuple[str | None, Entry]:
         base = (overrides or {}).get("base_model")

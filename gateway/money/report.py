@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,13 +22,12 @@ from typing import Any, Final, Literal, get_args
 
 import duckdb
 import orjson
-from rich import box
 from rich.console import Console, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from gateway.money import cache_report
 from gateway.money.amounts import dollars, rounded, usd
+from gateway.money.figures import Figures, Row, count, share
 from gateway.money.ledger import files, timestamp
 
 By = Literal["user", "team", "key", "model", "policy", "tag", "day"]
@@ -66,6 +65,7 @@ _COLUMNS: Final = {
     "unpriced": "BOOLEAN",
     "tokens_before": "BIGINT",
     "tokens_after": "BIGINT",
+    "tokens_planned": "BIGINT",
     "plan": "VARCHAR",
     "values_removed": "BIGINT",
     "missed": "BIGINT",
@@ -93,8 +93,13 @@ _SUMS: Final = {
     "unsettled_nanousd": "coalesce(sum(cost_nanousd) FILTER (status = 'unsettled'), 0)",
     "estimated": "count(*) FILTER (estimated)",
     "unpriced": "count(*) FILTER (unpriced)",
+    "would_be_rewritten": "count(*) FILTER (plan = 'observed' AND refusal IS NULL)",
+    "would_be_refused": "count(*) FILTER (plan = 'observed' AND refusal IS NOT NULL)",
+    "tokens_observed": "coalesce(sum(tokens_after) FILTER (tokens_planned IS NOT NULL), 0)",
+    "tokens_planned": "coalesce(sum(tokens_planned), 0)",
 }
-"""`cost_nanousd` includes `unsettled_nanousd`; `estimated` and `unpriced` count requests."""
+"""`cost_nanousd` includes `unsettled_nanousd`; `estimated` and `unpriced` count requests. The last four tell of those
+under `observe`: `tokens_observed` were sent where `tokens_planned` would have been."""
 
 _RETENTION: Final = {
     "rewritten": "count(*) FILTER (plan = 'rewritten' AND values_removed IS NOT NULL)",
@@ -127,8 +132,8 @@ SELECT *, substr(came, 1, 10) AS day FROM (
            {", ".join(f'coalesce(settled."{name}", opened."{name}") AS "{name}"' for name in _BOTH)},
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd ELSE settled.cost_nanousd END AS cost_nanousd,
            settled.prompt_tokens, settled.cached_tokens, settled.cache_write_tokens, settled.completion_tokens,
-           settled.reasoning_tokens, settled.tokens_before, settled.tokens_after, settled.components,
-           settled.refusal, settled.plan, settled.values_removed, settled.missed,
+           settled.reasoning_tokens, settled.tokens_before, settled.tokens_after, settled.tokens_planned,
+           settled.components, settled.refusal, settled.plan, settled.values_removed, settled.missed,
            {", ".join(f"settled.{name}" for name in cache_report.COLUMNS)},
            coalesce(settled.estimated, settled.id IS NULL) AS estimated,
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd IS NULL
@@ -236,17 +241,23 @@ class Report:
         """Return the tables for a terminal of so many columns; where there is nothing to show, a sentence."""
         if not self.total["requests"]:
             return [Text(self._nothing())]
-        tables: list[RenderableType] = [_spend_table(self, width)]
+        return [figures.table(width) for figures in self._figures()]
+
+    def _figures(self) -> Iterator[Figures]:
+        names = _GROUPS[self.by]
+        yield _spend_figures(self)
+        if _is_observed(self.total):
+            yield _observed_figures(self)
         if self.utilization is not None:
-            tables.append(_utilization_table(self.by, self.utilization))
+            yield _utilization_figures(self.by, self.utilization)
         if self.retention:
-            tables.append(_retention_table(self))
+            yield _retention_figures(self)
         if self.caching is not None:
-            tables += _caching_tables(self.by, self.caching)
+            yield cache_report.cached_figures(self.by, names, self.caching["groups"])
+            if self.caching["misses"]:
+                yield cache_report.misses_figures(self.by, names, self.caching["misses"])
         if self.saving is not None:
-            rows, total = self.saving["rows"], self.saving["total"]
-            tables.append(cache_report.saving_table(plain_table("Saved, net"), rows, total, _name))
-        return tables
+            yield cache_report.saving_figures(self.saving["rows"], self.saving["total"])
 
     def _nothing(self) -> str:
         first = "the beginning" if self.since is None else f"{_utc(self.since):%Y-%m-%d %H:%M}"
@@ -362,128 +373,94 @@ def _cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
-def _spend_table(shown: Report, width: int) -> Table:
-    """Return the table with as many columns as fit; who and how much are in every one, and whole."""
+def _spend_figures(shown: Report) -> Figures:
     total = shown.total
     notes = [f"{total['unsettled']:,} unsettled, at their estimates: {dollars(total['unsettled_nanousd'])}"]
     notes += [f"{total['unpriced']:,} unpriced, not in the cost"] if total["unpriced"] else []
     notes += [f"{total['duplicates']:,} duplicate lines, not counted"] if total["duplicates"] else []
     notes += ["a request stands in the row of each of its tags, once in the total"] if shown.by == "tag" else []
-    titles = list(_FIGURES)
-    for title in ("", *_LEFT_OUT_FIRST):
-        titles = [name for name in titles if name != title]
-        table = _with_columns(shown, titles)
-        if Console(width=1000).measure(table).maximum <= width:
-            break
-    table.caption = " · ".join(notes)
-    return table
-
-
-def _with_columns(shown: Report, titles: Sequence[str]) -> Table:
-    groups = _GROUPS[shown.by]
-    table = plain_table(f"Spend by {shown.by}")
-    for name in groups:
-        table.add_column(name, overflow="fold")
-    for title in titles:
-        table.add_column(title, justify="right", no_wrap=True)
-    for index, row in enumerate(shown.rows):
-        cells = [_name(row[name]) for name in groups] + [Text(_FIGURES[title](row)) for title in titles]
-        table.add_row(*cells, end_section=index == len(shown.rows) - 1)
-    names = ["total", *("" for _ in groups[1:])]
-    table.add_row(*names, *(_FIGURES[title](shown.total) for title in titles), style="bold")
-    return table
-
-
-def plain_table(title: str | None = None) -> Table:
-    """Return an empty table in the one look that the command line has: no frame, a line below the head."""
-    return Table(
-        title=title,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        header_style="bold",
-        pad_edge=False,
-        padding=(0, 1),
-        show_edge=False,
+    return Figures(
+        f"Spend by {shown.by}",
+        _GROUPS[shown.by],
+        shown.rows,
+        {
+            "requests": count("requests"),
+            "refused": count("refused"),
+            "failed": count("failed"),
+            "prompt": count("prompt_tokens"),
+            "cached": lambda row: f"{row['cached_tokens'] / row['prompt_tokens']:.0%}" if row["prompt_tokens"] else "-",
+            "completion": count("completion_tokens"),
+            "before → after": lambda row: f"{row['tokens_before']:,} → {row['tokens_after']:,}",
+            "cost": lambda row: rounded(row["cost_nanousd"]),
+        },
+        ("failed", "refused", "completion", "before → after", "cached", "prompt", "requests"),
+        total,
+        notes,
     )
 
 
-def _cached(row: Mapping[str, Any]) -> str:
-    return f"{row['cached_tokens'] / row['prompt_tokens']:.0%}" if row["prompt_tokens"] else "-"
+def _is_observed(row: Row) -> bool:
+    return bool(row["would_be_rewritten"] or row["would_be_refused"])
 
 
-_FIGURES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
-    "requests": lambda row: f"{row['requests']:,}",
-    "refused": lambda row: f"{row['refused']:,}",
-    "failed": lambda row: f"{row['failed']:,}",
-    "prompt": lambda row: f"{row['prompt_tokens']:,}",
-    "cached": _cached,
-    "completion": lambda row: f"{row['completion_tokens']:,}",
-    "before → after": lambda row: f"{row['tokens_before']:,} → {row['tokens_after']:,}",
-    "cost": lambda row: rounded(row["cost_nanousd"]),
-}
-_LEFT_OUT_FIRST: Final = ("failed", "refused", "completion", "before → after", "cached", "prompt", "requests")
-"""What a narrow terminal does without, in this order."""
+def _observed_figures(shown: Report) -> Figures:
+    """Lay out what policies that only watch would have done, for the groups in which they would have done anything."""
+    return Figures(
+        f"What policies that observe would have done, by {shown.by}",
+        _GROUPS[shown.by],
+        [row for row in shown.rows if _is_observed(row)],
+        {
+            "would be rewritten": count("would_be_rewritten"),
+            "would be refused": count("would_be_refused"),
+            "tokens sent": count("tokens_observed"),
+            "planned tokens": count("tokens_planned"),
+        },
+        ("tokens sent", "planned tokens", "would be rewritten"),
+        shown.total,
+        ["tokens: of those that would be rewritten"],
+    )
 
 
-def _utilization_table(by: By, rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = plain_table(f"Use of the room granted, by {by} and component")
-    groups = _GROUPS[by]
-    for name in (*groups, "component"):
-        table.add_column(name, overflow="fold")
-    for title in ("requests", "before", "after", "room", "used", "p95", "over", "cut"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        counts = [f"{row[name]:,}" for name in ("requests", "tokens_before", "tokens_after")]
-        room = "-" if row["room"] is None else f"{row['room']:,}"
-        shares = ["-" if row[name] is None else f"{row[name]:.0%}" for name in ("used", "used_p95")]
-        table.add_row(
-            *[_name(row[name]) for name in (*groups, "component")],
-            *counts,
-            room,
-            *shares,
-            f"{row['over']:,}",
-            f"{row['cut']:,}",
-        )
-    return table
+def _utilization_figures(by: By, rows: Sequence[Row]) -> Figures:
+    return Figures(
+        f"Use of the room granted, by {by} and component",
+        (*_GROUPS[by], "component"),
+        rows,
+        {
+            "requests": count("requests"),
+            "before": count("tokens_before"),
+            "after": count("tokens_after"),
+            "room": count("room"),
+            "used": share("used"),
+            "p95": share("used_p95"),
+            "over": count("over"),
+            "cut": count("cut"),
+        },
+        ("before", "after", "room", "requests", "cut", "p95", "over"),
+        nothing="nothing to show; no component had a room, as what plainly fits is not counted in tokens",
+    )
 
 
-def _retention_table(shown: Report) -> Table:
-    """Return what was taken away and missed, for the groups in which anything was rewritten."""
-    table = plain_table(f"What rewriting took away, by {shown.by}")
-    groups = _GROUPS[shown.by]
-    for name in groups:
-        table.add_column(name, overflow="fold")
-    for title in ("rewritten", "observed", "values removed", "misses", "with a miss"):
-        table.add_column(title, justify="right", no_wrap=True)
-    rows = [row for row in shown.rows if row["rewritten"] or row["observed"]]
-    for index, row in enumerate(rows):
-        table.add_row(*[_name(row[name]) for name in groups], *_taken(row), end_section=index == len(rows) - 1)
-    table.add_row("total", *("" for _ in groups[1:]), *_taken(shown.total), style="bold")
-    table.caption = "observed: not sent; what would have been removed and missed"
-    return table
+def _retention_figures(shown: Report) -> Figures:
+    """Lay out what was taken away and missed, for the groups in which anything was rewritten."""
+    return Figures(
+        f"What rewriting took away, by {shown.by}",
+        _GROUPS[shown.by],
+        [row for row in shown.rows if row["rewritten"] or row["observed"]],
+        {
+            "rewritten": count("rewritten"),
+            "observed": count("observed"),
+            "values removed": count("values_removed"),
+            "misses": count("missed"),
+            "with a miss": _with_a_miss,
+        },
+        ("misses", "observed", "rewritten", "values removed"),
+        shown.total,
+        ["observed: not sent; what would have been removed and missed"],
+        nothing="nothing was rewritten",
+    )
 
 
-def _caching_tables(by: By, found: Mapping[str, list[dict[str, Any]]]) -> list[RenderableType]:
-    names = _GROUPS[by]
-    given = cache_report.cached_table(plain_table(f"Prompt caches, by {by}"), names, found["groups"], _name)
-    if not found["misses"]:
-        return [given]
-    causes = plain_table(f"Misses, by {by} and cause")
-    return [given, cache_report.misses_table(causes, names, found["misses"], _name)]
-
-
-def _taken(row: Mapping[str, Any]) -> list[str]:
-    counts = [f"{row[name]:,}" for name in ("rewritten", "observed", "values_removed", "missed")]
+def _with_a_miss(row: Row) -> str:
     requests = row["rewritten"] + row["observed"]
-    return [*counts, f"{row['with_misses']:,} ({row['with_misses'] / requests:.1%})" if requests else "-"]
-
-
-def _name(value: str | None) -> Text:
-    """Show a name that a caller may have chosen: no markup, no control characters."""
-    return Text("-") if value is None else Text(printable(value))
-
-
-def printable(text: str) -> str:
-    """Replace what would steer a terminal."""
-    return "".join(char if char.isprintable() else "�" for char in text)
+    return f"{row['with_misses']:,} ({row['with_misses'] / requests:.1%})" if requests else "-"

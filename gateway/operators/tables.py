@@ -12,7 +12,7 @@ from rich.text import Text
 
 from gateway.caching.misses import WHAT_IT_MEANS
 from gateway.money import amounts
-from gateway.money.report import plain_table, printable
+from gateway.money.figures import plain_table, printable
 
 _MOST_NAMED = 12
 """How many values are named in one place; the rest is counted."""
@@ -52,7 +52,7 @@ def request_tables(entry: Mapping[str, Any]) -> RenderableType:
     """Return all that the ledger knows of one request: what came of it, its components, edits and attempts."""
     blocks: list[RenderableType] = [facts(_request_facts(entry))]
     if entry.get("components"):
-        blocks += ["", _component_table(_ledger_components(entry["components"]))]
+        blocks += ["", _component_table(_ledger_components(entry["components"], entry.get("refusal") or {}))]
     if entry.get("edits"):
         blocks += ["", _edit_table(_ledger_edits(entry["edits"]))]
     if entry.get("edited"):
@@ -169,11 +169,14 @@ def _times(spans: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value:,} ms" for name, value in spans.items() if value is not None)
 
 
-def _ledger_components(components: Mapping[str, Any]) -> Iterable[tuple[str, int, int, int | None]]:
-    rooms = components.get("room")
+def _ledger_components(
+    components: Mapping[str, Any], refusal: Mapping[str, Any]
+) -> Iterable[tuple[str, int, int, int | None]]:
+    """Give each component with its room; of a refused request only that of what was too big is known."""
+    rooms, too_big = components.get("room"), {refusal.get("component"): refusal.get("room")}
     for name, counts in components.items():
         if name != "room":
-            yield name, counts[0], counts[1], None if rooms is None else rooms.get(name, counts[0])
+            yield name, counts[0], counts[1], too_big.get(name) if rooms is None else rooms.get(name, counts[0])
 
 
 def _ledger_edits(edits: Sequence[Any]) -> Iterable[tuple[str, str, str, int, int, str]]:
@@ -281,8 +284,9 @@ def _at(first: object, last: object) -> str:
 
 def refusal_text(refusal: Mapping[str, Any]) -> str:
     """Say why a request does not fit: what is too big, by how much, and where."""
-    if refusal.get("illegal"):
-        return f"it does not fit and came illegal, at {refusal['at']}: {refusal['illegal']}"
+    if why := refusal.get("illegal"):
+        told = why if isinstance(why, str) else "the message to the client says why"
+        return f"it does not fit and came illegal, at {refusal['at']}: {told}"
     return (
         f"{refusal['component']} needs {number(refusal['tokens'])}, room {number(refusal['room'])}, at {refusal['at']}"
     )

@@ -89,6 +89,8 @@ class Verdict:
     """By conversation, the tokens of each turn; None where it is refused."""
     unbounded: int = 0
     """Requests of which neither the policy nor the model says how large they may be."""
+    left_out: set[str] = field(default_factory=set)
+    """Keys of the policy that act on live traffic and not here."""
 
     @property
     def refusals(self) -> int:
@@ -214,6 +216,7 @@ class _Judge:
         except GatewayError as error:
             self._count_refusal(error.message)
             return None
+        self.verdict.left_out.update(_left_out(policy))
         window = read.model.bounds(policy)
         self.verdict.unbounded += window.budget(request.answer_limit or 0) is None
         found = decided(request, policy, read.model, window, read.counter)
@@ -251,6 +254,16 @@ class _Judge:
             told = any(loss.carried.value == one.value for loss in known) or of_this_turn >= _MOST_OF_A_TURN
             if len(known) < MOST_EXAMPLES and not told:
                 known.append(Loss(turn.conversation, length, one))
+
+
+def _left_out(policy: Policy) -> Iterator[str]:
+    """Name what a policy does by what the gateway has seen of live traffic, or by calls of its own."""
+    if policy.fold.when == "cheaper":
+        yield "fold.when: cheaper"
+    if policy.summarize.enabled:
+        yield "summarize"
+    if policy.prompt_cache.warm:
+        yield "prompt_cache.warm"
 
 
 class _Caches:

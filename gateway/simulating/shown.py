@@ -76,6 +76,7 @@ def _verdict(found: Simulation, verdict: Verdict) -> dict[str, Any]:
             for one in verdict.refused.values()
         ],
         "unbounded": verdict.unbounded,
+        "left_out": sorted(verdict.left_out),
         "tokens_before": verdict.tokens_before,
         "tokens_after": verdict.tokens_after,
         "prices": {
@@ -131,6 +132,7 @@ def _facts(found: Simulation, source: str) -> list[tuple[str, object]]:
         ("traffic", f"{source}: {number(found.requests)} requests of {number(found.conversations)} conversations"),
         ("times", times),
         ("cost", "in plain prompt tokens; relative to the same requests as they came"),
+        ("caches", "they keep every prompt; markers of a policy are not simulated"),
     ]
 
 
@@ -193,6 +195,9 @@ def _notes(found: Simulation) -> Iterator[Text]:
         if verdict.unbounded:
             told = "neither the policy nor the model says how large they may be. Give --window."
             yield Text(f"{_name(verdict)}: nothing bounds {number(verdict.unbounded)} requests; {told}")
+        if verdict.left_out:
+            told = "what they do rests on live traffic. The policy is simulated without."
+            yield Text(f"{_name(verdict)}: left out: {', '.join(sorted(verdict.left_out))}; {told}")
         if verdict.mode != "enforce":
             yield Text(f"{_name(verdict)} is in mode {verdict.mode}: this is what enforce would do.")
     if not found.answers:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ import orjson
 
 from gateway.conversation import Message, leading_system
 from gateway.money.ledger import content_files, files
-from gateway.problems import Problem
+from gateway.problems import Problem, closest
 from gateway.wire.chat import Memo, message_of, parse
 from gateway.wire.errors import GatewayError
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, value
@@ -95,10 +95,20 @@ def read(path: Path, form: Form | None = None, model: str | None = None, team: s
         reader.problems.append(
             Problem(path, None, (), "holds no *.jsonl or *.jsonl.gz; one JSON object a line is read")
         )
+    elif not reader.turns and not reader.problems:
+        reader.problems.append(_nothing_in(path, team, reader.teams))
     turns = reader.turns
     if all(turn.at is not None for turn in turns):
         turns = sorted(turns, key=lambda turn: turn.at or 0.0)
     return Traffic(tuple(_in_conversations(turns, reader.memo)), tuple(reader.problems))
+
+
+def _nothing_in(path: Path, team: str | None, teams: Collection[str]) -> Problem:
+    """Say why files that can be read gave no request."""
+    if team is None:
+        return Problem(path, None, (), "holds no request; one JSON object a line is read")
+    there = f"there is {', '.join(sorted(teams))}" if teams else "none of its requests has a team"
+    return Problem(path, None, (), f"keeps no request of team {team!r}; {there}", closest(team, teams))
 
 
 def _in_conversations(turns: Sequence[Turn], memo: Memo) -> list[Turn]:
@@ -133,6 +143,8 @@ class _Reader:
         self.problems: list[Problem] = []
         self._form, self._model, self._team = form, model, team
         self._names: set[str] = set()
+        self.teams: set[str] = set()
+        """Whose requests a ledger keeps."""
         self.memo = Memo()
 
     def read(self, file: Path) -> None:
@@ -177,7 +189,9 @@ class _Reader:
         place = _Place(file, number, line, f"{file.name}:{number}")
         if "request" in spans and "messages" not in spans:
             told = {key: value(line[s.start : s.end]) for key, s in spans.items() if key in ("id", "ts", "team")}
-            if self._team is None or told.get("team") == self._team:
+            if isinstance(of_team := told.get("team"), str):
+                self.teams.add(of_team)
+            if self._team is None or of_team == self._team:
                 name = told["id"] if isinstance(told.get("id"), str) else place.name
                 self._request(replace(place, name=name), spans["request"], _moment(told.get("ts")))
             return

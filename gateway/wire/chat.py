@@ -60,6 +60,8 @@ class ChatRequest:
     asks_usage: bool
     """Whether the client itself asked for the usage event of a stream."""
     answer_limit: int | None
+    limited_by: str
+    """The member that says so: `max_completion_tokens`, or `max_tokens` of older clients."""
     user: str | None
     metadata: Mapping[str, Any]
     choices: int
@@ -138,6 +140,7 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
     user = fields.get("user")
     options = fields.get("stream_options")
     tier = fields.get("service_tier")
+    limited_by = "max_completion_tokens" if _positive(fields.get("max_completion_tokens")) else "max_tokens"
     return ChatRequest(
         body=body,
         spans=spans,
@@ -147,7 +150,8 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
         most_tokens=len(body) + len(messages) + grown,
         stream=fields.get("stream") is True,
         asks_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        answer_limit=_positive(fields.get("max_completion_tokens")) or _positive(fields.get("max_tokens")),
+        answer_limit=_positive(fields.get(limited_by)),
+        limited_by=limited_by,
         user=_string(user) or None,
         metadata=metadata if isinstance(metadata, dict) else {},
         choices=min(_positive(fields.get("n")) or 1, MOST_CHOICES),

@@ -130,6 +130,22 @@ def context_length_exceeded(
     )
 
 
+def answer_limit_exceeded(*, window: int, prompt: int, completion: int, param: str, most: int | None) -> GatewayError:
+    """Refuse an answer limit that leaves the prompt no room in a window that both share.
+
+    `param` is the member that sets it, `most` the highest with which this prompt fits; None where there is none. The
+    first two sentences are those of every overflow.
+    """
+    fits = "" if most is None else f" to {most} or less"
+    message = (
+        f"This model's maximum context length is {window} tokens. However, you requested {prompt + completion} tokens "
+        f"({prompt} prompt, {completion} completion). Please reduce the length of the completion: {param} is "
+        f"{completion}, which leaves too little for the prompt. Lower it{fits}, or leave it out."
+    )
+    extra = {"component": "completion", "tokens": completion, "room": most or 0, "at": param}
+    return GatewayError(400, "invalid_request_error", message, code="context_length_exceeded", param=param, extra=extra)
+
+
 def too_large(limit: int) -> GatewayError:
     """Refuse a body of more than `limit` bytes."""
     message = (
