@@ -205,7 +205,7 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float) -> Fold
     chat = not asked.anatomy.tool_of
     before = [one.text for one in messages[: unit.first] if one.role == "user"]
     odds = recall.asks_now(messages[unit.first].text, before, asked.known.asks)
-    if odds <= (recall.PERHAPS if chat else 0.0):
+    if odds <= (recall.PERHAPS if chat else recall.BESIDE_TOOLS):
         return folded
     gone, question, memory = _gone(asked, folded), asked.question(), asked.known.recalled
     stand = [message.text for i, message in enumerate(messages[: unit.first]) if i not in folded.dropped]

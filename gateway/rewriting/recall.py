@@ -99,6 +99,8 @@ _ODDS, _BEGINS_ASKING, _OF_ONESELF, _ASKS_AT_ALL, _OF_THE_PAST, _ANSWERS = -1.6,
 _ASKS_APART, _ADVICE = 1.5, 2.6
 _PER_LENGTH, _PER_VALUE = 0.24, 0.55
 PERHAPS = -1.6
+BESIDE_TOOLS = 1.5
+"""The least where the model has tools: most questions are for those."""
 _MOST_VALUES = 8
 _ASKING_WORD = (
     r"(?:who|whom|whose|what|when|where|which|why|how|do|does|did|is|are|was|were|am|have|has|had|can|could|will|would"
@@ -338,6 +340,7 @@ _BESIDE = 0.5
 _SAID_BY_USER = 0.25
 # Below this share of the best passage's relevance nothing is brought back.
 _FLOOR = 0.02
+# So many are weighed at most, the most relevant: a question costs no more the longer a chat is.
 _MOST_WEIGHED = 3_000
 # A term is worth what the relevant passages say it (the share of what they say together), and, for the rest, how common
 # it is in all that is folded: an answer is made of the words that its sources are made of.
