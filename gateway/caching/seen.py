@@ -92,9 +92,9 @@ class Generations(Generic[Key, Value]):
             self._young, self._held = {}, 0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Kept:
-    """How long a beginning stays in a cache; shared by the beginnings of one request, and the same by identity."""
+    """How long a beginning stays in a cache; shared by the beginnings of one request, and by those that are alike."""
 
     until: float
     """By what was sent: read until this moment; `NEVER` = not there."""
