@@ -5,7 +5,7 @@ Nothing that is sent may depend on it: what is not remembered is worked out agai
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -38,6 +38,11 @@ class Memory(Generic[Key, Value]):
                 return None
             self.put(key, *found)
         return found[0]
+
+    def get_all(self, keys: Iterable[Key]) -> list[Value | None]:
+        """Return the values of many keys: what the messages of a long conversation are known by."""
+        young = self._young.get
+        return [self.get(key) if (found := young(key)) is None else found[0] for key in keys]
 
     def put(self, key: Key, value: Value, size: int) -> None:
         """Remember a value of about `size` bytes; one larger than a quarter of the whole is not."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -106,11 +106,17 @@ def dissect(
         head=head,
         units=tail,
         component=component,
-        tokens=tuple([sizes.get(m) or counted(m, count, count_media, sizes) for m in messages]),
+        tokens=tuple(message_sizes(messages, count, count_media, sizes)),
         document_tokens=documents,
         tools_tokens=tools_tokens(conversation, count),
         tool_of=tool_of,
     )
+
+
+def message_sizes(messages: Sequence[Message], count: Count, count_media: CountMedia, sizes: Sizes) -> Iterator[int]:
+    """Yield the tokens of each message; what `sizes` does not know is counted, and remembered."""
+    for message, size in zip(messages, sizes.get_all(messages), strict=True):
+        yield size or counted(message, count, count_media, sizes)
 
 
 def counted(message: Message, count: Count, count_media: CountMedia, sizes: Sizes) -> int:
@@ -141,9 +147,8 @@ def tools_tokens(conversation: Conversation, count: Count) -> int:
 def texts(conversation: Conversation, sizes: Sizes) -> list[str]:
     """List every text that counting the conversation will ask for, beside the messages in `sizes`."""
     out = list(conversation.definitions)
-    for message in conversation.messages:
-        if sizes.get(message) is not None:
-            continue
+    known = sizes.get_all(conversation.messages)
+    for message in [message for message, size in zip(conversation.messages, known, strict=True) if size is None]:
         out.append(message.text)
         out += [text for call in message.calls for text in (call.name, call.arguments)]
     return out

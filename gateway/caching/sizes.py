@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
-from gateway.budget.components import OVERHEAD_REPLY, CountMedia, counted
+from gateway.budget.components import OVERHEAD_REPLY, CountMedia, message_sizes
 from gateway.budget.tokens import Counter
 from gateway.caching.facts import HOUR, CacheFacts
 from gateway.caching.markers import Breakpoint
@@ -62,11 +63,7 @@ def sizes_of(
 
 
 def cumulated(tools: int, messages: Sequence[Message], counter: Counter, count_media: CountMedia) -> list[int]:
-    sizes, upto, out = counter.messages, tools, [tools]
-    for message in messages:
-        upto += sizes.get(message) or counted(message, counter.count, count_media, sizes)
-        out.append(upto)
-    return out
+    return list(accumulate(message_sizes(messages, counter.count, count_media, counter.messages), initial=tools))
 
 
 def new_texts(changes: Changes | None) -> list[str]:

@@ -221,12 +221,12 @@ def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders, known: Memory
     for message in messages[: anatomy.head]:
         key = hash((key, message.text))
     keys: list[int] = []
+    says = [said or _said(one, known) for one, said in zip(messages, known.get_all(messages), strict=True)]
     for unit in anatomy.units:
         key = hash((key, "early")) if unit.first in rules.early else key
         keys.append(key)
-        for index in unit:
-            one = messages[index]
-            said = known.get(one) or _said(one, known)
+        for index in range(unit.first, unit.after):
+            said = says[index]
             key = hash((key, said, anatomy.tokens[index], component[index] in ("examples", "documents")))
     return [*keys, hash((key, "early")) if len(messages) in rules.early else key]
 
