@@ -7,7 +7,7 @@ These models only read; what the gateway works with are the values of `gateway.c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -140,25 +140,27 @@ def unknown_rules(said: CachesFile) -> Iterator[tuple[KeyPath, str, list[str]]]:
 
 def without_lifetime(said: CachesFile) -> Iterator[KeyPath]:
     """Yield where an operator says how a cache matches, and nobody for how long it keeps anything."""
-    for name, rules in said.rules.items():
-        if _keeps_no_time([rules, *_layers(name, said)]):
+    files = [said, shipped()]
+    for name in said.rules:
+        if _keeps_no_time(layers(name, files)):
             yield "rules", name
     for index, entry in enumerate(said.models):
-        if (entry.matching or entry.rules not in said.rules) and _keeps_no_time([entry, *_layers(entry.rules, said)]):
+        is_told_above = entry.rules in said.rules and not entry.matching
+        if not is_told_above and _keeps_no_time([entry, *layers(entry.rules, files)]):
             yield "models", index
 
 
-def _keeps_no_time(layers: list[FactsFile]) -> bool:
-    matching = next((one.matching for one in layers if one.matching is not None), "none")
-    return matching != "none" and not any(one.writes for one in layers)
+def _keeps_no_time(said: Sequence[FactsFile]) -> bool:
+    matching = next((one.matching for one in said if one.matching is not None), "none")
+    return matching != "none" and not any(one.writes for one in said)
 
 
-def _layers(name: str, said: CachesFile) -> list[FactsFile]:
-    """List what files say of a rule set and of those that it is like, what counts most first."""
+def layers(name: str, files: Sequence[CachesFile]) -> list[FactsFile]:
+    """List what files say of a rule set and of those that it is like; what counts most comes first, files too."""
     out: list[FactsFile] = []
     step: str | None = name
-    while step is not None:
-        own = [file.rules[step] for file in (said, shipped()) if step in file.rules]
+    while step is not None and step != NONE:
+        own = [file.rules[step] for file in files if step in file.rules]
         out += own
         step = next((one.like for one in own if one.like is not None), None)
     return out

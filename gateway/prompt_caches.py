@@ -342,7 +342,7 @@ class PromptCaches:
         group = one.group
         at, rate = self._rates.get(group) or (one.now, 0.0)
         rate = rate * exp(min(at - one.now, 0.0) / MINUTE) + 1.0  # clocks may be set back
-        self._rates.put(group, (one.now, rate), 0 if self._rates.youngest(group) is not None else _RATE_BYTES)
+        self._rates.put(group, (one.now, rate), _RATE_BYTES)
         wanted = key_of(group, rate, _opening(one))
         if one.previous is None or not one.facts.marks_itself or self._goes_on_under(one, wanted):
             return wanted

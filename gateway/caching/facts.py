@@ -11,7 +11,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from gateway.caching_schema import NONE, CachesFile, FactsFile, ModelsFile, RulesFile
+from gateway.caching_schema import NONE, CachesFile, FactsFile, ModelsFile, layers
 
 if TYPE_CHECKING:
     from gateway.money.prices import Price
@@ -83,7 +83,7 @@ def book_of(shipped: CachesFile, own: CachesFile | None = None) -> Book:
     """Merge what an operator says over what is shipped: rule sets fact by fact, entries first come."""
     said = [shipped] if own is None else [shipped, own]
     names = dict.fromkeys(name for file in said for name in file.rules)
-    rules = {name: _resolved(name, said) for name in names}
+    rules = {name: _with(replace(NOTHING, rules=name), layers(name, said[::-1])[::-1]) for name in names}
     entries = [entry for file in reversed(said) for entry in file.models]
     models = tuple((entry, _with(rules.get(entry.rules, NOTHING), [entry])) for entry in entries)
     return Book(models, 0 if own is None else len(own.models))
@@ -120,24 +120,10 @@ def _fits(name: str, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
 
 
-def _resolved(name: str, said: Sequence[CachesFile]) -> CacheFacts:
-    """Merge the layers of a rule set: what it is like first, then what each file says of it."""
-    layers: list[FactsFile] = []
-    step: str | None = name
-    while step is not None and step != NONE:
-        own = [file.rules[step] for file in said if step in file.rules]
-        layers = [*own, *layers]
-        step = _like(own)
-    return _with(replace(NOTHING, rules=name), layers)
-
-
-def _like(own: Sequence[RulesFile]) -> str | None:
-    return next((one.like for one in reversed(own) if one.like is not None), None)
-
-
-def _with(facts: CacheFacts, layers: Sequence[FactsFile]) -> CacheFacts:
+def _with(facts: CacheFacts, said: Sequence[FactsFile]) -> CacheFacts:
+    """Say of facts what files do, the last of them above all."""
     known: dict[str, Any] = {}
-    for layer in layers:
+    for layer in said:
         known |= {name: value for name in _FACTS if (value := getattr(layer, name)) is not None}
     return replace(facts, **known)
 

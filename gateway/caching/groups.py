@@ -42,7 +42,7 @@ class Groups:
         """Count the first request of a conversation; return when the one before it was seen here."""
         sights, own = self._found(group)
         last = self._last.get(group)
-        self._last.put(group, now, 0 if self._last.youngest(group) is not None else _TIME_BYTES)
+        self._last.put(group, now, _TIME_BYTES)
         self._keep(group, sights + 1, own.plus(1.0, 0.0))
         self._tell(group, 1.0, 1.0, 0.0)
         return last
@@ -76,8 +76,7 @@ class Groups:
 
     def _keep(self, group: int, sights: int, own: Own) -> None:
         seen_once = sights == 1 and own == _SEEN_ONCE
-        is_paid = seen_once or self._groups.youngest(group) is not None
-        self._groups.put(group, None if seen_once else (sights, own), 0 if is_paid else _GROUP_BYTES)
+        self._groups.put(group, None if seen_once else (sights, own), 0 if seen_once else _GROUP_BYTES)
 
     def _tell(self, group: int, *counts: float) -> None:
         before = self._news.get(group, (0.0, 0.0, 0.0))

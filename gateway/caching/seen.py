@@ -74,12 +74,9 @@ class Generations(Generic[Key, Value]):
                     return found
         return found
 
-    def youngest(self, key: Key) -> Value | None:
-        """Return a value that the youngest generation holds: what is put in its place takes no more than it did."""
-        return self._young.get(key)
-
     def put(self, key: Key, value: Value, size: int) -> None:
-        self.put_all((key,), value, size)
+        """Keep a value of `size` bytes; in place of one of the youngest generation it takes no more than that did."""
+        self.put_all((key,), value, size if self._young.get(key) is None else 0)
 
     def put_all(self, keys: Iterable[Key], value: Value, size: int) -> None:
         """Keep one value of `size` bytes under several keys."""
