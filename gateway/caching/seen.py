@@ -249,7 +249,7 @@ class Seen:
                 kept.until, kept.lifetime = until, written.lifetime
             if written.came and kept.until_came < until:
                 kept.until_came, kept.lifetime_came = until, written.lifetime
-            self._kept.put(key, kept, KEPT_BYTES)
+            self._kept.put_all((key,), kept, KEPT_BYTES)  # a copy counts, whatever it takes the place of
 
     # ------------------------------------------------------------ everything that was sent can be read
 
