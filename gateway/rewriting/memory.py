@@ -14,6 +14,7 @@ from gateway.caching import volatile
 from gateway.conversation import Message
 from gateway.memory import Memory
 from gateway.rewriting import relevance
+from gateway.rewriting.voices import Voice
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ class Known:
     """What a message says, as a hash that is good for one process."""
     walks: Memory[int, dict[str, Any]] = field(default_factory=lambda: Memory(16 * 2**20))
     """States of walks over conversations (folds.py), by the content of the prefix."""
+    voices: Memory[Message, Voice] = field(default_factory=lambda: Memory(2 * 2**20))
+    """Whose words messages hold (voices.py)."""
+    documents: Memory[tuple[Message, tuple[str, ...]], int] = field(default_factory=lambda: Memory(2**20))
+    """Tokens of the documents in messages, by the tags that were looked for."""
     values: Memory[Hashable, array[int]] = field(default_factory=lambda: Memory(4 * 2**20))
     """The values of texts that rewrites touched (retention.py)."""
     volatile: volatile.Memo = field(default_factory=volatile.Memo)

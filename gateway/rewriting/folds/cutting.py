@@ -1,0 +1,565 @@
+"""How a prefix folds: what is shortened, what is left out, and what stands for it.
+
+1. Old results are shortened without loss, all at once; where that leaves room enough, nothing else happens.
+2. Else what is old goes, deep, in the order of its worth: results and calls, then assistants' prose, then what people
+   said, beyond its share of the room. The task, later rules, few-shot pairs, the last exchange and people's words stay.
+   The newest units stay whole in what is left of `target`. What goes leaves a note and a list (`lists.py`), which is
+   never written again: the next fold puts its own behind it. Only where the lists have grown beyond their share are
+   they replaced by one that is written from the originals.
+3. Where all of that is not enough, the claims give way, the least first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from gateway.budget.allocation import allocate
+from gateway.budget.components import OVERHEAD_MESSAGE, Count
+from gateway.rewriting import documents, extract, speech
+from gateway.rewriting.crush import NOTHING_WANTED
+from gateway.rewriting.folds.lists import LEAST_LIST, LIST_SHARE, Lists
+from gateway.rewriting.folds.state import Prefix
+from gateway.rewriting.folds.summaries import Summaries
+from gateway.rewriting.ladder import Ladders, Results, Shortened
+from gateway.rewriting.memory import Known
+
+SHOTS = 0.1
+"""Of the room: most that few-shot pairs take."""
+PASTE_SLACK = 1.25
+"""A paste in the task is cut where it takes so many times what it may."""
+_HALVINGS = 5
+
+
+class Cutting:
+    """The folds of one prefix. Numbers are units unless they are called messages."""
+
+    def __init__(self, prefix: Prefix, ladders: Ladders, count: Count, known: Known) -> None:
+        self.prefix, self.ladders, self.count, self.known = prefix, ladders, count, known
+        self.rules, self.anatomy, self.messages = prefix.rules, prefix.anatomy, prefix.messages
+        self.results = Results(prefix.anatomy, count, known)
+        self.lists = Lists(prefix, count, known)
+        self.summaries = Summaries(prefix, count, self.lists)
+        self.twins: dict[str, list[int]] = {}
+        self.repeats: dict[tuple[str, str], list[int]] = {}
+        """Results by the tool and the arguments of their call."""
+        self.twins_upto = 0
+
+    # ------------------------------------------------------------ when
+
+    def is_soon(self) -> bool:
+        """Tell whether too little has come since the last fold for another; a first document is a moment to fold."""
+        state = self.prefix.state
+        if state.folded_at is None or state.folded_with_documents != state.has_documents:
+            return False
+        return state.original - state.folded_at < self.prefix.clear
+
+    def is_due(self) -> bool:
+        """Tell whether a prefix that fits folds again: it was over once, and what folding now frees is worth it."""
+        prefix = self.prefix
+        if prefix.state.folded_at is None or self.is_soon():
+            return False
+        bending = prefix.bending
+        return bending > self._trigger() and bending - self.rules.target * prefix.room >= prefix.clear
+
+    def _trigger(self) -> int:
+        """Return the most tokens that history takes before it folds: less what is kept for excerpts, once there is
+        something to be excerpted.
+        """
+        free = self.rules.recall if self.prefix.state.gone else 0.0
+        return int(max(self.rules.target, self.rules.trigger - free) * self.prefix.room)
+
+    def _limit(self, budget: int) -> int:
+        """Return the most tokens of the whole prefix at which it need not fold."""
+        prefix = self.prefix
+        if not prefix.state.gone:
+            return budget
+        return min(budget, prefix.fixed + prefix.state.examples_tokens + prefix.input + self._trigger())
+
+    # ------------------------------------------------------------ the fold
+
+    def fold(self, budget: int, *, early: bool = False) -> None:
+        """Make the prefix fit, and leave it room to grow where that can be had."""
+        prefix, state = self.prefix, self.prefix.state
+        soon, most, due = self.is_soon(), min(prefix.least, budget), self.is_due()
+        state.folded_at, state.folded_with_documents = state.original, state.has_documents
+        state.unreasoned_upto = prefix.upto
+        self.summaries.asks = self.rules.asking is not None and (early or budget == self.rules.budget)
+        self._fold_examples_and_documents(budget)
+        enough = self._limit(budget) - prefix.clear
+        if prefix.least > enough or due:
+            self._shorten_without_loss(enough)
+        if prefix.least > enough:
+            self._stub(budget)
+        if self.ladders.history and (prefix.least > enough or self._above_ceiling()):
+            self.summaries.decide()
+            self._leave_out(budget)
+        state.forced = soon or prefix.least > most - prefix.clear
+        if prefix.least > budget:
+            state.forced = True
+            self._force(budget)
+
+    def _shorten_without_loss(self, enough: int) -> None:
+        """Shorten old results without loss; what keeps turns yields first, then what keeps results."""
+        state = self.prefix.state
+        for spared in self._spared():
+            for number in state.with_results:
+                if number not in spared and number not in state.gone:
+                    for remedy in self.ladders.light:
+                        self._shorten(number, remedy, "history")
+                    state.settled.update(self.anatomy.units[number])
+            if self.prefix.least <= enough:
+                return
+
+    def _stub(self, budget: int) -> None:
+        """Shorten old results with loss, the oldest first, down to the goal."""
+        state = self.prefix.state
+        for spared in self._spared():
+            for remedy in self.ladders.heavy:
+                for number in state.with_results:
+                    if self.prefix.least <= self._goal(budget):
+                        return
+                    if number not in spared and number not in state.gone:
+                        self._shorten(number, remedy, "history")
+            if self.ladders.history:
+                return
+
+    def _goal(self, budget: int) -> int:
+        """Choose the total to come down to: `target` of the room for history, and less where input leaves less."""
+        prefix = self.prefix
+        fixed = prefix.fixed + prefix.state.examples_tokens + prefix.input
+        left = budget - fixed
+        history = min(int(self.rules.target * prefix.room), max(left - prefix.clear, int(left * self.rules.target)))
+        return fixed + max(0, history)
+
+    def _spared(self) -> Iterator[set[int]]:
+        """Yield what stays untouched in each attempt."""
+        prefix, state = self.prefix, self.prefix.state
+        hard = prefix.hard()
+        results = set(state.with_results[-self.rules.keep_tool_results :] if self.rules.keep_tool_results else ())
+        followed = 0
+        for number in range(prefix.last, -1, -1):
+            if followed >= min(self.rules.protect, int(self.rules.target * prefix.room)):
+                break
+            followed += state.now[number]
+            results.add(number)
+        if self.rules.keep_turns and state.turns:
+            first = state.turns[-self.rules.keep_turns :][0]
+            yield hard | results | set(range(first, len(state.now)))
+        yield hard | results
+        yield hard
+
+    # ------------------------------------------------------------ leaving out
+
+    def _leave_out(self, budget: int) -> None:
+        """Leave out what is old: people's words beyond their share, pastes in the task, and all beyond the tail."""
+        prefix, state = self.prefix, self.prefix.state
+        hard = prefix.hard()
+        base = max(0, prefix.room - prefix.input)
+        most = int(self.rules.target * base)
+        if self.rules.ceilings is not None:
+            most = min(most, int(self.rules.ceilings["history"] * (self.rules.target or 1.0)))
+            base = min(base, self.rules.ceilings["history"])
+        exchange = set(prefix.exchange()) - hard
+        firm = exchange | self._firm(hard)
+        held = sum(state.now[n] for n in firm)
+        said = [n for n in range(len(state.now)) if self._is_free(n, "said", hard | exchange)]
+        share = min(int(self.rules.user_text * prefix.whole_room), max(0, base - prefix.clear - held))
+        fresh = self._cut_what_was_said(said, share)
+        held += sum(state.now[n] for n in said)
+        rest = [n for n in range(len(state.now)) if self._bends(n, hard | firm)]
+        wanted = sum(state.now[n] for n in rest)
+        lists = max(0, min(self._share(), most - held, int(LIST_SHARE * wanted)))
+        left = most - held - lists - self.summaries.tokens()
+        left += self._cut_the_task(hard, left, wanted)
+        for number in reversed(rest):
+            left -= state.now[number]
+            if left < 0:
+                self._drop(number, "drop_oldest")
+                fresh.append(number)
+        self._say_what_went(sorted(fresh), budget)
+
+    def _firm(self, hard: set[int]) -> set[int]:
+        """List the units that stay before all others: the task, later rules, and few-shot pairs as far as they may."""
+        state = self.prefix.state
+        units = {n for n in range(len(state.now)) if self._is_free(n, "task", hard) or self._is_free(n, "rule", hard)}
+        room = int(SHOTS * self.prefix.whole_room)
+        shots = [n for n in range(len(state.now)) if self._is_free(n, "shot", hard)]
+        for first in range(0, len(shots) - 1, 2):
+            room -= state.now[shots[first]] + state.now[shots[first + 1]]
+            if room < 0:
+                break
+            units.update(shots[first : first + 2])
+        return units
+
+    def _is_free(self, number: int, part: str, but: set[int]) -> bool:
+        return self.prefix.voiced.parts[number] == part and number not in but and number not in self.prefix.state.gone
+
+    def _bends(self, number: int, but: set[int]) -> bool:
+        """Tell whether a unit may be left out before anything that people said."""
+        part = self.prefix.voiced.parts[number]
+        return part not in ("example", "said") and number not in but and number not in self.prefix.state.gone
+
+    def _cut_what_was_said(self, said: Sequence[int], share: int) -> list[int]:
+        """Bring what people said down to its share where it is over: the oldest go first, whole messages stay while
+        they fit, then whole sentences from the start of each. Return the units that are left out.
+        """
+        state = self.prefix.state
+        if sum(state.now[n] for n in said) <= share:
+            return []
+        left = max(0, share - self.prefix.clear)
+        short: list[int] = []
+        for number in reversed(said):
+            if state.now[number] <= left:
+                left -= state.now[number]
+            else:
+                short.append(number)
+        gone: list[int] = []
+        for number in short:
+            left -= self._cut(number, left)
+            if number in state.gone:
+                gone.append(number)
+        return gone
+
+    def _cut(self, number: int, room: int) -> int:
+        """Cut what a person said to a room, or leave it out; return the tokens that it takes now."""
+        state, index = self.prefix.state, self.anatomy.units[number].first
+        message = self.messages[index]
+        overhead = self.anatomy.tokens[index] - self.count(message.text)
+        text = None
+        if not message.media and message.content in ("text", "parts") and room > overhead:
+            text = speech.cut(message.text, room - overhead, self.count, self._asked())
+        if text is None:
+            self._drop(number, "drop_oldest")
+            return 0
+        short = Shortened("cut", text, overhead + self.count(text))
+        if short.tokens < self.prefix.message_tokens(index):
+            self._now_says(number, index, short)
+        return state.now[number]
+
+    def _asked(self) -> list[str]:
+        """Return what people said last: what a paste is read for."""
+        turns = self.prefix.state.turns
+        return [self.messages[self.anatomy.units[number].first].text for number in turns[-1:]]
+
+    def _cut_the_task(self, hard: set[int], left: int, wanted: int) -> int:
+        """Cut pastes and demonstrations in the task where the newest units have too little beside it; return the
+        tokens that this frees. The words of the task itself stay.
+        """
+        state = self.prefix.state
+        task = [n for n in range(len(state.now)) if self._is_free(n, "task", hard)]
+        tokens = sum(state.now[n] for n in task)
+        most = left + tokens - min(wanted, max(0, (left + tokens) // 2))
+        if tokens <= PASTE_SLACK * most:
+            return 0
+        before = tokens
+        for number in task:
+            if tokens <= most:
+                break
+            index = self.anatomy.units[number].first
+            message = self.messages[index]
+            if message.media or message.content not in ("text", "parts") or not message.text:
+                continue
+            own = self.count(message.text)
+            pieces = speech.parts(message.text, own)
+            words = sum(self.count(piece.text) for piece in pieces if not piece.is_paste)
+            overhead = self.anatomy.tokens[index] - own
+            room = max(words + speech.PASTE_TOKENS, state.now[number] - overhead - (tokens - most))
+            if room >= state.now[number] - overhead or all(not piece.is_paste for piece in pieces):
+                continue
+            text = speech.cut(message.text, room, self.count, self._asked())
+            short = None if text is None else Shortened("cut", text, overhead + self.count(text))
+            if short is not None and short.tokens < state.now[number]:
+                tokens -= state.now[number] - short.tokens
+                self._now_says(number, index, short)
+        return before - tokens
+
+    def _say_what_went(self, numbers: Sequence[int], budget: int) -> None:
+        """Put a note and a list where units were left out; where room is short, one for all that is gone."""
+        fresh = [index for number in numbers for index in self.anatomy.units[number]]
+        if not fresh:
+            return
+        state = self.prefix.state
+        all_gone = sorted(index for index in state.gone_messages if self.anatomy.component[index] != "examples")
+        tokens = sum(self.anatomy.tokens[index] for index in fresh)
+        share, free = self._share(), self._free(budget) - self.prefix.clear
+        least = self.lists.least(tokens, share)
+        left = min(share - self.lists.tokens(), free)
+        self.summaries.enter(max(fresh) + 1, left - least)
+        left = min(share - self.lists.tokens(), self._free(budget) - self.prefix.clear)
+        room = min(int(LIST_SHARE * tokens), share, left)
+        if room < least:
+            self.lists.take_back()
+            fresh, room = all_gone, min(share, int(0.7 * self._free(budget)))
+        self.lists.write(fresh, room, self._lists_wanted(), share)
+        self.summaries.ask(all_gone)
+
+    def _lists_wanted(self) -> bool:
+        asking = self.rules.asking
+        return bool(self.rules.artifacts) and (asking is None or asking.lists)
+
+    def _share(self) -> int:
+        return self.lists.share()
+
+    def _free(self, budget: int) -> int:
+        free = budget - self.prefix.least
+        if self.rules.ceilings is not None:
+            free = min(free, self.rules.ceilings["history"] - self.prefix.demand()["history"])
+        return free
+
+    def _above_ceiling(self) -> bool:
+        return (
+            self.rules.ceilings is not None
+            and self.prefix.demand()["history"] > self.rules.ceilings["history"]
+        )
+
+    # ------------------------------------------------------------ where that is not enough
+
+    def _force(self, budget: int) -> None:
+        """Make room where a fold did not: the claims give way, the least first; then examples; then our own lines."""
+        prefix, state = self.prefix, self.prefix.state
+        if self.ladders.history:
+            self.lists.take_back()
+            hard = prefix.hard()
+            exchange = set(prefix.exchange()) - hard
+            firm = exchange | self._firm(hard)
+            for number in [n for n in range(len(state.now)) if self._bends(n, hard | firm)]:
+                if prefix.least <= budget:
+                    break
+                self._drop(number, "drop_oldest")
+            self._cut_down([n for n in range(len(state.now)) if self._is_free(n, "said", hard | exchange)], budget)
+            for part in ("shot", "rule"):
+                for number in [n for n in range(len(state.now)) if self._is_free(n, part, hard)]:
+                    if prefix.least > budget:
+                        self._drop(number, "drop_oldest")
+            for number in sorted(exchange, reverse=True):
+                if prefix.least > budget:
+                    self._drop(number, "drop_oldest")
+            self._cut_down([n for n in range(len(state.now)) if self._is_free(n, "task", hard)], budget)
+            self._write_one_list(budget)
+        elif "crush" in self.ladders.tool_results:
+            self._crush_with_loss(budget)
+        self._drop_examples(0, budget)
+        if prefix.least > budget and not self._newest_bends(budget):
+            self.lists.take_back()
+
+    def _cut_down(self, numbers: Sequence[int], budget: int) -> None:
+        """Cut what people said, the oldest first, until the prefix fits."""
+        for number in numbers:
+            over = self.prefix.least - budget
+            if over <= 0:
+                return
+            self._cut(number, self.prefix.state.now[number] - over)
+
+    def _newest_bends(self, budget: int) -> bool:
+        """Tell whether the newest results will be shortened for this prefix (newest.py): a list can be had as well."""
+        prefix, last = self.prefix, self.prefix.last
+        ends_with_results = last in prefix.state.with_results or (last > 0 and prefix.is_unanswered(last - 1))
+        return prefix.newest_bend and ends_with_results and prefix.fixed + prefix.tokens_of(prefix.hard()) > budget
+
+    def _write_one_list(self, budget: int) -> None:
+        """Write one list for all that is gone, as large as there is room."""
+        state = self.prefix.state
+        all_gone = sorted(index for index in state.gone_messages if self.anatomy.component[index] != "examples")
+        if all_gone:
+            share = self._share()
+            room = min(share, budget - self.prefix.least)
+            room = max(room, share // 2) if self._newest_bends(budget) else room
+            self.lists.write(all_gone, room, self._lists_wanted(), share)
+            self.summaries.ask(all_gone)
+
+    def _crush_with_loss(self, budget: int) -> None:
+        """Where nothing may be left out, halve old results, the oldest first, as often as it takes."""
+        state, hard = self.prefix.state, self.prefix.hard()
+        for _ in range(_HALVINGS):
+            for number in state.with_results:
+                for index in self.prefix.voiced.results_of(number):
+                    if self.prefix.least <= budget:
+                        return
+                    if number in hard or self._is_pointed_at(index) or self.anatomy.tokens[index] > self.rules.effort:
+                        continue
+                    half = self.prefix.message_tokens(index) // 2
+                    short = self.results.crushed_to(index, half, NOTHING_WANTED)
+                    if short is not None and self._is_shorter(index, short):
+                        self._now_says(number, index, short)
+
+    def _is_shorter(self, index: int, short: Shortened) -> bool:
+        """Tell whether a result would say less than it does, in tokens and characters; a stub is the least there is."""
+        said = self.prefix.state.shortened.get(index)
+        if said is not None and (said.remedy == "stub" or len(short.text) >= len(said.text)):
+            return False
+        return short.tokens < self.prefix.message_tokens(index)
+
+    # ------------------------------------------------------------ examples and documents
+
+    def _fold_examples_and_documents(self, budget: int) -> None:
+        state, prefix = self.prefix.state, self.prefix
+        if not state.examples and not prefix.old_documents():
+            return
+        demand = prefix.demand()
+        limit = allocate(budget, demand, self.rules.shares, self.rules.borrow, self.ladders.with_remedy)
+        if self.rules.ceilings is not None:
+            limit = {name: min(room, self.rules.ceilings[name]) for name, room in limit.items()}
+        if self.ladders.documents and demand["documents"] > limit["documents"]:
+            self._cut_old_documents(max(0, limit["documents"] - prefix.newest_documents))
+        if demand["examples"] > limit["examples"]:
+            self._drop_examples(limit["examples"], budget)
+
+    def _cut_old_documents(self, room: int) -> None:
+        """Cut the documents of old messages: near-duplicates first, then the oldest, to a share of their room that
+        leaves them some time to grow.
+        """
+        prefix, state, hard = self.prefix, self.prefix.state, self.prefix.hard()
+        for number in state.with_results:
+            if number not in hard and number not in state.gone:
+                for remedy in self.ladders.documents:
+                    self._shorten(number, remedy, "documents")
+        if prefix.old_documents() <= room or "extract" not in self.ladders.documents:
+            return
+        goal = int(self.rules.target * room)
+        for number, index in self._holders(hard):
+            over = prefix.old_documents() - goal
+            if over <= 0:
+                return
+            self._cut_documents_of(number, index, over)
+
+    def _holders(self, hard: set[int]) -> list[tuple[int, int]]:
+        """List the units and messages that hold old documents, the oldest first."""
+        state, component = self.prefix.state, self.anatomy.component
+        out = []
+        for number, unit in enumerate(self.anatomy.units[: len(state.now)]):
+            if number in hard or number in state.gone:
+                continue
+            out += [
+                (number, index)
+                for index in range(unit.first, unit.after)
+                if state.documents.get(index) or (component[index] == "documents" and index > unit.first)
+            ]
+        return out
+
+    def _cut_documents_of(self, number: int, index: int, over: int) -> None:
+        """Cut the documents of one message by so many tokens, to what bears on the words they came with."""
+        state, message = self.prefix.state, self.messages[index]
+        if message.media or message.content not in ("text", "parts") or self.anatomy.tokens[index] > self.rules.effort:
+            return
+        result = self.prefix.voiced.voices[index] == "result"
+        spans = documents.find(message.text, self.lists.tags, asks=not result)
+        if not spans:
+            return
+        before = self.prefix.message_tokens(index)
+        overhead = self.anatomy.tokens[index] - self.count(message.text)
+        question = self._question_before(number) if result else documents.question(message.text, spans)
+        room = max(0, before - overhead - over)
+        text = extract.shrink(message.text, spans, question, room, self.count, memory=self.known.extracted)
+        short = Shortened("extract", text, overhead + self.count(text))
+        if short.tokens < before:
+            if index in state.documents:
+                state.documents[index] = max(0, state.documents[index] - (before - short.tokens))
+            self._now_says(number, index, short)
+
+    def _question_before(self, number: int) -> str:
+        turn = next((n for n in reversed(self.prefix.state.turns) if n < number), None)
+        return "" if turn is None else self.messages[self.anatomy.units[turn].first].text
+
+    def _drop_examples(self, room: int, budget: int) -> None:
+        """Leave out the oldest pairs until the examples take no more than their room; to the last only where over."""
+        state = self.prefix.state
+        if not self.ladders.examples:
+            return
+        for pair in self._pairs():
+            if state.examples_tokens <= room or (room == 0 and self.prefix.least <= budget):
+                return
+            for number in pair:
+                self._drop(number, "drop_oldest")
+        state.examples = [n for n in state.examples if n not in state.gone]
+
+    def _pairs(self) -> list[list[int]]:
+        """Group examples in pairs: a question, and what follows it up to the next question."""
+        out: list[list[int]] = []
+        for number in self.prefix.state.examples:
+            message = self.messages[self.anatomy.units[number].first]
+            asks = message.role == "user" or (message.name or "").endswith("user")
+            if number in self.prefix.state.gone:
+                continue
+            if asks or not out:
+                out.append([])
+            out[-1].append(number)
+        return out
+
+    # ------------------------------------------------------------ single messages
+
+    def _shorten(self, number: int, remedy: str, component: str) -> None:
+        state = self.prefix.state
+        for index in self.prefix.voiced.results_of(number):
+            if (self.anatomy.component[index] == "documents") != (component == "documents"):
+                continue
+            if index in state.settled and remedy != "stub":
+                continue
+            if remedy in ("stub", "crush") and self._is_pointed_at(index):
+                continue
+            if remedy == "crush" and self.anatomy.tokens[index] > self.rules.effort:
+                continue
+            newer = self._twin(number, index) if remedy == "dedupe" else None
+            short = self.results.shorten(remedy, index, newer)
+            before = self.prefix.message_tokens(index)
+            if short is None or (short.tokens >= before and remedy != "stub"):
+                continue
+            if newer is not None:
+                state.pointers[newer] = (*state.pointers.get(newer, ()), index)
+            self._now_says(number, index, short)
+
+    def _now_says(self, number: int, index: int, short: Shortened) -> None:
+        state = self.prefix.state
+        change = short.tokens - self.prefix.message_tokens(index)
+        state.shortened[index] = short
+        state.now[number] += change
+        state.total += change
+
+    def _is_pointed_at(self, index: int) -> bool:
+        """Tell whether a pointer to this result still stands: documents keep theirs, having no heavier remedy."""
+        state = self.prefix.state
+        return any(
+            older not in state.gone_messages and state.shortened[older].remedy == "dedupe"
+            for older in state.pointers.get(index, ())
+        )
+
+    def _drop(self, number: int, remedy: str) -> None:
+        state, unit = self.prefix.state, self.anatomy.units[number]
+        state.gone[number] = remedy
+        state.total -= state.now[number]
+        if self.prefix.is_example(number):
+            state.examples_tokens -= state.now[number]
+        else:
+            state.unread = (*state.unread, *unit)
+        state.now[number] = 0
+        for index in unit:
+            state.gone_messages[index] = remedy
+            state.documents.pop(index, None)
+
+    def _twin(self, number: int, index: int) -> int | None:
+        """Find the newest later result in the prefix that says the same, or answers the same call, as it came.
+
+        None also for a result that an older one points to: it stays, or the pointer would lead to a pointer.
+        """
+        state, units = self.prefix.state, self.anatomy.units
+        if index in state.pointers:
+            return None
+        while self.twins_upto < len(state.now):
+            for result in self.prefix.voiced.results_of(self.twins_upto):
+                self.twins.setdefault(self.results.minified(result), []).append(result)
+                self.repeats.setdefault(self._asked_by(units[self.twins_upto].first, result), []).append(result)
+            self.twins_upto += 1
+        newest = self.twins[self.results.minified(index)][-1]
+        if newest > index:
+            return newest if self._stands(newest, ("minify", "crush")) else None
+        newest = self.repeats[self._asked_by(units[number].first, index)][-1]
+        return newest if newest > index and self._stands(newest, ()) else None
+
+    def _stands(self, index: int, remedies: Sequence[str]) -> bool:
+        state = self.prefix.state
+        short = state.shortened.get(index)
+        return index not in state.gone_messages and (short is None or short.remedy in remedies)
+
+    def _asked_by(self, first: int, index: int) -> tuple[str, str]:
+        call_id = self.messages[index].call_id
+        arguments = next((call.arguments for call in self.messages[first].calls if call.id == call_id), call_id)
+        return self.anatomy.tool_of.get(index, ""), f"messages[{index}]" if arguments is None else arguments

@@ -1,0 +1,102 @@
+"""The rules that bound the folds of one conversation, and a conversation after its folds, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from gateway.conversation import Changes
+from gateway.rewriting.ladder import Shortened
+from gateway.rewriting.summarize import Asking, Event, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Bounds of the folds of one conversation. Tokens, and shares of the room (budget less tools and system text)."""
+
+    budget: int
+    """Of every prefix, with the reserve."""
+    final_budget: int
+    """Of this request, whose answer limit may ask for more than the reserve."""
+    trigger: float
+    target: float
+    clear_at_least: float
+    keep_turns: int
+    keep_tool_results: int
+    shares: Mapping[str, float]
+    borrow: tuple[str, ...]
+    documents: int = 0
+    """Tokens that documents may take where the conversation has some; history's room is less by so much."""
+    ceilings: Mapping[str, int] | None = None
+    """Under `strict`: the most each component may take."""
+    artifacts: float = 0.0
+    user_text: float = 0.5
+    protect: int = 0
+    effort: int = 500_000
+    preserve: tuple[str, ...] = ()
+    asking: Asking | None = None
+    """Set where a model writes summaries."""
+    binds_reasoning: bool = False
+    """True where messages before reasoning that is still open must not change."""
+    early: frozenset[int] = frozenset()
+    """Prefixes, by their number of messages, that fold though they fit: decided once, when that was cheap (law 5)."""
+    recall: float = 0.0
+    """Share of the room that stays free for excerpts once something is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A message of ours that stands for messages that were left out: a note, with a list; a summary; excerpts."""
+
+    before: int
+    """Index of the message that it is put before."""
+    text: str
+    tokens: int
+    """Of the whole message."""
+    messages: int
+    """How many messages it stands for, and how many tokens those had."""
+    stands_for: int
+    values: frozenset[str] = frozenset()
+    summary_of: str | None = None
+    """Of a summary: the key of its segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A conversation after its folds."""
+
+    shortened: Mapping[int, Shortened]
+    """Messages with a new text, by index."""
+    dropped: Mapping[int, str]
+    """Messages left out: index → remedy."""
+    kept: tuple[Kept, ...]
+    total: int
+    forced: bool = False
+    """True where the last fold, made for this very request, came sooner than `clear_at_least` allows, freed less, or
+    made room for a longer answer than the reserve: that one the next request knows nothing of.
+    """
+    recalled: Kept | None = None
+    """Excerpts of what is gone, for what is asked now."""
+    events: tuple[Event, ...] = ()
+    wanted: tuple[Segment, ...] = ()
+    """Segments that stand without a summary that nobody has written yet."""
+    unreasoned: frozenset[int] = frozenset()
+    """Messages whose reasoning was given before what stands before them changed."""
+    documents_room: int | None = None
+    """Tokens that documents of the last user message may take; None where the conversation has none."""
+
+    @property
+    def lines(self) -> tuple[Kept, ...]:
+        """Our messages in the conversation, in order."""
+        kept = sorted(self.kept, key=lambda line: line.before)
+        return tuple(kept) if self.recalled is None else (*kept, self.recalled)
+
+    @property
+    def changes(self) -> Changes:
+        texts = {index: short.text for index, short in self.shortened.items() if index not in self.dropped}
+        inserted = tuple((line.before, line.text) for line in self.lines)
+        return Changes(texts, frozenset(self.dropped), inserted, self.unreasoned - self.dropped.keys())
+
+    def saying(self, index: int, short: Shortened, before: int) -> Folded:
+        """Give a message, that takes `before` tokens as it stands, a shorter text."""
+        return replace(self, shortened={**self.shortened, index: short}, total=self.total + short.tokens - before)
