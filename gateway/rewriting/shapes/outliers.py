@@ -58,6 +58,8 @@ _MOST_BLOCK = 60
 _LEAST_LOG = 8
 _LIKE = 0.7
 """Share of lines that follow few templates in a log."""
+_MOST_RUNS, _LINES_IN_RUN = 12, 50
+_LEVELS = frozenset({"level", "lvl", "severity", "loglevel", "log_level", "levelname", "priority", "severitytext"})
 
 
 def weigh(lines: Sequence[str]) -> list[float]:
@@ -76,14 +78,41 @@ def weigh(lines: Sequence[str]) -> list[float]:
 
 def is_log(lines: Sequence[str]) -> bool:
     """Tell whether lines are a run of few templates: a log, a listing, rows of a table, and no prose."""
-    filled = [line for line in lines if line.strip()]
+    filled = _sampled([line for line in lines if line.strip()])
     if len(filled) < _LEAST_LOG:
         return False
     if _objects(filled) is not None:
         return True
-    text = _Text.of(filled)
+    return are_alike(filled)
+
+
+def has_levels(lines: Sequence[str]) -> bool:
+    """Tell whether lines are JSON objects that each name a level: entries of a log, however different their words."""
+    filled = _sampled([line for line in lines if line.strip()])
+    objects = _objects(filled) if len(filled) >= _LEAST_LOG else None
+    if objects is None:
+        return False
+    levels = sum(
+        value is not None and any(key.rpartition(".")[2].casefold() in _LEVELS for key in value) for value in objects
+    )
+    return levels >= _LIKE * len(objects)
+
+
+def are_alike(records: Sequence[str]) -> bool:
+    """Tell whether records follow few templates: rows of values, not texts to be read."""
+    if len(records) < _LEAST_LOG:
+        return False
+    text = _Text.of(_sampled(records))
     like = sum(text.often[n] for n in text.templates if text.often[n] >= 3 and text.fixed[n])
-    return like >= _LIKE * len(filled)
+    return like >= _LIKE * len(text.lines)
+
+
+def _sampled(lines: Sequence[str]) -> Sequence[str]:
+    """Take runs of lines from all over a long text: enough to tell its kind."""
+    if len(lines) <= _MOST_RUNS * _LINES_IN_RUN:
+        return lines
+    step = len(lines) // _MOST_RUNS
+    return [line for n in range(_MOST_RUNS) for line in lines[n * step : n * step + _LINES_IN_RUN]]
 
 
 def is_records(lines: Sequence[str]) -> bool:

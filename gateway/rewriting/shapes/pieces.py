@@ -20,11 +20,11 @@ _LONGEST_WHOLE = 200
 """Characters of a line that is not cut, whatever it is."""
 _LONGEST_ROW = 1200
 """Characters of a row or a line of a log that is not cut."""
-_SENTENCE_OR_SPACE = r"(?P<sentence>[.!?…][\"'”’)\]]{0,2}[ \t]|[。！？；])|(?P<space>[ \t\xa0])"
+_SENTENCE_OR_SPACE = r"(?P<sentence>(?<!\\)(?:\\r)?\\n|[.!?…][\"'”’)\]]{0,2}[ \t]|[。！？；])|(?P<space>[ \t\xa0])"
 _PROSE = re.compile(_SENTENCE_OR_SPACE)
 _BREAK = re.compile(
     r'(?P<string>"(?:[^"\\]|\\.)*+")|(?P<open>")'
-    r'|(?P<member>[,\]}](?= ?["\[{-])|,(?!\d{3}(?!\d))(?=\d)|[\[{](?=["\[{]))'
+    r'|(?P<member>[,\]}](?= ?["\[{-])|,(?=null:)|,(?!\d{3}(?!\d))(?=\d)|[\[{](?=["\[{]))'
     rf"|{_SENTENCE_OR_SPACE}",
     re.DOTALL,
 )

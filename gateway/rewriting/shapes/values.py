@@ -39,8 +39,8 @@ _LEAST_TEXT = 3
 
 _LEAST_SAID_TWICE = 60
 """Characters of a member that is not written a second time."""
-_LONG_ARRAY = 300
-"""Characters of an array whose items stand on lines of their own, where it is spread."""
+_LONG = 300
+"""Characters of an array or a text whose items or lines stand on lines of their own, where they are spread."""
 _LEAST_CUT = 1000
 """Characters of a string that is taken for JSON which ends too early."""
 
@@ -200,7 +200,12 @@ class Writer:
                 inner = None
             if inner:
                 return f"'{self._within().say(inner)}(cut off){encode_basestring(rest)}'"
-        if value.count("\n") >= _LEAST_TEXT and '"""' not in value and value[-1] not in '"\\':
+        breaks = value.count("\n")
+        if (
+            breaks >= (1 if self.spread and len(value) > _LONG else _LEAST_TEXT)
+            and '"""' not in value
+            and value[-1] not in '"\\'
+        ):
             said = self.lines(value)
             if '"""' not in said and said[-1:] not in ('"', "\\"):
                 return f'"""\n{said}\n"""' if self.spread else f'"""{said}"""'
@@ -250,7 +255,7 @@ class Writer:
                 rows = [",".join(self._cells(columns, item, depth)) for item in value]
                 return "[" + _header(columns) + "\n" + "\n".join(rows) + self._end + "]"
         items = [self.say(item, depth + 1) for item in value]
-        if self.spread and sum(map(len, items)) > _LONG_ARRAY and any(map(_holds, value)):
+        if self.spread and sum(map(len, items)) > _LONG and any(map(_holds, value)):
             return "[\n" + ",\n".join(items) + "\n]"
         return "[" + ",".join(items) + "]"
 
