@@ -25,7 +25,7 @@ LOGS: dict[str, Line] = {
         f"Mar {n % 28 + 1:2d} 10:{n % 60:02d}:01 host-{r.randint(1, 3)} cron[{r.randint(100, 9999)}]: (root) CMD (run)"
     ),
     "access log": lambda n, r: (
-        f'10.0.0.{r.randint(1, 254)} - - [12/Mar/2026:10:{n % 60:02d}:01 +0000] "GET /item/{r.randint(1, 9**5)} HTTP/1.1"'
+        f'10.0.0.{r.randint(1, 254)} - - [12/Mar/2026:10:{n % 60:02d}:01 +0] "GET /item/{r.randint(1, 9**5)} HTTP/1.1"'
         f" 200 {r.randint(100, 9999)}"
     ),
     "key=value": lambda n, r: f'time={n} level=info msg="batch done" rows={r.randint(1, 10**5)} errors=0 failed=0',
@@ -50,7 +50,8 @@ TROUBLE = {
     "Arabic": "فشل الاتصال بقاعدة البيانات",
     "no word of trouble": "Killed process 4711 (worker) total-vm:8123456kB",
 }
-WORDS = "box bricks sand yard river men work rain move stone wood glass house hill mill the of and in to was it".split()
+COMMON = "box bricks sand yard river men work rain move stone wood glass house hill mill the of and in to was it"
+WORDS = tuple(COMMON.split())
 
 
 def log(name: str, lines: int = 400) -> list[str]:

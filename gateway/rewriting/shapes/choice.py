@@ -1,8 +1,8 @@
 """Which pieces of a text come first when it must fit a room: what stands out, what is near it, the ends, a sample.
 
-In a log, a listing or a set of records, what differs from its neighbours comes first, then two lines around it, what the
-conversation speaks of, the first and the last lines. The rest goes by what its pieces hold (pieces.py), of a log in runs of lines from all over it.
-Pure.
+In a log, a listing or a set of records, what differs from its neighbours comes first, then two lines around it, what
+the conversation speaks of, the first and the last lines. The rest goes by what its pieces hold (pieces.py), of a log in
+runs of lines from all over it. Pure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _RUN = 6
 """Lines that a sample takes together, so that they can be read."""
 _OUTLIERS, _NEAR, _SPOKEN, _ENDS = 0.6, 0.25, 0.5, 0.15
 """Shares of the room that each of them takes at most."""
-_FEW, _FEW_LINES = 0.03, 3
+_FEW, _FEW_LINES = 0.03, 2
 """Share of a text that is no log which may stand out; where more does, it only counts for more."""
 _REPORT = 3.0
 """What a line counts for each token of it, where much of its text stands out."""

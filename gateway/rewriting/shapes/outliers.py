@@ -29,7 +29,8 @@ _LEAST_LINES = 6
 _VARIABLE = re.compile(
     r"(?<![^\W_])(?=[A-Fa-f]{0,16}\d)[\dA-Fa-f]{7,64}(?:-[\dA-Fa-f]{4,12}){0,4}(?![^\W_])|\d+(?:[.,:/T-]\d+)*"
 )
-_RUN = re.compile(r"([^\w\s])\1{3,}")
+_FILLING = ".-=*_#~+:·•"
+_RUN = re.compile(rf"([{re.escape(_FILLING)}])\1{{3,}}")
 _TOKEN = re.compile(r"[^\s,;|\"'()\[\]{}<>=]+")
 _NUMBER = re.compile(r"\d+(?:[.,:/T-]\d+)*")
 
@@ -149,7 +150,8 @@ class _Text:
     def of(cls, lines: Sequence[str]) -> _Text:
         short = [line if len(line) <= _LONGEST else line[:_LONGEST] for line in lines]
         number: dict[str, int] = {}
-        masked = [number.setdefault(_masked(line), len(number)) for line in short]
+        runs = _has_runs(short)
+        masked = [number.setdefault(_masked(line, runs=runs), len(number)) for line in short]
         forms = list(number)
         times = [0] * len(forms)
         for n in masked:
@@ -163,9 +165,15 @@ class _Text:
         return range(len(self.often))
 
 
-def _masked(line: str) -> str:
+def _masked(line: str, *, runs: bool) -> str:
     line = _VARIABLE.sub("#", line)
-    return _RUN.sub(r"\1", line)
+    return _RUN.sub(r"\1", line) if runs else line
+
+
+def _has_runs(lines: Sequence[str]) -> bool:
+    """Tell whether a sign of those that fill lines follows itself often somewhere."""
+    text = "\n".join(lines)
+    return any(sign * 4 in text for sign in _FILLING)
 
 
 def _templates(
@@ -368,36 +376,36 @@ def _by_numbers(text: _Text) -> Iterable[list[float]]:
         for place in range(width):
             column = [row[place] for _, row in alike]
             for weights in (_rare(column), _longer(column)):
-                for (i, _), weight in zip(alike, weights, strict=True):
+                for (i, _), weight in zip(alike, weights, strict=True) if weights else ():
                     out[i] = max(out[i], weight)
     yield out
 
 
 def _rare(values: Sequence[str | None]) -> list[float]:
-    """Weigh the rare values of a field that has few."""
+    """Weigh the rare values of a field that has few; nothing where none is rare."""
     often = Counter(values)
     missing = often.pop(None, 0)
     total = len(values) - missing
     if len(often) < 2 or total < _LEAST_VALUES:
-        return [0.0] * len(values)
+        return []
     usual = often.most_common(_FEW_VALUES + 1)
     spare = len(often) - len(usual)
     most = max(1.0, _RARE_VALUE * total)
     if usual[0][1] < _MOSTLY * total or (spare > 0 and usual[-1][1] > most) or len(often) > max(_FEW_VALUES, most):
-        return [0.0] * len(values)
+        return []
     unusual = {value for value, n in often.items() if n <= most}
     rare = sum(often[value] for value in unusual)
     if not unusual or rare > max(1.0, _USUAL * total):
-        return [0.0] * len(values)
+        return []
     return [_BY_FIELD if value in unusual else 0.0 for value in values]
 
 
 def _longer(values: Sequence[str | None]) -> list[float]:
-    """Weigh the numbers that have more digits than the usual ones of their field."""
+    """Weigh the numbers that have more digits than the usual ones of their field; nothing where none has."""
     lengths = Counter([len(value) for value in values if value is not None])
     total = sum(lengths.values())
     if total < _LEAST_VALUES or len(lengths) < 2:
-        return [0.0] * len(values)
+        return []
     most, passed = max(1.0, _RARE_VALUE * total), 0
     usual = max(lengths)
     for length in sorted(lengths, reverse=True):
@@ -405,6 +413,8 @@ def _longer(values: Sequence[str | None]) -> list[float]:
         if passed > most:
             usual = length
             break
+    if max(lengths) < usual + _LONGER:
+        return []
     return [_BY_FIELD if value is not None and len(value) >= usual + _LONGER else 0.0 for value in values]
 
 
@@ -490,6 +500,7 @@ def _is_inside(line: str, head: str) -> bool:
     return deeper or said.startswith(("at ", "Caused by", "... ", "During handling", "The above exception"))
 
 
-def _raise(weights: list[float], others: Iterable[float]) -> None:
-    for i, other in enumerate(others):
-        weights[i] = max(weights[i], other)
+def _raise(weights: list[float], others: Sequence[float]) -> None:
+    """Raise weights to others; none where nothing is unusual."""
+    if others:
+        weights[:] = list(map(max, weights, others))

@@ -20,7 +20,7 @@ _LONGEST_WHOLE = 200
 """Characters of a line that is not cut, whatever it is."""
 _LONGEST_ROW = 1200
 """Characters of a row or a line of a log that is not cut."""
-_SENTENCE_OR_SPACE = r"(?P<sentence>(?<!\\)(?:\\r)?\\n|[.!?…][\"'”’)\]]{0,2}[ \t]|[。！？；])|(?P<space>[ \t\xa0])"
+_SENTENCE_OR_SPACE = r"(?P<sentence>(?<!\\)(?:\\r)?\\n|[.!?\u2026][\"'\u201d\u2019)\]]{0,2}[ \t]|[\u3002\uff01\uff1f\uff1b])|(?P<space>[ \t\xa0])"
 _PROSE = re.compile(_SENTENCE_OR_SPACE)
 _BREAK = re.compile(
     r'(?P<string>"(?:[^"\\]|\\.)*+")|(?P<open>")'
