@@ -62,7 +62,7 @@ def test_what_is_not_a_document_stays_byte_for_byte():
 def test_how_many_are_left_out_is_said():
     out = shrunk(numbered("x"), "violins", 110)
     left = len(re.findall(r"^\[\d+\] ", out, re.MULTILINE))
-    assert f"[{10 - left} more left out: not about the question]" in out
+    assert f"[… {10 - left} more documents left out]" in out
 
 
 def test_sentences_of_a_long_document_come_with_a_mark_where_something_is_missing():
@@ -94,7 +94,7 @@ def test_a_result_that_was_json_is_json_and_keeps_ids_and_ranks():
     kept = [row for row in out["results"] if isinstance(row, dict)]
     assert out["query"] == "violins"
     assert {"rank": 4, "id": "doc-4"}.items() <= next(row for row in kept if row["rank"] == 4).items()
-    assert out["results"][-1] == f"… {12 - len(kept)} more left out: not about the question"
+    assert out["results"][-1] == f"… {12 - len(kept)} more documents left out"
 
 
 def test_talk_before_the_question_decides_where_the_question_does_not():
@@ -141,7 +141,7 @@ def test_documents_that_repeat_another_are_left_out():
     text = "\n\n".join(f"[{n}] {passage(n % 3)}" for n in range(1, 7))
     out = without_twins(text, find(text, asks=False))
     assert [out.count(passage(n)) for n in range(3)] == [1, 1, 1]
-    assert out.endswith("[3 more left out: nearly the same as another]")
+    assert out.endswith("[… 3 more documents left out: nearly the same as another]")
     assert without_twins(out, find(out, asks=False)) == out
 
 

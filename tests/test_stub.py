@@ -9,14 +9,29 @@ from gateway.rewriting.drop_oldest import placeholder
 from gateway.rewriting.stub import stub, telling_line
 
 
-def test_a_stub_names_tool_size_first_telling_line_and_where_to_get_it():
+def test_a_stub_names_tool_size_and_the_first_telling_line():
     assert stub("read_file", 1234, "---\n\nimport os\nimport sys") == (
-        '[result of read_file: 1,234 tokens, began "import os"; left out to make room, call read_file again to see it]'
+        '[result of read_file: 1,234 tokens left out; began "import os"]'
     )
 
 
+def test_a_stub_quotes_what_it_repeats_in_whole_words():
+    assert stub("t", 9, 'say "no"]\nmore') == '[result of t: 9 tokens left out; began "say \\"no\\"]"]'
+    assert (
+        stub("t", 9, "price 12345 " * 40)
+        == f'[result of t: 9 tokens left out; began "{"price 12345 " * 9}price 12345" …]'
+    )
+    assert stub("t", 9, "数据库、" * 60) == f'[result of t: 9 tokens left out; began "{"数据库、" * 30}" …]'
+    assert stub("t", 9, "x" * 500) == "[result of t: 9 tokens left out]"
+
+
+@given(st.text(max_size=300))
+def test_a_stub_never_tells_to_call_again(text):
+    assert "again" in text or "again" not in stub("t", 9, text)
+
+
 def test_a_stub_of_what_says_nothing_says_only_tool_and_size():
-    assert stub("list", 7, "\n\n{}\n") == "[result of list: 7 tokens; left out to make room, call list again to see it]"
+    assert stub("list", 7, "\n\n{}\n") == "[result of list: 7 tokens left out]"
 
 
 @pytest.mark.parametrize(
@@ -25,7 +40,6 @@ def test_a_stub_of_what_says_nothing_says_only_tool_and_size():
         ("Error: no such file\nmore", "Error: no such file"),
         ("\n  \n==========\n{\n[\n  'status':   'ok'  ,\n", "'status': 'ok' ,"),
         ("ab\nabc", "abc"),
-        ("x " * 100, ("x " * 60).rstrip() + "…"),
         ("x" * 120, "x" * 120),
         ("", ""),
         ("-\n" * 50 + "too far down", ""),
@@ -37,10 +51,11 @@ def test_the_telling_line_is_the_first_that_says_something(text, line):
 
 
 @given(st.text(max_size=400))
-def test_a_telling_line_is_always_short_and_one_line(text):
-    line = telling_line(text)
-    assert len(line) <= 121
-    assert len(line.splitlines()) <= 1
+def test_a_stub_is_always_short_and_one_line(text):
+    assert len(telling_line(text).splitlines()) <= 1
+    line = stub("t", 9, text)
+    assert len(line) <= 60 + 6 * 120
+    assert "\n" not in line
 
 
 @given(st.text(max_size=50), st.text(max_size=4000))

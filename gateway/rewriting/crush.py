@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from gateway.rewriting.shapes import bulk, differences, lines, literals, pieces, values
+from gateway.rewriting.shapes import bulk, choice, differences, lines, literals, outliers, pieces, values
 
 Count = Callable[[str], int]
 
@@ -23,6 +23,8 @@ _WORD = re.compile(r"[\w#@$](?:[\w.%$:/@+-]*\w)?")
 _JOINT = re.compile(r"[./:]+")
 _LEAST_ROOM = 200
 """Tokens below which what was left out is not counted in words."""
+_ABOUT = 0.95
+"""How much shorter a text may be without the line breaks that set its rows apart."""
 _ROUNDS = 6
 """Times the choice is put together and counted until it fits its room well."""
 
@@ -54,29 +56,30 @@ def lossless(text: str) -> str:
     return said if len(said) < len(text) and values.sayable(said) else text
 
 
-def _said(text: str, shorten: Callable[[str], str], encoded: int) -> str:
+def _said(text: str, shorten: Callable[[str], str], encoded: int, *, spread: bool = False) -> str:
+    """Say a text by its structure; `spread` puts each record and each line of an encoded text on a line of its own."""
     body = text.strip()
     if body[:1] in ("{", "["):
-        value = _value(body, shorten)
+        value = _value(body, shorten, spread)
         if value is not None:
             return value
     if encoded < _MOST_ENCODED:
         literal = literals.longest(text)
         if literal is not None:
-            inner = _said(literal.said, shorten, encoded + 1)
+            inner = _said(literal.said, shorten, encoded + 1, spread=spread)
             quote = "'" if inner[:1] in ("{", "[") else '"""'
             return f"{text[: literal.start]}{quote}{inner}{quote if literal.closed else ''}{text[literal.end :]}"
     return shorten(text)
 
 
-def _value(body: str, shorten: Callable[[str], str]) -> str | None:
+def _value(body: str, shorten: Callable[[str], str], spread: bool) -> str | None:
     try:
-        return values.Writer(shorten).say(values.read(body))
+        return values.Writer(shorten, spread=spread).say(values.read(body))
     except values.NotAValue:
         pass
     try:
         value, rest = values.read_cut(body)
-        return f"{values.Writer(shorten).say(value)}\n(cut off) {rest}" if value else None
+        return f"{values.Writer(shorten, spread=spread).say(value)}\n(cut off) {rest}" if value else None
     except values.NotAValue:
         return None
 
@@ -85,47 +88,95 @@ def _value(body: str, shorten: Callable[[str], str]) -> str | None:
 
 
 def lossy(text: str, room: int, count: Count, wanted: Wanted = NOTHING_WANTED) -> str:
-    """Say the text in at most `room` tokens, keeping what later steps are likely to use; the rest is counted."""
-    tidy = bulk.readable(_said(text, lines.tidy, 0))
+    """Say the text in at most `room` tokens: what stands out, what later steps are likely to use, a sample.
+
+    What stands is whole lines, rows, members or sentences; how many lines or rows are left out is said.
+    """
+    tidy = bulk.readable(_said(text, lines.bare, 0, spread=True))
     if not values.sayable(tidy):
         tidy = text
-    whole = lines.thinned(tidy)
+    whole = lines.grouped(tidy)
     size = count(whole)
-    if size <= room:
-        return whole
-    parts = pieces.pieces(tidy)
-    weighed = pieces.weigh(parts, wanted.words)
-    scale = sum(weighed.cost) / max(1, size)
-    order = pieces.ranked(weighed, 1.3 * room * scale)
-    return _fitting(parts, order, weighed.cost, room, scale, count)
+    if size * _ABOUT <= room:
+        compact = lines.thinned(bulk.readable(_said(text, lines.tidy, 0)))
+        if values.sayable(compact) and count(compact) <= room:
+            return compact
+    return _Choice.of(tidy, room, size, count, wanted).fitting()
 
 
-def _fitting(
-    parts: list[pieces.Piece], order: list[int], cost: list[float], room: int, scale: float, count: Count
-) -> str:
-    """Take pieces in their order until the room is full: counted, never guessed."""
-    best, aim = "", 0.97 * room
-    for _ in range(_ROUNDS):
-        out = _chosen(parts, order, cost, aim * scale, room >= _LEAST_ROOM)
-        size = count(out)
-        if size <= room and len(out) > len(best):
-            best = out
-        if 0.95 * room <= size <= room:
-            break
-        aim *= min(1.3, max(0.3, 0.985 * room / max(1, size)))
-    return best or ("…" if count("…") <= room else "")
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The pieces of a text in the order of their worth, and the room for them."""
 
+    parts: list[pieces.Piece]
+    order: list[int]
+    cost: list[float]
+    room: int
+    scale: float
+    """Estimated cost of a token."""
+    count: Count
+    is_log: bool
 
-def _chosen(parts: list[pieces.Piece], order: list[int], cost: list[float], most: float, tell: bool) -> str:
-    chosen: list[int] = []
-    for i in order:
-        if cost[i] <= most:
-            most -= cost[i]
-            chosen.append(i)
-    out = lines.thinned(pieces.assembled(parts, chosen, lines.is_numbered))
-    total = parts[-1].line + 1
-    gone = total - len({parts[i].line for i in chosen})
-    return f"{out}\n[… {gone} of {total} lines left out]" if tell and gone > 1 else out
+    @classmethod
+    def of(cls, tidy: str, room: int, size: int, count: Count, wanted: Wanted) -> _Choice:
+        is_log = outliers.is_log(tidy.split("\n"))
+        parts = pieces.pieces(tidy, is_log)
+        weighed = pieces.weigh(parts, wanted.words)
+        scale = sum(weighed.cost) / max(1, size)
+        weights = outliers.weigh([part.text for part in parts])
+        order = choice.ordered(parts, weighed, weights, is_log=is_log, most=1.3 * room * scale)
+        return cls(parts, order, weighed.cost, room, scale, count, is_log)
+
+    def fitting(self) -> str:
+        """Take pieces in their order until the room is full: counted, never guessed."""
+        room, count = self.room, self.count
+        best, aim = "", 0.97 * room
+        for _ in range(_ROUNDS):
+            out = self._written(aim * self.scale)
+            size = count(out)
+            if size <= room and len(out) > len(best):
+                best = out
+            if 0.95 * room <= size <= room:
+                break
+            aim *= min(1.3, max(0.3, 0.985 * room / max(1, size)))
+        return best or self._beginning()
+
+    def _written(self, most: float) -> str:
+        """Write as many pieces as may be spent, and how much is left out."""
+        cost, parts = self.cost, self.parts
+        chosen: set[int] = set()
+        for i in self.order:
+            head = parts[i].head
+            needs = cost[i] + (cost[head] if head >= 0 and head not in chosen else 0.0)
+            if i not in chosen and needs <= most:
+                most -= needs
+                chosen.add(i)
+                if head >= 0:
+                    chosen.add(head)
+        out = lines.grouped(pieces.assembled(parts, sorted(chosen), lines.is_numbered))
+        note = self._note(chosen) if self.room >= _LEAST_ROOM and chosen else ""
+        return f"{out}\n{note}" if note else out
+
+    def _note(self, chosen: set[int]) -> str:
+        """Say how many lines, or rows of tables, are left out."""
+        rows = {part.line for part in self.parts if part.head >= 0}
+        total = len(rows) or self.parts[-1].line + 1
+        stands = {self.parts[i].line for i in chosen}
+        gone = total - len(stands & rows if rows else stands)
+        return f"[… {gone:,} of {total:,} {'rows' if rows else 'lines'} left out]" if gone > 1 else ""
+
+    def _beginning(self) -> str:
+        """Begin the first piece, where the room holds none: as many words as fit, and a mark."""
+        words = self.parts[self.order[0]].text.split(" ") if self.order else []
+        low, high = 0, len(words)
+        while low < high:
+            half = (low + high + 1) // 2
+            if self.count(" ".join(words[:half]) + " …") <= self.room:
+                low = half
+            else:
+                high = half - 1
+        said = " ".join(words[:low]).strip()
+        return f"{said} …" if said else "…" if self.count("…") <= self.room else ""
 
 
 # ---------------------------------------------------------------- to an earlier result

@@ -4,6 +4,8 @@ Recognised are tags, numbered passages (`[3] …`, `Document [3](Title: …)`), 
 (`Title: …`), JSON arrays and objects of records, markdown sections and rules between blocks, and one text under a label
 (`Context: …`). Everything else is the frame; it stays byte for byte. Where a text may end with a question (a user's
 message does, a tool's result does not) and it is unclear where the last document ends, the doubt goes to the frame.
+
+The lines of a log and the rows of a listing are no documents, whatever they begin with: `logs` finds those.
 """
 
 from __future__ import annotations
@@ -17,12 +19,18 @@ from itertools import pairwise
 
 from gateway.budget.components import document_spans
 from gateway.rewriting.records import long_strings, record_sets, title_of
+from gateway.rewriting.shapes import outliers
 
 LEAST_CHARACTERS = 400
 """Documents shorter than this together are left alone."""
 SEPARATORS = " \t\r\n,"
 """What may stand between two documents of a group and goes with them."""
 _LONG_STRING_CHARS = 200
+_LEAST_ROWS = 12
+"""Lines or records below which nothing is taken for a log."""
+_MOST_ROW_CHARS = 600
+_LINE_PER_BLOCK = 0.6
+"""Share of the lines of a text that begin a block where its blocks are lines."""
 
 _NOUN = (
     r"(?:documents?|doc|passages?|sources?|(?:search[ _]?)?results?|snippets?|contexts?|chunks?|articles?|pages?"
@@ -54,6 +62,7 @@ _ASKING = re.compile(
     r"(?: \d+)?(?:\*\*)?[ \t]*[:>]",
     re.IGNORECASE | re.MULTILINE,
 )
+_PARAGRAPH = re.compile(r"(?<=\n)(?=[ \t]*+\n)")
 _BLANK = re.compile(r"\n[ \t\r\xa0]*\n")
 _ANSWER = re.compile(
     r"^[ \t]*+(?:[\w'’-]++ ){0,3}(?:answer|response|output|value|solution)[ \t]*:[ \t]*$",
@@ -114,10 +123,51 @@ def find(text: str, tags: Sequence[str] = ("document", "doc", "context"), *, ask
     """
     if len(text) < LEAST_CHARACTERS:
         return []
-    found = _tagged(text, tuple(tags)) or _records(text) or _blocks(text, 0, len(text), asks)
-    if not found and not asks:
+    found = _tagged(text, tuple(tags)) or _records(text, asks) or _blocks(text, 0, len(text), asks)
+    if not found and not asks and not _is_log(text, 0, len(text)) and not _holds_log(text):
         found = [Document(0, len(text), "", ((0, len(text)),))]
     return found if sum(d.end - d.start for d in found) >= LEAST_CHARACTERS else []
+
+
+def logs(text: str) -> list[tuple[int, int]]:
+    """Locate the logs of a text: runs of lines of few templates, and sets of records that are entries or rows.
+
+    What stands around them, a question for instance, is not part of them.
+    """
+    sets = [spans for spans in record_sets(text) if _are_rows(text, spans, asks=True)]
+    if sets:
+        return [(spans[0][0], spans[-1][1]) for spans in sets]
+    out: list[tuple[int, int]] = []
+    at = 0
+    for part in _PARAGRAPH.split(text):
+        if len(part) >= LEAST_CHARACTERS and _is_log(text, at, at + len(part)):
+            if out and not text[out[-1][1] : at].strip():
+                out[-1] = (out[-1][0], at + len(part))
+            else:
+                out.append((at, at + len(part)))
+        at += len(part)
+    return out
+
+
+def _is_log(text: str, start: int, end: int) -> bool:
+    """Tell whether a part of a text is lines of a log."""
+    lines = [line for line in text[start:end].split("\n") if line.strip()]
+    return len(lines) >= _LEAST_ROWS and end - start <= _MOST_ROW_CHARS * len(lines) and outliers.is_log(lines)
+
+
+def _are_rows(text: str, spans: Sequence[tuple[int, int]], *, asks: bool) -> bool:
+    """Tell whether records are entries of a log or rows of values, not texts to be read."""
+    if len(spans) < _LEAST_ROWS or text[spans[0][0]] != "{":
+        return False
+    if spans[-1][1] - spans[0][0] > _MOST_ROW_CHARS * len(spans):
+        return False
+    records = [" ".join(text[start:end].split()) for start, end in spans]
+    return outliers.has_levels(records) or (not asks and outliers.are_alike(records))
+
+
+def _holds_log(text: str) -> bool:
+    """Tell whether a text is JSON whose records are rows."""
+    return any(_are_rows(text, spans, asks=False) for spans in record_sets(text))
 
 
 def frame(text: str, documents: Sequence[Document]) -> str:
@@ -171,7 +221,7 @@ def _tagged(text: str, tags: tuple[str, ...]) -> list[Document]:
         opened, closing = text.index(">", start) + 1, text.rindex("<", start, end)
         inside = _blocks(text, opened, closing, False) if closing - opened >= LEAST_CHARACTERS else []
         if len(spans) == 1 and not inside:
-            inside = [_moved(d, opened) for d in _records(text[opened:closing])]
+            inside = [_moved(d, opened) for d in _records(text[opened:closing], False)]
         if len(inside) > 1:
             out += inside
             continue
@@ -190,9 +240,11 @@ def _moved(document: Document, by: int) -> Document:
     return Document(document.start + by, document.end + by, document.title, bodies, document.group, document.form)
 
 
-def _records(text: str) -> list[Document]:
+def _records(text: str, asks: bool) -> list[Document]:
     out = []
     for group, spans in enumerate(record_sets(text)):
+        if _are_rows(text, spans, asks=asks):
+            continue
         for start, end in spans:
             bodies = (
                 tuple(long_strings(text, start, end, _LONG_STRING_CHARS)) if end - start > _LONG_STRING_CHARS else ()
@@ -217,8 +269,17 @@ def _blocks(text: str, start: int, end: int, asks: bool) -> list[Document]:
     longest = max((end - starts[0][0] for starts in ways if starts), default=0)
     for starts in ways:
         if starts and end - starts[0][0] >= _ABOUT_AS_FAR * longest:
-            return _between(text, starts, end, asks)
-    return _under_label(text, after, end) if introduced is not None else []
+            return [] if _are_lines(text, starts, end) else _between(text, starts, end, asks)
+    if introduced is None or logs(text[after:end]):
+        return []
+    return _under_label(text, after, end)
+
+
+def _are_lines(text: str, starts: Sequence[tuple[int, int]], end: int) -> bool:
+    """Tell whether blocks are hardly more than the lines of a log."""
+    first = starts[0][0]
+    lines = sum(1 for line in text[first:end].split("\n") if line.strip())
+    return len(starts) >= max(_LEAST_ROWS, _LINE_PER_BLOCK * lines) and _is_log(text, first, end)
 
 
 def _numbered(text: str, start: int, end: int) -> list[tuple[int, int]]:

@@ -230,7 +230,7 @@ class _Shelf:
                 units = [self.units[n] for n in self.of[owner] if n in taken]
                 kept.append(_document(source.text, document, units) if units else None)
                 owner += 1
-            out.append(_assembled(source.text, source.documents, kept, "not about the question"))
+            out.append(_assembled(source.text, source.documents, kept))
         return out
 
 
@@ -312,7 +312,7 @@ def _body(text: str, start: int, end: int, units: Sequence[_Unit], escaped: bool
     return _BLANKS_ESCAPED.sub(r"\\n\\n", joined) if escaped else _BLANKS.sub("\n\n", joined)
 
 
-def _assembled(text: str, documents: Sequence[Document], kept: Sequence[str | None], why: str) -> str:
+def _assembled(text: str, documents: Sequence[Document], kept: Sequence[str | None], why: str = "") -> str:
     """Put the text together again: the frame, and what is left of its documents; say how many are left out."""
     out: list[str] = []
     at = 0
@@ -325,7 +325,7 @@ def _assembled(text: str, documents: Sequence[Document], kept: Sequence[str | No
 
 
 def _row(text: str, documents: Sequence[Document], kept: Sequence[str | None], why: str) -> str:
-    """Write a row of documents, and how many of it are left out."""
+    """Write a row of documents, and how many of it are left out; `why` says what is so of all of them."""
     out: list[str] = []
     for at, written in enumerate(kept):
         if written is None:
@@ -337,14 +337,20 @@ def _row(text: str, documents: Sequence[Document], kept: Sequence[str | None], w
     if missing:
         between = text[documents[0].end : documents[1].start] if len(documents) > 1 else ""
         out += [between or "\n\n"] if out else []
-        out.append(_left_out(text, documents[0], f"{missing} more left out: {why}", "," in between))
+        out.append(_left_out(text, documents[0], _said(missing, len(kept) - missing, why), "," in between))
     return "".join(out)
+
+
+def _said(missing: int, stand: int, why: str) -> str:
+    """Word how many documents are missing beside those that stand."""
+    more = "more " if stand else ""
+    return f"{missing:,} {more}{'document' if missing == 1 else 'documents'} left out{f': {why}' if why else ''}"
 
 
 def _left_out(text: str, document: Document, said: str, in_json: bool) -> str:
     """Say that documents of a row are missing, as the row itself would: in JSON, as one more element or member."""
     if not in_json or document.form != "json":
-        return f"[{said}]"
+        return f"[{_GAP} {said}]"
     return f'"{_GAP}": "{said}"' if _MEMBER.match(text, document.start, document.end) else f'"{_GAP} {said}"'
 
 

@@ -1,23 +1,40 @@
-"""The remedy that leaves one line of a tool result: tool, size, first telling line, where it went."""
+"""The remedy that leaves one line of a tool result: tool, size, and how the result began."""
 
 from __future__ import annotations
 
+import re
+
+from gateway.rewriting.ours import quoted
+
 _MOST_CHARACTERS = 120
+_WORD_END = re.compile(r" |[\u3002\uff0c\u3001\uff1b\uff1a\uff01\uff1f]")
 _LEAST_LETTERS = 3
 _LINES_LOOKED_AT = 40
 
 
 def stub(tool: str, tokens: int, text: str) -> str:
-    """Write the line that stands for a result of so many tokens."""
-    began = f', began "{line}"' if (line := telling_line(text)) else ""
-    return f"[result of {tool}: {tokens:,} tokens{began}; left out to make room, call {tool} again to see it]"
+    """Write the line that stands for a result of so many tokens.
+
+    It says that the result is left out, never how to get it: a call that did something is not to be made twice.
+    """
+    line = telling_line(text)
+    whole = _begun(line)
+    began = f"; began {quoted(whole)}{'' if whole == line else ' …'}" if whole else ""
+    return f"[result of {tool}: {tokens:,} tokens left out{began}]"
 
 
 def telling_line(text: str) -> str:
-    """Find the first line that says something: brackets, rules and blank lines do not."""
+    """Find the first line that says something; brackets, rules and blank lines do not."""
     start = text[: _MOST_CHARACTERS * _LINES_LOOKED_AT]
     for line in start.splitlines()[:_LINES_LOOKED_AT]:
         if sum(map(str.isalnum, line[:_MOST_CHARACTERS])) >= _LEAST_LETTERS:
-            said = " ".join(line.split())
-            return said if len(said) <= _MOST_CHARACTERS else said[:_MOST_CHARACTERS].rstrip() + "…"
+            return " ".join(line.split())
     return ""
+
+
+def _begun(line: str) -> str:
+    """Cut a line that is too long between words; where its first word is, nothing is left."""
+    if len(line) <= _MOST_CHARACTERS:
+        return line
+    ends = [found.end() for found in _WORD_END.finditer(line, 0, _MOST_CHARACTERS + 1)]
+    return line[: ends[-1]].rstrip() if ends else ""

@@ -16,7 +16,7 @@ from tests.laws.generators import PROVIDERS, Case, Talk, cases
 from tests.laws.transcripts import BUDGETS
 
 TAGGED = re.compile(r"(?s)<document[^>]*>.*?</document>")
-STANDS_FOR = re.compile(r"\[\d+ more left out: [^\[\]]*\]")
+STANDS_FOR = re.compile(r"\[… [\d,]+ (?:more )?documents? left out(?:: [^\[\]]*)?\]")
 """What stands where whole documents stood."""
 LEAST_DOCUMENTS = 200
 """Characters below which no text holds documents."""

@@ -49,8 +49,8 @@ def runs(text: str) -> str:
 
 
 def is_numbered(line: str) -> bool:
-    """Tell whether a line begins with its number."""
-    return _LOOKS_NUMBERED.match(line) is not None
+    """Tell whether a line begins with its number, or with the file and the number that it has there."""
+    return _LOOKS_NUMBERED.match(line) is not None or (":" in line and _HIT.match(line) is not None)
 
 
 def thinned(text: str) -> str:
@@ -60,6 +60,28 @@ def thinned(text: str) -> str:
 
 def tidy(text: str) -> str:
     """Say the text in fewer tokens, with the number of every line."""
+    text = _clean(text)
+    lines = runs(text).split("\n")
+    if _ANY_HIT.search(text):
+        lines = _hits(lines)
+    if _ANY_PATH.search(text):
+        lines = _paths(lines)
+    return "\n".join(_repeats(lines))
+
+
+def grouped(text: str) -> str:
+    """Put hits in one file under its name, and leave out the numbers that their neighbours tell."""
+    if _ANY_HIT.search(text):
+        text = "\n".join(_hits(text.split("\n")))
+    return thinned(text)
+
+
+def bare(text: str) -> str:
+    """Leave out of each line what says nothing, and count lines that follow themselves; no lines are put together."""
+    return "\n".join(_repeats(runs(_clean(text)).split("\n")))
+
+
+def _clean(text: str) -> str:
     if "\x1b" in text:
         text = _COLOUR.sub("", text)
     if "\r\n" in text:
@@ -67,12 +89,7 @@ def tidy(text: str) -> str:
     text = _MANY_BLANK.sub("\n\n\n", _BLANK_END.sub("", text))
     if "── " in text or "-- " in text:
         text = _TREE.sub(lambda found: "  " * (len(found[0]) // 4), text)
-    lines = runs(text).split("\n")
-    if _ANY_HIT.search(text):
-        lines = _hits(lines)
-    if _ANY_PATH.search(text):
-        lines = _paths(lines)
-    return "\n".join(_repeats(lines))
+    return text
 
 
 # ---------------------------------------------------------------- numbered lines

@@ -1,22 +1,35 @@
 """What of a text is most likely to be used again, in a given room: pieces ranked by the names and values they hold.
 
-A piece is a line, a row or a clause; it stays whole, so that a value keeps the words that say what it is. Pieces are
-taken by what they add (each name or value counts once) for what they cost. Signals are general: digits, paths, composed
-names, labelled values, words that report an error, words the conversation mentions again, the first and the last lines.
+A piece is a line, a row, a member or a sentence; it stays whole, so that a value keeps the words that say what it is.
+Pieces are taken by what they add (each name or value counts once) for what they cost. Signals are general: digits,
+paths, composed names, labelled values, words the conversation mentions again, the first and the last lines. What stands
+out of its text (outliers.py) comes before all of that (choice.py).
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-_LONGEST_WHOLE = 90
-"""Characters of a line that is not cut into clauses."""
-_CLAUSE = re.compile(r".{24,120}?(?:,(?=[\"\d\[{'A-Za-z_])|[,;.!?:] |[\]}],|\Z)|.{1,120}", re.DOTALL)
+_LONGEST_WHOLE = 200
+"""Characters of a line that is not cut, whatever it is."""
+_LONGEST_ROW = 1200
+"""Characters of a row or a line of a log that is not cut."""
+_SENTENCE_OR_SPACE = r"(?P<sentence>(?<!\\)(?:\\r)?\\n|[.!?\u2026][\"'\u201d\u2019)\]]{0,2}[ \t]|[\u3002\uff01\uff1f\uff1b])|(?P<space>[ \t\xa0])"
+_PROSE = re.compile(_SENTENCE_OR_SPACE)
+_BREAK = re.compile(
+    r'(?P<string>"(?:[^"\\]|\\.)*+")|(?P<open>")'
+    r'|(?P<member>[,\]}](?= ?["\[{-])|,(?=null:)|,(?!\d{3}(?!\d))(?=\d)|[\[{](?=["\[{]))'
+    rf"|{_SENTENCE_OR_SPACE}",
+    re.DOTALL,
+)
+"""Where a long line may be cut: between members of JSON, between sentences, and between words if nothing else."""
+_LEAST_MEMBER, _LEAST_SENTENCE, _LONGEST_STRING, _LONGEST_PART = 24, 40, 160, 360
 _NESTING = re.compile(r'(?:"([A-Za-z_][\w -]{0,40})":)?[\[{]|([\]}])')
 _OWN_KEY = re.compile(r'"[A-Za-z_][\w -]{0,40}":')
 _HEADER = re.compile(r"(?:\"[^\"]{1,60}\":)?(?:\[\{[A-Za-z_\"]|\{\*)(?!.*\":).*\}\Z")
@@ -61,10 +74,8 @@ Measured roughly, over transcripts of assistants and of coding agents. What is m
 itself, names and paths where they were spoken of, plain words hardly ever.
 """
 
-_TROUBLE = re.compile(
-    r"[Ee](?:rror|xception|RROR)|[Ff](?:ail|atal|AIL|ATAL)|[Dd]enied|[Ii]nvalid|[Cc]annot|[Tt]raceback|[Ww]arning"
-    r"|WARN|[Nn]ot found|[Rr]efused|[Tt]imed out"
-)
+_WORTH_NAMING, _FEW = 5.0, 0.05
+"""Worth from which a term points at a place of a text, and the share of the pieces that may hold it then."""
 _DEFINES = re.compile(r"\b(?:def|class|function|interface|struct|enum|fn|func|public|protected|static)\b")
 _LABELLED = re.compile(r"\s*+(?:- )?[A-Za-z_][\w -]{0,40}[:=] ?[\"']?[\w.@#/-]{2,60}[\"']?,?\Z")
 _ENDS = 30.0
@@ -82,6 +93,8 @@ class Piece:
     line: int
     label: str = ""
     """The key of the array or object that the piece lies in, where the piece itself names none."""
+    head: int = -1
+    """Of a row: the piece that names its columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,36 +106,77 @@ class Weighed:
     bonus: list[float]
     cost: list[float]
     """Tokens by estimate; only their proportion counts."""
+    spoken: list[bool]
+    """By piece: whether it holds what the conversation speaks of and few other pieces hold."""
 
 
-def pieces(text: str) -> list[Piece]:
-    """Cut a text into lines, and long lines into clauses. Joined, the pieces of a line are the line."""
+def pieces(text: str, is_log: bool) -> list[Piece]:
+    """Cut a text into lines, and long lines into members or sentences. Joined, the pieces of a line are the line.
+
+    A row of a table stays whole, and so does a line of a log.
+    """
     out: list[Piece] = []
+    head = -1
     for number, line in enumerate(text.split("\n")):
-        if len(line) <= _LONGEST_WHOLE:
-            out.append(Piece(line, number))
+        if head >= 0 and line[:1] in ("]", "}"):
+            head = -1
+        if len(line) <= (_LONGEST_ROW if is_log or head >= 0 else _LONGEST_WHOLE):
+            out.append(Piece(line, number, "", head))
         else:
-            out += _clauses(line, number)
+            out += _parts(line, number, head)
+        if line.endswith("}") and _header_at(line) < len(line):
+            head = len(out) - 1
     return out
 
 
-def _clauses(line: str, number: int) -> list[Piece]:
+def _parts(line: str, number: int, row_of: int) -> list[Piece]:
     """Cut a long line, and give each part the key that it would lose."""
     out: list[Piece] = []
     open_: list[str] = []
     head = _header_at(line)
-    for found in _CLAUSE.finditer(line, 0, head):
-        text = found[0]
+    for text in _cut(line[:head]):
         label = "" if not open_ or _OWN_KEY.match(text) else next((key for key in reversed(open_[-3:]) if key), "")
-        out.append(Piece(text, number, label))
+        out.append(Piece(text, number, label, row_of))
         for key, closes in _NESTING.findall(text):
             if not closes:
                 open_.append(key)
             elif open_:
                 open_.pop()
     if head < len(line):
-        out.append(Piece(line[head:], number))
+        out.append(Piece(line[head:], number, "", row_of))
     return out
+
+
+def _cut(line: str) -> list[str]:
+    """Cut a line between members or sentences; what is longer than both, between words."""
+    out: list[str] = []
+    start = space = 0
+    for kind, end in _breaks(line):
+        if end - start > _LONGEST_PART and space > start:
+            out.append(line[start:space])
+            start = space
+        if kind == "space":
+            space = end
+        elif end - start >= (_LEAST_MEMBER if kind == "member" else _LEAST_SENTENCE):
+            out.append(line[start:end])
+            start = space = end
+    if start < len(line):
+        out.append(line[start:])
+    return out
+
+
+def _breaks(line: str) -> Iterator[tuple[str | None, int]]:
+    """List the places where a line may be cut, with what ends there; a short string is not cut."""
+    for found in _BREAK.finditer(line):
+        start, end = found.span()
+        if found.lastgroup == "string":
+            if end - start > _LONGEST_STRING:
+                yield from [(inner.lastgroup, inner.end()) for inner in _PROSE.finditer(line, start, end)]
+        elif found.lastgroup == "open":  # no string is closed from here on, so none is looked for again
+            yield from [(inner.lastgroup, inner.end()) for inner in _PROSE.finditer(line, start)]
+            return
+        else:
+            yield found.lastgroup, end
 
 
 def _header_at(line: str) -> int:
@@ -144,6 +198,8 @@ def weigh(parts: Sequence[Piece], wanted: frozenset[str]) -> Weighed:
     price: list[float] = []
     held: list[list[int]] = []
     cost: list[float] = []
+    named: dict[int, int] = {}
+    """What the conversation speaks of, and in how many pieces it stands."""
     for part in parts:
         terms: set[int] = set()
         spent, letters = (3.0 if part.label else 1.0), 0
@@ -154,13 +210,19 @@ def weigh(parts: Sequence[Piece], wanted: frozenset[str]) -> Weighed:
                 at = number[word] = len(weight)
                 price.append(float(len(_COST.findall(word))))
                 weight.append(worth(term, wanted) if term else _worth_of_line(line, wanted) if line else 0.0)
+                if wanted and weight[at] >= _WORTH_NAMING and term.casefold() in wanted:
+                    named[at] = 0
             if weight[at]:
                 terms.add(at)
             spent += price[at]
             letters += len(word)
         held.append(sorted(terms))
+        for at in named.keys() & terms if named else ():
+            named[at] += 1
         cost.append(spent + _PUNCTUATION * (len(part.text) - letters))
-    return Weighed(held, weight, _bonuses(parts), cost)
+    few = {at for at, times in named.items() if times <= max(3, _FEW * len(parts))}
+    spoken = [not few.isdisjoint(terms) for terms in held] if few else [False] * len(held)
+    return Weighed(held, weight, _bonuses(parts), cost, spoken)
 
 
 def worth(term: str, wanted: frozenset[str]) -> float:
@@ -199,13 +261,12 @@ def _bonuses(parts: Sequence[Piece]) -> list[float]:
             out[i] += 4.0
     starts = list(accumulate([len(part.text) + 1 for part in parts], initial=0))
     whole = "\n".join([part.text for part in parts])
-    for signal, value in ((_TROUBLE, 2.0), (_DEFINES, 1.0)):
-        before = -1
-        for found in signal.finditer(whole):
-            at = bisect_right(starts, found.start()) - 1
-            if at != before:
-                out[at] += value
-            before = at
+    before = -1
+    for found in _DEFINES.finditer(whole):
+        at = bisect_right(starts, found.start()) - 1
+        if at != before:
+            out[at] += 1.0
+        before = at
     for i in (0, len(parts) - 1) if parts[0].text[:1] not in ("{", "[") else ():
         out[i] += _ENDS
     return out
@@ -214,20 +275,33 @@ def _bonuses(parts: Sequence[Piece]) -> list[float]:
 # ---------------------------------------------------------------- ranking
 
 
-def ranked(weighed: Weighed, most: float) -> list[int]:
-    """Order pieces by what each adds to those before it for its cost, until `most` is spent."""
+def ranked(weighed: Weighed, first: Sequence[int], most: float, turn: Sequence[int] | None = None) -> list[int]:
+    """Order pieces by what each adds to those before it for its cost, until `most` is spent; `first` come first.
+
+    `turn` orders pieces that add about as much as one another.
+    """
     held, worth_of, bonus, cost = weighed.held, weighed.worth, weighed.bonus, weighed.cost
     taken = bytearray(len(worth_of))
-    heap = [(-(bonus[i] + sum([worth_of[t] for t in terms])) / cost[i], i) for i, terms in enumerate(held)]
-    heapq.heapify(heap)
-    out: list[int] = []
+    out = list(first)
     spent, looks = 0.0, _MOST_LOOKS * len(held)
+    for i in first:
+        spent += cost[i]
+        for term in held[i]:
+            taken[term] = 1
+    before = frozenset(first)
+
+    def adds(i: int) -> float:
+        worth = -(bonus[i] + sum([worth_of[t] for t in held[i] if not taken[t]])) / cost[i]
+        return worth if turn is None else -float(math.frexp(-worth)[1] // 2)
+
+    heap = [(adds(i), turn[i] if turn else i, i) for i in range(len(held)) if i not in before]
+    heapq.heapify(heap)
     while heap and spent < most:
-        promised, i = heap[0]
-        now = -(bonus[i] + sum([worth_of[t] for t in held[i] if not taken[t]])) / cost[i]
+        promised, place, i = heap[0]
+        now = adds(i)
         looks -= 1
         if now > promised + _LESS and looks > 0:
-            heapq.heapreplace(heap, (now, i))
+            heapq.heapreplace(heap, (now, place, i))
             continue
         heapq.heappop(heap)
         for term in held[i]:

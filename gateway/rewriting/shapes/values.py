@@ -39,6 +39,8 @@ _LEAST_TEXT = 3
 
 _LEAST_SAID_TWICE = 60
 """Characters of a member that is not written a second time."""
+_LONG = 300
+"""Characters of an array or a text whose items or lines stand on lines of their own, where they are spread."""
 _LEAST_CUT = 1000
 """Characters of a string that is taken for JSON which ends too early."""
 
@@ -165,6 +167,8 @@ class Writer:
     said: dict[str, str] = field(default_factory=dict)
     """Objects and arrays that were written, and the key of each."""
     keys: set[str] = field(default_factory=set)
+    spread: bool = False
+    """Whether records, rows and lines of text stand on lines of their own, so that each can be chosen by itself."""
 
     def say(self, value: Any, depth: int = 0) -> str:
         """Write a value. Raises NotAValue where it is nested too deep."""
@@ -196,15 +200,20 @@ class Writer:
                 inner = None
             if inner:
                 return f"'{self._within().say(inner)}(cut off){encode_basestring(rest)}'"
-        if value.count("\n") >= _LEAST_TEXT and '"""' not in value and value[-1] not in '"\\':
+        breaks = value.count("\n")
+        if (
+            breaks >= (1 if self.spread and len(value) > _LONG else _LEAST_TEXT)
+            and '"""' not in value
+            and value[-1] not in '"\\'
+        ):
             said = self.lines(value)
             if '"""' not in said and said[-1:] not in ('"', "\\"):
-                return f'"""{said}"""'
+                return f'"""\n{said}\n"""' if self.spread else f'"""{said}"""'
         return encode_basestring(value)
 
     def _within(self) -> Writer:
         """Write what a string holds: it may name what stands before the string."""
-        return Writer(self.lines, self.encoded + 1, self.said, self.keys)
+        return Writer(self.lines, self.encoded + 1, self.said, self.keys, self.spread)
 
     def _object(self, value: dict[str, Any], depth: int) -> str:
         table = self._keyed(value, depth)
@@ -244,8 +253,16 @@ class Writer:
                 columns = _with_constants(columns, value)
                 self.keys.update([column.name for column in columns])
                 rows = [",".join(self._cells(columns, item, depth)) for item in value]
-                return "[" + _header(columns) + "\n" + "\n".join(rows) + "]"
-        return "[" + ",".join([self.say(item, depth + 1) for item in value]) + "]"
+                return "[" + _header(columns) + "\n" + "\n".join(rows) + self._end + "]"
+        items = [self.say(item, depth + 1) for item in value]
+        if self.spread and sum(map(len, items)) > _LONG and any(map(_holds, value)):
+            return "[\n" + ",\n".join(items) + "\n]"
+        return "[" + ",".join(items) + "]"
+
+    @property
+    def _end(self) -> str:
+        """What stands between the last row of a table and its bracket."""
+        return "\n" if self.spread else ""
 
     def _keyed(self, value: dict[str, Any], depth: int) -> str | None:
         items = list(value.values())
@@ -264,7 +281,7 @@ class Writer:
         rows = [
             f"{encode_basestring(key)}:" + ",".join(self._cells(columns, item, depth)) for key, item in value.items()
         ]
-        return "{*" + (f"={same}" if same else "") + ":" + _header(columns) + "\n" + "\n".join(rows) + "}"
+        return "{*" + (f"={same}" if same else "") + ":" + _header(columns) + "\n" + "\n".join(rows) + self._end + "}"
 
     def _cells(self, columns: Sequence[Column], item: dict[str, Any], depth: int) -> list[str]:
         out: list[str] = []
@@ -336,6 +353,11 @@ def _with_constants(columns: tuple[Column, ...], items: Sequence[dict[str, Any]]
 def _is_object(value: Any) -> bool:
     """Tell whether a value is an object with members."""
     return type(value) is dict and bool(value)
+
+
+def _holds(value: Any) -> bool:
+    """Tell whether a value is an object or array with something in it, or a text."""
+    return isinstance(value, dict | list | str) and len(value) > 0 and not isinstance(value, Number)
 
 
 def _repeats_key(name: str, value: dict[str, Any]) -> bool:
