@@ -28,13 +28,13 @@ from gateway.budget.allocation import allocate
 from gateway.budget.components import OVERHEAD_MESSAGE, Anatomy, Count
 from gateway.conversation import Changes, Message
 from gateway.memory import Memory
-from gateway.rewriting.artifacts import Piece, Seen, best, listed, pieces_of, ranked
+from gateway.rewriting.artifacts import Piece, Seen, Speakers, best, current, listed, pieces_of, ranked, said_by
 from gateway.rewriting.crush import NOTHING_WANTED
 from gateway.rewriting.drop_oldest import placeholder
 from gateway.rewriting.ladder import Ladders, Results, Shortened
 from gateway.rewriting.memory import Known
 from gateway.rewriting.recall import USUAL, asks_now
-from gateway.rewriting.snippets import Reader
+from gateway.rewriting.snippets import Reader, Snippet
 from gateway.rewriting.summarize import Asking, Event, Prefixes, Segment, line, segment_of
 
 ENOUGH = 0.3
@@ -254,6 +254,7 @@ class _Walk:
         self.known = known
         self.results = Results(anatomy, count, known)
         self.reader = Reader(known.snippets, rules.preserve)
+        self.speakers = Speakers(self.messages)
         self.moved = anatomy.moved_tokens + spare(anatomy)
         self.fixed = anatomy.tools_tokens + anatomy.system_tokens + self.moved
         self.room = max(0, rules.budget - self.fixed)
@@ -688,7 +689,7 @@ class _Walk:
         standing = self._standing_values()
         self._read_what_is_gone()
         self.pool = best(ranked(self.pool, self.seen), int(POOL * self._share_of_all()))
-        self.seen.keep(standing.union(*[piece.said.values for piece in self.pool]))
+        self.seen.keep(standing | said_by(self.pool))
         elsewhere = standing.union(*[kept.values for kept in self.kept])
         return listed(self.pool, self.seen, elsewhere, room, self.count)
 
@@ -711,9 +712,14 @@ class _Walk:
             effort -= self.anatomy.tokens[index]
             if effort < 0:
                 break
-            who = self.anatomy.tool_of.get(index, self.messages[index].role)
-            pool += pieces_of(index, who, self.reader.snippets(self.messages[index]))
-        self.pool, self.unread = tuple(pool), ()
+            message = self.messages[index]
+            pool += pieces_of(index, self.speakers.who(index), self.reader.snippets(message), message.role)
+        self.pool, self.unread = tuple(current(pool, self._newer)), ()
+
+    def _newer(self, index: int) -> tuple[Snippet, ...]:
+        """Read the newest result in the prefix that answers the same call as this one, later."""
+        newer = self.speakers.newer(index, self.anatomy.units[len(self.now) - 1].after)
+        return () if newer is None else self.reader.snippets(self.messages[newer])
 
     def _shorten(self, number: int, remedy: str, component: str) -> None:
         unit = self.anatomy.units[number]
