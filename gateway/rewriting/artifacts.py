@@ -1,21 +1,26 @@
-"""The artifact list of a fold: the values that only the fold holds, each with the words that say what it is.
+"""The artifact list of a fold: whole sentences, rows and lines that only the fold holds, quoted message by message.
 
 By rule, and part of the frozen fold: of the pieces that messages were read into (snippets.py), `listed` chooses those
-that later steps are likely to use and that stand nowhere else, and prints them by message. Pure; linear in the text.
+that later steps are likely to need and that stand nowhere else. Each line names its message and speaker, and quotes.
+Pure; linear in the text.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from math import log2
+from heapq import heapify, heappop, heapreplace
+from math import exp, log, log2
 
 from gateway.conversation import Message
-from gateway.rewriting.snippets import Snippet
+from gateway.rewriting.ours import quoted
+from gateway.rewriting.shapes.rows import plain
+from gateway.rewriting.snippets import PRESERVED, Snippet, tokens
 
 Count = Callable[[str], int]
 
@@ -29,13 +34,95 @@ class Piece:
     place: int
     """Its number in the message."""
     who: str
-    """The tool of a result, else the role."""
+    """Who says it: a name, the tool of a result and the file it was called with, else the role."""
     said: Snippet
+    speaker: str = ""
+    """The role of its message."""
 
 
-def pieces_of(at: int, who: str, snippets: Iterable[Snippet]) -> Iterator[Piece]:
+def pieces_of(at: int, who: str, snippets: Iterable[Snippet], speaker: str = "") -> Iterator[Piece]:
     """Give what a message was read into its place."""
-    return (Piece(at, place, who, said) for place, said in enumerate(snippets))
+    return (Piece(at, place, who, said, speaker) for place, said in enumerate(snippets))
+
+
+class Speakers:
+    """Who speaks in each message of a conversation, and which result reads anew what an older one did."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._messages = messages
+        self._calls: dict[str, tuple[str, str]] = {}
+        """By id: the newest call, its name and its arguments."""
+        self._asked: dict[int, tuple[str, str]] = {}
+        self._readings: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self._upto = 0
+
+    def _read(self, upto: int) -> None:
+        for index in range(self._upto, min(upto, len(self._messages))):
+            message = self._messages[index]
+            for call in message.calls:
+                self._calls[call.id] = (call.name, call.arguments)
+            if message.is_result:
+                asked = self._calls.get(message.call_id or "", (message.name or message.role, ""))
+                self._asked[index] = asked
+                self._readings[asked].append(index)
+        self._upto = max(self._upto, upto)
+
+    def who(self, index: int) -> str:
+        """Name the speaker: the name of the message, the tool of a result with its file, else the role."""
+        self._read(index + 1)
+        message = self._messages[index]
+        tool, arguments = self._asked.get(index, ("", ""))
+        name = message.name or tool or message.role
+        if message.is_result:
+            return _named(" ".join([name, *_file_of(arguments)]))
+        return _named(name if name == message.role else f"{message.role} {name}")
+
+    def newer(self, index: int, upto: int) -> int | None:
+        """Find the newest result before `upto` that answers the same call as this one, later."""
+        self._read(upto)
+        asked = self._asked.get(index)
+        if asked is None or not asked[1]:
+            return None
+        later = [at for at in self._readings[asked][-_MOST_READINGS:] if index < at < upto]
+        return later[-1] if later else None
+
+
+_MOST_READINGS = 64
+_ARGUMENT_TEXT = re.compile(r'"([^"\\]{2,80})"\s*[,}]')
+
+
+@lru_cache(4096)
+def _file_of(arguments: str) -> tuple[str, ...]:
+    """Find the file, or other short place, that a call names: its first argument that looks like a path."""
+    return next(((said,) for said in _ARGUMENT_TEXT.findall(arguments[:2000]) if "." in said[1:] and " " not in said), ())
+
+
+def _named(name: str) -> str:
+    """Write a name so that it cannot be taken for anything else: names are foreign text too."""
+    name = " ".join(name.split())
+    return name if len(name) <= 100 and not set(name) & set("\"`[]{}<>") else "…"
+
+
+def current(pieces: Iterable[Piece], newer: Callable[[int], Iterable[Snippet]]) -> Iterator[Piece]:
+    """Leave out what a newer reading says anew: the same call, answered in the same shape. `newer` gives its pieces."""
+    shapes: dict[int, frozenset[tuple[object, ...]]] = {}
+    for piece in pieces:
+        found = shapes.get(piece.at)
+        if found is None:
+            found = shapes[piece.at] = frozenset(map(_shape_of, newer(piece.at)))
+        if not found or piece.said.worth >= PRESERVED or _shape_of(piece.said) not in found:
+            yield piece
+
+
+_DIGITS = re.compile(r"\d+")
+
+
+def _shape_of(said: Snippet) -> tuple[object, ...]:
+    """Tell what a piece is about, without its readings."""
+    if said.kind == "row":
+        is_one_of_many = len(said.cells) > 1 and said.names[0] not in ("", "status", "state")
+        return (said.title, said.names, said.cells[0] if is_one_of_many and not said.cells[0].isdigit() else "")
+    return (said.kind, _DIGITS.sub("#", said.text))
 
 
 # The weights below are those of a logistic regression, rounded: which values of folded messages did the later steps of
@@ -44,29 +131,41 @@ def pieces_of(at: int, who: str, snippets: Iterable[Snippet]) -> Iterator[Piece]
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T_ ]?\d\d[:.]?\d\d|\d\d:\d\d:\d\d")
 _CAMEL = re.compile(r"[a-z][A-Z]")
 _LONG = 40
-_ROUNDS, _FULL = 4, 0.97
+_ROUNDS, _FULL = 6, 0.97
 _AGAIN = 0.15
 """What the second piece of a message is worth less than the first; doubling the pieces costs as much again."""
-_CHARS_PER_TOKEN = 4
+_OVERHEAD = 6
+"""Tokens of a piece beside its own: the line's beginning, quotes, what parts it from the next."""
 _LEAST_PIECE = 2
 """Tokens below which no piece fits a list any more: one, and what parts it from the next."""
 _MOST_TOO_LONG = 40
 """Pieces in a row that do not fit any more, after which the list is full."""
+_MOST_LOOKS = 8
+"""Times that a piece is weighed again, on average, as others say what it holds."""
+_LESS = 1e-9
 _ARGUMENT, _ASSISTANT, _USER, _RESULT = 1, 2, 4, 8
+_WORDS = {"user": 0.5, "system": 0.5, "developer": 0.5, "assistant": 0.12}
+"""What a token of a sentence is worth for its words alone, by who says it; of a result it is its values that count."""
+_RESULT_WORDS = 0.01
+_MOST_SPOKEN = 2_000
+"""Words of people that are remembered, to know which function they speak of."""
+_WORD = re.compile(r"[^\W\d]\w{2,}")
 
 
 class Seen:
     """Where each value of a conversation was seen so far: in what kinds of message, and in how many."""
 
-    __slots__ = ("kinds", "messages")
+    __slots__ = ("kinds", "messages", "spoken")
 
     def __init__(self) -> None:
         self.kinds: dict[str, int] = {}
         self.messages: dict[str, int] = {}
+        self.spoken: dict[str, None] = {}
+        """Words that people said, the newest last."""
 
     def __copy__(self) -> Seen:
         out = Seen()
-        out.kinds, out.messages = dict(self.kinds), dict(self.messages)
+        out.kinds, out.messages, out.spoken = dict(self.kinds), dict(self.messages), dict(self.spoken)
         return out
 
     def __len__(self) -> int:
@@ -81,11 +180,20 @@ class Seen:
         kind = _RESULT if message.is_result else _USER if message.role == "user" else _ASSISTANT
         new: dict[str, int] = defaultdict(int)
         for piece in pieces:
+            bits = _ARGUMENT if piece.argument else kind
             for value in piece.values:
-                new[value] |= _ARGUMENT if piece.argument else kind
+                new[value] |= bits
+            if piece.kind == "sentence":
+                new[piece.text] |= bits
         for value, bits in new.items():
             self.kinds[value] = self.kinds.get(value, 0) | bits
             self.messages[value] = self.messages.get(value, 0) + 1
+        if kind == _USER:
+            for word in _WORD.findall(message.text[-20 * _MOST_SPOKEN :])[-_MOST_SPOKEN:]:
+                self.spoken.pop(word, None)
+                self.spoken[word] = None
+            while len(self.spoken) > _MOST_SPOKEN:
+                del self.spoken[next(iter(self.spoken))]
 
     def worth(self, value: str) -> float:
         """Score how likely a value is used again."""
@@ -98,6 +206,10 @@ class Seen:
         if "/" in value and self.kinds.get(_stem(value), 0) & (_ASSISTANT | _USER | _ARGUMENT):
             score += 0.5  # a file is opened because its class or module was spoken of
         return score
+
+    def speaks_of(self, name: str) -> bool:
+        """Whether a person, the assistant or a call names what is defined there."""
+        return name in self.spoken or bool(self.kinds.get(name, 0) & (_ASSISTANT | _USER | _ARGUMENT))
 
 
 def _stem(path: str) -> str:
@@ -115,7 +227,7 @@ def shape(value: str) -> float:
             score -= 4.0 if digits < 3 else 1.3 if digits < 5 else 0.3
         elif "-" in value or ":" in value:
             score -= 0.5
-    elif value.isupper() and value.isalpha():
+    elif value.isalpha():
         score -= 2.0
     elif _MOMENT.match(value):
         score -= 1.0
@@ -128,28 +240,82 @@ def shape(value: str) -> float:
     return score
 
 
-def ranked(pieces: Iterable[Piece], seen: Seen, elsewhere: AbstractSet[str] = frozenset()) -> list[Piece]:
-    """Order the pieces that hold a value of their own by worth; of equal ones the newest first.
+# ---------------------------------------------------------------- ranking
 
-    A value is said where it stands last. The more a message has said already, the less its next piece is worth.
-    """
-    candidates: list[tuple[float, int, int, Piece]] = []
-    done: set[str] = set()
-    worth = seen.worth
-    for piece in sorted(pieces, key=_newest_first):
+
+@dataclass(slots=True)
+class _Scale:
+    """Weighs pieces by what each adds, for a token, to what is said already."""
+
+    seen: Seen
+    done: set[str]
+    told: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    """Pieces of each message that are chosen."""
+    weights: dict[str, float] = field(default_factory=dict)
+
+    def score(self, piece: Piece) -> float:
+        """Weigh a piece as the logarithm of its worth for a token; minus infinity where it says nothing new."""
         said = piece.said
-        new = [value for value in said.values if value not in elsewhere and value not in done]
-        if new:
-            done.update(new)
-            candidates.append((-max(map(worth, new)) - said.worth, -piece.at, piece.place, piece))
-    candidates.sort()
-    told: dict[int, int] = defaultdict(int)
-    out: list[tuple[float, int, int, Piece]] = []
-    for less, at, place, piece in candidates:
-        told[at] += 1
-        out.append((less + _again(told[at]), at, place, piece))
-    out.sort()
-    return [piece for _, _, _, piece in out]
+        worth = 0.0
+        for value in said.values:
+            if value not in self.done:
+                weight = self.weights.get(value)
+                if weight is None:
+                    weight = self.weights[value] = exp(self.seen.worth(value))
+                worth += weight
+        size = tokens(said.text)
+        if said.kind == "sentence":
+            if said.text in self.done:
+                return _NOTHING
+            again = self.seen.messages.get(said.text, 1)
+            worth += size * (_RESULT_WORDS if said.argument else _WORDS.get(piece.speaker, _RESULT_WORDS)) / again**2
+        elif said.kind != "media" and not worth and said.worth < 1.0:
+            return _NOTHING
+        if said.name and said.name not in self.done and self.seen.speaks_of(said.name):
+            worth += _SPOKEN
+        return log(worth + _LESS) + said.worth - log(size + _OVERHEAD) - _again(self.told[piece.at] + 1)
+
+    def take(self, piece: Piece) -> None:
+        self.done.update(piece.said.values)
+        self.done.add(piece.said.text)
+        self.told[piece.at] += 1
+
+
+_NOTHING = float("-inf")
+_SPOKEN = 3.0
+"""What a definition is worth that somebody speaks of."""
+
+
+def ranked(pieces: Iterable[Piece], seen: Seen, elsewhere: AbstractSet[str] = frozenset()) -> Iterator[Piece]:
+    """Order the pieces by what each adds to those before it for its tokens; of equal ones the newest first.
+
+    What holds nothing that is new comes last: it says the same where the better piece finds no room. Lazily.
+    """
+    scale = _Scale(seen, set(elsewhere))
+    rest: list[Piece] = []
+    for piece, score in _best_first(pieces, scale):
+        if score == _NOTHING:
+            rest.append(piece)
+            continue
+        scale.take(piece)
+        yield piece
+    yield from rest
+
+
+def _best_first(pieces: Iterable[Piece], scale: _Scale) -> Iterator[tuple[Piece, float]]:
+    """Yield pieces, the best of those left each time; a score only falls, so what leads and is up to date is best."""
+    heap = [(-scale.score(piece), -piece.at, piece.place, piece.who, piece) for piece in pieces]
+    heapify(heap)
+    looks = _MOST_LOOKS * len(heap)
+    while heap:
+        less, at, place, who, piece = heap[0]
+        now = -scale.score(piece) if less != -_NOTHING else less
+        looks -= 1
+        if now > less + _LESS and looks > 0:
+            heapreplace(heap, (now, at, place, who, piece))
+            continue
+        heappop(heap)
+        yield piece, -now
 
 
 def best(order: Iterable[Piece], most_tokens: int) -> tuple[Piece, ...]:
@@ -159,36 +325,38 @@ def best(order: Iterable[Piece], most_tokens: int) -> tuple[Piece, ...]:
     """
     kept: list[Piece] = []
     for piece in order:
-        most_tokens -= len(piece.said.text) // _CHARS_PER_TOKEN + 1
+        most_tokens -= tokens(piece.said.text)
         if most_tokens < 0:
             break
         kept.append(piece)
     return tuple(kept)
 
 
+def said_by(pieces: Iterable[Piece]) -> frozenset[str]:
+    """List the values and the sentences of pieces: what a conversation is remembered by."""
+    held = {value for piece in pieces for value in piece.said.values}
+    return frozenset(held | {piece.said.text for piece in pieces if piece.said.kind != "row"})
+
+
 def listed(
     pieces: Iterable[Piece], seen: Seen, elsewhere: AbstractSet[str], room: int, count: Count
 ) -> tuple[str, frozenset[str]]:
-    """Write the list in at most `room` tokens: the text and the values it holds.
+    """Write the list in at most `room` tokens: the text, and the values and sentences it holds.
 
-    `elsewhere` are values that need no place here: they stand in what stays, or in an earlier list.
+    `elsewhere` is what needs no place here: it stands in what stays, or in an earlier list.
     """
-    candidates = ranked(pieces, seen, elsewhere)
+    candidates = sorted(pieces, key=_order)
     said, kept, aim = "", list[Piece](), room
     for _ in range(_ROUNDS):
-        chosen = _chosen(candidates, aim, count)
-        text = _written(chosen)
+        chosen = _chosen(candidates, _Scale(seen, set(elsewhere)), aim, count)
+        text = _written(chosen, seen)
         size = count(text)
         if size <= room and len(chosen) > len(kept):
             said, kept = text, chosen
         if _FULL * room <= size <= room or (size <= room and len(chosen) == len(candidates)):
             break
         aim += room - size  # in one line, pieces take other numbers of tokens than each for itself
-    return said, frozenset(value for piece in kept for value in piece.said.values)
-
-
-def _newest_first(piece: Piece) -> tuple[int, int]:
-    return -piece.at, piece.place
+    return said, said_by(kept)
 
 
 @lru_cache(65_536)
@@ -197,34 +365,48 @@ def _again(number: int) -> float:
     return round(_AGAIN * log2(number), 6)
 
 
-def _chosen(candidates: Sequence[Piece], room: int, count: Count) -> list[Piece]:
-    """Take pieces in their order while they fit, each counted for itself with the names that come before it."""
+def _chosen(candidates: Sequence[Piece], scale: _Scale, room: int, count: Count) -> list[Piece]:
+    """Take the best pieces while they fit, each counted with what it adds to its line."""
     chosen: list[Piece] = []
-    titled: set[tuple[int, str]] = set()
     named: set[int] = set()
+    tables: set[tuple[object, ...]] = set()
     misses = 0
-    for piece in candidates:
-        if room < _LEAST_PIECE or misses > _MOST_TOO_LONG:
+    for piece, score in _best_first(candidates, scale):
+        if score == _NOTHING or room < _LEAST_PIECE or misses > _MOST_TOO_LONG:
             break
-        size = count(piece.said.text) + 1
+        table = (piece.at, piece.said.title, piece.said.names)
+        size = 1 + count(", ".join(piece.said.cells) if table in tables else _text_of(piece.said, scale.seen))
         if piece.at not in named:
-            size += count(_name(piece)) + 1
-        title = (piece.at, piece.said.title)
-        if piece.said.title and title not in titled:
+            size += count(_name(piece)) + 3
+        if piece.said.title and table not in tables:
             size += count(piece.said.title) + 1
         if size <= room:
             room -= size
             chosen.append(piece)
-            titled.add(title)
+            scale.take(piece)
             named.add(piece.at)
+            if piece.said.kind == "row":
+                tables.add(table)
             misses = 0
         else:
             misses += 1
     return sorted(chosen, key=_order)
 
 
-def _order(piece: Piece) -> tuple[int, int]:
-    return piece.at, piece.place
+def _order(piece: Piece) -> tuple[int, int, str]:
+    return piece.at, piece.place, piece.who
+
+
+# ---------------------------------------------------------------- writing
+
+
+_LEAST_TABLE = 3
+"""Rows of one kind that are written under a header."""
+
+
+def _text_of(said: Snippet, seen: Seen) -> str:
+    """Say a definition with its body where somebody speaks of it."""
+    return said.body if said.body and seen.speaks_of(said.name) else said.text
 
 
 def _name(piece: Piece) -> str:
@@ -232,18 +414,73 @@ def _name(piece: Piece) -> str:
     return f"[{piece.at}] {piece.who}: "
 
 
-def _written(chosen: Sequence[Piece]) -> str:
-    lines: list[str] = []
-    last, title = -1, ""
+def _written(chosen: Sequence[Piece], seen: Seen) -> str:
+    """Write a line for each message; rows under a header and lines of code stand in a fence."""
+    by_message: dict[int, list[Piece]] = defaultdict(list)
     for piece in chosen:
+        by_message[piece.at].append(piece)
+    lines = [_name(pieces[0]) + " ".join(_parts(pieces, seen)) for pieces in by_message.values()]
+    return _BLANKS.sub("\n", "\n".join(lines)).strip()
+
+
+_BLANKS = re.compile(r" *\n[ \n]*(?=[^ \n])(?<=\n)")
+
+
+def _parts(pieces: Sequence[Piece], seen: Seen) -> Iterator[str]:
+    """Quote the pieces of a message, like ones together."""
+    like: dict[tuple[object, ...], list[Piece]] = defaultdict(list)
+    for piece in pieces:
         said = piece.said
-        if piece.at != last:
-            lines.append(_name(piece))
-            last, title = piece.at, ""
-        elif not lines[-1].endswith(": "):
-            lines[-1] += ", " if said.title == title else "; "
-        if said.title != title and said.title:
-            lines[-1] += f"{said.title}: "
-        title = said.title
-        lines[-1] += said.text
-    return "\n".join(lines)
+        like[(said.kind, said.title, said.names if said.kind == "row" else ())].append(piece)
+    media = [piece.said.text for piece in pieces if piece.said.kind == "media"]
+    counted = Counter(text.split()[0] for text in media)
+    for (kind, title, _), group in like.items():
+        about = f"{_quote(str(title))} › " if title else ""
+        if kind == "row":
+            yield about + _rows([piece.said for piece in group])
+        elif kind == "line":
+            yield about + _lines([piece.said for piece in group], seen)
+        elif kind == "media":
+            yield " ".join(f"[{text}]" if counted[text.split()[0]] > 0 else "" for text in media)
+        elif kind == "entry":
+            rest = group[0].said.of - len(group)
+            more = f" (… {rest} more)" if rest > 0 else ""
+            yield about + _quote(" ".join(piece.said.text for piece in group)) + more
+        elif kind == "call":
+            yield " ".join(_quote(piece.said.text) for piece in group)
+        else:
+            yield about + _quote(_joined(group))
+
+
+def _joined(group: Sequence[Piece]) -> str:
+    """Join the sentences of a message; `…` where some were left out between them."""
+    out, before = "", -2
+    for piece in group:
+        gap = "" if not out else " " if piece.place == before + 1 else " … "
+        out += gap + piece.said.text
+        before = piece.place
+    return out
+
+
+def _rows(rows: Sequence[Snippet]) -> str:
+    if len(rows) == 1:
+        return _quote(rows[0].text)
+    if len(rows) < _LEAST_TABLE or len(rows[0].names) < 2:
+        return " ".join(_quote(row.text) for row in rows)
+    header = ",".join(map(plain, rows[0].names))
+    return "\n" + quoted("\n".join([header, *[",".join(row.cells) for row in rows]])) + "\n"
+
+
+def _lines(lines: Sequence[Snippet], seen: Seen) -> str:
+    """Write lines with their numbers."""
+    numbered: dict[int, str] = {}
+    for line in lines:
+        for number, text in enumerate(_text_of(line, seen).split("\n"), line.line):
+            numbered.setdefault(number, text)
+    if len(numbered) == 1:
+        return f"line {lines[0].line} {_quote(lines[0].text)}"
+    return "\n" + quoted("\n".join([f"{number}: {text}" for number, text in numbered.items()])) + "\n"
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

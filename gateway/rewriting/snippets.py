@@ -1,75 +1,109 @@
-"""What a message holds, in short labelled pieces: `item_id 8349118980, price 53.43`.
+"""The pieces of a message that a list can keep, each whole: a sentence, a row, a line, a signature, an entry, a call.
 
-By rule: records are read by their members, lines by the words around each value, calls with their arguments; and the
-sentences that a policy preserves. artifacts.py chooses among the pieces. Pure; linear in the text.
+Records are read as rows (shapes/rows.py), prose by its sentences (language.py), code by the lines that define something,
+logs by the lines that stand out (shapes/outliers.py). artifacts.py chooses among the pieces. Pure; linear in the text.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from gateway.conversation import Call, Message
 from gateway.memory import Memory
+from gateway.rewriting.language import UNSPACED, clauses, sentences
 from gateway.rewriting.shapes import bulk, literals
-from gateway.rewriting.shapes.values import NotAValue, Number, read
+from gateway.rewriting.shapes.outliers import weigh
+from gateway.rewriting.shapes.rows import Row, of_lines, of_value, of_xml
+from gateway.rewriting.shapes.values import NotAValue, read
 from gateway.values import is_value, values
 
 Count = Callable[[str], int]
+Kind = Literal["sentence", "row", "line", "entry", "call", "media"]
 
 MOST_CHARS = 400_000
 """Characters of one text that are read, half of them from its end: some 100,000 tokens. No list has room for a
 hundredth of what stands in there."""
 _MOST_ENCODED = 3
-_LONGEST_LEAF = 60
-"""Characters of a string in a record that is said whole; a longer one is read as prose."""
-_LONGEST_TITLE, _MEMBERS_TITLED = 40, 4
-_LONGEST_LINE = 160
-_LONGEST_WINDOW = 100
+_MOST_ENTRIES = 100
+"""Entries of one listing that are read by themselves, of each kind: the first, the last."""
+_LONGEST_ARGUMENT = 160
+_LONGEST = 600
+"""Characters of a sentence or line that is kept whole; a longer one is cut at its commas."""
+_LONGEST_PART = 300
+_LEAST_WORDS, _LEAST_UNSPACED = 3, 6
+"""Words, or letters of a script without spaces, of a sentence that is worth keeping without a value in it."""
+_MOST_BODY_LINES, _MOST_BODY_CHARS = 60, 3000
+_WRAPPED = 50
+"""Characters from which on a line of prose may go on in the next one."""
 
-_WORD = re.compile(r"[^\W\d_][\w'’-]*")
-_BREAK = re.compile(r"[.;!?:|]\s|[\t()\[\]{}<>|]")
 _SPACES = re.compile(r"\s+")
-_BEFORE, _AFTER = 3, 1
-"""Words of prose that a value is said with."""
-_REACH = 48
-"""Characters in which those words are looked for."""
+_WORD = re.compile(r"[^\W\d_][\w'’-]*")
+_UNSPACED_LETTER = re.compile(f"[{UNSPACED}]")
+_NUMBERED = re.compile(r"\s*\d{1,7}(?:[\t:→|]|-(?=\s)| \|)[ \t]?")
 
-_NUMBERED = r"\s*(?:\d+[\t:|-]\s*)?(?:[+>|]\s*)?"
-_DEFINES = re.compile(
-    _NUMBERED + r"(?:(?:from|import|package|use|using|require|include|\#include|def|class|func|fn|function|interface|"
-    r"struct|enum|trait|type|module|namespace|public|private|protected|static|export|async def)\s|@\w)"
+_MODIFIER = (
+    r"(?:export|default|public|private|protected|internal|static|final|abstract|async|pub(?:\(\w{1,20}\))?|override|virtual"
+    r"|inline|constexpr|sealed|partial|open|suspend|data|unsafe|extern|declare|local|synchronized|native)\s+"
 )
-_FAILS = re.compile(
-    r"(?i)\b(?:error|exception|traceback|failed|failure|denied|fatal|refused|invalid|not found)\b|Error:"
+_KEYWORD = (
+    r"(?:def|class|func|fn|function|fun|interface|struct|enum|trait|type|module|namespace|impl|sub|proc|record|object|protocol"
+    r"|extension|macro_rules!|defmodule|defp|macro|CREATE TABLE|create table)"
 )
+_SIGNATURE = re.compile(
+    rf"[ \t]*(?:(?:{_MODIFIER}){{0,6}}{_KEYWORD}\s+(?:\([^()]{{0,80}}\)\s?)?(?P<name>[A-Za-z_$~][\w$.:]{{0,80}})"
+    r"(?=\s*[(<{:\[=]|\s*$|\s+(?:extends|implements|where|struct|interface|is|for|do)\b)"
+    rf"|(?:{_MODIFIER}){{1,6}}[\w<>\[\],.?]{{1,60}}\s+(?P<method>\w{{1,80}})\s*\("
+    r"|(?:const|let|var)\s+(?P<arrow>\w{1,80})\s*=\s*(?:async\s*)?(?:function\b|\()"
+    r"|[A-Za-z_][\w \t*&<>:]{0,60}?[ \t*&](?P<c>\w{1,80})\([^;{}()]{0,160}\)[ \t]*\{[ \t]*$)"
+)
+_IMPORT = re.compile(r"\s*(?:from\s+[\w.]+\s+import\s|import\s+[\w{*\"'(]|#include\s|using\s+[\w.]+;|use\s+[\w:]+|require[ (]|package\s+[\w.]+;?$)")
+_SIGNS_OF_CODE = re.compile(r"[{};=()<>\[\]|&$\\/]")
+_CLOSES = re.compile(r"\s*(?:[}\])]|end\b|fi\b|done\b)")
 
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A piece of a message as the list would say it."""
+    """A piece of a message, as a list would quote it."""
 
     text: str
     values: tuple[str, ...]
     title: str = ""
-    """What the record that it stands in is called."""
+    """The record that a row belongs to."""
     argument: bool = False
     """Whether it stands in a call."""
     worth: float = 0.0
-    """By where it stands: a definition, an error, an argument."""
+    """By what it is: a definition, a report of trouble, a sentence to preserve."""
+    kind: Kind = "sentence"
+    names: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+    """Of a row: the fields."""
+    line: int = 0
+    """Of a line: its number in the text."""
+    name: str = ""
+    """Of a signature: what it defines."""
+    body: str = ""
+    """Of a signature: all lines of what it defines, where they are not too many."""
+    of: int = 0
+    """Of an entry: how many the listing has."""
 
 
 def snippets(message: Message) -> tuple[Snippet, ...]:
-    """Read a message into the pieces that hold a value, in order; its calls first."""
-    return (*[piece for call in message.calls for piece in _of_call(call)], *of_text(message.text))
+    """Read a message into pieces, in order; its calls first."""
+    media = [
+        Snippet(f"{part.kind} {number}", (), kind="media", worth=1.0) for number, part in enumerate(message.media, 1)
+    ]
+    calls = [piece for call in message.calls for piece in _of_call(call)]
+    return (*calls, *media, *of_text(message.text, speaks=not message.is_result))
 
 
 def _of_call(call: Call) -> Iterator[Snippet]:
-    """Say a call in one line, with its short arguments whole; what a long one holds is read as a text."""
+    """Say a call in one line, with its short arguments whole; a long one is read as a text."""
     arguments = _read(call.arguments)
     if not isinstance(arguments, dict):
         arguments = {"": call.arguments}
@@ -77,22 +111,41 @@ def _of_call(call: Call) -> Iterator[Snippet]:
     held: list[str] = []
     long: list[Snippet] = []
     for key, value in arguments.items():
-        said = _SPACES.sub(" ", str(value)) if not isinstance(value, dict | list) else ""
-        if said and len(said) <= _LONGEST_LINE:
+        said = _flat(value)
+        if said and len(said) <= _LONGEST_ARGUMENT:
             short.append(f"{key}: {said}" if key else said)
-            held += [str(value), *[inner for _, _, inner in values(said)]]
-        else:
-            long += [replace(piece, argument=True) for piece in (_of_value(value) if not said else of_text(str(value)))]
+            held += [*([said] if not isinstance(value, list | dict) else ()), *[one for _, _, one in values(said)]]
+        elif said:
+            found = _of_value(value) if isinstance(value, dict | list) else of_text(str(value), speaks=False)
+            long += [replace(piece, argument=True) for piece in found]
     line = f"{call.name}({', '.join(short)}{', …' if long and short else '…' if long else ''})"
-    yield Snippet(line, tuple(dict.fromkeys(held)) or (line,), argument=True, worth=0.5)
+    yield Snippet(line, tuple(dict.fromkeys(held)) or (line,), argument=True, worth=0.5, kind="call")
     yield from long
 
 
-def of_text(text: str) -> tuple[Snippet, ...]:
-    """Read a text: records by their members, lines by the words around each value. Of an endless one, its two ends."""
+def _flat(value: Any) -> str:
+    if isinstance(value, list | dict):
+        if not value:
+            return ""
+        said = json.dumps(value, ensure_ascii=False) if _is_small(value) else " " * (_LONGEST_ARGUMENT + 1)
+        return said
+    return _SPACES.sub(" ", "" if value is None else str(value))
+
+
+def _is_small(value: Any) -> bool:
+    """Tell whether a value may be short when it is written: few members, none of them nested."""
+    inner = value.values() if isinstance(value, dict) else value
+    return len(value) <= 16 and not any(isinstance(item, list | dict) for item in inner)
+
+
+def of_text(text: str, *, speaks: bool = True) -> tuple[Snippet, ...]:
+    """Read a text: records by their rows, prose by its sentences. Of an endless one, its two ends.
+
+    `speaks` where it is somebody's words: then a sentence need not hold a value.
+    """
     if len(text) > MOST_CHARS:
         half = MOST_CHARS // 2
-        return (*_of_lines(bulk.readable(text[:half])), *_of_lines(bulk.readable(text[-half:])))
+        return (*_of_plain(text[:half], speaks=speaks), *_of_plain(text[-half:], speaks=speaks))
     for _ in range(_MOST_ENCODED):
         value = _read(text)
         if isinstance(value, str):
@@ -104,7 +157,7 @@ def of_text(text: str) -> tuple[Snippet, ...]:
         if literal is None:
             break
         text = literal.said
-    return tuple(_of_lines(bulk.readable(text)))
+    return tuple(_of_plain(text, speaks=speaks))
 
 
 def _read(text: str) -> Any | None:
@@ -127,90 +180,287 @@ def _string(body: str) -> str | None:
     return said if isinstance(said, str) else None
 
 
+# ---------------------------------------------------------------- records
+
+
 def _of_value(root: Any) -> Iterator[Snippet]:
-    """Walk records in order, without recursion: what is nested deep is read too."""
-    stack: list[tuple[str, Any, str]] = [("", root, "")]
-    while stack:
-        key, value, title = stack.pop()
-        if isinstance(value, dict):
-            title = _title(value) or title
-            stack += [(str(name), inner, title) for name, inner in reversed(value.items())]
-            if key and is_value(key):
-                yield Snippet(key, (key,), title)
-        elif isinstance(value, list):
-            stack += [(key, inner, title) for inner in reversed(value)]
-        elif isinstance(value, str) and value:
-            yield from _of_leaf(key, value, title)
+    for row in of_value(root):
+        yield from _of_row(row)
 
 
-def _title(record: Mapping[str, Any]) -> str:
-    """Find what a record is called: the first of its strings that is words."""
-    for value in islice(record.values(), _MEMBERS_TITLED):
-        words = isinstance(value, str) and not isinstance(value, Number) and 2 < len(value) <= _LONGEST_TITLE
-        if words and (" " in value or not is_value(value)) and not value.startswith("http"):
-            return str(value)
-    return ""
-
-
-def _of_leaf(key: str, value: str, title: str) -> Iterator[Snippet]:
-    if len(value) > _LONGEST_LEAF and not (is_value(value) and " " not in value):
-        yield from of_text(value) if "\n" in value or value[:1] in ("{", "[") else _of_line(value)
-        return
-    if isinstance(value, Number):
-        if len(value) > 1:
-            yield Snippet(f"{key} {value}".lstrip(), (str(value),), title)
-        return
-    held = tuple([said for _, _, said in values(value)])
+def _of_row(row: Row) -> Iterator[Snippet]:
+    """Take a row whole; a long field is read as a text of its own, which names the record."""
+    held = tuple(dict.fromkeys(_held(row)))
     if held:
-        whole = _SPACES.sub(" ", value)
-        yield Snippet(f"{key} {whole}".lstrip(), tuple(dict.fromkeys((value, *held))), title)
+        yield Snippet(row.text, held, row.of, kind="row", names=row.names, cells=row.cells, line=row.line)
+    title = f"{row.names[0]}: {row.cells[0]}" if row.cells and row.cells[0] not in ("", "…") else row.of
+    for text in row.texts:
+        for piece in of_text(text, speaks=False):
+            yield piece if piece.kind == "row" else replace(piece, title=title)
 
 
-def _of_lines(text: str) -> Iterator[Snippet]:
-    for line in text.splitlines():
-        if not line or line.isspace():
-            continue
-        defines = _DEFINES.match(line) is not None
-        if (defines or _FAILS.search(line[:400])) and len(line) <= 2 * _LONGEST_LINE:
-            said = _SPACES.sub(" ", line.strip())[:_LONGEST_LINE]
-            held = tuple([value for _, _, value in values(said)])
-            if held or not defines:
-                yield Snippet(said, held or (said,), worth=0.8 if defines else 0.0)
+def _held(row: Row) -> Iterator[str]:
+    for cell in row.cells:
+        if len(cell) > 1 and not cell.isalpha():
+            for _, _, value in values(cell):
+                if value != cell:
+                    yield value
+            if is_value(cell) or len(cell) < 40:
+                yield cell.strip('"')
+
+
+# ---------------------------------------------------------------- lines
+
+
+def _of_plain(text: str, *, speaks: bool) -> Iterator[Snippet]:
+    """Read a text that is no JSON."""
+    if text.lstrip()[:1] == "<" and (rows := _xml(text)):
+        for row in rows:
+            yield from _of_row(row)
+        return
+    lines = bulk.readable(text).splitlines()
+    if len(lines) < 2:
+        for line in lines:
+            yield from _of_prose(line, speaks=speaks)
+        return
+    yield from _Lines(lines, speaks=speaks).read()
+
+
+def _xml(text: str) -> list[Row]:
+    rows = of_xml(text)
+    return rows if len(rows) > 1 and sum(len(row.text) for row in rows) * 8 > len(text) else []
+
+
+class _Lines:
+    """The reading of a text of several lines, one block after another."""
+
+    def __init__(self, lines: Sequence[str], *, speaks: bool) -> None:
+        self.lines, self.speaks = lines, speaks
+        self.is_code = _is_code(lines)
+        self.weights: Sequence[float] = () if speaks and not self.is_code else weigh(lines)
+        self.listing = _is_listing(lines)
+
+    def read(self) -> Iterator[Snippet]:
+        at = 0
+        lines = self.lines
+        total = sum(bool(line.strip()) for line in lines) if self.listing else 0
+        while at < len(lines):
+            line = lines[at]
+            if not line or line.isspace():
+                at += 1
                 continue
-        yield from _of_line(line)
+            if self.listing:
+                yield from self._entry(at, total)
+                at += 1
+                continue
+            if not self.is_code:
+                rows, end = of_lines(lines, at)
+                if rows:
+                    for row in rows:
+                        yield from self._unusual_row(row)
+                    at = end
+                    continue
+            signature = _signature(line) if self.is_code or not self.speaks else None
+            if signature is not None:
+                yield self._definition(at, *signature)
+                at += 1
+            elif self.is_code or not _is_prose(line):
+                yield from self._line(at)
+                at += 1
+            else:
+                end = self._paragraph_end(at)
+                yield from _of_prose(
+                    line if end == at + 1 else " ".join([one.strip() for one in lines[at:end]]),
+                    speaks=self.speaks,
+                    worth=self._weight(at),
+                )
+                at = end
+
+    def _weight(self, at: int) -> float:
+        """Score how a line stands out: a report of trouble, or unlike all the others."""
+        return TROUBLE * self.weights[at] ** 2 if self.weights else 0.0
+
+    def _unusual_row(self, row: Row) -> Iterator[Snippet]:
+        worth = self._weight(row.line - 1) if 0 < row.line <= len(self.lines) else 0.0
+        for piece in _of_row(row):
+            yield replace(piece, worth=worth) if worth else piece
+
+    def _paragraph_end(self, at: int) -> int:
+        """Find the end of a paragraph whose lines are wrapped in the middle of sentences."""
+        lines, end = self.lines, at + 1
+        while (
+            end < len(lines)
+            and len(lines[end - 1]) >= _WRAPPED
+            and lines[end - 1].rstrip()[-1:] not in ".!?:;。！？"
+            and lines[end].lstrip()[:1].islower()
+        ):
+            end += 1
+        return end
+
+    def _entry(self, at: int, total: int) -> Iterator[Snippet]:
+        said = self.lines[at].strip()
+        yield Snippet(
+            said, tuple([one for _, _, one in values(said)]) or (said,), kind="entry", of=total, worth=self._weight(at)
+        )
+
+    def _line(self, at: int) -> Iterator[Snippet]:
+        """Take a line that holds a value or stands out; of a long one, its clauses."""
+        worth = self._weight(at)
+        said = _without_number(self.lines[at]).strip() if self.is_code else _SPACES.sub(" ", self.lines[at].strip())
+        if len(said) > _LONGEST:
+            yield from _of_long(said, worth=worth)
+            return
+        held = _values_in(said)
+        if held or worth >= 1.0:
+            if _IMPORT.match(said):
+                worth += 0.3
+            yield Snippet(said, held, kind="line", line=_number(self.lines[at], at), worth=worth)
+
+    def _definition(self, at: int, name: str, said: str) -> Snippet:
+        held = tuple(dict.fromkeys((*_values_in(said), *([name] if len(name) > 2 else ()))))
+        body = self._body(at)
+        return Snippet(said, held or (said,), kind="line", line=_number(self.lines[at], at), worth=0.8, name=name, body=body)
+
+    def _body(self, at: int) -> str:
+        """Take the lines of a definition: those indented deeper, and the one that closes it."""
+        first = _without_number(self.lines[at])
+        indent = _indent(first)
+        out, size, end = [first], len(first), at + 1
+        while end < len(self.lines):
+            line = _without_number(self.lines[end])
+            if line.strip() and _indent(line) <= indent:
+                if _CLOSES.match(line):
+                    out.append(line)
+                break
+            out.append(line)
+            size += len(line)
+            if len(out) > _MOST_BODY_LINES or size > _MOST_BODY_CHARS:
+                return ""
+            end += 1
+        while out and not out[-1].strip():
+            out.pop()
+        return "\n".join(out) if len(out) > 1 else ""
 
 
-def _of_line(line: str) -> Iterator[Snippet]:
-    """Cut the values of a line out with the words around them; windows that touch are one."""
-    start = end = -1
-    held: list[str] = []
-    for first, after, value in values(line):
-        left, right = _around(line, first, after)
-        if held and left <= end + 1 and right - start <= _LONGEST_WINDOW:
-            end = max(end, right)
-            held.append(value)
+TROUBLE = 4.0
+"""What a line that stands out most is worth, beside the values it holds."""
+
+
+def _is_code(lines: Sequence[str]) -> bool:
+    """Tell whether a text is code: lines that define something, that end as statements or are indented with signs."""
+    some = [line for line in islice(lines, 400) if line.strip()]
+    signs = sum(
+        line.rstrip()[-1] in "{};,(:[" and _SIGNS_OF_CODE.search(line) is not None or _signature(line) is not None for line in some
+    )
+    return 10 * signs > 3 * len(some)
+
+
+@lru_cache(8192)
+def _signature(line: str) -> tuple[str, str] | None:
+    """Find the name that a line defines, and the line as it is said."""
+    if len(line) > _LONGEST_PART or not _MAY_DEFINE.search(line):
+        return None
+    bare = _without_number(line)
+    found = _SIGNATURE.match(bare)
+    if found is None:
+        return None
+    name = found["name"] or found["method"] or found["arrow"] or found["c"]
+    name = name.strip(".:")
+    return (name, bare.strip()) if name not in ("if", "for", "while", "switch", "return", "else") else None
+
+
+_MAY_DEFINE = re.compile(r"[({:]|\bclass\b|\bstruct\b|\bmodule\b")
+
+
+def _without_number(line: str) -> str:
+    found = _NUMBERED.match(line)
+    return line if found is None else line[found.end() :]
+
+
+def _number(line: str, at: int) -> int:
+    """Give the number that a line says it has, else its place."""
+    found = _NUMBERED.match(line)
+    return at + 1 if found is None else int(re.sub(r"\D", "", found[0]))
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _is_listing(lines: Sequence[str]) -> bool:
+    """Tell whether each line of a text is one name: of a file, an id."""
+    some = [line.strip() for line in islice(lines, 400) if line.strip()]
+    plain = sum(1 for line in some if " " not in line and "\t" not in line and len(line) <= _LONGEST_PART)
+    named = sum(1 for line in some[:50] if is_value(line))
+    return len(some) > 3 and 10 * plain >= 9 * len(some) and 2 * named >= min(50, len(some))
+
+
+def _is_prose(line: str) -> bool:
+    """Tell whether a line is words, not code, a record or a report of a program."""
+    if _UNSPACED_LETTER.search(line):
+        return True
+    some = line[:_LONGEST]
+    words = len(_WORD.findall(some))
+    return words > _LEAST_WORDS and 6 * len(_SIGNS_OF_CODE.findall(some)) < 4 * words and 2 * words >= some.count(" ")
+
+
+# ---------------------------------------------------------------- prose
+
+
+def _of_prose(line: str, *, speaks: bool, worth: float = 0.0) -> Iterator[Snippet]:
+    for start, end in sentences(line):
+        said = _SPACES.sub(" ", line[start:end].strip())
+        if len(said) > _LONGEST:
+            yield from _of_long(said, worth=worth)
             continue
-        end = min(end, first)  # the word behind a value may be where the next one begins
+        held = _values_in(said)
+        if held or worth >= 1.0 or (speaks and _says_something(said)):
+            yield Snippet(said, held, worth=worth)
+
+
+def _says_something(said: str) -> bool:
+    """Tell whether a sentence is more than a word of thanks or a nod."""
+    return said.count(" ") >= _LEAST_WORDS - 1 or len(_UNSPACED_LETTER.findall(said[:200])) >= _LEAST_UNSPACED
+
+
+def _of_long(said: str, *, worth: float) -> Iterator[Snippet]:
+    """Cut a sentence without an end at its commas, else between words; `…` says so."""
+    for start, end in _parts(said, _LONGEST_PART):
+        part = said[start:end].strip()
+        held = _values_in(part)
         if held:
-            yield _window(line, start, end, held)
-        start, end, held = max(left, end), right, [value]
-    if held:
-        yield _window(line, start, end, held)
+            yield Snippet(f"{'… ' if start else ''}{part}{' …' if end < len(said) else ''}", held, worth=worth)
 
 
-def _window(line: str, start: int, end: int, held: list[str]) -> Snippet:
-    return Snippet(_SPACES.sub(" ", line[start:end]).strip(" ,;:|*-`\"'"), tuple(dict.fromkeys(held)))
+def _parts(said: str, most: int) -> Iterator[tuple[int, int]]:
+    """Join clauses to parts of at most so many characters; a clause without an end is cut between words."""
+    start = last = 0
+    for begin, end in clauses(said):
+        if end - start > most and begin > start:
+            yield start, begin
+            start = begin
+        while end - start > most:
+            cut = _gap_before(said, start, start + most)
+            yield start, cut
+            start = cut
+        last = end
+    if start < last:
+        yield start, last
 
 
-def _around(line: str, start: int, end: int) -> tuple[int, int]:
-    left = line[max(0, start - _REACH) : start]
-    cut = max((found.end() for found in _BREAK.finditer(left)), default=0)
-    words = list(_WORD.finditer(left, cut))[-_BEFORE:]
-    first = words[0].start() if words else len(left)
-    right = line[end : end + _REACH]
-    stop = _BREAK.search(right)
-    after = list(_WORD.finditer(right, 0, stop.start() if stop else len(right)))[:_AFTER]
-    return start - (len(left) - first), end + (after[-1].end() if after else 0)
+def _gap_before(said: str, start: int, end: int) -> int:
+    """Find the last gap between words before `end`; what has none is cut by letters only where no words are spaced."""
+    cut = said.rfind(" ", start, end)
+    if cut > start:
+        return cut + 1
+    if _UNSPACED_LETTER.match(said, end - 1):
+        return end
+    cut = said.find(" ", end)
+    return len(said) if cut < 0 else cut + 1
+
+
+def _values_in(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([value for _, _, value in values(text)]))
 
 
 # ---------------------------------------------------------------- what is remembered, and what is preserved
@@ -229,31 +479,110 @@ class Reader:
         """What the memory may be too small for; it is asked for several times in one walk."""
 
     def snippets(self, message: Message) -> tuple[Snippet, ...]:
-        key = (message.role, message.text, message.calls, self._preserve)
+        key = (message.role, message.text, message.calls, len(message.media), self._preserve)
         found = self._memory.get(key)
         if found is None:
             found = self._large.get(key)
         if found is None:
-            found = (*preserved(message.text, self._preserve), *snippets(message))
-            self._memory.put(key, found, 150 * len(found) + 2 * len(message.text))
+            pieces = (*preserved(message.text, self._preserve), *snippets(message))
+            found = pieces
+            size = 200 * len(pieces) + 2 * len(message.text) + sum(len(piece.body) for piece in pieces)
+            self._memory.put(key, found, size)
             if len(message.text) > _LARGE_CHARS:
                 self._large[key] = found
         return cast("tuple[Snippet, ...]", found)
 
     def values(self, message: Message) -> Iterator[str]:
-        return (value for piece in self.snippets(message) for value in piece.values)
+        """Yield what a message holds: its values, and its sentences and lines."""
+        for piece in self.snippets(message):
+            yield from piece.values
+            if piece.kind != "row":
+                yield piece.text
 
 
-_SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
-_LONGEST_SENTENCE = 300
+PRESERVED = 100.0
+"""The worth of a sentence that a policy preserves: it comes before everything."""
+_MOST_PRESERVED = 200
+"""Sentences of one message that are preserved."""
+_LONGEST_PRESERVED = 200
+"""Tokens by estimate."""
+_NEAR = 4_000
+"""Characters before a match in which its sentence begins, and after it in which it ends."""
 
 
-def preserved(text: str, patterns: tuple[str, ...]) -> Iterator[Snippet]:
-    """Find the sentences that a policy preserves."""
-    if not patterns:
-        return
-    compiled = [re.compile(pattern) for pattern in patterns]
-    for sentence in _SENTENCE.finditer(text):
-        said = sentence[0].strip()[:_LONGEST_SENTENCE]
-        if said and any(pattern.search(said) for pattern in compiled):
-            yield Snippet(_SPACES.sub(" ", said), (said, *[value for _, _, value in values(said)]), worth=100.0)
+def preserved(text: str, patterns: Iterable[str]) -> Iterator[Snippet]:
+    """Find the sentences that a policy preserves: a pattern is looked for in the whole text, then its sentence is cut."""
+    spans: list[tuple[int, int]] = []
+    for pattern in patterns:
+        upto = -1
+        for match in re.compile(pattern, re.MULTILINE).finditer(text):
+            if match.end() > match.start() and match.start() >= upto:
+                start, upto = _sentence_of(text, *match.span())
+                spans.append((start, upto))
+                if len(spans) >= _MOST_PRESERVED:
+                    break
+    end = -1
+    for start, after in sorted(spans):
+        if start < end:
+            continue
+        end = after
+        said = _SPACES.sub(" ", text[start:after].strip())
+        before, behind = text[:start].rstrip(), text[after:].lstrip()
+        cut = f"{'' if _is_end(before) else '… '}{said}{'' if _is_end(said) or not behind or _starts_line(text, after) else ' …'}"
+        if said:
+            yield Snippet(cut, (said, *_values_in(said)), worth=PRESERVED)
+
+
+def _is_end(said: str) -> bool:
+    return not said or said[-1] in ".!?:;。！？…؟।\"'”’)»" or not said[-1].isalnum() and said[-1] not in ",，、،"
+
+
+def _starts_line(text: str, at: int) -> bool:
+    return "\n" in text[max(0, at - 2) : at + 1]
+
+
+def _sentence_of(text: str, start: int, end: int) -> tuple[int, int]:
+    """Find the sentence around a match, or as many of its clauses around it as may be kept."""
+    low, high = max(0, start - _NEAR), min(len(text), end + _NEAR)
+    spans = [(low + first, low + after) for first, after in sentences(text[low:high])]
+    first = next(span for span in spans if span[1] > start)[0]
+    after = next(span for span in reversed(spans) if span[0] < end)[1]
+    if tokens(text[first:after]) <= _LONGEST_PRESERVED:
+        return first, after
+    parts = [(first + a, first + b) for a, b in clauses(text[first:after])]
+    left = next(n for n, span in enumerate(parts) if span[1] > start)
+    right = next(n for n in range(len(parts) - 1, -1, -1) if parts[n][0] < end)
+    room = _LONGEST_PRESERVED - tokens(text[parts[left][0] : parts[right][1]])
+    if room < 0:
+        return _words_around(text, first, after, start, end)
+    while room > 0:
+        grown = False
+        for step in (-1, 1):
+            n = left - 1 if step < 0 else right + 1
+            size = tokens(text[slice(*parts[n])]) if 0 <= n < len(parts) else room + 1
+            if size <= room:
+                room -= size
+                left, right = (n, right) if step < 0 else (left, n)
+                grown = True
+        if not grown:
+            break
+    return parts[left][0], parts[right][1]
+
+
+def _words_around(text: str, first: int, after: int, start: int, end: int) -> tuple[int, int]:
+    """Cut whole words around a match out of a sentence without commas."""
+    reach = max(0, 2 * (_LONGEST_PRESERVED - tokens(text[start:end])))
+    reach = reach if text[start:end].isascii() else reach // 2
+    low, high = max(first, start - reach), min(after, end + reach)
+    if low > first and (gap := text.find(" ", low, start)) >= 0:
+        low = gap + 1
+    if high < after and (gap := text.rfind(" ", end, high)) >= 0:
+        high = gap
+    return low, high
+
+
+def tokens(text: str) -> int:
+    """Estimate the tokens of a text: a quarter of its ASCII characters, and about two of three others."""
+    if text.isascii():
+        return len(text) // 4 + 1
+    return (len(text) + len(text.encode("utf-8", "replace"))) // 5 + 1

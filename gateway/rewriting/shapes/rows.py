@@ -1,0 +1,463 @@
+"""Records of a text as rows: of JSON, XML, tables, CSV and blocks of `key: value`. A row begins with its id.
+
+A row is whole: all fields of one record that are short. A long field is marked in it and read as a text of its own, and
+records inside a record are rows of their own, which name the record that they belong to. Pure; linear in the text.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from gateway.rewriting.shapes.values import Number
+
+LEFT_OUT = "…"
+"""Stands for a field that is too long for a row."""
+_LONGEST_FIELD = 120
+"""Characters of a field that is said in its row."""
+_LONGEST_ROW = 900
+"""Characters of a row; a record with more is said in several, each with the id."""
+_LONGEST_NAME = 60
+_MOST_FIELDS = 64
+_INNER_FIELDS = 8
+"""Fields of an object inside a record that are said in the record's own row."""
+_LIKE = 0.6
+"""Share of the members that objects have in common which are rows of one table."""
+_ID = re.compile(r"(?i:(?:^|[_\s.@-])(?:id|key|uuid|guid|sku|code|no|nr|number|#)$)|[a-z](?:Id|ID|Key)$|^(?:编号|番号|رقم|번호)$")
+_PLAIN_CELL = re.compile(r"[^\s,;:\"'\[\]{}][^,;\"\n\r]{0,120}")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record: names and cells of its fields, the id first."""
+
+    names: tuple[str, ...]
+    cells: tuple[str, ...]
+    of: str = ""
+    """The record or place that it belongs to."""
+    texts: tuple[str, ...] = ()
+    """Fields that are too long for a row."""
+    line: int = 0
+    """Number of the line that it begins at."""
+
+    @property
+    def text(self) -> str:
+        """Write the row by itself: each cell with its name."""
+        said = [f"{name}: {cell}" if name else cell for name, cell in zip(self.names, self.cells, strict=True) if cell]
+        return ", ".join(said)
+
+
+def plain(cell: str) -> str:
+    """Write a cell so that no row can be misread: in quotes where it holds what parts cells."""
+    cell = cell.strip()
+    if not cell or (_PLAIN_CELL.fullmatch(cell) and ": " not in cell and cell[-1] not in " :"):
+        return cell
+    return json.dumps(" ".join(cell.split()), ensure_ascii=False)
+
+
+# ---------------------------------------------------------------- values
+
+
+def of_value(root: Any) -> Iterator[Row]:
+    """Read a value of JSON into rows, in order, without recursion: records nested deep are read too."""
+    stack: list[tuple[Any, str, str]] = [(root, "", "")]
+    while stack:
+        value, name, of = stack.pop()
+        if isinstance(value, list):
+            more = _of_list(value, name, of)
+        elif isinstance(value, dict):
+            more = _of_keyed(value, name, of) if _is_keyed(value) else _of_record(value, "", of)
+        else:
+            more = (tuple(_split(((name, _cell(value)),), of, _long(value))), [])
+        yield from more[0]
+        stack += reversed(more[1])
+
+
+def _of_list(value: list[Any], name: str, of: str) -> tuple[Sequence[Row], list[tuple[Any, str, str]]]:
+    """Read an array: of rows where its first is a header, of entries, or of whatever else it holds."""
+    if len(value) > 2 and all(isinstance(item, list) and len(item) == len(value[0]) for item in value):
+        header = [item if isinstance(item, str) and not isinstance(item, Number) else "" for item in value[0]]
+        if all(header) and len(set(header)) == len(header) and not any(map(_holds_more, (c for r in value for c in r))):
+            return _table([str(cell) for cell in header], [list(map(_cell, row)) for row in value[1:]], of), []
+    plain_ones = [item for item in value if not _holds_more(item)]
+    if len(plain_ones) == len(value):
+        rows = [Row((name,), (_short(_cell(item)),), of, _long(item)) for item in value]
+        return [row for row in rows if row.cells[0]], []
+    return (), [(item, name, of) for item in value]
+
+
+def _of_keyed(value: dict[str, Any], name: str, of: str) -> tuple[Sequence[Row], list[tuple[Any, str, str]]]:
+    """Read an object of like objects: the key of each is its id."""
+    rows: list[Row] = []
+    more: list[tuple[Any, str, str]] = []
+    for key, record in value.items():
+        found, inner = _of_record(record, key, of or name, name)
+        rows += found
+        more += inner
+    return rows, more
+
+
+def _of_record(
+    record: dict[str, Any], key: str, of: str, kind: str = ""
+) -> tuple[Sequence[Row], list[tuple[Any, str, str]]]:
+    """Read an object into its row, and name the records inside it."""
+    fields: dict[str, str] = {}
+    texts: list[str] = []
+    inside: list[tuple[Any, str]] = []
+    for name, value in record.items():
+        if isinstance(value, dict):
+            if value and len(value) <= _INNER_FIELDS and not any(map(_holds_more, value.values())):
+                for inner, deep in value.items():
+                    _enter(fields, texts, inner if _may_stand_alone(inner, record, fields) else f"{name}.{inner}", deep)
+            elif value:
+                inside.append((value, name))
+        elif isinstance(value, list):
+            if value and not any(map(_holds_more, value)) and sum(len(_cell(item)) + 3 for item in value) <= _LONGEST_FIELD:
+                _enter(fields, texts, name, " | ".join(map(_cell, value)))
+            elif value:
+                inside.append((value, name))
+        else:
+            _enter(fields, texts, name, value)
+    ordered = _id_first(fields, key, kind)
+    id_text = f"{ordered[0][0]}: {ordered[0][1]}" if ordered and ordered[0][1] else ""
+    below = of if not id_text or not _is_id(ordered[0][0]) and not key else id_text
+    rows = tuple(_split(ordered, of, tuple(texts)))
+    return rows, [(value, name, f"{below} › {name}" if below else name) for value, name in inside]
+
+
+def _may_stand_alone(name: str, record: Mapping[str, Any], fields: Mapping[str, str]) -> bool:
+    """Tell whether a member of an inner object is understood without the object's name."""
+    return name not in record and name not in fields and not _ID.search(name) and name.lower() not in _VAGUE
+
+
+_VAGUE = frozenset("id name type value status state source kind label title text".split())
+
+
+def _enter(fields: dict[str, str], texts: list[str], name: str, value: Any) -> None:
+    cell = _cell(value)
+    if len(cell) > _LONGEST_FIELD or "\n" in cell:
+        texts.append(cell)
+        cell = LEFT_OUT
+    fields[name] = cell
+
+
+def _id_first(fields: Mapping[str, str], key: str, kind: str) -> list[tuple[str, str]]:
+    """Put the id of a record before its other fields: its key, else what is called an id, else its first field."""
+    items = list(fields.items())
+    at = next((n for n, (name, cell) in enumerate(items) if (cell == key if key else cell and _ID.search(name))), -1)
+    if at >= 0:
+        return [items[at], *items[:at], *items[at + 1 :]]
+    return [(kind if _is_id(kind) else "key", key), *items] if key else items
+
+
+def _is_id(name: str) -> bool:
+    return _ID.search(name) is not None
+
+
+def _split(items: Sequence[tuple[str, str]], of: str, texts: tuple[str, ...]) -> Iterator[Row]:
+    """Write the fields as one row; where they are too many, as several that all begin with the id."""
+    first, rest = items[:1], items[1:]
+    part = list(first)
+    size = 0
+    for name, cell in rest:
+        size += len(name) + len(cell) + 4
+        if size > _LONGEST_ROW or len(part) > _MOST_FIELDS:
+            yield _row([*part, ("", LEFT_OUT)], of, texts)
+            part, texts, size = list(first), (), len(name) + len(cell) + 4
+        part.append((name, cell))
+    if len(part) > 1 or texts or (part and part[0][1]):
+        yield _row(part, of, texts)
+
+
+def _row(items: Sequence[tuple[str, str]], of: str, texts: tuple[str, ...]) -> Row:
+    return Row(
+        tuple([_named(name) for name, _ in items]), tuple([plain(cell) for _, cell in items]), _named(of, 160), texts
+    )
+
+
+def _named(name: str, most: int = _LONGEST_NAME) -> str:
+    name = " ".join(name.split())
+    return name if len(name) <= most else LEFT_OUT
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if isinstance(value, list | dict) else str(value)
+
+
+def _short(cell: str) -> str:
+    return LEFT_OUT if len(cell) > _LONGEST_FIELD or "\n" in cell else plain(cell)
+
+
+def _long(value: Any) -> tuple[str, ...]:
+    cell = _cell(value)
+    return (cell,) if len(cell) > _LONGEST_FIELD or "\n" in cell else ()
+
+
+def _holds_more(value: Any) -> bool:
+    return isinstance(value, list | dict)
+
+
+def _is_keyed(value: dict[str, Any]) -> bool:
+    """Tell whether an object is a table: several objects with much the same members, each under its key."""
+    if len(value) < 2 or not all(isinstance(item, dict) and item for item in value.values()):
+        return False
+    first = next(iter(value.values())).keys()
+    return all(len(first & item.keys()) >= _LIKE * max(len(first), len(item)) for item in islice(value.values(), 8))
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], of: str = "", line: int = 0) -> list[Row]:
+    """Write the rows of a table that has a header; a column of ids comes first."""
+    at = next((n for n, name in enumerate(header) if _ID.search(name)), 0)
+    order = [at, *[n for n in range(len(header)) if n != at]]
+    names = tuple([_named(header[n]) for n in order])
+    return [
+        Row(
+            names,
+            tuple([_short(row[n].strip()) for n in order]),
+            of,
+            tuple([text for cell in row for text in _long(cell)]),
+            line + number,
+        )
+        for number, row in enumerate(rows)
+    ]
+
+
+# ---------------------------------------------------------------- lines
+
+
+_MARKS = ("\t", ",", ";", "|")
+_GAP = re.compile(r"\s{2,}|\t")
+_WORDS_IN_HEADER = 4
+_PAIR = re.compile(
+    r"(?P<indent>[ \t]{0,40})(?P<dash>[-*+•] )?[ \t]{0,8}(?:\*\*|__)?(?P<name>[^\W\d_][^\n:=：*|{}\[\]()<>\"'`;,]{0,40})(?:\*\*|__)?"
+    r"(?P<mark>[:：]|[ \t]{0,12}[=:：](?=[ \t]))(?:\*\*|__)?[ \t]{0,12}(?P<cell>.*)"
+)
+_LEAST_PAIRS = 3
+_LOOK, _MOST_LINES = 12, 400
+"""Lines of a block that decide whether it is one, and that are read as one."""
+
+
+def of_lines(lines: Sequence[str], at: int) -> tuple[list[Row], int]:
+    """Read the records that begin at a line; return them, and the number of the first line behind them."""
+    line = lines[at]
+    if at + 1 < len(lines):
+        if "|" in line and _is_rule(lines[at + 1]):
+            return _of_markdown(lines, at)
+        for mark in _MARKS:
+            if mark in line:
+                found = _of_delimited(lines, at, mark)
+                if found[0]:
+                    return found
+        if "  " in line:
+            found = _of_columns(lines, at)
+            if found[0]:
+                return found
+    if (":" in line or "=" in line or "：" in line) and len(line) <= 2 * _LONGEST_FIELD:
+        return _of_pairs(lines, at)
+    return [], at
+
+
+def _is_rule(line: str) -> bool:
+    return "-" in line and "|" in line and not line.strip("|:- \t\r")
+
+
+def _of_markdown(lines: Sequence[str], at: int) -> tuple[list[Row], int]:
+    header = _cells(lines[at], "|")
+    rows: list[list[str]] = []
+    end = at + 2
+    while end < len(lines) and "|" in lines[end]:
+        cells = _cells(lines[end], "|")
+        rows.append((cells + [""] * len(header))[: len(header)] if len(cells) != len(header) else cells)
+        end += 1
+    return _table(header, rows, line=at + 3), end
+
+
+def _cells(line: str, mark: str) -> list[str]:
+    if mark == "|":
+        line = line.strip()
+        line = line.removeprefix("|").removesuffix("|")
+    if '"' in line:
+        try:
+            return [cell.strip() for cell in next(csv.reader([line], delimiter=mark), [])]
+        except csv.Error:
+            pass
+    return [cell.strip() for cell in line.split(mark)]
+
+
+def _of_delimited(lines: Sequence[str], at: int, mark: str) -> tuple[list[Row], int]:
+    """Read CSV and the like: a header of names, and at least two lines with as many cells."""
+    width = lines[at].count(mark) + 1
+    if at + 2 >= len(lines) or not all(mark in lines[n] for n in (at + 1, at + 2)):
+        return [], at
+    header = _cells(lines[at], mark)
+    if not _is_header(header) or not all(len(_cells(lines[n], mark)) == width for n in (at + 1, at + 2)):
+        return [], at
+    if sum(map(len, (*lines[at + 1 : at + 3],))) > 80 * width * 2:
+        return [], at
+    rows: list[list[str]] = []
+    end = at + 1
+    while end < len(lines) and mark in lines[end] and len(cells := _cells(lines[end], mark)) == width:
+        rows.append(cells)
+        end += 1
+    return _table(header, rows, line=at + 2), end
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    return (
+        len(cells) > 1
+        and len(set(cells)) == len(cells)
+        and all(
+            0 < len(cell) <= _LONGEST_NAME // 2
+            and not cell[0].isdigit()
+            and cell.count(" ") < _WORDS_IN_HEADER
+            and not any(sign in cell for sign in "=:{}<>[]\"'")
+            and cell[-1] not in ".!?;"
+            for cell in cells
+        )
+    )
+
+
+def _of_columns(lines: Sequence[str], at: int) -> tuple[list[Row], int]:
+    """Read a table of padded columns: names in the first line, as many cells in those below."""
+    header = _GAP.split(lines[at].strip())
+    if len(header) < 3 or not _is_header(header) or any("(" in cell or ":" in cell for cell in header):
+        return [], at
+    rows: list[list[str]] = []
+    end = at + 1
+    if end < len(lines) and not lines[end].strip("-= +\t"):
+        end += 1
+    first = end
+    while end < len(lines) and len(cells := _GAP.split(lines[end].strip())) == len(header):
+        rows.append(cells)
+        end += 1
+    return (_table(header, rows, line=first + 1), end) if len(rows) > 1 else ([], at)
+
+
+def _of_pairs(lines: Sequence[str], at: int) -> tuple[list[Row], int]:
+    """Read blocks of `key: value`, YAML among them: a new record begins with a dash, or where a key comes again."""
+    records: list[tuple[int, str, dict[str, str]]] = []
+    record: dict[str, str] = {}
+    above: list[tuple[int, str]] = []
+    of, depth = "", 0
+    end = began = at
+    for end in range(at, min(len(lines), at + _MOST_LINES)):
+        found = _PAIR.fullmatch(lines[end]) if len(lines[end]) <= 2 * _LONGEST_FIELD else None
+        if found is None or found["cell"][-1:] in ("{", "(", "[", ";") or found["cell"][:1] in ("/", "=", ":"):
+            break
+        indent = len(found["indent"]) + (2 if found["dash"] else 0)
+        while above and above[-1][0] >= indent:
+            above.pop()
+        name, cell = found["name"].strip(), found["cell"].strip().strip("*").strip()
+        if found["dash"] and not _only_dashes(lines, at, end):
+            records.append((began, of, record))
+            record, began, depth = {}, end, len(above)
+            of = " › ".join([above_it for _, above_it in above])
+        name = ".".join([*[above_it for _, above_it in above[depth:]], name])
+        if name in record:
+            records.append((began, of, record))
+            record, began = {}, end
+        if not cell:
+            above.append((indent, found["name"].strip()))
+            continue
+        if _reads_as_prose(cell):
+            break
+        record[name] = cell.strip("\"'")
+        if end - at == _LOOK and not _are_pairs([*records, (began, of, record)]):
+            return [], at
+    else:
+        end += 1
+    records.append((began, of, record))
+    if end - at <= _LOOK and not _are_pairs(records):
+        return [], at
+    rows = [(line, _row(_id_first(fields, "", ""), of, ())) for line, of, fields in records if fields]
+    return [replace(row, line=line + 1) for line, row in rows], end
+
+
+def _are_pairs(records: Sequence[tuple[int, str, Mapping[str, str]]]) -> bool:
+    """Tell whether lines are records with several fields, and not prose with colons in it."""
+    fields = sum(len(record) for _, _, record in records)
+    return fields >= _LEAST_PAIRS and fields >= 2 * sum(bool(record) for _, _, record in records)
+
+
+def _only_dashes(lines: Sequence[str], at: int, end: int) -> bool:
+    """Tell whether each line of a block has a dash of its own: then a dash begins a field, not a record."""
+    near = lines[end + 1] if end + 1 < len(lines) else ""
+    before = lines[end - 1] if end > at else ""
+    return before.lstrip()[:2] in ("- ", "* ", "+ ", "• ") or (end == at and near.lstrip()[:2] in ("- ", "* ", "+ ", "• "))
+
+
+def _reads_as_prose(cell: str) -> bool:
+    return len(cell) > _LONGEST_FIELD or (cell.count(" ") > 9 and cell[-1] in ".!?。")
+
+
+# ---------------------------------------------------------------- XML
+
+
+_TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z_][\w:.-]{0,60})(?P<attributes>(?:[^<>\"']|\"[^\"<]*+\"|'[^'<]*+')*+)>")
+_ATTRIBUTE = re.compile(r"([A-Za-z_][\w:.-]{0,60})\s?=\s?(?:\"([^\"]*)\"|'([^']*)')")
+_DEEPEST = 40
+
+
+@dataclass(slots=True)
+class _Element:
+    name: str
+    fields: list[tuple[str, str]]
+    text_from: int
+    has_more: bool = False
+
+
+def of_xml(text: str) -> list[Row]:
+    """Read XML into rows: an element with attributes or with plain elements inside is a record."""
+    if not text.lstrip().startswith("<"):
+        return []
+    rows: list[Row] = []
+    stack: list[_Element] = [_Element("", [], 0)]
+    header: tuple[str, ...] = ()
+    for tag in _TAG.finditer(text):
+        attributes = tag["attributes"]
+        closed = attributes.rstrip().endswith("/")
+        if not tag["close"]:
+            if len(stack) >= _DEEPEST:
+                return rows
+            fields = [(m[1], m[2] or m[3] or "") for m in _ATTRIBUTE.finditer(attributes)]
+            stack.append(_Element(tag["name"], fields, tag.end()))
+            if not closed:
+                continue
+            element, said = stack.pop(), ""
+        else:
+            if not any(element.name == tag["name"] for element in stack[-3:]):
+                continue
+            while stack[-1].name != tag["name"]:
+                stack.pop()
+            element = stack.pop()
+            said = "" if element.has_more else text[element.text_from : tag.start()].strip()
+        parent = stack[-1]
+        parent.has_more = True
+        if not element.has_more and not element.fields:
+            parent.fields.append((element.name, said))
+            continue
+        if said:
+            element.fields.append((element.name if not element.fields else "text", said))
+        names = [name for name, _ in element.fields]
+        if len(names) > 1 and len(set(names)) == 1:
+            if names[0] == "th":
+                header = tuple(cell for _, cell in element.fields)
+                continue
+            cells = [cell for _, cell in element.fields]
+            rows += _table(header if len(header) == len(cells) else [""] * len(cells), [cells])
+        elif len(names) > 1:
+            rows += _of_record(dict(element.fields), "", "")[0]
+        elif names:
+            parent.fields.append((f"{element.name}.{names[0]}", element.fields[0][1]))
+    return rows
