@@ -102,7 +102,8 @@ class Calls:
 
     async def fit(self, model: Model) -> Fitted:
         """Plan the request for a model, and tell the books."""
-        window = model.bounds(self.admitted.policy, self.gateway.calibrations.of(model))
+        calibration, limit = self.gateway.calibrations.of(model), self.request.answer_limit
+        window = model.bounds(self.admitted.policy, calibration, limit)
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
         known, summaries, threads = gateway.known, gateway.summaries, gateway.planning
         early = self.cache_use.early_folds(model, window, counter)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from textwrap import wrap
 
-from gateway.budget.allocation import Window
+from gateway.budget.allocation import Window, usual_reserve
 from gateway.budget.calibration import EXACT, Calibration
 from gateway.policy import CUT, Policy, PromptCache
 from gateway.policy_schema import COMPONENTS
@@ -23,6 +23,8 @@ class Facts:
     """Whether the answer is taken out of the same window."""
     calibration: Calibration = EXACT
     """What `margin: auto` comes to for it, before anything was learned from answers."""
+    max_output: int | None = None
+    """The most tokens that it can write; None where nobody says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +55,14 @@ def rows(policies: Iterable[Policy], deployments: Sequence[Facts]) -> tuple[Row,
 def _row(policy: Policy, facts: Facts) -> Row:
     declared = policy.reserve.margin
     calibration = facts.calibration if declared is None else EXACT
-    window = Window(
-        policy.context_window, facts.window, facts.shared, policy.reserve.output, declared or 0, calibration
-    )
-    budget = window.budget()
     bounds = [bound for bound in (policy.context_window, facts.window) if bound is not None]
+    reserve = usual_reserve(policy.reserve.output, min(bounds, default=None), facts.max_output)
+    window = Window(policy.context_window, facts.window, facts.shared, reserve, declared or 0, calibration)
+    budget = window.budget()
     if budget is None:
         return Row(policy.label, facts.deployment, None, None, None, {})
     whole = replace(window, margin=0, calibration=EXACT).budget() or budget
-    shares = {component: int(budget * share) for component, share in policy.allocation.by_component().items()}
-    return Row(policy.label, facts.deployment, min(bounds), budget, whole - budget, shares)
+    return Row(policy.label, facts.deployment, min(bounds), budget, whole - budget, policy.allocation.rooms(budget))
 
 
 def render(policies: Iterable[Policy], deployments: Sequence[Facts]) -> str:
@@ -81,9 +81,9 @@ def render(policies: Iterable[Policy], deployments: Sequence[Facts]) -> str:
 
 def _in_words(policy: Policy) -> Iterable[str]:
     margin = policy.reserve.margin
-    told = "auto" if margin is None else f"{margin:.1%}" if isinstance(margin, float) else str(margin)
     strict = ", strict" if policy.strict else ""
-    yield f"mode {policy.mode}{strict}; reserve {policy.reserve.output:,} for the answer, margin {told}"
+    output = policy.reserve.output
+    yield f"mode {policy.mode}{strict}; reserve {_amount(output)} for the answer, margin {_amount(margin)}"
     remedies = [f"{name} {' > '.join(steps)}" for name in CUT if (steps := getattr(policy.ladder, name))]
     chosen = "auto: " if policy.ladder.auto else ""
     yield f"ladder: {chosen}" + ("; ".join(remedies) or "nothing is ever cut")
@@ -106,6 +106,10 @@ def _in_words(policy: Policy) -> Iterable[str]:
         yield f"prompt cache: markers {cache.markers}, ttl {cache.ttl}, {groups}{volatile}{warm}"
     for profile in policy.profiles:
         yield f"profile {profile.policy}: " + (f"when {profile.when.source}" if profile.when else "when asked for")
+
+
+def _amount(kept: float | None) -> str:
+    return "auto" if kept is None else f"{kept:.1%}" if isinstance(kept, float) else f"{kept:,}"
 
 
 def _patterns(patterns: Sequence[object]) -> str:

@@ -125,7 +125,9 @@ def check(path: Path, schema: str | None) -> None:
     config = _config(path)
     deployments = [deployment for group in _deployments(config).values() for deployment in group]
     known = [
-        checks.Facts(one.name, one.facts.window, one.facts.shared, EXACT if one.facts.exact else UNKNOWN)
+        checks.Facts(
+            one.name, one.facts.window, one.facts.shared, EXACT if one.facts.exact else UNKNOWN, one.facts.max_output
+        )
         for one in deployments
     ]
     used = config.policies_in_use()

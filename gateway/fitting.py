@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from gateway.budget import media
-from gateway.budget.allocation import Window
+from gateway.budget.allocation import Window, usual_reserve
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.components import (
     OVERHEAD_MESSAGE,
@@ -68,20 +68,23 @@ class Model:
     """The rules of every provider that may be asked."""
     count_media: CountMedia
 
-    def bounds(self, policy: Policy, calibration: Calibration = UNKNOWN) -> Window:
+    def bounds(self, policy: Policy, calibration: Calibration = UNKNOWN, answer_limit: int | None = None) -> Window:
         """Say what bounds a prompt under this policy.
 
+        `answer_limit` is how long the request says its answer may be; a reserve that is `auto` follows it.
         `calibration` is what is known of the provider's count. It does not enter where the tokenizer is public, nor
         where the policy declares a margin: then that is kept free, no more and no less.
         """
-        declared = policy.reserve.margin
+        declared, output = policy.reserve.margin, policy.reserve.output
+        widths = [window for window in (policy.context_window, self.window) if window is not None]
         return Window(
             policy=policy.context_window,
             deployment=self.window,
             shared=self.shared,
-            reserve=policy.reserve.output,
+            reserve=usual_reserve(output, min(widths, default=None), self.max_output),
             margin=declared or 0,
             calibration=calibration if declared is None and not self.exact else EXACT,
+            follows=answer_limit or None if output is None else None,
         )
 
 

@@ -453,7 +453,7 @@ def test_a_digest_tells_policies_apart_and_nothing_else():
         policy("fold: {keep_turns: 3}"), policy("documents: {tools: [a]}"), policy("examples: {tags: [a]}"),
         policy("allocation: {history: 41%}"), policy("profiles: {p: {}}"), policy("profiles: {p: {when: tools > 1}}"),
         policy("profiles: {p: {strict: true}}"), policy("profiles: {p: {}}").with_profile("p"),
-        policy("documents: {order: rank}"), policy("fold: {artifacts: 10%}"), policy("recall: 0"),
+        policy("documents: {order: rank}"), policy("fold: {artifacts: 20%}"), policy("recall: 0"),
         policy("protect: 0"), policy("preserve: [a]"), policy("effort: 1k"), policy("summarize: {enabled: true}"),
         policy("summarize: {timeout: 9s}"), policy("ladder: {tool_results: [minify, dedupe, crush], documents: [dedupe,"
         " extract], examples: [drop_oldest], history: [drop_oldest], input: [crush]}"),
