@@ -54,6 +54,14 @@ class Shares:
         """Return the ratios alone."""
         return {name: getattr(self, name) for name in COMPONENTS}
 
+    def in_words(self, component: str) -> str:
+        """Say what a component may have of the whole budget: `25% of that`, `12,000 tokens`."""
+        tokens = dict(self.tokens).get(component)
+        if tokens is not None:
+            return f"{tokens:,} tokens"
+        rest = f"what {sum(tokens for _, tokens in self.tokens):,} tokens leave of that" if self.tokens else "that"
+        return f"{100 * getattr(self, component, 0.0):.3g}% of {rest}"
+
     def rooms(self, budget: int, among: Collection[str] = COMPONENTS) -> dict[str, int]:
         """Divide `budget` among these components, in whole tokens; the sum is never more than the budget.
 

@@ -75,6 +75,15 @@ def test_the_margin_is_the_calibrations_where_the_policy_says_nothing():
     assert (declared.calibration, declared.margin) == (EXACT, 77)
 
 
+def test_a_reserve_that_is_auto_follows_the_answer_limit_and_one_that_is_declared_does_not():
+    asked = model(deployment(window=6000, max_output=300))
+    assert asked.bounds(Policy("p")).budget() == 5700
+    assert asked.bounds(Policy("p"), answer_limit=8).budget(8) == 5992
+    assert asked.bounds(Policy("p", reserve=Reserve(500)), answer_limit=8).budget(8) == 5500
+    assert asked.bounds(Policy("p", reserve=Reserve(0.1)), answer_limit=8).budget(8) == 5400
+    assert asked.bounds(Policy("p", context_window=4000, reserve=Reserve(0.1))).budget() == 3600
+
+
 # ---------------------------------------------------------------- deciding
 
 

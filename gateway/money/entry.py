@@ -49,7 +49,7 @@ class Entry:
     """As asked for."""
     policy: str = ""
     """Name and digest."""
-    policy_version: int = 1
+    policy_version: int = 2
     stream: bool = False
     kind: Literal["request", "summary", "warm_up"] = "request"
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
@@ -151,7 +151,7 @@ class Entry:
             "model": self.model,
             "deployment": self.deployment,
             "policy": self.policy,
-            **({"policy_version": self.policy_version} if self.policy_version != 1 else {}),
+            **({"policy_version": self.policy_version} if self.policy_version != 2 else {}),
             **({"stream": True} if self.stream else {}),
             "http_status": self.http_status,
             "prompt_tokens": usage.prompt,
