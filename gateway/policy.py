@@ -234,7 +234,7 @@ class Policy:
     """The profile that is merged in, if one is."""
     profiles: tuple[Profile, ...] = ()
     digest: str = field(init=False)
-    """Eight hex digits of everything above: what is the same has the same digest, on every machine."""
+    """Eight hex digits of everything above but `utilization`: what is the same has the same, on every machine."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", _digest(self))
@@ -291,8 +291,9 @@ class Profile:
 _DIGESTED = (
     *("name", "version", "strict", "mode", "context_window", "reserve", "allocation"),
     *("borrow", "documents", "ladder", "fold", "summarize", "recall", "protect", "examples", "preserve", "effort"),
-    *("user_text", "tools", "utilization", "prompt_cache", "profile"),
+    *("user_text", "tools", "prompt_cache", "profile"),
 )
+"""What decides about a request; `utilization` is for the report alone."""
 
 
 def _digest(policy: Policy) -> str:
