@@ -31,7 +31,7 @@ from gateway.early_folds import LEAST_TOKENS, Beginnings, EarlyFolds
 from gateway.policy import Policy
 from gateway.rewriting.memory import Known
 from gateway.rewriting.moved import edits_of, left_of, may_move, with_left, with_moved
-from gateway.rewriting.plan import VOLATILE, VOLATILE_LEFT, Edit, Plan, Refusal, plan, recognition_of
+from gateway.rewriting.plan import VOLATILE, VOLATILE_LEFT, Edit, Plan, Refusal, ladders_of, plan, recognition_of
 from gateway.rewriting.summarize import Facts
 from gateway.routing.deployment import Deployment
 from gateway.summaries import Summaries
@@ -338,6 +338,22 @@ class _Form:
             return None
         came, legal = self.request.conversation.messages, self.model.legal
         return with_moved(found, self.moved, came, self.anatomy, legal, self.counter.count)
+
+
+def rooms(
+    policy: Policy, budget: int, before: Mapping[str, int], granted: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Return what each component may take before it is cut, for reports: its share, or more where it borrowed more.
+
+    `before` are the tokens of the request as far as they are known, `granted` what a plan made of the shares. Without
+    `strict`, components that have a remedy share what the others leave.
+    """
+    shares, cut = policy.allocation, ladders_of(policy).with_remedy
+    nominal = shares.rooms(budget)
+    if not policy.strict and before:
+        rest = budget - sum(before[name] for name in before if name not in cut)
+        nominal |= shares.rooms(rest, cut)
+    return {name: max(room, (granted or {}).get(name, 0)) for name, room in nominal.items()}
 
 
 def byte_edits(request: ChatRequest, fitted: Fitted) -> list[Edit]:

@@ -82,7 +82,7 @@ def test_a_room_is_told_where_it_is_not_what_was_asked_for():
     sizes = {"system": 5, "input": 9, "documents": 7, "history": 90}
     room = {"system": 5, "input": 9, "documents": 0, "history": 45, "examples": 3}
     row = entry(before=sizes, room=room).settled("answered", 11.0)
-    assert row["components"]["room"] == {"documents": 0, "history": 45}
+    assert row["components"]["room"] == {"documents": 0, "history": 45, "examples": 3}
 
 
 def test_what_is_as_it_nearly_always_is_stands_in_no_row():

@@ -733,6 +733,8 @@ async def test_what_bytes_prove_to_fit_is_entered_in_the_providers_tokens(gatewa
     row = (await gateway(body([system("s" * 300), *HELLO]))).settled
     assert row["counted"] == "bytes"
     assert row["tokens_before"] == row["tokens_after"] == row["prompt_tokens"] == 100
+    room = row["components"].pop("room")
+    assert (row["budget"], sum(room.values())) == (124_000, 124_000)
     assert sum(before for before, _ in row["components"].values()) == 100
 
 
