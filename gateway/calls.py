@@ -13,7 +13,7 @@ from gateway.admission import Admitted
 from gateway.budget.tokens import Counter
 from gateway.cache_use import CacheUse, Held
 from gateway.conversation import Changes
-from gateway.fitting import LONG_BODY, Fitted, Model, byte_edits, byte_sizes, fit, prompt_tokens, writer_of
+from gateway.fitting import LONG_BODY, Fitted, Model, byte_edits, byte_sizes, fit, prompt_tokens, rooms, writer_of
 from gateway.gateway import Gateway
 from gateway.money.entry import Entry, runs
 from gateway.prompt_caches import Sighting
@@ -102,7 +102,8 @@ class Calls:
 
     async def fit(self, model: Model) -> Fitted:
         """Plan the request for a model, and tell the books."""
-        window = model.bounds(self.admitted.policy, self.gateway.calibrations.of(model))
+        calibration, limit = self.gateway.calibrations.of(model), self.request.answer_limit
+        window = model.bounds(self.admitted.policy, calibration, limit)
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
         known, summaries, threads = gateway.known, gateway.summaries, gateway.planning
         early = self.cache_use.early_folds(model, window, counter)
@@ -168,7 +169,10 @@ class Calls:
         entry, plan = self.entry, fitted.plan
         entry.calibration = fitted.window.calibration.version
         entry.decision_lost = fitted.decision_lost
+        policy = self.admitted.policy
+        entry.budget = None if policy.mode == "off" else fitted.window.budget(self.request.answer_limit or 0)
         if plan is None:
+            entry.room = {} if entry.budget is None else rooms(policy, entry.budget, {})
             entry.counted, entry.before = "bytes", byte_sizes(self.request)
             entry.edits = runs([_told(edit) for edit in byte_edits(self.request, fitted)])
             entry.plan = "unchanged" if self.enforces or not entry.edits else "observed"
@@ -180,7 +184,8 @@ class Calls:
             if plan.ours:
                 self.gateway.log.error("illegal rewrite", id=entry.id, policy=entry.policy)
             return
-        entry.refusal, entry.room = None, plan.room
+        entry.refusal, granted = None, plan.room if plan.rewrites else {}
+        entry.room = {} if entry.budget is None else rooms(policy, entry.budget, plan.before, granted)
         if self.enforces:
             entry.plan = "rewritten" if plan.rewrites else "unchanged"
         else:

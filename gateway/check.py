@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from textwrap import wrap
 
-from gateway.budget.allocation import Window
+from gateway.budget.allocation import Window, usual_reserve
 from gateway.budget.calibration import EXACT, Calibration
 from gateway.policy import CUT, Policy, PromptCache
 from gateway.policy_schema import COMPONENTS
+from gateway.rewriting.summarize import LEAST
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class Facts:
     """Whether the answer is taken out of the same window."""
     calibration: Calibration = EXACT
     """What `margin: auto` comes to for it, before anything was learned from answers."""
+    max_output: int | None = None
+    """The most tokens that it can write; None where nobody says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +57,14 @@ def rows(policies: Iterable[Policy], deployments: Sequence[Facts]) -> tuple[Row,
 def _row(policy: Policy, facts: Facts) -> Row:
     declared = policy.reserve.margin
     calibration = facts.calibration if declared is None else EXACT
-    window = Window(
-        policy.context_window, facts.window, facts.shared, policy.reserve.output, declared or 0, calibration
-    )
-    budget = window.budget()
     bounds = [bound for bound in (policy.context_window, facts.window) if bound is not None]
+    reserve = usual_reserve(policy.reserve.output, min(bounds, default=None), facts.max_output)
+    window = Window(policy.context_window, facts.window, facts.shared, reserve, declared or 0, calibration)
+    budget = window.budget()
     if budget is None:
         return Row(policy.label, facts.deployment, None, None, None, {})
     whole = replace(window, margin=0, calibration=EXACT).budget() or budget
-    shares = {component: int(budget * share) for component, share in policy.allocation.by_component().items()}
-    return Row(policy.label, facts.deployment, min(bounds), budget, whole - budget, shares)
+    return Row(policy.label, facts.deployment, min(bounds), budget, whole - budget, policy.allocation.rooms(budget))
 
 
 def render(policies: Iterable[Policy], deployments: Sequence[Facts]) -> str:
@@ -81,9 +83,10 @@ def render(policies: Iterable[Policy], deployments: Sequence[Facts]) -> str:
 
 def _in_words(policy: Policy) -> Iterable[str]:
     margin = policy.reserve.margin
-    told = "auto" if margin is None else f"{margin:.1%}" if isinstance(margin, float) else str(margin)
     strict = ", strict" if policy.strict else ""
-    yield f"mode {policy.mode}{strict}; reserve {policy.reserve.output:,} for the answer, margin {told}"
+    output = policy.reserve.output
+    yield f"mode {policy.mode}{strict}; reserve {_amount(output)} for the answer, margin {_amount(margin)}"
+    yield _shares(policy)
     remedies = [f"{name} {' > '.join(steps)}" for name in CUT if (steps := getattr(policy.ladder, name))]
     chosen = "auto: " if policy.ladder.auto else ""
     yield f"ladder: {chosen}" + ("; ".join(remedies) or "nothing is ever cut")
@@ -93,11 +96,21 @@ def _in_words(policy: Policy) -> Iterable[str]:
     due = "the prompt is over" + (", or sooner where that is cheaper" if fold.when == "cheaper" else "")
     if remedies:
         yield f"fold: when {due}, history down to {fold.target:.0%} {left}{listed}"
+    if remedies:
+        yield f"what people said: up to {policy.user_text:.0%} {left} stays word for word"
+    if policy.tools.select is not None:
+        kept = f"those that are called and the most relevant, {policy.tools.select} in all"
+        yield f"tools: of a request that is over, {kept}"
+    if policy.documents.in_system:
+        yield "documents: looked for in system text too"
     if policy.preserve:
         yield f"preserve: sentences that match {_patterns(policy.preserve)}"
     if policy.summarize.enabled:
         writer = "the model asked for" if policy.summarize.model == "same" else policy.summarize.model
-        yield f"summaries: by {writer}, at most {policy.summarize.at_most:.0%} of what they stand for"
+        yield (
+            f"summaries: by {writer}, at most {policy.summarize.at_most:.0%} of what they stand for; none is asked for "
+            f"where tools and system text leave less than about {_least_room(policy):,} tokens"
+        )
     cache = policy.prompt_cache
     if cache != PromptCache():
         volatile = f"; text that matches {_patterns(cache.volatile)} moves" if cache.volatile else ""
@@ -106,6 +119,30 @@ def _in_words(policy: Policy) -> Iterable[str]:
         yield f"prompt cache: markers {cache.markers}, ttl {cache.ttl}, {groups}{volatile}{warm}"
     for profile in policy.profiles:
         yield f"profile {profile.policy}: " + (f"when {profile.when.source}" if profile.when else "when asked for")
+
+
+def _shares(policy: Policy) -> str:
+    """Say of what the shares are shares."""
+    if policy.strict:
+        return "shares: of the prompt; a component above its own is cut, or refused where it has no remedy"
+    cut = {"history" if name == "tool_results" else name for name in CUT if getattr(policy.ladder, name)}
+    uncut = [name for name in COMPONENTS if name not in cut]
+    lent = f"; what one does not need goes to {', '.join(policy.borrow)}" if policy.borrow and cut else ""
+    return f"shares: of what is left once {_listed(uncut)} have what they need{lent}" if cut else "shares: of no effect"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _least_room(policy: Policy) -> int:
+    """Return the room below which what one fold leaves out is as a rule too short for a summary."""
+    folded = max(0.01, policy.fold.trigger - policy.recall - policy.fold.target)
+    return math.ceil(LEAST / max(0.001, policy.summarize.at_most) / folded)
+
+
+def _amount(kept: float | None) -> str:
+    return "auto" if kept is None else f"{kept:.1%}" if isinstance(kept, float) else f"{kept:,}"
 
 
 def _patterns(patterns: Sequence[object]) -> str:

@@ -125,7 +125,9 @@ def check(path: Path, schema: str | None) -> None:
     config = _config(path)
     deployments = [deployment for group in _deployments(config).values() for deployment in group]
     known = [
-        checks.Facts(one.name, one.facts.window, one.facts.shared, EXACT if one.facts.exact else UNKNOWN)
+        checks.Facts(
+            one.name, one.facts.window, one.facts.shared, EXACT if one.facts.exact else UNKNOWN, one.facts.max_output
+        )
         for one in deployments
     ]
     used = config.policies_in_use()
@@ -302,6 +304,7 @@ def report(
             retention=retention,
             caching=caching,
             saving=saving,
+            targets=_targets(path) if utilization and ledger is None else None,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -318,6 +321,13 @@ def report(
             console.print("", *map(printable, breaks), sep="\n", markup=False)
     else:
         click.echo(found.csv() if style == "csv" else found.json(), nl=False)
+
+
+def _targets(path: Path | None) -> dict[str, dict[str, tuple[float, float]]]:
+    """Read how full the rooms of each policy should be, its profiles' too."""
+    policies = _config(path or DEFAULT_CONFIG, to_serve=False).policies.values()
+    variants = [variant for one in policies for variant in (one, *(profile.policy for profile in one.profiles))]
+    return {variant.label: dict(variant.utilization) for variant in variants if variant.utilization}
 
 
 def _breaks(path: Path | None) -> list[str]:

@@ -37,13 +37,17 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict
     """
     request = parse(body, Memo())
     policy = chosen(policy, request, {})
-    window = model.bounds(policy)
+    window = model.bounds(policy, answer_limit=request.answer_limit)
     found = decided(request, policy, model, window, counter)
     out: dict[str, Any] = {
         "model": model.name,
         "policy": str(policy),
         "mode": policy.mode,
-        "window": {"policy": window.policy, "deployment": window.deployment, "reserve": window.reserve},
+        "window": {
+            "policy": window.policy,
+            "deployment": window.deployment,
+            "reserve": window.kept_for(request.answer_limit or 0),
+        },
         "budget": window.budget(request.answer_limit or 0),
     }
     if isinstance(found, Refusal):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from gateway.budget import media
-from gateway.budget.allocation import Window
+from gateway.budget.allocation import Window, usual_reserve
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.components import (
     OVERHEAD_MESSAGE,
@@ -31,7 +31,7 @@ from gateway.early_folds import LEAST_TOKENS, Beginnings, EarlyFolds
 from gateway.policy import Policy
 from gateway.rewriting.memory import Known
 from gateway.rewriting.moved import edits_of, left_of, may_move, with_left, with_moved
-from gateway.rewriting.plan import VOLATILE, VOLATILE_LEFT, Edit, Plan, Refusal, plan, recognition_of
+from gateway.rewriting.plan import VOLATILE, VOLATILE_LEFT, Edit, Plan, Refusal, ladders_of, plan, recognition_of
 from gateway.rewriting.summarize import Facts
 from gateway.routing.deployment import Deployment
 from gateway.summaries import Summaries
@@ -68,20 +68,23 @@ class Model:
     """The rules of every provider that may be asked."""
     count_media: CountMedia
 
-    def bounds(self, policy: Policy, calibration: Calibration = UNKNOWN) -> Window:
+    def bounds(self, policy: Policy, calibration: Calibration = UNKNOWN, answer_limit: int | None = None) -> Window:
         """Say what bounds a prompt under this policy.
 
+        `answer_limit` is how long the request says its answer may be; a reserve that is `auto` follows it.
         `calibration` is what is known of the provider's count. It does not enter where the tokenizer is public, nor
         where the policy declares a margin: then that is kept free, no more and no less.
         """
-        declared = policy.reserve.margin
+        declared, output = policy.reserve.margin, policy.reserve.output
+        widths = [window for window in (policy.context_window, self.window) if window is not None]
         return Window(
             policy=policy.context_window,
             deployment=self.window,
             shared=self.shared,
-            reserve=policy.reserve.output,
+            reserve=usual_reserve(output, min(widths, default=None), self.max_output),
             margin=declared or 0,
             calibration=calibration if declared is None and not self.exact else EXACT,
+            follows=answer_limit or None if output is None else None,
         )
 
 
@@ -335,6 +338,22 @@ class _Form:
             return None
         came, legal = self.request.conversation.messages, self.model.legal
         return with_moved(found, self.moved, came, self.anatomy, legal, self.counter.count)
+
+
+def rooms(
+    policy: Policy, budget: int, before: Mapping[str, int], granted: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Return what each component may take before it is cut, for reports: its share, or more where it borrowed more.
+
+    `before` are the tokens of the request as far as they are known, `granted` what a plan made of the shares. Without
+    `strict`, components that have a remedy share what the others leave.
+    """
+    shares, cut = policy.allocation, ladders_of(policy).with_remedy
+    nominal = shares.rooms(budget)
+    if not policy.strict and before:
+        rest = budget - sum(before[name] for name in before if name not in cut)
+        nominal |= shares.rooms(rest, cut)
+    return {name: max(room, (granted or {}).get(name, 0)) for name, room in nominal.items()}
 
 
 def byte_edits(request: ChatRequest, fitted: Fitted) -> list[Edit]:

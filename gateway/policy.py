@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -29,16 +29,17 @@ PROFILE_METADATA = "gateway_profile"
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """What is kept free of the window, in tokens."""
+    """What is kept free of the window."""
 
-    output: int = 4000
+    output: float | int | None = None
+    """For the answer: an int is tokens, a float a share of the window, None follows the request's own answer limit."""
     margin: float | int | None = None
     """For the error of the count: an int is tokens, a float a share of the budget, None comes from measured errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Each component's share of the prompt's budget; they sum to 1."""
+    """Each component's share of the prompt's budget, as ratios that sum to 1, and what is given in tokens."""
 
     system: float = 0.10
     tools: float = 0.10
@@ -46,9 +47,36 @@ class Shares:
     documents: float = 0.25
     history: float = 0.40
     input: float = 0.10
+    tokens: tuple[tuple[str, int], ...] = ()
+    """Components with an amount in place of a share, each with its tokens; their ratio is 0."""
 
     def by_component(self) -> dict[str, float]:
+        """Return the ratios alone."""
         return {name: getattr(self, name) for name in COMPONENTS}
+
+    def in_words(self, component: str) -> str:
+        """Say what a component may have of the whole budget: `25% of that`, `12,000 tokens`."""
+        tokens = dict(self.tokens).get(component)
+        if tokens is not None:
+            return f"{tokens:,} tokens"
+        rest = f"what {sum(tokens for _, tokens in self.tokens):,} tokens leave of that" if self.tokens else "that"
+        return f"{100 * getattr(self, component, 0.0):.3g}% of {rest}"
+
+    def rooms(self, budget: int, among: Collection[str] = COMPONENTS) -> dict[str, int]:
+        """Divide `budget` among these components, in whole tokens; the sum is never more than the budget.
+
+        Amounts in tokens are taken off first, scaled down where together they are more than there is; the ratios of
+        the others are scaled to the rest.
+        """
+        fixed = {name: tokens for name, tokens in self.tokens if name in among}
+        asked = sum(fixed.values())
+        budget = max(0, budget)
+        if asked > budget:
+            fixed = {name: tokens * budget // asked for name, tokens in fixed.items()}
+        ratios = {name: getattr(self, name) for name in COMPONENTS if name in among and name not in fixed}
+        rest, whole = budget - sum(fixed.values()), sum(ratios.values()) or 1.0
+        shared = {name: int(rest * (ratio / whole)) for name, ratio in ratios.items()}
+        return {name: fixed[name] if name in fixed else shared[name] for name in COMPONENTS if name in among}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +85,7 @@ class Fold:
 
     trigger: float = 1.0
     target: float = 0.5
-    artifacts: float = 0.2
+    artifacts: float = 0.1
     """Most of the room that the artifact list of one fold may take."""
     keep_turns: int = 2
     keep_tool_results: int = 3
@@ -90,7 +118,9 @@ class Documents:
     tags: tuple[str, ...] = ("document", "doc", "context")
     tools: tuple[str, ...] = ()
     """Globs of tool names whose results are documents."""
-    order: Literal["as_is", "rank", "bookend", "alternate", "interleave"] = "as_is"
+    in_system: bool = False
+    """Whether documents are looked for in leading system text too."""
+    order: Literal["auto", "as_is", "rank", "bookend", "alternate", "interleave"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +134,8 @@ class Summarize:
     """Largest summary, as a share of its source; a larger one is refused."""
     timeout: float = 8.0
     """In seconds."""
-    run: Literal["background"] = "background"
+    run: Literal["background", "inline"] = "background"
+    """inline: a request waits up to `timeout` for the summary of a fold."""
     on_failure: Literal["extract", "drop_oldest"] = "extract"
     """extract: what is folded leaves its artifact list alone. drop_oldest: it leaves nothing but a line."""
     prompt: str | None = None
@@ -118,6 +149,18 @@ class Examples:
     names: tuple[str, ...] = ("example_*",)
     """Globs of message names."""
     tags: tuple[str, ...] = ("example",)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Which tool definitions a request keeps."""
+
+    select: int | None = None
+    """At most so many, but for those that the conversation calls; None is all."""
+
+
+Targets = tuple[tuple[str, tuple[float, float]], ...]
+"""By component or `overall`: the range in which the average use of its room should lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +200,7 @@ class Policy:
     """
 
     name: str
-    version: int = 1
+    version: int = 2
     strict: bool = False
     mode: Literal["off", "observe", "enforce"] = "enforce"
     context_window: int | None = None
@@ -169,13 +212,20 @@ class Policy:
     ladder: Ladder = field(default_factory=Ladder)
     fold: Fold = field(default_factory=Fold)
     summarize: Summarize = field(default_factory=Summarize)
+    user_text: float = 0.5
+    """Share of the room (budget less tools and leading system text) for what people said earlier, word for word."""
     recall: float = 0.1
-    """Share of the room for excerpts of folded parts that a question asks for; 0 is none."""
+    """Share of the room for excerpts of folded parts that bear on the question; 0 is none.
+
+    Once something is folded, the trigger is the room less this, so that there is room for excerpts."""
     protect: int = 3000
     """Tokens that must follow a tool result before it is shortened."""
     examples: Examples = field(default_factory=Examples)
     preserve: tuple[str, ...] = ()
     """Regular expressions; a sentence that matches one survives any fold."""
+    tools: Tools = field(default_factory=Tools)
+    utilization: Targets = ()
+    """How full each room should be; for the report alone."""
     prompt_cache: PromptCache = field(default_factory=PromptCache)
     effort: int = 500_000
     """Tokens that one request may have read for the first time by the costlier remedies; beyond it the cheapest
@@ -184,7 +234,7 @@ class Policy:
     """The profile that is merged in, if one is."""
     profiles: tuple[Profile, ...] = ()
     digest: str = field(init=False)
-    """Eight hex digits of everything above: what is the same has the same digest, on every machine."""
+    """Eight hex digits of everything above but `utilization`: what is the same has the same, on every machine."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", _digest(self))
@@ -196,6 +246,13 @@ class Policy:
     def label(self) -> str:
         """Its name, with the profile's where one is merged in: `support/night`."""
         return f"{self.name}/{self.profile}" if self.profile else self.name
+
+    @property
+    def document_order(self) -> Literal["as_is", "rank", "bookend", "alternate", "interleave"]:
+        """Resolve `documents.order: auto`: a ladder that arranges wants the best documents first and last."""
+        if self.documents.order == "auto":
+            return "bookend" if "arrange" in self.ladder.documents else "as_is"
+        return self.documents.order
 
     def with_profile(self, name: str) -> Policy:
         """Return this policy with the profile merged in; raises UnknownProfile."""
@@ -234,8 +291,9 @@ class Profile:
 _DIGESTED = (
     *("name", "version", "strict", "mode", "context_window", "reserve", "allocation"),
     *("borrow", "documents", "ladder", "fold", "summarize", "recall", "protect", "examples", "preserve", "effort"),
-    *("prompt_cache", "profile"),
+    *("user_text", "tools", "prompt_cache", "profile"),
 )
+"""What decides about a request; `utilization` is for the report alone."""
 
 
 def _digest(policy: Policy) -> str:
@@ -466,21 +524,32 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 
 def _contradictions(merged: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     shares, fold, reserve, window = (merged[key] for key in ("allocation", "fold", "reserve", "context_window"))
+    amounts = {name: share for name, share in shares.items() if isinstance(share, int)}
     if not sum(shares.values()):
         yield ("allocation",), "all shares are 0"
+    if window is not None and sum(amounts.values()) > window:
+        told = f"{sum(amounts.values()):,} tokens for {', '.join(amounts)} are more than the window of {window:,}"
+        yield ("allocation",), told
     if fold["target"] > fold["trigger"]:
         yield ("fold", "target"), f"target {fold['target']:.0%} is above trigger {fold['trigger']:.0%}"
     if fold["artifacts"] > fold["target"] and fold["artifacts"] != FoldFile().artifacts:
         yield ("fold", "artifacts"), f"artifacts {fold['artifacts']:.0%} is above target {fold['target']:.0%}"
     if not fold["trigger"]:
         yield ("fold", "trigger"), "a trigger of 0% would fold every request"
-    if window is not None:
-        margin = reserve["margin"] if isinstance(reserve["margin"], int) else 0
-        if reserve["output"] + margin >= window:
-            kept = f"reserve.output {reserve['output']:,}" + (f" and reserve.margin {margin:,}" if margin else "")
-            yield ("context_window",), f"{kept} leave nothing of a window of {window:,} tokens"
-
+    yield from _reserves(reserve["output"], reserve["margin"], window)
     yield from _summaries(merged["ladder"], merged["summarize"])
+
+
+def _reserves(output: float | None, margin: float | None, window: int | None) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what is wrong with a declared reserve; one that follows the request always leaves something."""
+    if isinstance(output, float) and output >= 1:
+        yield ("reserve", "output"), "a reserve of 100% leaves nothing for the prompt"
+    elif output is not None and window is not None:
+        kept = int(output * window) if isinstance(output, float) else output
+        error = margin if isinstance(margin, int) else 0
+        if kept + error >= window:
+            told = f"reserve.output {kept:,}" + (f" and reserve.margin {error:,}" if error else "")
+            yield ("context_window",), f"{told} leave nothing of a window of {window:,} tokens"
 
 
 def _summaries(
@@ -498,7 +567,6 @@ def _summaries(
 
 
 def _policy(merged: Mapping[str, Any], profile: str | None = None, profiles: tuple[Profile, ...] = ()) -> Policy:
-    whole = sum(merged["allocation"].values()) or 1.0
     return Policy(
         name=merged["name"],
         version=merged["version"],
@@ -506,21 +574,32 @@ def _policy(merged: Mapping[str, Any], profile: str | None = None, profiles: tup
         mode=merged["mode"],
         context_window=merged["context_window"],
         reserve=Reserve(**merged["reserve"]),
-        allocation=Shares(**{name: round(share / whole, 12) for name, share in merged["allocation"].items()}),
+        allocation=_shares(merged["allocation"]),
         borrow=tuple(merged["borrow"]),
         documents=Documents(**_frozen(merged["documents"])),
         ladder=_ladder(merged["ladder"], merged["summarize"]["enabled"]),
         fold=Fold(**merged["fold"] | {"artifacts": min(merged["fold"]["artifacts"], merged["fold"]["target"])}),
         summarize=Summarize(**merged["summarize"]),
+        user_text=merged["user_text"],
         recall=merged["recall"],
         protect=merged["protect"],
         examples=Examples(**_frozen(merged["examples"])),
         preserve=tuple(merged["preserve"]),
+        tools=Tools(**merged["tools"]),
+        utilization=tuple((name, ends) for name, ends in merged["utilization"].items() if ends is not None),
         prompt_cache=_prompt_cache(merged["prompt_cache"]),
         effort=merged["effort"],
         profile=profile,
         profiles=profiles,
     )
+
+
+def _shares(said: Mapping[str, float | int]) -> Shares:
+    """Scale the ratios to sum to 1; ints are tokens."""
+    ratios = {name: share for name, share in said.items() if isinstance(share, float)}
+    whole = sum(ratios.values()) or 1.0
+    scaled = {name: round(ratios.get(name, 0.0) / whole, 12) for name in COMPONENTS}
+    return Shares(**scaled, tokens=tuple((name, said[name]) for name in COMPONENTS if isinstance(said[name], int)))
 
 
 def _prompt_cache(said: Mapping[str, Any]) -> PromptCache:

@@ -43,6 +43,16 @@ _SHARE_SCHEMA: dict[str, Any] = {
     "anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string", "pattern": quantities.SHARE_PATTERN}]
 }
 
+ShareOrTokens = Annotated[
+    float | int,
+    PlainValidator(quantities.share_or_tokens),
+    WithJsonSchema({"anyOf": [*_SHARE_SCHEMA["anyOf"], *_count()["anyOf"]]}),
+]
+Span = Annotated[
+    tuple[float, float],
+    PlainValidator(quantities.span),
+    WithJsonSchema({"type": "string", "pattern": quantities.SPAN_PATTERN}),
+]
 Tokens = Annotated[int, PlainValidator(quantities.tokens), WithJsonSchema(_count())]
 Share = Annotated[float, PlainValidator(quantities.share), WithJsonSchema(_SHARE_SCHEMA)]
 
@@ -59,17 +69,30 @@ def _window(value: Any) -> int | None:
     return tokens
 
 
-def _margin(value: Any) -> float | int | None:
-    if value == "auto":
-        return None
-    if isinstance(value, str) and value.endswith("%"):
-        return quantities.share(value)
-    if isinstance(value, float) and 0 < value < 1:
-        return value
-    try:
-        return quantities.tokens(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a margin; write auto, a share (2%) or tokens (500)") from None
+def _kept_free(what: str) -> PlainValidator:
+    """Take auto (None), a share (a float) or tokens (an int); `what` says in the message for what it is kept free."""
+
+    def read(value: Any) -> float | int | None:
+        if value == "auto":
+            return None
+        if isinstance(value, str) and value.endswith("%"):
+            return quantities.share(value)
+        if isinstance(value, float) and 0 < value < 1:
+            return value
+        try:
+            return quantities.tokens(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is no {what}; write auto, a share (2%) or tokens (500)") from None
+
+    return PlainValidator(read)
+
+
+def _version(value: Any) -> Literal[2]:
+    if value == 2 and not isinstance(value, bool | float):
+        return 2
+    if value == 1 and not isinstance(value, bool | float):
+        raise ValueError("version 1 of the rewriting is no longer there; write 2, or leave it out")
+    raise ValueError(f"{value!r} is no version of the rewriting; write 2, or leave it out")
 
 
 def _name(value: Any) -> str:
@@ -177,11 +200,10 @@ Window = Annotated[
     PlainValidator(_window),
     WithJsonSchema({"anyOf": [{"const": "deployment"}, *_count()["anyOf"]]}),
 ]
-Margin = Annotated[
-    float | int | None,
-    PlainValidator(_margin),
-    WithJsonSchema({"anyOf": [{"const": "auto"}, *_count()["anyOf"], *_SHARE_SCHEMA["anyOf"]]}),
-]
+_KEPT_FREE_SCHEMA = WithJsonSchema({"anyOf": [{"const": "auto"}, *_count()["anyOf"], *_SHARE_SCHEMA["anyOf"]]})
+Margin = Annotated[float | int | None, _kept_free("margin"), _KEPT_FREE_SCHEMA]
+Output = Annotated[float | int | None, _kept_free("reserve for the answer"), _KEPT_FREE_SCHEMA]
+Version = Annotated[Literal[2], PlainValidator(_version), WithJsonSchema({"const": 2})]
 Seconds = Annotated[
     float,
     PlainValidator(quantities.seconds),
@@ -221,7 +243,12 @@ def key(default: Any, description: str, **more: Any) -> Any:
 class ReserveFile(Strict):
     """What is kept free of the window."""
 
-    output: Tokens = key(4000, description="Tokens kept free for the answer.")
+    output: Output = key(
+        "auto",
+        description="Kept free for the answer: tokens, a share of the window, or auto: as many as the request says its "
+        "answer may have, rounded up to a power of two; where it does not say, as many as the model can write, at most "
+        "4k and at most a quarter of the window.",
+    )
     margin: Margin = key(
         "auto",
         description="Kept free for the error of the count: tokens, a share of the budget, or auto (measured).",
@@ -229,14 +256,40 @@ class ReserveFile(Strict):
 
 
 class AllocationFile(Strict):
-    """Shares of the prompt's budget. Ratios: they are scaled to sum to 100%."""
+    """Shares of the prompt's budget, or tokens. Tokens are taken off first; shares are ratios of what they leave."""
 
-    system: Share = key("10%", description="Leading system and developer text.")
-    tools: Share = key("10%", description="Tool definitions and the response schema.")
-    examples: Share = key("5%", description="Example exchanges, see `examples`.")
-    documents: Share = key("25%", description="Retrieved text, see `documents`.")
-    history: Share = key("40%", description="Everything before the input, agent steps and tool results included.")
-    input: Share = key("10%", description="The last user message and the newest tool results.")
+    system: ShareOrTokens = key("10%", description="Leading system and developer text.")
+    tools: ShareOrTokens = key("10%", description="Tool definitions and the response schema.")
+    examples: ShareOrTokens = key("5%", description="Example exchanges, see `examples`.")
+    documents: ShareOrTokens = key("25%", description="Retrieved text, see `documents`.")
+    history: ShareOrTokens = key(
+        "40%", description="Everything before the input, agent steps and tool results included."
+    )
+    input: ShareOrTokens = key("10%", description="The last user message and the newest tool results.")
+
+
+class UtilizationFile(Strict):
+    """Targets for the report: how full each component's room should be on average. They change no request."""
+
+    system: Span | None = key(None, description="A range of shares, as 60-75%.")
+    tools: Span | None = key(None, description="A range of shares, as 60-75%.")
+    examples: Span | None = key(None, description="A range of shares, as 60-75%.")
+    documents: Span | None = key(None, description="A range of shares, as 60-75%.")
+    history: Span | None = key(None, description="A range of shares, as 60-75%.")
+    input: Span | None = key(None, description="A range of shares, as 60-75%.")
+    overall: Span | None = key(None, description="Of the whole prompt's budget.")
+
+
+class ToolsFile(Strict):
+    """Whether tool definitions are left out of a request that does not fit."""
+
+    select: int | None = key(
+        None,
+        ge=1,
+        le=1000,
+        description="Keep so many: those that the conversation calls, the one that the request names, and of the "
+        "others those that bear most on the task. Left out, every definition stays.",
+    )
 
 
 class DocumentsFile(Strict):
@@ -248,9 +301,13 @@ class DocumentsFile(Strict):
     tools: list[Word] = key(
         [], description="Results of these tools are documents; * stands for any letters (search_*)."
     )
-    order: Literal["as_is", "rank", "bookend", "alternate", "interleave"] = key(
-        "as_is",
-        description="How documents are arranged once a request is over. as_is: the caller's order. rank: best first. "
+    in_system: bool = key(
+        False, description="Whether leading system text may hold documents too, which may then be shortened."
+    )
+    order: Literal["auto", "as_is", "rank", "bookend", "alternate", "interleave"] = key(
+        "auto",
+        description="How documents are arranged once a request is over. auto: bookend where the ladder names arrange, "
+        "else as_is. as_is: the caller's order. rank: best first. "
         "bookend: best first and last. alternate: from both ends inwards. interleave: sources take turns.",
     )
 
@@ -342,9 +399,9 @@ class FoldFile(Strict):
         "enough, and the next fold is far away and the provider's cache stays warm.",
     )
     artifacts: Share = key(
-        "20%",
-        description="Most that the list of one fold may take: the ids, numbers, paths and sentences that only the "
-        "folded part held. All lists together take at most twice this.",
+        "10%",
+        description="Most that the list of one fold may take: rows, sentences, ids, numbers and paths of the folded "
+        "part. All lists together take at most twice this.",
     )
     keep_turns: int = key(
         2, ge=0, le=1000, description="Newest turns that no remedy shortens, while they fit what a fold keeps whole."
@@ -367,8 +424,10 @@ class SummarizeFile(Strict):
     model: Word = key("same", description="Who writes them: a model name of the gateway, or same (the request's own).")
     at_most: Share = key("10%", description="Largest summary, as a share of its source; a larger one is refused.")
     timeout: Seconds = key("8s", description="How long a summary may take.")
-    run: Annotated[Literal["background", "inline"], _later("background")] = key(
-        "background", description=f"A request never waits for its summary; inline is {NOT_YET}."
+    run: Literal["background", "inline"] = key(
+        "background",
+        description="background: a request never waits for its summary. inline: it waits up to timeout, so that "
+        "already the first fold has one.",
     )
     on_failure: Literal["extract", "drop_oldest"] = key(
         "extract",
@@ -461,7 +520,10 @@ def _nothing_said(value: LimitsFile) -> LimitsFile:
 class PolicyBody(Strict):
     """What both a policy and a profile of it may say."""
 
-    strict: bool = key(False, description="Make every share a ceiling: a component above its share is cut, or refused.")
+    strict: bool = key(
+        False,
+        description="Make every share a ceiling: a component above its share is cut, refused where it has no remedy.",
+    )
     mode: Literal["off", "observe", "enforce"] = key(
         "enforce",
         description="off: pass everything on. observe: plan, log, send the original. enforce: send what was planned.",
@@ -471,7 +533,13 @@ class PolicyBody(Strict):
         description="Most tokens of prompt and answer; never more than the deployment's own. 32k, or deployment.",
     )
     reserve: ReserveFile = key({}, description="What is kept free of the window.")
-    allocation: AllocationFile = key({}, description="Each component's share of the prompt's budget.")
+    allocation: AllocationFile = key(
+        {},
+        description="Each component's share, or tokens. Under strict a share of the whole prompt's budget, otherwise "
+        "of what is left after components without a remedy.",
+    )
+    utilization: UtilizationFile = key({}, description="How full each room should be, for `report --utilization`.")
+    tools: ToolsFile = key({}, description="Which tool definitions a request keeps.")
     borrow: Annotated[list[Component], AfterValidator(_each_once)] = key(
         ["input", "documents", "history"], description="Who may take what the others leave, in this order."
     )
@@ -483,9 +551,15 @@ class PolicyBody(Strict):
     )
     fold: FoldFile = key({}, description="When and how far old history is folded.")
     summarize: SummarizeFile = key({}, description="Summaries by a model.")
+    user_text: Share = key(
+        "50%",
+        description="Share of the room (what tools and system text leave of the budget) that what people said earlier "
+        "keeps, word for word, before anything that tools returned or models wrote.",
+    )
     recall: Share = key(
         "10%",
-        description="Share of the room for excerpts of folded parts that a user's question asks for; 0 is none.",
+        description="Share of the room for excerpts of folded parts that bear on the question; 0 is none. Once "
+        "something is folded, a fold is due when history passes the room less this, so that there is some.",
     )
     protect: Tokens = key("3k", description="A tool result that fewer tokens follow is not shortened yet.")
     examples: ExamplesFile = key({}, description="How examples are recognised.")
@@ -518,7 +592,7 @@ class PolicyFile(PolicyBody):
 
     name: Name = Field(description="What configuration, headers and reports call this policy.")
     extends: Word | None = key(None, description="Name of a policy over which this one is merged, key by key.")
-    version: Literal[1] = key(1, description="Version of the rewriting itself. Pins the bytes across upgrades.")
+    version: Version = key(2, description="Version of the rewriting itself. Pins the bytes across upgrades.")
     profiles: dict[Name, ProfileFile] = key(
         {},
         description="Variants by name, chosen by the header x-gateway-profile, metadata.gateway_profile, or `when`.",

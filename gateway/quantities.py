@@ -12,11 +12,13 @@ from typing import Any
 
 _TOKENS = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kM]?)\Z")
 _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%\Z")
+_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%? ?[-–] ?([0-9]+(?:\.[0-9]+)?) ?%\Z")
 _BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(B|kB|KB|MB|GB|KiB|MiB|GiB)?\Z")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w|mo)\Z")
 
 TOKENS_PATTERN = r"^[0-9]+(\.[0-9]+)?[kM]?$"
 SHARE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?%$"
+SPAN_PATTERN = r"^[0-9]+(\.[0-9]+)? ?%? ?[-–] ?[0-9]+(\.[0-9]+)? ?%$"
 BYTES_PATTERN = r"^[0-9]+(\.[0-9]+)? ?(B|kB|KB|MB|GB|KiB|MiB|GiB)?$"
 DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d|w|mo)$"
 
@@ -52,6 +54,30 @@ def share(value: Any) -> float:
         hint = f"; write {value:g}% for a percentage" if isinstance(value, int | float) and 1 < value <= 100 else ""
         raise ValueError(f"{_shown(value)} is not between 0% and 100%{hint}")
     return portion
+
+
+def share_or_tokens(value: Any) -> float | int:
+    """Read a share (a float: `25%`, 0.25) or an amount of tokens (an int: `12k`, 12000); 0 and 1 are shares.
+
+    A whole number up to 100 is refused: nobody means so few tokens, and many mean a percentage.
+    """
+    amount = isinstance(value, int) and not isinstance(value, bool) and value > 100
+    if amount or (isinstance(value, str) and _TOKENS.match(value)):
+        return tokens(value)
+    if isinstance(value, str) and not _SHARE.match(value):
+        raise ValueError(f"{_shown(value)} is neither a share nor an amount of tokens; write 10%, 0.1 or 12k")
+    return share(value)
+
+
+def span(value: Any) -> tuple[float, float]:
+    """Read two shares, the lower one first: `60-75%` = (0.6, 0.75)."""
+    parts = _SPAN.match(value) if isinstance(value, str) else None
+    if parts is None:
+        raise ValueError(f"{_shown(value)} is not a range of shares; write 60-75%")
+    low, high = (float(Decimal(number) / 100) for number in parts.groups())
+    if not low < high <= 1:
+        raise ValueError(f"{_shown(value)} is not a range from a lower to a higher share of at most 100%")
+    return low, high
 
 
 def size_in_bytes(value: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import replace
 
 from gateway.budget.allocation import Window
 from gateway.fitting import Fitted
@@ -33,12 +34,30 @@ def does_not_fit(refusal: Refusal, fitted: Fitted, request: ChatRequest, policy:
         tokens=refusal.tokens,
         room=refusal.room,
         at=refusal.at,
+        reason=_why(refusal, fitted.window, request, policy),
+    )
+
+
+def _why(refusal: Refusal, window: Window, request: ChatRequest, policy: Policy) -> str:
+    """Say how the room came about: the window, what is kept free of it, and under `strict` the share."""
+    limit = request.answer_limit or 0
+    budget = window.budget(limit)
+    if window.width is None or budget is None:
+        return ""
+    answer = window.kept_for(limit)
+    error = window.width - answer - budget
+    kept = [f"{answer} kept for the answer"] if answer else []
+    kept += [f"{error} for the error of the count"] if error > 0 else []
+    less = f", {window.width} less {' and '.join(kept)}" if kept else ""
+    share = policy.allocation.in_words(refusal.component) if policy.strict and refusal.room < budget else ""
+    return f"The prompt may have {budget} tokens{less}." + (
+        f" Under strict, {refusal.component} may have {share}." if share else ""
     )
 
 
 def _is_the_limits_fault(refusal: Refusal, window: Window, request: ChatRequest, policy: Policy) -> bool:
     """Whether the answer that the request asks for leaves no room, where one as long as the policy's would."""
-    without = window.budget()
+    without = replace(window, follows=None).budget()
     if request.answer_limit is None or without is None or refusal.budget >= without:
         return False
     fits_without = refusal.prompt_tokens <= without and not policy.strict  # strict: its share may be what is too small
@@ -47,10 +66,10 @@ def _is_the_limits_fault(refusal: Refusal, window: Window, request: ChatRequest,
 
 def _limit_too_large(refusal: Refusal, window: Window, request: ChatRequest, policy: Policy) -> GatewayError:
     limit = request.answer_limit or 0
-    assert window.deployment is not None, "an answer limit counts in no other window"
-    most = bisect_right(range(limit), -refusal.prompt_tokens, key=lambda answer: -(window.budget(answer) or 0)) - 1
+    assert window.width is not None, "an answer limit counts in a window alone"
+    most = bisect_right(range(1, limit), -refusal.prompt_tokens, key=lambda answer: -(window.budget(answer) or 0))
     return errors.answer_limit_exceeded(
-        window=window.deployment,
+        window=window.width if window.deployment is None or window.follows else window.deployment,
         prompt=refusal.prompt_tokens,
         completion=limit,
         param=request.limited_by,

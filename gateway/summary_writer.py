@@ -78,7 +78,7 @@ async def _body(gateway: Gateway, job: Job, model: Model, policy: Policy) -> byt
     prompt = summarize.asked(job.policy.summarize.prompt or summarize.PROMPT, job.segment.limit)
     parts = list(summarize.source(job.messages))
     await counter.learn([prompt, *parts])
-    budget = model.bounds(policy, gateway.calibrations.of(model)).budget(job.segment.limit)
+    budget = model.bounds(policy, gateway.calibrations.of(model), job.segment.limit).budget(job.segment.limit)
     text = "\n\n".join(parts)
     if budget is not None:
         room = budget - counter.count(prompt) - _FRAME_TOKENS

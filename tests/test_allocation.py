@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.budget.allocation import Window, allocate, ceilings
+from gateway.budget.allocation import Window, allocate, ceilings, power_of_two, usual_reserve
 from gateway.budget.calibration import Calibration
 
 SHARES = {"system": 0.1, "tools": 0.1, "examples": 0.1, "documents": 0.2, "history": 0.4, "input": 0.1}
@@ -72,6 +72,72 @@ def test_no_reserve_and_no_margin_is_exactly_the_window():
     assert window(policy=8000, reserve=0, margin=0).budget(100_000) == 8000
 
 
+# ---------------------------------------------------------------- a reserve that follows the request
+
+
+def following(limit, policy=None, deployment=None, shared=True) -> Window:
+    return Window(policy, deployment, shared, 1000, 0, follows=limit)
+
+
+def test_a_short_answer_leaves_nearly_all_of_the_window():
+    bounds = following(8, policy=6000, deployment=6000)
+    assert (bounds.budget(), bounds.budget(8)) == (5992, 5992)
+
+
+def test_prefixes_keep_the_limit_rounded_up_to_a_power_of_two_and_the_request_itself_what_it_asks_for():
+    bounds = following(900, deployment=6000)
+    assert (bounds.budget(), bounds.budget(900)) == (6000 - 1024, 5100)
+    assert following(600, deployment=6000).budget() == bounds.budget()
+
+
+def test_a_limit_eats_at_most_a_quarter_of_the_policys_window():
+    bounds = following(32_000, policy=32_000, deployment=200_000)
+    assert (bounds.budget(), bounds.budget(32_000)) == (24_000, 24_000)
+
+
+def test_rounding_up_takes_at_most_half_of_the_deployments_window():
+    assert following(5000, deployment=12_000).budget() == 6000
+    assert following(7000, deployment=12_000).budget() == following(7000, deployment=12_000).budget(7000) == 5000
+    assert following(20_000, deployment=12_000).budget(20_000) == 0
+
+
+def test_a_limit_takes_nothing_of_a_window_that_the_answer_does_not_share():
+    assert following(8000, deployment=6000, shared=False).budget(8000) == 6000
+
+
+@pytest.mark.parametrize(
+    ("declared", "width", "max_output", "kept"),
+    [
+        (4000, 2000, None, 4000),
+        (0, 2000, 500, 0),
+        (0.2, 10_000, 500, 2000),
+        (0.2, None, None, 0),
+        (None, 128_000, None, 4000),
+        (None, 128_000, 500, 500),
+        (None, 6000, 64_000, 1500),
+        (None, None, None, 4000),
+        (None, None, 300, 300),
+    ],
+)
+def test_without_an_answer_limit_the_reserve_is_the_declared_or_the_models_within_4k_and_a_quarter(
+    declared, width, max_output, kept
+):
+    assert usual_reserve(declared, width, max_output) == kept
+
+
+@pytest.mark.parametrize(("tokens", "rounded"), [(0, 1), (1, 1), (2, 2), (3, 4), (1024, 1024), (1025, 2048)])
+def test_powers_of_two(tokens, rounded):
+    assert power_of_two(tokens) == rounded
+
+
+@given(st.integers(1, 300_000), st.none() | st.integers(4, 300_000), st.none() | st.integers(4, 300_000))
+def test_a_reserve_that_follows_leaves_something_wherever_the_limit_does(limit, policy, deployment):
+    bounds = following(limit, policy, deployment)
+    if deployment is None or limit < deployment:
+        assert bounds.budget() is None or bounds.budget() > 0
+        assert bounds.budget(limit) is None or bounds.budget(limit) >= bounds.budget() > 0
+
+
 TOKENS = st.integers(0, 300_000)
 WINDOWS = st.builds(
     Window,
@@ -81,6 +147,7 @@ WINDOWS = st.builds(
     TOKENS,
     st.integers(0, 9000) | st.floats(0, 1),
     st.builds(Calibration, st.just(1), st.floats(1, 2), st.floats(0, 1)),
+    follows=st.none() | st.integers(1, 300_000),
 )
 
 
@@ -92,7 +159,7 @@ def test_a_budget_is_never_negative_and_never_more_than_a_window(bounds, limit):
     assert budget is None or 0 <= budget <= min(known)
 
 
-@given(WINDOWS, TOKENS, TOKENS)
+@given(WINDOWS, st.integers(1, 300_000), st.integers(1, 300_000))
 def test_a_larger_answer_limit_never_leaves_more_for_the_prompt(bounds, one, other):
     budgets = bounds.budget(min(one, other)), bounds.budget(max(one, other))
     assert budgets == (None, None) or (budgets[0] or 0) >= (budgets[1] or 0)

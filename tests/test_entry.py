@@ -82,7 +82,7 @@ def test_a_room_is_told_where_it_is_not_what_was_asked_for():
     sizes = {"system": 5, "input": 9, "documents": 7, "history": 90}
     room = {"system": 5, "input": 9, "documents": 0, "history": 45, "examples": 3}
     row = entry(before=sizes, room=room).settled("answered", 11.0)
-    assert row["components"]["room"] == {"documents": 0, "history": 45}
+    assert row["components"]["room"] == {"documents": 0, "history": 45, "examples": 3}
 
 
 def test_what_is_as_it_nearly_always_is_stands_in_no_row():
@@ -91,12 +91,12 @@ def test_what_is_as_it_nearly_always_is_stands_in_no_row():
         {"policy_version", "stream", "counted", "error", "estimated", "forced", "reasoning_tokens"}
     )
     one = entry(
-        kind="summary", policy_version=2, stream=True, counted="bytes", error="timeout", edits=[(1, None, "stub", 9, 1)]
+        kind="summary", policy_version=3, stream=True, counted="bytes", error="timeout", edits=[(1, None, "stub", 9, 1)]
     )
     one.forced, one.usage = True, Usage(prompt=9, reasoning=3, cache_write=2, estimated=True)
     row = one.settled("answered", 11.0)
     assert (row["kind"], row["stream"], row["counted"], row["error"]) == ("summary", True, "bytes", "timeout")
-    assert row["policy_version"] == 2
+    assert row["policy_version"] == 3
     assert (row["forced"], row["estimated"], row["reasoning_tokens"], row["cache_write_tokens"]) == (True, True, 3, 2)
 
 

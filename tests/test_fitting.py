@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.tokens import Counter
 from gateway.caching.facts import NOTHING
-from gateway.fitting import LONG_BODY, byte_sizes, fit, models_of, prompt_tokens
+from gateway.fitting import LONG_BODY, byte_sizes, fit, models_of, prompt_tokens, rooms
 from gateway.policy import Policy, Reserve
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.deployment import ModelFacts
@@ -73,6 +73,26 @@ def test_the_margin_is_the_calibrations_where_the_policy_says_nothing():
     assert model().bounds(Policy("p"), seen).calibration == EXACT
     declared = unknown.bounds(Policy("p", reserve=Reserve(0, 77)), seen)
     assert (declared.calibration, declared.margin) == (EXACT, 77)
+
+
+def test_a_reserve_that_is_auto_follows_the_answer_limit_and_one_that_is_declared_does_not():
+    asked = model(deployment(window=6000, max_output=300))
+    assert asked.bounds(Policy("p")).budget() == 5700
+    assert asked.bounds(Policy("p"), answer_limit=8).budget(8) == 5992
+    assert asked.bounds(Policy("p", reserve=Reserve(500)), answer_limit=8).budget(8) == 5500
+    assert asked.bounds(Policy("p", reserve=Reserve(0.1)), answer_limit=8).budget(8) == 5400
+    assert asked.bounds(Policy("p", context_window=4000, reserve=Reserve(0.1))).budget() == 3600
+
+
+def test_rooms_for_the_report_are_shares_or_what_was_borrowed():
+    rules = policy(
+        "{name: p, allocation: {system: 10%, tools: 0, examples: 0, documents: 30%, history: 60%, input: 0}}"
+    )
+    firm = policy("{name: p, strict: true, allocation: {documents: 300}}")
+    assert rooms(rules, 1000, {})["documents"] == 300
+    assert rooms(rules, 1000, {"system": 400, "history": 10})["documents"] == 200
+    assert rooms(rules, 1000, {"system": 400}, {"documents": 500, "history": 0})["documents"] == 500
+    assert rooms(firm, 1000, {"system": 400})["documents"] == 300
 
 
 # ---------------------------------------------------------------- deciding

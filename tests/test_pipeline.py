@@ -228,6 +228,7 @@ async def test_what_cannot_be_made_to_fit_is_refused_in_openais_words_and_entere
     assert error["message"] == (
         "This model's maximum context length is 2000 tokens. However, you requested 3517 tokens (3017 prompt, 500 "
         "completion). Please reduce the length of the messages. Policy tight: input needs 3004, room 1497. "
+        "The prompt may have 1500 tokens, 2000 less 500 kept for the answer. "
         f"[{passed.settled['id']}]"
     )
     assert error["gateway"] == {"component": "input", "tokens": 3004, "room": 1497, "at": "messages[2]"}
@@ -268,6 +269,29 @@ async def test_an_answer_limit_beyond_the_window_is_named_where_the_prompt_is_to
         "max_completion_tokens",
     )
     assert "Lower it, or leave it out." in passed.client.error["message"]
+
+
+async def test_under_strict_a_refusal_names_the_share(gateway):
+    strict = policy(
+        "{name: firm, strict: true, context_window: 2000, reserve: {output: 0, margin: 0}, allocation: {system: 5%}}"
+    )
+    passed = await refused(replace(gateway, policies=(strict,)), body([system(words(300)), user("hello")]))
+    assert (
+        "The prompt may have 2000 tokens. Under strict, system may have 5.26% of that."
+        in passed.client.error["message"]
+    )
+
+
+async def test_the_default_touches_only_what_would_fail(gateway):
+    gateway = replace(gateway, deployments=(deployment(window=2000),))
+    passed = await gateway(body([user("a"), assistant("b"), user(words(1900))], max_tokens=50))
+    assert passed.client.got["x-gateway-plan"] == "unchanged"
+
+
+async def test_an_answer_limit_that_takes_more_than_the_usual_reserve_is_named_under_the_default_too(gateway):
+    gateway = replace(gateway, deployments=(deployment(window=2000),))
+    passed = await refused(gateway, body([user(words(1300))], max_tokens=800))
+    assert "Lower it to 693 or less, or leave it out." in passed.client.error["message"]
 
 
 async def test_under_strict_no_answer_limit_is_said_to_fit(gateway):
@@ -506,7 +530,7 @@ async def test_a_fallback_with_a_smaller_window_gets_a_plan_of_its_own(gateway):
 
 
 async def test_a_fallback_that_cannot_take_the_request_is_passed_over(gateway):
-    gateway = with_fallback(gateway, deployment("other", "anthropic/claude-x", window=4100))
+    gateway = with_fallback(gateway, deployment("other", "anthropic/claude-x", window=600))
     passed = await gateway(body([user(words(600))]), Script(fails(500, "down")))
     assert len(passed.script.calls) == 1
     assert (passed.client.status, passed.client.error["code"]) == (500, "down")
@@ -709,6 +733,8 @@ async def test_what_bytes_prove_to_fit_is_entered_in_the_providers_tokens(gatewa
     row = (await gateway(body([system("s" * 300), *HELLO]))).settled
     assert row["counted"] == "bytes"
     assert row["tokens_before"] == row["tokens_after"] == row["prompt_tokens"] == 100
+    room = row["components"].pop("room")
+    assert (row["budget"], sum(room.values())) == (124_000, 124_000)
     assert sum(before for before, _ in row["components"].values()) == 100
 
 

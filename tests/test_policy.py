@@ -24,6 +24,7 @@ from gateway.policy import (
     Policy,
     PromptCache,
     Reserve,
+    Shares,
     Summarize,
     UnknownProfile,
     load_policies,
@@ -135,6 +136,82 @@ def test_a_margin_is_measured_a_share_or_tokens(said, margin):
 @pytest.mark.parametrize("said", ["off", "observe", "enforce", "'off'"])
 def test_a_mode_is_a_word_even_where_yaml_could_read_false(said):
     assert policy(f"mode: {said}").mode == said.strip("'")
+
+
+@pytest.mark.parametrize(
+    ("said", "output"), [("auto", None), ("20%", 0.2), ("0.2", 0.2), ("0", 0), ("4000", 4000), ("4k", 4000)]
+)
+def test_a_reserve_follows_the_request_or_is_a_share_or_tokens(said, output):
+    found = policy(f"reserve: {{output: {said}}}").reserve.output
+    assert found == output
+    assert type(found) is type(output)
+
+
+def test_a_reserve_that_leaves_nothing_is_a_mistake_and_one_that_follows_the_request_never_is():
+    assert problems("context_window: 2k") == []
+    assert problems("context_window: 2k\nreserve: {output: 50%}") == []
+    assert problems("context_window: 2k\nreserve: {output: 2k}") == [
+        "context_window: reserve.output 2,000 leave nothing of a window of 2,000 tokens"
+    ]
+    assert problems("context_window: 2k\nreserve: {output: 50%, margin: 1000}") == [
+        "context_window: reserve.output 1,000 and reserve.margin 1,000 leave nothing of a window of 2,000 tokens"
+    ]
+    assert problems("reserve: {output: 100%}") == ["reserve.output: a reserve of 100% leaves nothing for the prompt"]
+
+
+def test_only_the_second_version_of_the_rewriting_is_there():
+    assert policy("version: 2") == policy("") == Policy("it", version=2)
+    assert problems("version: 1") == [
+        "version: version 1 of the rewriting is no longer there; write 2, or leave it out"
+    ]
+
+
+def test_an_allocation_in_tokens_is_taken_off_before_the_shares():
+    shares = policy("allocation: {documents: 12k, examples: 0, input: 0}").allocation
+    assert shares.tokens == (("documents", 12_000),)
+    assert shares.rooms(20_000) == {
+        "system": 1333, "tools": 1333, "examples": 0, "documents": 12_000, "history": 5333, "input": 0
+    }  # fmt: skip
+    assert shares.rooms(20_000, {"documents", "history"}) == {"documents": 12_000, "history": 8000}
+    assert shares.rooms(6000, {"documents", "history"}) == {"documents": 6000, "history": 0}
+    assert policy("allocation: {documents: 12k, history: 24k}").allocation.rooms(6000)["history"] == 4000
+
+
+def test_a_profile_may_put_tokens_in_place_of_a_share():
+    found = policy("profiles: {p: {allocation: {history: 5000}}}").with_profile("p").allocation
+    assert (found.tokens, found.history) == ((("history", 5000),), 0)
+    assert sum(found.by_component().values()) == pytest.approx(1)
+
+
+NAMES = st.sampled_from(COMPONENTS)
+
+
+@given(
+    st.fixed_dictionaries(dict.fromkeys(COMPONENTS, st.floats(0, 1))),
+    st.dictionaries(NAMES, st.integers(0, 100_000)),
+    st.integers(0, 200_000),
+    st.sets(NAMES),
+)
+def test_rooms_are_never_more_than_the_budget_nor_tokens_more_than_were_given(ratios, tokens, budget, among):
+    shares = Shares(**ratios | dict.fromkeys(tokens, 0.0), tokens=tuple(tokens.items()))
+    rooms = shares.rooms(budget, among)
+    assert set(rooms) == among
+    assert sum(rooms.values()) <= budget
+    assert all(rooms[name] <= tokens[name] for name in among & set(tokens))
+
+
+def test_an_order_that_is_given_is_kept_where_the_ladder_arranges():
+    ladder = "ladder: {documents: [extract, arrange]}"
+    assert policy(ladder).document_order == "bookend"
+    assert policy(f"{ladder}\ndocuments: {{order: as_is}}").document_order == "as_is"
+    assert policy("documents: {order: rank}").document_order == "rank"
+    assert policy("").document_order == "as_is"
+
+
+def test_targets_of_the_report_change_no_digest():
+    found = policy("utilization: {history: 60-75%, overall: 50% - 90%}")
+    assert found.utilization == (("history", (0.6, 0.75)), ("overall", (0.5, 0.9)))
+    assert found.digest == policy("").digest
 
 
 def test_a_given_ladder_is_taken_as_it_stands():
@@ -453,7 +530,10 @@ def test_a_digest_tells_policies_apart_and_nothing_else():
         policy("fold: {keep_turns: 3}"), policy("documents: {tools: [a]}"), policy("examples: {tags: [a]}"),
         policy("allocation: {history: 41%}"), policy("profiles: {p: {}}"), policy("profiles: {p: {when: tools > 1}}"),
         policy("profiles: {p: {strict: true}}"), policy("profiles: {p: {}}").with_profile("p"),
-        policy("documents: {order: rank}"), policy("fold: {artifacts: 10%}"), policy("recall: 0"),
+        policy("documents: {order: rank}"), policy("fold: {artifacts: 20%}"), policy("recall: 0"),
+            policy("user_text: 40%"), policy("tools: {select: 20}"), policy("documents: {in_system: true}"),
+            policy("reserve: {output: 20%}"), policy("allocation: {documents: 12k}"),
+            policy("summarize: {run: inline}"),
         policy("protect: 0"), policy("preserve: [a]"), policy("effort: 1k"), policy("summarize: {enabled: true}"),
         policy("summarize: {timeout: 9s}"), policy("ladder: {tool_results: [minify, dedupe, crush], documents: [dedupe,"
         " extract], examples: [drop_oldest], history: [drop_oldest], input: [crush]}"),

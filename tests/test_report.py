@@ -389,6 +389,47 @@ def test_a_refusal_counts_as_over_in_what_was_too_big(tmp_path: Path) -> None:
     assert (used["tokens_before"], used["tokens_after"], used["room"]) == (9005, 0, 6992)
 
 
+def with_rooms(name: str, sizes: dict[str, list[int]], room: dict[str, int], **more: Any) -> dict[str, Any]:
+    before, after = (sum(pair[at] for pair in sizes.values()) for at in (0, 1))
+    told = {"components": {**sizes, "room": room}, "budget": 1000, "tokens_before": before, "tokens_after": after}
+    return settled(name, **{**told, **more})
+
+
+ROOM = {"system": 100, "documents": 300, "history": 400, "examples": 200}
+
+
+def test_utilization_counts_what_plainly_fits_too_and_says_that_it_was_estimated(tmp_path: Path) -> None:
+    plain = with_rooms("1", {"system": [50, 50], "history": [100, 100]}, ROOM, counted="bytes")
+    write(tmp_path, f"{DAY}.jsonl", [plain, with_rooms("2", {"system": [50, 50], "history": [900, 400]}, ROOM)])
+    used = {one["component"]: one for one in report(tmp_path, "policy", utilization=True).utilization or []}
+    assert list(used) == ["documents", "examples", "history", "system", "overall"]
+    assert [used[name]["estimated"] for name in used] == [1, 1, 1, 1, 1]
+    assert (used["history"]["used"], used["history"]["cut"], used["history"]["verdict"]) == (0.625, 1, "too small")
+    assert (used["documents"]["tokens_before"], used["documents"]["verdict"]) == (0, "never used")
+    assert (used["system"]["used"], used["system"]["verdict"]) == (0.5, None)
+    assert (used["overall"]["room"], used["overall"]["tokens_before"], used["overall"]["used"]) == (2000, 1100, 0.3)
+    assert "counted in bytes" in report(tmp_path, "policy", utilization=True).render("table", 200)
+
+
+def test_a_share_of_which_little_is_ever_used_is_called_so(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [with_rooms("1", {"history": [40, 40], "documents": [150, 150]}, ROOM)])
+    used = report(tmp_path, "team", utilization=True).utilization or []
+    verdicts = {one["component"]: one["verdict"] for one in used}
+    assert (verdicts["history"], verdicts["documents"], verdicts["overall"]) == ("hardly used", None, None)
+
+
+def test_the_targets_of_a_policy_are_told_where_rows_are_policies(tmp_path: Path) -> None:
+    write(tmp_path, f"{DAY}.jsonl", [with_rooms("1", {"history": [280, 280], "documents": [150, 150]}, ROOM)])
+    targets = {"support": {"history": (0.6, 0.75), "documents": (0.6, 0.75), "overall": (0.1, 0.2)}}
+    used = report(tmp_path, "policy", utilization=True, targets=targets).utilization or []
+    told = {one["component"]: (one["target"], one["verdict"]) for one in used}
+    assert told["history"] == ("60-75%", "on target")
+    assert told["documents"] == ("60-75%", "below target")
+    assert told["overall"] == ("10-20%", "above target")
+    by_team = report(tmp_path, "team", utilization=True, targets=targets).utilization or []
+    assert [one["target"] for one in by_team] == [None] * len(by_team)
+
+
 def test_utilization_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path) -> None:
     components = {"history": [900, 300], "odd'name\"": [1, 1], "room": {"history": 0, "odd'name\"": 1}}
     write(tmp_path, f"{DAY}.jsonl", [settled("1", tags=["a"], components=components)])

@@ -14,6 +14,31 @@ LESS_ROOM = 0.85
 """Of what was sent, where an upstream finds it too long without saying by how much."""
 
 
+USUAL_RESERVE = 4000
+"""Tokens kept free for the answer at most, where neither the policy nor the request says how many."""
+LARGEST_RESERVE = 4
+"""A reserve that nobody declared takes at most the window divided by this."""
+
+
+def power_of_two(tokens: int) -> int:
+    """Round up, so that answer limits that differ a little make no other budget."""
+    return 1 << max(0, tokens - 1).bit_length()
+
+
+def usual_reserve(declared: float | None, width: int | None, max_output: int | None) -> int:
+    """Return how many tokens are kept free for the answer of a request that does not say how long it may be.
+
+    `declared` is the policy's `reserve.output`: tokens, a share of the window, or None for auto; `width` is the
+    smaller of the policy's and the deployment's window; `max_output` is the most that the model can write.
+    """
+    if isinstance(declared, int):
+        return declared
+    if isinstance(declared, float):
+        return int(declared * (width or 0))
+    quarter = USUAL_RESERVE if width is None else width // LARGEST_RESERVE
+    return min(USUAL_RESERVE, quarter, USUAL_RESERVE if max_output is None else max_output)
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """What bounds a prompt. All in tokens."""
@@ -25,12 +50,15 @@ class Window:
     shared: bool
     """Whether input and output share the deployment's window."""
     reserve: int
+    """Kept free for the answer: as declared, or for a request that does not say how long its answer may be."""
     margin: float | int
     """Kept free by declaration: tokens, or a share of the budget."""
     calibration: Calibration = EXACT
     """How far the provider's count may be from ours."""
     at_most: int | None = None
     """A bound on the prompt, in our count, that nobody declared: what was sent was too long."""
+    follows: int | None = None
+    """The request's own answer limit, where the reserve follows it; None where it does not."""
 
     @property
     def width(self) -> int | None:
@@ -40,19 +68,40 @@ class Window:
     def budget(self, answer_limit: int = 0) -> int | None:
         """Most prompt tokens a request may have, in our count; None where nothing bounds it.
 
-        An answer limit eats the deployment's window where input shares it, never the policy's.
+        Without an answer limit, the budget of all prefixes of a conversation. A limit eats the deployment's window
+        where input shares it. The policy's window it eats where the reserve follows it, and at most a quarter of it.
         """
         bounds = []
         if self.policy is not None:
-            bounds.append(self.policy - self.reserve)
+            bounds.append(self.policy - self._reserve_of_policy(self.policy, answer_limit))
         if self.deployment is not None:
-            bounds.append(self.deployment - (max(self.reserve, answer_limit) if self.shared else 0))
+            kept = self._reserve_of_deployment(self.deployment, answer_limit) if self.shared else 0
+            bounds.append(self.deployment - kept)
         if not bounds:
             return self.at_most
         most = min(bounds)
         margin = self.margin if isinstance(self.margin, int) else int(most * self.margin)
         room = self.calibration.room(most - margin)
         return room if self.at_most is None else min(room, self.at_most)
+
+    def kept_for(self, answer_limit: int = 0) -> int:
+        """Return the tokens that are kept free for the answer, of the smaller window, in this request."""
+        width = self.width
+        if width is None:
+            return answer_limit or self.reserve
+        most = replace(self, margin=0, calibration=EXACT, at_most=None).budget(answer_limit)
+        return width - (width if most is None else most)
+
+    def _reserve_of_policy(self, window: int, answer_limit: int) -> int:
+        if self.follows is None:
+            return self.reserve
+        return min(answer_limit or power_of_two(self.follows), window // LARGEST_RESERVE)
+
+    def _reserve_of_deployment(self, window: int, answer_limit: int) -> int:
+        if self.follows is None:
+            return max(self.reserve, answer_limit)
+        rounded = min(power_of_two(self.follows), max(self.follows, window // 2))
+        return answer_limit or rounded
 
     def seen_smaller(self, sent: int, counted: int | None, limit: int | None) -> Window:
         """Say what bounds a prompt once an upstream found one of `sent` tokens, by our count, too long.

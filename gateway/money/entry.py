@@ -49,7 +49,7 @@ class Entry:
     """As asked for."""
     policy: str = ""
     """Name and digest."""
-    policy_version: int = 1
+    policy_version: int = 2
     stream: bool = False
     kind: Literal["request", "summary", "warm_up"] = "request"
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
@@ -59,6 +59,9 @@ class Entry:
     """By component; in bytes of the body where `counted` is bytes, until the provider's count is known."""
     after: Mapping[str, int] = field(default_factory=dict)
     room: Mapping[str, int] = field(default_factory=dict)
+    """What each component may take, in tokens, whatever `counted` says."""
+    budget: int | None = None
+    """Most tokens of the prompt; None where nothing bounds it."""
     edits: Sequence[EditRow] = ()
     forced: bool = False
     planned_tokens: int = 0
@@ -151,7 +154,7 @@ class Entry:
             "model": self.model,
             "deployment": self.deployment,
             "policy": self.policy,
-            **({"policy_version": self.policy_version} if self.policy_version != 1 else {}),
+            **({"policy_version": self.policy_version} if self.policy_version != 2 else {}),
             **({"stream": True} if self.stream else {}),
             "http_status": self.http_status,
             "prompt_tokens": usage.prompt,
@@ -165,6 +168,7 @@ class Entry:
             "tokens_after": sum(after.values()),
             **({} if self.counted == "tokens" else {"counted": self.counted}),
             "components": self._components(before, after),
+            **({} if self.budget is None else {"budget": self.budget}),
             "plan": self.plan,
             **({} if self.error is None else {"error": self.error}),
             "ms": self._times(now),
@@ -221,7 +225,7 @@ class Entry:
             name: [size, after.get(name, size)] for name, size in before.items() if size or after.get(name)
         }
         if self.room:  # said where it is not what was asked for
-            out["room"] = {name: size for name, size in self.room.items() if name in out and size != out[name][0]}
+            out["room"] = {name: size for name, size in self.room.items() if size != out.get(name, (0,))[0]}
         return out
 
     def _times(self, now: float) -> dict[str, float]:

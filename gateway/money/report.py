@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -70,6 +70,8 @@ _COLUMNS: Final = {
     "values_removed": "BIGINT",
     "missed": "BIGINT",
     "components": "JSON",
+    "counted": "VARCHAR",
+    "budget": "BIGINT",
     "refusal": "JSON",
     **cache_report.COLUMNS,
 }
@@ -133,7 +135,8 @@ SELECT *, substr(came, 1, 10) AS day FROM (
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd ELSE settled.cost_nanousd END AS cost_nanousd,
            settled.prompt_tokens, settled.cached_tokens, settled.cache_write_tokens, settled.completion_tokens,
            settled.reasoning_tokens, settled.tokens_before, settled.tokens_after, settled.tokens_planned,
-           settled.components, settled.refusal, settled.plan, settled.values_removed, settled.missed,
+           settled.components, settled.counted, settled.budget, settled.refusal, settled.plan,
+           settled.values_removed, settled.missed,
            {", ".join(f"settled.{name}" for name in cache_report.COLUMNS)},
            coalesce(settled.estimated, settled.id IS NULL) AS estimated,
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd IS NULL
@@ -152,24 +155,66 @@ _BY_TAG: Final = """
 """
 
 _UTILIZATION: Final = """
-SELECT {groups}, component, count(*) AS requests, sum(before) AS tokens_before, sum(after) AS tokens_after,
+FROM (
+SELECT {groups}, component, count(*) AS requests, count(*) FILTER (counted = 'bytes') AS estimated,
+       sum(before) AS tokens_before, sum(after) AS tokens_after,
        sum(room) AS room, round(sum(after) / nullif(sum(room), 0), 4) AS used,
        round(quantile_cont(after / room, 0.95) FILTER (room > 0), 4) AS used_p95,
-       count(*) FILTER (before > room OR too_big) AS over, count(*) FILTER (after < before AND NOT too_big) AS cut
-FROM (SELECT *, TRY_CAST(json_extract(components, component)->>0 AS BIGINT) AS before,
-             TRY_CAST(json_extract(components, component)->>1 AS BIGINT) AS after,
-             CASE WHEN too_big THEN TRY_CAST(refusal->>'room' AS BIGINT)
+       count(*) FILTER (before > room OR too_big) AS over, count(*) FILTER (after < before AND NOT too_big) AS cut,
+       count(*) FILTER (too_big) AS refused
+FROM (SELECT *, CASE WHEN component = 'overall' THEN tokens_before
+                     ELSE coalesce(TRY_CAST(json_extract(components, component)->>0 AS BIGINT), 0) END AS before,
+             CASE WHEN component = 'overall' THEN tokens_after
+                  ELSE coalesce(TRY_CAST(json_extract(components, component)->>1 AS BIGINT), 0) END AS after,
+             CASE WHEN component = 'overall' THEN budget
+                  WHEN too_big THEN TRY_CAST(refusal->>'room' AS BIGINT)
                   WHEN (components->'room') IS NULL THEN NULL
                   ELSE coalesce(TRY_CAST(json_extract_string(components->'room', component) AS BIGINT),
                                 TRY_CAST(json_extract(components, component)->>0 AS BIGINT)) END AS room
-      FROM (SELECT *, coalesce(refusal->>'component' = component, false) AS too_big
-            FROM (SELECT *, unnest(json_keys(components)) AS component FROM {source} WHERE components IS NOT NULL))
+      FROM (SELECT *, coalesce(refusal->>'component' = component OR (component = 'overall' AND status = 'refused'
+                                                                     AND refusal IS NOT NULL), false) AS too_big
+            FROM (SELECT *, unnest(list_distinct(list_concat(
+                      json_keys(components), coalesce(json_keys(components->'room'), []), ['overall']))) AS component
+                  FROM {source} WHERE components IS NOT NULL))
       WHERE component <> 'room')
-WHERE before IS NOT NULL AND room IS NOT NULL
-GROUP BY ALL ORDER BY ALL
+WHERE room IS NOT NULL
+GROUP BY ALL) ORDER BY {groups}, component = 'overall', component
 """
 """Every column sums the same requests: those in which this component had a room; where none is told beside others', it
-is what was asked for. A refused one had a room for what was too big, and sent nothing of it."""
+is what was asked for. A refused one had a room for what was too big, and sent nothing of it. `overall` is the whole
+prompt, and its room the budget."""
+
+_OFTEN: Final = 0.05
+"""The share of requests in which a component was cut, or refused, from which on its share is called too small."""
+_HARDLY: Final = 0.2
+"""The use that 95 of 100 requests stay below, of a share that is called hardly used."""
+
+Targets = Mapping[str, Mapping[str, tuple[float, float]]]
+"""By policy, as the ledger names it without its digest, and component: the range in which `used` should lie."""
+
+
+def _judged(row: dict[str, Any], targets: Targets) -> dict[str, Any]:
+    """Add the target of a component, where its policy has one, and a verdict on its share."""
+    policy = str(row["policy"] or "").partition("@")[0] if "policy" in row else ""
+    target = targets.get(policy, {}).get(row["component"])
+    told = list(_verdicts(row))
+    if target is not None and row["used"] is not None:
+        low, high = target
+        told.append("below target" if row["used"] < low else "above target" if row["used"] > high else "on target")
+    shown = None if target is None else f"{100 * target[0]:g}-{100 * target[1]:g}%"
+    return {**row, "target": shown, "verdict": ", ".join(told) or None}
+
+
+def _verdicts(row: Mapping[str, Any]) -> Iterator[str]:
+    if row["component"] == "overall":
+        return
+    if not row["tokens_before"]:
+        if row["room"]:
+            yield "never used"
+    elif row["cut"] + row["refused"] >= _OFTEN * row["requests"]:
+        yield "too small"
+    elif row["used_p95"] is not None and row["used_p95"] < _HARDLY:
+        yield "hardly used"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +226,8 @@ class Report:
     total: dict[str, Any]
     """As a row, and `duplicates`."""
     utilization: list[dict[str, Any]] | None = None
-    """For each group and component: what was asked for, sent, and granted; `used` = sent ÷ granted."""
+    """For each group and component, and for the whole prompt: what was asked for, sent, and granted; `used` = sent ÷
+    granted; `estimated` requests were counted in bytes; what the policy aims at, and a verdict on the share."""
     since: datetime | None = None
     until: datetime | None = None
     retention: bool = False
@@ -275,12 +321,15 @@ def report(
     retention: bool = False,
     caching: bool = False,
     saving: bool = False,
+    targets: Targets | None = None,
 ) -> Report:
     """Sum the requests that came from `since` to before `until`, by one of `By`, the dearest first.
 
     `retention` adds to each row what rewriting took away: `rewritten` and `observed` requests, `values_removed`,
     `missed` (how often an answer used one of those values) and requests `with_misses`. `caching` adds what the
     providers' prompt caches gave and why they gave less than they could; `saving` what the gateway saved, net.
+
+    `targets` are what policies say of the use of their rooms; they are told where the rows are policies.
 
     Raises `ValueError` for another `by` and for an end that is not after the beginning, `FileNotFoundError` where there
     is no such folder; an empty one is an empty report.
@@ -304,6 +353,7 @@ def report(
         total = _read(base, f"SELECT {sums} FROM requests")[0]  # as above
         total |= _read(base, _DUPLICATES, [first, last])[0]
         used = _read(base, _UTILIZATION.format(groups=groups, source=source)) if utilization else None
+        used = None if used is None else [_judged(row, targets or {}) for row in used]
         given = _caching(base, groups, source) if caching else None
         saved = _saving(base) if saving else None
     for row in (*rows, total):
@@ -435,10 +485,20 @@ def _utilization_figures(by: By, rows: Sequence[Row]) -> Figures:
             "p95": share("used_p95"),
             "over": count("over"),
             "cut": count("cut"),
+            "estimated": count("estimated"),
+            "target": _word("target"),
+            "verdict": _word("verdict"),
         },
-        ("before", "after", "room", "requests", "cut", "p95", "over"),
-        nothing="nothing to show; no component had a room, as what plainly fits is not counted in tokens",
+        ("before", "after", "estimated", "room", "requests", "cut", "p95", "over", "target"),
+        notes=["estimated: requests that plainly fit, counted in bytes; there documents and examples are history"]
+        if any(row["estimated"] for row in rows)
+        else [],
+        nothing="nothing to show; no component had a room, as nothing bounds a prompt",
     )
+
+
+def _word(name: str) -> Callable[[Row], str]:
+    return lambda row: "-" if row[name] is None else str(row[name])
 
 
 def _retention_figures(shown: Report) -> Figures:

@@ -155,9 +155,7 @@ def plan(
     if fits and not folded.dropped and not folded.shortened:
         return as_it_came
     events, wanted = folded.events, folded.wanted
-    order = (
-        "bookend" if "arrange" in ladders.documents and policy.documents.order == "as_is" else policy.documents.order
-    )
+    order = policy.document_order
     asked = Asked(anatomy, ladders, policy.documents.tags, order, count, known, policy.effort)
     held = binds and len(anatomy.units) in reasoning_open(anatomy)
     if not held:

@@ -111,19 +111,30 @@ def invalid_request(message: str, param: str | None = None, code: str | None = N
 
 
 def context_length_exceeded(
-    *, window: int, prompt: int, completion: int, policy: str, component: str, tokens: int, room: int, at: str | None
+    *,
+    window: int,
+    prompt: int,
+    completion: int,
+    policy: str,
+    component: str,
+    tokens: int,
+    room: int,
+    at: str | None,
+    reason: str = "",
 ) -> GatewayError:
     """Refuse what does not fit and cannot be made to fit.
 
-    `component` is the part that is too big (`tokens` where there is `room`), `at` the place of its largest piece. The
-    first three sentences are OpenAI's: agents recognise an overflow by them (litellm `exception_mapping_utils.py`
-    `is_error_str_context_window_exceeded`; langchain-openai looks for the code).
+    `component` is the part that is too big (`tokens` where there is `room`), `at` the place of its largest piece,
+    `reason` a sentence that says how the room came about. The first three sentences are OpenAI's: agents recognise an
+    overflow by them (litellm `exception_mapping_utils.py` `is_error_str_context_window_exceeded`; langchain-openai
+    looks for the code).
     """
     message = (
         f"This model's maximum context length is {window} tokens. However, you requested {prompt + completion} tokens "
         f"({prompt} prompt, {completion} completion). Please reduce the length of the messages. "
         f"Policy {printable(policy)}: {component} needs {tokens}, room {room}."
     )
+    message += f" {reason}" if reason else ""
     extra = {"component": component, "tokens": tokens, "room": room, "at": None if at is None else printable(at)}
     return GatewayError(
         400, "invalid_request_error", message, code="context_length_exceeded", param="messages", extra=extra
