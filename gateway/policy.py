@@ -104,7 +104,8 @@ class Summarize:
     """Largest summary, as a share of its source; a larger one is refused."""
     timeout: float = 8.0
     """In seconds."""
-    run: Literal["background"] = "background"
+    run: Literal["background", "inline"] = "background"
+    """inline: a request waits up to `timeout` for the summary of a fold."""
     on_failure: Literal["extract", "drop_oldest"] = "extract"
     """extract: what is folded leaves its artifact list alone. drop_oldest: it leaves nothing but a line."""
     prompt: str | None = None

@@ -367,8 +367,10 @@ class SummarizeFile(Strict):
     model: Word = key("same", description="Who writes them: a model name of the gateway, or same (the request's own).")
     at_most: Share = key("10%", description="Largest summary, as a share of its source; a larger one is refused.")
     timeout: Seconds = key("8s", description="How long a summary may take.")
-    run: Annotated[Literal["background", "inline"], _later("background")] = key(
-        "background", description=f"A request never waits for its summary; inline is {NOT_YET}."
+    run: Literal["background", "inline"] = key(
+        "background",
+        description="background: a request never waits for its summary. inline: it waits up to timeout, so that "
+        "already the first fold has one.",
     )
     on_failure: Literal["extract", "drop_oldest"] = key(
         "extract",

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.budget.allocation import allocate
@@ -35,7 +35,8 @@ from gateway.rewriting.ladder import Ladders, Results, Shortened
 from gateway.rewriting.memory import Known
 from gateway.rewriting.recall import USUAL, asks_now
 from gateway.rewriting.snippets import Reader
-from gateway.rewriting.summarize import Asking, Event, Prefixes, Segment, line, segment_of
+from gateway.rewriting.summarize import Asking, Event, Prefixes, Segment
+from gateway.rewriting.summary_state import Standing, SummaryState, most_of
 
 ENOUGH = 0.3
 """Shortening results alone will do where it leaves this part of the room to grow into; less, and a fold follows soon
@@ -54,10 +55,6 @@ LEAST_LIST = 40
 """Tokens below which a list says too little to stand there."""
 PIECE_BYTES, VALUE_BYTES = 100, 200
 """What a piece and a value take in a walk's state."""
-LINE = 24
-"""Tokens of a line of ours that says what it stands for."""
-SUMMARIES, CHAT_SUMMARIES = 0.5, 0.25
-"""Of the share of one list, what all summaries may take; less in a chat, where it is lost to excerpts."""
 CHAT_LIST = 0.5
 """Of the share of one list, what it takes in a chat: there any sentence may be asked for, and excerpts say it."""
 ASKED_TAIL = 0.1
@@ -241,7 +238,7 @@ def _said(one: Message, said: Memory[Message, int]) -> int:
 _STATE = (
     *("total", "original", "now", "examples", "examples_tokens", "turns", "with_results"),
     *("shortened", "settled", "gone", "gone_messages", "kept", "pointers", "folded_at", "forced"),
-    *("unread", "pool", "seen", "seen_upto", "segments", "waiting", "events", "unreasoned_upto"),
+    *("unread", "pool", "seen", "seen_upto", "summaries", "unreasoned_upto"),
 )
 
 
@@ -292,12 +289,9 @@ class _Walk:
         """Where the values of messages up to that one were seen: of those that stand, or may be listed."""
         self.asked = False
         """Whether the fold under way makes room for excerpts."""
-        self.segments: dict[str, Segment] = {}
-        self.waiting: tuple[str, ...] = ()
-        """Segments that stand without a summary."""
-        self.coming: list[Kept] = []
+        self.summaries = SummaryState()
+        self.coming: tuple[Standing, ...] = ()
         """Summaries that the fold under way takes in."""
-        self.events: list[Event] = []
         self.prefixes: Prefixes | None = None
 
     def remember(self, key: int) -> None:
@@ -305,6 +299,7 @@ class _Walk:
         state = self._state()
         size = 100 * len(self.now) + sum(2 * len(short.text) for short in self.shortened.values())
         size += PIECE_BYTES * len(self.pool) + VALUE_BYTES * len(self.seen)
+        size += sum(2 * len(one.text) for one in self.summaries.standing)
         self.known.walks.put(key, state, size + sum(2 * len(kept.text) for kept in self.kept))
 
     def _state(self) -> dict[str, Any]:
@@ -314,7 +309,7 @@ class _Walk:
         """Take up the state of the longest prefix that is known; return the number of the unit that comes next."""
         for number in range(len(keys) - 1, 0, -1):
             state = self.known.walks.get(keys[number]) if self.was_request(number) else None
-            if state is not None and self._holds(state["events"]):
+            if state is not None and state["summaries"].holds(self.rules.asking):
                 for name, value in state.items():
                     setattr(self, name, copy(value))
                 return number
@@ -528,7 +523,7 @@ class _Walk:
 
     def _beyond_tail(self) -> list[int]:
         """List the units that a fold takes away: all but the newest that fit the tail."""
-        hard, left = self._hard(), self._tail_room() - self._summaries_tokens()
+        hard, left = self._hard(), self._tail_room() - self.summaries.tokens_with(self.coming)
         out: list[int] = []
         for number in range(len(self.now) - 1, -1, -1):
             if number in hard or number in self.gone or self._is_example(number):
@@ -549,14 +544,16 @@ class _Walk:
         tokens = sum(self.anatomy.tokens[index] for index in fresh)
         share = self._share()
         least = max(LEAST_LIST, THIN * min(tokens, share / LIST_SHARE))
-        left = min(self._share_of_all() - sum(kept.tokens for kept in self.kept), self._free(budget) - self.clear)
-        self._enter_summaries(min(fresh), left - least)
-        left = min(self._share_of_all() - sum(kept.tokens for kept in self.kept), self._free(budget) - self.clear)
+        self._enter_summaries(self.coming, min(fresh), budget, least)
+        self._ask(all_gone)
+        self._enter_at_once(min(fresh), budget, least)
+        standing = self.summaries.tokens + sum(kept.tokens for kept in self.kept)
+        left = min(self._share_of_all() - standing, self._free(budget) - self.clear)
         room = min(int(LIST_SHARE * tokens), share, left)
         if room < least:
             self._take_back()
             fresh, room = all_gone, min(share, int(0.7 * self._free(budget)))
-        self._write(fresh, all_gone, room)
+        self._write(fresh, room)
 
     def _free(self, budget: int) -> int:
         free = budget - self.total
@@ -564,56 +561,32 @@ class _Walk:
             free = min(free, self.rules.ceilings["history"] - self.demand()["history"])
         return free
 
-    def _holds(self, events: Sequence[Event]) -> bool:
-        asking = self.rules.asking
-        return asking is None or all(event.holds(asking.facts) for event in events)
-
     def _decide_on_summaries(self) -> None:
-        """Decide which summaries of what earlier folds left out come in now: those that are there, as far as recorded.
-
-        Everything that follows depends on this alone, so it is told even where nothing comes of it.
-        """
-        self.coming = []
+        """Decide which summaries of what earlier folds left out come in now."""
+        self.coming = ()
         asking = self.rules.asking
-        if asking is None or not self.asks or not self.waiting:
-            return
-        prefix = self._prefix(asking)
-        if self.events and self.events[-1].prefix == prefix:
-            return  # it folds a second time; what enters is decided once
-        decided, room = asking.facts.decisions.get(prefix), self._summaries_room()
-        texts: list[tuple[str, str]] = []
-        for key in self.waiting:
-            text = asking.facts.texts.get(key)
-            if text is None or (decided is not None and key not in decided):
-                continue
-            segment, said = self.segments[key], line(self.segments[key], text)
-            size = OVERHEAD_MESSAGE + self.count(said)
-            room -= size
-            if room >= 0:
-                self.coming.append(Kept(0, said, size, len(segment.messages), segment.tokens, summary_of=key))
-                texts.append((key, text))
-        self.events.append(Event(prefix, self.waiting, tuple(texts)))
+        if asking is not None and self.asks and self.summaries.waiting:
+            self.summaries, self.coming = self.summaries.decided(
+                asking, self._prefix(asking), self._most_summaries(), self.count
+            )
 
-    def _enter_summaries(self, before: int, left: float) -> None:
-        """Put in the summaries that come, as far as `left`, the room for lines of ours that come anew, takes them."""
-        for kept in self.coming:
-            if kept.tokens <= left:
-                self.kept.append(replace(kept, before=before))
-                self.total += kept.tokens
-                left -= kept.tokens
-                self.waiting = tuple(key for key in self.waiting if key != kept.summary_of)
+    def _enter_at_once(self, before: int, budget: int, least: float) -> None:
+        """Put in the summary of what this fold leaves out, where the request waits for it."""
+        asking = self.rules.asking
+        if asking is not None and self.asks and self.summaries.waiting:
+            self.summaries, coming = self.summaries.decided_at_once(
+                asking, self._prefix(asking), self._most_summaries(), self.count
+            )
+            self._enter_summaries(coming, before, budget, least)
 
-    def _summaries_tokens(self) -> int:
-        """Count the summaries that stand and that come now: a fold leaves so much less whole, and is due no sooner."""
-        return sum(kept.tokens for kept in (*self.kept, *self.coming) if kept.summary_of)
-
-    def _summaries_room(self) -> int:
-        """Give the room that is left for summaries."""
-        return self._most_summaries() - sum(kept.tokens for kept in self.kept if kept.summary_of)
+    def _enter_summaries(self, coming: Sequence[Standing], before: int, budget: int, least: float) -> None:
+        """Put in the summaries that come, as far as there is room; lists can be written anew, smaller."""
+        was = self.summaries.tokens
+        self.summaries = self.summaries.entered(coming, before, int(self._free(budget) - self.clear - least))
+        self.total += self.summaries.tokens - was
 
     def _most_summaries(self) -> int:
-        share = self.rules.artifacts * (CHAT_SUMMARIES if self._is_chat() else SUMMARIES)
-        return int(share * self.room)
+        return most_of(self.room, is_chat=self._is_chat())
 
     def _prefix(self, asking: Asking) -> str:
         if self.prefixes is None:
@@ -623,47 +596,25 @@ class _Walk:
         return self.prefixes.key(self.anatomy.units[len(self.now) - 1].after)
 
     def _ask(self, gone: Sequence[int]) -> None:
-        """Choose what is to be summarised now: all that is gone and that no summary speaks of.
-
-        Where summaries have filled their share, or were taken back with the lists, one of everything is asked for, but
-        only once as much again is gone as they speak of: so all summaries together read a conversation about twice.
-        """
+        """Choose what is to be summarised now."""
         asking = self.rules.asking
-        if asking is None or not self.asks:
-            return
-        written = {key for event in self.events for key in event.decision}
-        taken_back = tuple(key for key in self.waiting if key in written)
-        standing = [kept.summary_of for kept in self.kept if kept.summary_of]
-        spoken_of = {index for key in (*taken_back, *standing) for index in self.segments[key].messages}
-        rest = [index for index in gone if index not in spoken_of]
-        grown, known = (sum(self.anatomy.tokens[index] for index in part) for part in (rest, spoken_of))
-        room = self._summaries_room()
-        if taken_back or room < LEAST_LIST + LINE:
-            if grown < max(self.clear, known):
-                return
-            self._take_back_summaries()
-            rest, grown, room = list(gone), grown + known, self._summaries_room()
-        elif grown < self.clear:
-            return
-        segment = segment_of(asking, self.messages, rest, grown, min(room, self._most_summaries() // 2) - LINE)
-        if segment is not None:
-            self.segments[segment.key] = segment
-            self.waiting = (segment.key,)
+        if asking is not None and self.asks:
+            tokens, most = self.anatomy.tokens, self._most_summaries()
+            self.summaries = self.summaries.asking_for(asking, self.messages, tokens, gone, most, self.clear)
 
     def _take_back(self) -> None:
-        self.waiting = (*(kept.summary_of for kept in self.kept if kept.summary_of), *self.waiting)
+        """Take out the lists; summaries stay."""
         self.total -= sum(kept.tokens for kept in self.kept)
         self.kept.clear()
 
     def _take_back_summaries(self) -> None:
-        self.total -= sum(kept.tokens for kept in self.kept if kept.summary_of)
-        self.kept = [kept for kept in self.kept if not kept.summary_of]
+        self.total -= self.summaries.tokens
+        self.summaries = self.summaries.taken_back()
 
-    def _write(self, stands_for: Sequence[int], all_gone: Sequence[int], room: int) -> None:
+    def _write(self, stands_for: Sequence[int], room: int) -> None:
         """Put a line, and a list as large as the room, where messages were left out."""
         messages, tokens = len(stands_for), sum(self.anatomy.tokens[index] for index in stands_for)
         text, values = placeholder(messages, tokens), frozenset[str]()
-        self._ask(all_gone)
         asking = self.rules.asking
         if room >= LEAST_LIST and self.rules.artifacts and (asking is None or asking.lists):
             head = placeholder(messages, tokens, holds=True)
@@ -671,7 +622,7 @@ class _Walk:
             text = f"{head}\n{said}" if said else text
         last = self.kept[-1] if self.kept else None
         before = min(stands_for)
-        if last is not None and not last.values and not values and not last.summary_of:
+        if last is not None and not last.values and not values:
             self._take_back_last(last)
             messages, tokens, before = messages + last.messages, tokens + last.stands_for, min(before, last.before)
             text = placeholder(messages, tokens)
@@ -778,6 +729,8 @@ class _Walk:
         self._drop_examples(0, budget)
         if self.total > budget and not self._newest_bends(budget):
             self._take_back()
+        if self.total > budget:
+            self._take_back_summaries()
 
     def _newest_bends(self, budget: int) -> bool:
         """Whether the newest results will be shortened for this prefix (newest.py): then a list can be had as well."""
@@ -793,7 +746,8 @@ class _Walk:
         if all_gone:
             share = self._share()
             room = min(share, budget - self.total)
-            self._write(all_gone, all_gone, max(room, share // 2) if self._newest_bends(budget) else room)
+            self._ask(all_gone)
+            self._write(all_gone, max(room, share // 2) if self._newest_bends(budget) else room)
 
     def _crush_with_loss(self, budget: int) -> None:
         """Where nothing may be left out, halve old results, the oldest first, as often as it takes."""
@@ -903,11 +857,11 @@ class _Walk:
         return Folded(
             self.shortened,
             {**self.gone_messages, **dict.fromkeys(empty, "drop_oldest")},
-            tuple(self.kept),
+            (*self.kept, *map(_as_kept, self.summaries.standing)),
             self.total - spare(self.anatomy) - sum(self.anatomy.tokens[index] for index in empty),
             self.forced,
-            events=tuple(self.events),
-            wanted=tuple(self._wanted()),
+            events=self.summaries.events,
+            wanted=self.summaries.wanted(self.rules.asking),
             unreasoned=unreasoned,
         )
 
@@ -922,16 +876,16 @@ class _Walk:
         Without tools a turn is one answer, so there is none whose reasoning is still open; excerpts move with each
         question. The last message stays, so it keeps its reasoning where it says nothing else.
         """
-        changed = [*self.shortened, *self.gone_messages, *(kept.before for kept in self.kept)]
+        ours = (*self.kept, *self.summaries.standing)
+        changed = [*self.shortened, *self.gone_messages, *(one.before for one in ours)]
         if not self.rules.binds_reasoning or not changed:
             return frozenset()
         upto = self.unreasoned_upto if has_tools(self.anatomy) else len(self.messages)
         found = [index for index in range(min(changed), upto) if self.messages[index].reasons]
         return frozenset([index for index in found if index < len(self.messages) - 1 or self._says(index)])
 
-    def _wanted(self) -> Iterator[Segment]:
-        asking = self.rules.asking
-        if asking is not None:
-            for key in self.waiting:
-                if asking.facts.texts.get(key) is None:
-                    yield self.segments[key]
+
+def _as_kept(one: Standing) -> Kept:
+    """Give a summary as a line of ours."""
+    number, stands_for = len(one.segment.messages), one.segment.tokens
+    return Kept(one.before, one.text, one.tokens, number, stands_for, summary_of=one.segment.key)
