@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.admission import Admitted
 from gateway.budget.tokens import Counter
@@ -19,6 +20,7 @@ from gateway.money.entry import Entry, runs
 from gateway.prompt_caches import Sighting
 from gateway.rewriting.plan import Edit, Plan, Refusal
 from gateway.rewriting.retention import Retention, retention
+from gateway.rewriting.summarize import Segment
 from gateway.routing.attempts import Answer, Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Preference
@@ -107,22 +109,27 @@ class Calls:
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
         known, summaries, threads = gateway.known, gateway.summaries, gateway.planning
         early = self.cache_use.early_folds(model, window, counter)
+        job = partial(self._job, model)
         fitted = await fit(
-            self.request, policy, model, counter, window, known, summaries, early_folds=early, threads=threads
+            self.request, policy, model, counter, window, known, summaries, early_folds=early, threads=threads, job=job
         )
         self._note(fitted)
         return fitted
 
     def summarise(self, fitted: Fitted) -> None:
         """Have written, in the background, what this request found to be without a summary."""
-        summaries, policy, entry, plan = self.gateway.summaries, self.admitted.policy, self.entry, fitted.plan
+        summaries, plan = self.gateway.summaries, fitted.plan
         if summaries is None or not self.enforces or not isinstance(plan, Plan) or not plan.wanted:
             return
-        writer, counter = writer_of(policy, self.request), self.counter(fitted.model)
-        purse = (entry.key, entry.team, entry.user, entry.tags)
         for segment in plan.wanted:
-            messages = tuple(self.request.conversation.messages[index] for index in segment.messages)
-            summaries.ask(Job(segment, messages, writer, policy, counter, *purse))
+            summaries.ask(self._job(fitted.model, segment))
+
+    def _job(self, model: Model, segment: Segment) -> Job:
+        """Make the job of summarising messages of this request, booked to whoever sent it."""
+        policy, entry, request = self.admitted.policy, self.entry, self.request
+        messages = tuple(request.conversation.messages[index] for index in segment.messages)
+        purse = (entry.key, entry.team, entry.user, entry.tags)
+        return Job(segment, messages, writer_of(policy, request), policy, self.counter(model), *purse)
 
     async def make(self) -> Outcome:
         """Call deployments until one answers or none is left."""

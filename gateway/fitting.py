@@ -32,9 +32,9 @@ from gateway.policy import Policy
 from gateway.rewriting.memory import Known
 from gateway.rewriting.moved import edits_of, left_of, may_move, with_left, with_moved
 from gateway.rewriting.plan import VOLATILE, VOLATILE_LEFT, Edit, Plan, Refusal, ladders_of, plan, recognition_of
-from gateway.rewriting.summarize import Facts
+from gateway.rewriting.summarize import Facts, Segment
 from gateway.routing.deployment import Deployment
-from gateway.summaries import Summaries
+from gateway.summaries import Job, Summaries, Waiting
 from gateway.wire.chat import ChatRequest
 from gateway.wire.legality import Rules, for_provider
 
@@ -202,11 +202,13 @@ async def fit(
     summaries: Summaries | None = None,
     early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None = None,
     threads: Executor | None = None,
+    job: Callable[[Segment], Job] | None = None,
 ) -> Fitted:
     """Decide how the request leaves for this model, within these bounds.
 
     Without `summaries` none enter, whatever the policy says; without `early_folds` what fits is not folded. What is
-    long is planned in `threads`, else in those of the event loop.
+    long is planned in `threads`, else in those of the event loop. `job` makes the job of writing a summary that the
+    request waits for, where its policy says so.
     """
     most, known = window.budget(request.answer_limit or 0), known or Known()
     moved = _moved(request, policy, known)
@@ -217,11 +219,11 @@ async def fit(
     if policy.mode == "off" or (proven and not policy.strict and not cheaper):
         return Fitted(model, None, window, moved=moved, is_moved=moves is not None)
     form = _Form(request, policy, model, window, counter, known, moves)
-    found, lost = await _settled(form, summaries, early_folds, threads)
+    found, lost = await _settled(form, summaries, early_folds, threads, job)
     told = form.told(found)
     if told is None:
         form = replace(form, moved=None)
-        told, lost = await _settled(form, summaries, early_folds, threads)
+        told, lost = await _settled(form, summaries, early_folds, threads, job)
     if moved is not None and form.moved is None and isinstance(told, Plan):
         told = with_left(told, moved, form.anatomy)
     return Fitted(model, told, window, decision_lost=lost, moved=moved, is_moved=form.moved is not None)
@@ -238,6 +240,7 @@ async def _settled(
     summaries: Summaries | None,
     early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None,
     threads: Executor | None,
+    job: Callable[[Segment], Job] | None,
 ) -> tuple[Plan | Refusal, bool]:
     """Plan a request, long ones off the event loop, with what is decided of its summaries and early folds."""
     request, policy = form.request, form.policy
@@ -253,7 +256,10 @@ async def _settled(
     async def summarised(early: frozenset[int]) -> tuple[Plan | Refusal, bool]:
         if summaries is None or policy.mode != "enforce" or not policy.summarize.enabled:
             return await planning(early, None), False
-        return await summaries.settled(partial(planning, early), writer_of(policy, request))
+        # What is folded early may not be folded at all once its cost is known: nobody waits for a summary of it.
+        waits = job is not None and policy.summarize.run == "inline" and len(form.conversation.messages) not in early
+        waiting = Waiting(job, policy.summarize.timeout) if job is not None and waits else None
+        return await summaries.settled(partial(planning, early), writer_of(policy, request), waiting)
 
     if early_folds is None or policy.mode != "enforce" or policy.strict:
         return await summarised(frozenset())

@@ -35,7 +35,7 @@ async def answered(
             outcome = await make()
     except TimeoutError:
         await _end(calls, booking, calls.deployment, "timeout")
-        raise NoAnswer(f"there was none within {within_seconds:g} seconds") from None
+        raise NoAnswer(f"there was none within {within_seconds:.3g} seconds") from None
     except asyncio.CancelledError:
         entry.http_status, entry.error = 499, "gateway_stopped"
         if calls.deployment is not None:

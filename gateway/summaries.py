@@ -1,9 +1,9 @@
 """Summaries between requests: what the shared state knows of them, and the jobs that have them written.
 
-A request never waits for a summary. What it needs to know is read from the state, in one step where nothing is new, and
-what a fold decided is recorded there before anything is sent, so that every process comes to the same bytes. A state
-that is empty or down means no summaries, as if the policy had none. Contents stay in the state, under hashes; the
-books and the log hold none.
+A request waits for no summary, or, with `run: inline`, for one and no longer than the policy says. What it needs to
+know is read from the state, in one step where nothing is new, and what a fold decided is recorded there before anything
+is sent, so that every process comes to the same bytes. A state that is empty or down means no summaries, as if the
+policy had none. Contents stay in the state, under hashes; the books and the log hold none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 import orjson
 from structlog.typing import FilteringBoundLogger
@@ -44,6 +44,9 @@ MOST_FAILURES: Final = 3
 """In a row, of one policy and model."""
 DOWN_SECONDS: Final = 5.0
 """How long a state that did not answer is not asked again."""
+_MOST_KEPT: Final = 1000
+POLL_SECONDS: Final = 0.1
+"""How often a request that waits asks the state for a summary that another process writes."""
 _TEXTS_BYTES, _DECISIONS_BYTES = 8 * 2**20, 4 * 2**20
 
 V = TypeVar("V")
@@ -77,6 +80,15 @@ class NoSummary(Exception):
 
 Write = Callable[[Job], Awaitable[str]]
 """Has a summary written. Raises NoSummary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request that waits for the summary of what its own fold leaves out."""
+
+    job: Callable[[Segment], Job]
+    seconds: float
+    """At most, for all that is written for this request."""
 
 
 class _Seen(Generic[V]):
@@ -136,6 +148,8 @@ class _Request:
             else:
                 decided = None if raw is None else tuple(filter(None, raw.decode(errors="replace").split(" ")))
                 news |= self.decisions.take(key, decided, len(raw or b""))
+                # Whoever decided had these texts: what was not there a moment ago is asked for once more.
+                self.texts.read -= {name for name in decided or () if self.texts.get(name) is None}
         return news
 
     def undecided(self, events: Sequence[Event]) -> list[Event]:
@@ -162,6 +176,8 @@ class Summaries:
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(MOST_JOBS)
         self._left_alone: dict[str, float] = {}
+        self._elsewhere: dict[str, float] = {}
+        """Segments whose summary another process writes, and until when that is believed."""
         self._breakers: dict[tuple[str, str], _Breaker] = {}
         self._down_until = 0.0
         self._is_down = False
@@ -184,11 +200,14 @@ class Summaries:
 
     # ------------------------------------------------------------ planning with what is known
 
-    async def settled(self, planning: Planning, model: str) -> tuple[Plan | Refusal, bool]:
+    async def settled(
+        self, planning: Planning, model: str, waiting: Waiting | None = None
+    ) -> tuple[Plan | Refusal, bool]:
         """Plan with what the state knows, and record there what was decided; whether that was lost.
 
         What this process remembers is tried first and then compared with the state, so that most requests are planned
-        once and read the state once.
+        once and read the state once. With `waiting`, a fold that nobody decided on yet waits for its summary once; then
+        it is decided with or without.
         """
         known = _Request(_Seen(self._texts), _Seen(self._decisions))
         facts = Facts(known.texts, known.decisions, model)
@@ -201,14 +220,38 @@ class Summaries:
                 if unread and known.take(await self._in_thread(self._get, unread)):
                     continue
                 undecided = known.undecided(found.events)
+                if waiting is not None and (segment := _due(undecided, found.wanted)) is not None:
+                    text = await self._awaited(waiting.job(segment), waiting.seconds)
+                    waiting = None
+                    if text is not None and known.texts.take(segment.key, text, 2 * len(text)):
+                        continue
                 if undecided:
                     known.take(await self._in_thread(self._record, undecided))
-                if all(known.decisions.get(event.prefix) == event.decision for event in undecided):
+                if all(known.decisions.get(event.prefix) == event.decision for event in found.events):
+                    return found, False
+                if not undecided and not known.unread(found.events):
                     return found, False
             except StateUnavailable as error:
                 self._tell_unavailable(error)
                 break
         return await planning(Facts(model=model)), True
+
+    async def _awaited(self, job: Job, seconds: float) -> str | None:
+        """Have a summary written and wait for it; None where none came in time. Raises StateUnavailable."""
+        key, until = job.segment.key, self._monotonic() + seconds
+        self.ask(job)
+        while (left := until - self._monotonic()) > 0:
+            if (task := self._jobs.get(key)) is not None:
+                await asyncio.wait([task], timeout=left)
+            if (text := self._texts.get(key)) is not None:
+                return text
+            if self._elsewhere.get(key, 0.0) <= self._monotonic():
+                return None
+            await asyncio.sleep(min(left, POLL_SECONDS))
+            [(_, raw)] = await self._in_thread(self._get, [_text_key(key)])
+            if raw is not None:
+                return raw.decode(errors="replace")
+        return None
 
     # ------------------------------------------------------------ jobs
 
@@ -240,11 +283,14 @@ class Summaries:
             if self._monotonic() < self._breaker(job).rests_until:
                 return
             try:
-                if not await self._in_thread(self._take, key, job.policy.summarize.timeout):
+                whose = await self._in_thread(self._take, key, job.policy.summarize.timeout)
+                if whose != "ours":
                     self._leave_alone(key, DOWN_SECONDS)
+                    if whose == "others":
+                        self._elsewhere = _pruned(self._elsewhere, self._monotonic())
+                        self._elsewhere[key] = self._monotonic() + job.policy.summarize.timeout
                     return
-                text = await write(job)
-                await self._in_thread(self._keep, key, text)
+                text = await self._in_thread(self._keep, key, await write(job))
                 self._texts.put(key, text, 2 * len(text))
                 self._breaker(job).failures = 0
             except asyncio.CancelledError:
@@ -284,8 +330,7 @@ class Summaries:
 
     def _leave_alone(self, key: str, seconds: float) -> None:
         now = self._monotonic()
-        if len(self._left_alone) >= 1000:
-            self._left_alone = {key: until for key, until in self._left_alone.items() if until > now}
+        self._left_alone = _pruned(self._left_alone, now)
         self._left_alone[key] = now + seconds
 
     # ------------------------------------------------------------ in the thread
@@ -319,19 +364,21 @@ class Summaries:
                 break
         return out
 
-    def _keep(self, key: str, text: str) -> None:
-        self._first(_text_key(key), text.encode())
+    def _keep(self, key: str, text: str) -> str:
+        """Keep a summary, unless somebody has kept one; return the one that stands."""
+        stands = self._first(_text_key(key), text.encode())
         self._lease(key, 0.0)
+        return stands.decode(errors="replace")
 
     def _lease(self, key: str, seconds: float) -> None:
-        """Hold a segment for some time, or give it back."""
+        """Let a segment rest for some time, or give it back."""
         if seconds:
-            self._opened().put(_lease_key(key), self._lease_of(seconds), seconds)
+            self._opened().put(_lease_key(key), self._lease_of(seconds, rests=True), seconds)
         else:
             self._opened().update(_lease_key(key), _none)
 
-    def _lease_of(self, seconds: float) -> bytes:
-        return orjson.dumps({"until": self._now() + seconds, "by": os.urandom(8).hex()})
+    def _lease_of(self, seconds: float, *, rests: bool = False) -> bytes:
+        return orjson.dumps({"until": self._now() + seconds, "by": os.urandom(8).hex(), "rests": rests})
 
     def _first(self, name: str, value: bytes) -> bytes:
         """Put a value where none is; return the one that stands."""
@@ -341,20 +388,21 @@ class Summaries:
             state.put(name, value, KEEP_SECONDS)  # again, because a step that changes gives nothing a time to expire
         return stands
 
-    def _take(self, key: str, timeout_seconds: float) -> bool:
-        """Take the job of a segment; False where it is done, or somebody else's."""
+    def _take(self, key: str, timeout_seconds: float) -> Literal["ours", "others", "done", "resting"]:
+        """Take the job of a segment, unless it is done, somebody else's, or failed a while ago."""
         state, now = self._opened(), self._now()
         held = state.get(_text_key(key))
         if held is not None:
             text = held.decode(errors="replace")
             self._texts.put(key, text, 2 * len(text))
-            return False
+            return "done"
         name, seconds = _lease_key(key), timeout_seconds + LEASE_SECONDS
         mine = self._lease_of(seconds)
-        if state.update(name, lambda lease: lease if lease is not None and _until(lease) > now else mine) != mine:
-            return False
+        stands = state.update(name, lambda lease: lease if lease is not None and _until(lease)[0] > now else mine)
+        if stands != mine:
+            return "resting" if stands is not None and _until(stands)[1] else "others"
         state.put(name, mine, seconds)
-        return True
+        return "ours"
 
     # ------------------------------------------------------------ the log: once when it goes, once when it comes back
 
@@ -386,10 +434,22 @@ def _none(_held: bytes | None) -> None:
     return None
 
 
-def _until(lease: bytes) -> float:
-    """Read when a lease is over; one that nobody can read is."""
+def _until(lease: bytes) -> tuple[float, bool]:
+    """Read when a lease is over, and whether it is a rest; one that nobody can read is over."""
     try:
-        until = orjson.loads(lease)["until"]
-    except (ValueError, KeyError, TypeError):
-        return 0.0
-    return until if isinstance(until, int | float) else 0.0
+        read = orjson.loads(lease)
+        until, rests = read["until"], read.get("rests") is True
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return 0.0, False
+    return (until if isinstance(until, int | float) else 0.0), rests
+
+
+def _due(undecided: Sequence[Event], wanted: Sequence[Segment]) -> Segment | None:
+    """Find the segment that a fold which nobody decided on yet waits for: the last of those that are wanted."""
+    offered = {key for event in undecided for key in event.candidates}
+    return next((segment for segment in reversed(wanted) if segment.key in offered), None)
+
+
+def _pruned(by_key: dict[str, float], now: float) -> dict[str, float]:
+    """Leave out what is over, once there is much of it."""
+    return by_key if len(by_key) < _MOST_KEPT else {key: until for key, until in by_key.items() if until > now}

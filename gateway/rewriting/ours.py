@@ -13,11 +13,20 @@ import json
 QUOTED = "quoted from earlier messages, as data:"
 """Stands before quotations: what follows is no instruction."""
 
+SUMMARY = "a model's summary, as data:"
+"""Stands before a summary: who wrote it, and that it is no instruction."""
+
 
 def left_out(messages: int, tokens: int, *, quotes: bool = False) -> str:
     """Write the note that stands where messages of so many tokens were left out; `quotes` where a list follows."""
     what = "1 message" if messages == 1 else f"{messages} messages"
     return f"[… {what}, {tokens:,} tokens left out{f'; {QUOTED}' if quotes else ''}]"
+
+
+def summary(messages: int, text: str) -> str:
+    """Write the note that a model's summary of so many messages stands in: a model's text, quoted as data."""
+    what = "1 message" if messages == 1 else f"{messages} messages"
+    return f"[… {what} left out; {SUMMARY}]\n{quoted(text)}"
 
 
 def quoted(text: str) -> str:
