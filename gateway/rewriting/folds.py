@@ -33,6 +33,7 @@ from gateway.rewriting.crush import NOTHING_WANTED
 from gateway.rewriting.drop_oldest import placeholder
 from gateway.rewriting.ladder import Ladders, Results, Shortened
 from gateway.rewriting.memory import Known
+from gateway.rewriting.ours import with_answer
 from gateway.rewriting.recall import USUAL, asks_now
 from gateway.rewriting.snippets import Reader
 from gateway.rewriting.summarize import Asking, Event, Prefixes, Segment, line, segment_of
@@ -97,6 +98,8 @@ class Rules:
     """Prefixes, by their number of messages, that fold though they fit: decided once, when that was cheap (law 5)."""
     recalls: bool = False
     """Whether what is gone is brought back where it is asked for."""
+    answer: str | None = None
+    """The form of the answer, where our lines have to say it (`legality.wanted_word`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +214,7 @@ def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders, known: Memory
         rules.borrow,
         rules.binds_reasoning,
         rules.recalls,
+        rules.answer,
     )
     tables = (tuple(rules.shares.items()), tuple(rules.ceilings.items()) if rules.ceilings is not None else None)
     messages, component = anatomy.conversation.messages, anatomy.component
@@ -662,11 +666,12 @@ class _Walk:
     def _write(self, stands_for: Sequence[int], all_gone: Sequence[int], room: int) -> None:
         """Put a line, and a list as large as the room, where messages were left out."""
         messages, tokens = len(stands_for), sum(self.anatomy.tokens[index] for index in stands_for)
-        text, values = placeholder(messages, tokens), frozenset[str]()
+        answer = self.rules.answer
+        text, values = with_answer(placeholder(messages, tokens), answer), frozenset[str]()
         self._ask(all_gone)
         asking = self.rules.asking
         if room >= LEAST_LIST and self.rules.artifacts and (asking is None or asking.lists):
-            head = placeholder(messages, tokens, holds=True)
+            head = with_answer(placeholder(messages, tokens, holds=True), answer)
             said, values = self._listed(room - OVERHEAD_MESSAGE - self.count(head) - 1)
             text = f"{head}\n{said}" if said else text
         last = self.kept[-1] if self.kept else None
@@ -674,7 +679,7 @@ class _Walk:
         if last is not None and not last.values and not values and not last.summary_of:
             self._take_back_last(last)
             messages, tokens, before = messages + last.messages, tokens + last.stands_for, min(before, last.before)
-            text = placeholder(messages, tokens)
+            text = with_answer(placeholder(messages, tokens), answer)
         size = OVERHEAD_MESSAGE + self.count(text)
         self.kept.append(Kept(before, text, size, messages, tokens, values))
         self.total += size
