@@ -90,6 +90,9 @@ class Conversation:
     """Tools, functions and response schema, each as minified JSON."""
     tools: int = 0
     """How many tools are defined."""
+    required_word: str | None = None
+    """What must stand somewhere in the messages, in any case: `json`, where the answer is to be a JSON object and no
+    schema says so. Who demands it is in `wire/legality.py`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,8 +230,8 @@ def test_messages_are_always_lined_up_each_once_and_in_order(texts, dropped, ins
 
 
 def test_what_came_illegal_is_told_as_such():
-    found = told([user("a"), result("nobody", "x"), user(words(3000))])
-    assert found["refusal"]["at"] == "messages[1]"
+    found = told([user("a"), user(words(3000)), result("nobody", "x")])
+    assert found["refusal"]["at"] == "messages[2]"
     assert "not open" in found["refusal"]["illegal"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.conversation import Call, Message, units
+from gateway.conversation import Call, Conversation, Message, units
 from gateway.wire.chat import message_of
 from gateway.wire.legality import (
     ANTHROPIC,
@@ -14,9 +14,12 @@ from gateway.wire.legality import (
     GEMINI,
     MISTRAL,
     Rules,
+    droppable,
     for_provider,
     introduced,
+    lacks_word,
     violations,
+    wanted_word,
 )
 
 
@@ -179,6 +182,78 @@ def test_a_fault_that_doubles_is_introduced_once():
     assert len(introduced(before, [user(), result("lost"), result("lost")])) == 1
 
 
+# --- a word that the form of the answer demands
+
+
+def as_json(*messages: Message) -> Conversation:
+    return Conversation(tuple(messages), required_word="json")
+
+
+def test_a_rewrite_that_takes_the_last_json_away_breaks_json_mode():
+    talk = as_json(system(), user("hello"), says("I answer in JSON."), user("go on"))
+    assert lacks_word(talk, [talk.messages[0], talk.messages[3]], [CHAT])
+    assert not lacks_word(talk, talk.messages, [CHAT])
+    assert not lacks_word(talk, [user("[answer: json]"), talk.messages[3]], [CHAT])
+
+
+def test_where_the_word_never_stood_its_lack_is_not_ours():
+    talk = as_json(user("hello"), says(), user("go on"))
+    assert not lacks_word(talk, talk.messages[2:], [CHAT])
+
+
+def test_arguments_of_a_call_may_have_counted_as_the_word_and_do_not_stand_in_for_it():
+    asks = Message("assistant", calls=(Call("a", "write", '{"path": "facts.json"}'),), content="null")
+    talk = as_json(user("hello"), asks, result("a"), user("go on"))
+    assert lacks_word(talk, talk.messages, [CHAT])
+
+
+def test_nobody_but_providers_of_chat_completions_demands_the_word():
+    talk = as_json(user("give me json"), says(), user("go on"))
+    for rules in (ANTHROPIC, GEMINI, MISTRAL):
+        assert not lacks_word(talk, talk.messages[2:], [rules])
+        assert wanted_word(talk, [rules]) is None
+    assert wanted_word(talk, [ANTHROPIC, CHAT]) == "json"
+
+
+def test_a_message_of_ours_says_the_word_unless_leading_system_text_does():
+    assert wanted_word(as_json(system("Answer in Json only."), user(), says(), user()), [CHAT]) is None
+    assert wanted_word(as_json(user("as json, please"), says(), user()), [CHAT]) == "json"
+    assert wanted_word(Conversation((user("as json, please"),)), [CHAT]) is None
+
+
+def test_what_our_messages_say_never_depends_on_what_is_said_later():
+    first = [system(), user("as json, please"), says()]
+    assert wanted_word(as_json(*first, user("and now")), [CHAT]) == wanted_word(as_json(*first, user("json!")), [CHAT])
+
+
+# --- what may go
+
+
+def may_go(*messages: Message) -> set[int] | None:
+    found = droppable(messages, violations(messages))
+    return None if found is None else set(found)
+
+
+def test_a_result_without_its_call_may_go():
+    assert may_go(system(), user(), result("lost"), says(), user()) == {2}
+
+
+def test_a_call_without_all_of_its_results_may_go_with_those_that_are_there():
+    assert may_go(user(), calls("a", "b"), result("a"), says(), user()) == {1, 2}
+    assert may_go(user(), calls("a"), user(), result("a"), says(), user()) == {1, 3}
+
+
+def test_a_message_of_a_model_that_says_nothing_may_go():
+    assert may_go(user(), Message("assistant", content="null"), user()) == {1}
+
+
+def test_nothing_may_go_where_the_last_unit_or_what_somebody_said_is_illegal():
+    assert may_go(user(), says(), user(), result("lost")) is None
+    assert may_go(user(), calls("a", "b"), result("a")) is None
+    assert may_go(user(), result("lost"), says(), user(), result("also lost")) is None
+    assert may_go(Message("user", "my task", empty_calls=True), says(), user()) is None
+
+
 # --- always
 
 
@@ -236,3 +311,13 @@ def test_violations_always_come_in_order_and_nothing_is_introduced_by_no_change(
 def test_from_a_legal_conversation_everything_wrong_is_introduced(before, after):
     if not violations(before):
         assert introduced(before, after) == violations(after)
+
+
+@given(any_messages())
+def test_what_may_go_always_leaves_a_legal_rest_with_all_that_people_said(messages):
+    gone = droppable(messages, violations(messages))
+    if gone is not None:
+        rest = [message for index, message in enumerate(messages) if index not in gone]
+        assert violations(rest) == ()
+        assert not any(messages[index].role in ("user", "system") for index in gone)
+        assert len(messages) - 1 not in gone

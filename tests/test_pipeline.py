@@ -310,11 +310,11 @@ async def test_an_answer_limit_is_not_blamed_for_a_prompt_that_is_too_long_witho
 
 async def test_what_came_illegal_and_is_over_is_refused_by_its_index(gateway):
     passed = await refused(
-        replace(gateway, policies=(TIGHT,)), body([user("a"), result("nobody", "x"), user(words(3000))])
+        replace(gateway, policies=(TIGHT,)), body([user("a"), user(words(3000)), result("nobody", "x")])
     )
-    assert (passed.client.error["param"], passed.client.error["code"]) == ("messages[1]", None)
+    assert (passed.client.error["param"], passed.client.error["code"]) == ("messages[2]", None)
     assert "not legal when it came" in passed.client.error["message"]
-    assert passed.settled["refusal"] == {"at": "messages[1]", "illegal": True}
+    assert passed.settled["refusal"] == {"at": "messages[2]", "illegal": True}
     assert passed.settled["status"] == "refused"
 
 

@@ -116,11 +116,68 @@ def test_an_answer_limit_that_eats_the_deployments_window_makes_a_prompt_too_lon
 # ---------------------------------------------------------------- legality
 
 
-def test_what_came_illegal_and_does_not_fit_is_refused_by_index_and_not_rewritten():
-    found = refused([user("a"), result("nobody", words(10)), *chat(9, 90), user("b")])
+def test_an_illegal_old_orphan_goes_first_and_the_rest_is_planned_as_if_it_had_not_been_there():
+    rest = [user("a"), *chat(9, 90), user("b")]
+    found, alone = planned([rest[0], result("nobody", words(10)), *rest[1:]], DROP), planned(rest, DROP)
+    assert found.changes is not None
+    assert alone.changes is not None
+    assert 1 in found.changes.dropped
+    assert found.changes.applied(conversation([rest[0], result("nobody", "x"), *rest[1:]]).messages)[1].text
+    assert [edit.at for edit in found.edits if edit.remedy == "drop_illegal"] == [1]
+    assert {at for at in found.changes.dropped if at > 1} == {at + 1 for at in alone.changes.dropped if at}
+    assert [text for _, text in found.changes.inserted] == [text for _, text in alone.changes.inserted]
+    assert found.tokens_after == alone.tokens_after
+    assert found.tokens_before == alone.tokens_before + 14
+
+
+def test_where_leaving_out_an_illegal_call_is_enough_nothing_else_is_done():
+    listed = [user("a"), calls("c1 read", "c2 read"), result("c1", words(900)), *chat(2, 90), user("b")]
+    found = planned(listed, DROP)
+    assert found.changes is not None
+    assert found.changes.dropped == {1, 2}
+    assert (found.changes.texts, found.changes.inserted) == ({}, ())
+    assert found.summary.startswith("tokens=")
+    assert "drop_illegal=2" in found.summary
+
+
+def test_what_is_illegal_where_nothing_may_be_cut_is_refused_by_index_and_not_rewritten():
+    found = refused([user("a"), *chat(9, 90), user("b"), result("nobody", words(10))], DROP)
     assert found.illegal is not None
-    assert found.at == "messages[1]"
-    assert "messages[1]" in found.illegal
+    assert found.at == "messages[20]"
+    assert "messages[20]" in found.illegal
+
+
+def test_a_refusal_names_its_place_in_the_request_as_it_came():
+    found = refused([user("a"), result("nobody", "x"), user(words(3000))], DROP)
+    assert (found.illegal, found.component, found.at) == (None, "input", "messages[2]")
+
+
+def in_json(listed, policy=DROP, legal: LegalRules = CHAT, window=1000) -> Plan | Refusal:
+    asked = replace(conversation(listed), required_word="json")
+    taken = dissect(asked, recognition_of(policy), count, count_media)
+    return plan(taken, policy, Window(window, None, True, 0, 0), 0, (legal,), count)
+
+
+def test_a_fold_in_json_mode_says_the_form_of_the_answer():
+    found = in_json([user("a"), assistant("I answer in JSON."), *chat(9, 90), user("b")])
+    assert isinstance(found, Plan)
+    assert any("[answer: json]" in text for _, text in inserted(found))
+
+
+def test_leading_system_text_that_says_json_needs_no_word_of_ours():
+    found = in_json([system("Answer in json."), *chat(9, 90), user("b")])
+    assert isinstance(found, Plan)
+    assert not any("json" in text for _, text in inserted(found))
+
+
+def test_where_no_line_stands_one_is_put_in_for_the_form_of_the_answer():
+    crush = replace(BARE, ladder=Ladder(("stub",), (), (), (), ()))
+    found = in_json(
+        [user("a"), calls("c1 read"), result("c1", f"{words(450)} json {words(450)}"), user("b")], crush, window=500
+    )
+    assert isinstance(found, Plan)
+    assert inserted(found) == ((1, "[answer: json]"),)
+    assert found.tokens_after == sum(found.after.values())
 
 
 def inserted(found: Plan) -> tuple[tuple[int, str], ...]:

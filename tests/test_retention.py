@@ -29,7 +29,6 @@ from tests.contract.running import (
     write_setup,
 )
 from tests.talk import assistant, calls, conversation, result, system, user
-from tests.upstream.script import mark
 
 LISTED = [
     system("You help. Policy P-100."),
@@ -75,6 +74,36 @@ def test_a_message_that_came_twice_and_leaves_once_is_not_removed():
     twice = conversation(LISTED)
     same = replace(twice, messages=(*twice.messages, twice.messages[3], twice.messages[5]))
     assert retention(same, Changes({}, frozenset({3})), (), (), Memory(0)).removed == 0
+
+
+@pytest.mark.parametrize(
+    ("came", "sent"),
+    [
+        ("see src/a_1.py", "at lib/src/a_1.py:12"),
+        ("order W-2378156", "https://shop.example/orders/W-2378156?tab=1"),
+        ("costs 241.50 now", "costs 241.50."),
+        ("https://shop.example/a.", "https://shop.example/a"),
+        ('{"menu": "caf\\u00e9/menu_1.txt"}', "café/menu_1.txt"),
+        ("café/menu_1.txt", '[quoted: {\\"menu\\": \\"caf\\\\u00e9/menu_1.txt\\"}]'),
+        ('{"at": "https:\\/\\/shop.example\\/a"}', "https://shop.example/a"),
+        ("first\nsrc/b_1.py", '"first\\\\nsrc/b_1.py"'),
+        ('say \\"W-77\\"', '"say \\\\\\"W-77\\\\\\""'),
+    ],
+)
+def test_what_stands_inside_a_longer_value_or_in_another_escaping_is_not_removed(came, sent):
+    listed = [user("go"), calls("c1 find"), result("c1", came), user("and now")]
+    assert removed(Changes({2: sent}), listed) == 0
+    assert removed(Changes({2: "nothing"}), listed) > 0
+
+
+def test_a_part_of_a_word_is_not_the_value():
+    listed = [user("go"), calls("c1 find"), result("c1", "row 4421"), user("and now")]
+    assert removed(Changes({2: "row 144210"}), listed) == 1
+
+
+def test_the_name_of_a_message_is_sent_too():
+    listed = [user("go", name="desk_7"), calls("c1 find"), result("c1", "ask desk_7"), user("and now")]
+    assert removed(Changes({2: "ask"}), listed) == 0
 
 
 # ---------------------------------------------------------------- missed
@@ -264,17 +293,19 @@ SECRET = "W-7300112"
 
 
 def long_body(id: str, *, stream: bool, **script: Any) -> dict[str, Any]:
-    """A conversation of 900 tokens whose oldest result alone holds the secret: in the script it is spelt otherwise."""
-    instruction = mark(id=id, **script).replace(SECRET, f"\\u{ord(SECRET[0]):04x}{SECRET[1:]}")
+    """A conversation of 900 tokens whose oldest result alone holds the secret: the script stands in no message."""
     listed = [
         user("Find my order, please."),
         calls('c1 find {"who": "me"}'),
         result("c1", f'{{"order": "{SECRET}", "state": "sent"}}'),
         assistant("I found it."),
         *[one for n in range(12) for one in (user("go on " * 20), assistant("so it goes " * 20))],
-        user(f"Cancel it. {instruction}"),
+        user("Cancel it."),
     ]
-    return {"model": "gpt-5", "messages": listed, "user": id} | ({"stream": True} if stream else {})
+    metadata = {"script": json.dumps({"id": id, **script})}
+    return {"model": "gpt-5", "messages": listed, "user": id, "metadata": metadata} | (
+        {"stream": True} if stream else {}
+    )
 
 
 CANCEL = {"calls": (("cancel", json.dumps({"order": SECRET})),)}

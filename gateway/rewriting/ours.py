@@ -37,3 +37,13 @@ def quoted(text: str) -> str:
     while fence in text:
         fence += "`"
     return f"{fence}\n{text}\n{fence}"
+
+
+def answer(word: str) -> str:
+    """Write the form of the answer that the request itself asks for, where nothing else in it says so any more."""
+    return f"[answer: {word}]"
+
+
+def with_answer(note: str, word: str | None) -> str:
+    """Add the form of the answer to a note of ours; without a word the note stays as it is."""
+    return note if word is None else f"{note}\n{answer(word)}"

@@ -18,10 +18,14 @@ from gateway.rewriting.folds import Folded, Kept, Rules, fold, has_tools, reason
 from gateway.rewriting.ladder import Ladders
 from gateway.rewriting.memory import Known
 from gateway.rewriting.newest import Asked, fit_newest, with_recall
+from gateway.rewriting.orphans import REASON as DROP_ILLEGAL_REASON
+from gateway.rewriting.orphans import REMEDY as DROP_ILLEGAL
+from gateway.rewriting.orphans import Rest, without
+from gateway.rewriting.ours import answer as answer_note
 from gateway.rewriting.summarize import REMEDY as SUMMARIZE
 from gateway.rewriting.summarize import Event, Facts, Segment, asking_of
 from gateway.wire.legality import Rules as LegalRules
-from gateway.wire.legality import introduced, violations
+from gateway.wire.legality import droppable, introduced, lacks_word, violations, wanted_word
 
 if TYPE_CHECKING:
     from gateway.policy import Policy
@@ -145,12 +149,20 @@ def plan(
     if fits and (not early or most is not None):
         return as_it_came
     illegal = violations(anatomy.conversation.messages)
+    if illegal and fits:
+        return as_it_came
     if illegal:
-        return as_it_came if fits else _illegal(anatomy, before, final, illegal[0].index, illegal[0].message)
+        gone = droppable(anatomy.conversation.messages, illegal)
+        if gone is None:
+            return _illegal(anatomy, before, final, illegal[0].index, illegal[0].message)
+        rest = without(anatomy, gone)
+        legal_plan = plan(rest.anatomy, policy, window, answer_limit, legal, count, known, facts, rest.early(early))
+        return _of_all(anatomy, rest, legal_plan)
     binds = any(rules.binds_reasoning for rules in legal)
     rules = _rules_of(policy, min(budget, final) if binds else budget, final, shares, most)
     due = frozenset[int]() if most is not None else early
     rules = replace(rules, asking=asking_of(policy, facts), binds_reasoning=binds, early=due)
+    rules = replace(rules, answer=wanted_word(anatomy.conversation, legal))
     folded = fold(anatomy, rules, ladders, count, known)
     if fits and not folded.dropped and not folded.shortened:
         return as_it_came
@@ -164,7 +176,7 @@ def plan(
         folded = with_recall(asked, folded, min(final, anatomy.total), policy.recall)
     if folded.total > final:
         return _too_big(anatomy, before, _after(anatomy, folded, count), final)
-    lawful = _lawful(anatomy, folded, ladders, legal, held=held)
+    lawful = _lawful(anatomy, folded, ladders, legal, final, count, held=held)
     if lawful is None:
         return as_it_came if fits else replace(_too_big(anatomy, before, before, final), ours=True)
     folded = lawful
@@ -172,6 +184,23 @@ def plan(
     if most is not None and (over := next((name for name in COMPONENTS if after[name] > most[name]), None)):
         return Refusal(over, after[over], most[over], _largest(anatomy, over), anatomy.total, final, before)
     return Plan(before, after, room, folded.changes, _edits(anatomy, folded), folded.forced, events, wanted)
+
+
+def _of_all(anatomy: Anatomy, rest: Rest, found: Plan | Refusal) -> Plan | Refusal:
+    """Tell what was decided for the rest of a conversation as what is done to all of it."""
+    before = anatomy.by_component()
+    if isinstance(found, Refusal):
+        return replace(found, at=rest.at(found.at), before=before, prompt_tokens=anatomy.total)
+    own = [edit._replace(at=rest.places[edit.at]) for edit in found.edits]
+    tokens, tool_of = anatomy.tokens, anatomy.tool_of
+    own += [Edit(at, DROP_ILLEGAL, tool_of.get(at), tokens[at], 0, DROP_ILLEGAL_REASON) for at in rest.gone]
+    return replace(
+        found,
+        before=before,
+        changes=rest.changes(found.changes),
+        edits=tuple(sorted(own, key=lambda edit: edit.at)),
+        wanted=tuple(map(rest.segment, found.wanted)),
+    )
 
 
 def _rules_of(
@@ -198,9 +227,16 @@ def _rules_of(
 
 
 def _lawful(
-    anatomy: Anatomy, folded: Folded, ladders: Ladders, legal: Sequence[LegalRules], *, held: bool
+    anatomy: Anatomy,
+    folded: Folded,
+    ladders: Ladders,
+    legal: Sequence[LegalRules],
+    final: int,
+    count: Count,
+    *,
+    held: bool,
 ) -> Folded | None:
-    """Give the fold in a form that every provider takes; None where there is none.
+    """Give the fold in a form that every provider takes and that fits; None where there is none.
 
     Where our own line stands in the way of a rule it is left out; where the cut does, everything that may go goes.
     Neither is done while reasoning is held open: what stands before it was sent already.
@@ -213,10 +249,23 @@ def _lawful(
     if ladders.history and not held:
         forms.append(_barest(anatomy, ladders))
     for form in forms:
-        after = form.changes.applied(messages)
-        if not any(introduced(messages, after, rules) for rules in legal):
-            return form
+        said = _with_answer(anatomy, form, legal, count)
+        after = said.changes.applied(messages)
+        if said.total <= final and not any(introduced(messages, after, rules) for rules in legal):
+            return said
     return None
+
+
+def _with_answer(anatomy: Anatomy, folded: Folded, legal: Sequence[LegalRules], count: Count) -> Folded:
+    """Say the form of the answer in a line of its own where the fold left nothing that says it."""
+    conversation = anatomy.conversation
+    word = conversation.required_word
+    if word is None or not lacks_word(conversation, folded.changes.applied(conversation.messages), legal):
+        return folded
+    text, first = answer_note(word), min([*folded.dropped, *folded.shortened], default=anatomy.units[-1].first)
+    before = next(unit.first for unit in anatomy.units if first < unit.after)
+    line = Kept(before, text, OVERHEAD_MESSAGE + count(text), 0, 0)
+    return replace(folded, kept=(*folded.kept, line), total=folded.total + line.tokens)
 
 
 def _joined(lines: Sequence[Kept]) -> tuple[Kept, ...]:

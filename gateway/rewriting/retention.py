@@ -1,9 +1,10 @@
 """What a rewrite took away, and what of it an answer used all the same: the measure of whether cutting hurt.
 
 Of the values of the messages as they came (`gateway/values.py`: ids, numbers, paths, names), those are *removed* that
-stand nowhere in what is sent: tools, system text and our own lines included. A *miss* is a removed value that the
-answer used, in its text or in an argument of a call. Pure: no clock, no randomness; what is known of a text is kept by
-its content, so that a conversation that grows by one turn costs one turn.
+stand nowhere in what is sent: tools, system text and our own lines included, as a part of a longer value too, and in
+whatever escaping. A *miss* is a removed value that the answer used, in its text or in an argument of a call. Pure: no
+clock, no randomness; what is known of a text is kept by its content, so that a conversation that grows by one turn
+costs one turn.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -28,8 +29,8 @@ title, a place. Longer ones are prose, which a model writes by itself."""
 _WORDING_CHARS = range(3, 81)
 _LEAST_USED_CHARS = 3
 """Two characters (`42`, `h2`) are written by chance too often to say that anything was missed."""
-_MOST_SOUGHT = 32
-"""How many misses are looked for inside longer values of what was sent; the time for more would be the answer's."""
+_MOST_PARTS = 12
+"""Words that a part of a longer value may have: with a bound, reading stays linear in the text."""
 
 
 Values = Memory[Hashable, "array[int]"]
@@ -37,14 +38,58 @@ Values = Memory[Hashable, "array[int]"]
 for as long as the process."""
 
 
+def spoken(text: str) -> set[str]:
+    """Return the values of a text, each once, as they are written outside of JSON and without a sentence's end."""
+    return {_bare(value) for value in distinct(plain(text))}
+
+
+def in_order(text: str) -> list[str]:
+    """Return the same values in the order in which they stand."""
+    return list(dict.fromkeys(_bare(value) for _, _, value in values(plain(text))))
+
+
+def parts(value: str) -> Iterator[str]:
+    """Yield what stands inside a value, from one word of it to another: `src/a.py` in `lib/src/a.py:12`."""
+    words = [word.span() for word in _WORD.finditer(value)]
+    if len(words) < 2:
+        return
+    for number, (first, _) in enumerate(words):
+        before = value[words[number - 1][1] if number else 0 : first]
+        lead = len(before) - len(before.rstrip(_LEADS))
+        for _, end in words[number : number + _MOST_PARTS]:
+            yield value[first:end]
+            if lead:
+                yield value[first - lead : end]
+
+
+def plain(text: str) -> str:
+    r"""Undo the escapes of JSON (`\u00e9`, `\/`, `\n`), however deep they are quoted in one another."""
+    return _ESCAPED.sub(_unescaped, text) if "\\" in text else text
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    letter, mark = escape.groups()
+    return chr(int(letter, 16)) if letter else mark if mark in ('"', "/") else " "
+
+
+def _bare(value: str) -> str:
+    return value.rstrip(_SENTENCE_ENDS) or value
+
+
+_ESCAPED = re.compile(r'\\{1,16}(?:u([\da-fA-F]{4})|([nrt"/]))')
+_WORD = re.compile(r"\w+")
+_LEADS = "#~./"
+_SENTENCE_ENDS = ".,;:!?"
+
+
 def read(text: str, known: Values) -> array[int]:
     """Return the hash of each value of a text, each once, in no order; a known text is not read again."""
-    key = hash(text), len(text)
-    found = known.get(key)
-    if found is None:
-        found = array("q", map(hash, distinct(text)))
-        known.put(key, found, 8 * len(found))
-    return found
+    return _read(text, known, "values", spoken)
+
+
+def read_within(text: str, known: Values) -> array[int]:
+    """Return the hash of each part of a text's values."""
+    return _read(text, known, "parts", _parts_of)
 
 
 def read_all(texts: tuple[str, ...], known: Values) -> array[int]:
@@ -58,6 +103,19 @@ def read_all(texts: tuple[str, ...], known: Values) -> array[int]:
         found = array("q", every)
         known.put(key, found, 8 * len(found))
     return found
+
+
+def _read(text: str, known: Values, what: str, reading: Callable[[str], Iterable[str]]) -> array[int]:
+    key = hash(text), len(text), what
+    found = known.get(key)
+    if found is None:
+        found = array("q", map(hash, reading(text)))
+        known.put(key, found, 8 * len(found))
+    return found
+
+
+def _parts_of(text: str) -> set[str]:
+    return {part for value in spoken(text) for part in parts(value)}
 
 
 # ---------------------------------------------------------------- what was taken away
@@ -92,10 +150,16 @@ class Cut:
 
     def removed(self, known: Values) -> set[int]:
         """Return the hashes of the values that went."""
-        left = set(read_all(self.changed, known))
-        for text in self.sent:
-            left.difference_update(read(text, known))
-        return left
+        return self.lost(set(read_all(self.changed, known)), known)
+
+    def lost(self, wanted: set[int], known: Values) -> set[int]:
+        """Return which of these values stand nowhere in what is sent."""
+        for reading in (read, read_within):
+            for text in self.sent:
+                if not wanted:
+                    break
+                wanted = wanted.difference(reading(text, known))
+        return wanted
 
     def lacks(self, wording: str) -> bool:
         """Whether these words stood in what was changed and stand nowhere in what is sent, inside others included."""
@@ -107,7 +171,7 @@ def cut_of(conversation: Conversation, changes: Changes) -> Cut:
     after = changes.applied(conversation.messages)
     stays = set(map(id, after))
     changed = [text for message in conversation.messages if id(message) not in stays for text in texts_of(message)]
-    sent = [text for message in after for text in texts_of(message)]
+    sent = [text for message in after for text in texts_of(message)] + [one.name for one in after if one.name]
     return Cut(tuple(changed), (*conversation.definitions, *sent))
 
 
@@ -131,15 +195,8 @@ def misses(cut: Cut, texts: Iterable[str], arguments: Iterable[str], known: Valu
     """
     used, wordings = _used(texts, arguments)
     by_hash = {hash(value): value for value in used if len(value) >= _LEAST_USED_CHARS}
-    wanted = set(by_hash)
-    gone = wanted.intersection(read_all(cut.changed, known))
-    for text in cut.sent:
-        if not gone:
-            break
-        gone.difference_update(read(text, known))
-    found = [value for key, value in by_hash.items() if key in gone]
-    sought = [value for value in found[:_MOST_SOUGHT] if not _stands(value, cut.sent)]
-    return [*sought, *found[_MOST_SOUGHT:], *filter(cut.lacks, wordings)]
+    gone = cut.lost(set(by_hash).intersection(read_all(cut.changed, known)), known)
+    return [*(value for key, value in by_hash.items() if key in gone), *filter(cut.lacks, wordings)]
 
 
 def _used(texts: Iterable[str], arguments: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -149,13 +206,13 @@ def _used(texts: Iterable[str], arguments: Iterable[str]) -> tuple[list[str], li
     room = MOST_SAID_CHARS
     for written in arguments:
         for said, is_whole in _strings(written[:room]):
-            found = [value for _, _, value in values(said)]
+            found = in_order(said)
             used.update(dict.fromkeys(found))
             if is_whole and not found and len(said) in _WORDING_CHARS and "\n" not in said:
                 wordings[said] = None
         room -= min(room, len(written))
     for text in texts:
-        used.update(dict.fromkeys(value for _, _, value in values(text[:room])))
+        used.update(dict.fromkeys(in_order(text[:room])))
         room -= min(room, len(text))
     return list(used), list(islice(wordings, MOST_WORDINGS))
 

@@ -146,7 +146,7 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
         spans=spans,
         message_spans=message_spans,
         model=model,
-        conversation=Conversation(messages, definitions, tools),
+        conversation=Conversation(messages, definitions, tools, _required_word(fields.get("response_format"))),
         most_tokens=len(body) + len(messages) + grown,
         stream=fields.get("stream") is True,
         asks_usage=isinstance(options, dict) and options.get("include_usage") is True,
@@ -159,6 +159,11 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
         marks_tools=marks_tools,
         tools_end=tools_end,
     )
+
+
+def _required_word(response_format: Any) -> str | None:
+    """Name the word that an answer in this form must be asked for with."""
+    return "json" if isinstance(response_format, dict) and response_format.get("type") == "json_object" else None
 
 
 def _positive(number: Any) -> int | None:

@@ -1,8 +1,9 @@
 """Whether a provider accepts a list of messages: the rules it refuses requests by, as facts with their sources.
 
-Pure. What is checked is the order and pairing of messages, and that they say something: what a rewrite could break. The
-rest of a request (schemas, ids that are too long, unknown parts) is the provider's to judge. Rules are told in terms of
-chat completions, whatever the provider's own shape: translating a conversation is `routing/translated.py`'s matter.
+Pure. What is checked is the order and pairing of messages, that they say something, and that a word stands among them
+which the form of the answer demands: what a rewrite could break. The rest of a request (schemas, ids that are too long,
+unknown parts) is the provider's to judge. Rules are told in terms of chat completions, whatever the provider's own
+shape: translating a conversation is `routing/translated.py`'s matter.
 
 Beyond what is checked, three rules bind every remedy: inside a unit only the text of results may change, never ids,
 order, names, arguments or signatures; units go whole; and see `Rules.binds_reasoning`.
@@ -10,11 +11,12 @@ order, names, arguments or signatures; units go whole; and see `Rules.binds_reas
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from gateway.conversation import SYSTEM_ROLES, Message
+from gateway.conversation import SYSTEM_ROLES, Conversation, Message, last_unit, last_user, leading_system
 from gateway.wire.errors import printable
 
 
@@ -45,6 +47,8 @@ class Rules:
     """Whether a call's id may stand only once in the whole request."""
     alternates: bool = False
     """Whether user and assistant must take turns, calls and results apart."""
+    wants_word: bool = False
+    """Whether an answer as a JSON object must be asked for in words too (`Conversation.required_word`)."""
     binds_reasoning: bool = False
     """Whether reasoning is only taken back behind the very messages it was given after: by model, see
     `caching/providers.yaml`. What goes before reasoning that is still open then does not change."""
@@ -57,7 +61,7 @@ class Rules:
         return not (self.alternates or self.binds_reasoning)
 
 
-CHAT = Rules("chat completions")
+CHAT = Rules("chat completions", wants_word=True)
 """OpenAI and everything that speaks like it.
 
 - "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'"
@@ -68,6 +72,10 @@ CHAT = Rules("chat completions")
   (github.com/home-assistant/core/pull/118577).
 - `content` is null only beside calls, a refusal or audio
   (platform.openai.com/docs/api-reference/chat/create, assistant message).
+- "Prompt must contain the word 'json' in some form to use 'response_format' of type 'json_object'"
+  (github.com/yubing744/trading-gpt/issues/75, DeepSeek; OpenAI's guide to JSON mode says the same,
+  platform.openai.com/docs/guides/structured-outputs#json-mode). Nobody says whether names and arguments of calls
+  count: what leaves must have it in a text.
 - The older `function_call` and its `function` message carry no id and are not held to each other.
 """
 
@@ -121,7 +129,10 @@ def for_provider(provider: str, model: str = "") -> Rules:
 
 
 def violations(messages: Sequence[Message], rules: Rules = CHAT) -> tuple[Violation, ...]:
-    """List what the provider would refuse, in order of the messages; nothing where they are legal."""
+    """List what the provider would refuse in the messages by themselves, in their order; nothing where they are legal.
+
+    What the form of the answer demands of them beside is judged by `lacks_word`.
+    """
     found = [*_pairing(messages), *_contents(messages, rules)]
     if rules.user_first or not rules.calls_open:
         found.extend(_opening(messages, rules))
@@ -147,6 +158,76 @@ def introduced(before: Sequence[Message], after: Sequence[Message], rules: Rules
         else:
             new.append(violation)
     return tuple(new)
+
+
+# ---------------------------------------------------------------- a word that must stand somewhere
+
+
+def wanted_word(conversation: Conversation, legal: Sequence[Rules]) -> str | None:
+    """Name the word that a message of ours must say, since nothing that is sure to stay says it; None for none.
+
+    What is sure to stay is the leading system text: judged by that alone, the same request says the same for as long as
+    its conversation lasts, whatever is said later and whatever is left out.
+    """
+    word, messages = conversation.required_word, conversation.messages
+    if word is None or not any(rules.wants_word for rules in legal):
+        return None
+    return None if says(messages[: leading_system(messages)], word) else word
+
+
+def lacks_word(conversation: Conversation, after: Sequence[Message], legal: Sequence[Rules]) -> bool:
+    """Whether a rewrite took away the word that the form of the answer demands."""
+    word = conversation.required_word
+    if word is None or not any(rules.wants_word for rules in legal):
+        return False
+    came = conversation.messages
+    had = says(came, word) or any(_stands(word, call.arguments) for message in came for call in message.calls)
+    return had and not says(after, word)
+
+
+def says(messages: Sequence[Message], word: str) -> bool:
+    """Whether a word stands in the text of a message, in any case, as a part of others too."""
+    return any(_stands(word, message.text) for message in messages)
+
+
+def _stands(word: str, text: str) -> bool:
+    return re.search(re.escape(word), text, re.IGNORECASE) is not None
+
+
+# ---------------------------------------------------------------- what may go
+
+
+def droppable(messages: Sequence[Message], found: Sequence[Violation]) -> frozenset[int] | None:
+    """List the messages that may be left out so that the rest is legal; None where that takes what may not go.
+
+    `found` is what is wrong with them (`violations`). What nobody takes is of no use to anybody: a result without its
+    call, a call without all its results together with those that are there. Never the last unit, nor what a user or
+    the system said.
+    """
+    head, asked = leading_system(messages), last_user(messages)
+    last = last_unit(messages, head)
+    stays = {*range(head), *(last or ()), *(() if asked is None else (asked,))}
+    gone: set[int] = set()
+    for violation in found:
+        gone.add(violation.index)
+        if violation.rule == "missing_result":
+            gone.update(_own_results(messages, violation.index))
+    spoken = {index for index in gone if messages[index].text and messages[index].role in ("user", *SYSTEM_ROLES)}
+    if gone & stays or spoken:
+        return None
+    rest = [message for index, message in enumerate(messages) if index not in gone]
+    return None if violations(rest) else frozenset(gone)
+
+
+def _own_results(messages: Sequence[Message], caller: int) -> Iterator[int]:
+    """Yield the results that stand right behind a message with calls."""
+    for index in range(caller + 1, len(messages)):
+        if not messages[index].is_result:
+            return
+        yield index
+
+
+# ---------------------------------------------------------------- the rules, one by one
 
 
 def _pairing(messages: Sequence[Message]) -> Iterator[Violation]:

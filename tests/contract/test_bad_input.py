@@ -141,7 +141,7 @@ async def test_an_absurd_number_is_the_providers_to_judge(
     assert gateway.settled(id)["cost_nanousd"] == upstream.calls(id)[0]["cost_nanousd"]
 
 
-async def test_an_illegal_request_that_is_over_is_refused_with_its_index(
+async def test_an_illegal_end_of_a_request_that_is_over_is_refused_with_its_index(
     gateway: Gateway, upstream: Upstream, new_id: NewId
 ) -> None:
     id = new_id()
@@ -150,10 +150,10 @@ async def test_an_illegal_request_that_is_over_is_refused_with_its_index(
     ]
     orphan = {"role": "tool", "tool_call_id": "nobody", "content": "x"}
     body = body_of(id)
-    body["messages"] = [filler[0], orphan, *filler[1:], *body["messages"]]
+    body["messages"] = [*filler, *body["messages"], orphan]
     answer = await post(gateway.port, body, key=KEYS["tight"])
     assert answer.status == 400
-    assert "messages[1]" in answer.error["message"]
+    assert f"messages[{len(body['messages']) - 1}]" in answer.error["message"]
     assert upstream.calls(id) == []
 
 

@@ -1,0 +1,70 @@
+"""A request that is over and came illegal: what no provider takes goes first, and the rest is planned as if that had
+never been there.
+
+Pure. Which messages may go is `legality.droppable`'s; here a conversation is taken apart without them, and what is
+decided for the rest is told in the indexes of the conversation as it came.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gateway.budget.components import Anatomy
+from gateway.conversation import Changes, units
+from gateway.rewriting.summarize import Segment
+
+REMEDY = "drop_illegal"
+REASON = "no provider takes it: a call without its results, or a result without its call"
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What is left of a conversation once illegal messages are gone."""
+
+    anatomy: Anatomy
+    gone: frozenset[int]
+    places: tuple[int, ...]
+    """The index that each message had as it came."""
+
+    def early(self, prefixes: frozenset[int]) -> frozenset[int]:
+        """Give each prefix the number of messages that are left in it."""
+        return frozenset(number - sum(index < number for index in self.gone) for number in prefixes)
+
+    def at(self, named: str) -> str:
+        """Name the place of a size: `messages[3]` as it came."""
+        index = named.removeprefix("messages[").removesuffix("]")
+        return f"messages[{self.places[int(index)]}]" if index.isdecimal() else named
+
+    def changes(self, changes: Changes | None) -> Changes:
+        """Say what is done to the conversation as it came."""
+        if changes is None:
+            return Changes({}, self.gone)
+        places = self.places
+        return replace(
+            changes,
+            texts={places[index]: text for index, text in changes.texts.items()},
+            dropped=self.gone.union(places[index] for index in changes.dropped),
+            inserted=tuple((places[index], text) for index, text in changes.inserted),
+            unreasoned=frozenset(places[index] for index in changes.unreasoned),
+        )
+
+    def segment(self, segment: Segment) -> Segment:
+        """Say which messages a summary is wanted of."""
+        return replace(segment, messages=tuple(self.places[index] for index in segment.messages))
+
+
+def without(anatomy: Anatomy, gone: frozenset[int]) -> Rest:
+    """Take a conversation apart without some of its messages, none of which is leading system text."""
+    places = tuple(index for index in range(len(anatomy.tokens)) if index not in gone)
+    left = {place: index for index, place in enumerate(places)}
+    messages = tuple(anatomy.conversation.messages[index] for index in places)
+    rest = replace(
+        anatomy,
+        conversation=replace(anatomy.conversation, messages=messages),
+        units=tuple(units(messages, anatomy.head)),
+        component=tuple(anatomy.component[index] for index in places),
+        tokens=tuple(anatomy.tokens[index] for index in places),
+        document_tokens=tuple(anatomy.document_tokens[index] for index in places),
+        tool_of={left[index]: name for index, name in anatomy.tool_of.items() if index in left},
+    )
+    return Rest(rest, gone, places)
