@@ -62,7 +62,7 @@ class Shares:
         rest = f"what {sum(tokens for _, tokens in self.tokens):,} tokens leave of that" if self.tokens else "that"
         return f"{100 * getattr(self, component, 0.0):.3g}% of {rest}"
 
-    def rooms(self, budget: int, among: Collection[str] = COMPONENTS) -> dict[str, int]:
+    def rooms(self, budget: int, among: Collection[str] = COMPONENTS, /) -> dict[str, int]:
         """Divide `budget` among these components, in whole tokens; the sum is never more than the budget.
 
         Amounts in tokens are taken off first, scaled down where together they are more than there is; the ratios of

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from gateway.budget.calibration import EXACT, Calibration
 
@@ -116,10 +117,18 @@ class Window:
         return replace(self, deployment=min(known), calibration=seen)
 
 
+class Rooms(Protocol):
+    """How a budget is divided, as a policy says it."""
+
+    def rooms(self, budget: int, among: Collection[str], /) -> Mapping[str, int]:
+        """Divide a budget among components, in whole tokens."""
+        ...
+
+
 def allocate(
     budget: int,
     demand: Mapping[str, int],
-    shares: Mapping[str, float],
+    shares: Rooms,
     borrow: Sequence[str],
     with_remedy: Collection[str],
 ) -> dict[str, int]:
@@ -130,9 +139,9 @@ def allocate(
     grant = {name: tokens for name, tokens in demand.items() if name not in with_remedy}
     rest = max(0, budget - sum(grant.values()))
     bending = [name for name in demand if name in with_remedy]
-    whole = sum(shares.get(name, 0.0) for name in bending) or 1.0
+    rooms = shares.rooms(rest, bending)
     for name in bending:
-        grant[name] = min(demand[name], int(rest * shares.get(name, 0.0) / whole))
+        grant[name] = min(demand[name], rooms[name])
     left = rest - sum(grant[name] for name in bending)
     for name in (*borrow, *bending):
         if name in with_remedy and name in grant:
@@ -140,8 +149,3 @@ def allocate(
             grant[name] += more
             left -= more
     return grant
-
-
-def ceilings(budget: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """Under `strict`, the most each component may take."""
-    return {name: int(budget * share) for name, share in shares.items()}

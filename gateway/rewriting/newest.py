@@ -17,6 +17,7 @@ from gateway.rewriting.arrange import Order, arrange
 from gateway.rewriting.folds import Folded, Kept
 from gateway.rewriting.ladder import Ladders, Shortened
 from gateway.rewriting.memory import Known
+from gateway.rewriting.voices import Voice
 
 _CONTEXT_MESSAGES, _CONTEXT_CHARS = 4, 1500
 _ASKED_CHARS = 600
@@ -31,6 +32,8 @@ class Asked:
     """What the newest messages are measured against."""
 
     anatomy: Anatomy
+    voices: Sequence[Voice]
+    """By message."""
     ladders: Ladders
     tags: tuple[str, ...]
     order: Order
@@ -44,7 +47,9 @@ class Asked:
 
     @property
     def user(self) -> int | None:
-        return last_user(self.messages)
+        """The index of what a person said last; a tool's output that stands as a user message is none."""
+        said = (index for index in range(len(self.messages) - 1, -1, -1) if self.voices[index] == "said")
+        return next(said, last_user(self.messages))
 
     def context(self) -> list[str]:
         """List what was said before the question, newest first."""
@@ -64,8 +69,12 @@ class Asked:
 
 def fit_newest(asked: Asked, folded: Folded, budget: int, *, strict: bool) -> Folded:
     """Shorten the documents of the last user message, then the newest results, where the prompt is still over."""
-    if folded.total > budget and asked.ladders.documents and asked.user is not None:
-        folded = _with_fewer_documents(asked, asked.user, folded, folded.total - budget)
+    if asked.ladders.documents and (user := asked.user) is not None:
+        over = folded.total - budget
+        if folded.documents_room is not None:
+            over = max(over, asked.anatomy.document_tokens[user] - folded.documents_room)
+        if over > 0:
+            folded = _with_fewer_documents(asked, user, folded, over)
     if folded.total > budget and "crush" in asked.ladders.input and not strict:
         folded = _with_shorter_results(asked, folded, folded.total - budget)
     unit = _newest_results(asked, folded)
@@ -105,7 +114,7 @@ def _with_fewer_documents(asked: Asked, index: int, folded: Folded, over: int) -
 def _with_shorter_results(asked: Asked, folded: Folded, over: int) -> Folded:
     """Shorten the newest results: what retrieval brought first, then the largest, all down to one size."""
     unit = _newest_results(asked, folded)
-    results = [i for i in unit or () if asked.messages[i].is_result and _may_change(asked.messages[i])]
+    results = [i for i in unit or () if asked.voices[i] == "result" and _may_change(asked.messages[i])]
     if not results:
         return folded
     sizes = {index: asked.count(asked.messages[index].text) for index in results}
@@ -124,7 +133,7 @@ def _with_shorter_results(asked: Asked, folded: Folded, over: int) -> Folded:
 def _newest_results(asked: Asked, folded: Folded) -> Unit | None:
     """Find the results that nobody has spoken to yet: they end the request, or the last user message follows them."""
     for unit in asked.anatomy.units[:-3:-1]:
-        if unit.after - unit.first > 1:
+        if any(asked.voices[index] == "result" for index in unit):
             return None if unit.first in folded.dropped else unit
         if unit.first != asked.user:
             return None
