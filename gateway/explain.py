@@ -14,12 +14,13 @@ from gateway.admission import chosen
 from gateway.budget.components import dissect, message_tokens
 from gateway.budget.tokens import Counter
 from gateway.conversation import Changes, Conversation, Message
-from gateway.fitting import Fitted, Model, decided
+from gateway.fitting import Fitted, Model, decided, rooms_of, selected
 from gateway.memory import Memory
 from gateway.policy import Policy
 from gateway.refusals import does_not_fit
 from gateway.rewriting.plan import Edit, Plan, Refusal, recognition_of
 from gateway.rewriting.retention import cut_of, texts_of
+from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED
 from gateway.values import values
 from gateway.wire.chat import ChatRequest, Memo, parse
 
@@ -35,10 +36,17 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict
     values_removed, conversation}; the last as `conversation_of` tells it, empty where the request would be refused.
     Raises GatewayError for a body that is not a request.
     """
-    request = parse(body, Memo())
+    memo = Memo()
+    request = parse(body, memo)
     policy = chosen(policy, request, {})
     window = model.bounds(policy, answer_limit=request.answer_limit)
+    chosen_tools = selected(request, policy, model, counter, window, memo)
+    if chosen_tools is not None:
+        request = chosen_tools.request
     found = decided(request, policy, model, window, counter)
+    if chosen_tools is not None:
+        granted = rooms_of(policy, window.budget(request.answer_limit or 0) or 0, chosen_tools.before)
+        found = chosen_tools.noted_in(found, granted)
     out: dict[str, Any] = {
         "model": model.name,
         "policy": str(policy),
@@ -112,7 +120,7 @@ def conversation_of(
     stands, told = _standing(conversation, after), set[str]()
     edits: dict[int, list[Edit]] = {}
     for edit in plan.edits:
-        if edit.before:
+        if edit.before and edit.remedy != TOOLS_SELECTED:
             edits.setdefault(edit.at, []).append(edit)
     put_in = iter([edit for edit in plan.edits if not edit.before])
     for at, leaves_at in lined_up(conversation.messages, after, changes):

@@ -599,7 +599,7 @@ def _shares(said: Mapping[str, float | int]) -> Shares:
     ratios = {name: share for name, share in said.items() if isinstance(share, float)}
     whole = sum(ratios.values()) or 1.0
     scaled = {name: round(ratios.get(name, 0.0) / whole, 12) for name in COMPONENTS}
-    return Shares(**scaled, tokens=tuple((name, said[name]) for name in COMPONENTS if isinstance(said[name], int)))
+    return Shares(**scaled, tokens=tuple((name, tokens) for name, tokens in said.items() if isinstance(tokens, int)))
 
 
 def _prompt_cache(said: Mapping[str, Any]) -> PromptCache:

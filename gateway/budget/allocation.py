@@ -32,10 +32,8 @@ def usual_reserve(declared: float | None, width: int | None, max_output: int | N
     `declared` is the policy's `reserve.output`: tokens, a share of the window, or None for auto; `width` is the
     smaller of the policy's and the deployment's window; `max_output` is the most that the model can write.
     """
-    if isinstance(declared, int):
-        return declared
-    if isinstance(declared, float):
-        return int(declared * (width or 0))
+    if declared is not None:
+        return declared if isinstance(declared, int) else int(declared * (width or 0))
     quarter = USUAL_RESERVE if width is None else width // LARGEST_RESERVE
     return min(USUAL_RESERVE, quarter, USUAL_RESERVE if max_output is None else max_output)
 
