@@ -23,8 +23,6 @@ _WORD = re.compile(r"[\w#@$](?:[\w.%$:/@+-]*\w)?")
 _JOINT = re.compile(r"[./:]+")
 _LEAST_ROOM = 200
 """Tokens below which what was left out is not counted in words."""
-_ABOUT = 0.95
-"""How much shorter a text may be without the line breaks that set its rows apart."""
 _ROUNDS = 6
 """Times the choice is put together and counted until it fits its room well."""
 
@@ -92,16 +90,15 @@ def lossy(text: str, room: int, count: Count, wanted: Wanted = NOTHING_WANTED) -
 
     What stands is whole lines, rows, members or sentences; how many lines or rows are left out is said.
     """
+    compact = lines.thinned(bulk.readable(_said(text, lines.tidy, 0)))
+    if values.sayable(compact) and count(compact) <= room:
+        return compact
     tidy = bulk.readable(_said(text, lines.bare, 0, spread=True))
     if not values.sayable(tidy):
         tidy = text
-    whole = lines.grouped(tidy)
-    size = count(whole)
-    if size * _ABOUT <= room:
-        compact = lines.thinned(bulk.readable(_said(text, lines.tidy, 0)))
-        if values.sayable(compact) and count(compact) <= room:
-            return compact
-    return _Choice.of(tidy, room, size, count, wanted).fitting()
+    size = count(lines.grouped(tidy))
+    choice = _Choice.of(tidy, room, size, count, wanted, is_tree="── " in text, is_value=tidy[:1] in ("{", "["))
+    return choice.fitting()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +112,23 @@ class _Choice:
     scale: float
     """Estimated cost of a token."""
     count: Count
-    is_log: bool
+    counted: frozenset[int]
+    """Pieces that are counted where they are left out: the rows and lines inside a value, else all."""
+    noun: str
 
     @classmethod
-    def of(cls, tidy: str, room: int, size: int, count: Count, wanted: Wanted) -> _Choice:
-        is_log = outliers.is_log(tidy.split("\n"))
-        parts = pieces.pieces(tidy, is_log)
+    def of(
+        cls, tidy: str, room: int, size: int, count: Count, wanted: Wanted, *, is_tree: bool, is_value: bool
+    ) -> _Choice:
+        parts = pieces.pieces(tidy, is_log=outliers.is_log(tidy.split("\n")), is_tree=is_tree, is_value=is_value)
+        texts = [part.text for part in parts]
         weighed = pieces.weigh(parts, wanted.words)
         scale = sum(weighed.cost) / max(1, size)
-        weights = outliers.weigh([part.text for part in parts])
-        order = choice.ordered(parts, weighed, weights, is_log=is_log, most=1.3 * room * scale)
-        return cls(parts, order, weighed.cost, room, scale, count, is_log)
+        order = choice.ordered(
+            parts, weighed, outliers.weigh(texts), is_log=outliers.is_log(texts), most=1.3 * room * scale
+        )
+        counted, noun = pieces.inside(parts) if is_value else (range(len(parts)), "lines")
+        return cls(parts, order, weighed.cost, room, scale, count, frozenset(counted), noun)
 
     def fitting(self) -> str:
         """Take pieces in their order until the room is full: counted, never guessed."""
@@ -146,24 +149,29 @@ class _Choice:
         cost, parts = self.cost, self.parts
         chosen: set[int] = set()
         for i in self.order:
-            head = parts[i].head
-            needs = cost[i] + (cost[head] if head >= 0 and head not in chosen else 0.0)
-            if i not in chosen and needs <= most:
-                most -= needs
-                chosen.add(i)
-                if head >= 0:
-                    chosen.add(head)
+            needed = self._needed(i, chosen)
+            spent = sum([cost[n] for n in needed])
+            if spent <= most:
+                most -= spent
+                chosen.update(needed)
         out = lines.grouped(pieces.assembled(parts, sorted(chosen), lines.is_numbered))
         note = self._note(chosen) if self.room >= _LEAST_ROOM and chosen else ""
         return f"{out}\n{note}" if note else out
 
+    def _needed(self, i: int, chosen: set[int]) -> list[int]:
+        """List a piece and what it means nothing without, as far as they are not chosen."""
+        out: list[int] = []
+        while i >= 0 and i not in chosen:
+            out.append(i)
+            i = self.parts[i].head
+        return out
+
     def _note(self, chosen: set[int]) -> str:
         """Say how many lines, or rows of tables, are left out."""
-        rows = {part.line for part in self.parts if part.head >= 0}
-        total = len(rows) or self.parts[-1].line + 1
-        stands = {self.parts[i].line for i in chosen}
-        gone = total - len(stands & rows if rows else stands)
-        return f"[… {gone:,} of {total:,} {'rows' if rows else 'lines'} left out]" if gone > 1 else ""
+        lines_of = {self.parts[i].line: self.parts[i].lines for i in self.counted}
+        total = sum(lines_of.values())
+        gone = total - sum([lines_of.pop(self.parts[i].line, 0) for i in sorted(chosen)])
+        return f"[… {gone:,} of {total:,} {self.noun} left out]" if gone > 1 else ""
 
     def _beginning(self) -> str:
         """Begin the first piece, where the room holds none: as many words as fit, and a mark."""
