@@ -1,4 +1,4 @@
-"""Tool results shortened by their structure: `lossless`, then `lossy` to a room, or `difference` to an earlier one.
+"""Tool results shortened by their structure: `lossless`, then `lossy` to a room, or `difference` to another one.
 
 The shape is told from the text itself (shapes/). What is printed goes to a language model: it reads as what it is.
 Pure, and linear in the text.
@@ -14,8 +14,8 @@ from gateway.rewriting.shapes import bulk, choice, differences, lines, literals,
 
 Count = Callable[[str], int]
 
-SAME = "[the same as the earlier result]"
-SAME_BUT = "[the same as the earlier result, but for:]"
+SAME = "[the same as the other result]"
+SAME_BUT = "[as the other result, but for what follows]"
 
 _MOST_ENCODED = 3
 """How many literals deep a text is read."""
@@ -55,7 +55,16 @@ def lossless(text: str) -> str:
 
 
 def _said(text: str, shorten: Callable[[str], str], encoded: int, *, spread: bool = False) -> str:
-    """Say a text by its structure; `spread` puts each record and each line of an encoded text on a line of its own."""
+    """Say a text by its structure, lines by `shorten`."""
+    value = _structured(text, shorten, encoded, spread=spread)
+    return shorten(text) if value is None else value
+
+
+def _structured(text: str, shorten: Callable[[str], str], encoded: int, *, spread: bool) -> str | None:
+    """Say a value, or a text that holds one; None where it holds none.
+
+    `spread` puts each record and each line of an encoded text on a line of its own.
+    """
     body = text.strip()
     if body[:1] in ("{", "["):
         value = _value(body, shorten, spread)
@@ -67,7 +76,7 @@ def _said(text: str, shorten: Callable[[str], str], encoded: int, *, spread: boo
             inner = _said(literal.said, shorten, encoded + 1, spread=spread)
             quote = "'" if inner[:1] in ("{", "[") else '"""'
             return f"{text[: literal.start]}{quote}{inner}{quote if literal.closed else ''}{text[literal.end :]}"
-    return shorten(text)
+    return None
 
 
 def _value(body: str, shorten: Callable[[str], str], spread: bool) -> str | None:
@@ -93,11 +102,12 @@ def lossy(text: str, room: int, count: Count, wanted: Wanted = NOTHING_WANTED) -
     compact = lines.thinned(bulk.readable(_said(text, lines.tidy, 0)))
     if values.sayable(compact) and count(compact) <= room:
         return compact
-    tidy = bulk.readable(_said(text, lines.bare, 0, spread=True))
+    value = _structured(text, lines.bare, 0, spread=True)
+    tidy = bulk.readable(lines.bare(text) if value is None else value)
     if not values.sayable(tidy):
-        tidy = text
+        tidy, value = text, None
     size = count(lines.grouped(tidy))
-    choice = _Choice.of(tidy, room, size, count, wanted, is_tree="── " in text, is_value=tidy[:1] in ("{", "["))
+    choice = _Choice.of(tidy, room, size, count, wanted, is_tree="── " in text, is_value=value is not None)
     return choice.fitting()
 
 
@@ -187,28 +197,28 @@ class _Choice:
         return f"{said} …" if said else "…" if self.count("…") <= self.room else ""
 
 
-# ---------------------------------------------------------------- to an earlier result
+# ---------------------------------------------------------------- beside another result
 
 
-def difference(older: str, newer: str) -> str | None:
-    """Say the newer result by what changed since the older one; None where that is not at most half as long."""
-    said = _changes(older, newer)
-    if said is None:
+def difference(other: str, this: str) -> str | None:
+    """Say a result by how it differs from another, earlier or later; None where that is not at most half as long."""
+    changes = _changes(other, this)
+    if changes is None:
         return None
-    out = "\n".join([SAME_BUT, *said]) if said else SAME
-    return out if 2 * len(out) <= len(lossless(newer)) and values.sayable(out) else None
+    out = "\n".join([SAME_BUT, *changes]) if changes else SAME
+    return out if 2 * len(out) <= len(lossless(this)) and values.sayable(out) else None
 
 
-def _changes(older: str, newer: str) -> list[str] | None:
-    if older == newer:
+def _changes(other: str, this: str) -> list[str] | None:
+    if other == this:
         return []
     try:
-        before, after = values.read(older.strip()), values.read(newer.strip())
+        there, here = values.read(other.strip()), values.read(this.strip())
     except values.NotAValue:
-        return differences.of_lines(older.split("\n"), newer.split("\n"))
-    if type(before) is not type(after):
+        return differences.of_lines(other.split("\n"), this.split("\n"))
+    if type(there) is not type(here):
         return None
     try:
-        return differences.of_values(before, after, lambda value: values.Writer(lines.shorten).say(value))
+        return differences.of_values(there, here, lambda value: values.Writer(lines.shorten).say(value))
     except values.NotAValue:
         return None
