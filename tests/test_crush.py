@@ -263,6 +263,14 @@ def test_objects_that_are_alike_become_a_header_and_rows():
     )
 
 
+def test_json_lines_become_a_header_and_rows():
+    text = "\n".join(json.dumps({"level": "info", "n": n, "msg": f"größer {n}"}) for n in range(4))
+    assert read_back(lossless(text)) == [{"level": "info", "n": str(n), "msg": f"größer {n}"} for n in range(4)]
+    assert lossless(text).startswith("[{level,n,msg}\n")
+    assert lossless(f"{text}\nnot one of them") == f"{text}\nnot one of them"
+    assert lossless('{"a": 1},\n{"b": 2}, {"c": 3}\n{"d": 4}') == '{"a": 1},\n{"b": 2}, {"c": 3}\n{"d": 4}'
+
+
 def test_a_member_that_repeats_its_key_is_said_once():
     text = json.dumps({f"k{n}": {"id": f"k{n}", "color": "dark red", "price": n} for n in range(3)})
     assert assert_reads_back(text) == '{*=id:{color,price}\n"k0":"dark red",0\n"k1":"dark red",1\n"k2":"dark red",2}'

@@ -80,10 +80,11 @@ def _structured(text: str, shorten: Callable[[str], str], encoded: int, *, sprea
 
 
 def _value(body: str, shorten: Callable[[str], str], spread: bool) -> str | None:
-    try:
-        return values.Writer(shorten, spread=spread).say(values.read(body))
-    except values.NotAValue:
-        pass
+    for read in (values.read, values.read_lines):
+        try:
+            return values.Writer(shorten, spread=spread).say(read(body))
+        except values.NotAValue:
+            pass
     try:
         value, rest = values.read_cut(body)
         return f"{values.Writer(shorten, spread=spread).say(value)}\n(cut off) {rest}" if value else None
