@@ -219,7 +219,7 @@ class Calls:
             entry.after = plan.after
         entry.planned_tokens = plan.tokens_after
         entry.edits = runs([_told(edit) for edit in plan.edits])
-        entry.forced = plan.forced
+        entry.forced, entry.level = plan.forced, plan.level
 
     async def heed(self, heard: Completion | EventRelay, deployment: Deployment) -> None:
         """Tell the books what the rewrite took away, and what of it the answer used all the same.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gateway.budget.allocation import Window, allocate
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Anatomy, Count, Recognition
@@ -37,6 +37,16 @@ SIZES = Mapping[str, int]
 VOLATILE, VOLATILE_LEFT = "volatile", "volatile_left"
 MOVES = frozenset({VOLATILE, VOLATILE_LEFT})
 """Remedies that stand for declared volatile text (moved.py): where it is moved the request counts as it came."""
+
+
+Level = Literal["whole", "lossless", "lists", "dropped"]
+
+LOSSLESS = frozenset({"minify", "dedupe", "crush", "reasoning"})
+"""Remedies that lose nothing, unless the newest results alone do not fit: those are cut."""
+LEAVES_OUT = frozenset({"drop_oldest", DROP_ILLEGAL})
+STANDS_FOR = frozenset({"artifacts", SUMMARIZE})
+NOTED = "says how much is left out here, and no more"
+"""The reason of a line of ours without a list."""
 
 
 class Edit(NamedTuple):
@@ -79,6 +89,22 @@ class Plan:
     def rewrites(self) -> bool:
         """Whether more is done than to move what the policy declares volatile."""
         return any(edit.remedy not in MOVES for edit in self.edits)
+
+    @property
+    def level(self) -> Level:
+        """Say how far the remedies had to go.
+
+        whole: nothing is done; lossless: old results are written shorter and say the same; lists: something is left
+        out, and what stands for it says what it held; dropped: something is left out, and nothing does.
+        """
+        edits = [edit for edit in self.edits if edit.remedy not in MOVES]
+        if not edits:
+            return "whole"
+        if all(edit.remedy in LOSSLESS and edit.reason != _NEWEST for edit in edits):
+            return "lossless"
+        is_left_out = any(edit.remedy in LEAVES_OUT for edit in edits)
+        is_listed = any(edit.remedy in STANDS_FOR and edit.reason != NOTED for edit in edits)
+        return "dropped" if is_left_out and not is_listed else "lists"
 
     @property
     def summary(self) -> str:
@@ -328,10 +354,11 @@ def _after(anatomy: Anatomy, folded: Folded, count: Count) -> dict[str, int]:
 
 
 def _edits(anatomy: Anatomy, folded: Folded) -> tuple[Edit, ...]:
-    remedies = ["artifacts" if line.summary_of is None else SUMMARIZE for line in folded.kept]
     edits = [
-        Edit(line.before, remedy, None, 0, line.tokens, _REASONS[remedy])
-        for line, remedy in zip(folded.kept, remedies, strict=True)
+        Edit(line.before, "artifacts", None, 0, line.tokens, _REASONS["artifacts"] if line.values else NOTED)
+        if line.summary_of is None
+        else Edit(line.before, SUMMARIZE, None, 0, line.tokens, _REASONS[SUMMARIZE])
+        for line in folded.kept
     ]
     if folded.recalled is not None:
         line = folded.recalled
