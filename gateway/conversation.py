@@ -5,9 +5,9 @@ Pure values: nothing here parses, counts or decides. The bytes that a message ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Final, Literal
 
 Role = str
 """As on the wire: system, developer, user, assistant, tool, function; anything else rides along."""
@@ -34,6 +34,17 @@ class Media:
     """A URL, a data: URL, or base64 for audio and files."""
     detail: str | None = None
     """Images: low, high, auto. Audio and files: the declared format, where there is one."""
+    part: int = 0
+    """Its number among the parts of the content."""
+    name: str | None = None
+    """Of a file, where the client gives one."""
+
+
+Kind = Literal["note", "summary", "excerpts", "volatile"]
+"""Of a message of ours: it stands for what was left out, sums it up, brings some of it back, holds volatile text."""
+
+PASSING: Final = frozenset({"excerpts", "volatile"})
+"""Kinds of messages that are for one request alone."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +58,8 @@ class Message:
     calls: tuple[Call, ...] = ()
     call_id: str | None = None
     """Of a result: the call that it answers."""
+    parts: tuple[str | None, ...] = ()
+    """The text of each part where the content is a list: "" of a part without, None of what is no object."""
     media: tuple[Media, ...] = ()
     content: Literal["text", "parts", "null", "missing", "other"] = "text"
     """The shape of `content` as it came; parts: of text and of known media alone."""
@@ -58,6 +71,8 @@ class Message:
     """Whether it carries the model's reasoning, to be given back."""
     is_marked: bool = False
     """Whether the client put a marker for the provider's prompt cache on it."""
+    ours: Kind | None = None
+    """Set on a message that we put in (`Changes.applied`): never on what came, whatever it says."""
     digest: tuple[int, int] | None = field(default=None, init=False, repr=False)
     """What it says as it came, hashed, and how many positions it takes; None until a cache asks (caching/prefix.py)."""
 
@@ -104,40 +119,116 @@ class Rest:
     parts: Mapping[int, str]
     """The new text of each part that is not as it came, by its number; a content that is a string is part 0."""
 
+    def of(self, message: Message) -> Message:
+        """Return the system message that these are the rest of, as it leaves."""
+        left = with_parts(message, tuple(PartEdit(number, text) for number, text in self.parts.items()))
+        return replace(left, text=self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Insertion:
+    """A user message of ours."""
+
+    before: int
+    """Index, as it came, of the message that it is put before."""
+    text: str
+    kind: Kind = "note"
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether it is for one request alone."""
+        return self.kind in PASSING
+
+
+@dataclass(frozen=True, slots=True)
+class PartEdit:
+    """A change to one part of a content that is a list: a text in its place, another detail, or neither: it goes."""
+
+    part: int
+    """Its number in the content."""
+    text: str | None = None
+    """Of a part of text: its new text. Of any other: the text of the part that takes its place."""
+    detail: str | None = None
+    """The new detail of an image."""
+
+
+PartEdits = tuple[PartEdit, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is done to the messages of a conversation, by the index each had when it came."""
+    """What is done to the messages of a conversation, by the index each had when it came.
+
+    Role, name and all else of a message stay; only its content changes, and its reasoning where that goes.
+    """
 
     texts: Mapping[int, str]
-    """New texts of results, and of the last user message where documents in it were shortened."""
+    """New texts of messages. One takes the place of the whole content."""
     dropped: frozenset[int] = frozenset()
-    inserted: tuple[tuple[int, str], ...] = ()
-    """User messages of ours: (index of the message that each is put before, its text), in order."""
+    inserted: tuple[Insertion, ...] = ()
+    """Our messages, in order."""
     unreasoned: frozenset[int] = frozenset()
     """Messages that leave without the reasoning they carry."""
     system: Mapping[int, Rest] = field(default_factory=dict)
     """What stays of leading system messages out of which declared text was moved (caching/volatile.py)."""
+    parts: Mapping[int, PartEdits] = field(default_factory=dict)
+    """Changes to single parts of messages that have no new text."""
 
-    def new_text(self, index: int) -> str | None:
-        """Return the text that a message leaves with; None where that is its own."""
-        rest = self.system.get(index)
-        return self.texts.get(index) if rest is None else rest.text
+    @property
+    def changed(self) -> frozenset[int]:
+        """Indexes of the messages that stay, and not as they came."""
+        return frozenset({*self.texts, *self.unreasoned, *self.system, *self.parts} - self.dropped)
+
+    def left(self, index: int, message: Message) -> Message:
+        """Return a message as it leaves; the same object where it leaves as it came."""
+        if index in self.system:
+            message = self.system[index].of(message)
+        elif index in self.texts:
+            message = reworded(message, self.texts[index])
+        elif index in self.parts:
+            message = with_parts(message, self.parts[index])
+        return replace(message, reasons=False) if index in self.unreasoned else message
 
     def applied(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """Give the messages as they leave."""
         ours: dict[int, list[Message]] = {}
-        for before, said in self.inserted:
-            ours.setdefault(before, []).append(Message(role="user", text=said))
+        for one in self.inserted:
+            ours.setdefault(one.before, []).append(Message(role="user", text=one.text, ours=one.kind))
         out: list[Message] = []
         for index, message in enumerate(messages):
             out += ours.get(index, ())
-            if index in self.dropped:
-                continue
-            text = self.new_text(index)
-            left = message if text is None else replace(message, text=text)
-            out.append(replace(left, reasons=False) if index in self.unreasoned else left)
+            if index not in self.dropped:
+                out.append(self.left(index, message))
         return tuple(out)
+
+
+def reworded(message: Message, text: str) -> Message:
+    """Return a message with a text in place of its content."""
+    listed = message.content == "parts" or bool(message.parts)
+    return replace(message, text=text, media=(), parts=(text,) if listed else (), content="parts" if listed else "text")
+
+
+def with_parts(message: Message, edits: PartEdits) -> Message:
+    """Return a message with these changes to its parts."""
+    edit_of = {edit.part: edit for edit in edits}
+    media_at = {one.part: one for one in message.media}
+    parts: list[str | None] = []
+    media: list[Media] = []
+    for number, text in enumerate(message.parts):
+        edit = edit_of.get(number)
+        one = media_at.get(number)
+        if edit is None or edit.detail is not None:
+            if one is not None:
+                media.append(replace(one, part=len(parts), detail=one.detail if edit is None else edit.detail))
+            parts.append(text)
+        elif edit.text is not None:
+            parts.append(edit.text)
+    return replace(message, text=joined(parts), parts=tuple(parts), media=tuple(media))
+
+
+def joined(parts: Iterable[str | None]) -> str:
+    """Return the text of a content that is a list."""
+    return "\n".join([text for text in parts if text is not None])
 
 
 def leading_system(messages: Sequence[Message]) -> int:

@@ -200,7 +200,7 @@ def lined_up(
 ) -> Iterator[tuple[int | None, int | None]]:
     """Pair the messages before and after, in the order in which they leave; None for what is not on the other side.
 
-    An untouched message is the same object, a changed one has the text that `changes` gives it. What is neither was put
+    An untouched message is the same object, a changed one says what `changes` makes of it. Whatever is neither was put
     in; nothing is asked of how many such there are, or why.
     """
     next_left = 0
@@ -208,8 +208,8 @@ def lined_up(
         if at in changes.dropped:
             yield at, None
             continue
-        rest = range(next_left, len(left))
-        found = next((place for place in rest if _became(message, left[place], changes.new_text(at))), None)
+        rest, wanted = range(next_left, len(left)), changes.left(at, message)
+        found = next((place for place in rest if _became(message, left[place], wanted)), None)
         if found is None:
             yield at, None
             continue
@@ -219,11 +219,13 @@ def lined_up(
     yield from ((None, place) for place in range(next_left, len(left)))
 
 
-def _became(came: Message, left: Message, text: str | None) -> bool:
-    """Whether a message leaves as this one; `text` is what it was given, if it was."""
-    if text is None:
-        return left is came
-    return (left.role, left.call_id, left.calls, left.text) == (came.role, came.call_id, came.calls, text)
+def _became(came: Message, left: Message, wanted: Message) -> bool:
+    """Whether a message leaves as this one; `wanted` is what it should say then."""
+    return left is came if wanted is came else _says(left) == _says(wanted)
+
+
+def _says(message: Message) -> tuple[object, ...]:
+    return message.ours, message.role, message.call_id, message.calls, message.text, message.media, message.reasons
 
 
 def _standing(conversation: Conversation, after: Sequence[Message]) -> set[str]:

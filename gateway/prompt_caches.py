@@ -42,11 +42,9 @@ from gateway.caching.seen import (
     written_by,
 )
 from gateway.caching.sizes import Sizes, as_it_came, cumulated, new_texts, sizes_of
-from gateway.caching.volatile import is_put_in
 from gateway.conversation import Changes, leading_system
 from gateway.fitting import LONG_BODY
 from gateway.money.prices import Usage
-from gateway.rewriting.recall import is_excerpt
 from gateway.routing.deployment import Deployment
 from gateway.wire.chat import ChatRequest
 
@@ -128,7 +126,7 @@ class Sighting:
     @property
     def ends(self) -> Ends:
         """Where the conversation's next request will agree with this one."""
-        return ends_of(self.changes, len(self.request.conversation.messages), _is_passing)
+        return ends_of(self.changes, len(self.request.conversation.messages))
 
     @property
     def left(self) -> Sequence[int]:
@@ -514,11 +512,6 @@ def _opening(one: Sighting) -> int:
     """Return what stays with a conversation: its beginning, up to the first message after the system text."""
     links = one.steady.links
     return links[min(one.head + 1, len(links) - 1)]
-
-
-def _is_passing(text: str) -> bool:
-    """Whether a message of ours is for one request alone."""
-    return is_excerpt(text) or is_put_in(text)
 
 
 def named(said: str) -> int:

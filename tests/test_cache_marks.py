@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.conversation import Changes
+from gateway.conversation import Changes, Insertion
 from gateway.routing.translated import Translated
 from gateway.wire.cache_marks import Marks, may_carry
 from gateway.wire.chat import ChatRequest, Memo, parse, sent
@@ -139,7 +139,7 @@ def test_tools_that_cannot_be_marked_are_not(tools: Any):
 
 def test_a_marker_stands_on_what_is_put_in_and_on_what_is_shortened():
     listed = [system("Rules."), user("Old."), assistant("Yes."), calls("c1 read"), result("c1", "long"), user("Now?")]
-    changes = Changes({4: "short"}, frozenset({1, 2}), ((1, "What went."), (5, "Recalled.")))
+    changes = Changes({4: "short"}, frozenset({1, 2}), (Insertion(1, "What went."), Insertion(5, "Recalled.")))
     out = left(request(listed), control(at2=3600, at4=300, at6=300), changes)["messages"]
     assert out == [
         system("Rules."),
@@ -159,7 +159,7 @@ def test_a_shortened_message_of_parts_keeps_its_own_marker_and_gets_no_second():
 
 
 def test_two_lines_of_ours_before_one_message_are_two_messages():
-    changes = Changes({}, frozenset(), ((1, "One."), (1, "Two.")))
+    changes = Changes({}, frozenset(), (Insertion(1, "One."), Insertion(1, "Two.")))
     out = left(request([system("R."), user("Now?")]), control(at2=300, at3=3600), changes)["messages"]
     assert out[1:3] == [user("One.", cache_control=MARK), user("Two.", cache_control=MARK_HOUR)]
 
@@ -167,7 +167,7 @@ def test_two_lines_of_ours_before_one_message_are_two_messages():
 def test_a_place_that_is_not_there_is_nothing():
     came = request(TALK)
     assert sent(came, came.model, None, control()) == came.body
-    assert left(came, control(at9=300), Changes({}, frozenset(), ((1, "One."),)))["messages"][2:] == TALK[1:]
+    assert left(came, control(at9=300), Changes({}, frozenset(), (Insertion(1, "One."),)))["messages"][2:] == TALK[1:]
 
 
 SPLICED = [
@@ -264,7 +264,7 @@ async def test_each_marker_arrives_at_the_block_that_was_meant(translated: Trans
 
 async def test_system_text_in_parts_and_messages_of_ours_arrive_marked_too(translated: Translated):
     came = request([system(parts("One.", "Two.")), user("Old."), assistant("A."), user("Now?")], max_tokens=10)  # type: ignore[arg-type]
-    changes = Changes({}, frozenset({1, 2}), ((1, "What went."),))
+    changes = Changes({}, frozenset({1, 2}), (Insertion(1, "What went."),))
     assert marked_blocks(await asked(translated, came, control(at1=300, at2=300, at3=300), changes)) == [
         ("system Two.", MARK),
         ("text What went.", MARK),

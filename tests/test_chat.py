@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.conversation import Call, Changes, Media
+from gateway.conversation import Call, Changes, Insertion, Media
 from gateway.wire.chat import ChatRequest, Memo, parse, sent
 from gateway.wire.errors import GatewayError
 from tests.talk import Wire, assistant, body, calls, loop, request, result, step, system, user, words
@@ -211,7 +211,7 @@ def test_text_in_parts_is_joined_and_media_are_told_apart():
         {"type": "image_url", "image_url": {"url": "https://x.example/a.png", "detail": "low"}},
         {"type": "image_url", "image_url": "https://x.example/b.png"},
         {"type": "input_audio", "input_audio": {"data": "UklG", "format": "wav"}},
-        {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBE"}},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBE", "filename": "a.pdf"}},
         {"type": "file", "file": {"file_id": "file-1"}},
         {"type": "text", "text": "two"},
     ]
@@ -219,12 +219,13 @@ def test_text_in_parts_is_joined_and_media_are_told_apart():
     assert message.text.split() == ["one", "two"]
     assert message.content == "parts"
     assert message.media == (
-        Media("image", "https://x.example/a.png", "low"),
-        Media("image", "https://x.example/b.png"),
-        Media("audio", "UklG", "wav"),
-        Media("file", "data:application/pdf;base64,JVBE"),
-        Media("file", ""),
+        Media("image", "https://x.example/a.png", "low", 1),
+        Media("image", "https://x.example/b.png", None, 2),
+        Media("audio", "UklG", "wav", 3),
+        Media("file", "data:application/pdf;base64,JVBE", None, 4, "a.pdf"),
+        Media("file", "", None, 5),
     )
+    assert message.parts == ("one", "", "", "", "", "", "two")
 
 
 def test_calls_of_every_kind_are_read_with_names_and_arguments():
@@ -378,13 +379,15 @@ def test_messages_are_left_out_with_the_comma_that_belongs_to_them():
 def test_a_line_of_ours_stands_where_it_is_put_also_in_the_middle_of_what_is_left_out():
     listed = [system("s"), user("e1"), assistant("e2"), user("old"), assistant("older"), user("new")]
     found = request(listed)
-    out = left(found, Changes({}, frozenset({1, 2, 3, 4}), ((3, "[gone]"),)))
+    out = left(found, Changes({}, frozenset({1, 2, 3, 4}), (Insertion(3, "[gone]"),)))
     assert out == [system("s"), user("[gone]"), user("new")]
 
 
 def test_several_lines_of_ours_stand_in_their_order_also_before_the_same_message():
     found = request([system("s"), user("old"), assistant("older"), user("new")])
-    out = left(found, Changes({}, frozenset({1}), ((1, "[one]"), (3, '[two\n"]'), (3, "[three]"))))
+    out = left(
+        found, Changes({}, frozenset({1}), (Insertion(1, "[one]"), Insertion(3, '[two\n"]'), Insertion(3, "[three]")))
+    )
     assert out == [system("s"), user("[one]"), assistant("older"), user('[two\n"]'), user("[three]"), user("new")]
 
 
@@ -413,7 +416,7 @@ def test_what_leaves_is_always_what_the_changes_say(steps, drawn, at, indent):
     changes = Changes(
         {index: text for index, text in drawn["texts"].items() if index in results and text.isascii()},
         frozenset(index for index in drawn["dropped"] if 0 < index < len(listed) - 1),
-        tuple((where % len(listed), f"[gone {number}]") for number, where in enumerate(at)),
+        tuple(Insertion(where % len(listed), f"[gone {number}]") for number, where in enumerate(at)),
     )
     found = read(json.dumps({"model": "asked", "messages": listed}, indent=indent).encode())
     expected = changes.applied(found.conversation.messages)

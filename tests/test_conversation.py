@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.conversation import Changes, Message, last_user, leading_system, units
+from gateway.conversation import Changes, Insertion, Message, last_user, leading_system, units
 from tests.talk import Wire, assistant, calls, loop, messages, result, system, user
 
 ROLES = st.sampled_from(["system", "developer", "user", "assistant", "caller", "tool", "function", "alien"])
@@ -73,7 +73,7 @@ def test_the_last_user_message_is_found_behind_a_loop():
 
 def test_changes_shorten_leave_out_and_put_each_line_before_its_message():
     listed = messages([system("s"), user("a"), calls("c1 read"), result("c1", "long"), user("b")])
-    lines = ((1, "[gone]"), (4, "[this too]"), (4, "[recalled]"))
+    lines = (Insertion(1, "[gone]"), Insertion(4, "[this too]"), Insertion(4, "[recalled]"))
     after = Changes({3: "short"}, frozenset({1}), lines).applied(listed)
     assert [(message.role, message.text) for message in after] == [
         ("system", "s"),

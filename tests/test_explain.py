@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from gateway.budget.components import OVERHEAD_REPLY
-from gateway.conversation import Changes
+from gateway.conversation import Changes, Insertion
 from gateway.explain import FIRST_WORDS_CHARS, MOST_VALUES, dry_run, lined_up
 from gateway.fitting import models_of
 from gateway.operators.tables import dry_run_tables
@@ -268,7 +268,8 @@ TALK = messages([user("a"), assistant("b"), user("a"), calls("c1 f {}"), result(
     st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["ours", "short", "a"])), max_size=3),
 )
 def test_messages_are_always_lined_up_each_once_and_in_order(texts, dropped, inserted):
-    changes = Changes(texts, frozenset(dropped), tuple(sorted(inserted, key=lambda one: one[0])))
+    ours = [Insertion(before, text) for before, text in sorted(inserted, key=lambda one: one[0])]
+    changes = Changes(texts, frozenset(dropped), tuple(ours))
     after = changes.applied(TALK)
     pairs = list(lined_up(TALK, after, changes))
     assert [at for at, _ in pairs if at is not None] == list(range(len(TALK)))

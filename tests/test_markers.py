@@ -11,7 +11,7 @@ from gateway.caching.facts import NOTHING, CacheFacts, book_of, facts_for
 from gateway.caching.markers import Breakpoint, callers, key_of, markable, marks_of, place
 from gateway.caching.prefix import Chain, Digests, chain_of
 from gateway.caching_schema import shipped
-from gateway.conversation import Changes, leading_system
+from gateway.conversation import Changes, Insertion, leading_system
 from gateway.routing.demo import Demo
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import ChatRequest, Memo, parse, sent
@@ -106,7 +106,7 @@ def test_who_keeps_prompts_by_themselves_get_no_marker():
 
 
 def test_places_are_those_of_the_request_as_it_is_sent():
-    changes = Changes({3: "f"}, frozenset({1}), ((1, "What went."), (4, "Recalled.")))
+    changes = Changes({3: "f"}, frozenset({1}), (Insertion(1, "What went."), Insertion(4, "Recalled.")))
     assert ours(placed(request(TALK), changes=changes, frozen=2)) == [1, 2, 6]
 
 
@@ -177,7 +177,7 @@ def test_the_callers_are_counted_wherever_they_stand(listed: list[Wire], more: d
 def test_a_marker_that_is_dropped_or_moved_with_its_message_is_counted_as_it_is_sent():
     parts = [{"type": "text", "text": "a", "cache_control": MARK_HOUR}, {"type": "text", "text": "b"}]
     listed = [user("Old.", cache_control=MARK), assistant("A."), user(parts), assistant("B."), user("Now?")]  # type: ignore[arg-type]
-    changes = Changes({2: "short"}, frozenset({0, 1}), ((0, "What went."), (4, "Recalled.")))
+    changes = Changes({2: "short"}, frozenset({0, 1}), (Insertion(0, "What went."), Insertion(4, "Recalled.")))
     assert list(callers(request(listed), CLAUDE, changes)) == [Breakpoint(2, 3600, ours=False)]
 
 

@@ -8,7 +8,7 @@ import pytest
 from gateway.caching.facts import CacheFacts
 from gateway.caching.habits import KNOWN, NEW, NO_OWN, NOTHING_KNOWN, Follows, Habits, head_stage, seen, turn_stage
 from gateway.caching.marking import Ends, Standing, ends_of, lifetime_of, reach
-from gateway.conversation import Changes
+from gateway.conversation import Changes, Insertion
 
 FACTS = CacheFacts(
     "anthropic",
@@ -73,15 +73,15 @@ def test_by_itself_a_conversation_keeps_the_lifetime_that_it_has_and_a_new_one_g
 
 
 def test_what_came_and_what_is_frozen_ends_where_the_last_list_does():
-    changes = Changes({}, frozenset({1, 2}), ((1, "a list"), (3, "another list")))
-    assert ends_of(changes, 6, lambda text: False) == Ends(frozen=3, steady=None)
+    changes = Changes({}, frozenset({1, 2}), (Insertion(1, "a list"), Insertion(3, "another list")))
+    assert ends_of(changes, 6) == Ends(frozen=3, steady=None)
 
 
 def test_what_is_for_this_request_alone_stands_behind_what_the_next_one_will_have():
-    changes = Changes({}, frozenset({1, 2}), ((1, "a list"), (5, "excerpts")))
-    assert ends_of(changes, 6, lambda text: text == "excerpts") == Ends(frozen=2, steady=4)
+    changes = Changes({}, frozenset({1, 2}), (Insertion(1, "a list"), Insertion(5, "said before", "excerpts")))
+    assert ends_of(changes, 6) == Ends(frozen=2, steady=4)
 
 
 def test_without_messages_of_ours_there_is_nothing_to_tell():
-    assert ends_of(None, 6, bool) == Ends()
-    assert ends_of(Changes({3: "shorter"}), 6, bool) == Ends()
+    assert ends_of(None, 6) == Ends()
+    assert ends_of(Changes({3: "shorter"}), 6) == Ends()

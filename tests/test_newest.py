@@ -152,7 +152,7 @@ TOLD = [
 
 def recalled(found: Plan) -> str | None:
     at = [edit.at for edit in found.edits if edit.remedy == "recall"]
-    return inserted(found)[-1][1] if at else None
+    return inserted(found)[-1].text if at else None
 
 
 def asking(turns: int) -> list[dict[str, object]]:
@@ -170,7 +170,7 @@ def test_what_the_question_asks_for_and_is_gone_comes_back_right_before_it():
     said = recalled(found)
     assert said is not None
     assert "bluebird_3" in said
-    assert inserted(found)[-1][0] == len(listed) - 1
+    assert inserted(found)[-1].before == len(listed) - 1
     assert found.tokens_after <= 1000
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gateway.budget.allocation import Window
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, dissect, message_tokens
 from gateway.caching.volatile import LABEL
+from gateway.conversation import Insertion
 from gateway.policy import Fold, Ladder, Policy, Reserve, Shares
 from gateway.rewriting.drop_oldest import placeholder
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
@@ -180,7 +181,7 @@ def test_where_no_line_stands_one_is_put_in_for_the_form_of_the_answer():
     assert found.tokens_after == sum(found.after.values())
 
 
-def inserted(found: Plan) -> tuple[tuple[int, str], ...]:
+def inserted(found: Plan) -> tuple[Insertion, ...]:
     assert found.changes is not None
     return found.changes.inserted
 
@@ -369,7 +370,7 @@ def test_a_plan_always_changes_something_or_nothing_and_its_edits_say_which_mess
         edits, lines = [e for e in found.edits if e.before], [e for e in found.edits if not e.before]
         assert {edit.at for edit in edits} == {*found.changes.texts, *found.changes.dropped}
         assert all(edit.after < edit.before for edit in edits)
-        assert [line.at for line in lines] == sorted(before for before, _ in found.changes.inserted)
+        assert [line.at for line in lines] == sorted(one.before for one in found.changes.inserted)
         assert sum(e.after - e.before for e in found.edits) == found.tokens_after - found.tokens_before
         assert found.summary
         assert found.tokens_after < found.tokens_before

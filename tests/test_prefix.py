@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.caching.prefix import Chain, Digests, chain_of, group_of
-from gateway.conversation import Changes
+from gateway.conversation import Changes, Insertion
 from gateway.wire.chat import Memo, parse, sent
 from tests.talk import Wire, assistant, body, calls, loop, request, result, system, user, words
 from tests.timing import within
@@ -129,7 +129,8 @@ def test_the_chain_of_a_rewritten_request_is_always_that_of_the_bytes_that_leave
     texts = data.draw(st.dictionaries(indexes, st.text(max_size=9)))
     dropped = frozenset(data.draw(st.sets(indexes, max_size=count - 1)))
     inserted = data.draw(st.lists(st.tuples(indexes, st.text(max_size=9)), max_size=2).map(sorted))
-    changes = Changes(texts, dropped - {count - 1}, tuple(inserted))
+    ours = tuple([Insertion(before, text) for before, text in inserted])
+    changes = Changes(texts, dropped - {count - 1}, ours)
     left = parse(sent(came, "m", changes), Memo())
     digests = Digests()
     assert chain_of(came, changes, digests) == chain_of(left, None, digests)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.conversation import Changes
+from gateway.conversation import Changes, Insertion
 from gateway.wire.chat import sent
 from gateway.wire.reasoning import reasons, without
 from tests.talk import assistant, calls, request, user
@@ -51,7 +51,7 @@ def test_reasoning_is_found_in_each_of_its_shapes(message: dict[str, Any], carri
 
 def test_a_message_leaves_without_its_reasoning_beside_other_changes():
     came = request([user("a"), {**calls("c1 f"), "thinking_blocks": [BLOCK]}, assistant("b", reasoning_content="c")])
-    changes = Changes({}, frozenset({0}), ((0, "ours"),), frozenset({1, 2}))
+    changes = Changes({}, frozenset({0}), (Insertion(0, "ours"),), frozenset({1, 2}))
     out = json.loads(sent(came, came.model, changes))["messages"]
     assert out == [user("ours"), calls("c1 f"), assistant("b")]
     assert [message.reasons for message in changes.applied(came.conversation.messages)] == [False] * 3

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.conversation import Changes
+from gateway.conversation import Changes, Insertion
 from gateway.memory import Memory
 from gateway.rewriting.retention import MOST_WORDINGS, Values, cut_of, misses, read, retention
 from gateway.wire import completion
@@ -38,7 +38,7 @@ LISTED = [
     assistant("It is W-2378156."),
     user("and what did it cost?"),
 ]
-GONE = Changes({}, frozenset({2, 3}), ((2, "[2 earlier messages left out]"),))
+GONE = Changes({}, frozenset({2, 3}), (Insertion(2, "[2 earlier messages left out]"),))
 
 
 def missed(changes: Changes, text: str = "", *arguments: object, listed: Any = LISTED, tools: Any = ()) -> list[str]:
@@ -59,7 +59,7 @@ def test_values_that_stand_nowhere_in_what_is_sent_are_removed_and_those_that_st
 
 def test_a_value_in_a_tool_definition_or_in_our_own_line_is_not_removed():
     assert removed(GONE, tools=['{"name":"find","description":"by zip, e.g. 76165"}']) == 2
-    assert removed(replace(GONE, inserted=((2, "[left out: 241.50, src/a.py]"),))) == 1
+    assert removed(replace(GONE, inserted=(Insertion(2, "[left out: 241.50, src/a.py]"),))) == 1
 
 
 def test_a_result_with_a_new_text_removes_what_the_new_text_lacks():
@@ -128,7 +128,7 @@ def test_what_still_stands_or_never_stood_is_no_miss():
 
 
 def test_a_value_that_stands_inside_a_longer_one_is_no_miss():
-    pointed = replace(GONE, inserted=((2, "src/a.py:12 failed"),))
+    pointed = replace(GONE, inserted=(Insertion(2, "src/a.py:12 failed"),))
     assert missed(pointed, "I open src/a.py") == []
     assert missed(GONE, "I open src/a.py") == ["src/a.py"]
 
@@ -147,7 +147,7 @@ def test_a_name_as_a_whole_argument_is_a_miss_and_the_same_words_in_prose_are_no
     assert missed(GONE, "", {"name": "Mei Patel"}) == ["Mei Patel"]
     assert missed(GONE, "Mei Patel") == []
     assert missed(GONE, "", {"note": f"{'so I say ' * 20}Mei Patel"}) == []
-    assert missed(replace(GONE, inserted=((2, "[Mei Patel, order]"),)), "", {"name": "Mei Patel"}) == []
+    assert missed(replace(GONE, inserted=(Insertion(2, "[Mei Patel, order]"),)), "", {"name": "Mei Patel"}) == []
     assert missed(GONE, "", {"name": "Mei"}) == ["Mei"], "a word of its own, there and here"
     assert missed(GONE, "", {"name": "Pat"}) == [], "a part of a word"
 

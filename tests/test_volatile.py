@@ -8,7 +8,7 @@ from gateway.budget.tokens import Counter
 from gateway.caching.facts import CacheFacts, book_of, facts_for
 from gateway.caching.markers import callers, markable, marks_of, place
 from gateway.caching.prefix import Digests, chain_of
-from gateway.caching.volatile import LABEL, LONGEST_WHOLE, REMAINDER, Memo, is_put_in, moved_from, without
+from gateway.caching.volatile import LABEL, LONGEST_WHOLE, REMAINDER, Memo, moved_from, without
 from gateway.caching_schema import shipped
 from gateway.conversation import Changes
 from gateway.explain import dry_run
@@ -166,7 +166,7 @@ async def fitted(listed, rules=DECLARED, **window):
 async def test_where_bytes_prove_that_it_fits_nothing_is_counted():
     found = await fitted(TALK)
     assert found.plan is None
-    assert (found.changes.inserted[0][0], found.summary) == (3, "volatile=1")
+    assert (found.changes.inserted[0].before, found.summary) == (3, "volatile=1")
 
 
 async def test_the_message_that_is_put_in_counts_to_the_token():
@@ -319,5 +319,5 @@ def placed(asked, changes, facts, known=frozenset()):
     links = [index for index, link in enumerate(chain.links) if link in known][::-1]
     may = markable(asked, facts, changes)
     order = in_order(changes, len(messages))
-    until = next((at for at, one in enumerate(order) if one < 0 and is_put_in(changes.inserted[-1 - one][1])), None)
+    until = next((at for at, one in enumerate(order) if one < 0 and changes.inserted[-1 - one].is_passing), None)
     return place(chain, facts, callers(asked, facts, changes), 1, None, links, 300, may, until)

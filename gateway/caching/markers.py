@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.caching.facts import CacheFacts
 from gateway.conversation import SYSTEM_ROLES, Changes, leading_system
 from gateway.wire.cache_marks import MARKED_ROLES, Marks, in_order, may_carry
-from gateway.wire.chat import ChatRequest
+from gateway.wire.chat import ChatRequest, message_left
 from gateway.wire.lexical import value
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _written(request: ChatRequest, facts: CacheFacts, changes: Changes | None, m
     if at:
         link_of = {index: link for link, index in enumerate(in_order(changes, len(request.message_spans)), 1)}
         for index in at:
-            fields = _with_new_text(request, index, changes, member) if index in link_of else {}
+            fields = value(_sent(request, index, changes)) if index in link_of else {}
             for marker, whole in _of_message(fields, member):
                 yield Breakpoint(link_of[index], _lifetime(marker, facts), ours=False, whole=whole)
     if member != "cache_control":
@@ -85,14 +85,11 @@ def _written(request: ChatRequest, facts: CacheFacts, changes: Changes | None, m
         yield Breakpoint(last, _lifetime(marker, facts), ours=False)
 
 
-def _with_new_text(request: ChatRequest, index: int, changes: Changes | None, member: str) -> Mapping[str, Any]:
-    """Read a message as it is sent: new text takes the place of all parts and keeps the first marker."""
+def _sent(request: ChatRequest, index: int, changes: Changes | None) -> bytes:
+    """Return the bytes of a message as it is sent."""
     start, end = request.message_spans[index]
-    fields: Mapping[str, Any] = value(request.body[start:end])
-    content = fields.get("content")
-    if changes is None or index not in changes.texts or not isinstance(content, list):
-        return fields
-    return {**fields, "content": [part for part in content if isinstance(part, dict) and member in part][:1]}
+    raw = request.body[start:end]
+    return message_left(raw, changes, index) if changes is not None and index in changes.changed else raw
 
 
 def _of_message(fields: Mapping[str, Any], member: str) -> Iterator[tuple[Any, bool]]:
@@ -158,7 +155,7 @@ def markable(request: ChatRequest, facts: CacheFacts, changes: Changes | None = 
             return member == "cache_control" and request.tools_end is not None
         index = sent[link - 1]
         if index < 0:
-            return changes is not None and bool(changes.inserted[-1 - index][1].strip())
+            return changes is not None and bool(changes.inserted[-1 - index].text.strip())
         message = messages[index]
         if message.role not in MARKED_ROLES or (message.role in SYSTEM_ROLES and index >= head):
             return False  # system text further down is moved to the head on the way to Claude
@@ -166,8 +163,7 @@ def markable(request: ChatRequest, facts: CacheFacts, changes: Changes | None = 
             return bool(changes.texts[index].strip())
         if message.content == "text":
             return bool(message.text.strip())
-        start, end = request.message_spans[index]
-        return message.content == "parts" and may_carry(request.body[start:end], member)
+        return message.content == "parts" and may_carry(_sent(request, index, changes), member)
 
     return may
 

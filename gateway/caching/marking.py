@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,15 +62,15 @@ class Ends:
     """The last link before a message of ours that is for this request alone; None where there is none."""
 
 
-def ends_of(changes: Changes | None, messages: int, is_passing: Callable[[str], bool]) -> Ends:
-    """Find them; `is_passing` tells by its text whether a message of ours is for one request alone."""
+def ends_of(changes: Changes | None, messages: int) -> Ends:
+    """Find them in a request of so many messages."""
     if changes is None or not changes.inserted:
         return Ends()
     frozen = steady = None
     for place, index in enumerate(in_order(changes, messages)):
         if index >= 0:
             continue
-        if is_passing(changes.inserted[-1 - index][1]):
+        if changes.inserted[-1 - index].is_passing:
             steady = place if steady is None else steady
         else:
             frozen = place + 1

@@ -16,12 +16,10 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.conversation import RESULT_ROLES, Changes, Rest, leading_system
+from gateway.conversation import RESULT_ROLES, Changes, leading_system
 from gateway.memory import Memory
-from gateway.wire.chat import ChatRequest
-from gateway.wire.lexical import splice, value
-from gateway.wire.reasoning import without
-from gateway.wire.system_text import part_edits
+from gateway.wire.chat import ChatRequest, message_left
+from gateway.wire.lexical import value
 
 _MARKS: Final = ("cache_control", "prompt_cache_breakpoint")
 """Members that tell a provider where to write its cache; they are no text."""
@@ -120,24 +118,15 @@ class Digests:
             self._told.put(key, told, len(text))
         return told
 
-    def with_rest(self, request: ChatRequest, index: int, rest: Rest) -> _Told:
-        """Return those of a system message out of which text was moved."""
-        raw = request.body[slice(*request.message_spans[index])]
-        left = splice(raw, part_edits(raw, rest.parts))
-        told = self._told.get(left)
+    def left(self, request: ChatRequest, index: int, changes: Changes) -> _Told:
+        """Return those of a message that leaves changed."""
+        if index in changes.texts and index not in changes.system and index not in changes.unreasoned:
+            return self.with_text(request, index, changes.texts[index])
+        raw = message_left(request.body[slice(*request.message_spans[index])], changes, index)
+        told = self._told.get(raw)
         if told is None:
-            told = _told(value(left), left)
-            self._told.put(left, told, len(left))
-        return told
-
-    def without_reasoning(self, request: ChatRequest, index: int) -> _Told:
-        """Return those of a message that leaves without the reasoning it carries."""
-        key = (self.of(request, index)[0], None)
-        told = self._told.get(key)
-        if told is None:
-            raw = without(request.body[slice(*request.message_spans[index])])
             told = _told(value(raw), raw)
-            self._told.put(key, told, 0)
+            self._told.put(raw, told, len(raw))
         return told
 
     def ours(self, text: str) -> _Told:
@@ -205,22 +194,14 @@ def settings_of(request: ChatRequest, names: Sequence[str]) -> int:
 
 def _changed(request: ChatRequest, changes: Changes, digests: Digests) -> list[_Told]:
     inserted: dict[int, list[_Told]] = {}
-    for before, text in changes.inserted:
-        inserted.setdefault(before, []).append(digests.ours(text))
+    for one in changes.inserted:
+        inserted.setdefault(one.before, []).append(digests.ours(one.text))
     out: list[_Told] = []
+    changed = changes.changed
     for index in range(len(request.message_spans)):
         out += inserted.get(index, ())
-        rest = changes.system.get(index)
-        if rest is not None:
-            out.append(digests.with_rest(request, index, rest))
-        elif index not in changes.dropped:
-            changed = changes.texts.get(index)
-            if index in changes.unreasoned:
-                out.append(digests.without_reasoning(request, index))
-            else:
-                out.append(
-                    digests.of(request, index) if changed is None else digests.with_text(request, index, changed)
-                )
+        if index not in changes.dropped:
+            out.append(digests.left(request, index, changes) if index in changed else digests.of(request, index))
     return out
 
 

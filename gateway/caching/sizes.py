@@ -68,7 +68,7 @@ def cumulated(tools: int, messages: Sequence[Message], counter: Counter, count_m
 
 def new_texts(changes: Changes | None) -> list[str]:
     rests = [] if changes is None else [rest.text for rest in changes.system.values()]
-    return [] if changes is None else [*changes.texts.values(), *rests, *(text for _, text in changes.inserted)]
+    return [] if changes is None else [*changes.texts.values(), *rests, *(one.text for one in changes.inserted)]
 
 
 def as_it_came(usage: Usage, sizes: Sizes, points: Sequence[Breakpoint], would_read: Match, facts: CacheFacts) -> Usage:

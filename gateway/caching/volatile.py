@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from gateway.conversation import Changes, Conversation, Message, Rest, last_unit, leading_system
+from gateway.conversation import Changes, Conversation, Insertion, Message, Rest, last_unit, leading_system
 from gateway.memory import Memory
 from gateway.wire.chat import ChatRequest
 from gateway.wire.lexical import DuplicateKey
-from gateway.wire.system_text import part_edits, part_texts
+from gateway.wire.parts import part_edits, part_texts
 
 LABEL: Final = "Current values, moved here from the system text:"
 REMAINDER: Final = "(The current values stand before the last message.)"
@@ -59,7 +59,7 @@ class Moved:
 
     @property
     def changes(self) -> Changes:
-        return Changes({}, inserted=((self.before, self.text),), system=self.system)
+        return Changes({}, inserted=(Insertion(self.before, self.text, "volatile"),), system=self.system)
 
     @property
     def grown_bytes(self) -> int:
@@ -70,7 +70,7 @@ class Moved:
         """Put the moved text behind whatever else is put in before the final unit: excerpts come first."""
         if changes is None:
             return self.changes
-        return replace(changes, inserted=(*changes.inserted, (self.before, self.text)), system=self.system)
+        return replace(changes, inserted=(*changes.inserted, *self.changes.inserted), system=self.system)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Memo:
 
     def __init__(self, most_bytes: int = 8 * 2**20) -> None:
         self._untouched: Memory[tuple[Message, tuple[str, ...]], bool] = Memory(most_bytes // 4)
-        self._left: Memory[tuple[str, str | None, str, str], Message] = Memory(most_bytes // 4)
+        self._left: Memory[tuple[str, str | None, str, tuple[str | None, ...], str], Message] = Memory(most_bytes // 4)
         self._plain: dict[tuple[str, ...], set[str]] = {}
         self._most_plain, self._held_plain = most_bytes // 2, 0
 
@@ -107,15 +107,16 @@ class Memo:
             self._plain, self._held_plain = {}, 0
         self._plain.setdefault(patterns, set()).add(line)
 
-    def left(self, message: Message, text: str) -> Message:
-        """Return the message with another text: the same object each time, so that it is counted once."""
+    def left(self, message: Message, rest: Rest) -> Message:
+        """Return what is left of the message: the same object each time, so that it is counted once."""
+        left = rest.of(message)
         if message.media or message.calls or message.reasons or message.speaks_otherwise:
-            return replace(message, text=text)
-        key = (message.role, message.name, text, message.content)
+            return left
+        key = (message.role, message.name, left.text, left.parts, message.content)
         found = self._left.get(key)
         if found is None or found.is_marked != message.is_marked:
-            found = replace(message, text=text)
-            self._left.put(key, found, 2 * len(text) + 400)
+            found = left
+            self._left.put(key, found, 2 * len(left.text) + 400)
         return found
 
 
@@ -141,13 +142,6 @@ def moved_from(request: ChatRequest, patterns: tuple[str, ...], memo: Memo) -> M
     )
 
 
-def is_put_in(text: str) -> bool:
-    """Whether a message of ours holds moved text: it is for one request alone, and the next one shares what stands
-    before it, so that no marker is worth anything behind it.
-    """
-    return text.startswith(LABEL)
-
-
 # ---------------------------------------------------------------- one message
 
 
@@ -167,7 +161,8 @@ def _cut(request: ChatRequest, index: int, patterns: tuple[str, ...], memo: Memo
         memo.leave_untouched(message, patterns)
         return None
     text = new[0] if message.content == "text" else _joined(request, index, new)
-    return _Cut(memo.left(message, text), Rest(text, new), "\n".join(said))
+    rest = Rest(text, new)
+    return _Cut(memo.left(message, rest), rest, "\n".join(said))
 
 
 def _may_be_written(raw: bytes, new: dict[int, str]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gateway.budget.components import Anatomy, Count
+from gateway.conversation import PartEdits
 from gateway.rewriting import crush
 from gateway.rewriting.dedupe import nearly, pointer
 from gateway.rewriting.memory import Known
@@ -49,7 +50,10 @@ class Shortened:
 
     remedy: str
     text: str
+    """All that it says as it leaves."""
     tokens: int
+    parts: PartEdits = ()
+    """Where single parts of its content change, and the others stay: how it comes to say that."""
 
 
 @dataclass(slots=True)

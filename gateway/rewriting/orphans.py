@@ -44,8 +44,9 @@ class Rest:
             changes,
             texts={places[index]: text for index, text in changes.texts.items()},
             dropped=self.gone.union(places[index] for index in changes.dropped),
-            inserted=tuple((places[index], text) for index, text in changes.inserted),
+            inserted=tuple(replace(one, before=places[one.before]) for one in changes.inserted),
             unreasoned=frozenset(places[index] for index in changes.unreasoned),
+            parts={places[index]: edits for index, edits in changes.parts.items()},
         )
 
     def segment(self, segment: Segment) -> Segment:

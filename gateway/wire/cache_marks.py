@@ -55,8 +55,8 @@ def in_order(changes: Changes | None, count: int) -> Sequence[int]:
     if changes is None:
         return range(count)
     ours: dict[int, list[int]] = {}
-    for number, (before, _) in enumerate(changes.inserted):
-        ours.setdefault(before, []).append(-1 - number)
+    for number, one in enumerate(changes.inserted):
+        ours.setdefault(one.before, []).append(-1 - number)
     out: list[int] = []
     for index in range(count):
         out += ours.get(index, ())

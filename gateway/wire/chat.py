@@ -14,12 +14,12 @@ from typing import Any
 
 import orjson
 
-from gateway.conversation import Call, Changes, Conversation, Media, Message
+from gateway.conversation import Call, Changes, Conversation, Media, Message, joined
 from gateway.wire.cache_marks import Marks, by_message, end_of_tools, is_marked, marked, message_edits, request_edits
 from gateway.wire.errors import invalid_request
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, refuse_deep, splice, value
+from gateway.wire.parts import part_edits, with_parts, with_text
 from gateway.wire.reasoning import reasons, without
-from gateway.wire.system_text import part_edits
 
 _SEPARATE = frozenset({"messages", "tools", "functions"})
 """Members read by their own rule."""
@@ -192,9 +192,15 @@ def _messages(body: bytes, spans: Mapping[str, Span], memo: Memo) -> tuple[tuple
         message = get(raw)
         if message is None:
             message = _message(raw, index)
-            memo.put(raw, message, sys.getsizeof(message.text))
+            memo.put(raw, message, _held_bytes(message))
         messages.append(message)
     return tuple(found), tuple(messages)
+
+
+def _held_bytes(message: Message) -> int:
+    """Say what a message that was read holds: its text, and beside it that of its parts where there are several."""
+    parts = message.parts if len(message.parts) > 1 else ()
+    return sum(map(sys.getsizeof, (message.text, *parts, *(one.data for one in message.media))))
 
 
 def _message(raw: bytes, index: int) -> Message:
@@ -216,13 +222,14 @@ def message_of(fields: Mapping[str, Any]) -> Message:
     content = fields.get("content")
     text, shape = "", "other"
     media: tuple[Media, ...] = ()
+    parts: tuple[str | None, ...] = ()
     if isinstance(content, str):
         text, shape = content, "text"
     elif isinstance(content, list):
-        parts = [part for part in content if isinstance(part, dict)]
-        text = "\n".join([_text(part) for part in parts])
-        media = tuple(found for part in parts if (found := _media(part)) is not None)
-        known = sum([isinstance(part.get("text"), str) for part in parts]) + len(media)
+        parts = tuple([_text(part) if isinstance(part, dict) else None for part in content])
+        text = joined(parts)
+        media = tuple([one for number, part in enumerate(content) if (one := _media(part, number)) is not None])
+        known = sum([isinstance(part, dict) and isinstance(part.get("text"), str) for part in content]) + len(media)
         shape = "parts" if known == len(content) else "other"  # a new text would take the place of what nobody knows
     elif content is None:
         shape = "null" if "content" in fields else "missing"
@@ -231,6 +238,7 @@ def message_of(fields: Mapping[str, Any]) -> Message:
     return Message(
         role=_string(role) or "",
         text=text,
+        parts=parts,
         name=_string(name) or None,
         calls=_calls(calls, fields.get("function_call")),
         call_id=_string(call_id),
@@ -251,18 +259,18 @@ def _text(part: Mapping[str, Any]) -> str:
     return _string(part.get("text")) or ""
 
 
-def _media(part: Mapping[str, Any]) -> Media | None:
+def _media(part: Any, number: int) -> Media | None:
     match part:
         case {"type": "image_url", "image_url": {"url": str(url), **rest}}:
-            return Media("image", url, _string(rest.get("detail")))
+            return Media("image", url, _string(rest.get("detail")), number)
         case {"type": "image_url", "image_url": str(url)}:
-            return Media("image", url)
+            return Media("image", url, part=number)
         case {"type": "input_audio", "input_audio": {"data": str(data), **rest}}:
-            return Media("audio", data, _string(rest.get("format")))
-        case {"type": "file", "file": {"file_data": str(data)}}:
-            return Media("file", data)
+            return Media("audio", data, _string(rest.get("format")), number)
+        case {"type": "file", "file": {"file_data": str(data), **rest}}:
+            return Media("file", data, part=number, name=_string(rest.get("filename")))
         case {"type": "file"}:
-            return Media("file", "")
+            return Media("file", "", part=number)
     return None
 
 
@@ -375,21 +383,18 @@ def rewritten(
     marked_at = by_message(changes, len(spans), marks) if marks is not None else {}
     out: list[tuple[int, int, bytes]] = []
     if changes is not None:
-        for index, text in changes.texts.items():
-            if index not in changes.dropped:
-                out.append(_text_splice(body, spans[index], text, marked_at.pop(index, None)))
-        for index, rest in changes.system.items():
-            start, end = spans[index]
-            edits = part_edits(body[start:end], rest.parts)
-            out += [(start + at, start + upto, put) for at, upto, put in edits]
-        out += [(*spans[index], without(body[slice(*spans[index])])) for index in changes.unreasoned - changes.dropped]
+        for index in sorted(changes.changed):
+            left, mark = message_left(body[slice(*spans[index])], changes, index), marked_at.pop(index, None)
+            out.append((*spans[index], left if mark is None else marked(left, mark)))
         # One splice a message: what is put in may stand in the middle of a run.
         out += [(spans[index].start, spans[index + 1].start, b"") for index in changes.dropped]
         put_in: dict[int, bytes] = {}
-        for number, (at, text) in enumerate(changes.inserted):
-            written = orjson.dumps({"role": "user", "content": text})
+        for number, one in enumerate(changes.inserted):
+            written = orjson.dumps({"role": "user", "content": one.text})
             marker = marked_at.pop(-1 - number, None)
-            put_in[at] = put_in.get(at, b"") + (written if marker is None else marked(written, marker)) + b","
+            written = written if marker is None else marked(written, marker)
+            put_in[one.before] = put_in.get(one.before, b"") + written + b","
+
         out += [(spans[at].start, spans[at].start, messages) for at, messages in put_in.items()]
     for index, mark in marked_at.items():
         start, end = spans[index]
@@ -397,21 +402,15 @@ def rewritten(
     return out if marks is None else [*out, *request_edits(body, request.spans, request.tools_end, marks)]
 
 
-def _text_splice(body: bytes, message: Span, text: str, mark: bytes | None) -> tuple[int, int, bytes]:
-    """Replace the content of a result, in the shape it had: a string, or parts (their cache marker is kept); where the
-    message is to be marked, all of it.
-    """
-    raw = body[message.start : message.end]
-    span = object_spans(raw)["content"]
-    content = value(raw[span.start : span.end])
-    written: Any = text
-    if isinstance(content, list):
-        part: dict[str, Any] = {"type": "text", "text": text}
-        marker = next((p["cache_control"] for p in content if isinstance(p, dict) and "cache_control" in p), None)
-        written = [part if marker is None else {**part, "cache_control": marker}]
-    if mark is not None:
-        return *message, marked(splice(raw, [(*span, orjson.dumps(written))]), mark)
-    return message.start + span.start, message.start + span.end, orjson.dumps(written)
+def message_left(raw: bytes, changes: Changes, index: int) -> bytes:
+    """Return the bytes of a message as it leaves; what no change touches keeps its own."""
+    if index in changes.system:
+        raw = splice(raw, part_edits(raw, changes.system[index].parts))
+    elif index in changes.texts:
+        raw = with_text(raw, changes.texts[index])
+    elif index in changes.parts:
+        raw = with_parts(raw, changes.parts[index])
+    return without(raw) if index in changes.unreasoned else raw
 
 
 def sent(request: ChatRequest, model: str, changes: Changes | None = None, marks: Marks | None = None) -> bytes:

@@ -135,7 +135,7 @@ class Walk:
         came = self.case.talk.messages[: self.upto[step]]
         if left.changes is None:
             return list(came)
-        ours = list(left.changes.inserted)
+        ours = [(one.before, one.text) for one in left.changes.inserted]
         recalled = isinstance(left.plan, Plan) and any(edit.remedy == "recall" for edit in left.plan.edits)
         out: list[str] = []
         for index, raw in enumerate(came):

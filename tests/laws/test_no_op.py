@@ -58,9 +58,9 @@ def check_messages(came: list[str], went: list[str], changes: Changes) -> None:
     left = iter(went)
     asked = oracle.last_user([json.loads(raw) for raw in came])
     for index, raw in enumerate(came):
-        for before, text in changes.inserted:
-            if before == index:
-                assert json.loads(next(left)) == {"role": "user", "content": text}
+        for one in changes.inserted:
+            if one.before == index:
+                assert json.loads(next(left)) == {"role": "user", "content": one.text}
         if index in changes.dropped:
             continue
         now = next(left)

@@ -63,7 +63,7 @@ def check_edits_are_what_was_done(walk: Walk) -> None:
             assert isinstance(left.plan, Plan)
             assert set(levels(left)) == {*left.changes.texts, *left.changes.dropped}
             put_in = sorted(edit.at for edit in left.plan.edits if not edit.before)
-            assert put_in == sorted(before for before, _ in left.changes.inserted)
+            assert put_in == sorted(one.before for one in left.changes.inserted)
 
 
 @given(cases(strict=False, limits=False))

@@ -109,9 +109,9 @@ def check_one_way(walk: Summarised) -> None:
     """Hold summaries to law 7: each is of originals, and stands as it was written for as long as it stands."""
     texts = set(walk.texts.values())
     for left in walk.left:
-        for _, said in left.changes.inserted if left.changes is not None else ():
-            if said.startswith("[summary of the "):
-                assert said.partition("\n")[2] in texts
+        for one in left.changes.inserted if left.changes is not None else ():
+            if one.kind == "summary":
+                assert one.text.partition("\n")[2] in texts
 
 
 @given(CASES, LAGS)

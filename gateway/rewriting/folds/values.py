@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gateway.budget.allocation import Rooms
-from gateway.conversation import Changes
+from gateway.conversation import Changes, Insertion, Kind
 from gateway.rewriting.ladder import Shortened
 from gateway.rewriting.summarize import Asking, Event, Segment
 
@@ -96,9 +96,19 @@ class Folded:
 
     @property
     def changes(self) -> Changes:
-        texts = {index: short.text for index, short in self.shortened.items() if index not in self.dropped}
-        inserted = tuple((line.before, line.text) for line in self.lines)
-        return Changes(texts, frozenset(self.dropped), inserted, self.unreasoned - self.dropped.keys())
+        short_of = {index: short for index, short in self.shortened.items() if index not in self.dropped}
+        return Changes(
+            texts={index: short.text for index, short in short_of.items() if not short.parts},
+            dropped=frozenset(self.dropped),
+            inserted=tuple(Insertion(line.before, line.text, self._kind(line)) for line in self.lines),
+            unreasoned=self.unreasoned - self.dropped.keys(),
+            parts={index: short.parts for index, short in short_of.items() if short.parts},
+        )
+
+    def _kind(self, line: Kept) -> Kind:
+        if line is self.recalled:
+            return "excerpts"
+        return "note" if line.summary_of is None else "summary"
 
     def saying(self, index: int, short: Shortened, before: int) -> Folded:
         """Give a message, that takes `before` tokens as it stands, a shorter text."""
