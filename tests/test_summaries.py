@@ -55,7 +55,11 @@ SCRIPTS: dict[str, dict[str, Any]] = {
     "thinking": {"text": f"<think>Let me see.</think>{TEXT}"},
     "foreign": {"text": f"Der Plan wurde Teil für Teil besprochen, und die Fragen sind mit {PARTS} nicht mehr offen."},
 }
-WAITING = {"waiting": {"text": TEXT, "delay": 0.3}, "late": {"text": TEXT, "delay": 5}, "parted": {"text": WOOD}}
+WAITING: dict[str, dict[str, Any]] = {
+    "waiting": {"text": TEXT, "delay": 0.3},
+    "late": {"text": TEXT, "delay": 5},
+    "parted": {"text": WOOD},
+}
 """Writers of policies under which requests wait."""
 
 

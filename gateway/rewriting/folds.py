@@ -876,8 +876,8 @@ class _Walk:
         Without tools a turn is one answer, so there is none whose reasoning is still open; excerpts move with each
         question. The last message stays, so it keeps its reasoning where it says nothing else.
         """
-        ours = (*self.kept, *self.summaries.standing)
-        changed = [*self.shortened, *self.gone_messages, *(one.before for one in ours)]
+        lines = [kept.before for kept in self.kept] + [one.before for one in self.summaries.standing]
+        changed = [*self.shortened, *self.gone_messages, *lines]
         if not self.rules.binds_reasoning or not changed:
             return frozenset()
         upto = self.unreasoned_upto if has_tools(self.anatomy) else len(self.messages)
