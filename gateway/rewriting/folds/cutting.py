@@ -174,7 +174,7 @@ class Cutting:
             if left < 0:
                 self._drop(number, "drop_oldest")
                 fresh.append(number)
-        self._say_what_went(sorted(fresh), budget, lists)
+        self._say_what_went(sorted(fresh), budget)
 
     def _firm(self, hard: set[int]) -> set[int]:
         """List the units that stay before all others: the task, later rules, and few-shot pairs as far as they may."""
@@ -271,7 +271,7 @@ class Cutting:
                 self._now_says(number, index, short)
         return before - tokens
 
-    def _say_what_went(self, numbers: Sequence[int], budget: int, most: int) -> None:
+    def _say_what_went(self, numbers: Sequence[int], budget: int) -> None:
         """Put a note and a list where units were left out; where room is short, one for all that is gone."""
         fresh = [index for number in numbers for index in self.anatomy.units[number]]
         if not fresh:
@@ -280,10 +280,10 @@ class Cutting:
         share, least = self.lists.share(), self.lists.least(tokens)
         self.summaries.enter(max(fresh) + 1, all_gone, lambda: int(self._free(budget) - self.prefix.clear - least))
         standing = self.prefix.state.summaries.tokens + self.lists.tokens()
-        room = min(int(LIST_SHARE * tokens), share - standing, most, self._free(budget) - self.prefix.clear)
+        room = min(int(LIST_SHARE * tokens), share - standing, self._free(budget) - self.prefix.clear)
         if room < least:
             self.lists.take_back()
-            fresh, room = all_gone, min(share, most, int(0.7 * self._free(budget)))
+            fresh, room = all_gone, min(share, int(0.7 * self._free(budget)))
         self.lists.write(fresh, room, with_list=self._lists_wanted())
 
     def _all_gone(self) -> list[int]:
