@@ -209,15 +209,19 @@ class _Walk:
         )
 
     def _documents_room(self) -> int | None:
-        """Return the most that documents of the newest message take: their share once history is folded, all that is
-        left where it is not; under `strict` their ceiling.
+        """Return the most that documents of the newest message take: all that is left where history is not folded;
+        else their share, and what history has not grown into, but for the tenth that it soon will; under `strict` their
+        ceiling.
         """
-        state = self.prefix.state
+        state, prefix = self.prefix.state, self.prefix
         if not self.prefix.newest_documents or not self.ladders.documents:
             return None
         if self.rules.ceilings is not None:
             return max(0, self.rules.ceilings["documents"] - self.prefix.old_documents())
-        return self.rules.documents if state.gone else None
+        if not state.gone:
+            return None
+        history = max(prefix.bending, prefix.room - prefix.input - prefix.clear)
+        return max(self.rules.documents, prefix.whole_room - prefix.input - history)
 
     def _says(self, index: int) -> bool:
         """Tell whether a message says anything beside its reasoning."""
