@@ -38,6 +38,10 @@ class Recognition:
     document_tools: tuple[str, ...] = ()
 
 
+def _nothing(_: Media) -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Anatomy:
     """A conversation taken apart: units after the leading system text, the component and the tokens of each message."""
@@ -55,7 +59,7 @@ class Anatomy:
     tools_tokens: int
     tool_of: Mapping[int, str]
     """Name of the tool that a result (by message index) came from."""
-    count_media: CountMedia = field(default=lambda part: 0, compare=False, repr=False)
+    count_media: CountMedia = field(default=_nothing, compare=False, repr=False)
     """Counts a part that is not text."""
     moved_tokens: int = 0
     """Of system text that leaves in a message of its own, at another place (caching/volatile.py), overhead included."""

@@ -16,6 +16,7 @@ from itertools import islice
 
 from gateway.budget.allocation import allocate
 from gateway.budget.components import Count
+from gateway.conversation import PartEdits, with_parts
 from gateway.rewriting import documents, extract, media, speech
 from gateway.rewriting.crush import NOTHING_WANTED
 from gateway.rewriting.folds.lists import LIST_SHARE, Lists
