@@ -139,7 +139,7 @@ class _Choice:
         weighed = pieces.weigh(parts, wanted.words)
         scale = sum(weighed.cost) / max(1, size)
         is_log = outliers.is_log(texts) or any(part.lines > 1 for part in parts)
-        order = choice.ordered(parts, weighed, outliers.weigh(texts), is_log=is_log, most=1.3 * room * scale)
+        order = choice.ordered(parts, weighed, outliers.weigh(texts), is_log=is_log, room=room * scale)
         counted, noun = pieces.inside(parts) if is_value else (range(len(parts)), "lines")
         return cls(parts, order, weighed.cost, room, scale, count, frozenset(counted), noun)
 
