@@ -19,8 +19,7 @@ from gateway.conversation import Message
 from gateway.memory import Memory
 from gateway.rewriting.folds.cutting import Cutting
 from gateway.rewriting.folds.state import Prefix, spare
-from gateway.rewriting.folds.summaries import as_kept
-from gateway.rewriting.folds.values import Folded, Rules
+from gateway.rewriting.folds.values import Folded, Rules, as_kept
 from gateway.rewriting.folds.voiced import Voiced
 from gateway.rewriting.ladder import Ladders
 from gateway.rewriting.memory import Known
@@ -235,7 +234,7 @@ class _Walk:
         question. The last message stays, so it keeps its reasoning where it says nothing else.
         """
         state = self.prefix.state
-        ours = (*state.kept, *state.summaries.standing)
+        ours = (*state.kept, *map(as_kept, state.summaries.standing))
         changed = [*state.shortened, *state.gone_messages, *(line.before for line in ours)]
         if not self.rules.binds_reasoning or not changed:
             return frozenset()
