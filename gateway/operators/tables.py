@@ -169,6 +169,8 @@ def _cache(entry: Mapping[str, Any]) -> str | None:
 def _saved(entry: Mapping[str, Any]) -> str | None:
     """Say how much more the request would have cost as it came; negative: less."""
     saved = entry.get("saved_nanousd")
+    if entry.get("saved_unknown"):
+        return "unknown: nobody can say what it would have cost as it came"
     if not saved:
         return None
     return f"{'-' if saved < 0 else ''}{_dollars(abs(saved))} against the request as it came"
