@@ -104,7 +104,7 @@ def test_what_was_saved_is_net_of_summaries_and_warm_ups_and_may_be_negative(tmp
 
 
 def test_a_saving_that_nobody_knows_is_told_as_unknown_and_not_as_nothing(tmp_path: Path) -> None:
-    unknown = {"saved_unknown": True, "plan": "rewritten"}
+    unknown: dict[str, Any] = {"saved_unknown": True, "plan": "rewritten"}
     rows = [settled("1", **unknown), settled("2", team="b", **unknown), settled("3", team="b", saved_nanousd=500_000)]
     write(tmp_path, f"{DAY}.jsonl", rows)
     found = report(tmp_path, saving=True)

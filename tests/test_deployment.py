@@ -164,7 +164,7 @@ def test_a_deployment_knows_its_prompt_cache_at_the_prices_that_it_pays():
     ],
 )
 def test_an_address_is_the_providers_own_by_its_host(api_base: str | None, own: bool):
-    more = {} if api_base is None else {"api_base": api_base}
+    more: dict[str, Any] = {} if api_base is None else {"api_base": api_base}
     assert one("openai/gpt-5", **more).is_providers_own is own
 
 

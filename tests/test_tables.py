@@ -215,7 +215,15 @@ def test_what_was_saved_is_told_with_its_sign() -> None:
 
 
 def sent(at: int | None, **more: Any) -> dict[str, Any]:
-    usual = {"role": "user", "name": None, "text": "hello", "answers": None, "calls": [], "media": [], "tokens": 5}
+    usual: dict[str, Any] = {
+        "role": "user",
+        "name": None,
+        "text": "hello",
+        "answers": None,
+        "calls": [],
+        "media": [],
+        "tokens": 5,
+    }
     return {"at": at, "changed": False, **usual, **more}
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
-from urllib.parse import urlsplit
 
 from gateway.budget.tokens import encoding_for
 from gateway.caching.facts import NOTHING, Book, CacheFacts, book_of, priced
@@ -215,8 +215,11 @@ def _cache(provider: str, model: str, kind: Kind, api_base: str | None, caches: 
 
 def _is_home(provider: str, api_base: str | None) -> bool:
     """Whether an address is the provider's own, a regional host of it (`eu.api.openai.com`) included."""
-    home, host = (urlsplit(address or "").hostname for address in (DIRECT.get(provider), api_base))
-    return home is not None and host is not None and (host == home or host.endswith(f".{home}"))
+    home, host = (_HOST.match((address or "").lower()) for address in (DIRECT.get(provider), api_base))
+    return home is not None and host is not None and (host[1] == home[1] or host[1].endswith(f".{home[1]}"))
+
+
+_HOST: Final = re.compile(r"https?://(?:[^/@]*@)?([^/:?#@]+)")
 
 
 def _kind(provider: str, api_base: object) -> Kind:
