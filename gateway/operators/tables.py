@@ -247,7 +247,7 @@ def _message_lines(run: Sequence[Mapping[str, Any]]) -> Iterable[Text]:
     if first["reason"]:
         stays = min([one["stays"] for one in run if one["stays"] is not None], default=None)
         yield Text(
-            first["reason"] + (f"; the oldest like it that stays: messages[{stays}]" if stays else ""), style="dim"
+            first["reason"] + (f"; the next like it that stays: messages[{stays}]" if stays else ""), style="dim"
         )
     named = [printable(value) for one in run for value in one["values_gone"]][:_MOST_NAMED]
     rest = [f"and {number(gone - len(named))} more"] if gone > len(named) else []
