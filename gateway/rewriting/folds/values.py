@@ -89,6 +89,9 @@ class Folded:
     documents_room: int | None = None
     """Tokens that documents of the last user message may take; None where the conversation has none."""
 
+    documents_free: int = 0
+    """Tokens set aside for documents that none take: room for excerpts of documents."""
+
     @property
     def lines(self) -> tuple[Kept, ...]:
         """Our messages in the conversation, in order."""
