@@ -241,7 +241,9 @@ class Calls:
     async def _call_with_less(self, deployment: Deployment, fitted: Fitted, found: TooLong, first: Failure) -> Outcome:
         """Plan once more with the room that the upstream leaves, and send that once."""
         model, counter = fitted.model, self.counter(fitted.model)
-        ours = fitted.prompt_tokens or await prompt_tokens(self.request, model, counter)
+        ours = fitted.prompt_tokens or await prompt_tokens(
+            self.request, model, counter.weighed(fitted.window.calibration.weights)
+        )
         window = fitted.window.seen_smaller(ours, found.tokens, found.limit)
         policy, known, threads = self.admitted.policy, self.gateway.known, self.gateway.planning
         again = await fit(self.request, policy, model, counter, window, known, threads=threads)

@@ -17,16 +17,19 @@ from gateway.budget.allocation import Window, usual_reserve
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.components import (
     OVERHEAD_MESSAGE,
+    OVERHEAD_REPLY,
     Anatomy,
     CountMedia,
     Recognition,
     dissect,
     fits_by_bytes,
+    message_tokens,
     texts,
 )
-from gateway.budget.tokens import Counter
+from gateway.budget.kinds import Kinds, kinds_of, kinds_of_message
+from gateway.budget.tokens import Counter, Weighed
 from gateway.caching.volatile import Moved, moved_from
-from gateway.conversation import Changes, Conversation, Media, last_user, leading_system
+from gateway.conversation import Changes, Conversation, Media, Message, last_user, leading_system
 from gateway.early_folds import LEAST_TOKENS, Beginnings, EarlyFolds
 from gateway.policy import Policy
 from gateway.rewriting.memory import Known
@@ -211,14 +214,15 @@ async def fit(
     request waits for, where its policy says so.
     """
     most, known = window.budget(request.answer_limit or 0), known or Known()
+    weighing = counter.weighed(window.calibration.weights)
     moved = _moved(request, policy, known)
     moves = moved if moved is not None and may_move(model.legal) else None
-    most_tokens = request.most_tokens + (0 if moves is None else moves.grown_bytes)
+    most_tokens = window.calibration.grown(request.most_tokens + (0 if moves is None else moves.grown_bytes))
     proven = most is None or fits_by_bytes(request.conversation, most_tokens, most)
     cheaper = early_folds is not None and policy.fold.when == "cheaper" and request.most_tokens >= LEAST_TOKENS
     if policy.mode == "off" or (proven and not policy.strict and not cheaper):
         return Fitted(model, None, window, moved=moved, is_moved=moves is not None)
-    form = _Form(request, policy, model, window, counter, known, moves)
+    form = _Form(request, policy, model, window, weighing, known, moves)
     found, lost = await _settled(form, summaries, early_folds, threads, job)
     told = form.told(found)
     if told is None:
@@ -283,10 +287,10 @@ def decided(
     early: frozenset[int] = frozenset(),
 ) -> Plan | Refusal:
     """Count the request and plan it, here and now."""
-    known = known or Known()
+    known, weighing = known or Known(), counter.weighed(window.calibration.weights)
     moved = _moved(request, policy, known)
     moves = moved if moved is not None and may_move(model.legal) else None
-    form = _Form(request, policy, model, window, counter, known, moves)
+    form = _Form(request, policy, model, window, weighing, known, moves)
     told = form.told(form.planned(facts, early))
     if told is None:
         form = replace(form, moved=None)
@@ -304,7 +308,7 @@ class _Form:
     policy: Policy
     model: Model
     window: Window
-    counter: Counter
+    counter: Counter | Weighed
     known: Known
     moved: Moved | None
 
@@ -378,7 +382,25 @@ def size_in_bytes(text: str) -> int:
     return len(text.encode())
 
 
-async def prompt_tokens(request: ChatRequest, model: Model, counter: Counter) -> int:
+def kinds_sent(request: ChatRequest, changes: Changes | None, counter: Counter) -> Kinds:
+    """Count what was sent by kind of text, of a request without media."""
+    conversation = request.conversation
+    messages = conversation.messages if changes is None else changes.applied(conversation.messages)
+    known = counter.kinds.get_all(messages)
+    read = [one or _kinds(message, counter) for message, one in zip(messages, known, strict=True)]
+    read += [kinds_of(text, counter.count(text)) for text in conversation.definitions]
+    words, ids, others = (sum(of) for of in zip(*read, strict=True))
+    return Kinds(words + OVERHEAD_REPLY, ids, others)
+
+
+def _kinds(message: Message, counter: Counter) -> Kinds:
+    tokens = counter.messages.get(message) or message_tokens(message, counter.count, lambda _: 0)
+    kinds = kinds_of_message(message, tokens, counter.count)
+    counter.kinds.put(message, kinds, 2 * len(message.text))
+    return kinds
+
+
+async def prompt_tokens(request: ChatRequest, model: Model, counter: Counter | Weighed) -> int:
     """Count the prompt as it came, for a request that nobody had to count before."""
     await counter.learn(texts(request.conversation, counter.messages))
     return dissect(request.conversation, _PLAIN, counter.count, model.count_media, counter.messages).total
