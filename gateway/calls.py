@@ -7,14 +7,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gateway.admission import Admitted
 from gateway.budget.tokens import Counter
 from gateway.cache_use import CacheUse, Held
 from gateway.conversation import Changes
-from gateway.fitting import LONG_BODY, Fitted, Model, byte_edits, byte_sizes, fit, prompt_tokens, rooms, writer_of
+from gateway.fitting import (
+    LONG_BODY,
+    Fitted,
+    Model,
+    byte_edits,
+    byte_sizes,
+    fit,
+    prompt_tokens,
+    rooms_of,
+    selection,
+    writer_of,
+)
 from gateway.gateway import Gateway
 from gateway.money.entry import Entry, runs
 from gateway.prompt_caches import Sighting
@@ -108,11 +119,18 @@ class Calls:
         window = model.bounds(self.admitted.policy, calibration, limit)
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
         known, summaries, threads = gateway.known, gateway.summaries, gateway.planning
+        chosen = await selection(self.request, policy, model, counter, window, gateway.memo)
+        request = self.request if chosen is None else chosen.request
+        if self.enforces:
+            self.request = self.cache_use.request = request
         early = self.cache_use.early_folds(model, window, counter)
         job = partial(self._job, model)
         fitted = await fit(
-            self.request, policy, model, counter, window, known, summaries, early_folds=early, threads=threads, job=job
+            request, policy, model, counter, window, known, summaries, early_folds=early, threads=threads, job=job
         )
+        if chosen is not None:
+            granted = rooms_of(policy, window.budget(limit or 0) or 0, chosen.before)
+            fitted = replace(fitted, plan=chosen.noted_in(fitted.plan, granted))
         self._note(fitted)
         return fitted
 
@@ -179,7 +197,7 @@ class Calls:
         policy = self.admitted.policy
         entry.budget = None if policy.mode == "off" else fitted.window.budget(self.request.answer_limit or 0)
         if plan is None:
-            entry.room = {} if entry.budget is None else rooms(policy, entry.budget, {})
+            entry.room = {} if entry.budget is None else rooms_of(policy, entry.budget, {})
             entry.counted, entry.before = "bytes", byte_sizes(self.request)
             entry.edits = runs([_told(edit) for edit in byte_edits(self.request, fitted)])
             entry.plan = "unchanged" if self.enforces or not entry.edits else "observed"
@@ -192,7 +210,7 @@ class Calls:
                 self.gateway.log.error("illegal rewrite", id=entry.id, policy=entry.policy)
             return
         entry.refusal, granted = None, plan.room if plan.rewrites else {}
-        entry.room = {} if entry.budget is None else rooms(policy, entry.budget, plan.before, granted)
+        entry.room = {} if entry.budget is None else rooms_of(policy, entry.budget, plan.before, granted)
         if self.enforces:
             entry.plan = "rewritten" if plan.rewrites else "unchanged"
         else:
@@ -201,7 +219,7 @@ class Calls:
             entry.after = plan.after
         entry.planned_tokens = plan.tokens_after
         entry.edits = runs([_told(edit) for edit in plan.edits])
-        entry.forced = plan.forced
+        entry.forced, entry.level = plan.forced, plan.level
 
     async def heed(self, heard: Completion | EventRelay, deployment: Deployment) -> None:
         """Tell the books what the rewrite took away, and what of it the answer used all the same.

@@ -141,6 +141,7 @@ def check(path: Path, schema: str | None) -> None:
 
 @example("""\
 gateway explain gw_01J9ZC3V5T8Q4M7X2N6R0K1B9D --config config.yaml
+gateway explain --request request.json --policy support --format text
 gateway explain --request request.json --policy support --format json""")
 @main.command(short_help="Tell what was done to a request, or what would be.")
 @click.argument("request_id", metavar="ID", required=False)
@@ -150,7 +151,14 @@ gateway explain --request request.json --policy support --format json""")
 @click.option("--policy", help="With --request: the policy to try, by name.  [default: default_policy]")
 @click.option("--window", type=click.IntRange(min=1), help="With --request: the context window to assume, in tokens.")
 @click.option("--model", help="With --request: the model to assume instead of the request's own.")
-@click.option("--format", "style", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "text", "json"]),
+    default="table",
+    show_default=True,
+    help="text: with --request, the messages as the model would receive them.",
+)
 def explain(
     *,
     request_id: str | None,
@@ -165,8 +173,10 @@ def explain(
     """Tell what was done to a past request, or what a policy would do to the one in a file."""
     if (request_id is None) == (request_file is None):
         raise click.UsageError("give either the ID of a past request or --request FILE")
+    if request_file is None and style == "text":
+        raise click.UsageError("--format text needs --request FILE: the ledger has no messages")
     if request_file is not None:
-        shown = _dry_run(request_file.read(), path, policy, window, model)
+        shown = _dry_run(request_file.read(), path, policy, window, model, as_sent=style == "text")
     else:
         shown = _past_request(str(request_id), _ledger(path, ledger))
     if style == "json":
@@ -175,6 +185,9 @@ def explain(
 
     from gateway.operators import tables
 
+    if style == "text":
+        click.echo(tables.as_text(shown), nl=False)
+        return
     _console().print(tables.dry_run_tables(shown) if request_file is not None else tables.request_tables(shown))
 
 
@@ -484,7 +497,7 @@ def _past_request(request_id: str, folder: Path) -> dict[str, Any]:
 
 
 def _dry_run(
-    body: bytes, path: Path | None, policy: str | None, window: int | None, model: str | None
+    body: bytes, path: Path | None, policy: str | None, window: int | None, model: str | None, *, as_sent: bool
 ) -> dict[str, Any]:
     """Plan a request that is not sent, with a configuration's models and policies or with the shipped ones."""
     from gateway.budget.tokens import Counters
@@ -501,7 +514,7 @@ def _dry_run(
         wanted = _named("policy", policy or config.default_policy, config.policies)
         facts = _named("model", name, models_of(_deployments(config), unpriced=True))
         facts = facts if window is None else replace(facts, window=window)
-        return dry_run(body, wanted, facts, Counters().for_encoding(facts.encoding))
+        return dry_run(body, wanted, facts, Counters().for_encoding(facts.encoding), as_sent=as_sent)
     except GatewayError as error:
         raise NotThere(error.message) from error
 

@@ -6,7 +6,7 @@ none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,13 +14,13 @@ from gateway.admission import chosen
 from gateway.budget.components import dissect, message_tokens
 from gateway.budget.tokens import Counter
 from gateway.conversation import Changes, Conversation, Message
-from gateway.fitting import Fitted, Model, decided
+from gateway.fitting import Fitted, Model, decided, rooms_of, selected
 from gateway.memory import Memory
 from gateway.policy import Policy
 from gateway.refusals import does_not_fit
 from gateway.rewriting.plan import Edit, Plan, Refusal, recognition_of
-from gateway.rewriting.retention import cut_of, texts_of
-from gateway.values import values
+from gateway.rewriting.retention import cut_of, in_order, parts, spoken, texts_of
+from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED
 from gateway.wire.chat import ChatRequest, Memo, parse
 
 FIRST_WORDS_CHARS = 160
@@ -28,17 +28,26 @@ MOST_VALUES = 12
 """How many of a message's values are named; the rest is counted."""
 
 
-def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict[str, Any]:
+def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter, *, as_sent: bool = False) -> dict[str, Any]:
     """Plan a request body under a policy.
 
-    Returns {model, policy, window, budget, tokens, components: {name: {before, after, room}}, plan, edits, refusal,
-    values_removed, conversation}; the last as `conversation_of` tells it, empty where the request would be refused.
+    Returns {model, policy, window, budget, tokens, components: {name: {before, after, room, share, bound}}, plan,
+    level, edits, refusal, values_removed, conversation}; the last as `conversation_of` tells it, empty where the
+    request would be refused. `share` is what the policy gives a component, `bound` whether that decided: more was asked
+    for than its room. With `as_sent` there is `sent` too: the request as the model would receive it, see `sent_of`.
     Raises GatewayError for a body that is not a request.
     """
-    request = parse(body, Memo())
+    memo = Memo()
+    request = parse(body, memo)
     policy = chosen(policy, request, {})
     window = model.bounds(policy, answer_limit=request.answer_limit)
+    chosen_tools = selected(request, policy, model, counter, window, memo)
+    if chosen_tools is not None:
+        request = chosen_tools.request
     found = decided(request, policy, model, window, counter)
+    if chosen_tools is not None:
+        granted = rooms_of(policy, window.budget(request.answer_limit or 0) or 0, chosen_tools.before)
+        found = chosen_tools.noted_in(found, granted)
     out: dict[str, Any] = {
         "model": model.name,
         "policy": str(policy),
@@ -55,25 +64,36 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict
         error = does_not_fit(found, Fitted(model, found, window), request, policy)
         told = {**named, **(error.extra or {}), "illegal": found.illegal}
         rooms = {told["component"]: told["room"]} if found.illegal is None else {}
-        sizes = {name: {"before": size, "after": size, "room": rooms.get(name)} for name, size in found.before.items()}
+        sizes = {
+            name: {"before": size, "after": size, "room": rooms.get(name), **_share(policy, name, size, rooms)}
+            for name, size in found.before.items()
+        }
         return {
             **out,
             "tokens": [found.prompt_tokens, None],
             "components": sizes,
             "plan": "refused",
+            "level": None,
             "edits": [],
             "refusal": told,
             "values_removed": 0,
             "conversation": [],
+            **({"sent": []} if as_sent else {}),
         }
     return {
         **out,
         "tokens": [found.tokens_before, found.tokens_after],
         "components": {
-            name: {"before": size, "after": found.after[name], "room": found.room.get(name)}
+            name: {
+                "before": size,
+                "after": found.after[name],
+                "room": found.room.get(name),
+                **_share(policy, name, size, found.room),
+            }
             for name, size in found.before.items()
         },
         "plan": _plan(found, policy),
+        "level": found.level,
         "edits": [
             {"at": e.at, "remedy": e.remedy, "tool": e.tool, "before": e.before, "after": e.after, "reason": e.reason}
             for e in found.edits
@@ -81,7 +101,14 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter) -> dict
         "refusal": None,
         "values_removed": len(cut_of(request.conversation, found.changes).removed(Memory(0))) if found.changes else 0,
         "conversation": list(conversation_of(request, policy, model, counter, found)),
+        **({"sent": sent_of(request, model, counter, found)} if as_sent else {}),
     }
+
+
+def _share(policy: Policy, name: str, asked: int, rooms: Mapping[str, int]) -> dict[str, Any]:
+    """Say what a policy gives a component, and whether that decided anything; None where its room is not known."""
+    share, room = getattr(policy.allocation, name), rooms.get(name)
+    return {"share": f"{100 * share:.3g}%", "bound": None if room is None else asked > room}
 
 
 def _plan(found: Plan, policy: Policy) -> str:
@@ -103,7 +130,8 @@ def conversation_of(
     {at, leaves_at: its index when it came and when it leaves, null for none; role, tool; before, after: tokens; remedy,
     reason: of its edit; words: how its text begins, as it leaves or else as it came; text: all of it, where it is not
     as it came; kept: how many of its values stand somewhere in what leaves; gone: how many stand nowhere any more, each
-    told where it stood first; values_gone: some of those}.
+    told where it stood first; values_gone: some of those; stays: of a message that does not leave, the oldest of its
+    role and component that does, null for none: why this one went and not that one}.
     """
     conversation = request.conversation
     anatomy = dissect(conversation, recognition_of(policy), counter.count, model.count_media)
@@ -112,10 +140,16 @@ def conversation_of(
     stands, told = _standing(conversation, after), set[str]()
     edits: dict[int, list[Edit]] = {}
     for edit in plan.edits:
-        if edit.before:
+        if edit.before and edit.remedy != TOOLS_SELECTED:
             edits.setdefault(edit.at, []).append(edit)
     put_in = iter([edit for edit in plan.edits if not edit.before])
-    for at, leaves_at in lined_up(conversation.messages, after, changes):
+    pairs = list(lined_up(conversation.messages, after, changes))
+    kinds = [(message.role, name) for message, name in zip(conversation.messages, anatomy.component, strict=True)]
+    oldest: dict[tuple[str, str], int] = {}
+    for at, leaves_at in pairs:
+        if at is not None and leaves_at is not None:
+            oldest.setdefault(kinds[at], at)
+    for at, leaves_at in pairs:
         came = None if at is None else conversation.messages[at]
         left = None if leaves_at is None else after[leaves_at]
         message = came or left
@@ -131,7 +165,34 @@ def conversation_of(
             "words": first_words(left or message),
             "text": None if left is None or left is came else left.text,
             **_values(message, stands, told),
+            "stays": None if at is None or left is not None else oldest.get(kinds[at]),
         }
+
+
+def sent_of(request: ChatRequest, model: Model, counter: Counter, plan: Plan) -> list[dict[str, Any]]:
+    """Give each message as the model would receive it, in order.
+
+    {at: its index when it came, null for what is ours; role, name, text, answers: the id of the call that a result
+    answers; calls: [{id, name, arguments}]; media: [what each part is]; tokens; changed: whether its text is not as it
+    came}.
+    """
+    changes, messages = plan.changes or Changes({}), request.conversation.messages
+    after = changes.applied(messages)
+    came = {place: at for at, place in lined_up(messages, after, changes) if place is not None}
+    return [
+        {
+            "at": came[place],
+            "role": message.role,
+            "name": message.name,
+            "text": message.text,
+            "answers": message.call_id,
+            "calls": [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in message.calls],
+            "media": [f"{part.kind}, {part.detail}" if part.detail else part.kind for part in message.media],
+            "tokens": message_tokens(message, counter.count, model.count_media),
+            "changed": (at := came[place]) is not None and messages[at] is not message,
+        }
+        for place, message in enumerate(after)
+    ]
 
 
 def lined_up(
@@ -170,7 +231,9 @@ def _says(message: Message) -> tuple[object, ...]:
 def _standing(conversation: Conversation, after: Sequence[Message]) -> set[str]:
     """Gather every value that stands somewhere in what leaves."""
     texts = [*conversation.definitions, *(text for message in after for text in texts_of(message))]
-    return {value for text in texts for _, _, value in values(text)}
+    texts += [message.name for message in after if message.name]
+    found = {value for text in texts for value in spoken(text)}
+    return found.union(part for value in found for part in parts(value))
 
 
 def _edit(edits: Sequence[Edit]) -> dict[str, Any]:
@@ -188,7 +251,7 @@ def first_words(message: Message) -> str:
 
 def _values(message: Message, stands: set[str], told: set[str]) -> dict[str, Any]:
     """Count the values of a message; those that are gone are told once, and noted in `told`."""
-    own = dict.fromkeys(value for text in texts_of(message) for _, _, value in values(text))
+    own = dict.fromkeys(value for text in texts_of(message) for value in in_order(text))
     gone = [value for value in own if value not in stands and value not in told]
     told.update(gone)
     return {"kept": len(stands.intersection(own)), "gone": len(gone), "values_gone": gone[:MOST_VALUES]}

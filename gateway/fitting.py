@@ -25,6 +25,7 @@ from gateway.budget.components import (
     fits_by_bytes,
     message_tokens,
     texts,
+    tools_tokens,
 )
 from gateway.budget.kinds import Kinds, kinds_of, kinds_of_message
 from gateway.budget.tokens import Counter, Weighed
@@ -36,9 +37,12 @@ from gateway.rewriting.memory import Known
 from gateway.rewriting.moved import edits_of, left_of, may_move, with_left, with_moved
 from gateway.rewriting.plan import VOLATILE, VOLATILE_LEFT, Edit, Plan, Refusal, ladders_of, plan, recognition_of
 from gateway.rewriting.summarize import Facts, Segment
+from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED
+from gateway.rewriting.tools import Tool, called, select, task
 from gateway.routing.deployment import Deployment
 from gateway.summaries import Job, Summaries, Waiting
-from gateway.wire.chat import ChatRequest
+from gateway.wire.cache_marks import is_marked_tool
+from gateway.wire.chat import ChatRequest, Memo, named_tools, tool_name, tools_of, with_tools
 from gateway.wire.legality import Rules, for_provider
 
 _PLAIN = Recognition()
@@ -188,6 +192,79 @@ class Fitted:
             case Refusal():
                 return self.plan.prompt_tokens
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A request of which not all tools leave, and how that is told."""
+
+    request: ChatRequest
+    """With the tools that stay."""
+    before: Mapping[str, int]
+    """Tokens by component as the request came."""
+    tokens: int
+    """Of the tools that stay, with what else stands beside them."""
+
+    @property
+    def edit(self) -> Edit:
+        return Edit(0, TOOLS_SELECTED, None, self.before["tools"], self.tokens, "tools that bear on the task stay")
+
+    def noted_in(self, found: Plan | Refusal | None, room: Mapping[str, int]) -> Plan | Refusal:
+        """Say in a plan that tools were selected; None is one that nobody had to count."""
+        if isinstance(found, Refusal):
+            return found
+        made = found or Plan(self.before, {**self.before, "tools": self.tokens}, room)
+        return replace(made, before={**made.before, "tools": self.before["tools"]}, edits=(self.edit, *made.edits))
+
+
+async def selection(
+    request: ChatRequest, policy: Policy, model: Model, counter: Counter, window: Window, memo: Memo
+) -> Selection | None:
+    """Select tools as `selected` does; what has to be tokenised first is read off the event loop."""
+    if not _may_select(request, policy, window):
+        return None
+    await counter.learn(texts(request.conversation, counter.messages))
+    return selected(request, policy, model, counter, window, memo)
+
+
+def selected(
+    request: ChatRequest, policy: Policy, model: Model, counter: Counter, window: Window, memo: Memo
+) -> Selection | None:
+    """Leave out tools of a request that does not fit, where the policy asks for it; None where all stay."""
+    most = policy.tools.select
+    if most is None or not _may_select(request, policy, window):
+        return None
+    sizes = dissect(
+        request.conversation, recognition_of(policy), counter.count, model.count_media, counter.messages
+    ).by_component()
+    budget = window.budget(request.answer_limit or 0) or 0
+    share = policy.allocation.rooms(budget)["tools"] if policy.strict else sizes["tools"]
+    if sum(sizes.values()) <= budget and sizes["tools"] <= share:
+        return None
+    tools = [Tool(tool_name(tool), _description(tool), is_marked_tool(tool)) for tool in tools_of(request)]
+    named = named_tools(request)
+    stay = set(select(tools, task(request.conversation), called(request.conversation), most))
+    stay.update(i for i, tool in enumerate(tools) if tool.name in named)
+    if len(stay) == len(tools):
+        return None
+    left = with_tools(request, sorted(stay), memo)
+    return Selection(left, sizes, tools_tokens(left.conversation, counter.count))
+
+
+def _may_select(request: ChatRequest, policy: Policy, window: Window) -> bool:
+    """Whether there are more tools than the policy wants, in a request that its bytes do not prove to fit."""
+    most = window.budget(request.answer_limit or 0)
+    if policy.tools.select is None or policy.mode == "off" or most is None:
+        return False
+    if not policy.strict and fits_by_bytes(request.conversation, request.most_tokens, most):
+        return False
+    return request.conversation.tools > policy.tools.select and "tools" in request.spans
+
+
+def _description(tool: Mapping[str, object]) -> str:
+    function = tool.get("function") or tool.get("custom")
+    told = function.get("description") if isinstance(function, dict) else None
+    return told if isinstance(told, str) else ""
 
 
 def planning_threads() -> ThreadPoolExecutor:
@@ -350,7 +427,7 @@ class _Form:
         return with_moved(found, self.moved, came, self.anatomy, legal, self.counter.count)
 
 
-def rooms(
+def rooms_of(
     policy: Policy, budget: int, before: Mapping[str, int], granted: Mapping[str, int] | None = None
 ) -> dict[str, int]:
     """Return what each component may take before it is cut, for reports: its share, or more where it borrowed more.

@@ -62,7 +62,7 @@ class Shares:
         rest = f"what {sum(tokens for _, tokens in self.tokens):,} tokens leave of that" if self.tokens else "that"
         return f"{100 * getattr(self, component, 0.0):.3g}% of {rest}"
 
-    def rooms(self, budget: int, among: Collection[str] = COMPONENTS) -> dict[str, int]:
+    def rooms(self, budget: int, among: Collection[str] = COMPONENTS, /) -> dict[str, int]:
         """Divide `budget` among these components, in whole tokens; the sum is never more than the budget.
 
         Amounts in tokens are taken off first, scaled down where together they are more than there is; the ratios of
@@ -599,7 +599,7 @@ def _shares(said: Mapping[str, float | int]) -> Shares:
     ratios = {name: share for name, share in said.items() if isinstance(share, float)}
     whole = sum(ratios.values()) or 1.0
     scaled = {name: round(ratios.get(name, 0.0) / whole, 12) for name in COMPONENTS}
-    return Shares(**scaled, tokens=tuple((name, said[name]) for name in COMPONENTS if isinstance(said[name], int)))
+    return Shares(**scaled, tokens=tuple((name, tokens) for name, tokens in said.items() if isinstance(tokens, int)))
 
 
 def _prompt_cache(said: Mapping[str, Any]) -> PromptCache:

@@ -311,6 +311,19 @@ def test_a_dry_run_tells_a_refusal_in_one_line_and_joins_what_is_dropped_togethe
     assert re.search(r"messages\[\d+–\d+\] +drop_oldest", shown), shown
 
 
+def test_a_dry_run_as_text_is_the_request_as_the_model_would_receive_it(config: Path) -> None:
+    shown = dry_run(config, long_request(), "--policy", "short", "--format", "text")
+    assert "── [0] system, " in shown
+    assert "\nYou help.\n" in shown
+    assert "put in by the gateway" in shown
+
+
+def test_a_past_request_has_no_text(config: Path) -> None:
+    shown = CliRunner().invoke(main, ["explain", "gw_1", "--config", str(config), "--format", "text"])
+    assert shown.exit_code == 2
+    assert "needs --request FILE" in shown.output
+
+
 @pytest.mark.parametrize("mode", ["observe", "off"])
 def test_a_dry_run_says_when_the_original_would_be_sent_all_the_same(config: Path, mode: str) -> None:
     (config.parent / "policies" / "short.yaml").write_text(f"{POLICY}mode: {mode}\n")

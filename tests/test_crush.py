@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gateway.rewriting.crush import SAME, Wanted, difference, lossless, lossy
 from gateway.rewriting.shapes import lines
 from gateway.rewriting.shapes.values import NotAValue, Number, read, read_cut
+from tests.test_outliers import LOGS, TROUBLE, log, prose
 from tests.timing import within
 
 HOSTILE_SECONDS = 20.0
@@ -262,6 +263,14 @@ def test_objects_that_are_alike_become_a_header_and_rows():
     )
 
 
+def test_json_lines_become_a_header_and_rows():
+    text = "\n".join(json.dumps({"level": "info", "n": n, "msg": f"größer {n}"}) for n in range(4))
+    assert read_back(lossless(text)) == [{"level": "info", "n": str(n), "msg": f"größer {n}"} for n in range(4)]
+    assert lossless(text).startswith("[{level,n,msg}\n")
+    assert lossless(f"{text}\nnot one of them") == f"{text}\nnot one of them"
+    assert lossless('{"a": 1},\n{"b": 2}, {"c": 3}\n{"d": 4}') == '{"a": 1},\n{"b": 2}, {"c": 3}\n{"d": 4}'
+
+
 def test_a_member_that_repeats_its_key_is_said_once():
     text = json.dumps({f"k{n}": {"id": f"k{n}", "color": "dark red", "price": n} for n in range(3)})
     assert assert_reads_back(text) == '{*=id:{color,price}\n"k0":"dark red",0\n"k1":"dark red",1\n"k2":"dark red",2}'
@@ -467,7 +476,153 @@ def test_bytes_and_markup_are_left_out_first():
     assert lossy(coded, 60, words).startswith("name: photo.png\ndata: iVBORw0KGgo8Zz9iVBORw0KG[… ")
 
 
-# ---------------------------------------------------------------- to an earlier result
+# ---------------------------------------------------------------- to a room: what stands out
+
+NOTE = re.compile(r"\[… ([\d,]+) of ([\d,]+) (lines|rows) left out\]")
+
+
+def entry_of(n: int) -> dict[str, Any]:
+    return {"id": n, "pod": {"name": f"web-{n % 5}"}, "level": "info", "msg": f"served request {n * 7919 % 10007}"}
+
+
+ENTRIES = [entry_of(n) for n in range(300)]
+WITH_ONE = [
+    *ENTRIES[:170],
+    {"id": 170, "pod": {"name": "web-3"}, "level": "error", "msg": "disk sdb1 is full"},
+    *ENTRIES[171:],
+]
+VALUES = {
+    "array": json.dumps(WITH_ONE),
+    "pretty array": json.dumps(WITH_ONE, indent=2),
+    "nested": json.dumps({"query": "x", "results": WITH_ONE, "total": 300}),
+    "nested twice": json.dumps({"data": {"items": WITH_ONE}}, indent=1),
+    "keyed": json.dumps({f"e{entry['id']}": entry for entry in WITH_ONE}),
+    "JSON lines": "\n".join(map(json.dumps, WITH_ONE)),
+    "encoded": json.dumps({"output": json.dumps(WITH_ONE)}),
+    "text of a member": json.dumps(
+        {"stdout": "\n".join([*log("syslog")[:200], "disk sdb1 is full", *log("syslog")[200:]])}
+    ),
+    "printed": f"Result(code=0, text={json.dumps(WITH_ONE, indent=2)!r})",
+}
+
+
+def assert_whole(text: str, said: str) -> None:
+    """Every line that stands is one of the text's, a mark, or the note, whose numbers are so."""
+    there = text.split("\n")
+    *kept, note = said.split("\n")
+    assert {line for line in kept if line != "…"} <= set(there)
+    found = NOTE.fullmatch(note)
+    assert found, note
+    assert int(found[2].replace(",", "")) == len(there)
+    assert int(found[1].replace(",", "")) == len(there) - sum(line != "…" for line in kept)
+
+
+@pytest.mark.parametrize("language", ["English", "Japanese", "Arabic", "no word of trouble"])
+@pytest.mark.parametrize("name", LOGS)
+def test_a_report_of_trouble_stays_with_two_lines_around_it_and_all_lines_are_whole(name, language):
+    lines = log(name, 600)
+    lines.insert(333, TROUBLE[language])
+    text = "\n".join(lines)
+    room = words(text) // 8
+    said = lossy(text, room, words)
+    assert "\n".join(lines[331:336]) in said
+    assert lines[0] in said.split("\n")
+    assert lines[-1] in said.split("\n")
+    assert_whole(text, said)
+    assert room * 0.8 <= words(said) <= room
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_an_entry_that_reports_trouble_stays_in_a_value_of_any_shape(name):
+    said = lossy(VALUES[name], 600, words)
+    assert "disk sdb1 is full" in said
+    assert words(said) >= 400
+    if name not in ("JSON lines", "text of a member"):
+        assert re.search(r'"e?170"?|\b170\b', next(line for line in said.split("\n") if "sdb1" in line))
+    assert NOTE.search(said)
+
+
+def test_rows_are_counted_as_rows():
+    said = lossy(VALUES["nested"], 600, words)
+    found = NOTE.search(said)
+    assert found
+    rows = [line for line in said.split("\n") if re.match(r"\d+,", line)]
+    assert (found[1], found[2], found[3]) == (str(300 - len(rows)), "300", "rows")
+
+
+def test_a_warning_among_prose_stays():
+    lines = prose(1500)
+    lines.insert(700, "Warning: the river rose over the mill.")
+    said = lossy("\n".join(lines), 1000, words)
+    assert lines[700] in said
+    assert_whole("\n".join(lines), said)
+
+
+def test_a_test_that_failed_among_three_thousand_dots_stays():
+    rows = ["." * 60 for _ in range(50)]
+    rows[31] = "." * 11 + "F" + "." * 48
+    assert rows[31] in lossy("\n".join(rows), 300, words).split("\n")
+    one = lossy("collected\n" + "." * 2000 + "F" + "." * 1000 + "\n1 failed", 60, words)
+    assert "]F[" in one
+
+
+def test_entries_of_several_lines_stay_whole():
+    def entry(n: int, level: str, said: str) -> str:
+        return f"TimeCreated : 3/{n % 28 + 1}/2026\nId          : {n}\nLevel       : {level}\nMessage     : {said}\n"
+
+    entries = [entry(n, "Information", f"The service {n} entered the running state.") for n in range(80)]
+    entries[33] = entry(33, "Kritisch", "Sektor 7 nicht lesbar.")
+    said = lossy("\n".join(entries), 300, words)
+    assert entries[33] in said
+    found = re.findall(r"^TimeCreated.*\nId .*\nLevel .*\nMessage .*$", said, re.MULTILINE)
+    assert len(found) == said.count("TimeCreated") == said.count("Message") > 3
+
+
+def test_an_entry_of_a_tree_stands_under_its_folders():
+    tree = ["top"]
+    for folder in "abcdefghij":
+        tree += [f"├── folder_{folder}", *[f"│   ├── {folder}{n}.py" for n in range(12)]]
+    said = lossy("\n".join(tree), 100, words, Wanted.of(["what is in h7.py?"])).split("\n")
+    at = next(i for i, line in enumerate(said) if line.endswith("h7.py"))
+    assert next(line for line in reversed(said[:at]) if "folder" in line).strip() == "folder_h"
+
+
+def test_a_line_that_is_longer_than_its_room_is_cut_between_words():
+    line = " ".join(f"word{n}" for n in range(500))
+    said = lossy(line, 50, words)
+    assert said.endswith(" …")
+    assert set(said.removesuffix(" …").split()) <= set(line.split())
+    assert words(said) > 40
+
+
+def test_members_and_sentences_are_never_cut():
+    value = {
+        "title": "A long one",
+        "text": "This is a sentence of some words. " * 40,
+        "ids": [f"#W{n}" for n in range(90)],
+    }
+    said = lossy(json.dumps(value), 150, words)
+    assert set(re.findall(r"#W\d+", said)) <= {f"#W{n}" for n in range(90)}
+    assert not re.search(r"of some(?! words)|sent(?!ence)", said)
+
+
+log_lines = st.lists(
+    st.tuples(st.sampled_from(sorted(LOGS)), st.integers(0, 299)).map(lambda at: log(at[0], 300)[at[1]]), min_size=2
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(log_lines, st.integers(200, 900), st.text(alphabet="abc \n", max_size=20))
+def test_what_stands_of_lines_is_always_whole_lines(lines, room, more):
+    text = "\n".join([*lines, *more.split("\n"), *log("klog", 80)])
+    said = lossy(text, room, words)
+    assert words(said) <= room
+    stands = {line.strip() for line in text.split("\n")} | {"…", ""}
+    odd = [line for line in said.split("\n") if line.strip() not in stands]
+    assert all(NOTE.fullmatch(line) or re.fullmatch(r"\[(line|\d+ lines) above: \d+ times\]", line) for line in odd)
+
+
+# ---------------------------------------------------------------- beside another result
 
 
 def test_a_result_that_came_again_is_named():
@@ -475,11 +630,31 @@ def test_a_result_that_came_again_is_named():
     assert difference(CODE, CODE) == SAME
 
 
-def test_members_that_changed_are_named_with_what_they_were():
+def test_members_that_differ_are_named_with_what_they_are_there():
     order = {"id": "#W1", "status": "pending", "items": [{"id": n, "name": f"thing {n}"} for n in range(40)]}
     later = {**order, "status": "cancelled", "reason": "late"}
     assert difference(json.dumps(order), json.dumps(later)) == (
-        '[the same as the earlier result, but for:]\nstatus: "cancelled" (was "pending")\nreason: "late" (new)'
+        '[as the other result, but for what follows]\nstatus: "cancelled" (there "pending")\nreason: "late" (only here)'
+    )
+
+
+def test_nothing_is_said_to_have_been_whichever_result_came_first():
+    polls = [
+        json.dumps({"job": "j1", "done": n, "steps": [f"step {i} of the job" for i in range(30)]}) for n in range(3)
+    ]
+    for other, this in ((polls[0], polls[2]), (polls[2], polls[0])):
+        said = difference(other, this)
+        assert said is not None
+        assert said.endswith(f"done: {json.loads(this)['done']} (there {json.loads(other)['done']})")
+        assert "was" not in said.split()
+        assert "new" not in said.split()
+
+
+def test_members_of_one_path_have_no_difference():
+    long = "x " * 300
+    assert (
+        difference(json.dumps({"a.b": 1, "a": {"b": 2}, "c": long}), json.dumps({"a.b": 3, "a": {"b": 2}, "c": long}))
+        is None
     )
 
 
@@ -491,13 +666,13 @@ def applied(older: list[str], said: list[str]) -> list[str]:
         line = said[at]
         at += 1
         new = 0
-        if found := re.fullmatch(r"after line (\d+), (\d+) new:", line):
+        if found := re.fullmatch(r"after line (\d+) there, (\d+) more:", line):
             start = end = int(found[1])
             new = int(found[2])
-        elif found := re.fullmatch(r"lines (\d+)-(\d+) are now these (\d+):", line):
+        elif found := re.fullmatch(r"lines (\d+)-(\d+) there are these (\d+) here:", line):
             start, end, new = int(found[1]) - 1, int(found[2]), int(found[3])
         else:
-            found = re.fullmatch(r"lines (\d+)-(\d+) are gone", line)
+            found = re.fullmatch(r"lines (\d+)-(\d+) stand only there", line)
             assert found
             start, end = int(found[1]) - 1, int(found[2])
         out += older[done:start] + said[at : at + new]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.documents import find, frame, question, rows
+from gateway.rewriting.documents import find, frame, logs, question, rows
+from tests.test_outliers import LOGS, log, prose
 from tests.timing import within
 
 LONG = "The dam was finished in 1931 after four years of work. It holds the water of two rivers and feeds a mill. " * 3
@@ -179,3 +180,50 @@ def test_hostile_text_takes_bounded_time(text):
     with within(5):
         for asks in (True, False):
             question(text, find(text, asks=asks))
+
+
+# ---------------------------------------------------------------- logs are no documents
+
+
+def entries(members: dict[str, object]) -> list[dict[str, object]]:
+    return [{"n": n, **members, "msg": f"served request {n * 7919 % 10007}"} for n in range(60)]
+
+
+@pytest.mark.parametrize("name", LOGS)
+@pytest.mark.parametrize("asks", [True, False])
+def test_the_lines_of_a_log_are_never_documents(name, asks):
+    text = "\n".join(log(name, 200))
+    assert find(text, asks=asks) == []
+    assert find(f"Here is the output:\n{text}\n\nWhy did it stop?", asks=True) == []
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_entries_with_a_level_are_never_documents(indent):
+    value = entries({"level": "info"})
+    for text in (json.dumps(value, indent=indent), json.dumps({"results": value}, indent=indent)):
+        assert find(text) == []
+        assert find(text, asks=False) == []
+
+
+def test_rows_of_a_result_are_no_documents_and_texts_are():
+    assert find(json.dumps(entries({"state": "paid"})), asks=False) == []
+    assert find(json.dumps({f"job_{n}": {"rc": 0, "host": f"h{n % 3}"} for n in range(60)}), asks=False) == []
+    texts = [{"title": f"About {n}", "text": " ".join(prose(60)[n : n + 2])} for n in range(40)]
+    assert len(find(json.dumps(texts), asks=False)) == 40
+
+
+def test_events_of_several_lines_in_a_result_are_no_documents():
+    event = "Id: {n}\nLevel: Information\nMessage: The service {n} entered the running state."
+    assert find("\n\n".join(event.format(n=n) for n in range(60)), asks=False) == []
+
+
+def test_where_the_logs_of_a_message_stand_can_be_told():
+    lines = "\n".join(log("syslog", 100))
+    text = f"My server stopped.\n\n{lines}\n\nWhy? Please be brief."
+    [(start, end)] = logs(text)
+    assert text[start:end].strip() == lines
+    entry = json.dumps(entries({"level": "info"}))
+    [(start, end)] = logs(f"What is wrong here?\n{entry}\n")
+    assert text.count("\n") > 0
+    assert (start, end) == (len("What is wrong here?\n["), len(f"What is wrong here?\n{entry}") - 1)
+    assert logs("\n".join(prose(50))) == []

@@ -42,7 +42,8 @@ def test_what_fits_is_unchanged_and_its_components_are_counted_all_the_same():
     found = told([system("be kind"), user("hello")])
     assert (found["plan"], found["edits"], found["refusal"]) == ("unchanged", [], None)
     assert found["tokens"] == [14, 14]
-    assert found["components"]["input"] == {"before": 5, "after": 5, "room": 5}
+    assert found["level"] == "whole"
+    assert found["components"]["input"] == {"before": 5, "after": 5, "room": 5, "share": "10%", "bound": False}
     assert (found["model"], found["policy"], found["mode"], found["budget"]) == ("asked", str(TIGHT), "enforce", 1500)
     assert found["window"] == {"policy": 2000, "deployment": 128_000, "reserve": 500}
 
@@ -70,8 +71,11 @@ def test_a_refusal_is_told_with_component_size_room_and_place():
         "at": "messages[1]",
         "illegal": None,
     }
-    assert found["components"]["history"] == {"before": 5, "after": 5, "room": None}
-    assert found["components"]["input"] == {"before": 3004, "after": 3004, "room": 1497}
+    history = {"before": 5, "after": 5, "room": None, "share": "40%", "bound": None}
+    assert found["components"]["history"] == history
+    assert found["components"]["input"] == {**history, "before": 3004, "after": 3004, "room": 1497, "share": "10%"} | {
+        "bound": True
+    }
 
 
 def test_an_answer_limit_that_leaves_no_room_is_told_as_the_live_path_tells_it():
@@ -124,11 +128,14 @@ def test_each_message_is_told_with_what_becomes_of_it():
         "kept": 0,
         "gone": 0,
         "values_gone": [],
+        "stays": None,
     }
     gone = by_place[3]
     assert (gone["leaves_at"], gone["after"], gone["remedy"]) == (None, 0, "drop_oldest")
     assert (gone["role"], gone["tool"], gone["text"]) == ("tool", "find", None)
     assert "over" in gone["reason"]
+    stays = min(at for at, one in by_place.items() if at and one["role"] == "tool" and one["leaves_at"] and at < 27)
+    assert gone["stays"] == stays
     assert by_place[2]["words"] == "find({})"
 
 
@@ -139,6 +146,15 @@ def test_values_are_told_as_kept_or_gone_and_the_gone_by_name():
     assert gone["values_gone"] == ["W-100", "ann@example.com", *(f"W-{n}" for n in range(101, 111))]
     assert len(gone["values_gone"]) == MOST_VALUES
     assert sum(one["gone"] for one in found["conversation"]) == found["values_removed"]
+
+
+def test_a_value_that_stands_inside_a_longer_one_or_in_another_escaping_is_kept():
+    said = "see src/app_1.py of W-7, caf\u00e9/menu_2.txt"
+    listed = [user("go"), calls("c0 find {}"), result("c0", said), *loop(12, 90), user("now")]
+    question = 'lib/src/app_1.py:12, https://shop.example/W-7?a=1, "caf\\u00e9/menu_2.txt"'
+    gone = [one for one in left([*listed[:-1], user(question)])["conversation"] if one["at"] == 2]
+    assert [one["gone"] for one in gone] == [0]
+    assert [one["gone"] for one in left(listed)["conversation"] if one["at"] == 2] == [3]
 
 
 def test_a_value_that_stands_in_a_tool_definition_is_kept():
@@ -181,6 +197,40 @@ async def test_what_is_told_is_what_the_live_path_sends(tmp_path):
     texts = [one["text"] for one in left()["conversation"] if one["at"] is None]
     assert [one["content"] for one in passed.received if one not in ORDERED] == texts
     assert passed.settled["values_removed"] == left()["values_removed"]
+
+
+async def test_as_sent_is_message_by_message_what_the_live_path_sends(tmp_path):
+    passed = await Setting(tmp_path, policies=(FORGETFUL,))(body(ORDERED), Script())
+    sent = dry_run(body(ORDERED), FORGETFUL, MODEL, COUNTER, as_sent=True)["sent"]
+    assert [(one["role"], one["text"]) for one in sent] == [
+        (one["role"], one.get("content") or "") for one in passed.received
+    ]
+    assert [ORDERED[one["at"]]["role"] for one in sent if one["at"] is not None]
+    assert any(one["at"] is None for one in sent)
+    called = next(one for one in sent if one["calls"])
+    assert called["calls"][0]["name"] == "read"
+    assert {one["answers"] for one in sent if one["role"] == "tool"} >= {called["calls"][0]["id"]}
+
+
+def test_the_level_says_how_far_the_remedies_went():
+    assert told([user("hello")])["level"] == "whole"
+    assert left()["level"] == "dropped", "nothing says what it held"
+    listing = replace(FORGETFUL, fold=replace(FORGETFUL.fold, artifacts=0.2))
+    assert left(under=listing)["level"] == "lists"
+    assert told(LONG, STUBBING)["level"] == "lists"
+    same = [user("go"), *(m for n in range(6) for m in (calls(f"c{n} read"), result(f"c{n}", words(300)))), user("b")]
+    once = policy(
+        "{name: once, context_window: 1500, reserve: {output: 0, margin: 0}, ladder: {tool_results: [dedupe]}, "
+        "fold: {keep_turns: 0, keep_tool_results: 0}, protect: 0}"
+    )
+    assert told(same, once)["level"] == "lossless"
+
+
+async def test_the_level_is_in_the_ledger_where_it_is_not_the_whole(tmp_path):
+    passed = await Setting(tmp_path, policies=(FORGETFUL,))(body(ORDERED), Script())
+    assert passed.settled["level"] == "dropped"
+    passed = await Setting(tmp_path / "whole", policies=(FORGETFUL,))(body([user("hello")]), Script())
+    assert "level" not in passed.settled
 
 
 @pytest.mark.parametrize("mode", ["observe", "off"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.tokens import Counter
 from gateway.caching.facts import NOTHING
-from gateway.fitting import LONG_BODY, byte_sizes, fit, models_of, prompt_tokens, rooms
+from gateway.fitting import LONG_BODY, byte_sizes, fit, models_of, prompt_tokens, rooms_of
 from gateway.policy import Policy, Reserve
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.deployment import ModelFacts
@@ -89,10 +89,10 @@ def test_rooms_for_the_report_are_shares_or_what_was_borrowed():
         "{name: p, allocation: {system: 10%, tools: 0, examples: 0, documents: 30%, history: 60%, input: 0}}"
     )
     firm = policy("{name: p, strict: true, allocation: {documents: 300}}")
-    assert rooms(rules, 1000, {})["documents"] == 300
-    assert rooms(rules, 1000, {"system": 400, "history": 10})["documents"] == 200
-    assert rooms(rules, 1000, {"system": 400}, {"documents": 500, "history": 0})["documents"] == 500
-    assert rooms(firm, 1000, {"system": 400})["documents"] == 300
+    assert rooms_of(rules, 1000, {})["documents"] == 300
+    assert rooms_of(rules, 1000, {"system": 400, "history": 10})["documents"] == 200
+    assert rooms_of(rules, 1000, {"system": 400}, {"documents": 500, "history": 0})["documents"] == 500
+    assert rooms_of(firm, 1000, {"system": 400})["documents"] == 300
 
 
 # ---------------------------------------------------------------- deciding

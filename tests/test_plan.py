@@ -240,7 +240,7 @@ def test_a_refusal_never_changes_the_request():
 
 # ---------------------------------------------------------------- strict
 
-FLAT = Shares(*[1 / 6] * 6)
+FLAT = Shares(1 / 6, 1 / 6, 1 / 6, 1 / 6, 1 / 6, 1 / 6)
 
 
 def test_strict_makes_every_share_a_ceiling():

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from gateway.operators.tables import dry_run_tables, request_tables
+from gateway.operators.tables import as_text, dry_run_tables, request_tables
 
 REFUSED = {
     "id": "gw_1",
@@ -56,6 +56,11 @@ def test_what_was_only_observed_says_what_would_have_come() -> None:
     assert "observed: 10,000 → 10,000 tokens by our count; it would have been 7,000" in told
 
 
+def test_how_far_a_rewrite_went_is_told_beside_the_plan() -> None:
+    told = shown(status="answered", refusal=None, plan="rewritten", level="lossless", tokens_after=7_000)
+    assert "rewritten (lossless): 10,000 → 7,000" in told
+
+
 def test_a_cost_has_all_its_digits() -> None:
     assert "$0.003347501" in shown(status="answered", cost_nanousd=3_347_501)
 
@@ -87,6 +92,7 @@ def test_what_a_rewrite_removed_and_what_was_missed_is_told_without_content() ->
 def message(at: int | None, **more: Any) -> dict[str, Any]:
     usual = {"leaves_at": at, "role": "user", "tool": None, "before": 12, "after": 12, "remedy": None, "reason": None}
     said: dict[str, Any] = {"words": "hello there", "text": None, "kept": 0, "gone": 0, "values_gone": []}
+    said["stays"] = None
     return {"at": at, **usual, **said, **more}
 
 
@@ -102,7 +108,8 @@ def drawn(*messages: dict[str, Any], width: int = 80) -> str:
         "mode": "enforce",
         "budget": 7_000,
         "plan": "rewritten; tokens=9000/6000",
-        "components": {"history": {"before": 9_000, "after": 6_000, "room": 7_000}},
+        "components": {"history": {"before": 9_000, "after": 6_000, "room": 7_000, "share": "40%", "bound": True}},
+        "level": "lists",
         "edits": [{"at": 1}],
         "refusal": None,
         "values_removed": 19,
@@ -119,6 +126,17 @@ def test_a_message_that_leaves_as_it_came_is_one_line() -> None:
     assert line.rstrip().endswith("…")
     assert "user, 12 tokens: word word" in line
     assert "tool read_file, 12 tokens: hello there" in told
+
+
+def test_each_share_says_whether_it_bound_and_the_plan_how_far_it_went() -> None:
+    told = drawn()
+    assert "40%, bound: 2,000 over" in told
+    assert "lists: something is left out" in told
+
+
+def test_what_is_gone_names_what_stays_of_its_kind() -> None:
+    told = drawn(dropped(1, stays=5), dropped(2, stays=8), message(5))
+    assert "oldest first; the oldest like it that stays: messages[5]" in " ".join(told.split())
 
 
 def test_a_changed_message_is_told_with_its_edit_its_text_and_its_values() -> None:
@@ -172,6 +190,7 @@ def test_nothing_is_drawn_of_a_conversation_that_leaves_as_it_came() -> None:
         "mode": "enforce",
         "budget": 9,
         "plan": "unchanged",
+        "level": "whole",
         "components": {},
         "edits": [],
     }
@@ -190,3 +209,58 @@ def test_what_was_saved_is_told_with_its_sign() -> None:
     assert " $0.0000005 against the request as it came" in shown(status="answered", saved_nanousd=500)
     assert "-$0.0000005 against the request as it came" in shown(status="answered", saved_nanousd=-500)
     assert "as it came" not in shown(status="answered")
+
+
+# ---------------------------------------------------------------- as text
+
+
+def sent(at: int | None, **more: Any) -> dict[str, Any]:
+    usual = {"role": "user", "name": None, "text": "hello", "answers": None, "calls": [], "media": [], "tokens": 5}
+    return {"at": at, "changed": False, **usual, **more}
+
+
+def text_of(*messages: dict[str, Any], **more: Any) -> str:
+    run = {
+        "model": "gpt-5",
+        "policy": "support@4c1e09a2",
+        "mode": "enforce",
+        "budget": 7_000,
+        "tokens": [9_000, 6_000],
+        "level": "lists",
+        "components": {"tools": {"before": 30, "after": 30}},
+        "refusal": None,
+        "sent": messages,
+    }
+    return as_text({**run, **more})
+
+
+def test_a_request_as_text_is_what_the_model_would_receive_message_by_message() -> None:
+    call = {"id": "c1", "name": "find", "arguments": '{"a": 1}'}
+    told = text_of(
+        sent(0, role="system", text="Be kind.\nAlways."),
+        sent(None, text="[… 3 messages, 90 tokens left out]"),
+        sent(4, role="assistant", text="", calls=[call]),
+        sent(5, role="tool", answers="c1", text="short", changed=True),
+        sent(6, name="ann", media=["image, low"]),
+    )
+    head, *blocks = told.split("\n\n")
+    assert head.splitlines()[0] == "support@4c1e09a2, gpt-5: 9,000 → 6,000 of 7,000 tokens"
+    assert "tools: 30 tokens of definitions" in head
+    assert blocks == [
+        "── [0] system, 5 tokens\nBe kind.\nAlways.",
+        "── [1] user, put in by the gateway, 5 tokens\n[… 3 messages, 90 tokens left out]",
+        '── [2] assistant, was [4], 5 tokens\n→ find({"a": 1})  c1',
+        "── [3] tool, was [5], not as it came, answers c1, 5 tokens\nshort",
+        "── [4] user ann, was [6], 5 tokens\nhello\n▪ image, low\n",
+    ]
+
+
+def test_nothing_in_a_message_steers_the_terminal() -> None:
+    told = text_of(sent(0, text="\x1b[31mred\x07\r\n\ttab", name="\x1b[2J"))
+    assert not {"\x1b", "\x07", "\r"} & set(told)
+    assert "    tab" in told
+
+
+def test_a_refused_request_as_text_says_why() -> None:
+    refusal = {"component": "input", "tokens": 9005, "room": 6992, "at": "messages[3]"}
+    assert text_of(refusal=refusal) == "refused: input needs 9,005, room 6,992, at messages[3]\n"

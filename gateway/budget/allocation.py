@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from gateway.budget.calibration import EXACT, Calibration
 
@@ -31,10 +32,8 @@ def usual_reserve(declared: float | None, width: int | None, max_output: int | N
     `declared` is the policy's `reserve.output`: tokens, a share of the window, or None for auto; `width` is the
     smaller of the policy's and the deployment's window; `max_output` is the most that the model can write.
     """
-    if isinstance(declared, int):
-        return declared
-    if isinstance(declared, float):
-        return int(declared * (width or 0))
+    if declared is not None:
+        return declared if isinstance(declared, int) else int(declared * (width or 0))
     quarter = USUAL_RESERVE if width is None else width // LARGEST_RESERVE
     return min(USUAL_RESERVE, quarter, USUAL_RESERVE if max_output is None else max_output)
 
@@ -116,10 +115,18 @@ class Window:
         return replace(self, deployment=min(known), calibration=seen)
 
 
+class Rooms(Protocol):
+    """How a budget is divided, as a policy says it."""
+
+    def rooms(self, budget: int, among: Collection[str], /) -> Mapping[str, int]:
+        """Divide a budget among components, in whole tokens."""
+        ...
+
+
 def allocate(
     budget: int,
     demand: Mapping[str, int],
-    shares: Mapping[str, float],
+    shares: Rooms,
     borrow: Sequence[str],
     with_remedy: Collection[str],
 ) -> dict[str, int]:
@@ -130,9 +137,9 @@ def allocate(
     grant = {name: tokens for name, tokens in demand.items() if name not in with_remedy}
     rest = max(0, budget - sum(grant.values()))
     bending = [name for name in demand if name in with_remedy]
-    whole = sum(shares.get(name, 0.0) for name in bending) or 1.0
+    rooms = shares.rooms(rest, bending)
     for name in bending:
-        grant[name] = min(demand[name], int(rest * shares.get(name, 0.0) / whole))
+        grant[name] = min(demand[name], rooms[name])
     left = rest - sum(grant[name] for name in bending)
     for name in (*borrow, *bending):
         if name in with_remedy and name in grant:
@@ -140,8 +147,3 @@ def allocate(
             grant[name] += more
             left -= more
     return grant
-
-
-def ceilings(budget: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """Under `strict`, the most each component may take."""
-    return {name: int(budget * share) for name, share in shares.items()}

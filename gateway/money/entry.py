@@ -63,6 +63,8 @@ class Entry:
     budget: int | None = None
     """Most tokens of the prompt; None where nothing bounds it."""
     edits: Sequence[EditRow] = ()
+    level: str = "whole"
+    """How far rewriting had to go: whole, lossless, lists, dropped (rewriting/plan.py). Under `observe`, would have."""
     forced: bool = False
     planned_tokens: int = 0
     """Tokens of the prompt as planned; under `observe` it leaves as it came all the same."""
@@ -186,6 +188,7 @@ class Entry:
             row["tokens_planned"] = self.planned_tokens
         if self.edits:
             row.update(told(self.edits))
+            row |= {} if self.level == "whole" else {"level": self.level}
             if self.forced:
                 row["forced"] = True
         if self.values_removed is not None:

@@ -14,6 +14,13 @@ from gateway.caching.misses import WHAT_IT_MEANS
 from gateway.money import amounts
 from gateway.money.figures import plain_table, printable
 
+LEVELS = {
+    "whole": "whole: nothing is left out or shortened",
+    "lossless": "lossless: old results are written shorter and say the same",
+    "lists": "lists: something is left out, and what stands for it says what it held",
+    "dropped": "dropped: something is left out, and nothing stands for it",
+}
+
 _MOST_NAMED = 12
 """How many values are named in one place; the rest is counted."""
 
@@ -75,12 +82,13 @@ def dry_run_tables(run: Mapping[str, Any]) -> RenderableType:
                 ("prompt budget", f"{number(run['budget'])} tokens" if run["budget"] is not None else "unbounded"),
                 ("mode", _mode(run)),
                 ("plan", run["plan"] if not refusal else None),
+                ("level", LEVELS.get(run["level"])),
                 ("refused", refusal_text(refusal) if refusal else None),
                 ("values", f"{number(run['values_removed'])} would stand nowhere any more" if run["edits"] else None),
             ]
         ),
         "",
-        _component_table((name, c["before"], c["after"], c.get("room")) for name, c in run["components"].items()),
+        _share_table(run["components"]),
     ]
     if run["edits"]:
         blocks += ["", _conversation_table(run["conversation"])]
@@ -96,7 +104,8 @@ def _request_facts(entry: Mapping[str, Any]) -> list[tuple[str, object]]:
     )
     counted = " (from bytes)" if entry.get("counted") == "bytes" else ""
     sizes = f"{number(entry.get('tokens_before'))} → {number(entry.get('tokens_after'))} tokens by our count{counted}"
-    planned = f"{entry.get('plan')}: {sizes}" if settled and entry.get("tokens_before") else None
+    plan = f"{entry.get('plan')} ({entry['level']})" if entry.get("level") else entry.get("plan")
+    planned = f"{plan}: {sizes}" if settled and entry.get("tokens_before") else None
     if entry.get("tokens_planned") is not None:
         planned = f"{planned}; it would have been {number(entry['tokens_planned'])}"
     refusal = entry.get("refusal")
@@ -234,7 +243,10 @@ def _message_lines(run: Sequence[Mapping[str, Any]]) -> Iterable[Text]:
     if len(run) == 1:
         yield _one_line(f"was: {first['words']}" if is_gone else first["words"])
     if first["reason"]:
-        yield Text(first["reason"], style="dim")
+        stays = min([one["stays"] for one in run if one["stays"] is not None], default=None)
+        yield Text(
+            first["reason"] + (f"; the oldest like it that stays: messages[{stays}]" if stays else ""), style="dim"
+        )
     named = [printable(value) for one in run for value in one["values_gone"]][:_MOST_NAMED]
     rest = [f"and {number(gone - len(named))} more"] if gone > len(named) else []
     lost = f", {number(gone)} gone{': ' if named else ''}{', '.join([*named, *rest])}" if not is_new else ""
@@ -250,6 +262,24 @@ def _component_table(rows: Iterable[tuple[str, int, int, int | None]]) -> Table:
     cells = [(name, number(before), number(after), number(room)) for name, before, after, room in kept]
     total = ("all", number(sum(row[1] for row in kept)), number(sum(row[2] for row in kept)), "")
     return table(("component", ">before", ">after", ">room"), cells, last=total)
+
+
+def _share_table(components: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Lay out what each component asked for and got, and whether its share decided that."""
+    kept = {name: one for name, one in components.items() if one["before"] or one["after"] or one["room"]}
+    cells = [
+        (name, number(one["before"]), number(one["after"]), number(one["room"]), _bound(one))
+        for name, one in kept.items()
+    ]
+    sums = [number(sum(one[when] for one in kept.values())) for when in ("before", "after")]
+    return table(("component", ">before", ">after", ">room", "share"), cells, last=("all", *sums, "", ""))
+
+
+def _bound(one: Mapping[str, Any]) -> str:
+    """Say of a share whether it bound."""
+    if one["bound"] is None:
+        return f"{one['share']}, not asked"
+    return f"{one['share']}, bound: {number(one['before'] - one['room'])} over" if one["bound"] else f"{one['share']}"
 
 
 def _edit_table(rows: Iterable[tuple[str, str, str, int, int, str]]) -> Table:
@@ -303,3 +333,31 @@ def _mode(run: Mapping[str, Any]) -> str:
 
 def _dollars(nanousd: int | None) -> str:
     return "unpriced" if nanousd is None else amounts.dollars(nanousd)
+
+
+# ---------------------------------------------------------------- the request as text
+
+
+def as_text(run: Mapping[str, Any]) -> str:
+    """Write the request as the model would receive it, message by message, to be read in a terminal."""
+    refusal, tools = run.get("refusal"), run["components"]["tools"]["after"]
+    if refusal:
+        return f"refused: {refusal_text(refusal)}\n"
+    before, after = run["tokens"]
+    head = [f"{run['policy']}, {run['model']}: {number(before)} → {number(after)} of {number(run['budget'])} tokens"]
+    head += [LEVELS[run["level"]], *([_mode(run)] if run["mode"] != "enforce" else [])]
+    head += [f"tools: {number(tools)} tokens of definitions"] if tools else []
+    blocks = ["\n".join(head), *(_message_text(place, one) for place, one in enumerate(run["sent"]))]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _message_text(place: int, one: Mapping[str, Any]) -> str:
+    who = " ".join(filter(None, [one["role"], one["name"]]))
+    marks = ["put in by the gateway"] if one["at"] is None else []
+    marks += [f"was [{one['at']}]"] if one["at"] not in (None, place) else []
+    marks += ["not as it came"] if one["changed"] else []
+    marks += [f"answers {one['answers']}"] if one["answers"] else []
+    title = ", ".join([f"── [{place}] {who}", *marks, f"{number(one['tokens'])} tokens"])
+    lines = [printable(title), *map(printable, one["text"].replace("\t", "    ").split("\n") if one["text"] else [])]
+    lines += [printable(f"→ {call['name']}({call['arguments']})  {call['id']}".rstrip()) for call in one["calls"]]
+    return "\n".join([*lines, *(printable(f"▪ {part}") for part in one["media"])])

@@ -94,13 +94,15 @@ _ARGUMENT_TEXT = re.compile(r'"([^"\\]{2,80})"\s*[,}]')
 @lru_cache(4096)
 def _file_of(arguments: str) -> tuple[str, ...]:
     """Find the file, or other short place, that a call names: its first argument that looks like a path."""
-    return next(((said,) for said in _ARGUMENT_TEXT.findall(arguments[:2000]) if "." in said[1:] and " " not in said), ())
+    return next(
+        ((said,) for said in _ARGUMENT_TEXT.findall(arguments[:2000]) if "." in said[1:] and " " not in said), ()
+    )
 
 
 def _named(name: str) -> str:
     """Write a name so that it cannot be taken for anything else: names are foreign text too."""
     name = " ".join(name.split())
-    return name if len(name) <= 100 and not set(name) & set("\"`[]{}<>") else "…"
+    return name if len(name) <= 100 and not set(name) & set('"`[]{}<>') else "…"
 
 
 def current(pieces: Iterable[Piece], newer: Callable[[int], Iterable[Snippet]]) -> Iterator[Piece]:

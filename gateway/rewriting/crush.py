@@ -1,4 +1,4 @@
-"""Tool results shortened by their structure: `lossless`, then `lossy` to a room, or `difference` to an earlier one.
+"""Tool results shortened by their structure: `lossless`, then `lossy` to a room, or `difference` to another one.
 
 The shape is told from the text itself (shapes/). What is printed goes to a language model: it reads as what it is.
 Pure, and linear in the text.
@@ -14,8 +14,8 @@ from gateway.rewriting.shapes import bulk, choice, differences, lines, literals,
 
 Count = Callable[[str], int]
 
-SAME = "[the same as the earlier result]"
-SAME_BUT = "[the same as the earlier result, but for:]"
+SAME = "[the same as the other result]"
+SAME_BUT = "[as the other result, but for what follows]"
 
 _MOST_ENCODED = 3
 """How many literals deep a text is read."""
@@ -23,8 +23,6 @@ _WORD = re.compile(r"[\w#@$](?:[\w.%$:/@+-]*\w)?")
 _JOINT = re.compile(r"[./:]+")
 _LEAST_ROOM = 200
 """Tokens below which what was left out is not counted in words."""
-_ABOUT = 0.95
-"""How much shorter a text may be without the line breaks that set its rows apart."""
 _ROUNDS = 6
 """Times the choice is put together and counted until it fits its room well."""
 
@@ -57,7 +55,16 @@ def lossless(text: str) -> str:
 
 
 def _said(text: str, shorten: Callable[[str], str], encoded: int, *, spread: bool = False) -> str:
-    """Say a text by its structure; `spread` puts each record and each line of an encoded text on a line of its own."""
+    """Say a text by its structure, lines by `shorten`."""
+    value = _structured(text, shorten, encoded, spread=spread)
+    return shorten(text) if value is None else value
+
+
+def _structured(text: str, shorten: Callable[[str], str], encoded: int, *, spread: bool) -> str | None:
+    """Say a value, or a text that holds one; None where it holds none.
+
+    `spread` puts each record and each line of an encoded text on a line of its own.
+    """
     body = text.strip()
     if body[:1] in ("{", "["):
         value = _value(body, shorten, spread)
@@ -69,14 +76,15 @@ def _said(text: str, shorten: Callable[[str], str], encoded: int, *, spread: boo
             inner = _said(literal.said, shorten, encoded + 1, spread=spread)
             quote = "'" if inner[:1] in ("{", "[") else '"""'
             return f"{text[: literal.start]}{quote}{inner}{quote if literal.closed else ''}{text[literal.end :]}"
-    return shorten(text)
+    return None
 
 
 def _value(body: str, shorten: Callable[[str], str], spread: bool) -> str | None:
-    try:
-        return values.Writer(shorten, spread=spread).say(values.read(body))
-    except values.NotAValue:
-        pass
+    for read in (values.read, values.read_lines):
+        try:
+            return values.Writer(shorten, spread=spread).say(read(body))
+        except values.NotAValue:
+            pass
     try:
         value, rest = values.read_cut(body)
         return f"{values.Writer(shorten, spread=spread).say(value)}\n(cut off) {rest}" if value else None
@@ -92,16 +100,16 @@ def lossy(text: str, room: int, count: Count, wanted: Wanted = NOTHING_WANTED) -
 
     What stands is whole lines, rows, members or sentences; how many lines or rows are left out is said.
     """
-    tidy = bulk.readable(_said(text, lines.bare, 0, spread=True))
+    compact = lines.thinned(bulk.readable(_said(text, lines.tidy, 0)))
+    if values.sayable(compact) and count(compact) <= room:
+        return compact
+    value = _structured(text, lines.bare, 0, spread=True)
+    tidy = bulk.readable(lines.bare(text) if value is None else value)
     if not values.sayable(tidy):
-        tidy = text
-    whole = lines.grouped(tidy)
-    size = count(whole)
-    if size * _ABOUT <= room:
-        compact = lines.thinned(bulk.readable(_said(text, lines.tidy, 0)))
-        if values.sayable(compact) and count(compact) <= room:
-            return compact
-    return _Choice.of(tidy, room, size, count, wanted).fitting()
+        tidy, value = text, None
+    size = count(lines.grouped(tidy))
+    choice = _Choice.of(tidy, room, size, count, wanted, is_tree="── " in text, is_value=value is not None)
+    return choice.fitting()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +123,23 @@ class _Choice:
     scale: float
     """Estimated cost of a token."""
     count: Count
-    is_log: bool
+    counted: frozenset[int]
+    """Pieces that are counted where they are left out: the rows and lines inside a value, else all."""
+    noun: str
 
     @classmethod
-    def of(cls, tidy: str, room: int, size: int, count: Count, wanted: Wanted) -> _Choice:
-        is_log = outliers.is_log(tidy.split("\n"))
-        parts = pieces.pieces(tidy, is_log)
+    def of(
+        cls, tidy: str, room: int, size: int, count: Count, wanted: Wanted, *, is_tree: bool, is_value: bool
+    ) -> _Choice:
+        parts = pieces.pieces(tidy, is_log=outliers.is_log(tidy.split("\n")), is_tree=is_tree, is_value=is_value)
+        texts = [part.text for part in parts]
         weighed = pieces.weigh(parts, wanted.words)
         scale = sum(weighed.cost) / max(1, size)
-        weights = outliers.weigh([part.text for part in parts])
-        order = choice.ordered(parts, weighed, weights, is_log=is_log, most=1.3 * room * scale)
-        return cls(parts, order, weighed.cost, room, scale, count, is_log)
+        order = choice.ordered(
+            parts, weighed, outliers.weigh(texts), is_log=outliers.is_log(texts), most=1.3 * room * scale
+        )
+        counted, noun = pieces.inside(parts) if is_value else (range(len(parts)), "lines")
+        return cls(parts, order, weighed.cost, room, scale, count, frozenset(counted), noun)
 
     def fitting(self) -> str:
         """Take pieces in their order until the room is full: counted, never guessed."""
@@ -146,24 +160,29 @@ class _Choice:
         cost, parts = self.cost, self.parts
         chosen: set[int] = set()
         for i in self.order:
-            head = parts[i].head
-            needs = cost[i] + (cost[head] if head >= 0 and head not in chosen else 0.0)
-            if i not in chosen and needs <= most:
-                most -= needs
-                chosen.add(i)
-                if head >= 0:
-                    chosen.add(head)
+            needed = self._needed(i, chosen)
+            spent = sum([cost[n] for n in needed])
+            if spent <= most:
+                most -= spent
+                chosen.update(needed)
         out = lines.grouped(pieces.assembled(parts, sorted(chosen), lines.is_numbered))
         note = self._note(chosen) if self.room >= _LEAST_ROOM and chosen else ""
         return f"{out}\n{note}" if note else out
 
+    def _needed(self, i: int, chosen: set[int]) -> list[int]:
+        """List a piece and what it means nothing without, as far as they are not chosen."""
+        out: list[int] = []
+        while i >= 0 and i not in chosen:
+            out.append(i)
+            i = self.parts[i].head
+        return out
+
     def _note(self, chosen: set[int]) -> str:
         """Say how many lines, or rows of tables, are left out."""
-        rows = {part.line for part in self.parts if part.head >= 0}
-        total = len(rows) or self.parts[-1].line + 1
-        stands = {self.parts[i].line for i in chosen}
-        gone = total - len(stands & rows if rows else stands)
-        return f"[… {gone:,} of {total:,} {'rows' if rows else 'lines'} left out]" if gone > 1 else ""
+        lines_of = {self.parts[i].line: self.parts[i].lines for i in self.counted}
+        total = sum(lines_of.values())
+        gone = total - sum([lines_of.pop(self.parts[i].line, 0) for i in sorted(chosen)])
+        return f"[… {gone:,} of {total:,} {self.noun} left out]" if gone > 1 else ""
 
     def _beginning(self) -> str:
         """Begin the first piece, where the room holds none: as many words as fit, and a mark."""
@@ -179,28 +198,28 @@ class _Choice:
         return f"{said} …" if said else "…" if self.count("…") <= self.room else ""
 
 
-# ---------------------------------------------------------------- to an earlier result
+# ---------------------------------------------------------------- beside another result
 
 
-def difference(older: str, newer: str) -> str | None:
-    """Say the newer result by what changed since the older one; None where that is not at most half as long."""
-    said = _changes(older, newer)
-    if said is None:
+def difference(other: str, this: str) -> str | None:
+    """Say a result by how it differs from another, earlier or later; None where that is not at most half as long."""
+    changes = _changes(other, this)
+    if changes is None:
         return None
-    out = "\n".join([SAME_BUT, *said]) if said else SAME
-    return out if 2 * len(out) <= len(lossless(newer)) and values.sayable(out) else None
+    out = "\n".join([SAME_BUT, *changes]) if changes else SAME
+    return out if 2 * len(out) <= len(lossless(this)) and values.sayable(out) else None
 
 
-def _changes(older: str, newer: str) -> list[str] | None:
-    if older == newer:
+def _changes(other: str, this: str) -> list[str] | None:
+    if other == this:
         return []
     try:
-        before, after = values.read(older.strip()), values.read(newer.strip())
+        there, here = values.read(other.strip()), values.read(this.strip())
     except values.NotAValue:
-        return differences.of_lines(older.split("\n"), newer.split("\n"))
-    if type(before) is not type(after):
+        return differences.of_lines(other.split("\n"), this.split("\n"))
+    if type(there) is not type(here):
         return None
     try:
-        return differences.of_values(before, after, lambda value: values.Writer(lines.shorten).say(value))
+        return differences.of_values(there, here, lambda value: values.Writer(lines.shorten).say(value))
     except values.NotAValue:
         return None

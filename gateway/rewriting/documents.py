@@ -63,6 +63,7 @@ _ASKING = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _PARAGRAPH = re.compile(r"(?<=\n)(?=[ \t]*+\n)")
+_KEY = re.compile(r'"(?:[^"\\]|\\.)*+"\s*+:\s*+')
 _BLANK = re.compile(r"\n[ \t\r\xa0]*\n")
 _ANSWER = re.compile(
     r"^[ \t]*+(?:[\w'’-]++ ){0,3}(?:answer|response|output|value|solution)[ \t]*:[ \t]*$",
@@ -157,6 +158,7 @@ def _is_log(text: str, start: int, end: int) -> bool:
 
 def _are_rows(text: str, spans: Sequence[tuple[int, int]], *, asks: bool) -> bool:
     """Tell whether records are entries of a log or rows of values, not texts to be read."""
+    spans = [(_value_at(text, start, end), end) for start, end in spans]
     if len(spans) < _LEAST_ROWS or text[spans[0][0]] != "{":
         return False
     if spans[-1][1] - spans[0][0] > _MOST_ROW_CHARS * len(spans):
@@ -165,9 +167,18 @@ def _are_rows(text: str, spans: Sequence[tuple[int, int]], *, asks: bool) -> boo
     return outliers.has_levels(records) or (not asks and outliers.are_alike(records))
 
 
+def _value_at(text: str, start: int, end: int) -> int:
+    """Find where the value of a record begins: after its key, where it has one."""
+    key = _KEY.match(text, start, end)
+    return start if key is None else key.end()
+
+
 def _holds_log(text: str) -> bool:
-    """Tell whether a text is JSON whose records are rows."""
-    return any(_are_rows(text, spans, asks=False) for spans in record_sets(text))
+    """Tell whether a text is JSON whose records are rows, or one of whose strings is a log."""
+    if any(_are_rows(text, spans, asks=False) for spans in record_sets(text)):
+        return True
+    said = text.replace("\\n", "\n")
+    return len(said) < len(text) and _is_log(said, 0, len(said))
 
 
 def frame(text: str, documents: Sequence[Document]) -> str:
@@ -269,7 +280,10 @@ def _blocks(text: str, start: int, end: int, asks: bool) -> list[Document]:
     longest = max((end - starts[0][0] for starts in ways if starts), default=0)
     for starts in ways:
         if starts and end - starts[0][0] >= _ABOUT_AS_FAR * longest:
-            return [] if _are_lines(text, starts, end) else _between(text, starts, end, asks)
+            if _are_lines(text, starts, end):
+                return []
+            blocks = _between(text, starts, end, asks)
+            return [] if not asks and _are_entries(text, blocks) else blocks
     if introduced is None or logs(text[after:end]):
         return []
     return _under_label(text, after, end)
@@ -280,6 +294,13 @@ def _are_lines(text: str, starts: Sequence[tuple[int, int]], end: int) -> bool:
     first = starts[0][0]
     lines = sum(1 for line in text[first:end].split("\n") if line.strip())
     return len(starts) >= max(_LEAST_ROWS, _LINE_PER_BLOCK * lines) and _is_log(text, first, end)
+
+
+def _are_entries(text: str, blocks: Sequence[Document]) -> bool:
+    """Tell whether blocks are entries that differ in a few values only, as those of an event log do."""
+    if len(blocks) < _LEAST_ROWS or blocks[-1].end - blocks[0].start > _MOST_ROW_CHARS * len(blocks):
+        return False
+    return outliers.are_alike([" ".join(text[block.start : block.end].split()) for block in blocks])
 
 
 def _numbered(text: str, start: int, end: int) -> list[tuple[int, int]]:

@@ -85,7 +85,7 @@ class Results:
     def stubbed(self, index: int) -> Shortened | None:
         if index not in self._stubs:
             text = self.anatomy.conversation.messages[index].text
-            line = stub(self.anatomy.tool_of[index], self.count(text), text)
+            line = stub(self.anatomy.tool_of.get(index, ""), self.count(text), text)
             self._stubs[index] = self._smaller(index, "stub", line)
         return self._stubs[index]
 
@@ -100,7 +100,7 @@ class Results:
         if self.stubbed(index) is None:
             return None
         messages = self.anatomy.conversation.messages
-        tool, call_id = self.anatomy.tool_of[newer], messages[newer].call_id or ""
+        tool, call_id = self.anatomy.tool_of.get(newer, ""), messages[newer].call_id or ""
         if self.minified(index) == self.minified(newer):
             return self._smaller(index, "dedupe", pointer(tool, call_id))
         changes = crush.difference(messages[newer].text, messages[index].text)

@@ -31,7 +31,7 @@ class Known:
     """Apart from `recalled`: the same text is cut into other passages."""
     said: Memory[Message, int] = field(default_factory=lambda: Memory(8 * 2**20))
     """What a message says, as a hash that is good for one process."""
-    walks: Memory[int, dict[str, Any]] = field(default_factory=lambda: Memory(16 * 2**20))
+    walks: Memory[int, Any] = field(default_factory=lambda: Memory(16 * 2**20))
     """States of walks over conversations (folds.py), by the content of the prefix."""
     voices: Memory[Message, Voice] = field(default_factory=lambda: Memory(2 * 2**20))
     """Whose words messages hold (voices.py)."""

@@ -17,6 +17,7 @@ from gateway.rewriting.arrange import Order, arrange
 from gateway.rewriting.folds import Folded, Kept
 from gateway.rewriting.ladder import Ladders, Shortened
 from gateway.rewriting.memory import Known
+from gateway.rewriting.voices import Voice
 
 _CONTEXT_MESSAGES, _CONTEXT_CHARS = 4, 1500
 _ASKED_CHARS = 600
@@ -31,6 +32,8 @@ class Asked:
     """What the newest messages are measured against."""
 
     anatomy: Anatomy
+    voices: Sequence[Voice]
+    """By message."""
     ladders: Ladders
     tags: tuple[str, ...]
     order: Order
@@ -44,7 +47,9 @@ class Asked:
 
     @property
     def user(self) -> int | None:
-        return last_user(self.messages)
+        """The index of what a person said last; a tool's output that stands as a user message is none."""
+        said = (index for index in range(len(self.messages) - 1, -1, -1) if self.voices[index] == "said")
+        return next(said, last_user(self.messages))
 
     def context(self) -> list[str]:
         """List what was said before the question, newest first."""
@@ -64,8 +69,12 @@ class Asked:
 
 def fit_newest(asked: Asked, folded: Folded, budget: int, *, strict: bool) -> Folded:
     """Shorten the documents of the last user message, then the newest results, where the prompt is still over."""
-    if folded.total > budget and asked.ladders.documents and asked.user is not None:
-        folded = _with_fewer_documents(asked, asked.user, folded, folded.total - budget)
+    if asked.ladders.documents and (user := asked.user) is not None:
+        over = folded.total - budget
+        if folded.documents_room is not None:
+            over = max(over, asked.anatomy.document_tokens[user] - folded.documents_room)
+        if over > 0:
+            folded = _with_fewer_documents(asked, user, folded, over)
     if folded.total > budget and "crush" in asked.ladders.input and not strict:
         folded = _with_shorter_results(asked, folded, folded.total - budget)
     unit = _newest_results(asked, folded)
@@ -105,7 +114,7 @@ def _with_fewer_documents(asked: Asked, index: int, folded: Folded, over: int) -
 def _with_shorter_results(asked: Asked, folded: Folded, over: int) -> Folded:
     """Shorten the newest results: what retrieval brought first, then the largest, all down to one size."""
     unit = _newest_results(asked, folded)
-    results = [i for i in unit or () if asked.messages[i].is_result and _may_change(asked.messages[i])]
+    results = [i for i in unit or () if asked.voices[i] == "result" and _may_change(asked.messages[i])]
     if not results:
         return folded
     sizes = {index: asked.count(asked.messages[index].text) for index in results}
@@ -124,7 +133,7 @@ def _with_shorter_results(asked: Asked, folded: Folded, over: int) -> Folded:
 def _newest_results(asked: Asked, folded: Folded) -> Unit | None:
     """Find the results that nobody has spoken to yet: they end the request, or the last user message follows them."""
     for unit in asked.anatomy.units[:-3:-1]:
-        if unit.after - unit.first > 1:
+        if any(asked.voices[index] == "result" for index in unit):
             return None if unit.first in folded.dropped else unit
         if unit.first != asked.user:
             return None
@@ -196,28 +205,36 @@ def _tokens(asked: Asked, folded: Folded, index: int) -> int:
 # ---------------------------------------------------------------- recall
 
 
-def with_recall(asked: Asked, folded: Folded, budget: int, share: float) -> Folded:
-    """Put excerpts of what is gone before a question that asks for it, in the room that is free."""
+def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, recalls: bool = True) -> Folded:
+    """Put excerpts of what is gone before a question that asks for it, in the room that is free.
+
+    `recalls` is False in an emergency: where the provider counts more than we do, there is no free room.
+    """
     messages, unit = asked.messages, asked.anatomy.units[-1]
     room = budget - folded.total - OVERHEAD_MESSAGE
-    if messages[unit.first].role != "user" or not folded.dropped or room < _LEAST_RECALL:
+    if not recalls or messages[unit.first].role != "user" or not folded.dropped or room < _LEAST_RECALL:
         return folded
-    chat = not asked.anatomy.tool_of
+    gone, question, memory = _gone(asked, folded), _question_alone(asked), asked.known.recalled
     before = [one.text for one in messages[: unit.first] if one.role == "user"]
-    odds = recall.asks_now(messages[unit.first].text, before, asked.known.asks)
-    if odds <= (recall.PERHAPS if chat else recall.BESIDE_TOOLS):
+    stand = [line.text for line in folded.kept]
+    stand += [message.text for i, message in enumerate(messages[: unit.first]) if i not in folded.dropped]
+    most = int(share * budget) if asked.anatomy.tool_of else MOST_RECALL
+    room = recall.warranted(question, gone, min(room, most), asked.count, memory, stand, before)
+    if room < _LEAST_RECALL:
         return folded
-    gone, question, memory = _gone(asked, folded), asked.question(), asked.known.recalled
-    stand = [message.text for i, message in enumerate(messages[: unit.first]) if i not in folded.dropped]
-    stand += [line.text for line in folded.kept]
-    most = MOST_RECALL if odds > 0 else MOST_RECALL_PERHAPS
-    room = min(room, most if chat else int(share * budget))
     text = recall.excerpts(question, gone, room, asked.count, memory, stand)
     if not text:
         return folded
     tokens = OVERHEAD_MESSAGE + asked.count(text)
     excerpt = Kept(unit.first, text, tokens, 0, 0)
     return replace(folded, recalled=excerpt, total=folded.total + tokens)
+
+
+def _question_alone(asked: Asked) -> str:
+    """Return what the last user message asks, without the documents in it."""
+    text = asked.question()
+    found = documents.find(text, asked.tags) if len(text) > _ASKED_CHARS else []
+    return documents.question(text, found) if found else text
 
 
 def _gone(asked: Asked, folded: Folded) -> list[recall.Folded]:
@@ -229,5 +246,24 @@ def _gone(asked: Asked, folded: Folded) -> list[recall.Folded]:
             break
         if asked.anatomy.component[index] != "examples":
             message = asked.messages[index]
-            out.append(recall.Folded(index, asked.anatomy.tool_of.get(index), message.role, message.text))
+            media = tuple(part.kind for part in message.media)
+            tool, parts = asked.anatomy.tool_of.get(index), _documents(asked, message)
+            out.append(recall.Folded(index, tool, message.role, message.text, message.name, media, parts))
     return out[::-1]
+
+
+def _documents(asked: Asked, message: Message) -> tuple[tuple[int, int], ...]:
+    """Find the documents of a message that holds several: each is recalled by itself."""
+    if len(message.text) < _MANY_DOCUMENTS_CHARS or message.role == "assistant":
+        return ()
+    known = asked.known.recalled.cuts
+    key = (message.text, message.role, asked.tags)
+    spans = known.get(key)
+    if spans is None:
+        found = documents.find(message.text, asked.tags, asks=message.role == "user")
+        spans = tuple((one.start, one.end) for one in found) if len(found) > 1 else ()
+        known.put(key, spans, len(message.text) + 80 * len(spans))
+    return spans
+
+
+_MANY_DOCUMENTS_CHARS = 1_500

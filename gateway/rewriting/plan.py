@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from gateway.budget.allocation import Window, allocate, ceilings
+from gateway.budget.allocation import Window, allocate
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Anatomy, Count, Recognition
 from gateway.conversation import Changes, last_user
 from gateway.rewriting.folds import Folded, Kept, Rules, fold, has_tools, reasoning_open
+from gateway.rewriting.folds.voiced import voiced as voiced_of
 from gateway.rewriting.ladder import Ladders
 from gateway.rewriting.memory import Known
 from gateway.rewriting.newest import Asked, fit_newest, with_recall
@@ -36,6 +37,16 @@ SIZES = Mapping[str, int]
 VOLATILE, VOLATILE_LEFT = "volatile", "volatile_left"
 MOVES = frozenset({VOLATILE, VOLATILE_LEFT})
 """Remedies that stand for declared volatile text (moved.py): where it is moved the request counts as it came."""
+
+
+Level = Literal["whole", "lossless", "lists", "dropped"]
+
+LOSSLESS = frozenset({"minify", "dedupe", "crush", "reasoning"})
+"""Remedies that lose nothing, unless the newest results alone do not fit: those are cut."""
+LEAVES_OUT = frozenset({"drop_oldest", DROP_ILLEGAL})
+STANDS_FOR = frozenset({"artifacts", SUMMARIZE})
+NOTED = "says how much is left out here, and no more"
+"""The reason of a line of ours without a list."""
 
 
 class Edit(NamedTuple):
@@ -78,6 +89,22 @@ class Plan:
     def rewrites(self) -> bool:
         """Whether more is done than to move what the policy declares volatile."""
         return any(edit.remedy not in MOVES for edit in self.edits)
+
+    @property
+    def level(self) -> Level:
+        """Say how far the remedies had to go.
+
+        whole: nothing is done; lossless: old results are written shorter and say the same; lists: something is left
+        out, and what stands for it says what it held; dropped: something is left out, and nothing does.
+        """
+        edits = [edit for edit in self.edits if edit.remedy not in MOVES]
+        if not edits:
+            return "whole"
+        if all(edit.remedy in LOSSLESS and edit.reason != _NEWEST for edit in edits):
+            return "lossless"
+        is_left_out = any(edit.remedy in LEAVES_OUT for edit in edits)
+        is_listed = any(edit.remedy in STANDS_FOR and edit.reason != NOTED for edit in edits)
+        return "dropped" if is_left_out and not is_listed else "lists"
 
     @property
     def summary(self) -> str:
@@ -138,15 +165,19 @@ def plan(
     known = known or Known()
     before = anatomy.by_component()
     budget, final = window.budget(), window.budget(answer_limit)
-    shares = {name: getattr(policy.allocation, name) for name in COMPONENTS}
     ladders = ladders_of(policy)
     if budget is None or final is None:
         return Plan(before, before, before)
-    most = ceilings(final, shares) if policy.strict else None
-    room = most or allocate(final, before, shares, policy.borrow, ladders.with_remedy)
+    most = policy.allocation.rooms(final, COMPONENTS) if policy.strict else None
+    voiced = None
+    if most is not None or early or anatomy.total > final:
+        voiced = voiced_of(anatomy, policy.documents.tags, count, known)
+        anatomy = replace(anatomy, document_tokens=voiced.documents)
+        before = anatomy.by_component()
+    room = most or allocate(final, before, policy.allocation, policy.borrow, ladders.with_remedy)
     as_it_came = Plan(before, before, room)
     fits = anatomy.total <= final and (most is None or all(before[name] <= most[name] for name in COMPONENTS))
-    if fits and (not early or most is not None):
+    if voiced is None or (fits and (not early or most is not None)):
         return as_it_came
     illegal = violations(anatomy.conversation.messages)
     if illegal and fits:
@@ -159,20 +190,29 @@ def plan(
         legal_plan = plan(rest.anatomy, policy, window, answer_limit, legal, count, known, facts, rest.early(early))
         return _of_all(anatomy, rest, legal_plan)
     binds = any(rules.binds_reasoning for rules in legal)
-    rules = _rules_of(policy, min(budget, final) if binds else budget, final, shares, most)
-    due = frozenset[int]() if most is not None else early
-    rules = replace(rules, asking=asking_of(policy, facts), binds_reasoning=binds, early=due)
-    rules = replace(rules, answer=wanted_word(anatomy.conversation, legal))
-    folded = fold(anatomy, rules, ladders, count, known)
+    rules = replace(
+        _rules_of(policy, anatomy, min(budget, final) if binds else budget, final, ladders, most),
+        asking=asking_of(policy, facts),
+        binds_reasoning=binds,
+        early=frozenset() if most is not None else early,
+        answer=wanted_word(anatomy.conversation, legal),
+    )
+    folded = fold(voiced, rules, ladders, count, known)
     if fits and not folded.dropped and not folded.shortened:
         return as_it_came
     events, wanted = folded.events, folded.wanted
     order = policy.document_order
-    asked = Asked(anatomy, ladders, policy.documents.tags, order, count, known, policy.effort)
+    asked = Asked(anatomy, voiced.voices, ladders, policy.documents.tags, order, count, known, policy.effort)
     held = binds and len(anatomy.units) in reasoning_open(anatomy)
     if not held:
         folded = fit_newest(asked, folded, final, strict=policy.strict)
-    if policy.recall and folded.total <= final and most is None and not (binds and has_tools(anatomy)):
+    if (
+        policy.recall
+        and window.at_most is None
+        and folded.total <= final
+        and most is None
+        and not (binds and has_tools(anatomy))
+    ):
         folded = with_recall(asked, folded, min(final, anatomy.total), policy.recall)
     if folded.total > final:
         return _too_big(anatomy, before, _after(anatomy, folded, count), final)
@@ -204,9 +244,16 @@ def _of_all(anatomy: Anatomy, rest: Rest, found: Plan | Refusal) -> Plan | Refus
 
 
 def _rules_of(
-    policy: Policy, budget: int, final: int, shares: Mapping[str, float], most: Mapping[str, int] | None
+    policy: Policy, anatomy: Anatomy, budget: int, final: int, ladders: Ladders, most: Mapping[str, int] | None
 ) -> Rules:
-    """Say what a policy bounds folds by, whatever the request; `most` is set under `strict`."""
+    """Read the bounds of folds from a policy; `most` is set under `strict`."""
+    if most is not None:
+        documents = most["documents"]
+    else:
+        among = [name for name in ("documents", "examples", "history") if name in ladders.with_remedy]
+        among = [name for name in among if name != "examples" or "examples" in anatomy.component]
+        room = max(0, budget - anatomy.tools_tokens - anatomy.system_tokens)
+        documents = policy.allocation.rooms(room, among).get("documents", 0)
     return Rules(
         budget=budget,
         final_budget=final,
@@ -215,14 +262,16 @@ def _rules_of(
         clear_at_least=policy.fold.clear_at_least,
         keep_turns=policy.fold.keep_turns,
         keep_tool_results=policy.fold.keep_tool_results,
-        shares=shares,
+        shares=policy.allocation,
         borrow=policy.borrow,
+        documents=documents,
         ceilings=most,
         artifacts=policy.fold.artifacts,
+        user_text=policy.user_text,
         protect=policy.protect,
         effort=policy.effort,
         preserve=policy.preserve,
-        recalls=policy.recall > 0 and most is None,
+        recall=policy.recall if most is None else 0.0,
     )
 
 
@@ -305,10 +354,11 @@ def _after(anatomy: Anatomy, folded: Folded, count: Count) -> dict[str, int]:
 
 
 def _edits(anatomy: Anatomy, folded: Folded) -> tuple[Edit, ...]:
-    remedies = ["artifacts" if line.summary_of is None else SUMMARIZE for line in folded.kept]
     edits = [
-        Edit(line.before, remedy, None, 0, line.tokens, _REASONS[remedy])
-        for line, remedy in zip(folded.kept, remedies, strict=True)
+        Edit(line.before, "artifacts", None, 0, line.tokens, _REASONS["artifacts"] if line.values else NOTED)
+        if line.summary_of is None
+        else Edit(line.before, SUMMARIZE, None, 0, line.tokens, _REASONS[SUMMARIZE])
+        for line in folded.kept
     ]
     if folded.recalled is not None:
         line = folded.recalled
@@ -338,6 +388,7 @@ _REASONS = {
     "stub": "older results were over; oldest first",
     "crush": "the same values in fewer tokens",
     "extract": "documents were over; what bears on the question stays",
+    "cut": "what people said was over its share; the oldest first",
     "artifacts": "stands for what was left out",
     SUMMARIZE: "a model's summary of what was left out",
     "recall": "the question asks for what was left out",

@@ -2,7 +2,10 @@
 
 Passages of the folded messages are scored by BM25 against the question, helped by their own message and by the message
 they answer; then the best are taken one by one, each weighed by what it says that no taken one says yet. They are
-printed in the order of the conversation, word for word. A question that names nothing brings nothing back.
+printed in the order of the conversation, quoted word for word, each message under its number and its speaker.
+
+No word of any language decides. What is common is what stands in many messages of this conversation, and whether a
+message asks for what is gone is told by where its words stand: in the fold and not in what is still there.
 """
 
 from __future__ import annotations
@@ -10,26 +13,26 @@ from __future__ import annotations
 import heapq
 import math
 import re
-from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import islice, repeat
+from itertools import repeat
+from typing import Literal
 
-from gateway.memory import Memory as Remembered
+from gateway.rewriting.asking import USUAL, asks_now
+from gateway.rewriting.language import clauses, language_of, sentences
+from gateway.rewriting.ours import QUOTED, quoted
+from gateway.rewriting.records import record_sets
 from gateway.rewriting.relevance import WORD, Index, Memory, Reading, number, of_word
-from gateway.values import values
+
+__all__ = ["HEADER", "USUAL", "Folded", "asks_now", "excerpts", "is_excerpt", "warranted"]
 
 Count = Callable[[str], int]
-Scores = Remembered[tuple[int, int], float]
-"""What messages scored, by the interpreter's hash of their text and its length."""
 
-HEADER = "Excerpts from earlier messages that are left out above, word for word, for what is asked next:"
+HEADER = f"[… {QUOTED}]"
+"""Stands above the excerpts; they are what stands right before the question."""
 GAP = " […] "
-
-_AIM_CHARS, _MOST_CHARS, _LEAST_CHARS = 100, 200, 40
-"""A passage is closed from the first on, never longer than the second; a blank line closes it from the third on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,11 @@ class Folded:
     tool: str | None
     role: str
     text: str
+    name: str | None = None
+    media: tuple[str, ...] = ()
+    """The kinds of its parts that are no text."""
+    documents: tuple[tuple[int, int], ...] = ()
+    """Where documents stand in its text: each is weighed by itself, and what is said around them stays folded."""
 
 
 def is_excerpt(text: str) -> bool:
@@ -48,86 +56,107 @@ def is_excerpt(text: str) -> bool:
     return text.startswith(HEADER)
 
 
-def asks_now(message: str, before: Sequence[str], scores: Scores | None = None) -> float:
-    """Score as `asks_back` does a message that comes after others of its user, the newest last.
+# ---------------------------------------------------------------- what relevance warrants
 
-    Who asks like this all the time is not asking about what is gone, and excerpts at every turn would cost more than
-    sending everything. `scores` is what the process remembers.
+
+def warranted(
+    question: str,
+    folded: Sequence[Folded],
+    room: int,
+    count: Count,
+    memory: Memory | None = None,
+    standing: Sequence[str] = (),
+    before: Sequence[str] = (),
+) -> int:
+    """Say how many tokens of excerpts, up to `room`, the relevance of what is folded is worth.
+
+    `standing` is what the request says anyway, the last exchange last; `before` is what the same user said, newest last.
     """
-
-    def score(text: str) -> float:
-        key = hash(text), len(text)
-        found = None if scores is None else scores.get(key)
-        if found is None:
-            found = asks_back(text)
-            if scores is not None:
-                scores.put(key, found, 0)
-        return found
-
-    usual = sum(score(one) > 0 for one in before[-USUAL:]) if len(before) >= USUAL else 0
-    return score(message) - _PER_USUAL * usual
+    view = _view(question, folded, Memory() if memory is None else memory)
+    if _wanted(question, view) is None:
+        return 0
+    odds = _odds(_signs(question, view, standing, before, count))
+    worth = int(room * math.exp(min(0.0, round(_STEEPNESS * (odds - _SURE), 6))))
+    return worth if worth >= _LEAST_TOKENS_WORTH else 0
 
 
-USUAL = 12
-"""How many messages before it say what is usual; of fewer nothing is."""
-_PER_USUAL = 0.8
+@dataclass(frozen=True, slots=True)
+class _Signs:
+    """How a message stands to what is gone and to what is still there; shares are of the rarity of its words."""
+
+    length: float
+    """Its tokens, as a logarithm, and its clauses beyond the first."""
+    clauses: float
+    asks: float
+    """Whether it has a question mark; between the two where its speaker never writes one."""
+    new: float
+    """The share that nobody has said yet."""
+    gone: float
+    """The share that only what is folded says."""
+    last: float
+    """The share that the last exchange says."""
+    ahead: float
+    """How much more the best folded message says than the best that stands."""
 
 
-def asks_back(message: str) -> float:
-    """Score whether a user's message asks for what was said long ago: above 0 it does, down to `PERHAPS` it may.
+def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence[str], count: Count) -> _Signs:
+    """Weigh the words of a question by how few messages say them, and add up where they stand."""
+    index, asked = view.index, view.asked
+    stands = [asked.keys() & {term for bag in view.read(text).bags for term in bag} for text in standing]
+    messages = len(view.parts) + len(stands)
+    weights, new, gone = {}, 0.0, 0.0
+    for term in asked:
+        folded, still = index.spread(term), sum(term in one for one in stands)
+        weight = weights[term] = round(math.log(1 + (messages - folded - still + 0.5) / (folded + still + 0.5)), 6)
+        new += 0.0 if folded or still else weight
+        gone += weight if folded and not still else 0.0
+    total = sum(weights.values()) or 1.0
+    covers = [sum(weights[term] for term in one) for one in stands]
+    last = sum(weights[term] for term in asked if any(term in one for one in stands[-_LAST_EXCHANGE:]))
+    marks = [_MARK.search(text) is not None for text in before[-_USUAL:]]
+    silent = len(marks) >= _LEAST_USUAL and sum(marks) < _SELDOM * len(marks)
+    return _Signs(
+        length=round(math.log1p(count(question)), 6),
+        clauses=round(math.log(max(1, sum(1 for _ in clauses(question)))), 6),
+        asks=1.0 if _MARK.search(question) else 0.5 if silent else 0.0,
+        new=new / total,
+        gone=gone / total,
+        last=last / total,
+        ahead=(max(index.covered(weights), default=0.0) - max(covers, default=0.0)) / total,
+    )
 
-    An excerpt is paid for at the full price, so it must be asked for. Who asks about the past asks at once, shortly,
-    and of himself or of what was said; who carries on tells what is new first, or answers what he was just told. The
-    text alone decides, so that a message says the same in every later request of its conversation.
+
+_LAST_EXCHANGE, _USUAL, _LEAST_USUAL, _SELDOM = 2, 40, 4, 0.2
+_MARK = re.compile("[?\u037e\u055e\u061f\u1367\u1945\u2047-\u2049\u2cfa\ua60f\ufe16\ufe56\uff1f]")
+
+
+def _odds(signs: _Signs) -> float:
+    """Weigh the signs that a message asks for what is gone: its log odds.
+
+    Who asks for it asks at once and shortly, of what the last exchange did not speak of; who carries on says what is
+    new, in several clauses, or speaks of what he was just told.
     """
-    begins = _BEGINS.match(message) is not None
-    new = sum(1 for _ in islice(values(message), _MOST_VALUES))
-    score = _ODDS - _PER_LENGTH * round(math.log1p(len(message.split())), 6) - _PER_VALUE * new
-    score += _BEGINS_ASKING if begins else 0.0
-    score += _OF_ONESELF if begins and _SELF.search(message) else 0.0
-    score += _ASKS_AT_ALL if "?" in message else 0.0
-    score += _ASKS_APART if _APART.search(message) else 0.0
-    score += _OF_THE_PAST if _BACK.search(message) else 0.0
-    score += _ADVICE if _ADVISES.search(message) else 0.0
-    score -= _ANSWERS if _TO_THE_LAST.match(message) else 0.0
-    return score
+    return (
+        _ODDS
+        + _PER_LENGTH * signs.length
+        + _PER_CLAUSE * signs.clauses
+        + _ASKING * signs.asks
+        + _NEW * signs.new
+        + _GONE * signs.gone
+        + _LAST * signs.last
+        + _AHEAD * signs.ahead
+    )
 
 
-# The log odds that a message is a question about a long chat, against one that carries it on, as a logistic regression
-# weighs them, rounded: 1,700 messages of long chats and 195 questions about those (docs/decisions/0007).
-_ODDS, _BEGINS_ASKING, _OF_ONESELF, _ASKS_AT_ALL, _OF_THE_PAST, _ANSWERS = -1.6, 1.4, 1.85, 1.8, 1.45, 2.3
-_ASKS_APART, _ADVICE = 1.5, 2.6
-_PER_LENGTH, _PER_VALUE = 0.24, 0.55
-PERHAPS = -1.6
-BESIDE_TOOLS = 1.5
-"""The least where the model has tools: most questions are for those."""
-_MOST_VALUES = 8
-_ASKING_WORD = (
-    r"(?:who|whom|whose|what|when|where|which|why|how|do|does|did|is|are|was|were|am|have|has|had|can|could|will|would"
-    r"|should|shall|may|might|list|name|summari[sz]e|recap|remind|tell|give|recall|describe|walk|show|review|find"
-    r"|explain|compare|outline|write|create|add|provide)"
-)
-_BEGINS = re.compile(
-    r"\W*(?:\w+:\s+)?(?:(?:by|in|on|at|for|from|to|with|of|between|besides|after|before|during|about|since|until)\s+)?"
-    + _ASKING_WORD
-    + r"\b",
-    re.IGNORECASE,
-)
-_APART = re.compile(r"[.!?]\s+" + _ASKING_WORD + r"\b[^.!?]{0,400}\?", re.IGNORECASE)
-"""A question in a sentence of its own, behind what it is about."""
-_ADVISES = re.compile(r"\byou (?:\w+ )?(?:suggest|recommend|advise)", re.IGNORECASE)
-_SELF = re.compile(r"\b(?:i|my|me|mine|we|our|us)\b", re.IGNORECASE)
-_TO_THE_LAST = re.compile(
-    r"\W*(?:hmm+|ok(?:ay)?|got it|sounds|thanks?|thank you|yeah|yes|no|nope|sure|great|cool|absolutely|perfect"
-    r"|i|i['\u2019]\w+|that|it|this)\b",
-    re.IGNORECASE,
-)
-_BACK = re.compile(
-    r"\b(?:summar(?:y|i[sz]e)|recap|so far|earlier|previous(?:ly)?|throughout|conversations?|remember|remind|in order"
-    r"|(?:did|have|had|was|were) (?:i|we|you|my|our)"
-    r"|(?:i|we|you) (?:said|told|gave|mentioned|decided|recommended|suggested))\b",
-    re.IGNORECASE,
-)
+# As a logistic regression weighs them, rounded: 1,750 messages that carry long chats on, and 195 questions about those.
+_ODDS, _PER_LENGTH, _PER_CLAUSE, _ASKING = 1.25, -1.7, -3.4, 5.0
+_NEW, _GONE, _LAST, _AHEAD = -1.7, 1.7, -2.6, 4.3
+_SURE, _STEEPNESS = -1.0, 1.5
+"""Odds from which all the room is worth it; below, how fast the worth falls."""
+_LEAST_TOKENS_WORTH = 60
+
+
+# ---------------------------------------------------------------- excerpts
 
 
 def excerpts(
@@ -143,23 +172,74 @@ def excerpts(
     `standing` is what stands in the request anyway: what it says is not said again for its own sake. `memory` is what
     the process remembers of texts; without one everything is read anew, to the same end.
     """
-    memory = Memory() if memory is None else memory
-    folded = [message for message in folded if not message.text.startswith(HEADER)]
-    readings = [memory.read(message.text, paragraphs(message.text)) for message in folded]
-    index = memory.index(readings)
-    wanted = _wanted(question, index)
+    view = _view(question, folded, Memory() if memory is None else memory)
+    wanted = _wanted(question, view)
     if wanted is None:
         return None
-    relevances = _relevances(folded, readings, index, wanted)
-    said = {term for text in standing for bag in memory.read(text, paragraphs(text)).bags for term in bag}
-    return _Choice(folded, index, relevances, said, count).written(room)
+    said = {term for text in standing for bag in view.read(text).bags for term in bag}
+    return _Choice(view, _relevances(view, wanted), said, count).written(room)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is weighed by itself: a message, a document in one, or what is said around the documents."""
+
+    message: Folded
+    text: str
+    kind: Literal["said", "document", "around"] = "said"
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The folded messages as they are searched, and what is asked of them."""
+
+    parts: Sequence[_Part]
+    readings: Sequence[Reading]
+    index: Index
+    language: str
+    asked: Mapping[int, float]
+    memory: Memory
+
+    def read(self, text: str) -> Reading:
+        return self.memory.read(text, paragraphs(text), self.language)
+
+
+def _view(question: str, folded: Sequence[Folded], memory: Memory) -> _View:
+    """Read what is folded, in the language that its beginning is in."""
+    parts = [part for message in folded for part in _parts(message)]
+    sample = "\n".join([message.text[:_SAMPLE_CHARS] for message in folded[:_SAMPLE_MESSAGES]])
+    language = language_of(sample)
+    readings = [memory.read(part.text, paragraphs(part.text), language) for part in parts]
+    index = memory.index(readings)
+    return _View(parts, readings, index, language, asked_for(question, index, language), memory)
+
+
+_SAMPLE_MESSAGES, _SAMPLE_CHARS = 20, 200
+
+
+def _parts(message: Folded) -> Iterator[_Part]:
+    """Take a message apart into its documents and what is said around them."""
+    if not message.documents:
+        yield _Part(message, message.text)
+        return
+    at, around = 0, []
+    for start, end in message.documents:
+        around.append(message.text[at:start])
+        at = end
+    around.append(message.text[at:])
+    yield _Part(message, "\n".join([text.strip() for text in around if text.strip()]), "around")
+    for start, end in message.documents:
+        yield _Part(message, message.text[start:end], "document")
 
 
 # ---------------------------------------------------------------- passages
 
 
 def paragraphs(text: str) -> Iterator[tuple[int, int]]:
-    """Cut a text into passages of some 100 characters: at blank lines, else at lines, sentences, rows, words."""
+    """Cut a text into passages of some 100 characters: whole records, else whole lines and sentences.
+
+    A long sentence is cut into its clauses; nothing is cut inside one.
+    """
     held: tuple[int, int] | None = None
     for piece in _pieces(text):
         if held is not None and piece[1] - piece[0] < _LEAST_CHARS and piece[1] == len(text):
@@ -172,42 +252,61 @@ def paragraphs(text: str) -> Iterator[tuple[int, int]]:
         yield held
 
 
+_AIM_CHARS, _LONG_CHARS, _LEAST_CHARS = 100, 240, 40
+"""A passage is closed from the first on; a sentence is cut from the second on; a blank line closes it from the third."""
+_RECORD_CHARS = 600
+"""A longer record is cut as other text is."""
+
+
 def _pieces(text: str) -> Iterator[tuple[int, int]]:
-    start = at = 0
-    size = len(text)
-    while at < size:
-        end = text.find("\n", at) + 1 or size
-        if end - start > _MOST_CHARS:
-            if at > start:
-                yield start, at
-                start = at
-            while end - start > _MOST_CHARS:
-                cut = _cut(text, start, start + _MOST_CHARS)
-                yield start, cut
-                start = cut
-        blank = end == size or text[end] in "\r\n"
+    at = 0
+    for start, end in sorted(span for records in record_sets(text) for span in records):
+        if end - start > _RECORD_CHARS or start < at:
+            continue
+        # What separates two records goes with the one before it.
+        if text[at:start].strip(_BETWEEN_RECORDS) or at == 0:
+            yield from _gathered(text, at, start)
+            at = start
+        yield at, end
+        at = end
+    yield from _gathered(text, at, len(text))
+
+
+_BETWEEN_RECORDS = " \t\r\n,"
+
+
+def _gathered(text: str, first: int, after: int) -> Iterator[tuple[int, int]]:
+    """Gather sentences until they are a passage."""
+    start = first
+    said = text if first == 0 and after == len(text) else text[first:after]
+    for begin, end in _units(said):
+        begin, end = begin + first, end + first
+        if begin > start and end - start > _LONG_CHARS:
+            yield start, begin
+            start = begin
+        blank = _BLANK.search(text, max(begin, end - _BLANK_CHARS), end) is not None
         if end - start >= (_LEAST_CHARS if blank else _AIM_CHARS):
             yield start, end
             start = end
-        at = end
-    if start < size:
-        yield start, size
+    if start < after:
+        yield start, after
 
 
-# What ends a sentence, a row or record, a field, a word: the earlier in this list, the better the cut.
-_CUTS = tuple(
-    re.compile(ending)
-    for ending in (r"[.!?…][\"'”’)\]*]{0,3}\s|[\u3002\uff01\uff1f]", r"[}\]][,;]?\s?(?=[{\[\"])", r"[,;]\s?", r"\s")
-)
+_BLANK, _BLANK_CHARS = re.compile(r"\n[ \t\r]*\n"), 12
 
 
-def _cut(text: str, start: int, end: int) -> int:
-    """Find where a long line is best cut in its second half: after a sentence, a row, a field or a word."""
-    for ending in _CUTS:
-        ends = [found.end() for found in ending.finditer(text, start + _AIM_CHARS // 2, end)]
-        if ends:
-            return ends[-1]
-    return end
+def _units(text: str) -> Iterator[tuple[int, int]]:
+    """Cut a text into its sentences, a long one into clauses that are gathered again as far as they fit."""
+    for start, end in sentences(text):
+        if end - start <= _LONG_CHARS:
+            yield start, end
+            continue
+        at = start
+        for begin, stop in clauses(text[start:end]):
+            if start + begin > at and start + stop - at > _LONG_CHARS:
+                yield at, start + begin
+                at = start + begin
+        yield at, end
 
 
 # ---------------------------------------------------------------- the question
@@ -218,21 +317,9 @@ _KNOWN = 0.5
 """What must be known of the words of a question, for it to be one about what was said."""
 _TELLING = 1.6
 """What a name, a number or a code name counts, where another word counts 1."""
+_COMMON, _COMMON_PASSAGES, _FEW_MESSAGES = 0.5, 0.1, 8
+"""A word in this share of all messages says nothing; of few messages, or of passages, in the second."""
 _FEEDBACK, _FEEDBACK_PASSAGES, _FEEDBACK_TERMS = 0.3, 8, 20
-
-_COMMON_WORDS = """\
-a about above after again all also am an and any are as at be because been before being but by can cannot could did do
-does doing don't down each few for from further get give go had has have having he her here hers him his how i i'd i'll
-i'm i've if in into is it it's its just let like make may me might more most must my no nor not now of off ok okay on
-once only or other our out over own please really said same she should so some such tell than thank thanks that that's
-the their them then there these they thing this those through to too under until up us very want was we well were what
-when where which while who whom why will with would yes you your yours
-great good sure hello hi hey bye nice fine perfect cool today
-bit continue elaborate explain help makes much sense sounds understand
-"""
-_COMMON = frozenset(number(term) for word in _COMMON_WORDS.split() for term in of_word(word)) | frozenset(
-    number(letters) for letters in ("s", "t", "m", "ve", "ll", "re", "d")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +331,9 @@ class _Wanted:
     """Of each passage, as a share of the most that a passage could have."""
 
 
-def _wanted(question: str, index: Index) -> _Wanted | None:
+def _wanted(question: str, view: _View) -> _Wanted | None:
     """Read the question; None where it asks for nothing that the passages hold."""
-    asked = asked_for(question)
+    index, asked = view.index, view.asked
     terms = index.weighed(asked)
     if len(terms) > _MOST_TERMS:
         terms = dict(sorted(terms.items(), key=lambda item: -item[1])[:_MOST_TERMS])
@@ -254,9 +341,10 @@ def _wanted(question: str, index: Index) -> _Wanted | None:
     scores = index.scores(terms)
     best = sorted((i for i, score in enumerate(scores) if score > 0), key=lambda i: (-scores[i], i))
     known = sum(asked[term] for term in terms)
-    if known < _KNOWN * sum(asked.values()):
+    if not best or known < _KNOWN * sum(asked.values()):
         return None
-    if not best or not _telling(question, asked, terms, index.bags[best[0]]):
+    matched = [term for term in index.bags[best[0]] if term in terms]
+    if len(matched) < 2 and asked[matched[0]] <= 1 and _MARK.search(question) is None:
         return None
     spoken: dict[int, float] = {}
     for i in best[:_FEEDBACK_PASSAGES]:
@@ -268,7 +356,7 @@ def _wanted(question: str, index: Index) -> _Wanted | None:
     rare = [
         (-score * index.idf(term), term)
         for term, score in spoken.items()
-        if term not in terms and term not in _COMMON and 1 < index.found_in(term) < most
+        if term not in terms and 1 < index.found_in(term) < most
     ]
     added = heapq.nsmallest(_FEEDBACK_TERMS, rare)
     mass = sum(score for score, _ in added)
@@ -279,54 +367,67 @@ def _wanted(question: str, index: Index) -> _Wanted | None:
 _BEFORE_A_NAME = " \"'\u201c\u2018(*#-"
 
 
-def asked_for(question: str) -> dict[int, float]:
-    """Weigh the terms of a question: names, numbers and code names tell more than other words."""
+def asked_for(question: str, index: Index, language: str = "") -> dict[int, float]:
+    """Weigh the terms of a question: names, numbers and code names tell more than other words, common words less."""
     out: dict[int, float] = {}
     for found in WORD.finditer(question):
         word, before = found.group(), question[max(0, found.start() - 3) : found.start()]
         name = word[0].isupper() and before.strip(_BEFORE_A_NAME)[-1:] not in ("", ".", "!", "?", "\n", ":")
         name = name or (word[0].isupper() and not before.endswith((" ", "\n")) and before != "")
-        weight = _TELLING if name or not word.replace("'", "").replace("’", "").isalpha() else 1.0
-        for term in map(number, of_word(word)):
-            if term not in _COMMON:
-                out[term] = max(out.get(term, 0.0), weight)
+        weight = _TELLING if name or any(ch.isdigit() or ch in "_@/#" for ch in word) else 1.0
+        for term in map(number, of_word(word, language)):
+            tells = weight * _rarity(term, index)
+            if tells > 0:
+                out[term] = max(out.get(term, 0.0), tells)
     return out
 
 
-_ASKS = re.compile(r"\?\s*$|\?\s|\b(?:who|what|when|where|which|why|how)\b", re.IGNORECASE)
-
-
-def _telling(question: str, asked: dict[int, float], terms: dict[int, float], best: array[int]) -> bool:
-    """Tell whether the best passage is a match at all: two of the words, a telling one, or one of a real question."""
-    matched = [term for term in best if term in terms]
-    return len(matched) > 1 or any(asked[term] > 1 for term in matched) or _ASKS.search(question) is not None
+def _rarity(term: int, index: Index) -> float:
+    """Say how far a term is from being common in this conversation: 1 where nothing or little says it, 0 at the most."""
+    common = index.found_in(term) / (_COMMON_PASSAGES * max(1, len(index)))
+    if len(index.readings) >= _FEW_MESSAGES:
+        common = index.spread(term) / (_COMMON * len(index.readings))
+    return max(0.0, 1 - round(common, 6))
 
 
 # ---------------------------------------------------------------- the choice
 
 
-def _relevances(folded: Sequence[Folded], readings: Sequence[Reading], index: Index, wanted: _Wanted) -> list[float]:
+def _relevances(view: _View, wanted: _Wanted) -> list[float]:
     """Give each passage its relevance: its own score, its message's, and that of the message it answers."""
     total = sum(wanted.terms.values())
-    covered = [weight / total for weight in index.covered(wanted.terms)]
+    covered = [weight / total for weight in view.index.covered(wanted.terms)]
+    asked = _question_before(view.parts)
     at = 0
     out: list[float] = []
-    for place, (message, reading) in enumerate(zip(folded, readings, strict=True)):
+    for place, (part, reading) in enumerate(zip(view.parts, view.readings, strict=True)):
         around = _OWN_MESSAGE * covered[place]
-        if message.role == "user":
-            answered = place + 1 < len(folded) and folded[place + 1].role != "user"
+        by_user = part.message.role == "user" and part.kind == "said"
+        if by_user:
+            answered = place + 1 < len(view.parts) and view.parts[place + 1].message.role != "user"
             around += _MESSAGE_AFTER * covered[place + 1] if answered else 0.0
-        elif place:
-            around += _MESSAGE_BEFORE * covered[place - 1]
-        said = _SAID_BY_USER if message.role == "user" else 0.0
+        elif part.kind == "said" and place:
+            around += _MESSAGE_BEFORE * covered[asked[place]]
+        said = _SAID_BY_USER if by_user else 0.0
         own = [0.0, *wanted.scores[at : at + len(reading.spans)], 0.0]
         at += len(reading.spans)
-        if not around and not any(own):
+        if part.kind == "around" or (not around and not any(own)):
             out += [0.0] * len(reading.spans)
             continue
         for before, here, behind in zip(own, own[1:], own[2:], strict=False):
             matched = here + _BESIDE * max(before, behind) + around
             out.append(matched + said if matched else 0.0)
+    return out
+
+
+def _question_before(parts: Sequence[_Part]) -> list[int]:
+    """Find the part before each one; of what answers a message with documents, what was said around them."""
+    out, around = [], 0
+    for place, part in enumerate(parts):
+        before = max(0, place - 1)
+        out.append(around if parts[before].kind == "document" and part.kind == "said" else before)
+        if part.kind == "around":
+            around = place
     return out
 
 
@@ -345,6 +446,7 @@ _MOST_WEIGHED = 3_000
 # A term is worth what the relevant passages say it (the share of what they say together), and, for the rest, how common
 # it is in all that is folded: an answer is made of the words that its sources are made of.
 _OF_THE_RELEVANT = 0.7
+_FENCE_TOKENS, _COMMON_WORTH, _FEW_PASSAGES = 4, 0.04, 2
 _PLACE_TOKENS, _GAP_TOKENS, _LEAST_TOKENS, _MOST_CHARS_OF_A_TOKEN = 8, 2, 10, 6
 _MOST_TOO_LONG = 20
 # What is most relevant comes first, to so many tokens; behind it what adds most to the picture.
@@ -360,21 +462,20 @@ class _Choice:
     et al. 1978: the greedy choice is within 1 - 1/e of the best one).
     """
 
-    def __init__(
-        self, folded: Sequence[Folded], index: Index, relevances: Sequence[float], said: AbstractSet[int], count: Count
-    ) -> None:
+    def __init__(self, view: _View, relevances: Sequence[float], said: AbstractSet[int], count: Count) -> None:
         """Take each passage's relevance, and the terms that are said anyway."""
-        self.folded, self.index, self.count = folded, index, count
+        index = view.index
+        self.parts, self.index, self.count = view.parts, index, count
         self.bags, self.spans, self.message_of = index.bags, index.spans, index.reading_of
         top = max(relevances, default=0.0) or 1.0
         self.relevance = [relevance / top for relevance in relevances]
         """As a share of the best one's."""
         least = max(_FLOOR, sorted(self.relevance)[-_MOST_WEIGHED:][0])
         self.able = [i for i, share in enumerate(self.relevance) if share >= least and self.bags[i]]
-        self.worth = self._worths({*_COMMON, *said})
+        self.worth = self._worths(said)
         """What each term is worth that is not said yet."""
         self.taken: dict[int, int] = {}
-        """How many passages of each message were chosen."""
+        """How many passages of each part were chosen."""
         self.chosen: list[int] = []
         self.sizes: dict[int, int] = {}
 
@@ -388,8 +489,11 @@ class _Choice:
                 spoken[term] += share
         for term in said:
             spoken.pop(term, None)
-        most, every = max(spoken.values(), default=1.0), len(self.index)
-        found_in, sqrt = self.index.found_in, math.sqrt
+        every, found_in, sqrt = len(self.index), self.index.found_in, math.sqrt
+        common = max(_FEW_PASSAGES, _COMMON_WORTH * every)
+        for term in [term for term in spoken if found_in(term) > common]:
+            del spoken[term]
+        most = max(spoken.values(), default=1.0)
         return {
             term: _OF_THE_RELEVANT * share / most + (1 - _OF_THE_RELEVANT) * sqrt(found_in(term) / every)
             for term, share in spoken.items()
@@ -468,17 +572,17 @@ class _Choice:
         size = self.sizes.get(i)
         if size is None:
             start, end = self.spans[i]
-            size = self.sizes[i] = self.count(self.folded[self.message_of[i]].text[start:end].strip())
+            size = self.sizes[i] = self.count(self.parts[self.message_of[i]].text[start:end].strip())
         return size
 
     def _tokens(self, i: int) -> int:
         message = self.message_of[i]
-        place = 0 if message in self.taken else self.count(_place(self.folded[message])) + 1
+        place = 0 if message in self.taken else self.count(_place(self.parts[message].message)) + _FENCE_TOKENS
         return self._size(i) + place + 1
 
     def _text(self) -> str:
-        """Print what was chosen, in the order of the conversation, a message a line; what stood side by side stands so
-        again.
+        """Print what was chosen, in the order of the conversation, each message under its number and its speaker; what
+        stood side by side stands so again.
         """
         pieces: dict[int, list[tuple[int, int]]] = {}
         for i in sorted(self.chosen):
@@ -490,10 +594,34 @@ class _Choice:
                 spans.append((start, end))
         lines = [HEADER]
         for at, spans in pieces.items():
-            message = self.folded[at]
-            lines.append(_place(message) + GAP.join([message.text[start:end].strip() for start, end in spans]))
+            part = self.parts[at]
+            lines.append(_place(part.message) + _quoted([part.text[start:end].strip() for start, end in spans]))
         return "\n".join(lines)
 
 
 def _place(message: Folded) -> str:
-    return f"messages[{message.at}], {message.tool or message.role}: "
+    """Say which message it is, who speaks, and what of it is no text."""
+    speaker = message.name or message.tool or message.role
+    if not _NAME.fullmatch(speaker):
+        speaker = quoted(speaker.replace("\n", " "))
+    media = "".join([f"[{kind}] " for kind in message.media[:_MOST_MEDIA]])
+    return f"messages[{message.at}] {speaker}: {media}"
+
+
+_NAME, _MOST_MEDIA = re.compile(r"[\w .@+-]{1,64}"), 8
+
+
+def _quoted(pieces: Sequence[str]) -> str:
+    """Quote pieces of one message: side by side where each is a line, else in one fence with a gap between them.
+
+    A line that begins as a speaker's would (`System: …`) is never one of its own.
+    """
+    if len(pieces) == 1 and "\n" not in pieces[0]:
+        return quoted(pieces[0])
+    if any(_LIKE_A_SPEAKER.search(piece) for piece in pieces):
+        return GAP.join([" ".join([quoted(line) for line in piece.split("\n") if line.strip()]) for piece in pieces])
+    return quoted(GAP_LINE.join(pieces) if len(pieces) > 1 else pieces[0])
+
+
+_LIKE_A_SPEAKER = re.compile(r"^[^\w\n]{0,8}[^\W\d_]{2,12}[ \t]{0,2}[:\uff1a]", re.MULTILINE)
+GAP_LINE = "\n[…]\n"

@@ -1,8 +1,9 @@
 """Which passages speak of what is asked: terms, and BM25 over passages. Pure: no clock, no randomness.
 
-A term is a word in folded case, without a plural's ending; a code name, path or number counts whole and by its parts
-(`getUserName` also as get, user, name). Inside, a term is the CRC-32 of its text: four bytes, equal in every process.
-Two terms that share a number are taken for one word, which costs a little precision and nothing else.
+A term is a word in folded case, without its ending; a code name, path or number counts whole and by its parts
+(`getUserName` also as get, user, name). Words of scripts that are not spaced, and those of Hangul, whose endings are
+many, count as pairs of letters. Inside, a term is the CRC-32 of its text: four bytes, equal in every process. Two terms
+that share a number are taken for one word, which costs a little precision and nothing else.
 """
 
 from __future__ import annotations
@@ -13,61 +14,118 @@ import unicodedata
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import is_
 from zlib import crc32
 
+from gateway.memory import Memory as Remembered
+from gateway.rewriting.language import STEMMED, without_ending
+
+# Signs that are written on or behind a letter and that Python counts as no letters: of Hebrew, Arabic and Persian, of
+# the scripts of India (all but the danda), of Thai, Lao, Burmese and Khmer.
+_SIGNS = (
+    "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8"
+    "\u0900-\u0963\u0971-\u0df3\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece\u102b-\u103e\u17b4-\u17d3\u200c\u200d"
+)
 # A word, with the marks that hold names, paths, addresses, dates and amounts together. Every repeated group begins with
 # a mark that no word holds, so there is one way to match and the time is linear.
-WORD = re.compile(r"\w+(?:[-./@:'’+#]\w+|,\d{3}(?!\d))*")
+WORD = re.compile(rf"[\w{_SIGNS}]+(?:[-./@:'’+#][\w{_SIGNS}]+|,\d{{3}}(?!\d))*")
 _PART = re.compile(r"[^\W\d_]+|\d+")
 _AMOUNT = re.compile(r"\d+(?:\.\d+)?\Z")
 _HUMP = re.compile(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# Scripts written without spaces: from Thai to Hangul, ideographs and kana. Their words are read as pairs of letters.
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+# From Thai to Hangul, ideographs and kana: their words are read as pairs of letters.
+_PAIRED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]+"
+)
 _MOST_PARTS = 12
-_LONGEST_WORD_CHARS = 80
+_LONGEST_WORD_CHARS, _LONGEST_RUN_CHARS = 80, 400
 
 K1, B = 1.2, 0.6
 """Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009), §3.4: k1 1.2 to 2, b .5 to .8."""
 
 
-def terms(text: str) -> tuple[str, ...]:
+def terms(text: str, language: str = "") -> tuple[str, ...]:
     """List the terms of a text in order, repeated ones too."""
-    return tuple(term for word in WORD.findall(text) for term in of_word(word))
+    return tuple(term for word in WORD.findall(text) for term in of_word(word, language))
 
 
-def of_word(word: str) -> tuple[str, ...]:
-    """List the terms of one word: itself first, then its parts where it has several."""
+def of_word(word: str, language: str = "") -> tuple[str, ...]:
+    """List the terms of one word: itself first, then its parts where it has several.
+
+    `language` is the one whose endings are taken off words in Latin letters; other scripts say it themselves.
+    """
+    if not word.isascii() and _PAIRED.search(word):
+        return _pairs(word[:_LONGEST_RUN_CHARS], language)
     word = word[:_LONGEST_WORD_CHARS]
     if word.isascii():
         if word.isalpha() and not _HUMP.search(word):
-            return (stem(word.lower()),)
+            return (stem(word.lower(), language),)
         whole = word.lower()
     else:
-        if _UNSPACED.search(word):
-            pairs = [word[i : i + 2] for i in range(max(1, len(word) - 1))]
-            return tuple(pairs[: _MOST_PARTS * 6])
+        if not _JOINING.search(word):
+            return _other(word.casefold(), language)
         whole = _plain(word)
-        if whole.isalpha():
-            return (stem(whole),)
     whole = whole.replace(",", "").replace("’", "'")
     parts = _PART.findall(_HUMP.sub(" ", _plain(word) if not word.isascii() else word))
     if len(parts) < 2 or _AMOUNT.match(whole):
-        return (stem(whole),)
+        return (stem(whole, language),)
     if whole.endswith("'s"):
-        return (stem(whole[:-2]),)
-    smaller = [stem(part.lower()) for part in parts[:_MOST_PARTS] if len(part) > 1]
+        return (stem(whole[:-2], language),)
+    smaller = [stem(part.lower(), language) for part in parts[:_MOST_PARTS] if len(part) > 1]
     return tuple(dict.fromkeys((whole, *smaller)))
 
 
-def stem(word: str) -> str:
-    """Take off a plural's ending: orders and order are one term.
+_JOINING = re.compile(r"[\d_./@:'’+#,-]")
 
-    Endings of verbs are left on: taking them off found no more of what was asked for, and made words look told already
-    that are not (`focus`, `focused`).
+
+def _pairs(word: str, language: str) -> tuple[str, ...]:
+    """List pairs of letters, and the terms of what stands between them in other scripts."""
+    out: list[str] = []
+    at = 0
+    for run in _PAIRED.finditer(word):
+        for other in WORD.findall(word[at : run.start()]):
+            out += of_word(other, language)
+        letters, at = run.group(), run.end()
+        out += [letters[i : i + 2] for i in range(max(1, len(letters) - 1))]
+    for other in WORD.findall(word[at:]):
+        out += of_word(other, language)
+    return tuple(out)
+
+
+def _other(word: str, language: str) -> tuple[str, ...]:
+    """List the terms of a word with letters beyond ASCII: without its ending, and without the prefix that Hebrew has."""
+    first = word[0]
+    if "\u05d0" <= first <= "\u05ea":
+        bare = _plain(word)
+        return (bare, bare[1:]) if len(bare) > _LEAST_HEBREW and first in _HEBREW_PREFIXES else (bare,)
+    for low, high, name in _BY_SCRIPT:
+        if low <= first <= high:
+            return (_plain(without_ending(word, name)),)
+    return (_plain(without_ending(word, language)) if language in STEMMED else stem(_plain(word)),)
+
+
+_HEBREW_PREFIXES, _LEAST_HEBREW = frozenset("והבלמשכ"), 3
+"""And, the, in, to, from, that, as: written in one with the word."""
+_BY_SCRIPT = (
+    ("\u0370", "\u03ff", "greek"),
+    ("\u0400", "\u052f", "russian"),
+    ("\u0531", "\u0587", "armenian"),
+    ("\u0600", "\u06ff", "arabic"),
+    ("\u0900", "\u097f", "hindi"),
+    ("\u0b80", "\u0bff", "tamil"),
+    ("\u1f00", "\u1fff", "greek"),
+)
+
+
+def stem(word: str, language: str = "") -> str:
+    """Take off a word's ending; of English a plural's alone: orders and order are one term.
+
+    Endings of English verbs are left on: taking them off found no more of what was asked for, and made words look told
+    already that are not (`focus`, `focused`).
     """
+    if language in STEMMED and word.isalpha():
+        return _plain(without_ending(word, language))
     if len(word) < 4 or word[-1] != "s" or word[-2] in "su'" or not word.isalpha():
         return word
     return word[:-3] + "y" if word.endswith("ies") and len(word) > 4 else word[:-1]
@@ -115,14 +173,17 @@ class Memory:
         self._old: dict[int, tuple[int, Reading]] = {}
         self._held = 0
         self._most_words = most_bytes // 2048
-        self._words: dict[str, tuple[int, ...]] = {}
+        self._words: dict[str, dict[str, tuple[int, ...]]] = {}
+        """By language and word."""
         self._indexes: list[Index] = []
+        self.cuts: Remembered[Hashable, tuple[tuple[int, int], ...]] = Remembered(most_bytes // 4)
+        """Where documents stand in texts, by whatever decides it."""
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def get(self, text: str) -> Reading | None:
-        key = hash(text)
+    def get(self, text: str, language: str = "") -> Reading | None:
+        key = hash((text, language)) if language else hash(text)
         found = self._young.get(key)
         if found is None:
             found = self._old.get(key)
@@ -131,12 +192,12 @@ class Memory:
             self._put(key, found)
         return found[1] if found[0] == len(text) else None
 
-    def read(self, text: str, spans: Iterable[tuple[int, int]]) -> Reading:
+    def read(self, text: str, spans: Iterable[tuple[int, int]], language: str = "") -> Reading:
         """Return the terms of the passages of a text; `spans` is asked only where the text is not known."""
-        found = self.get(text)
+        found = self.get(text, language)
         if found is None:
-            found = self._reading(text, tuple(spans))
-            self._put(hash(text), (len(text), found))
+            found = self._reading(text, tuple(spans), language)
+            self._put(hash((text, language)) if language else hash(text), (len(text), found))
         return found
 
     def index(self, readings: Sequence[Reading]) -> Index:
@@ -162,31 +223,32 @@ class Memory:
         self._indexes = kept[::-1] if len(out) <= _KEPT_PASSAGES else self._indexes
         return out
 
-    def numbers(self, text: str) -> list[int]:
+    def numbers(self, text: str, language: str = "") -> list[int]:
         """List the terms of a text by number, in order."""
-        words = self._words
+        words = self._words.setdefault(language, {})
         out: list[int] = []
         for word in WORD.findall(text):
             known = words.get(word)
-            out.extend(self._learn(word) if known is None else known)
+            out.extend(self._learn(word, language) if known is None else known)
         return out
 
-    def _reading(self, text: str, spans: tuple[tuple[int, int], ...]) -> Reading:
+    def _reading(self, text: str, spans: tuple[tuple[int, int], ...], language: str) -> Reading:
         bags, often, lengths = [], [], []
         for start, end in spans:
-            numbers = self.numbers(text[start:end])
+            numbers = self.numbers(text[start:end], language)
             bag = Counter(numbers)
             bags.append(array("I", bag))
             often.append(bytes([min(n, 255) for n in bag.values()]))
             lengths.append(len(numbers))
         return Reading(spans, tuple(bags), tuple(often), tuple(lengths))
 
-    def _learn(self, word: str) -> tuple[int, ...]:
-        if len(self._words) >= self._most_words:
-            self._words.clear()
-        out = tuple([number(term) for term in of_word(word)])
+    def _learn(self, word: str, language: str) -> tuple[int, ...]:
+        if sum(map(len, self._words.values())) >= self._most_words:
+            for words in self._words.values():
+                words.clear()
+        out = tuple([number(term) for term in of_word(word, language)])
         if len(word) <= _LONGEST_WORD_CHARS:
-            self._words[word] = out
+            self._words[language][word] = out
         return out
 
     def _put(self, key: int, entry: tuple[int, Reading]) -> None:
@@ -313,6 +375,11 @@ class Index:
         if places is None:
             return 0
         return len(places) if places[-1] < self._passages else bisect_left(places, self._passages)
+
+    def spread(self, term: int) -> int:
+        """Count the readings that a term stands in."""
+        places = self.postings.places.get(term, ())
+        return len(set(map(self.reading_of.__getitem__, places[: self.found_in(term)])))
 
     def idf(self, term: int) -> float:
         """Say how rare a term is; rounded, so that every machine's logarithm gives the same."""

@@ -71,7 +71,9 @@ def _set_apart(text: str) -> Iterator[tuple[int, int]]:
     while number < _MOST_PASTES:
         number += 1
         fence, element = _FENCE.search(text, at), _ELEMENT.search(text, at)
-        first = min((found for found in (fence, element) if found is not None), key=lambda found: found.start(), default=None)
+        first = min(
+            (found for found in (fence, element) if found is not None), key=lambda found: found.start(), default=None
+        )
         if first is None:
             return
         closing = f"\n{first[1]}" if first is fence else f"</{first[1]}>"
@@ -204,7 +206,9 @@ def _telling(text: str, spans: Sequence[tuple[int, int]], asked: Sequence[str]) 
     wanted = {word for said in asked for word in _WORD.findall(said.casefold())}
     bags = [wanted.intersection(_WORD.findall(text[start:end].casefold())) for start, end in spans] if wanted else []
     often = Counter(word for bag in bags for word in bag)
-    scores = [round(sum(log(1 + len(bags) / often[word]) for word in sorted(bag)), 6) for bag in bags] or [0.0] * len(spans)
+    scores = [round(sum(log(1 + len(bags) / often[word]) for word in sorted(bag)), 6) for bag in bags] or [0.0] * len(
+        spans
+    )
     return sorted(range(len(spans)), key=lambda n: (-scores[n], n))
 
 

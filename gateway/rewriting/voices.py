@@ -27,7 +27,9 @@ _OUTPUT_NOUN = (
     r"(?:output|results?|observations?|response|stdout|stderr|std_?out|std_?err|return_?code|exit_?code|status_?code"
     r"|console|terminal|logs?|traceback|file_?contents?|environment(?:_?details)?)"
 )
-_TAGGED = re.compile(rf"<(?:[a-z]{{1,20}}[_-])?{_OUTPUT_NOUN}(?:[_-][a-z]{{1,20}})?(?:\s[^<>]{{0,200}})?>", re.IGNORECASE)
+_TAGGED = re.compile(
+    rf"<(?:[a-z]{{1,20}}[_-])?{_OUTPUT_NOUN}(?:[_-][a-z]{{1,20}})?(?:\s[^<>]{{0,200}})?>", re.IGNORECASE
+)
 """An element that holds a program's output opens the message."""
 _BRACKETED = re.compile(
     rf"\[[^\[\]\n]{{1,200}}\]\s*(?:{_OUTPUT_NOUN})\s*[:：]"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from gateway.admission import chosen
 from gateway.budget.components import Anatomy, Recognition, dissect
 from gateway.budget.tokens import Counter
-from gateway.fitting import Model, decided
+from gateway.fitting import Model, decided, selected
 from gateway.policy import Policy
 from gateway.rewriting.plan import Refusal
 from gateway.simulating.carried import Carried, carried, lost
@@ -219,6 +219,10 @@ class _Judge:
         self.verdict.left_out.update(_left_out(policy))
         window = read.model.bounds(policy, answer_limit=request.answer_limit)
         self.verdict.unbounded += window.budget(request.answer_limit or 0) is None
+        selection = selected(request, policy, read.model, read.counter, window, read.memo)
+        if selection is not None:
+            request = selection.request
+            prompt = read.prompt(request)
         found = decided(request, policy, read.model, window, read.counter)
         if isinstance(found, Refusal):
             self._refuse(found, turn)

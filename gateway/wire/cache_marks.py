@@ -89,6 +89,12 @@ def is_marked(fields: Mapping[str, Any]) -> bool:
     return (isinstance(content, list) and _any_marked(content)) or (isinstance(calls, list) and _any_marked(calls))
 
 
+def is_marked_tool(tool: Mapping[str, Any]) -> bool:
+    """Whether a tool that came carries a cache marker."""
+    function = tool.get("function")
+    return "cache_control" in tool or (isinstance(function, dict) and "cache_control" in function)
+
+
 def _any_marked(listed: Sequence[Any]) -> bool:
     return any(isinstance(one, dict) and ("cache_control" in one or _OPENAIS in one) for one in listed)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -334,6 +334,42 @@ def _minified(raw: bytes, key: str) -> tuple[str, int, int]:
         return "", 0, 0
     written = raw if _LONG_NUMBER.search(raw) else orjson.dumps(read)
     return written.decode(), len(read), max(0, len(written) - len(raw))
+
+
+# ---------------------------------------------------------------- a selection of tools
+
+
+def tools_of(request: ChatRequest) -> list[dict[str, Any]]:
+    """Return the definitions under `tools`, as they are; what is no object is an empty one."""
+    span = request.spans.get("tools")
+    read = [] if span is None else value(request.body[span.start : span.end])
+    return [tool if isinstance(tool, dict) else {} for tool in read] if isinstance(read, list) else []
+
+
+def named_tools(request: ChatRequest) -> frozenset[str]:
+    """List the tools that `tool_choice` names, in any of its forms."""
+    span = request.spans.get("tool_choice")
+    choice = None if span is None else value(request.body[span.start : span.end])
+    if not isinstance(choice, dict):
+        return frozenset()
+    allowed = choice.get("allowed_tools")
+    listed = allowed.get("tools") if isinstance(allowed, dict) else None
+    chosen = [choice, *(listed if isinstance(listed, list) else [])]
+    return frozenset(name for one in chosen if isinstance(one, dict) and (name := tool_name(one)) is not None)
+
+
+def tool_name(tool: Mapping[str, Any]) -> str | None:
+    """Return the name of a function or custom tool; None for a provider's own."""
+    function = tool.get("function") or tool.get("custom")
+    return _string(function.get("name")) if isinstance(function, dict) else None
+
+
+def with_tools(request: ChatRequest, stay: Sequence[int], memo: Memo) -> ChatRequest:
+    """Return the request with these of its tools alone, by index; each keeps its bytes."""
+    within = request.spans["tools"]
+    tools = array_spans(request.body, within)
+    left = b"[" + b",".join([request.body[tools[i].start : tools[i].end] for i in stay]) + b"]"
+    return parse(splice(request.body, [(*within, left)]), memo)
 
 
 # ---------------------------------------------------------------- writing

@@ -402,9 +402,16 @@ class Case:
         """Give the most prompt tokens of the last request, worked out by hand."""
         limit = self.talk.frame.get("max_tokens", 0)
         reserve, margin = self.policy.reserve.output, self.policy.reserve.margin
-        bounds = [] if self.policy.context_window is None else [self.policy.context_window - reserve]
+        assert reserve is None or isinstance(reserve, int)
+        widths = [window for window in (self.policy.context_window, self.model.window) if window is not None]
+        usual = min(4000, min(widths) // 4) if reserve is None else reserve
+        bounds = []
+        if self.policy.context_window is not None:
+            follows = min(limit, self.policy.context_window // 4) if limit and reserve is None else usual
+            bounds.append(self.policy.context_window - follows)
         if self.model.window is not None:
-            bounds.append(self.model.window - (max(reserve, limit) if self.model.shared else 0))
+            kept = limit if limit and reserve is None else max(usual, limit)
+            bounds.append(self.model.window - (kept if self.model.shared else 0))
         most = min(bounds)
         assert margin is not None
         return max(0, most - (margin if isinstance(margin, int) else int(most * margin)))
@@ -463,8 +470,9 @@ def cases(
         talk = without_limit(talk)
     total = oracle.prompt_tokens(talk.request(), oracle.quarter)
     budget = total * draw(st.integers(15, 75) | st.integers(2, 110)) // 100
-    reserve = Reserve(draw(st.sampled_from([0, 4000])), draw(st.sampled_from([0, 0.05, 100])))
-    over = budget + reserve.output + (reserve.margin if isinstance(reserve.margin, int) else 0)
+    output = draw(st.sampled_from([0, 4000, None]))
+    reserve = Reserve(output, draw(st.sampled_from([0, 0.05, 100])))
+    over = budget + (output or 0) + (reserve.margin if isinstance(reserve.margin, int) else 0)
     policy = Policy(
         name="drawn",
         strict=strict and draw(st.integers(0, 4)) == 4,

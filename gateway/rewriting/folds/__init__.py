@@ -5,6 +5,6 @@ so far, `walk` decides when a prefix folds, `cutting` how, `lists` what is writt
 """
 
 from gateway.rewriting.folds.values import Folded, Kept, Rules
-from gateway.rewriting.folds.walk import fold, has_tools, reasoning_open, spare
+from gateway.rewriting.folds.walk import fold, has_tools, reasoning_open
 
-__all__ = ["Folded", "Kept", "Rules", "fold", "has_tools", "reasoning_open", "spare"]
+__all__ = ["Folded", "Kept", "Rules", "fold", "has_tools", "reasoning_open"]

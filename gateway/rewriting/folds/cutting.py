@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gateway.budget.allocation import allocate
-from gateway.budget.components import OVERHEAD_MESSAGE, Count
+from gateway.budget.components import Count
 from gateway.rewriting import documents, extract, speech
 from gateway.rewriting.crush import NOTHING_WANTED
-from gateway.rewriting.folds.lists import LEAST_LIST, LIST_SHARE, Lists
+from gateway.rewriting.folds.lists import LIST_SHARE, Lists
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.summaries import Summaries
 from gateway.rewriting.ladder import Ladders, Results, Shortened
@@ -38,7 +38,7 @@ class Cutting:
         self.rules, self.anatomy, self.messages = prefix.rules, prefix.anatomy, prefix.messages
         self.results = Results(prefix.anatomy, count, known)
         self.lists = Lists(prefix, count, known)
-        self.summaries = Summaries(prefix, count, self.lists)
+        self.summaries = Summaries(prefix, count)
         self.twins: dict[str, list[int]] = {}
         self.repeats: dict[tuple[str, str], list[int]] = {}
         """Results by the tool and the arguments of their call."""
@@ -83,9 +83,9 @@ class Cutting:
         soon, most, due = self.is_soon(), min(prefix.least, budget), self.is_due()
         state.folded_at, state.folded_with_documents = state.original, state.has_documents
         state.unreasoned_upto = prefix.upto
-        self.summaries.asks = self.rules.asking is not None and (early or budget == self.rules.budget)
+        self.summaries.begin(wanted=early or budget == self.rules.budget)
         self._fold_examples_and_documents(budget)
-        enough = self._limit(budget) - prefix.clear
+        enough = self._limit(budget) - prefix.clear - int(self.rules.recall * prefix.room)
         if prefix.least > enough or due:
             self._shorten_without_loss(enough)
         if prefix.least > enough:
@@ -120,8 +120,6 @@ class Cutting:
                         return
                     if number not in spared and number not in state.gone:
                         self._shorten(number, remedy, "history")
-            if self.ladders.history:
-                return
 
     def _goal(self, budget: int) -> int:
         """Choose the total to come down to: `target` of the room for history, and less where input leaves less."""
@@ -168,7 +166,7 @@ class Cutting:
         held += sum(state.now[n] for n in said)
         rest = [n for n in range(len(state.now)) if self._bends(n, hard | firm)]
         wanted = sum(state.now[n] for n in rest)
-        lists = max(0, min(self._share(), most - held, int(LIST_SHARE * wanted)))
+        lists = max(0, min(self.lists.share(), most - held, int(LIST_SHARE * wanted)))
         left = most - held - lists - self.summaries.tokens()
         left += self._cut_the_task(hard, left, wanted)
         for number in reversed(rest):
@@ -176,7 +174,7 @@ class Cutting:
             if left < 0:
                 self._drop(number, "drop_oldest")
                 fresh.append(number)
-        self._say_what_went(sorted(fresh), budget)
+        self._say_what_went(sorted(fresh), budget, lists)
 
     def _firm(self, hard: set[int]) -> set[int]:
         """List the units that stay before all others: the task, later rules, and few-shot pairs as far as they may."""
@@ -273,32 +271,29 @@ class Cutting:
                 self._now_says(number, index, short)
         return before - tokens
 
-    def _say_what_went(self, numbers: Sequence[int], budget: int) -> None:
+    def _say_what_went(self, numbers: Sequence[int], budget: int, most: int) -> None:
         """Put a note and a list where units were left out; where room is short, one for all that is gone."""
         fresh = [index for number in numbers for index in self.anatomy.units[number]]
         if not fresh:
             return
-        state = self.prefix.state
-        all_gone = sorted(index for index in state.gone_messages if self.anatomy.component[index] != "examples")
-        tokens = sum(self.anatomy.tokens[index] for index in fresh)
-        share, free = self._share(), self._free(budget) - self.prefix.clear
-        least = self.lists.least(tokens, share)
-        left = min(share - self.lists.tokens(), free)
-        self.summaries.enter(max(fresh) + 1, left - least)
-        left = min(share - self.lists.tokens(), self._free(budget) - self.prefix.clear)
-        room = min(int(LIST_SHARE * tokens), share, left)
+        all_gone, tokens = self._all_gone(), sum(self.anatomy.tokens[index] for index in fresh)
+        share, least = self.lists.share(), self.lists.least(tokens)
+        self.summaries.enter(max(fresh) + 1, all_gone, lambda: int(self._free(budget) - self.prefix.clear - least))
+        standing = self.prefix.state.summaries.tokens + self.lists.tokens()
+        room = min(int(LIST_SHARE * tokens), share - standing, most, self._free(budget) - self.prefix.clear)
         if room < least:
             self.lists.take_back()
-            fresh, room = all_gone, min(share, int(0.7 * self._free(budget)))
-        self.lists.write(fresh, room, self._lists_wanted(), share)
-        self.summaries.ask(all_gone)
+            fresh, room = all_gone, min(share, most, int(0.7 * self._free(budget)))
+        self.lists.write(fresh, room, with_list=self._lists_wanted())
+
+    def _all_gone(self) -> list[int]:
+        """List the messages that are left out, examples apart."""
+        component = self.anatomy.component
+        return sorted(index for index in self.prefix.state.gone_messages if component[index] != "examples")
 
     def _lists_wanted(self) -> bool:
         asking = self.rules.asking
         return bool(self.rules.artifacts) and (asking is None or asking.lists)
-
-    def _share(self) -> int:
-        return self.lists.share()
 
     def _free(self, budget: int) -> int:
         free = budget - self.prefix.least
@@ -307,10 +302,7 @@ class Cutting:
         return free
 
     def _above_ceiling(self) -> bool:
-        return (
-            self.rules.ceilings is not None
-            and self.prefix.demand()["history"] > self.rules.ceilings["history"]
-        )
+        return self.rules.ceilings is not None and self.prefix.demand()["history"] > self.rules.ceilings["history"]
 
     # ------------------------------------------------------------ where that is not enough
 
@@ -341,6 +333,8 @@ class Cutting:
         self._drop_examples(0, budget)
         if prefix.least > budget and not self._newest_bends(budget):
             self.lists.take_back()
+        if prefix.least > budget:
+            self.summaries.take_back()
 
     def _cut_down(self, numbers: Sequence[int], budget: int) -> None:
         """Cut what people said, the oldest first, until the prefix fits."""
@@ -358,14 +352,13 @@ class Cutting:
 
     def _write_one_list(self, budget: int) -> None:
         """Write one list for all that is gone, as large as there is room."""
-        state = self.prefix.state
-        all_gone = sorted(index for index in state.gone_messages if self.anatomy.component[index] != "examples")
+        all_gone = self._all_gone()
         if all_gone:
-            share = self._share()
+            share = self.lists.share()
             room = min(share, budget - self.prefix.least)
             room = max(room, share // 2) if self._newest_bends(budget) else room
-            self.lists.write(all_gone, room, self._lists_wanted(), share)
             self.summaries.ask(all_gone)
+            self.lists.write(all_gone, room, with_list=self._lists_wanted())
 
     def _crush_with_loss(self, budget: int) -> None:
         """Where nothing may be left out, halve old results, the oldest first, as often as it takes."""
@@ -442,7 +435,7 @@ class Cutting:
         if message.media or message.content not in ("text", "parts") or self.anatomy.tokens[index] > self.rules.effort:
             return
         result = self.prefix.voiced.voices[index] == "result"
-        spans = documents.find(message.text, self.lists.tags, asks=not result)
+        spans = documents.find(message.text, self.prefix.voiced.tags, asks=not result)
         if not spans:
             return
         before = self.prefix.message_tokens(index)

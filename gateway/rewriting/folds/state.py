@@ -12,7 +12,7 @@ from gateway.rewriting.artifacts import Piece, Seen
 from gateway.rewriting.folds.values import Kept, Rules
 from gateway.rewriting.folds.voiced import Voiced
 from gateway.rewriting.ladder import Shortened
-from gateway.rewriting.summarize import Event, Segment
+from gateway.rewriting.summary_state import SummaryState
 
 MOVED_STEP = 64
 """Tokens."""
@@ -57,10 +57,7 @@ class State:
     seen: Seen = field(default_factory=Seen)
     seen_upto: int = 0
     """Where the values of messages up to that one were seen: of those that stand, or may be listed."""
-    segments: dict[str, Segment] = field(default_factory=dict)
-    waiting: tuple[str, ...] = ()
-    """Segments that stand without a summary."""
-    events: list[Event] = field(default_factory=list)
+    summaries: SummaryState = field(default_factory=SummaryState)
 
     def copied(self) -> State:
         """Return a state that changes apart from this one."""
@@ -68,7 +65,8 @@ class State:
 
     @property
     def size_bytes(self) -> int:
-        texts = sum(2 * len(short.text) for short in self.shortened.values()) + sum(2 * len(k.text) for k in self.kept)
+        ours = (*self.shortened.values(), *self.kept, *self.summaries.standing)
+        texts = sum(2 * len(said.text) for said in ours)
         return UNIT_BYTES * len(self.now) + PIECE_BYTES * len(self.pool) + VALUE_BYTES * len(self.seen) + texts
 
 

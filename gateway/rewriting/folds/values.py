@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from gateway.budget.allocation import Rooms
 from gateway.conversation import Changes, Insertion, Kind
 from gateway.rewriting.ladder import Shortened
 from gateway.rewriting.summarize import Asking, Event, Segment
@@ -23,7 +24,7 @@ class Rules:
     clear_at_least: float
     keep_turns: int
     keep_tool_results: int
-    shares: Mapping[str, float]
+    shares: Rooms
     borrow: tuple[str, ...]
     documents: int = 0
     """Tokens that documents may take where the conversation has some; history's room is less by so much."""
@@ -40,6 +41,8 @@ class Rules:
     """True where messages before reasoning that is still open must not change."""
     early: frozenset[int] = frozenset()
     """Prefixes, by their number of messages, that fold though they fit: decided once, when that was cheap (law 5)."""
+    answer: str | None = None
+    """The form of the answer, where our notes have to say it (`legality.wanted_word`)."""
     recall: float = 0.0
     """Share of the room that stays free for excerpts once something is left out."""
 

@@ -39,6 +39,8 @@ class Voiced:
     """By unit."""
     documents: tuple[int, ...]
     """By message: tokens of the documents in what a person sent."""
+    tags: tuple[str, ...]
+    """How documents are tagged."""
 
     def results_of(self, number: int) -> list[int]:
         """List the messages of a unit that hold results."""
@@ -57,7 +59,7 @@ def voiced(anatomy: Anatomy, tags: tuple[str, ...], count: Count, known: Known) 
         else _document_tokens(messages[index], tags, anatomy.tokens[index], count, known)
         for index, voice in enumerate(said)
     )
-    return Voiced(anatomy, said, parts, held)
+    return Voiced(anatomy, said, parts, held, tags)
 
 
 def _parts(anatomy: Anatomy, said: Sequence[Voice]) -> tuple[Part, ...]:

@@ -13,13 +13,13 @@ deep and leaves little standing (docs/decisions/0005). Pure: no clock, no random
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from gateway.budget.components import Anatomy, Count
 from gateway.conversation import Message
 from gateway.memory import Memory
 from gateway.rewriting.folds.cutting import Cutting
 from gateway.rewriting.folds.state import Prefix, spare
+from gateway.rewriting.folds.summaries import as_kept
 from gateway.rewriting.folds.values import Folded, Rules
 from gateway.rewriting.folds.voiced import Voiced
 from gateway.rewriting.ladder import Ladders
@@ -73,11 +73,10 @@ def reasoning_open(anatomy: Anatomy) -> frozenset[int]:
 
 def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders, known: Memory[Message, int]) -> list[int]:
     """Hash what the walk has seen before each unit, and after the last. Good for one process, as hashes are."""
-    plain = replace(rules, early=frozenset(), final_budget=0, shares={}, ceilings=None)
-    tables = (tuple(rules.shares.items()), tuple(rules.ceilings.items()) if rules.ceilings is not None else None)
+    ceilings = tuple(rules.ceilings.items()) if rules.ceilings is not None else None
     messages, component = anatomy.conversation.messages, anatomy.component
     moved = anatomy.moved_tokens + spare(anatomy)
-    facts = (*(getattr(plain, name) for name in _BINDING), tables, ladders)
+    facts = (*(getattr(rules, name) for name in _BINDING), ceilings, ladders)
     key = hash((facts, anatomy.tools_tokens, anatomy.tokens[: anatomy.head], moved))
     for message in messages[: anatomy.head]:
         key = hash((key, message.text))
@@ -92,8 +91,18 @@ def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders, known: Memory
 
 
 _BINDING = (
-    *("budget", "trigger", "target", "clear_at_least", "keep_turns", "keep_tool_results", "borrow", "documents"),
-    *("artifacts", "user_text", "protect", "effort", "preserve", "asking", "binds_reasoning", "recall"),
+    *(
+        "budget",
+        "shares",
+        "trigger",
+        "target",
+        "clear_at_least",
+        "keep_turns",
+        "keep_tool_results",
+        "borrow",
+        "documents",
+    ),
+    *("artifacts", "user_text", "protect", "effort", "preserve", "asking", "binds_reasoning", "recall", "answer"),
 )
 """Rules that decide how a prefix folds."""
 
@@ -133,10 +142,9 @@ class _Walk:
 
     def resume(self, keys: Sequence[int]) -> int:
         """Take up the state of the longest prefix that is known; return the number of the unit that comes next."""
-        asking = self.rules.asking
         for number in range(len(keys) - 1, 0, -1):
             state = self.known.walks.get(keys[number]) if self.was_request(number) else None
-            if state is not None and (asking is None or all(event.holds(asking.facts) for event in state.events)):
+            if state is not None and state.summaries.holds(self.rules.asking):
                 self.prefix.state = state.copied()
                 return number
         return 0
@@ -191,11 +199,11 @@ class _Walk:
         return Folded(
             state.shortened,
             {**state.gone_messages, **dict.fromkeys(empty, "drop_oldest")},
-            tuple(state.kept),
+            (*state.kept, *map(as_kept, state.summaries.standing)),
             state.total - spare(self.anatomy) - sum(self.anatomy.tokens[index] for index in empty),
             state.forced,
-            events=tuple(state.events),
-            wanted=tuple(self.cutting.summaries.wanted()),
+            events=state.summaries.events,
+            wanted=state.summaries.wanted(self.rules.asking),
             unreasoned=unreasoned,
             documents_room=self._documents_room(),
         )
@@ -223,7 +231,8 @@ class _Walk:
         question. The last message stays, so it keeps its reasoning where it says nothing else.
         """
         state = self.prefix.state
-        changed = [*state.shortened, *state.gone_messages, *(kept.before for kept in state.kept)]
+        ours = (*state.kept, *state.summaries.standing)
+        changed = [*state.shortened, *state.gone_messages, *(line.before for line in ours)]
         if not self.rules.binds_reasoning or not changed:
             return frozenset()
         upto = state.unreasoned_upto if has_tools(self.anatomy) else len(self.messages)

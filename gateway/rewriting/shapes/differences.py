@@ -1,4 +1,8 @@
-"""What changed from an earlier result to a later one: members by their path, or lines by their number."""
+"""The difference between two results: members by their path, or lines by their number.
+
+Either may be the earlier one, so nothing is called new, gone, or said to have been: `here` is the result that is said,
+`there` the other one.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +20,22 @@ Say = Callable[[Any], str]
 # ---------------------------------------------------------------- members
 
 
-def of_values(older: Any, newer: Any, say: Say) -> list[str] | None:
-    """List the members that are new, other, or gone; None where the values are too large to be compared so."""
-    before, after = _leaves(older), _leaves(newer)
-    if before is None or after is None:
+def of_values(other: Any, this: Any, say: Say) -> list[str] | None:
+    """List the members of a value that another has not, or has otherwise, and those that only the other has.
+
+    None where the values are too large to be compared so, or where two members have one path.
+    """
+    there, here = _leaves(other), _leaves(this)
+    if there is None or here is None:
         return None
     out: list[str] = []
-    for path, value in after.items():
-        if path not in before:
-            out.append(f"{path}: {say(value)} (new)")
-        elif type(before[path]) is not type(value) or before[path] != value:
-            out.append(f"{path}: {say(value)} (was {say(before[path])})")
-    gone = [path for path in before if path not in after]
-    return out + ([f"gone: {', '.join(gone)}"] if gone else [])
+    for path, value in here.items():
+        if path not in there:
+            out.append(f"{path}: {say(value)} (only here)")
+        elif type(there[path]) is not type(value) or there[path] != value:
+            out.append(f"{path}: {say(value)} (there {say(there[path])})")
+    missing = [path for path in there if path not in here]
+    return out + ([f"only there: {', '.join(missing)}"] if missing else [])
 
 
 def _leaves(value: Any) -> dict[str, Any] | None:
@@ -39,6 +46,8 @@ def _leaves(value: Any) -> dict[str, Any] | None:
         inside = list(_members(path, at))
         if inside:
             left += reversed(inside)
+        elif path in out:
+            return None
         else:
             out[path] = at
         if len(out) + len(left) > _MOST_LEAVES:
@@ -56,19 +65,19 @@ def _members(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 # ---------------------------------------------------------------- lines
 
 
-def of_lines(older: Sequence[str], newer: Sequence[str]) -> list[str]:
-    """Say how to make the newer lines of the older: `lines 3-5 are now:`, `after line 7:`, `lines 9-9 are gone`.
+def of_lines(other: Sequence[str], this: Sequence[str]) -> list[str]:
+    """Say how to make these lines of the other: `lines 3-5 there are these 2 here:`, `after line 7, 1 more:`.
 
     By lines that stand once in both (Bram Cohen's patience diff): n log n, whatever the lines are.
     """
     out: list[str] = []
-    for a, b, c, d in _hunks(older, newer):
+    for a, b, c, d in _hunks(other, this):
         if a == b:
-            out += [f"after line {a}, {d - c} new:", *newer[c:d]]
+            out += [f"after line {a} there, {d - c} more:", *this[c:d]]
         elif c == d:
-            out.append(f"lines {a + 1}-{b} are gone")
+            out.append(f"lines {a + 1}-{b} stand only there")
         else:
-            out += [f"lines {a + 1}-{b} are now these {d - c}:", *newer[c:d]]
+            out += [f"lines {a + 1}-{b} there are these {d - c} here:", *this[c:d]]
     return out
 
 

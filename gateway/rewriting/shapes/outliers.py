@@ -53,6 +53,8 @@ _LONGER = 2
 _BY_WORDS = 1.0
 _FREQUENT_TROUBLE = 0.3
 """What a report of trouble weighs in a text that is full of such reports."""
+_COMMON = 0.06
+"""Share of the lines of a text from which a template is too common to belong to a block."""
 _MOST_BLOCK = 60
 """Lines that one block may have, a traceback for instance."""
 
@@ -69,11 +71,11 @@ def weigh(lines: Sequence[str]) -> list[float]:
         return []
     text = _Text.of(lines)
     out = _by_template(text)
+    _raise(out, _by_words(text))
+    _spread_blocks(text, out)
     _raise(out, _by_form(text))
     for column in _columns(text):
         _raise(out, column)
-    _raise(out, _by_words(text))
-    _spread_blocks(text, out)
     return [0.0 if not line.strip() else weight for line, weight in zip(text.lines, out, strict=True)]
 
 
@@ -474,7 +476,7 @@ def _spread_blocks(text: _Text, weights: list[float]) -> None:
     lines = text.lines
     at, total = 0, len(lines)
     often = [text.often[text.template[n]] for n in text.masked]
-    most = max(3.0, _USUAL * total)
+    most = max(3.0, _COMMON * total)
     while at < total:
         weight = weights[at]
         at += 1

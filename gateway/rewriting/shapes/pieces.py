@@ -14,13 +14,18 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 _LONGEST_WHOLE = 200
 """Characters of a line that is not cut, whatever it is."""
+_LONGEST_MEMBERS = 90
+"""Characters of a line of a value that is not cut between members."""
 _LONGEST_ROW = 1200
 """Characters of a row or a line of a log that is not cut."""
-_SENTENCE_OR_SPACE = r"(?P<sentence>(?<!\\)(?:\\r)?\\n|[.!?\u2026][\"'\u201d\u2019)\]]{0,2}[ \t]|[\u3002\uff01\uff1f\uff1b])|(?P<space>[ \t\xa0])"
+_SENTENCE_OR_SPACE = (
+    r"(?P<sentence>(?<!\\)(?:\\r)?\\n|[.!?\u2026][\"'\u201d\u2019)\]]{0,2}[ \t]|[\u3002\uff01\uff1f\uff1b])"
+    r"|(?P<space>[ \t\xa0])"
+)
 _PROSE = re.compile(_SENTENCE_OR_SPACE)
 _BREAK = re.compile(
     r'(?P<string>"(?:[^"\\]|\\.)*+")|(?P<open>")'
@@ -29,6 +34,9 @@ _BREAK = re.compile(
     re.DOTALL,
 )
 """Where a long line may be cut: between members of JSON, between sentences, and between words if nothing else."""
+_FIRST_WORD, _DIGITS = re.compile(r"[^\s=:>]{1,60}"), re.compile(r"\d+")
+_LEAST_RECORDS, _LEAST_RECORD_LINES, _MOST_RECORD_LINES, _LINES_BEFORE = 6, 3, 40, 4
+"""Records of several lines that are read as such, lines that one has at most, lines that may stand before the first."""
 _LEAST_MEMBER, _LEAST_SENTENCE, _LONGEST_STRING, _LONGEST_PART = 24, 40, 160, 360
 _NESTING = re.compile(r'(?:"([A-Za-z_][\w -]{0,40})":)?[\[{]|([\]}])')
 _OWN_KEY = re.compile(r'"[A-Za-z_][\w -]{0,40}":')
@@ -36,7 +44,7 @@ _HEADER = re.compile(r"(?:\"[^\"]{1,60}\":)?(?:\[\{[A-Za-z_\"]|\{\*)(?!.*\":).*\
 _KEY_BEFORE = re.compile(r"\"[^\"\\]{1,60}\":\Z")
 
 _KEY_OR_TERM = re.compile(
-    r'("[A-Za-z_][A-Za-z_ -]{0,60}":)|(\A[ \t]*\d{1,7}(?:[\t:→|]| \|))|([\w#@$](?:[\w.%$:/@+-]*\w)?)'
+    r'("[A-Za-z_][A-Za-z_ -]{0,60}":|\bnull:[\w,]+)|(\A[ \t]*\d{1,7}(?:[\t:→|]| \|))|([\w#@$](?:[\w.%$:/@+-]*\w)?)'
 )
 _COST = re.compile(r"[^\W\d_]{1,7}|\d{1,3}|_|[^\w\s]{1,3}")
 _PUNCTUATION = 0.35
@@ -80,6 +88,7 @@ _DEFINES = re.compile(r"\b(?:def|class|function|interface|struct|enum|fn|func|pu
 _LABELLED = re.compile(r"\s*+(?:- )?[A-Za-z_][\w -]{0,40}[:=] ?[\"']?[\w.@#/-]{2,60}[\"']?,?\Z")
 _ENDS = 30.0
 """What the first and the last piece are worth besides what they hold: a title, a place, an outcome."""
+_GAP, _SIGNS = "…", '"[]{},'
 _LESS = 1e-9
 _MOST_LOOKS = 8
 """Times a piece is weighed again, on average, as others take what it holds."""
@@ -94,7 +103,9 @@ class Piece:
     label: str = ""
     """The key of the array or object that the piece lies in, where the piece itself names none."""
     head: int = -1
-    """Of a row: the piece that names its columns."""
+    """The piece that this one means nothing without: the header of a row, the folder of an entry."""
+    lines: int = 1
+    """Lines of the text that the piece is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +121,90 @@ class Weighed:
     """By piece: whether it holds what the conversation speaks of and few other pieces hold."""
 
 
-def pieces(text: str, is_log: bool) -> list[Piece]:
+def pieces(text: str, *, is_log: bool = False, is_tree: bool = False, is_value: bool = False) -> list[Piece]:
     """Cut a text into lines, and long lines into members or sentences. Joined, the pieces of a line are the line.
 
-    A row of a table stays whole, and so does a line of a log.
+    A row of a table stays whole, and so does a line of a log and a record of several lines.
     """
+    lines = text.split("\n")
+    starts = _record_starts(lines)
+    if starts:
+        return _blocks(lines, starts)
+    longest = _LONGEST_ROW if is_log else _LONGEST_MEMBERS if is_value else _LONGEST_WHOLE
     out: list[Piece] = []
     head = -1
-    for number, line in enumerate(text.split("\n")):
+    above: list[tuple[int, int]] = []
+    for number, line in enumerate(lines):
         if head >= 0 and line[:1] in ("]", "}"):
             head = -1
-        if len(line) <= (_LONGEST_ROW if is_log or head >= 0 else _LONGEST_WHOLE):
+        if is_tree:
+            head = _folder(above, line, len(out))
+        if len(line) <= (_LONGEST_ROW if head >= 0 else longest):
             out.append(Piece(line, number, "", head))
         else:
             out += _parts(line, number, head)
-        if line.endswith("}") and _header_at(line) < len(line):
+        if not is_tree and line.endswith("}") and _header_at(line) < len(line):
             head = len(out) - 1
+    return out
+
+
+def inside(parts: Sequence[Piece]) -> tuple[list[int], str]:
+    """List the pieces of a value that are rows of tables, items of arrays or lines of texts, and say what they are.
+
+    Each stands on a line of its own; brackets, quotes and members around them do not count.
+    """
+    out: list[int] = []
+    noun, closing = "rows", ""
+    for i, part in enumerate(parts):
+        if part.head >= 0:
+            out.append(i)
+        elif closing and part.text.startswith(closing):
+            closing = ""
+        elif closing:
+            out.append(i)
+        if part.text.endswith('"""') and not closing:
+            noun, closing = "lines", '"""'
+        elif part.text.endswith("[") and not closing:
+            closing = "]"
+    return out, noun
+
+
+def _folder(above: list[tuple[int, int]], line: str, at: int) -> int:
+    """Find the entry of a tree that this one stands in; `above` is the indent and place of each one that is open."""
+    indent = len(line) - len(line.lstrip())
+    while above and above[-1][0] >= indent:
+        above.pop()
+    folder = above[-1][1] if above else -1
+    above.append((indent, at))
+    return folder
+
+
+def _record_starts(lines: Sequence[str]) -> list[int]:
+    """Find where records of several lines begin: at lines that begin like the first, a few lines apart."""
+    for first in range(min(_LINES_BEFORE, len(lines))):
+        sign = _start_of(lines[first])
+        if not sign:
+            continue
+        starts = [number for number, line in enumerate(lines) if line.startswith(sign[:1]) and _start_of(line) == sign]
+        if len(starts) < _LEAST_RECORDS:
+            continue
+        gaps = sorted([after - before for before, after in pairwise(starts)])
+        if gaps[len(gaps) // 10] >= _LEAST_RECORD_LINES and gaps[-1] <= _MOST_RECORD_LINES:
+            return starts
+    return []
+
+
+def _start_of(line: str) -> str:
+    """Give the first word of a line that begins a record, without its numbers."""
+    found = _FIRST_WORD.match(line)
+    return "" if found is None else _DIGITS.sub("#", found[0])
+
+
+def _blocks(lines: Sequence[str], starts: Sequence[int]) -> list[Piece]:
+    """Make a piece of each record, and of each line before the first."""
+    out = [Piece(line, number) for number, line in enumerate(lines[: starts[0]])]
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        out.append(Piece("\n".join(lines[start:end]), start, lines=end - start))
     return out
 
 
@@ -315,16 +394,32 @@ def ranked(weighed: Weighed, first: Sequence[int], most: float, turn: Sequence[i
 
 
 def assembled(parts: Sequence[Piece], kept: Sequence[int], numbered: Callable[[str], bool]) -> str:
-    """Write the kept pieces in their order; `…` is where some were left out, unless line numbers show it."""
+    """Write the kept pieces in their order; `…` is where some were left out, unless line numbers show it.
+
+    Where whole lines are left out the mark has a line of its own: no line looks as if it were cut.
+    """
     out: list[str] = []
-    before, line = -1, 0
+    before = line = -1
     for i in sorted(kept):
         part = parts[i]
         gap = i != before + 1
-        if out and part.line != line:
-            out.append("…\n" if gap and not numbered(part.text) else "\n")
+        if part.line != line:
+            if out and before + 1 < len(parts) and parts[before + 1].line == line:
+                out.append(_GAP)
+            begun = i > 0 and parts[i - 1].line == part.line
+            lines_gone = gap and part.line > line + (parts[before].lines if before >= 0 else 1) and not begun
+            out.append("\n" if out else "")
+            out.append(f"{_GAP}\n" if lines_gone and not numbered(part.text) else "")
+            out.append(_marked(part) if begun else "")
         elif gap:
-            out.append(f"…{part.label}: " if part.label else "…")
+            out.append(_marked(part))
         out.append(part.text)
         before, line = i, part.line
+    if before >= 0 and before + 1 < len(parts) and parts[before + 1].line == line:
+        out.append(_GAP)
     return "".join(out)
+
+
+def _marked(part: Piece) -> str:
+    """Mark that something before a piece of the same line is left out, and name the key that it lies under."""
+    return f"{_GAP}{part.label}: " if part.label else _GAP if part.text[:1] in _SIGNS else f"{_GAP} "

@@ -28,7 +28,9 @@ _INNER_FIELDS = 8
 """Fields of an object inside a record that are said in the record's own row."""
 _LIKE = 0.6
 """Share of the members that objects have in common which are rows of one table."""
-_ID = re.compile(r"(?i:(?:^|[_\s.@-])(?:id|key|uuid|guid|sku|code|no|nr|number|#)$)|[a-z](?:Id|ID|Key)$|^(?:编号|番号|رقم|번호)$")
+_ID = re.compile(
+    r"(?i:(?:^|[_\s.@-])(?:id|key|uuid|guid|sku|code|no|nr|number|#)$)|[a-z](?:Id|ID|Key)$|^(?:编号|番号|رقم|번호)$"
+)
 _PLAIN_CELL = re.compile(r"[^\s,;:\"'\[\]{}][^,;\"\n\r]{0,120}")
 
 
@@ -117,7 +119,11 @@ def _of_record(
             elif value:
                 inside.append((value, name))
         elif isinstance(value, list):
-            if value and not any(map(_holds_more, value)) and sum(len(_cell(item)) + 3 for item in value) <= _LONGEST_FIELD:
+            if (
+                value
+                and not any(map(_holds_more, value))
+                and sum(len(_cell(item)) + 3 for item in value) <= _LONGEST_FIELD
+            ):
                 _enter(fields, texts, name, " | ".join(map(_cell, value)))
             elif value:
                 inside.append((value, name))
@@ -125,7 +131,7 @@ def _of_record(
             _enter(fields, texts, name, value)
     ordered = _id_first(fields, key, kind)
     id_text = f"{ordered[0][0]}: {ordered[0][1]}" if ordered and ordered[0][1] else ""
-    below = of if not id_text or not _is_id(ordered[0][0]) and not key else id_text
+    below = of if not id_text or (not _is_id(ordered[0][0]) and not key) else id_text
     rows = tuple(_split(ordered, of, tuple(texts)))
     return rows, [(value, name, f"{below} › {name}" if below else name) for value, name in inside]
 
@@ -135,7 +141,7 @@ def _may_stand_alone(name: str, record: Mapping[str, Any], fields: Mapping[str, 
     return name not in record and name not in fields and not _ID.search(name) and name.lower() not in _VAGUE
 
 
-_VAGUE = frozenset("id name type value status state source kind label title text".split())
+_VAGUE = frozenset(["id", "name", "type", "value", "status", "state", "source", "kind", "label", "title", "text"])
 
 
 def _enter(fields: dict[str, str], texts: list[str], name: str, value: Any) -> None:
@@ -394,7 +400,9 @@ def _only_dashes(lines: Sequence[str], at: int, end: int) -> bool:
     """Tell whether each line of a block has a dash of its own: then a dash begins a field, not a record."""
     near = lines[end + 1] if end + 1 < len(lines) else ""
     before = lines[end - 1] if end > at else ""
-    return before.lstrip()[:2] in ("- ", "* ", "+ ", "• ") or (end == at and near.lstrip()[:2] in ("- ", "* ", "+ ", "• "))
+    return before.lstrip()[:2] in ("- ", "* ", "+ ", "• ") or (
+        end == at and near.lstrip()[:2] in ("- ", "* ", "+ ", "• ")
+    )
 
 
 def _reads_as_prose(cell: str) -> bool:
@@ -404,7 +412,9 @@ def _reads_as_prose(cell: str) -> bool:
 # ---------------------------------------------------------------- XML
 
 
-_TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z_][\w:.-]{0,60})(?P<attributes>(?:[^<>\"']|\"[^\"<]*+\"|'[^'<]*+')*+)>")
+_TAG = re.compile(
+    r"<(?P<close>/?)(?P<name>[A-Za-z_][\w:.-]{0,60})(?P<attributes>(?:[^<>\"']|\"[^\"<]*+\"|'[^'<]*+')*+)>"
+)
 _ATTRIBUTE = re.compile(r"([A-Za-z_][\w:.-]{0,60})\s?=\s?(?:\"([^\"]*)\"|'([^']*)')")
 _DEEPEST = 40
 

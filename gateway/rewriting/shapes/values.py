@@ -5,6 +5,7 @@ What is printed is JSON but for these forms, each of which can be read back (tes
     [{id,price,size{w,h}}             an array of objects: the header names the members, nested ones in braces;
     "a",1.10,3,4                      each line is one object, a cell left empty is a member that is not there
     "b",2,5,6]
+                                      JSON lines, one object each, are said in the same way;
     {*:{price,stock}                  an object of like objects: `*` is the key, which begins each line
     "p1":9.5,3
     "p2":7,0}
@@ -39,6 +40,8 @@ _LEAST_TEXT = 3
 
 _LEAST_SAID_TWICE = 60
 """Characters of a member that is not written a second time."""
+_LEAST_OBJECTS = 3
+"""Lines that are objects which are read as an array of them."""
 _LONG = 300
 """Characters of an array or a text whose items or lines stand on lines of their own, where they are spread."""
 _LEAST_CUT = 1000
@@ -93,6 +96,17 @@ def read(text: str) -> Any:
         return _DECODER.decode(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise NotAValue(str(error)) from None
+
+
+def read_lines(text: str) -> list[Any]:
+    """Read JSON lines, one object each, as an array. Raises NotAValue."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) < _LEAST_OBJECTS or not all(line[0] == "{" and line.rstrip()[-1] == "}" for line in lines):
+        raise NotAValue("no objects on lines")
+    value = read("[" + ",".join(lines) + "]")
+    if len(value) != len(lines):
+        raise NotAValue("not one object a line")
+    return value  # type: ignore[no-any-return]
 
 
 def read_cut(text: str) -> tuple[Any, str]:
