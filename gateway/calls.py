@@ -21,6 +21,7 @@ from gateway.fitting import (
     byte_edits,
     byte_sizes,
     fit,
+    guesses,
     prompt_tokens,
     rooms_of,
     selection,
@@ -194,6 +195,7 @@ class Calls:
         entry, plan = self.entry, fitted.plan
         entry.calibration = fitted.window.calibration.version
         entry.decision_lost = fitted.decision_lost
+        entry.guessed_media = 0 if fitted.plan is None else guesses(self.request.conversation.messages)
         policy = self.admitted.policy
         entry.budget = None if policy.mode == "off" else fitted.window.budget(self.request.answer_limit or 0)
         if plan is None:

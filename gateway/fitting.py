@@ -32,6 +32,7 @@ from gateway.budget.tokens import Counter, Weighed
 from gateway.caching.volatile import Moved, moved_from
 from gateway.conversation import Changes, Conversation, Media, Message, last_user, leading_system
 from gateway.early_folds import LEAST_TOKENS, Beginnings, EarlyFolds
+from gateway.memory import Memory
 from gateway.policy import Policy
 from gateway.rewriting.memory import Known
 from gateway.rewriting.moved import edits_of, left_of, may_move, with_left, with_moved
@@ -46,6 +47,7 @@ from gateway.wire.chat import ChatRequest, Memo, named_tools, tool_name, tools_o
 from gateway.wire.legality import Rules, for_provider
 
 _PLAIN = Recognition()
+_SHORT_FILE_CHARS = 4096
 
 LONG_PLAN = 16 * 1024
 """Bytes of a body from which on a request that has to shrink is planned in a thread: a text that nobody has read yet
@@ -115,7 +117,7 @@ def _model(name: str, deployments: Sequence[Deployment]) -> Model:
         encoding=encodings[-1],
         exact=len(encodings) == 1 and bool(facts) and all(fact.exact for fact in facts),
         legal=tuple(dict.fromkeys(_legal(deployment) for deployment in sorted(deployments, key=_by_model))),
-        count_media=partial(_media_tokens, tuple(asked)),
+        count_media=_MediaCounter(tuple(asked)),
     )
 
 
@@ -128,19 +130,48 @@ def _legal(deployment: Deployment) -> Rules:
     return replace(rules, binds_reasoning=True) if deployment.cache.binds_reasoning else rules
 
 
-def _media_tokens(asked: Sequence[tuple[str, str]], part: Media) -> int:
-    """Count a part that is not text as the provider that makes the most of it."""
-    return max((_media_tokens_of(provider, model, part) for provider, model in asked), default=0)
+class _MediaCounter:
+    """Counts a part that is not text as the provider that makes the most of it.
+
+    What was read of a file is remembered: its pages are found by walking through it. By the interpreter's own hash and
+    the length, so that no file is held.
+    """
+
+    def __init__(self, asked: Sequence[tuple[str, str]]) -> None:
+        self._asked = asked
+        self._files: Memory[tuple[int, int, int | None], int] = Memory(256 * 1024)
+
+    def __call__(self, part: Media) -> int:
+        if part.kind != "file" or len(part.data) < _SHORT_FILE_CHARS:
+            return self._counted(part)
+        key = hash(part.data), len(part.data), part.size
+        known = self._files.get(key)
+        if known is None:
+            known = self._counted(part)
+            self._files.put(key, known, 0)
+        return known
+
+    def _counted(self, part: Media) -> int:
+        return max((_media_tokens(provider, model, part) for provider, model in self._asked), default=0)
 
 
-def _media_tokens_of(provider: str, model: str, part: Media) -> int:
+def guesses(messages: Sequence[Message]) -> int:
+    """Count the parts whose tokens are only guessed."""
+    return sum([media.is_estimate(part.kind, part.data) for message in messages for part in message.media])
+
+
+def _media_tokens(provider: str, model: str, part: Media) -> int:
     match part.kind:
         case "image":
             return media.image_tokens(provider, model, part.data, part.detail)
         case "audio":
             return media.audio_tokens(provider, model, part.data, part.detail)
         case "file":
-            return media.file_tokens(provider, model, part.data)
+            return media.file_tokens(provider, model, part.data, part.size, part.name)
+        case "video":
+            return media.video_tokens(provider, model, part.data, part.detail)
+        case "other":
+            return media.other_tokens(part.data)
 
 
 @dataclass(frozen=True, slots=True)
