@@ -80,9 +80,9 @@ def _foreign(part: Mapping[str, Any], number: int) -> Media:
 
 def _kind(said: Any, data: str) -> Kind:
     name = said.lower() if isinstance(said, str) else ""
-    named: Iterator[Kind] = (kind for word, kind in _NAMED if word in name)
-    held: Iterator[Kind] = (kind for start, kind in _DATA if data.startswith(start))
-    return next(named, None) or next(held, "other")
+    named: list[Kind] = [kind for word, kind in _NAMED if word in name]
+    held: list[Kind] = [kind for start, kind in _DATA if data.startswith(start)]
+    return [*named, *held, "other"][0]
 
 
 def _is_data(text: str) -> bool:
