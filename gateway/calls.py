@@ -284,7 +284,7 @@ class Calls:
         entry.deployment = f"{deployment.provider}/{deployment.model}"
         changes = self.changes(fitted)
         sighting = self.sighting = await self.cache_use.look(deployment, changes)
-        marks = None if sighting is None or not self.enforces else self.cache_use.marks(sighting, deployment)
+        marks = None if sighting is None or not self.enforces else self.cache_use.marks(sighting)
         body = sent(self.request, deployment.model, changes, marks)
         outcome = await gateway.upstreams.call(
             deployment, body, stream=self.request.stream, request_id=entry.id, now=gateway.now()

@@ -23,7 +23,7 @@ from gateway.gateway import Gateway
 from gateway.money.entry import Entry
 from gateway.money.ledger import ID_ENTROPY_BYTES, new_id
 from gateway.own_calls import NoAnswer, answered
-from gateway.policy import Policy
+from gateway.policy import Policy, Reserve
 from gateway.rewriting import summarize
 from gateway.rewriting.summary_faults import Source
 from gateway.summaries import Job, NoSummary
@@ -159,7 +159,8 @@ async def _written(writing: _Writing, text: str, limit: int) -> str:
 
 
 def _policy(job: Job) -> Policy:
-    return Policy(job.policy.name, mode="off")
+    """Give the policy of a writer's own request: nothing is cut, and only its answer limit is kept free."""
+    return Policy(job.policy.name, mode="off", reserve=Reserve(output=0))
 
 
 def _most(limit: int) -> int:

@@ -8,7 +8,7 @@ import json
 import statistics
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from hashlib import sha256
@@ -22,10 +22,11 @@ from structlog.testing import capture_logs
 from gateway import config
 from gateway.budget.tokens import Counter
 from gateway.policy import Policy, Summarize
+from gateway.rewriting import ours
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.rewriting.summarize import Event, Facts, Segment
-from gateway.state import StateUnavailable, open_state
-from gateway.summaries import DOWN_SECONDS, MOST_FAILURES, REST_SECONDS, Job, NoSummary, Summaries
+from gateway.state import Change, State, StateUnavailable, open_state
+from gateway.summaries import DOWN_SECONDS, MOST_FAILURES, REST_SECONDS, Job, NoSummary, Summaries, Waiting
 from tests import redis_server
 from tests.contract.running import (
     Gateway,
@@ -39,7 +40,9 @@ from tests.contract.running import (
 )
 from tests.upstream.script import mark
 
-TEXT = "The trip goes to Lisbon on 3 May; two seats by the window are booked under KX41TQ."
+PARTS = ", ".join(f"{turn}-{number}" for turn in range(2) for number in range(9))
+TEXT = f"The plan was gone through part by part, beginning with parts {PARTS}; the questions about them are settled."
+WOOD = "The workshop chooses its wood in winter, ages it for years and joins it by hand, as each answer says."
 SCRIPTS: dict[str, dict[str, Any]] = {
     "good": {"text": TEXT},
     "slow": {"text": TEXT, "delay": 2.5},
@@ -47,8 +50,17 @@ SCRIPTS: dict[str, dict[str, Any]] = {
     "nonsense": {"garbage": True},
     "empty": {"text": " "},
     "longer": {"words": 9000},
+    "refusing": {"text": "I'm sorry, but I can't help with that."},
+    "talking": {"text": f"Sure! {TEXT}"},
+    "thinking": {"text": f"<think>Let me see.</think>{TEXT}"},
+    "foreign": {"text": f"Der Plan wurde Teil für Teil besprochen, und die Fragen sind mit {PARTS} nicht mehr offen."},
 }
-HEAD = "[summary of the "
+WAITING: dict[str, dict[str, Any]] = {
+    "waiting": {"text": TEXT, "delay": 0.3},
+    "late": {"text": TEXT, "delay": 5},
+    "parted": {"text": WOOD},
+}
+"""Writers of policies under which requests wait."""
 
 
 def policies(folder: Path) -> dict[str, dict[str, Any]]:
@@ -56,23 +68,37 @@ def policies(folder: Path) -> dict[str, dict[str, Any]]:
     bare = {"context_window": 6000, "reserve": {"output": 0, "margin": 0}}
     out: dict[str, dict[str, Any]] = {"plain": {"name": "plain", **bare}}
     (folder / "policies").mkdir(parents=True, exist_ok=True)
-    for name, script in SCRIPTS.items():
-        (folder / "policies" / f"{name}.txt").write_text(f"Sum this up. {mark(id=f'sum-{name}', **script)}")
+    for name, script in (SCRIPTS | WAITING).items():
+        (folder / "policies" / f"{name}.txt").write_text(f"Sum this up. {unread(f'sum-{name}', script)}")
         told = {
             "enabled": True,
-            "model": "writer",
-            "timeout": "1s" if name == "slow" else "5s",
+            "model": "small-writer" if name == "parted" else "writer",
+            "timeout": "1s" if name in ("slow", "late") else "5s",
             "prompt": f"{name}.txt",
+            "run": "inline" if name in WAITING else "background",
         }
         out[name] = {"name": name, **bare, "summarize": told}
     return out
+
+
+def unread(id: str, script: dict[str, Any]) -> str:
+    """Write the instruction so that its text is no part of the prompt: a writer that gives that back is refused."""
+    said = mark(id=id, **script)
+    text = json.dumps(script.get("text", ""))[1:-1]
+    return (
+        said.replace(text, "".join(f"\\u{ord(char):04x}" for char in json.loads(f'"{text}"'))) if text.strip() else said
+    )
 
 
 def setup(folder: Path, upstream: Upstream, state: dict[str, str]) -> Path:
     named = policies(folder)
     settings = {
         "server": {"host": "127.0.0.1", "port": 0, "max_body": "4MB"},
-        "model_list": [model("gpt-5", "gpt-5", upstream.url), model("writer", "gpt-5-mini", upstream.url)],
+        "model_list": [
+            model("gpt-5", "gpt-5", upstream.url),
+            model("writer", "gpt-5-mini", upstream.url),
+            model("small-writer", "gpt-5-mini", upstream.url) | {"model_info": {"max_input_tokens": 2400}},
+        ],
         "teams": {name: {"policy": name} for name in named},
         "keys": [{"name": n, "sha256": sha256(f"sk-{n}".encode()).hexdigest(), "team": n} for n in named],
         "policies": "policies",
@@ -106,9 +132,15 @@ def said(turn: int) -> list[dict[str, str]]:
     ]
 
 
-def body(id: str, turns: int) -> bytes:
+def said_of_wood(turn: int) -> list[dict[str, str]]:
+    asked = f"Question {turn}: how does the workshop choose its wood, how does it age, and how is it joined? " * 8
+    answer = f"Answer {turn}: the wood is chosen in winter, aged for years and joined by hand in the workshop. " * 8
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+
+
+def body(id: str, turns: int, says: Callable[[int], list[dict[str, str]]] = said) -> bytes:
     """The request of one turn. Its id is told in metadata, which no summary ever sees."""
-    messages = [message for turn in range(turns) for message in said(turn)]
+    messages = [message for turn in range(turns) for message in says(turn)]
     messages += [{"role": "user", "content": f"Question {turns}: go on."}]
     return json.dumps({"model": "gpt-5", "messages": messages, "metadata": {"id": id}, "user": "ann"}).encode()
 
@@ -131,6 +163,10 @@ def messages(upstream: Upstream, id: str, call: int = 0) -> list[str]:
     return [message["content"] for message in json.loads(upstream.received(id, call))["messages"]]
 
 
+def is_summary(text: str) -> bool:
+    return ours.SUMMARY in text.partition("\n")[0]
+
+
 def summaries(gateway: Gateway) -> list[dict[str, Any]]:
     return [row for row in gateway.rows() if row["event"] == "settled" and row["kind"] == "summary"]
 
@@ -144,7 +180,7 @@ def grown(gateway: Gateway, upstream: Upstream, name: str, *, team: str = "good"
     """Let a conversation grow until a summary stands in it; the number of turns it has then."""
     for turns in range(1, most):
         ask(gateway, team, body(f"{name}-{turns}", turns))
-        if any(text.startswith(HEAD) for text in messages(upstream, f"{name}-{turns}")):
+        if any(map(is_summary, messages(upstream, f"{name}-{turns}"))):
             return turns
         if is_writing(gateway):
             wait_for(lambda: not is_writing(gateway), what="a summary's entry")
@@ -162,8 +198,8 @@ def test_a_summary_enters_at_a_later_fold_beside_the_list_and_is_booked_like_any
     for more in range(turns, turns + 3):
         ask(gateway, "good", body(f"enters-{more}", more))
         stands = messages(upstream, f"enters-{more}")
-        at = next(index for index, text in enumerate(stands) if text.startswith(HEAD))
-        assert stands[at].endswith(f" messages left out above]\n{TEXT}")
+        at = next(index for index, text in enumerate(stands) if is_summary(text))
+        assert stands[at].endswith(f'"{TEXT}"')
         assert at > 0, "behind what stands for the same messages"
     row = summaries(gateway)[0]
     assert (row["status"], row["team"], row["user"], row["model"]) == ("answered", "good", "ann", "writer")
@@ -171,8 +207,8 @@ def test_a_summary_enters_at_a_later_fold_beside_the_list_and_is_booked_like_any
     assert row["cost_nanousd"] > 0
     assert sum(one["event"] == "opened" and one["id"] == row["id"] for one in gateway.rows()) == 1
     books = b"".join(file.read_bytes() for file in gateway.ledger.iterdir())
-    assert b"Lisbon" not in books
-    assert b"Lisbon" not in gateway.program.log.encode()
+    assert b"part by part" not in books
+    assert b"part by part" not in gateway.program.log.encode()
     asked = json.loads(upstream.received("sum-good"))
     assert asked["max_completion_tokens"] >= 40
     assert "part 0-0 of the plan" in asked["messages"][-1]["content"]
@@ -206,7 +242,7 @@ def test_what_entered_is_the_same_bytes_in_another_process_and_after_a_restart(
                 ask(restarted, "good", body(id, number))
     for id, _ in asked:
         assert len({upstream.received(id, call) for call in range(3)}) == 1
-    assert HEAD in upstream.received(asked[-1][0]).decode()
+    assert any(map(is_summary, messages(upstream, asked[-1][0])))
 
 
 def test_with_an_empty_state_a_request_leaves_as_without_summaries(tmp_path: Path, upstream: Upstream) -> None:
@@ -230,7 +266,7 @@ def test_a_state_that_is_down_costs_the_summaries_only_and_the_books_say_so(tmp_
 LATER_SECONDS = 0.02
 
 
-@pytest.mark.parametrize("fault", ["slow", "failing", "nonsense", "empty", "longer"])
+@pytest.mark.parametrize("fault", [name for name in SCRIPTS if name != "good"])
 def test_whatever_the_writer_does_requests_are_served_as_without_and_no_later(
     fault: str, gateway: Gateway, upstream: Upstream
 ) -> None:
@@ -241,10 +277,55 @@ def test_whatever_the_writer_does_requests_are_served_as_without_and_no_later(
             assert call < 1 or upstream.received(f"{fault}-{turns}", 0) == upstream.received(f"{fault}-{turns}", 1)
     assert statistics.median(took[fault]) < statistics.median(took["plain"]) + LATER_SECONDS
     failed = wait_for(lambda: summaries(gateway), 20, "the entry of a summary that failed")
-    assert failed[0]["status"] == ("answered" if fault in {"longer", "empty"} else "failed")
+    assert failed[0]["status"] == ("failed" if fault in {"slow", "failing", "nonsense"} else "answered")
     assert "summary failed" in wait_for(lambda: gateway.program.log if "summary failed" in gateway.program.log else "")
     for index, row in enumerate(failed):
         assert row["team"] == fault, index
+
+
+def test_a_summary_stands_through_every_later_fold(gateway: Gateway, upstream: Upstream) -> None:
+    turns = grown(gateway, upstream, "stays")
+    for more in range(turns, turns + 24, 2):
+        ask(gateway, "good", body(f"stays-{more}", more))
+        assert any(map(is_summary, messages(upstream, f"stays-{more}"))), more
+
+
+def test_where_requests_wait_already_the_first_fold_has_a_summary(gateway: Gateway, upstream: Upstream) -> None:
+    for turns in range(1, 30):
+        took = ask(gateway, "waiting", body(f"waiting-{turns}", turns))
+        stands = messages(upstream, f"waiting-{turns}")
+        if len(stands) < 2 * turns + 1:
+            break
+    assert any(map(is_summary, stands)), "at the first fold"
+    assert took > 0.3
+    assert ask(gateway, "waiting", body(f"waiting-{turns}", turns)) < took
+    assert upstream.received(f"waiting-{turns}", 0) == upstream.received(f"waiting-{turns}", 1)
+    assert [row["status"] for row in summaries(gateway)] == ["answered"]
+
+
+def test_that_a_summary_did_not_come_in_time_is_decided_for_all(tmp_path: Path, upstream: Upstream) -> None:
+    path = setup(tmp_path, upstream, {"dir": "state"})
+    with running_gateway(path) as first:
+        took = ask(first, "late", body("late", 45))
+        assert 1 < took < 5
+        with running_gateway(path) as second:
+            assert ask(second, "late", body("late", 45)) < 1
+        ask(first, "plain", body("late", 45))
+    assert len({upstream.received("late", call) for call in range(3)}) == 1
+    assert not any(map(is_summary, messages(upstream, "late")))
+
+
+def test_a_source_longer_than_the_writers_window_is_read_in_parts_each_in_the_books(
+    gateway: Gateway, upstream: Upstream
+) -> None:
+    ask(gateway, "parted", body("parted", 45, said_of_wood))
+    rows = summaries(gateway)
+    calls = [json.loads(upstream.received("sum-parted", call)) for call in range(len(rows))]
+    assert len(rows) > 2
+    assert len({row["id"] for row in rows}) == len(rows)
+    assert any("Question 0: how does the workshop" in call["messages"][-1]["content"] for call in calls)
+    assert calls[-1]["messages"][-1]["content"].count(WOOD) == len(rows) - 1
+    assert any(map(is_summary, messages(upstream, "parted")))
 
 
 def test_a_stop_ends_what_is_being_written_and_enters_it(tmp_path: Path, upstream: Upstream) -> None:
@@ -306,16 +387,17 @@ async def done(summaries: Summaries) -> None:
     await eventually(lambda: not summaries._jobs, what="the jobs")
 
 
-async def settled(summaries: Summaries, *candidates: str) -> tuple[str, ...]:
+async def settled(summaries: Summaries, *candidates: str, waiting: Waiting | None = None) -> tuple[str, ...]:
     """Settle a plan with one fold, which takes in all that is there; the decision that it came to."""
 
     async def planning(facts: Facts) -> Plan | Refusal:
         decided = facts.decisions.get("p")
         found = [(key, text) for key in candidates if (text := facts.texts.get(key)) is not None]
         entered = tuple(pair for pair in found if decided is None or pair[0] in decided)
-        return Plan({}, {}, {}, events=(Event("p", candidates, entered),))
+        wanted = tuple(job(key).segment for key in candidates if facts.texts.get(key) is None)
+        return Plan({}, {}, {}, events=(Event("p", candidates, entered),), wanted=wanted)
 
-    plan, lost = await summaries.settled(planning, "writer")
+    plan, lost = await summaries.settled(planning, "writer", waiting)
     assert isinstance(plan, Plan)
     assert not lost
     return plan.events[0].decision
@@ -411,6 +493,60 @@ async def test_of_two_who_decide_at_once_the_first_to_record_it_is_followed(tmp_
         await done(first)
         decided = await asyncio.gather(*(settled(one, "a") for one in (first, second, first, second)))
         assert len(set(decided)) == 1
+
+
+class Overtaken:
+    """A state in which another process decides right before this one would."""
+
+    def __init__(self, inner: State, key: str) -> None:
+        self.inner, self.key = inner, key
+        self.get, self.put, self.close = inner.get, inner.put, inner.close
+
+    def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
+        """Change a value, once the other has written its summary and decided that it enters."""
+        if key == "decision/p":
+            self.inner.put(f"summary/{self.key}", TEXT.encode())
+            self.inner.put("decision/p", self.key.encode())
+        return self.inner.update(key, change, expires_seconds)
+
+
+async def test_who_is_overtaken_takes_in_what_the_other_decided_on(tmp_path: Path) -> None:
+    clock = Clock()
+    summaries = Summaries(
+        lambda: Overtaken(open_state(config.State(dir=tmp_path)), "a"), structlog.get_logger(), clock, clock
+    )
+    assert await settled(summaries, "a") == ("a",)
+    await summaries.close()
+
+
+async def test_a_request_that_waits_takes_in_what_another_process_writes(tmp_path: Path) -> None:
+    here, there, time = Writer(), Writer(), asyncio.get_running_loop().time
+    here.may_go.clear()
+    opens = partial(open_state, config.State(dir=tmp_path))
+    first, second = (Summaries(opens, structlog.get_logger(), time, time) for _ in range(2))
+    first.written_by(here)
+    second.written_by(there)
+    first.ask(job("a"))
+    await eventually(lambda: here.asked)
+    asyncio.get_running_loop().call_later(0.3, here.may_go.set)
+    waiting = Waiting(lambda segment: job(segment.key), 5.0)
+    assert await settled(second, "a", waiting=waiting) == ("a",)
+    assert there.asked == []
+    await first.close()
+    await second.close()
+
+
+async def test_nobody_waits_for_what_failed_a_moment_ago(tmp_path: Path) -> None:
+    time = asyncio.get_running_loop().time
+    async with worker(tmp_path, Writer(None), Clock()) as failing:
+        failing.ask(job("a"))
+        await done(failing)
+    other = Summaries(partial(open_state, config.State(dir=tmp_path)), structlog.get_logger(), Clock(), time)
+    other.written_by(Writer())
+    started = time()
+    assert await settled(other, "a", waiting=Waiting(lambda segment: job(segment.key), 5.0)) == ()
+    assert time() - started < 2
+    await other.close()
 
 
 async def test_a_state_that_does_not_answer_is_left_alone_for_a_while() -> None:

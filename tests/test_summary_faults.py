@@ -101,9 +101,11 @@ LONG = talk(*(f"Part {n} of the handbook: how wood is chosen, aged and joined in
 GOOD = {
     "English": (
         TRIP,
-        ("Marco and the user fly to Lisbon on 3 May at 10:40, two window seats, booked under KX41TQ.\n"
-        "No flights before nine. Hotel near the station, at most 120 EUR a night: Oriente costs 112 EUR, Pensão Alegria "
-        "95 EUR and cash only.\nNo hotel is to be booked until the user says so."),
+        (
+            "Marco and the user fly to Lisbon on 3 May at 10:40, two window seats, booked under KX41TQ.\n"
+            "No flights before nine. Hotel near the station, at most 120 EUR a night: Oriente costs 112 EUR, Pensão Alegria "
+            "95 EUR and cash only.\nNo hotel is to be booked until the user says so."
+        ),
     ),
     "an open question": (
         TRIP,
@@ -111,19 +113,25 @@ GOOD = {
     ),
     "with a heading and bullets": (
         TRIP,
-        ("## Summary\n- Flight: Lisbon, 3 May, KX41TQ, seats 14A and 14B\n- Hotel: none booked; Oriente 112 EUR\n"
-        '- Rule: "do not book any hotel until I say so"'),
+        (
+            "## Summary\n- Flight: Lisbon, 3 May, KX41TQ, seats 14A and 14B\n- Hotel: none booked; Oriente 112 EUR\n"
+            '- Rule: "do not book any hotel until I say so"'
+        ),
     ),
     "of an agent": (
         CODE,
-        ("Task: migrate the billing service; never commit directly to main; a test for each endpoint. Read "
-        "src/billing/invoice.py; tests/test_invoice.py fails in test_rounding (expected 4711, got 4712): rounding is off "
-        "by one cent. Open: fix it, then write the endpoint tests."),
+        (
+            "Task: migrate the billing service; never commit directly to main; a test for each endpoint. Read "
+            "src/billing/invoice.py; tests/test_invoice.py fails in test_rounding (expected 4711, got 4712): rounding is off "
+            "by one cent. Open: fix it, then write the endpoint tests."
+        ),
     ),
     "German": (
         GERMAN,
-        ("Vertrag VN-2291-77, Kündigungsfrist drei Monate zum Quartalsende, also frühestens 30.09.2026. Keine Anrufe, "
-        "Briefe nach Lübeck. Der Tarif Klassik (34,90 EUR) soll weg; Kompakt kostet 24,90 EUR."),
+        (
+            "Vertrag VN-2291-77, Kündigungsfrist drei Monate zum Quartalsende, also frühestens 30.09.2026. Keine Anrufe, "
+            "Briefe nach Lübeck. Der Tarif Klassik (34,90 EUR) soll weg; Kompakt kostet 24,90 EUR."
+        ),
     ),
     "Chinese": (
         CHINESE,
@@ -228,8 +236,10 @@ NONSENSE = {
     ),
     "code without a fence": (
         CODE,
-        ("def total(items, limit=250):\n    return sum(item.price for item in items[:limit])\n\n\ndef test_invoice(items):\n"
-        "    assert total(items[:4711]) == round(total(items), 2)\n"),
+        (
+            "def total(items, limit=250):\n    return sum(item.price for item in items[:limit])\n\n\ndef test_invoice(items):\n"
+            "    assert total(items[:4711]) == round(total(items), 2)\n"
+        ),
     ),
     "a call of a tool": (
         CODE,

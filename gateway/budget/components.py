@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
@@ -38,6 +38,10 @@ class Recognition:
     document_tools: tuple[str, ...] = ()
 
 
+def _nothing(_: Media) -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Anatomy:
     """A conversation taken apart: units after the leading system text, the component and the tokens of each message."""
@@ -55,6 +59,8 @@ class Anatomy:
     tools_tokens: int
     tool_of: Mapping[int, str]
     """Name of the tool that a result (by message index) came from."""
+    count_media: CountMedia = field(default=_nothing, compare=False, repr=False)
+    """Counts a part that is not text."""
     moved_tokens: int = 0
     """Of system text that leaves in a message of its own, at another place (caching/volatile.py), overhead included."""
 
@@ -110,6 +116,7 @@ def dissect(
         document_tokens=documents,
         tools_tokens=tools_tokens(conversation, count),
         tool_of=tool_of,
+        count_media=count_media,
     )
 
 

@@ -99,7 +99,9 @@ class Entry:
     """Tokens that were not read for that reason, and what they cost more for it."""
     lost_nanousd: int | None = 0
     saved_nanousd: int | None = 0
-    """What the request would have cost as it came, under the same cache rules, less what it cost; may be negative."""
+    """What the request would have cost as it came, under the same cache rules, less what it cost; may be negative.
+    None where it was changed and nobody can say: no rules of its cache, no price, or no report of the provider's.
+    """
     markers: int = 0
     """Cache markers that we set."""
     http_status: int = 0
@@ -213,6 +215,8 @@ class Entry:
             "markers": self.markers,
         }
         row.update({name: value for name, value in told.items() if value})
+        if self.saved_nanousd is None:
+            row["saved_unknown"] = True
 
     def _sizes(self, prompt: int) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """Tokens by component; what was only measured in bytes is scaled to the provider's count."""

@@ -170,6 +170,8 @@ def _cache(entry: Mapping[str, Any]) -> str | None:
 def _saved(entry: Mapping[str, Any]) -> str | None:
     """Say how much more the request would have cost as it came; negative: less."""
     saved = entry.get("saved_nanousd")
+    if entry.get("saved_unknown"):
+        return "unknown: nobody can say what it would have cost as it came"
     if not saved:
         return None
     return f"{'-' if saved < 0 else ''}{_dollars(abs(saved))} against the request as it came"
@@ -246,7 +248,7 @@ def _message_lines(run: Sequence[Mapping[str, Any]]) -> Iterable[Text]:
     if first["reason"]:
         stays = min([one["stays"] for one in run if one["stays"] is not None], default=None)
         yield Text(
-            first["reason"] + (f"; the oldest like it that stays: messages[{stays}]" if stays else ""), style="dim"
+            first["reason"] + (f"; the next like it that stays: messages[{stays}]" if stays else ""), style="dim"
         )
     named = [printable(value) for one in run for value in one["values_gone"]][:_MOST_NAMED]
     rest = [f"and {number(gone - len(named))} more"] if gone > len(named) else []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -146,7 +146,7 @@ _MOST_LOOKS = 8
 """Times that a piece is weighed again, on average, as others say what it holds."""
 _LESS = 1e-9
 _ARGUMENT, _ASSISTANT, _USER, _RESULT = 1, 2, 4, 8
-_WORDS = {"user": 0.5, "system": 0.5, "developer": 0.5, "assistant": 0.12}
+_WORDS = {"user": 0.5, "system": 0.5, "developer": 0.5, "assistant": float(__import__("os").environ.get("LA", "0.02"))}
 """What a token of a sentence is worth for its words alone, by who says it; of a result it is its values that count."""
 _RESULT_WORDS = 0.01
 _MOST_SPOKEN = 2_000
@@ -263,7 +263,7 @@ class _Scale:
             if value not in self.done:
                 weight = self.weights.get(value)
                 if weight is None:
-                    weight = self.weights[value] = exp(self.seen.worth(value))
+                    weight = self.weights[value] = exp(_K * self.seen.worth(value))
                 worth += weight
         size = tokens(said.text)
         if said.kind == "sentence":
@@ -275,7 +275,7 @@ class _Scale:
             return _NOTHING
         if said.name and said.name not in self.done and self.seen.speaks_of(said.name):
             worth += _SPOKEN
-        return log(worth + _LESS) + said.worth - log(size + _OVERHEAD) - _again(self.told[piece.at] + 1)
+        return log(worth + _LESS) + said.worth - _C * log(size + _OVERHEAD) - _again(self.told[piece.at] + 1)
 
     def take(self, piece: Piece) -> None:
         self.done.update(piece.said.values)
@@ -283,6 +283,9 @@ class _Scale:
         self.told[piece.at] += 1
 
 
+import os
+_K = float(os.environ.get("LK", "1"))
+_C = float(os.environ.get("LC", "1"))
 _NOTHING = float("-inf")
 _SPOKEN = 3.0
 """What a definition is worth that somebody speaks of."""
@@ -376,11 +379,11 @@ def _chosen(candidates: Sequence[Piece], scale: _Scale, room: int, count: Count)
     for piece, score in _best_first(candidates, scale):
         if score == _NOTHING or room < _LEAST_PIECE or misses > _MOST_TOO_LONG:
             break
-        table = (piece.at, piece.said.title, piece.said.names)
+        table = _group_of(piece)
         size = 1 + count(", ".join(piece.said.cells) if table in tables else _text_of(piece.said, scale.seen))
         if piece.at not in named:
-            size += count(_name(piece)) + 3
-        if piece.said.title and table not in tables:
+            size += count(_name([piece])) + 3
+        if piece.said.title:
             size += count(piece.said.title) + 1
         if size <= room:
             room -= size
@@ -402,7 +405,7 @@ def _order(piece: Piece) -> tuple[int, int, str]:
 # ---------------------------------------------------------------- writing
 
 
-_LEAST_TABLE = 3
+_LEAST_TABLE = 2
 """Rows of one kind that are written under a header."""
 
 
@@ -411,47 +414,57 @@ def _text_of(said: Snippet, seen: Seen) -> str:
     return said.body if said.body and seen.speaks_of(said.name) else said.text
 
 
-def _name(piece: Piece) -> str:
-    """Write how the line of a message begins."""
-    return f"[{piece.at}] {piece.who}: "
+def _name(group: Sequence[Piece]) -> str:
+    """Write how a line begins: the numbers of its messages, and who speaks."""
+    numbers = dict.fromkeys(piece.at for piece in group)
+    who = group[0].who if len({piece.who for piece in group}) == 1 else group[0].who.partition(" ")[0]
+    return f"[{', '.join(map(str, numbers))}] {who}: "
 
 
 def _written(chosen: Sequence[Piece], seen: Seen) -> str:
-    """Write a line for each message; rows under a header and lines of code stand in a fence."""
-    by_message: dict[int, list[Piece]] = defaultdict(list)
+    """Write a line for each message, in order; rows of one kind under one header, where their first one stands."""
+    like: dict[tuple[object, ...], list[Piece]] = {}
     for piece in chosen:
-        by_message[piece.at].append(piece)
-    lines = [_name(pieces[0]) + " ".join(_parts(pieces, seen)) for pieces in by_message.values()]
-    return _BLANKS.sub("\n", "\n".join(lines)).strip()
-
-
-_BLANKS = re.compile(r" *\n[ \n]*(?=[^ \n])(?<=\n)")
-
-
-def _parts(pieces: Sequence[Piece], seen: Seen) -> Iterator[str]:
-    """Quote the pieces of a message, like ones together."""
-    like: dict[tuple[object, ...], list[Piece]] = defaultdict(list)
-    for piece in pieces:
-        said = piece.said
-        like[(said.kind, said.title, said.names if said.kind == "row" else ())].append(piece)
-    media = [piece.said.text for piece in pieces if piece.said.kind == "media"]
-    counted = Counter(text.split()[0] for text in media)
-    for (kind, title, _), group in like.items():
-        about = f"{_quote(str(title))} › " if title else ""
-        if kind == "row":
-            yield about + _rows([piece.said for piece in group])
-        elif kind == "line":
-            yield about + _lines([piece.said for piece in group], seen)
-        elif kind == "media":
-            yield " ".join(f"[{text}]" if counted[text.split()[0]] > 0 else "" for text in media)
-        elif kind == "entry":
-            rest = group[0].said.of - len(group)
-            more = f" (… {rest} more)" if rest > 0 else ""
-            yield about + _quote(" ".join(piece.said.text for piece in group)) + more
-        elif kind == "call":
-            yield " ".join(_quote(piece.said.text) for piece in group)
+        like.setdefault(_group_of(piece), []).append(piece)
+    lines: list[str] = []
+    last = ""
+    for group in like.values():
+        name = _name(group)
+        said = _quoted(group, seen)
+        if name == last and "\n" not in said and not lines[-1].endswith("\n"):
+            lines[-1] += f" {said}"
         else:
-            yield about + _quote(_joined(group))
+            lines.append(f"{name}{said}")
+        last = name
+    return "\n".join([line.rstrip() for line in lines])
+
+
+def _group_of(piece: Piece) -> tuple[object, ...]:
+    """Tell what a piece is written together with: rows with those of the same fields, others with their message's."""
+    said = piece.said
+    if said.kind == "row" and len(said.names) > 1:
+        return ("row", piece.who.partition(" ")[0], said.title.rpartition(" ")[2], said.names)
+    return (said.kind, piece.at, said.title)
+
+
+def _quoted(group: Sequence[Piece], seen: Seen) -> str:
+    """Quote pieces that belong together."""
+    said = [piece.said for piece in group]
+    about = f"{_quote(said[0].title)} › " if said[0].title else ""
+    match said[0].kind:
+        case "row":
+            return _rows(said)
+        case "line":
+            return about + _lines(said, seen)
+        case "media":
+            return " ".join([f"[{one.text}]" for one in said])
+        case "entry":
+            rest = said[0].of - len(said)
+            return about + _quote(" ".join([one.text for one in said])) + (f" (… {rest} more)" if rest > 0 else "")
+        case "call":
+            return " ".join([_quote(one.text) for one in said])
+        case _:
+            return about + _quote(_joined(group))
 
 
 def _joined(group: Sequence[Piece]) -> str:
@@ -465,12 +478,19 @@ def _joined(group: Sequence[Piece]) -> str:
 
 
 def _rows(rows: Sequence[Snippet]) -> str:
-    if len(rows) == 1:
-        return _quote(rows[0].text)
-    if len(rows) < _LEAST_TABLE or len(rows[0].names) < 2:
-        return " ".join(_quote(row.text) for row in rows)
-    header = ",".join(map(plain, rows[0].names))
-    return "\n" + quoted("\n".join([header, *[",".join(row.cells) for row in rows]])) + "\n"
+    """Write one row with the name of each field, several under a header; what they belong to where it is not the same."""
+    titles = {row.title: None for row in rows}
+    about = f"{_quote(rows[0].title)} › " if len(titles) == 1 and rows[0].title else ""
+    if len(rows) < _LEAST_TABLE:
+        return about + " ".join(
+            [_quote(f"{row.title} › {row.text}" if len(titles) > 1 and row.title else row.text) for row in rows]
+        )
+    header = list(map(plain, rows[0].names))
+    cells = [list(row.cells) for row in rows]
+    if len(titles) > 1:
+        header.append("of")
+        cells = [[*row, plain(said.title)] for row, said in zip(cells, rows, strict=True)]
+    return about + "\n" + quoted("\n".join([",".join(header), *map(",".join, cells)]))
 
 
 def _lines(lines: Sequence[Snippet], seen: Seen) -> str:
@@ -481,7 +501,7 @@ def _lines(lines: Sequence[Snippet], seen: Seen) -> str:
             numbered.setdefault(number, text)
     if len(numbered) == 1:
         return f"line {lines[0].line} {_quote(lines[0].text)}"
-    return "\n" + quoted("\n".join([f"{number}: {text}" for number, text in numbered.items()])) + "\n"
+    return "\n" + quoted("\n".join([f"{number}: {text}" for number, text in numbered.items()]))
 
 
 def _quote(text: str) -> str:

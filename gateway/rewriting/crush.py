@@ -101,13 +101,16 @@ def lossy(text: str, room: int, count: Count, wanted: Wanted = NOTHING_WANTED) -
     What stands is whole lines, rows, members or sentences; how many lines or rows are left out is said.
     """
     compact = lines.thinned(bulk.readable(_said(text, lines.tidy, 0)))
-    if values.sayable(compact) and count(compact) <= room:
+    size = count(compact) if values.sayable(compact) else None
+    if size is not None and size <= room:
         return compact
     value = _structured(text, lines.bare, 0, spread=True)
     tidy = bulk.readable(lines.bare(text) if value is None else value)
     if not values.sayable(tidy):
         tidy, value = text, None
-    size = count(lines.grouped(tidy))
+    whole = lines.grouped(tidy)
+    if size is None or whole != compact:
+        size = count(whole)
     choice = _Choice.of(tidy, room, size, count, wanted, is_tree="── " in text, is_value=value is not None)
     return choice.fitting()
 
@@ -135,9 +138,8 @@ class _Choice:
         texts = [part.text for part in parts]
         weighed = pieces.weigh(parts, wanted.words)
         scale = sum(weighed.cost) / max(1, size)
-        order = choice.ordered(
-            parts, weighed, outliers.weigh(texts), is_log=outliers.is_log(texts), most=1.3 * room * scale
-        )
+        is_log = outliers.is_log(texts) or any(part.lines > 1 for part in parts)
+        order = choice.ordered(parts, weighed, outliers.weigh(texts), is_log=is_log, room=room * scale)
         counted, noun = pieces.inside(parts) if is_value else (range(len(parts)), "lines")
         return cls(parts, order, weighed.cost, room, scale, count, frozenset(counted), noun)
 

@@ -239,7 +239,7 @@ class _Lines:
     def __init__(self, lines: Sequence[str], *, speaks: bool) -> None:
         self.lines, self.speaks = lines, speaks
         self.is_code = _is_code(lines)
-        self.weights: Sequence[float] = () if speaks and not self.is_code else weigh(lines)
+        self.weights: Sequence[float] = () if speaks or self.is_code else weigh(lines)
         self.listing = _is_listing(lines)
 
     def read(self) -> Iterator[Snippet]:
@@ -312,7 +312,7 @@ class _Lines:
         if len(said) > _LONGEST:
             yield from _of_long(said, worth=worth)
             return
-        held = _values_in(said)
+        held = () if said.isdigit() else _values_in(said)
         if held or worth >= 1.0:
             if _IMPORT.match(said):
                 worth += 0.3

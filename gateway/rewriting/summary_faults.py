@@ -160,10 +160,12 @@ def _is_like_ours(text: str, _source: Source) -> str | None:
 
 def _is_transcript(text: str, source: Source) -> str | None:
     """Find lines that a role speaks, and speakers that come back."""
-    labels = [match[1].strip().casefold() for line in _lines(text) if (match := _LABEL.match(line)) is not None]
+    said = [match[1].strip() for line in _lines(text) if (match := _LABEL.match(line)) is not None]
+    labels = [label.casefold() for label in said]
     names = {message.name.casefold() for message in source.messages if message.name}
-    for label in labels:
-        if label in _ROLES or set(label.split()) <= _ROLES:
+    for label, came in zip(labels, said, strict=True):
+        words = set(label.split())
+        if words <= _ROLES or (came.isupper() and words & _ROLES):
             return "it has lines that a role speaks"
     turns = [label for label, before in zip(labels, ["", *labels], strict=False) if label != before]
     again = [label for label, number in Counter(turns).items() if number > 1]

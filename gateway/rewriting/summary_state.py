@@ -23,7 +23,7 @@ CHAT_PART: Final = 20
 """The same in a chat, where what they take is lost to excerpts."""
 SMALL: Final = 200
 """So many tokens they may have in a chat too, as long as they are at most `PART` of the room."""
-AT_ONCE: Final = "/now"
+AT_ONCE: Final = ".now"
 """Ends the key of a fold's decision on the segment that it leaves out itself."""
 
 

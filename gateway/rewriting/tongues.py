@@ -278,7 +278,8 @@ class Speech:
     @property
     def name(self) -> str | None:
         """The language as a prompt says it."""
-        return TONGUES[self.code].name if self.code in TONGUES else None
+        tongue = TONGUES.get(self.code or "")
+        return None if tongue is None else tongue.name
 
     def is_other_than(self, source: Speech) -> bool:
         """Whether a text is surely in no language of a source: another script, or the words of another language."""

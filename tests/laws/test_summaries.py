@@ -6,16 +6,21 @@ recorded as the shell does it, under the key that the plan names.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.budget.components import OVERHEAD_MESSAGE
 from gateway.fitting import decided
 from gateway.policy import Ladder, Policy, Reserve, Summarize
+from gateway.rewriting import ours
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
-from gateway.rewriting.summarize import Facts, Segment, fault
+from gateway.rewriting.summarize import LINE, Facts, Segment, line
 from gateway.wire.chat import Memo, parse, sent
 from tests.conftest import Conversations
 from tests.laws import oracle, test_fit, test_idempotence, test_progress, transcripts
@@ -30,8 +35,8 @@ FEWER = settings().max_examples // 3
 
 def written(segment: Segment, count: oracle.CountText) -> str:
     """Write a summary of just the length that is allowed."""
-    text = f"summary {segment.key[:8]}"
-    while fault(f"{text} and more", segment, count) is None:
+    text, most = f"summary {segment.key[:8]}", segment.limit + LINE - OVERHEAD_MESSAGE
+    while count(f"{text} and more") <= segment.limit and count(line(segment, f"{text} and more")) <= most:
         text += " and more"
     return text
 
@@ -45,18 +50,37 @@ class Summarised(Walk):
         self.texts: dict[str, str] = {}
         self.decisions: dict[str, tuple[str, ...]] = {}
         self.due: dict[str, tuple[int, str]] = {}
+        self.segments: dict[str, Segment] = {}
+        """Text → what it is of."""
         memo, known = Memo(), Known()
         self.left = [self._served(step, memo, known) for step in range(len(self.upto))]
 
     def _served(self, step: int, memo: Memo, known: Known) -> Left:
         self.texts |= {key: text for key, (at, text) in self.due.items() if at <= step}
         left = self.leave(step, memo, known)
+        if self.case.policy.summarize.run == "inline" and isinstance(left.plan, Plan):
+            left = self._waited(left, step, memo, known)
         if isinstance(left.plan, Plan):
             for event in left.plan.events:
                 self.decisions.setdefault(event.prefix, event.decision)
             for segment in left.plan.wanted:
-                lag = self.lags[len(self.due) % len(self.lags)]
-                self.due.setdefault(segment.key, (step + lag, written(segment, self.count)))
+                self._asked(segment, step)
+        return left
+
+    def _asked(self, segment: Segment, step: int) -> int:
+        """Have a summary written; the step at which it is there."""
+        lag, text = self.lags[len(self.due) % len(self.lags)], written(segment, self.count)
+        self.segments[text] = segment
+        return self.due.setdefault(segment.key, (step + lag, text))[0]
+
+    def _waited(self, left: Left, step: int, memo: Memo, known: Known) -> Left:
+        """Wait for the summary of an undecided fold, as the shell does: the quickest come in time."""
+        assert isinstance(left.plan, Plan)
+        offered = {key for e in left.plan.events if e.prefix not in self.decisions for key in e.candidates}
+        for segment in [segment for segment in left.plan.wanted if segment.key in offered]:
+            if self._asked(segment, step) <= step + 1:
+                self.texts[segment.key] = self.due[segment.key][1]
+                return self.leave(step, memo, known)
         return left
 
     def leave(self, step: int, memo: Memo, known: Known) -> Left:
@@ -76,11 +100,11 @@ class Summarised(Walk):
                     yield from event.decision
 
 
-def summarising(case: Case) -> Case:
+def summarising(case: Case, run: Literal["background", "inline"] = "background") -> Case:
     """Let a model write, under the same policy."""
     ladder = case.policy.ladder
     history = ("summarize", *ladder.history) if ladder.history else ()
-    told = Summarize(enabled=bool(history), model="writer", at_most=0.3)
+    told = Summarize(enabled=bool(history), model="writer", at_most=0.3, run=run)
     return replace(case, policy=replace(case.policy, ladder=replace(ladder, history=history), summarize=told))
 
 
@@ -92,6 +116,7 @@ def check(walk: Summarised, every: int = 1) -> None:
     """Hold a whole conversation to the laws; to determinism, one request of so many."""
     check_stability(walk)
     check_one_way(walk)
+    check_stays(walk)
     test_idempotence.check(walk)
     test_progress.check(walk)
     check_determinism(walk, every)
@@ -107,11 +132,32 @@ def check_determinism(walk: Summarised, every: int = 1) -> None:
 
 def check_one_way(walk: Summarised) -> None:
     """Hold summaries to law 7: each is of originals, and stands as it was written for as long as it stands."""
-    texts = set(walk.texts.values())
+    texts = {ours.quoted(text) for text in walk.texts.values()}
     for left in walk.left:
         for one in left.changes.inserted if left.changes is not None else ():
             if one.kind == "summary":
                 assert one.text.partition("\n")[2] in texts
+
+
+def standing(left: Left, walk: Summarised) -> list[Segment]:
+    """List what the summaries that stand in a request are of."""
+    said = [one.text for one in left.changes.inserted] if left.changes is not None else []
+    return [segment for text, segment in walk.segments.items() if any(line(segment, text) in one for one in said)]
+
+
+def check_stays(walk: Summarised) -> None:
+    """Hold a summary to standing until one enters that is of all its messages, or nothing else would fit."""
+    for before, after in pairwise(walk.left):
+        if isinstance(after.plan, Plan) and not after.forced and after.changes is not None:
+            now = [set(segment.messages) for segment in standing(after, walk)]
+            for segment in standing(before, walk):
+                assert any(messages.issuperset(segment.messages) for messages in now)
+
+
+@given(cases(strict=False, limits=False).map(partial(summarising, run="inline")), LAGS)
+@settings(max_examples=FEWER)
+def test_where_requests_wait_the_laws_hold(case: Case, lags: tuple[int, ...]) -> None:
+    check(Summarised(case, lags))
 
 
 @given(CASES, LAGS)
@@ -156,6 +202,14 @@ def test_a_long_conversation_gets_summaries_and_reads_itself_about_twice_for_the
         assert isinstance(left.plan, Plan)
         asked |= {segment.key: segment.tokens for segment in left.plan.wanted}
     assert sum(asked.values()) < 3 * walk.original_tokens(len(walk.case.talk.messages))
+
+
+def test_where_requests_wait_already_the_first_fold_of_a_long_conversation_has_a_summary() -> None:
+    case = summarising(Case(long_talk(), policy(4000, "drop_oldest")), "inline")
+    walk = Summarised(case, (1,))
+    check(walk)
+    first = next(left for left in walk.left if isinstance(left.plan, Plan) and left.plan.rewrites)
+    assert standing(first, walk)
 
 
 @pytest.mark.parametrize("budget", transcripts.BUDGETS)

@@ -12,10 +12,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from gateway.budget.allocation import allocate
 from gateway.budget.components import Count
-from gateway.rewriting import documents, extract, speech
+from gateway.conversation import PartEdits, with_parts
+from gateway.rewriting import documents, extract, media, speech
 from gateway.rewriting.crush import NOTHING_WANTED
 from gateway.rewriting.folds.lists import LIST_SHARE, Lists
 from gateway.rewriting.folds.state import Prefix
@@ -89,6 +91,8 @@ class Cutting:
         if prefix.least > enough or due:
             self._shorten_without_loss(enough)
         if prefix.least > enough:
+            self._age_media(enough)
+        if prefix.least > enough:
             self._stub(budget)
         if self.ladders.history and (prefix.least > enough or self._above_ceiling()):
             self.summaries.decide()
@@ -108,6 +112,29 @@ class Cutting:
                         self._shorten(number, remedy, "history")
                     state.settled.update(self.anatomy.units[number])
             if self.prefix.least <= enough:
+                return
+
+    def _age_media(self, enough: int) -> None:
+        """Lower the detail of old images; where that is not enough, leave a trace of each image, audio and file."""
+        prefix, state = self.prefix, self.prefix.state
+        spared = prefix.hard() | set(prefix.exchange())
+        old = [n for n in range(len(state.now)) if n not in spared and n not in state.gone]
+        holders = [(n, index) for n in old for index in self.anatomy.units[n] if self.messages[index].media]
+        before = dict(enumerate(media.numbers(self.messages))) if holders else {}
+        for remedy in (media.LOW, media.TRACED):
+            for number, index in holders:
+                message, stands = self.messages[index], state.shortened.get(index)
+                if stands is not None and stands.remedy not in (media.LOW, remedy):
+                    continue
+                edits = (
+                    media.low(message, self.anatomy.count_media)
+                    if remedy == media.LOW
+                    else media.traced(message, before[index])
+                )
+                short = media.shortened(self.anatomy, index, remedy, edits, self.count, self.anatomy.count_media)
+                if short is not None and short.tokens < prefix.message_tokens(index):
+                    self._now_says(number, index, short)
+            if prefix.least <= enough:
                 return
 
     def _stub(self, budget: int) -> None:
@@ -174,7 +201,7 @@ class Cutting:
             if left < 0:
                 self._drop(number, "drop_oldest")
                 fresh.append(number)
-        self._say_what_went(sorted(fresh), budget, lists)
+        self._say_what_went(sorted(fresh), budget)
 
     def _firm(self, hard: set[int]) -> set[int]:
         """List the units that stay before all others: the task, later rules, and few-shot pairs as far as they may."""
@@ -221,18 +248,30 @@ class Cutting:
     def _cut(self, number: int, room: int) -> int:
         """Cut what a person said to a room, or leave it out; return the tokens that it takes now."""
         state, index = self.prefix.state, self.anatomy.units[number].first
-        message = self.messages[index]
-        overhead = self.anatomy.tokens[index] - self.count(message.text)
-        text = None
-        if not message.media and message.content in ("text", "parts") and room > overhead:
-            text = speech.cut(message.text, room - overhead, self.count, self._asked())
-        if text is None:
+        short = self._shorter_words(index, room)
+        if short is None:
             self._drop(number, "drop_oldest")
             return 0
-        short = Shortened("cut", text, overhead + self.count(text))
         if short.tokens < self.prefix.message_tokens(index):
             self._now_says(number, index, short)
         return state.now[number]
+
+    def _shorter_words(self, index: int, room: int) -> Shortened | None:
+        """Cut a message to so many tokens by its sentences and passages, images and files in it to a trace; None where
+        nothing whole fits.
+        """
+        message = self.messages[index]
+        if message.content not in ("text", "parts"):
+            return None
+        traces: PartEdits = ()
+        if message.media:
+            before = next(islice(media.numbers(self.messages), index, None))
+            traces = media.traced(message, before)
+            message = with_parts(message, traces)
+        overhead = self.anatomy.tokens[index] - self.count(self.messages[index].text)
+        overhead -= sum(map(self.anatomy.count_media, self.messages[index].media))
+        text = speech.cut(message.text, room - overhead, self.count, self._asked()) if room > overhead else None
+        return None if text is None else Shortened("cut", text, overhead + self.count(text))
 
     def _asked(self) -> list[str]:
         """Return what people said last: what a paste is read for."""
@@ -271,7 +310,7 @@ class Cutting:
                 self._now_says(number, index, short)
         return before - tokens
 
-    def _say_what_went(self, numbers: Sequence[int], budget: int, most: int) -> None:
+    def _say_what_went(self, numbers: Sequence[int], budget: int) -> None:
         """Put a note and a list where units were left out; where room is short, one for all that is gone."""
         fresh = [index for number in numbers for index in self.anatomy.units[number]]
         if not fresh:
@@ -280,10 +319,10 @@ class Cutting:
         share, least = self.lists.share(), self.lists.least(tokens)
         self.summaries.enter(max(fresh) + 1, all_gone, lambda: int(self._free(budget) - self.prefix.clear - least))
         standing = self.prefix.state.summaries.tokens + self.lists.tokens()
-        room = min(int(LIST_SHARE * tokens), share - standing, most, self._free(budget) - self.prefix.clear)
+        room = min(int(LIST_SHARE * tokens), share - standing, self._free(budget) - self.prefix.clear)
         if room < least:
             self.lists.take_back()
-            fresh, room = all_gone, min(share, most, int(0.7 * self._free(budget)))
+            fresh, room = all_gone, min(share, int(0.7 * self._free(budget)))
         self.lists.write(fresh, room, with_list=self._lists_wanted())
 
     def _all_gone(self) -> list[int]:

@@ -18,8 +18,9 @@ _AROUND = 2
 _FIRST, _LAST = 3, 5
 _RUN = 6
 """Lines that a sample takes together, so that they can be read."""
-_OUTLIERS, _NEAR, _SPOKEN, _ENDS = 0.6, 0.25, 0.5, 0.15
-"""Shares of the room that each of them takes at most."""
+_OUTLIERS, _NEAR, _ENDS, _SPOKEN = 0.65, 0.25, 0.15, 0.5
+"""Tokens that each of them takes at most, as shares of the room."""
+_SPARE = 1.3
 _FEW, _FEW_LINES = 0.03, 2
 """Share of a text that is no log which may stand out; where more does, it only counts for more."""
 _REPORT = 3.0
@@ -27,9 +28,9 @@ _REPORT = 3.0
 
 
 def ordered(
-    parts: Sequence[pieces.Piece], weighed: pieces.Weighed, weights: Sequence[float], *, is_log: bool, most: float
+    parts: Sequence[pieces.Piece], weighed: pieces.Weighed, weights: Sequence[float], *, is_log: bool, room: float
 ) -> list[int]:
-    """Order the pieces, best first, until `most` is spent."""
+    """Order the pieces, best first, somewhat more than the room holds."""
     out = [i for i, weight in enumerate(weights) if weight >= OUTLIER]
     if not is_log and len(out) > max(_FEW_LINES, _FEW * len(parts)):
         out = []
@@ -37,14 +38,14 @@ def ordered(
             weighed.bonus[i] += _REPORT * weight * weighed.cost[i]
     out.sort(key=lambda i: -weights[i])
     order = _Order(weighed.cost)
-    outliers = order.take(_spread(out, weights), _OUTLIERS * most)
-    order.take(_around(outliers, len(parts)), _NEAR * most)
-    order.take([i for i, spoken in enumerate(weighed.spoken) if spoken], _SPOKEN * most)
-    if not is_log:
-        return pieces.ranked(weighed, order.chosen, most)
-    last = len(parts) - 1
-    order.take([*range(min(_FIRST, last)), *range(last, max(-1, last - _LAST), -1)], _ENDS * most)
-    return pieces.ranked(weighed, order.chosen, most, _turns(len(parts)))
+    outliers = order.take(_spread(out, weights), _OUTLIERS * room)
+    order.take(_around(outliers, len(parts)), _NEAR * room)
+    if is_log:
+        last = len(parts) - 1
+        order.take([*range(min(_FIRST, last)), *range(last, max(-1, last - _LAST), -1)], _ENDS * room)
+    order.take([i for i, spoken in enumerate(weighed.spoken) if spoken], _SPOKEN * room)
+    turns = _turns(len(parts)) if is_log else None
+    return pieces.ranked(weighed, order.chosen, _SPARE * room, turns)
 
 
 class _Order:

@@ -32,7 +32,7 @@ _VARIABLE = re.compile(
 _FILLING = ".-=*_#~+:·•"
 _RUN = re.compile(rf"([{re.escape(_FILLING)}])\1{{3,}}")
 _TOKEN = re.compile(r"[^\s,;|\"'()\[\]{}<>=]+")
-_NUMBER = re.compile(r"\d+(?:[.,:/T-]\d+)*")
+_NUMBER = re.compile(r"(?<![^\W_])\d++(?:[.,:/T-]\d++)*+(?![^\W\d_]{1,4}\d)")
 
 _SUPPORT = 0.02
 """Share of the lines that hold a word which belongs to a template."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -20,17 +22,15 @@ LEFT_OUT = "…"
 """Stands for a field that is too long for a row."""
 _LONGEST_FIELD = 120
 """Characters of a field that is said in its row."""
-_LONGEST_ROW = 900
-"""Characters of a row; a record with more is said in several, each with the id."""
+_LONGEST_ROW, _LONGEST_ALONE, _LONGEST_PART = 600, 320, 160
+"""Characters of a row among others, of a record by itself, and of each part that one with more is said in."""
 _LONGEST_NAME = 60
 _MOST_FIELDS = 64
 _INNER_FIELDS = 8
 """Fields of an object inside a record that are said in the record's own row."""
 _LIKE = 0.6
 """Share of the members that objects have in common which are rows of one table."""
-_ID = re.compile(
-    r"(?i:(?:^|[_\s.@-])(?:id|key|uuid|guid|sku|code|no|nr|number|#)$)|[a-z](?:Id|ID|Key)$|^(?:编号|番号|رقم|번호)$"
-)
+_ID = re.compile(r"(?i:(?:^|[_\s.@-])(?:id|key|uuid|guid|sku|code|no|nr|number|#)$)|[a-z](?:Id|ID)$|^(?:编号|番号|رقم|번호)$")
 _PLAIN_CELL = re.compile(r"[^\s,;:\"'\[\]{}][^,;\"\n\r]{0,120}")
 
 
@@ -90,58 +90,68 @@ def _of_list(value: list[Any], name: str, of: str) -> tuple[Sequence[Row], list[
     if len(plain_ones) == len(value):
         rows = [Row((name,), (_short(_cell(item)),), of, _long(item)) for item in value]
         return [row for row in rows if row.cells[0]], []
+    if all(isinstance(item, dict) for item in value):
+        return _of_records([(item, "") for item in value], of, "")
     return (), [(item, name, of) for item in value]
 
 
 def _of_keyed(value: dict[str, Any], name: str, of: str) -> tuple[Sequence[Row], list[tuple[Any, str, str]]]:
     """Read an object of like objects: the key of each is its id."""
+    return _of_records([(record, key) for key, record in value.items()], of or name, name)
+
+
+def _of_records(
+    records: Sequence[tuple[dict[str, Any], str]], of: str, kind: str
+) -> tuple[Sequence[Row], list[tuple[Any, str, str]]]:
+    """Read like objects; an inner object that is unlike those of the others is one field, so that rows are alike."""
+    inner: dict[str, Any] = {}
+    apart: set[str] = set()
+    for record, _ in records:
+        for name, value in record.items():
+            if isinstance(value, dict) and inner.setdefault(name, value.keys()) != value.keys():
+                apart.add(name)
     rows: list[Row] = []
     more: list[tuple[Any, str, str]] = []
-    for key, record in value.items():
-        found, inner = _of_record(record, key, of or name, name)
+    for record, key in records:
+        found, deeper = _of_record(record, key, of, kind, apart, alone=len(records) < 2)
         rows += found
-        more += inner
+        more += deeper
     return rows, more
 
 
 def _of_record(
-    record: dict[str, Any], key: str, of: str, kind: str = ""
+    record: dict[str, Any], key: str, of: str, kind: str = "", apart: AbstractSet[str] = frozenset(), *, alone: bool = True
 ) -> tuple[Sequence[Row], list[tuple[Any, str, str]]]:
     """Read an object into its row, and name the records inside it."""
     fields: dict[str, str] = {}
     texts: list[str] = []
     inside: list[tuple[Any, str]] = []
+    often = Counter(inner for value in record.values() if isinstance(value, dict) for inner in value)
     for name, value in record.items():
         if isinstance(value, dict):
             if value and len(value) <= _INNER_FIELDS and not any(map(_holds_more, value.values())):
+                if name in apart:
+                    _enter(fields, texts, name, ", ".join([f"{inner}: {_cell(deep)}" for inner, deep in value.items()]))
+                    continue
                 for inner, deep in value.items():
-                    _enter(fields, texts, inner if _may_stand_alone(inner, record, fields) else f"{name}.{inner}", deep)
+                    alone = often[inner] == 1 and inner not in record and not _ID.search(inner)
+                    _enter(fields, texts, inner if alone and inner.lower() not in _VAGUE else f"{name}.{inner}", deep)
             elif value:
                 inside.append((value, name))
         elif isinstance(value, list):
-            if (
-                value
-                and not any(map(_holds_more, value))
-                and sum(len(_cell(item)) + 3 for item in value) <= _LONGEST_FIELD
-            ):
+            if value and not any(map(_holds_more, value)) and sum(len(_cell(item)) + 3 for item in value) <= _LONGEST_FIELD:
                 _enter(fields, texts, name, " | ".join(map(_cell, value)))
             elif value:
                 inside.append((value, name))
         else:
             _enter(fields, texts, name, value)
     ordered = _id_first(fields, key, kind)
-    id_text = f"{ordered[0][0]}: {ordered[0][1]}" if ordered and ordered[0][1] else ""
-    below = of if not id_text or (not _is_id(ordered[0][0]) and not key) else id_text
-    rows = tuple(_split(ordered, of, tuple(texts)))
-    return rows, [(value, name, f"{below} › {name}" if below else name) for value, name in inside]
+    below = ordered[0][1] if ordered and (key or _is_id(ordered[0][0])) else of
+    rows = tuple(_split(ordered, of, tuple(texts), _LONGEST_ALONE if alone else _LONGEST_ROW))
+    return rows, [(value, name, f"{below} {name}".lstrip()) for value, name in inside]
 
 
-def _may_stand_alone(name: str, record: Mapping[str, Any], fields: Mapping[str, str]) -> bool:
-    """Tell whether a member of an inner object is understood without the object's name."""
-    return name not in record and name not in fields and not _ID.search(name) and name.lower() not in _VAGUE
-
-
-_VAGUE = frozenset(["id", "name", "type", "value", "status", "state", "source", "kind", "label", "title", "text"])
+_VAGUE = frozenset("id name type value status state source kind label title text".split())
 
 
 def _enter(fields: dict[str, str], texts: list[str], name: str, value: Any) -> None:
@@ -165,19 +175,23 @@ def _is_id(name: str) -> bool:
     return _ID.search(name) is not None
 
 
-def _split(items: Sequence[tuple[str, str]], of: str, texts: tuple[str, ...]) -> Iterator[Row]:
+def _split(
+    items: Sequence[tuple[str, str]], of: str, texts: tuple[str, ...], most: int = _LONGEST_ALONE
+) -> Iterator[Row]:
     """Write the fields as one row; where they are too many, as several that all begin with the id."""
-    first, rest = items[:1], items[1:]
-    part = list(first)
-    size = 0
-    for name, cell in rest:
-        size += len(name) + len(cell) + 4
-        if size > _LONGEST_ROW or len(part) > _MOST_FIELDS:
+    sizes = [len(name) + len(cell) + 4 for name, cell in items]
+    if sum(sizes) <= most:
+        if len(items) > 1 or texts or (items and items[0][1]):
+            yield _row(items, of, texts)
+        return
+    part, size = list(items[:1]), sizes[0]
+    for item, more in zip(items[1:], sizes[1:], strict=True):
+        if size + more > _LONGEST_PART and len(part) > 1:
             yield _row([*part, ("", LEFT_OUT)], of, texts)
-            part, texts, size = list(first), (), len(name) + len(cell) + 4
-        part.append((name, cell))
-    if len(part) > 1 or texts or (part and part[0][1]):
-        yield _row(part, of, texts)
+            part, texts, size = list(items[:1]), (), sizes[0]
+        part.append(item)
+        size += more
+    yield _row(part, of, texts)
 
 
 def _row(items: Sequence[tuple[str, str]], of: str, texts: tuple[str, ...]) -> Row:
@@ -400,9 +414,7 @@ def _only_dashes(lines: Sequence[str], at: int, end: int) -> bool:
     """Tell whether each line of a block has a dash of its own: then a dash begins a field, not a record."""
     near = lines[end + 1] if end + 1 < len(lines) else ""
     before = lines[end - 1] if end > at else ""
-    return before.lstrip()[:2] in ("- ", "* ", "+ ", "• ") or (
-        end == at and near.lstrip()[:2] in ("- ", "* ", "+ ", "• ")
-    )
+    return before.lstrip()[:2] in ("- ", "* ", "+ ", "• ") or (end == at and near.lstrip()[:2] in ("- ", "* ", "+ ", "• "))
 
 
 def _reads_as_prose(cell: str) -> bool:
@@ -412,9 +424,7 @@ def _reads_as_prose(cell: str) -> bool:
 # ---------------------------------------------------------------- XML
 
 
-_TAG = re.compile(
-    r"<(?P<close>/?)(?P<name>[A-Za-z_][\w:.-]{0,60})(?P<attributes>(?:[^<>\"']|\"[^\"<]*+\"|'[^'<]*+')*+)>"
-)
+_TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z_][\w:.-]{0,60})(?P<attributes>(?:[^<>\"']|\"[^\"<]*+\"|'[^'<]*+')*+)>")
 _ATTRIBUTE = re.compile(r"([A-Za-z_][\w:.-]{0,60})\s?=\s?(?:\"([^\"]*)\"|'([^']*)')")
 _DEEPEST = 40
 
