@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gateway.admission import Admitted
 from gateway.calls import Calls
-from gateway.fitting import Fitted, prompt_tokens
+from gateway.fitting import Fitted, kinds_sent, prompt_tokens
 from gateway.gateway import Gateway
 from gateway.money.entry import BYTES_PER_TOKEN, Entry, Status
 from gateway.money.ledger import LedgerUnavailable
@@ -129,4 +129,5 @@ class Booking:
         fitted = calls.fitted[deployment.model_name]
         ours = fitted.prompt_tokens if calls.changes(fitted) is not None else fitted.original_tokens
         if ours is not None and not any(message.media for message in self.request.conversation.messages):
-            self.gateway.calibrations.observe(deployment.facts, ours, usage.prompt)
+            kinds = kinds_sent(self.request, calls.changes(fitted), calls.counter(fitted.model))
+            self.gateway.calibrations.observe(deployment.facts, kinds, usage.prompt)

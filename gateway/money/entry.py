@@ -55,6 +55,8 @@ class Entry:
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
     plan: str = "unchanged"
     counted: Literal["tokens", "bytes"] = "tokens"
+    guessed_media: int = 0
+    """How many images, audio, files and other parts the count only guesses: what they hold is not here."""
     before: Mapping[str, int] = field(default_factory=dict)
     """By component; in bytes of the body where `counted` is bytes, until the provider's count is known."""
     after: Mapping[str, int] = field(default_factory=dict)
@@ -171,6 +173,7 @@ class Entry:
             "tokens_before": sum(before.values()),
             "tokens_after": sum(after.values()),
             **({} if self.counted == "tokens" else {"counted": self.counted}),
+            **({"guessed_media": self.guessed_media} if self.guessed_media else {}),
             "components": self._components(before, after),
             **({} if self.budget is None else {"budget": self.budget}),
             "plan": self.plan,

@@ -103,6 +103,7 @@ def _request_facts(entry: Mapping[str, Any]) -> list[tuple[str, object]]:
         f" {number(entry.get('completion_tokens'))} completion"
     )
     counted = " (from bytes)" if entry.get("counted") == "bytes" else ""
+    counted += " (media in part guessed)" if entry.get("guessed_media") else ""
     sizes = f"{number(entry.get('tokens_before'))} → {number(entry.get('tokens_after'))} tokens by our count{counted}"
     plan = f"{entry.get('plan')} ({entry['level']})" if entry.get("level") else entry.get("plan")
     planned = f"{plan}: {sizes}" if settled and entry.get("tokens_before") else None
