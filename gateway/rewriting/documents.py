@@ -1,9 +1,11 @@
 """Documents inside a text: what was put there to be read, told apart from what is asked. Pure.
 
 Recognised are tags, numbered passages (`[3] …`, `Document [3](Title: …)`), blocks that begin with the same label
-(`Title: …`), JSON arrays and objects of records, markdown sections and rules between blocks, and one text under a label
-(`Context: …`). Everything else is the frame; it stays byte for byte. Where a text may end with a question (a user's
-message does, a tool's result does not) and it is unclear where the last document ends, the doubt goes to the frame.
+(`Title: …`), JSON arrays and objects of records, markdown sections and rules between blocks, one text under a label
+(`Context: …`), and the forms of `forms/`: printed objects, tables, files, sources, mails, hits, elements, fences and
+texts that are merely joined. Everything else is the frame; it stays byte for byte. Where a text may end with a question
+(a user's message does, a tool's result does not) and it is unclear where the last document ends, the doubt goes to the
+frame.
 
 The lines of a log and the rows of a listing are no documents, whatever they begin with: `logs` finds those.
 """
@@ -14,12 +16,15 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from gateway.budget.components import document_spans
+from gateway.rewriting.forms import elements, joins, labels, reprs, tables
+from gateway.rewriting.forms.document import Document, total
 from gateway.rewriting.records import long_strings, record_sets, title_of
 from gateway.rewriting.shapes import outliers
+
+__all__ = ["LEAST_CHARACTERS", "SEPARATORS", "Document", "find", "frame", "logs", "question", "rows"]
 
 LEAST_CHARACTERS = 400
 """Documents shorter than this together are left alone."""
@@ -91,31 +96,6 @@ _MOST_SENTENCES_BEFORE = 3
 _ABOUT_AS_FAR = 0.7
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One document in a text. What is outside its bodies (mark, title, tags, keys) stays as long as it does."""
-
-    start: int
-    end: int
-    title: str
-    bodies: tuple[tuple[int, int], ...]
-    """The spans that may be cut into sentences. None: it stays or goes whole."""
-    group: int = 0
-    """Documents of one group stand in a row: white space or commas between them go with them."""
-    form: str = "text"
-    """`text`, or `json`: a record inside a JSON container, whose bodies are the insides of strings as escaped."""
-
-    @property
-    def body(self) -> int:
-        """Where the body starts."""
-        return self.bodies[0][0] if self.bodies else self.end
-
-    @property
-    def outside_chars(self) -> int:
-        """Characters outside the bodies."""
-        return self.end - self.start - sum(end - start for start, end in self.bodies)
-
-
 def find(text: str, tags: Sequence[str] = ("document", "doc", "context"), *, asks: bool = True) -> list[Document]:
     """Locate the documents of a text, in order and apart from one another.
 
@@ -124,10 +104,32 @@ def find(text: str, tags: Sequence[str] = ("document", "doc", "context"), *, ask
     """
     if len(text) < LEAST_CHARACTERS:
         return []
-    found = _tagged(text, tuple(tags)) or _records(text, asks) or _blocks(text, 0, len(text), asks)
+    found = _tagged(text, tuple(tags)) or _first(text, asks)
     if not found and not asks and not _is_log(text, 0, len(text)) and not _holds_log(text):
         found = [Document(0, len(text), "", ((0, len(text)),))]
-    return found if sum(d.end - d.start for d in found) >= LEAST_CHARACTERS else []
+    return found if total(found) >= LEAST_CHARACTERS else []
+
+
+def _first(text: str, asks: bool) -> list[Document]:
+    """Take the first form that holds about as much of the text as any; others are looked for where it holds little."""
+    found = _records(text, asks) or _blocks(text, 0, len(text), asks)
+    if total(found) >= _MOST_OF_IT * len(text):
+        return found
+    forms = [reprs.find(text), labels.labelled(text), labels.hits(text)]
+    if asks:
+        forms += [tables.find(text), labels.files(text), joins.ruled(text), joins.headed(text), elements.find(text)]
+        forms += [joins.fenced(text), joins.joined(text)]
+    forms = [documents for documents in forms if total(documents) >= LEAST_CHARACTERS and not _is_all_log(text, documents)]
+    longest = max(map(total, (found, *forms)))
+    return next((documents for documents in (found, *forms) if total(documents) >= _ABOUT_AS_MUCH * longest), found)
+
+
+def _is_all_log(text: str, documents: Sequence[Document]) -> bool:
+    """Tell whether documents that may be cut are lines of a log."""
+    return bool(documents[0].bodies) and _is_log(text, documents[0].start, documents[-1].end)
+
+
+_MOST_OF_IT, _ABOUT_AS_MUCH = 0.6, 0.6
 
 
 def logs(text: str) -> list[tuple[int, int]]:
