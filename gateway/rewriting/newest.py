@@ -210,7 +210,7 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
     stand = [line.text for line in folded.kept]
     stand += [message.text for i, message in enumerate(messages[: unit.first]) if i not in folded.dropped]
     most = int(share * budget) if asked.anatomy.tool_of else MOST_RECALL
-    room = recall.warranted(question, gone, min(room, most), asked.count, memory, stand, before)
+    room = recall.warranted(question, gone, min(room, most), memory, stand, before)
     if room < _LEAST_RECALL:
         return folded
     text = recall.excerpts(question, gone, room, asked.count, memory, stand)
