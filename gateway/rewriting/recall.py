@@ -105,13 +105,18 @@ def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence
     """Weigh the words of a question by how few messages say them, and add up where they stand."""
     index, asked = view.index, view.asked
     stands = [asked.keys() & {term for bag in view.read(text).bags for term in bag} for text in standing]
-    messages = len(view.parts) + len(stands)
+    messages = len({part.message.at for part in view.parts}) + len(stands)
+    best: dict[int, float] = defaultdict(float)
+    """What each folded message covers, with all of its documents."""
     weights, new, gone = {}, 0.0, 0.0
     for term in asked:
-        folded, still = index.spread(term), sum(term in one for one in stands)
+        holds = {view.parts[reading].message.at for reading in index.readings_with(term)}
+        folded, still = len(holds), sum(term in one for one in stands)
         weight = weights[term] = round(math.log(1 + (messages - folded - still + 0.5) / (folded + still + 0.5)), 6)
         new += 0.0 if folded or still else weight
         gone += weight if folded and not still else 0.0
+        for at in holds:
+            best[at] += weight
     total = sum(weights.values()) or 1.0
     covers = [sum(weights[term] for term in one) for one in stands]
     last = sum(weights[term] for term in asked if any(term in one for one in stands[-_LAST_EXCHANGE:]))
@@ -124,7 +129,7 @@ def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence
         new=new / total,
         gone=gone / total,
         last=last / total,
-        ahead=(max(index.covered(weights), default=0.0) - max(covers, default=0.0)) / total,
+        ahead=(max(best.values(), default=0.0) - max(covers, default=0.0)) / total,
         usual=_as_usual(begins, [_beginning(text) for text in before]) if knows else 0.0,
         longer=sum(len(text) <= len(question) for text in before) / len(before) if knows else _LONGER,
     )
@@ -336,7 +341,7 @@ def _units(text: str) -> Iterator[tuple[int, int]]:
 
 
 _MOST_TERMS = 48
-_KNOWN = 0.5
+_KNOWN = 0.2
 """What must be known of the words of a question, for it to be one about what was said."""
 _TELLING = 1.6
 """What a name, a number or a code name counts, where another word counts 1."""
@@ -409,7 +414,7 @@ def _rarity(term: int, index: Index) -> float:
     """Say how far a term is from being common in this conversation: 1 where nothing or little says it, 0 at the most."""
     common = index.found_in(term) / (_COMMON_PASSAGES * max(1, len(index)))
     if len(index.readings) >= _FEW_MESSAGES:
-        common = index.spread(term) / (_COMMON * len(index.readings))
+        common = len(index.readings_with(term)) / (_COMMON * len(index.readings))
     return max(0.0, 1 - round(common, 6))
 
 
