@@ -202,7 +202,7 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
     """
     messages, unit = asked.messages, asked.anatomy.units[-1]
     room = budget - folded.total - OVERHEAD_MESSAGE
-    if not recalls or messages[unit.first].role != "user" or not _missing(folded) or room < _LEAST_RECALL:
+    if not recalls or asked.voices[unit.first] != "said" or not _missing(folded) or room < _LEAST_RECALL:
         return folded
     gone, question, memory = _gone(asked, folded), _question_alone(asked), asked.known.recalled
     before = [one.text for one in messages[: unit.first] if one.role == "user"]
@@ -213,7 +213,7 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
         if i not in folded.dropped
     ]
     most = int(share * budget) if asked.anatomy.tool_of else MOST_RECALL
-    warranted = recall.warranted(question, gone, min(room, most), asked.count, memory, stand, before)
+    warranted = recall.warranted(question, gone, min(room, most), memory, stand, before)
     room = max(warranted, min(room, folded.documents_free))
     if room < _LEAST_RECALL:
         return folded
