@@ -284,6 +284,7 @@ class _Scale:
 
 
 import os
+
 _K = float(os.environ.get("LK", "1"))
 _C = float(os.environ.get("LC", "1"))
 _NOTHING = float("-inf")

@@ -19,7 +19,9 @@ _CODE = frozenset(
     " dependency plugin exclusion property bean import include target reference package string color dimen".split()
 )
 """Elements of pages, drawings and build files: text to be worked on."""
-_DIRECTS = frozenset("example instruction rule step task requirement question answer thinking user assistant system".split())
+_DIRECTS = frozenset(
+    "example instruction rule step task requirement question answer thinking user assistant system".split()
+)
 
 
 def find(text: str) -> list[Document]:

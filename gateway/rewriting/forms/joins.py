@@ -7,6 +7,7 @@ no documents, and where it is unclear nothing is.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from statistics import mean
@@ -14,10 +15,16 @@ from statistics import mean
 from gateway.rewriting.forms.document import SHORT_CHARS, Document, paragraphs, reads_as_list, reads_as_prose, size
 
 _RULE = re.compile(r"^[ \t]{0,3}(?:([-=*_~#+])(?: ?\1){2,200}|[—─═]{2,200})[ \t\r]{0,40}$", re.MULTILINE)
-_TITLED = re.compile(r"^[ \t]{0,3}([=*~#-])\1{2,40}[ \t]{1,4}(?P<title>\S[^\n]{0,160}?)[ \t]{0,4}\1{3,40}[ \t\r]{0,40}$", re.MULTILINE)
+_TITLED = re.compile(
+    r"^[ \t]{0,3}([=*~#-])\1{2,40}[ \t]{1,4}(?P<title>\S[^\n]{0,160}?)[ \t]{0,4}\1{3,40}[ \t\r]{0,40}$", re.MULTILINE
+)
+_MARK = re.compile(r"[ \t]{0,4}(?:[\[(（【]\w{1,4}[\])）】]|\d{1,4}[.)、．]|[①-⑳])[ \t]{0,4}")
+"""The number of a block: it stays as long as the block does."""
 _HEADING = re.compile(r"^(#{1,5}) +\S[^\n]{0,300}$", re.MULTILINE)
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]{0,4}([\w.+/:-]{0,60})[^\n`]{0,60}$", re.MULTILINE)
-_OF_DATA = frozenset("text txt plain plaintext md markdown csv tsv json jsonl ndjson html xml rst article document".split())
+_OF_DATA = frozenset(
+    "text txt plain plaintext md markdown csv tsv json jsonl ndjson html xml rst article document".split()
+)
 _LEAST_BLOCK = 150
 _LEAST_BLOCKS_CHARS = 1_200
 _LEAST_PARAGRAPH, _LEAST_PARAGRAPHS, _LEAST_PARAGRAPHS_CHARS = 250, 4, 2_400
@@ -35,7 +42,9 @@ def ruled(text: str) -> list[Document]:
     titles = [(found.start(), found.end(), found["title"]) for found in _TITLED.finditer(text)]
     if len(titles) > 1:
         return _sections(text, titles, _LEAST_BLOCK)
+    inside = [(start, end) for start, _, _, end, _ in _fences(text)]
     rules = [found.span() for found in _RULE.finditer(text)]
+    rules = [rule for rule in rules if not _is_inside(rule[0], inside)]
     if not rules:
         return []
     bounds = [0, *(end for _, end in rules)]
@@ -50,6 +59,12 @@ def ruled(text: str) -> list[Document]:
     return _as_documents(text, chosen) if _are_texts(text, chosen, _LEAST_BLOCKS_CHARS) else []
 
 
+def _is_inside(at: int, spans: Sequence[tuple[int, int]]) -> bool:
+    """Tell whether a place is inside one of these spans, which are in order."""
+    number = bisect_right(spans, (at, len(spans) and spans[-1][1])) - 1
+    return number >= 0 and at < spans[number][1]
+
+
 def _are_texts(text: str, spans: Sequence[tuple[int, int]], least: int) -> bool:
     """Tell whether spans are long prose, and most of the message."""
     said = [text[start:end] for start, end in spans]
@@ -59,7 +74,11 @@ def _are_texts(text: str, spans: Sequence[tuple[int, int]], least: int) -> bool:
 
 
 def _as_documents(text: str, spans: Sequence[tuple[int, int]]) -> list[Document]:
-    return [Document(start, end, "", ((start, end),)) for start, end in spans if text[start:end].strip()]
+    out = []
+    for start, end in spans:
+        mark = _MARK.match(text, start, end)
+        out.append(Document(start, end, "", ((start if mark is None else mark.end(), end),)))
+    return [document for document in out if document.bodies[0][0] < document.end]
 
 
 def _trimmed(text: str, span: tuple[int, int]) -> tuple[int, int]:
@@ -89,7 +108,10 @@ def _without_tail(text: str, span: tuple[int, int]) -> tuple[int, int]:
 
 def headed(text: str) -> list[Document]:
     """Locate long prose under headings of one level."""
-    found = [(len(heading[1]), heading.start(), heading.end(), heading[0].strip("# \t")) for heading in _HEADING.finditer(text)]
+    found = [
+        (len(heading[1]), heading.start(), heading.end(), heading[0].strip("# \t"))
+        for heading in _HEADING.finditer(text)
+    ]
     often = Counter(level for level, *_ in found)
     chosen = next((level for level, *_ in found if often[level] >= _LEAST_SECTIONS), 0)
     marks = [(start, end, title) for level, start, end, title in found if level <= chosen]
@@ -113,9 +135,11 @@ def _sections(text: str, marks: Sequence[tuple[int, int, str]], least: int) -> l
         return []
     lists = sum(reads_as_list(one) for one in said)
     prose = sum(number for number, one in zip(sizes, said, strict=True) if reads_as_prose(one))
-    if 5 * lists > len(said) or prose < 0.6 * sum(sizes):
+    if lists or prose < 0.9 * sum(sizes) or min(sizes) < least / 3:
         return []
-    return [Document(start, stop, title, ((after, stop),) if after < stop else ()) for start, after, stop, title in spans]
+    return [
+        Document(start, stop, title, ((after, stop),) if after < stop else ()) for start, after, stop, title in spans
+    ]
 
 
 # ---------------------------------------------------------------- blank lines
@@ -154,8 +178,13 @@ def fenced(text: str) -> list[Document]:
     long_ones = [span for span in bodies if size(text[slice(*span)]) >= _LEAST_FENCE]
     least = _LEAST_ONE_FENCE if len(blocks) == 1 else _LEAST_FENCE
     prose = [span for span in long_ones if size(text[slice(*span)]) >= least and reads_as_prose(text[slice(*span)])]
-    whole = sum(end - start for start, end in bodies)
-    if not prose or len(prose) < 0.8 * len(blocks) or size(text) - whole > max(0.3 * whole, 3 * SHORT_CHARS):
+    whole = sum(size(text[slice(*span)]) for span in bodies)
+    if (
+        whole < _LEAST_BLOCKS_CHARS
+        or not prose
+        or len(prose) < 0.8 * len(blocks)
+        or size(text) - whole > max(0.3 * whole, 3 * SHORT_CHARS)
+    ):
         return []
     return [Document(start, stop, "", ((begin, end),)) for start, begin, end, stop, _ in blocks]
 

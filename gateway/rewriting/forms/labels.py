@@ -24,7 +24,7 @@ from gateway.rewriting.forms.document import (
 )
 
 _LABEL = re.compile(
-    r"[ \t]{0,8}(?:[>#*-]{1,6} {0,2})?(?:\*\*|__|`)?(?P<label>[^\W\d_][\w.'’/()-]{0,24}(?: [\w.'’/()-]{1,20}){0,3})(?:\*\*|__|`)?[ \t]{0,8}"
+    r"[ \t]{0,8}(?:[>#*-]{1,6} {0,2})?(?:\*\*|__|`)?(?P<label>[^\W\d_](?:[^\W\d]|[.'’/()-]){0,24}(?: (?:[^\W\d]|[.'’/()-]){1,20}){0,3})(?:\*\*|__|`)?[ \t]{0,8}"
     r"[:：](?!//)(?:\*\*|__|`)?[ \t\u3000]{0,40}(?P<value>[^\n]{0,400})$",
 )
 _KNOWN = frozenset(
@@ -36,23 +36,29 @@ _KNOWN = frozenset(
     "|forrás|fájl|cím|útvonal|kaynak|dosya|başlık|yol|bağlantı|πηγή|αρχείο|τίτλος|διαδρομή|источник|файл|заголовок|название|путь|ссылка|документ|страница"
     "|джерело|назва|шлях|посилання|сторінка|المصدر|مصدر|الملف|العنوان|الرابط|المسار|מקור|קובץ|כותרת|קישור|منبع|فایل|عنوان|पृष्ठ|स्रोत|फ़ाइल|शीर्षक|लिंक"
     "|แหล่งที่มา|ไฟล์|ชื่อเรื่อง|nguồn|tệp|tiêu đề|đường dẫn|sumber|berkas|judul|tautan"
-    "|来源|來源|出处|出處|标题|標題|文件|檔案|文件名|路径|路徑|链接|連結|网址|網址|出典|タイトル|ファイル|ファイル名|パス|リンク|題名|출처|제목|파일|경로|링크".split("|")
+    "|来源|來源|出处|出處|标题|標題|文件|檔案|文件名|路径|路徑|链接|連結|网址|網址|出典|タイトル|ファイル|ファイル名|パス|リンク|題名|출처|제목|파일|경로|링크".split(
+        "|"
+    )
 )
-_ASKS = re.compile(r"(?:q|question|a|answer|input|output|user|assistant|human|ai|task|query|prompt|instruction|system)(?: ?\d*)\Z", re.IGNORECASE)
+_ASKS = re.compile(
+    r"(?:q|question|a|answer|input|output|user|assistant|human|ai|task|query|prompt|instruction|system)(?: ?\d*)\Z",
+    re.IGNORECASE,
+)
 _SENTENCE = re.compile(r"[.!?。！？؟।…][\"'”’)\]]{0,2}\s*\Z")
 _ADDRESS = re.compile(
-    r"[ \t]{0,12}(?:[-*>#•]{1,4} {0,3})?(?:[^\W\d_]{2,16} ?[:：] ?)?[<(\[]?(?:https?://|www\.)[^\s<>]{2,500}[>)\]]?[ \t]*\Z", re.IGNORECASE
+    r"[ \t]{0,12}(?:[-*>#•]{1,4} {0,3})?(?:[^\W\d_]{2,16} ?[:：] ?)?[<(\[]?(?:https?://|www\.)[^\s<>]{2,500}[>)\]]?[ \t]*\Z",
+    re.IGNORECASE,
 )
 _PATH = re.compile(
     r"[ \t]{0,4}(?:(?:[#/*;-]{1,4}|<!--|={2,8}|-{2,8}|>{1,3}) {0,2})?(?:\*\*|`)?"
     r"(?:[^\W\d_][\w ]{1,20} ?[:：] {0,2})?(?:\*\*|`)?\"?"
-    r"(?P<path>(?:[\w@~.+-]{0,60}[/\\]){1,20}[\w@.+-]{1,80}|[\w@+-][\w@.+-]{0,80}\.[A-Za-z]\w{0,7})\"?"
-    r"(?:\*\*|`)?(?: ?\((?:[^()\n]{1,60})\))? {0,2}:?(?:\*\*)? {0,2}(?:-->|\*/|={2,8}|-{2,8})?[ \t]*\Z"
+    r"(?P<path>(?:[\w@~.+-]{0,60}[/\\]){1,20}[\w@.+-]{0,80}\.[A-Za-z]\w{0,9}|[\w+-][\w@.+-]{0,80}\.[A-Za-z]\w{0,7})\"?"
+    r"(?:\*\*|`)?(?: \((?:[^()\n]{1,60})\))? {0,2}:?(?:\*\*)? {0,2}(?:-->|\*/|={2,8}|-{2,8})?[ \t]*\Z"
 )
 _HIT = re.compile(r"[ \t]{0,4}(?:[\[(#]?(\d{1,4})[\])]?[.)：:]?|[-*•])[ \t]{1,4}\S")
 _LEAST_KNOWN, _LEAST_OTHER = 2, 3
 _LEAST_BODY, _LEAST_PROSE = 60, 240
-_LEAST_FILE = 120
+_LEAST_FILE, _LEAST_FILES_CHARS = 120, 1_500
 _LEAST_RECORDS = 5
 _MOST_LINES = 400_000
 
@@ -128,6 +134,19 @@ def _stand_last(heads: Sequence[_Head]) -> bool:
     """Tell whether the labels stand below their text: it is right above each of them, and nothing right below."""
     below = sum(head.follows_text and not head.leads_text for head in heads)
     return below >= 0.8 * len(heads) and len(heads) > 1
+
+
+def stand_last(text: str, places: Sequence[tuple[int, int]]) -> bool:
+    """Tell whether lines stand below the text that they name: right behind a line of it, and before a blank one."""
+    below = 0
+    for start, _ in places:
+        line_end = text.find("\n", start)
+        above = text.rfind("\n", 0, max(0, start - 1)) + 1
+        below_end = text.find("\n", line_end + 1)
+        follows = start > 0 and bool(text[above:start].strip())
+        leads = line_end >= 0 and bool(text[line_end : None if below_end < 0 else below_end].strip())
+        below += follows and not leads
+    return below >= 0.8 * len(places)
 
 
 def _before(text: str, heads: Sequence[_Head]) -> list[Document]:
@@ -242,7 +261,9 @@ def files(text: str) -> list[Document]:
         stop = start + len(text[start:end].rstrip())
         spans.append((start, min(after, stop), stop, path))
     bodies = [stop - after for _, after, stop, _ in spans]
-    if median(bodies) < _LEAST_FILE or min(bodies) < 8 or any("\n" not in text[a:b].strip() and b - a < 40 for _, a, b, _ in spans):
+    if median(bodies) < _LEAST_FILE or sum(bodies) < _LEAST_FILES_CHARS or min(bodies) < 8:
+        return []
+    if any("\n" not in text[a:b].strip() and b - a < 40 for _, a, b, _ in spans):
         return []
     return [Document(start, stop, path, ((after, stop),)) for start, after, stop, path in spans]
 
@@ -277,7 +298,10 @@ def hits(text: str) -> list[Document]:
     first, last = spans.index(own[0]), spans.index(own[-1])
     if len(own) < 0.8 * (last - first + 1):
         return []
-    return [Document(start, end, _first_line(text, start, end), ((_line_end(text, start, end), end),)) for start, end in spans[first : last + 1]]
+    return [
+        Document(start, end, _first_line(text, start, end), ((_line_end(text, start, end), end),))
+        for start, end in spans[first : last + 1]
+    ]
 
 
 def _numbered(text: str, found: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -302,7 +326,9 @@ def _numbered(text: str, found: Sequence[tuple[int, int]]) -> list[tuple[int, in
 
 def _has_address(text: str, span: tuple[int, int]) -> bool:
     return any(
-        end - start < 600 and ("://" in text[start:end] or "www." in text[start:end]) and _ADDRESS.match(text, start, end)
+        end - start < 600
+        and ("://" in text[start:end] or "www." in text[start:end])
+        and _ADDRESS.match(text, start, end)
         for start, end in lines(text, *span)
     )
 
@@ -314,5 +340,3 @@ def _line_end(text: str, start: int, end: int) -> int:
 
 def _first_line(text: str, start: int, end: int) -> str:
     return text[start : _line_end(text, start, end)].strip(" \t*#.0123456789)[]-")[:200]
-
-

@@ -21,7 +21,9 @@ _MOST_BROKEN, _DEEPEST = 24, 60
 _LONG_STRING_CHARS = 200
 _LEAST_STRING_CHARS = 40
 """An object without a string so long is a call or a value, not something to be read."""
-_TITLE = re.compile(r"\b(?:title|name|source|file_name|filename|path|url|id)['\"]?\s{0,2}[=:]\s{0,2}(['\"])([^'\"\n]{1,200})\1")
+_TITLE = re.compile(
+    r"\b(?:title|name|source|file_name|filename|path|url|id)['\"]?\s{0,2}[=:]\s{0,2}(['\"])([^'\"\n]{1,200})\1"
+)
 _MOST_OBJECTS = 20_000
 
 
@@ -88,7 +90,11 @@ def _pairs(text: str) -> list[tuple[str, Document]]:
         strings += inside
     if start >= 0:
         out.append((first, _document(text, start, end, strings)))
-    return [(name, document) for name, document in out if document.bodies or document.end - document.start > _LEAST_STRING_CHARS]
+    return [
+        (name, document)
+        for name, document in out
+        if document.bodies or document.end - document.start > _LEAST_STRING_CHARS
+    ]
 
 
 def _value(text: str, at: int) -> tuple[int, list[tuple[int, int]]]:
