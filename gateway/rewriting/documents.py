@@ -20,8 +20,8 @@ from itertools import pairwise
 
 from gateway.budget.components import document_spans
 from gateway.rewriting.forms import elements, joins, labels, reprs, tables
-from gateway.rewriting.forms.labels import stand_last
 from gateway.rewriting.forms.document import Document, reads_as_list, total
+from gateway.rewriting.forms.labels import stand_last
 from gateway.rewriting.records import long_strings, record_sets, title_of
 from gateway.rewriting.shapes import outliers
 
@@ -43,12 +43,14 @@ _NOUN = (
     r"|records?|references?|excerpts?|evidence|items?|hits?|paragraphs?)"
 )
 _NOUN_ELSEWHERE = (
-    "(?:dokumente?|dokumentas|quellen?|abschnitt|auszug|textstelle|fundstelle|treffer|bron|fragment|zdroj|źródło|źródła|wynik"
-    "|documentos?|fuentes?|fragmentos?|pasajes?|resultados?|art[íi]culos?|fontes?|trechos?|passagens?|documenti|documento|fonti|brani?|brano"
-    "|estratti?|risultati?|extraits?|résultats?|textes?|passages?|källa|källor|avsnitt|kilde[r]?|uddrag|lähde|asiakirja|kaynak|belge|bölüm|sonuç"
-    "|forrás|dokumentum|sursă|document|nguồn|tài liệu|đoạn|sumber|dokumen|έγγραφο|πηγή|απόσπασμα|документ[ыа]?|источник[и]?|фрагмент|отрывок"
-    "|джерело|уривок|المستند|مستند|الوثيقة|وثيقة|المصدر|مصدر|مقطع|النتيجة|מסמך|מקור|קטע|سند|منبع|दस्तावेज़|दस्तावेज|स्रोत|अनुच्छेद|เอกสาร|แหล่งที่มา"
-    "|文档|文檔|文件|资料|資料|来源|來源|段落|片段|结果|結果|参考|參考|材料|文章|文書|出典|ドキュメント|文献|문서|자료|출처|단락|결과)"
+    "(?:dokumente?|dokumentas|quellen?|abschnitt|auszug|textstelle|fundstelle|treffer|bron|fragment|zdroj|źródło"
+    "|źródła|wynik|documentos?|fuentes?|fragmentos?|pasajes?|resultados?|art[íi]culos?|fontes?|trechos?"
+    "|passagens?|documenti|documento|fonti|brani?|brano|estratti?|risultati?|extraits?|résultats?|textes?"
+    "|passages?|källa|källor|avsnitt|kilde[r]?|uddrag|lähde|asiakirja|kaynak|belge|bölüm|sonuç|forrás"
+    "|dokumentum|sursă|document|nguồn|tài liệu|đoạn|sumber|dokumen|έγγραφο|πηγή|απόσπασμα|документ[ыа]?"
+    "|источник[и]?|фрагмент|отрывок|джерело|уривок|المستند|مستند|الوثيقة|وثيقة|المصدر|مصدر|مقطع|النتيجة|מסמך"
+    "|מקור|קטע|سند|منبع|दस्तावेज़|दस्तावेज|स्रोत|अनुच्छेद|เอกสาร|แหล่งที่มา|文档|文檔|文件|资料|資料|来源|來源|段落|片段|结果|結果"
+    "|参考|參考|材料|文章|文書|出典|ドキュメント|文献|문서|자료|출처|단락|결과)"
 )
 _NUMBER_SIGN = r"(?:no\.?|number|id|#|n[°º]|nr\.?|№|номер|رقم)"
 _NUMBERED = re.compile(
@@ -124,11 +126,14 @@ def find(text: str, tags: Sequence[str] = ("document", "doc", "context"), *, ask
 def _first(text: str, asks: bool) -> list[Document]:
     """Take the first form that holds about as much of the text as any; others are looked for where it holds little."""
     found = _records(text, asks) or _blocks(text, 0, len(text), asks)
+    files = labels.files(text)
+    if files and total(files) >= _MOST_OF_THEM * total(found):
+        return files
     if len(found) > 1 and total(found) >= _MOST_OF_IT * len(text):
         return found
     forms = [reprs.find(text), *_texts(text, labels.labelled(text), labels.hits(text))]
     if asks:
-        forms += [labels.files(text), tables.find(text), elements.find(text)]
+        forms += [tables.find(text), elements.find(text)]
         forms += _texts(text, joins.ruled(text), joins.headed(text), joins.fenced(text), joins.joined(text))
     forms = [documents for documents in forms if total(documents) >= LEAST_CHARACTERS]
     forms = [*forms, found] if len(found) == 1 else [found, *forms]
@@ -148,7 +153,7 @@ def _are_log(text: str, documents: Sequence[Document]) -> bool:
     return _is_log(said := "\n".join(bodies), 0, len(said))
 
 
-_MOST_OF_IT, _ABOUT_AS_MUCH = 0.6, 0.6
+_MOST_OF_IT, _ABOUT_AS_MUCH, _MOST_OF_THEM = 0.6, 0.6, 0.9
 
 
 def logs(text: str) -> list[tuple[int, int]]:

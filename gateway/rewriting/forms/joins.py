@@ -1,4 +1,4 @@
-"""Texts that were joined without a word about it: by rules, by blank lines, in fences, under headings of one level. Pure.
+"""Texts that were joined without a word about it: by rules, blank lines, in fences, under headings. Pure.
 
 Only long prose before or after something short counts: what a person writes himself, lists of instructions and code are
 no documents, and where it is unclear nothing is.
@@ -10,26 +10,31 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import mean
 
 from gateway.rewriting.forms.document import SHORT_CHARS, Document, paragraphs, reads_as_list, reads_as_prose, size
 
 _RULE = re.compile(r"^[ \t]{0,3}(?:([-=*_~#+])(?: ?\1){2,200}|[—─═]{2,200})[ \t\r]{0,40}$", re.MULTILINE)
 _TITLED = re.compile(
-    r"^[ \t]{0,3}([=*~#-])\1{2,40}[ \t]{1,4}(?P<title>\S[^\n]{0,160}?)[ \t]{0,4}\1{3,40}[ \t\r]{0,40}$", re.MULTILINE
+    r"^[ \t]{0,3}(?P<rule>={2,40}|\*{3,40}|~{3,40}|#{2,40}|-{3,40})[ \t]{1,4}(?P<title>\S[^\n]{0,160}?)[ \t]{0,4}"
+    r"(?P=rule)[ \t\r]{0,40}$",
+    re.MULTILINE,
 )
 _MARK = re.compile(r"[ \t]{0,4}(?:[\[(（【]\w{1,4}[\])）】]|\d{1,4}[.)、．]|[①-⑳])[ \t]{0,4}")
 """The number of a block: it stays as long as the block does."""
 _HEADING = re.compile(r"^(#{1,5}) +\S[^\n]{0,300}$", re.MULTILINE)
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]{0,4}([\w.+/:-]{0,60})[^\n`]{0,60}$", re.MULTILINE)
-_OF_DATA = frozenset(
-    "text txt plain plaintext md markdown csv tsv json jsonl ndjson html xml rst article document".split()
-)
+_DATA_WORDS = "text txt plain plaintext md markdown csv tsv json jsonl ndjson html xml rst article document"
+_OF_DATA = frozenset(_DATA_WORDS.split())
 _LEAST_BLOCK = 150
 _LEAST_BLOCKS_CHARS = 1_200
 _LEAST_PARAGRAPH, _LEAST_PARAGRAPHS, _LEAST_PARAGRAPHS_CHARS = 250, 4, 2_400
 _LEAST_SECTION, _LEAST_SECTIONS = 420, 3
 _LEAST_FENCE, _LEAST_ONE_FENCE = 200, 1_500
+_BEGINNING, _DIGITS = re.compile(r"[^\n:：.]{1,24}[:：]"), re.compile(r"\d+")
+_MOST_AROUND = 3
+"""Short paragraphs before and after those that are joined."""
 _MOST_FRAME = 0.25
 _MOST_FENCES = 2_000
 
@@ -56,7 +61,11 @@ def ruled(text: str) -> list[Document]:
     if len(filled) < 2 or filled[-1] - filled[0] + 1 > 1.3 * len(filled):
         return []
     chosen = blocks[filled[0] : filled[-1] + 1]
-    return _as_documents(text, chosen) if _are_texts(text, chosen, _LEAST_BLOCKS_CHARS) else []
+    if not _are_texts(text, chosen, _LEAST_BLOCKS_CHARS):
+        return []
+    out = _as_documents(text, chosen)
+    starts = {span: rules[n - 1][0] for n, span in enumerate(blocks) if n > filled[0]}
+    return [replace(one, start=starts.get((one.start, one.end), one.start)) for one in out]
 
 
 def _is_inside(at: int, spans: Sequence[tuple[int, int]]) -> bool:
@@ -159,18 +168,22 @@ def joined(text: str) -> list[Document]:
     long_ones = [n for n in sizes[first:last] if n >= _LEAST_PARAGRAPH]
     if not is_asked or len(long_ones) < max(_LEAST_PARAGRAPHS, 0.75 * len(middle)):
         return []
-    if last == len(found) or len(found) - last > 3 or first > 3:
-        is_close = first <= 2 and len(found) - last <= 3
-        if not is_close:
-            return []
+    if first > _MOST_AROUND or len(found) - last > _MOST_AROUND or _begin_alike(text, middle):
+        return []
     return _as_documents(text, middle) if _are_texts(text, middle, _LEAST_PARAGRAPHS_CHARS) else []
+
+
+def _begin_alike(text: str, spans: Sequence[tuple[int, int]]) -> bool:
+    """Tell whether many paragraphs begin with the same label, as turns, examples and steps do."""
+    begins = Counter(_DIGITS.sub("0", found[0]) for a, b in spans if (found := _BEGINNING.match(text, a, b)))
+    return max(begins.values(), default=0) > max(1, len(spans) / 3)
 
 
 # ---------------------------------------------------------------- fences
 
 
 def fenced(text: str) -> list[Document]:
-    """Locate what stands in fences that no language of programs is named at: several, or a long one."""
+    """Locate what stands in fences without the name of a programming language: several, or a long one."""
     blocks = _fences(text)
     bodies = [(start, end) for _, start, end, _, language in blocks if language in _OF_DATA or not language]
     if len(bodies) < len(blocks) or not blocks:

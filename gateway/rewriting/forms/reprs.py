@@ -11,7 +11,8 @@ import re
 from gateway.rewriting.forms.document import Document, total
 
 _OPENING = re.compile(
-    r"(?<![\w.'\"])(?P<name>(?:[A-Za-z_]\w{0,40}\.){0,4}[A-Z_]\w{0,60}|[a-z]\w{0,60})\((?=\s{0,8}(?:[A-Za-z_]\w{0,60}=|['\"]))|(?P<dict>\{)(?=\s{0,8}'[\w $.-]{1,60}'\s{0,2}:)"
+    r"(?<![\w.'\"])(?P<name>(?:[A-Za-z_]\w{0,40}\.){0,4}[A-Z_]\w{0,60}|[a-z]\w{0,60})\("
+    r"(?=\s{0,8}(?:[A-Za-z_]\w{0,60}=|['\"]))|(?P<dict>\{)(?=\s{0,8}'[\w $.-]{1,60}'\s{0,2}:)"
 )
 _PAIR = re.compile(r"(?<![\w.])(?P<name>[A-Za-z_]\w{0,60})=(?=['\"{\[(])")
 _TOKEN = re.compile(r"'''|\"\"\"|'(?:[^'\\\n]|\\.)*+'|\"(?:[^\"\\\n]|\\.)*+\"|[()\[\]{}]|'|\"", re.DOTALL)

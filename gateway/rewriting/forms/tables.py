@@ -1,4 +1,4 @@
-"""Tables of a text: delimited lines under a header, and those of Markdown. Each row is a document, the header is none. Pure."""
+"""Tables of a text: delimited lines under a header, and Markdown's. Rows are documents, the header is none. Pure."""
 
 from __future__ import annotations
 
