@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from gateway.admission import Admitted
 from gateway.calls import Calls
-from gateway.fitting import Fitted, prompt_tokens
+from gateway.fitting import Fitted, kinds_sent, prompt_tokens
 from gateway.gateway import Gateway
 from gateway.money.entry import BYTES_PER_TOKEN, Entry, Status
 from gateway.money.ledger import LedgerUnavailable
 from gateway.money.prices import Usage, usage_from_openai
 from gateway.prompt_caches import too_short
+from gateway.rewriting.plan import Plan
 from gateway.routing.deployment import Deployment
 from gateway.wire import errors
 from gateway.wire.chat import ChatRequest
@@ -25,11 +29,13 @@ LONGEST_ANSWER = 1_000_000
 class Booking:
     """The entry of one request, on its way into the ledger."""
 
-    __slots__ = ("entry", "gateway", "request", "settled")
+    __slots__ = ("entry", "gateway", "request", "settled", "unheard")
 
     def __init__(self, gateway: Gateway, request: ChatRequest, entry: Entry) -> None:
         self.gateway, self.request, self.entry = gateway, request, entry
         self.settled = False
+        self.unheard = 0
+        """Tokens that an answer is taken to have where it was written for nobody."""
 
     async def open(self, admitted: Admitted, fitted: Fitted) -> None:
         """Enter the request with an estimate of its cost. Raises GatewayError (503) where that cannot be written."""
@@ -37,6 +43,7 @@ class Booking:
         prompt = fitted.prompt_tokens or len(request.body) // BYTES_PER_TOKEN
         limit = request.answer_limit or fitted.window.reserve or USUAL_ANSWER
         longest = min(limit, model.max_output or LONGEST_ANSWER)
+        self.unheard = min(longest, USUAL_ANSWER) * request.choices
         estimate = Usage(prompt=prompt, completion=longest * request.choices, estimated=True)
         price = deployment.price
         cost = None if price is None else price.cost(estimate, request.service_tier, self.gateway.now())
@@ -51,6 +58,9 @@ class Booking:
         usage = usage_from_openai(heard.usage, deployment.provider) if heard is not None else None
         if usage is None:
             usage = await self._counted(calls, heard.seen_text() if heard is not None else "", deployment)
+            if heard is None and not self.request.stream:
+                # A whole answer is written before any of it is sent, and paid for whether or not anybody waits for it.
+                usage = replace(usage, completion=self.unheard)
         elif not deployment.facts.exact:
             self._learn(calls, usage, deployment)
         served = (heard.service_tier if heard is not None else None) or self.request.service_tier
@@ -83,12 +93,13 @@ class Booking:
         """Enter what the provider's cache was expected to give, why it gave less, and what the rewriting saved."""
         one, price = calls.sighting, deployment.price
         self.entry.miss = too_short(deployment, one)
-        if one is None:
-            return
 
         def cost(used: Usage) -> int | None:
             return None if price is None else price.cost(used, tier, now)
 
+        if one is None:
+            self.entry.saved_nanousd = self._saved_uncached(calls, usage, deployment, cost)
+            return
         model = calls.fitted[deployment.model_name].model
         found = await self.gateway.prompt_caches.settle(
             one, usage, cost, calls.counter(model), model.count_media, exact=deployment.facts.exact
@@ -97,9 +108,26 @@ class Booking:
         entry.expected_cached, entry.miss, entry.markers = found.expected, found.miss, found.markers
         entry.lost, entry.lost_nanousd, entry.saved_nanousd = found.lost, found.lost_nanousd, found.saved_nanousd
 
+    def _saved_uncached(
+        self, calls: Calls, usage: Usage, deployment: Deployment, cost: Callable[[Usage], int | None]
+    ) -> int | None:
+        """Say what the rewriting saved where no cache was looked at; None where nobody knows what one would have given.
+
+        What is too short for the cache is all paid for, so that what was left out is saved at the plain price.
+        """
+        fitted = calls.fitted[deployment.model_name]
+        plan = fitted.plan
+        if self.entry.kind != "request" or not isinstance(plan, Plan) or calls.changes(fitted) is None:
+            return 0
+        if usage.estimated or deployment.cache.matching == "none":
+            return None
+        instead, paid = cost(replace(usage, prompt=usage.prompt + plan.tokens_before - plan.tokens_after)), cost(usage)
+        return None if instead is None or paid is None else instead - paid
+
     def _learn(self, calls: Calls, usage: Usage, deployment: Deployment) -> None:
         """Learn from the provider's count where it was compared with ours: of text, as it was sent."""
         fitted = calls.fitted[deployment.model_name]
         ours = fitted.prompt_tokens if calls.changes(fitted) is not None else fitted.original_tokens
         if ours is not None and not any(message.media for message in self.request.conversation.messages):
-            self.gateway.calibrations.observe(deployment.facts, ours, usage.prompt)
+            kinds = kinds_sent(self.request, calls.changes(fitted), calls.counter(fitted.model))
+            self.gateway.calibrations.observe(deployment.facts, kinds, usage.prompt)

@@ -60,13 +60,13 @@ class CacheUse:
             await caches.digest(request, changes)
         return caches.look(deployment, request, changes, self._whose(), self.gateway.now())
 
-    def marks(self, one: Sighting, deployment: Deployment) -> Marks | None:
+    def marks(self, one: Sighting) -> Marks | None:
         """Decide what is said to the deployment's prompt cache, and expect of it accordingly."""
         asked, facts = self.policy.prompt_cache, one.facts
         if asked.markers == "off":
             return None
         if facts.control == "key" or facts.marks_itself:
-            return self._key(one, deployment)
+            return self._key(one)
         if facts.control not in ("cache_control", "cache_point"):
             return None
         reached, lifetime = self._reach(one)
@@ -95,9 +95,13 @@ class CacheUse:
         chain, points, frozen = one.sent.chain, one.sent.points, one.ends.frozen
         return place(chain, one.facts, points, one.head, frozen, known, lifetime, may=may, steady=steady)
 
-    def _key(self, one: Sighting, deployment: Deployment) -> Marks | None:
-        """Name the prefix group to a provider that keeps together what is sent under one name."""
-        if "prompt_cache_key" in self.request.spans or not deployment.is_providers_own:
+    def _key(self, one: Sighting) -> Marks | None:
+        """Name the prefix group to a provider that keeps together what is sent under one name.
+
+        A server of somebody's own that speaks like a provider is asked for it where `prompt_caches` says so: otherwise
+        its facts have no control (routing/deployment.py).
+        """
+        if "prompt_cache_key" in self.request.spans:
             return None
         key = self.gateway.prompt_caches.key(one) if self.held is None else self.held.key
         points = one.sent.points

@@ -16,13 +16,14 @@ from typing import Final
 import orjson
 from structlog.typing import FilteringBoundLogger
 
-from gateway.budget.calibration import EXACT, Calibration, Stats, observe, start
+from gateway.budget.calibration import EXACT, FORMAT, Calibration, Stats, observe, start, strictest, teaches
+from gateway.budget.kinds import Kinds
 from gateway.fitting import Model
 from gateway.routing.deployment import ModelFacts
 from gateway.state import State, StateUnavailable
 
-Sample = tuple[int, int]
-"""Our count of what was sent, and the provider's."""
+Answer = tuple[Kinds, int]
+"""Our count of what was sent, by kind of text, and the provider's."""
 
 MOST_WAITING: Final = 500
 """Answers of one model that are kept while the state is down; the oldest go first."""
@@ -42,7 +43,7 @@ class Calibrations:
         self._opens, self._log = opens, log
         self._state: State | None = None
         self._held: dict[str, Stats] = {}
-        self._waiting: dict[str, deque[Sample]] = {}
+        self._waiting: dict[str, deque[Answer]] = {}
         self._merging: asyncio.Task[None] | None = None
         self._is_down = False
         self._unreadable: set[str] = set()
@@ -55,14 +56,14 @@ class Calibrations:
         published = [
             EXACT if one.facts.exact else self._stats(_key(one.facts)).calibration for one in model.deployments
         ]
-        return max(published, key=lambda one: one.most, default=start(exact=False).calibration)
+        return strictest(published)
 
-    def observe(self, facts: ModelFacts, ours: int, reported: int) -> None:
-        """Take in an answer: our uncorrected count of what was sent, and the provider's. Returns at once."""
+    def observe(self, facts: ModelFacts, ours: Kinds, reported: int) -> None:
+        """Take in an answer: our own count of what was sent, and the provider's. Returns at once."""
         key, sample = _key(facts), (ours, reported)
         held = self._stats(key)
-        if observe(held, *sample) is held:
-            return  # too short to teach anything
+        if not teaches(held, *sample):
+            return
         self._waiting.setdefault(key, deque(maxlen=MOST_WAITING)).append(sample)
         if self._merging is None or self._merging.done():
             self._merging = asyncio.get_running_loop().create_task(self._merge())
@@ -114,7 +115,7 @@ class Calibrations:
     def _read(self, key: str) -> Stats:
         return self._understood(key, self._opened().get(key))
 
-    def _merged(self, key: str, samples: Iterable[Sample]) -> Stats:
+    def _merged(self, key: str, samples: Iterable[Answer]) -> Stats:
         """Add answers to what the state holds by now, and return the sum."""
         merged = self._stats(key)
 
@@ -155,4 +156,4 @@ class Calibrations:
 
 
 def _key(facts: ModelFacts) -> str:
-    return f"calibration/{facts.provider}/{facts.model}"
+    return f"calibration/{FORMAT}/{facts.provider}/{facts.model}"

@@ -21,6 +21,7 @@ from gateway.fitting import (
     byte_edits,
     byte_sizes,
     fit,
+    guesses,
     prompt_tokens,
     rooms_of,
     selection,
@@ -194,6 +195,7 @@ class Calls:
         entry, plan = self.entry, fitted.plan
         entry.calibration = fitted.window.calibration.version
         entry.decision_lost = fitted.decision_lost
+        entry.guessed_media = 0 if fitted.plan is None else guesses(self.request.conversation.messages)
         policy = self.admitted.policy
         entry.budget = None if policy.mode == "off" else fitted.window.budget(self.request.answer_limit or 0)
         if plan is None:
@@ -259,7 +261,9 @@ class Calls:
     async def _call_with_less(self, deployment: Deployment, fitted: Fitted, found: TooLong, first: Failure) -> Outcome:
         """Plan once more with the room that the upstream leaves, and send that once."""
         model, counter = fitted.model, self.counter(fitted.model)
-        ours = fitted.prompt_tokens or await prompt_tokens(self.request, model, counter)
+        ours = fitted.prompt_tokens or await prompt_tokens(
+            self.request, model, counter.weighed(fitted.window.calibration.weights)
+        )
         window = fitted.window.seen_smaller(ours, found.tokens, found.limit)
         policy, known, threads = self.admitted.policy, self.gateway.known, self.gateway.planning
         again = await fit(self.request, policy, model, counter, window, known, threads=threads)
@@ -280,7 +284,7 @@ class Calls:
         entry.deployment = f"{deployment.provider}/{deployment.model}"
         changes = self.changes(fitted)
         sighting = self.sighting = await self.cache_use.look(deployment, changes)
-        marks = None if sighting is None or not self.enforces else self.cache_use.marks(sighting, deployment)
+        marks = None if sighting is None or not self.enforces else self.cache_use.marks(sighting)
         body = sent(self.request, deployment.model, changes, marks)
         outcome = await gateway.upstreams.call(
             deployment, body, stream=self.request.stream, request_id=entry.id, now=gateway.now()

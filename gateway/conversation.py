@@ -29,15 +29,20 @@ class Call:
 class Media:
     """A part that is not text."""
 
-    kind: Literal["image", "audio", "file"]
+    kind: Literal["image", "audio", "file", "video", "other"]
+    """other: nobody knows what it is; it is counted, and never changed."""
     data: str
-    """A URL, a data: URL, or base64 for audio and files."""
+    """A URL, a data: URL, or base64 for audio and files; of other parts, all that they are, as JSON."""
     detail: str | None = None
     """Images: low, high, auto. Audio and files: the declared format, where there is one."""
     part: int = 0
     """Its number among the parts of the content."""
     name: str | None = None
     """Of a file, where the client gives one."""
+    size: int | None = None
+    """Of a file that is not here: its bytes, where the client says how many."""
+    is_foreign: bool = False
+    """Whether its part has a shape that nobody specified for this wire: it is counted, and its members are not ours."""
 
 
 Kind = Literal["note", "summary", "excerpts", "volatile"]

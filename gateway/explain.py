@@ -130,8 +130,8 @@ def conversation_of(
     {at, leaves_at: its index when it came and when it leaves, null for none; role, tool; before, after: tokens; remedy,
     reason: of its edit; words: how its text begins, as it leaves or else as it came; text: all of it, where it is not
     as it came; kept: how many of its values stand somewhere in what leaves; gone: how many stand nowhere any more, each
-    told where it stood first; values_gone: some of those; stays: of a message that does not leave, the oldest of its
-    role and component that does, null for none: why this one went and not that one}.
+    told where it stood first; values_gone: some of those; stays: of a message that does not leave, the next of its
+    role and component that does, null for none: what was held to be worth more}.
     """
     conversation = request.conversation
     anatomy = dissect(conversation, recognition_of(policy), counter.count, model.count_media)
@@ -145,10 +145,7 @@ def conversation_of(
     put_in = iter([edit for edit in plan.edits if not edit.before])
     pairs = list(lined_up(conversation.messages, after, changes))
     kinds = [(message.role, name) for message, name in zip(conversation.messages, anatomy.component, strict=True)]
-    oldest: dict[tuple[str, str], int] = {}
-    for at, leaves_at in pairs:
-        if at is not None and leaves_at is not None:
-            oldest.setdefault(kinds[at], at)
+    stays = _next_that_stay(pairs, kinds)
     for at, leaves_at in pairs:
         came = None if at is None else conversation.messages[at]
         left = None if leaves_at is None else after[leaves_at]
@@ -165,8 +162,22 @@ def conversation_of(
             "words": first_words(left or message),
             "text": None if left is None or left is came else left.text,
             **_values(message, stands, told),
-            "stays": None if at is None or left is not None else oldest.get(kinds[at]),
+            "stays": None if at is None else stays.get(at),
         }
+
+
+def _next_that_stay(pairs: Sequence[tuple[int | None, int | None]], kinds: Sequence[tuple[str, str]]) -> dict[int, int]:
+    """Find, for each message that does not leave, the next of its kind that does."""
+    found: dict[int, int] = {}
+    following: dict[tuple[str, str], int] = {}
+    for at, leaves_at in reversed(pairs):
+        if at is None:
+            continue
+        if leaves_at is not None:
+            following[kinds[at]] = at
+        elif kinds[at] in following:
+            found[at] = following[kinds[at]]
+    return found
 
 
 def sent_of(request: ChatRequest, model: Model, counter: Counter, plan: Plan) -> list[dict[str, Any]]:

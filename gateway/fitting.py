@@ -17,18 +17,22 @@ from gateway.budget.allocation import Window, usual_reserve
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.components import (
     OVERHEAD_MESSAGE,
+    OVERHEAD_REPLY,
     Anatomy,
     CountMedia,
     Recognition,
     dissect,
     fits_by_bytes,
+    message_tokens,
     texts,
     tools_tokens,
 )
-from gateway.budget.tokens import Counter
+from gateway.budget.kinds import Kinds, kinds_of, kinds_of_message
+from gateway.budget.tokens import Counter, Weighed
 from gateway.caching.volatile import Moved, moved_from
-from gateway.conversation import Changes, Conversation, Media, last_user, leading_system
+from gateway.conversation import Changes, Conversation, Media, Message, last_user, leading_system
 from gateway.early_folds import LEAST_TOKENS, Beginnings, EarlyFolds
+from gateway.memory import Memory
 from gateway.policy import Policy
 from gateway.rewriting.memory import Known
 from gateway.rewriting.moved import edits_of, left_of, may_move, with_left, with_moved
@@ -43,6 +47,7 @@ from gateway.wire.chat import ChatRequest, Memo, named_tools, tool_name, tools_o
 from gateway.wire.legality import Rules, for_provider
 
 _PLAIN = Recognition()
+_SHORT_FILE_CHARS = 4096
 
 LONG_PLAN = 16 * 1024
 """Bytes of a body from which on a request that has to shrink is planned in a thread: a text that nobody has read yet
@@ -112,7 +117,7 @@ def _model(name: str, deployments: Sequence[Deployment]) -> Model:
         encoding=encodings[-1],
         exact=len(encodings) == 1 and bool(facts) and all(fact.exact for fact in facts),
         legal=tuple(dict.fromkeys(_legal(deployment) for deployment in sorted(deployments, key=_by_model))),
-        count_media=partial(_media_tokens, tuple(asked)),
+        count_media=_MediaCounter(tuple(asked)),
     )
 
 
@@ -125,19 +130,48 @@ def _legal(deployment: Deployment) -> Rules:
     return replace(rules, binds_reasoning=True) if deployment.cache.binds_reasoning else rules
 
 
-def _media_tokens(asked: Sequence[tuple[str, str]], part: Media) -> int:
-    """Count a part that is not text as the provider that makes the most of it."""
-    return max((_media_tokens_of(provider, model, part) for provider, model in asked), default=0)
+class _MediaCounter:
+    """Counts a part that is not text as the provider that makes the most of it.
+
+    What was read of a file is remembered: its pages are found by walking through it. By the interpreter's own hash and
+    the length, so that no file is held.
+    """
+
+    def __init__(self, asked: Sequence[tuple[str, str]]) -> None:
+        self._asked = asked
+        self._files: Memory[tuple[int, int, int | None], int] = Memory(256 * 1024)
+
+    def __call__(self, part: Media) -> int:
+        if part.kind != "file" or len(part.data) < _SHORT_FILE_CHARS:
+            return self._counted(part)
+        key = hash(part.data), len(part.data), part.size
+        known = self._files.get(key)
+        if known is None:
+            known = self._counted(part)
+            self._files.put(key, known, 0)
+        return known
+
+    def _counted(self, part: Media) -> int:
+        return max((_media_tokens(provider, model, part) for provider, model in self._asked), default=0)
 
 
-def _media_tokens_of(provider: str, model: str, part: Media) -> int:
+def guesses(messages: Sequence[Message]) -> int:
+    """Count the parts whose tokens are only guessed."""
+    return sum([media.is_estimate(part.kind, part.data) for message in messages for part in message.media])
+
+
+def _media_tokens(provider: str, model: str, part: Media) -> int:
     match part.kind:
         case "image":
             return media.image_tokens(provider, model, part.data, part.detail)
         case "audio":
             return media.audio_tokens(provider, model, part.data, part.detail)
         case "file":
-            return media.file_tokens(provider, model, part.data)
+            return media.file_tokens(provider, model, part.data, part.size, part.name)
+        case "video":
+            return media.video_tokens(provider, model, part.data, part.detail)
+        case "other":
+            return media.other_tokens(part.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,14 +322,15 @@ async def fit(
     request waits for, where its policy says so.
     """
     most, known = window.budget(request.answer_limit or 0), known or Known()
+    weighing = counter.weighed(window.calibration.weights)
     moved = _moved(request, policy, known)
     moves = moved if moved is not None and may_move(model.legal) else None
-    most_tokens = request.most_tokens + (0 if moves is None else moves.grown_bytes)
+    most_tokens = window.calibration.grown(request.most_tokens + (0 if moves is None else moves.grown_bytes))
     proven = most is None or fits_by_bytes(request.conversation, most_tokens, most)
     cheaper = early_folds is not None and policy.fold.when == "cheaper" and request.most_tokens >= LEAST_TOKENS
     if policy.mode == "off" or (proven and not policy.strict and not cheaper):
         return Fitted(model, None, window, moved=moved, is_moved=moves is not None)
-    form = _Form(request, policy, model, window, counter, known, moves)
+    form = _Form(request, policy, model, window, weighing, known, moves)
     found, lost = await _settled(form, summaries, early_folds, threads, job)
     told = form.told(found)
     if told is None:
@@ -360,10 +395,10 @@ def decided(
     early: frozenset[int] = frozenset(),
 ) -> Plan | Refusal:
     """Count the request and plan it, here and now."""
-    known = known or Known()
+    known, weighing = known or Known(), counter.weighed(window.calibration.weights)
     moved = _moved(request, policy, known)
     moves = moved if moved is not None and may_move(model.legal) else None
-    form = _Form(request, policy, model, window, counter, known, moves)
+    form = _Form(request, policy, model, window, weighing, known, moves)
     told = form.told(form.planned(facts, early))
     if told is None:
         form = replace(form, moved=None)
@@ -381,7 +416,7 @@ class _Form:
     policy: Policy
     model: Model
     window: Window
-    counter: Counter
+    counter: Counter | Weighed
     known: Known
     moved: Moved | None
 
@@ -455,7 +490,25 @@ def size_in_bytes(text: str) -> int:
     return len(text.encode())
 
 
-async def prompt_tokens(request: ChatRequest, model: Model, counter: Counter) -> int:
+def kinds_sent(request: ChatRequest, changes: Changes | None, counter: Counter) -> Kinds:
+    """Count what was sent by kind of text, of a request without media."""
+    conversation = request.conversation
+    messages = conversation.messages if changes is None else changes.applied(conversation.messages)
+    known = counter.kinds.get_all(messages)
+    read = [one or _kinds(message, counter) for message, one in zip(messages, known, strict=True)]
+    read += [kinds_of(text, counter.count(text)) for text in conversation.definitions]
+    words, ids, others = (sum(of) for of in zip(*read, strict=True))
+    return Kinds(words + OVERHEAD_REPLY, ids, others)
+
+
+def _kinds(message: Message, counter: Counter) -> Kinds:
+    tokens = counter.messages.get(message) or message_tokens(message, counter.count, lambda _: 0)
+    kinds = kinds_of_message(message, tokens, counter.count)
+    counter.kinds.put(message, kinds, 2 * len(message.text))
+    return kinds
+
+
+async def prompt_tokens(request: ChatRequest, model: Model, counter: Counter | Weighed) -> int:
     """Count the prompt as it came, for a request that nobody had to count before."""
     await counter.learn(texts(request.conversation, counter.messages))
     return dissect(request.conversation, _PLAIN, counter.count, model.count_media, counter.messages).total

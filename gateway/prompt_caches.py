@@ -165,7 +165,8 @@ class Settled:
     """Tokens that the miss did not read."""
     lost_nanousd: int | None = 0
     saved_nanousd: int | None = 0
-    """What the original would have cost, less what was paid; negative where it would have been cheaper."""
+    """What the original would have cost, less what was paid; negative where it would have been cheaper. None: nobody
+    can say."""
     markers: int = 0
     """Markers of ours."""
 
@@ -405,7 +406,7 @@ class PromptCaches:
         if one.arrived:  # else its client left while it was on its way
             self._count(one, usage)
         if usage.estimated:
-            return Settled(markers=markers)
+            return Settled(markers=markers, saved_nanousd=0 if one.is_as_it_came else None)
         self._learn(one, usage)
         upto, is_same = _known_tokens(one), one.is_as_it_came or one.came_uncached
         if upto is not None and is_same:

@@ -79,6 +79,7 @@ def test_what_was_saved_is_net_of_summaries_and_warm_ups_and_may_be_negative(tmp
             "requests": 1,
             "rewritten": 0,
             "dearer": 0,
+            "unknown": 0,
             "cost_nanousd": 730,
             "gross_nanousd": 0,
             "summaries_nanousd": 0,
@@ -91,6 +92,7 @@ def test_what_was_saved_is_net_of_summaries_and_warm_ups_and_may_be_negative(tmp
             "requests": 2,
             "rewritten": 2,
             "dearer": 1,
+            "unknown": 0,
             "cost_nanousd": 2_400,
             "gross_nanousd": 300,
             "summaries_nanousd": 1_000,
@@ -99,6 +101,20 @@ def test_what_was_saved_is_net_of_summaries_and_warm_ups_and_may_be_negative(tmp
         },
     ]
     assert saving["total"]["saved_nanousd"] == sum(row["saved_nanousd"] for row in saving["rows"])
+
+
+def test_a_saving_that_nobody_knows_is_told_as_unknown_and_not_as_nothing(tmp_path: Path) -> None:
+    unknown: dict[str, Any] = {"saved_unknown": True, "plan": "rewritten"}
+    rows = [settled("1", **unknown), settled("2", team="b", **unknown), settled("3", team="b", saved_nanousd=500_000)]
+    write(tmp_path, f"{DAY}.jsonl", rows)
+    found = report(tmp_path, saving=True)
+    assert found.saving is not None
+    assert [(row["unknown"], row["saved_nanousd"]) for row in found.saving["rows"]] == [(1, 500_000), (1, 0)]
+    table = found.render("table", 140)
+    support = next(line for line in table.splitlines() if "support " in line and "unknown" in line)
+    assert support.split()[-1] == "unknown"
+    assert "+ unknown" in table
+    assert "2 changed requests" in " ".join(table.split())
 
 
 @pytest.mark.parametrize("name", get_args(By))

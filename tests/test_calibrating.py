@@ -5,13 +5,16 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
 from gateway import config
 from gateway.budget.calibration import EXACT, UNKNOWN
+from gateway.budget.kinds import Kinds
 from gateway.calibrating import MOST_WAITING, Calibrations
 from gateway.fitting import Model, models_of
 from gateway.policy import Policy, Reserve
@@ -23,7 +26,7 @@ from tests.providers.deployments import deployment
 CLAUDE = deployment("anthropic/claude-sonnet-5", window=10_000)
 GEMINI = deployment("gemini/gemini-3-pro", window=10_000)
 EXACTLY = ModelFacts("openai", "gpt-5", 10_000, None, shared=True, encoding="o200k_base", exact=True)
-KEY = "calibration/anthropic/claude-sonnet-5"
+KEY = "calibration/2/anthropic/claude-sonnet-5"
 
 
 def model(*deployments: Deployment) -> Model:
@@ -60,7 +63,7 @@ async def merged(calibrations: Calibrations) -> None:
 
 async def answers(calibrations: Calibrations, number: int, ratio: float = 1.2, one: Deployment = CLAUDE) -> None:
     for _ in range(number):
-        calibrations.observe(one.facts, 10_000, round(10_000 * ratio))
+        calibrations.observe(one.facts, Kinds(10_000), round(10_000 * ratio))
     await merged(calibrations)
 
 
@@ -97,7 +100,7 @@ async def test_what_was_learned_is_known_at_the_next_start(tmp_path):
 async def test_answers_that_were_on_their_way_at_the_end_are_merged(tmp_path):
     async with learning(tmp_path) as calibrations:
         for _ in range(20):
-            calibrations.observe(CLAUDE.facts, 10_000, 12_000)
+            calibrations.observe(CLAUDE.facts, Kinds(10_000), 12_000)
     async with learning(tmp_path) as calibrations:
         assert calibrations.of(model(CLAUDE)).version == 1
 
@@ -130,10 +133,22 @@ async def test_of_several_deployments_the_one_that_leaves_the_least_room_counts(
         assert calibrations.of(mixed) == EXACT, "a deployment that counts as we do must not get more than its window"
 
 
+async def test_of_several_deployments_each_kind_of_text_counts_as_where_it_takes_most(tmp_path):
+    both = model(CLAUDE, GEMINI)
+    async with learning(tmp_path, both) as calibrations:
+        await answers(calibrations, 20, 1.2)
+        for _ in range(20):
+            calibrations.observe(GEMINI.facts, Kinds(0, 10_000), 20_000)
+        await merged(calibrations)
+        found, gemini = calibrations.of(both), calibrations.of(model(GEMINI))
+    assert found.most == pytest.approx(1.2, rel=0.03)
+    assert found.most * found.weights[0] >= gemini.most * gemini.weights[0] >= 2.0
+
+
 async def test_answers_too_short_to_teach_anything_are_not_written(tmp_path):
     async with learning(tmp_path) as calibrations:
-        calibrations.observe(CLAUDE.facts, 20, 40)
-        calibrations.observe(CLAUDE.facts, 5000, 0)
+        calibrations.observe(CLAUDE.facts, Kinds(20), 40)
+        calibrations.observe(CLAUDE.facts, Kinds(5000), 0)
         assert calibrations._merging is None
 
 
@@ -161,6 +176,12 @@ async def test_what_waits_for_a_state_is_bounded(tmp_path):
         assert sum(map(len, calibrations._waiting.values())) == MOST_WAITING
 
 
+LEARNED: dict[str, Any] = {
+    "format": 2,
+    "calibration": {"version": 1, "factor": 1.2, "margin": 0.01, "weights": [100, 100]},
+    "samples": {"words": [[0, 0, 18]], "ids": [], "others": []},
+    "since": 0,
+}
 NONSENSE = [
     b"",
     b"\x80\x04 a pickle",
@@ -168,15 +189,27 @@ NONSENSE = [
     b"7",
     b"null",
     b"{}",
-    b'{"calibration": {"version": 1, "factor": 0, "margin": 0}, "histogram": [], "since": 0}',
-    b'{"calibration": {"version": 1, "factor": -1, "margin": 0}, "histogram": [], "since": 0}',
-    b'{"calibration": {"version": 1, "factor": 1e300, "margin": 0}, "histogram": [], "since": 0}',
-    b'{"calibration": {"version": 1e999, "factor": 1, "margin": 0}, "histogram": [], "since": 0}',
-    b'{"calibration": {"version": 1, "factor": 1, "margin": -2}, "histogram": [], "since": 0}',
-    b'{"calibration": {"version": 0, "factor": 1, "margin": 0}, "histogram": [], "since": 0}',
-    b'{"calibration": {"version": 1, "factor": 1, "margin": 0}, "histogram": [[1, 2, 3]], "since": 0}',
-    b'{"calibration": {"version": 1, "factor": 1, "margin": 0}, "histogram": [[5, 2], [1, 2]], "since": 0}',
-    b'{"calibration": {"version": 1, "factor": 1, "margin": 0}, "histogram": [[9999, 2]], "since": 0}',
+    b'{"calibration": {"version": 1, "factor": 1, "margin": 0}, "histogram": [[5, 2]], "since": 0}',
+    *[
+        orjson.dumps({**LEARNED, "calibration": {**LEARNED["calibration"], **wrong}})
+        for wrong in (
+            {"factor": 0},
+            {"factor": -1},
+            {"factor": 1e300},
+            {"margin": -2},
+            {"version": 0},
+            {"version": "x"},
+            {"weights": [100]},
+            {"weights": [0, 100]},
+            {"weights": [100, 10**9]},
+        )
+    ],
+    *[
+        orjson.dumps({**LEARNED, "samples": {"words": samples, "ids": [], "others": []}})
+        for samples in ([[1, 2]], [[90, 0, 1]], [[0, 0, 9999]], [[-1, 0, 0]], [[0, 0, 0]] * 101, 7)
+    ],
+    orjson.dumps({**LEARNED, "format": 1}),
+    orjson.dumps(LEARNED).replace(b"1.2", b"1e999"),
 ]
 
 

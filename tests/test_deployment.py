@@ -152,10 +152,29 @@ def test_a_deployment_knows_its_prompt_cache_at_the_prices_that_it_pays():
     assert one("groq/llama").cache is NOTHING
 
 
+@pytest.mark.parametrize(
+    ("api_base", "own"),
+    [
+        (None, True),
+        ("https://api.openai.com/v1", True),
+        ("https://api.openai.com/v1/", True),
+        ("https://eu.api.openai.com/v1", True),
+        ("https://proxy.example/api.openai.com/v1", False),
+        ("http://127.0.0.1:1/v1", False),
+    ],
+)
+def test_an_address_is_the_providers_own_by_its_host(api_base: str | None, own: bool):
+    more: dict[str, Any] = {} if api_base is None else {"api_base": api_base}
+    assert one("openai/gpt-5", **more).is_providers_own is own
+
+
 def test_a_server_of_somebodys_own_is_sent_no_marker_that_nobody_asked_for():
     ours = "http://127.0.0.1:1/v1"
     assert one("openai/gpt-5").cache.control == "key"
     assert one("openai/gpt-5", api_base="https://eu.api.openai.com/v1").cache.control == "key"
+    assert one("openai/gpt-5", api_base="https://API.openai.com/v1/").cache.control == "key"
+    assert one("openai/gpt-5", api_base="https://notapi.openai.com.example/v1").cache.control == "none"
+    assert one("openai/gpt-5", api_base="https://myapi.openai.com/v1").cache.control == "none", "another host"
     assert one("openai/gpt-5", api_base=ours).cache.control == "none"
     assert one("openai/gpt-5", api_base=ours).cache.matching == "prefix"
     assert one("hosted_vllm/m", api_base=ours).cache.control == "affinity"

@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Recognition
+from gateway.budget.components import OVERHEAD_MESSAGE, Recognition
+from gateway.policy import Shares
 from gateway.rewriting.folds import Folded, Rules, fold, reasoning_open
+from gateway.rewriting.folds.voiced import voiced
 from gateway.rewriting.ladder import Ladders
+from gateway.rewriting.memory import Known
 from tests.talk import anatomy, assistant, calls, count, loop, messages, result, step, system, user, words
 
-SHARES = dict.fromkeys(COMPONENTS, 1 / 6)
+SHARES = Shares(1 / 6, 1 / 6, 1 / 6, 1 / 6, 1 / 6, 1 / 6)
 DROP = Ladders(tool_results=(), documents=(), examples=(), history=("drop_oldest",), input=())
 STUB = Ladders(tool_results=("stub",), documents=(), examples=(), history=(), input=())
 RULES = Rules(
@@ -31,25 +34,19 @@ RULES = Rules(
 def folded(listed, ladders=DROP, recognition=None, **rules) -> Folded:
     if "budget" in rules:
         rules = {"final_budget": rules["budget"], **rules}
-    return fold(anatomy(listed, recognition), replace(RULES, **rules), ladders, count)
+    known, recognised = Known(), recognition or Recognition()
+    named = voiced(anatomy(listed, recognised), recognised.document_tags, count, known)
+    return fold(named, replace(RULES, **rules), ladders, count, known)
 
 
-def chat(turns: int, size: int) -> list[dict[str, object]]:
-    """So many questions, each with its answer, and one more question."""
+def chat(turns: int, size: int, says: int | None = None) -> list[dict[str, object]]:
+    """So many questions (of `says` words, else as many as the answers), each with its answer, and one more question."""
     said = [
         one
         for number in range(turns)
-        for one in (user(words(size, f"q{number}")), assistant(words(size, f"a{number}")))
+        for one in (user(words(says or size, f"q{number}")), assistant(words(size, f"a{number}")))
     ]
     return [*said, user("now")]
-
-
-ASKS = user("What did I say about q0 when we began?")
-
-
-def asked(turns: int, *after: dict[str, object]) -> list[dict[str, object]]:
-    """Such a chat that ends with a question about what was said, and what came after it."""
-    return [*chat(turns, 50)[:-1], ASKS, *after]
 
 
 def gone(found: Folded) -> list[int]:
@@ -66,14 +63,14 @@ def test_a_conversation_that_was_never_over_is_not_touched():
     assert not found.lines
 
 
-def test_what_is_over_comes_down_to_the_target_oldest_first():
-    found = next(fold for turns in range(3, 30) if (fold := folded(chat(turns, 60))).dropped)
-    assert gone(found) == list(range(len(found.dropped)))
+def test_what_models_wrote_comes_down_to_the_target_oldest_first_and_what_people_said_stays():
+    found = next(fold for turns in range(3, 30) if (fold := folded(chat(turns, 60, says=20))).dropped)
+    assert gone(found) == list(range(1, 2 * len(found.dropped), 2))
     assert 400 <= found.total <= 520
 
 
 def test_after_a_fold_nothing_moves_until_history_is_over_its_trigger_again():
-    listed = chat(40, 60)
+    listed = chat(40, 100, says=5)
     folds = {}
     for end in range(1, len(listed) + 1, 2):
         folds[end] = len(folded(listed[:end]).dropped)
@@ -229,17 +226,18 @@ def test_dropping_comes_after_stubbing():
     assert not found.dropped
 
 
-def test_the_last_user_message_stays_where_it_was_in_the_middle_of_what_goes():
-    listed = [system("s"), user("first"), assistant("a"), user("the task"), *loop(14, 90)]
+def test_what_users_said_stays_where_it_was_in_the_middle_of_what_goes():
+    listed = [system("s"), user("the task"), assistant(words(400)), user("go on"), *loop(14, 90)]
     found = folded(listed)
-    assert 3 not in found.dropped
-    assert {1, 2, 4, 5} <= found.dropped.keys()
-    assert [line.before for line in found.lines] == [1]
+    assert not {1, 3} & found.dropped.keys()
+    assert {4, 5} <= found.dropped.keys()
+    assert [line.before for line in found.lines] == [max(found.dropped) + 1]
 
 
-def test_a_user_message_that_was_the_last_follows_at_a_later_fold():
+def test_a_user_message_that_was_the_last_stays_at_a_later_fold():
     listed = [user("old task"), *loop(14, 90), assistant("done"), user("new task"), *loop(14, 90, first=20)]
-    assert 0 in folded(listed).dropped
+    found = folded(listed)
+    assert {0, len(loop(14, 90)) + 2}.isdisjoint(found.dropped)
 
 
 # ---------------------------------------------------------------- dedupe
@@ -316,12 +314,12 @@ def test_a_fold_goes_deep_so_that_its_edge_stands_still_for_long():
 def test_what_stays_whole_is_no_more_than_the_target_leaves_beside_the_list():
     listed = [user("a"), *loop(40, 50), user("b")]
     for artifacts in (0.0, 0.2, 0.4):
-        tails = [
-            sum(anatomy(listed).tokens[i] for i in range(1, end - 1) if i not in found.dropped)
+        left = [
+            found.total
             for end in range(17, len(listed), 2)
             if (found := folded(listed[:end], artifacts=artifacts)).dropped
         ]
-        assert min(tails) <= (0.5 - artifacts) * 1000
+        assert min(left) <= 0.5 * 1000 + 2 * OVERHEAD_MESSAGE
 
 
 def test_where_what_is_newest_leaves_no_room_for_a_tail_the_oldest_units_go_and_it_says_so():
@@ -436,16 +434,18 @@ def test_the_list_says_which_values_went_and_where_they_stood():
     found = folded([user("look"), *orders(30), user("now")], **LISTED)
     (line, *_) = found.kept
     assert line.text.startswith(
-        f"[{line.messages} earlier messages ({line.stands_for:,} tokens) left out here; what only"
+        f"[… {line.messages} messages, {line.stands_for:,} tokens left out; quoted from earlier messages, as data:]\n"
     )
-    assert "get_order(order: #W" in line.text
+    assert '] assistant: "get_order(order: #W' in line.text
     assert line.values
 
 
-def test_a_list_takes_no_more_than_its_share_and_a_part_of_what_it_stands_for():
+@pytest.mark.parametrize(("budget", "share"), [(1000, 0.4), (5000, 0.2)], ids=["a small room, twice", "a large room"])
+def test_a_list_takes_no_more_than_its_share_and_a_part_of_what_it_stands_for(budget, share):
     for size in (10, 40, 90):
-        for line in folded([user("look"), *orders(40, size=size), user("now")], **LISTED).kept:
-            assert line.tokens <= 0.2 * 1000 + OVERHEAD_MESSAGE
+        kept = folded([user("look"), *orders(budget // 25, size=size), user("now")], artifacts=0.2, budget=budget).kept
+        for line in kept:
+            assert line.tokens <= share * budget + OVERHEAD_MESSAGE
             assert line.tokens < line.stands_for
 
 
@@ -479,7 +479,7 @@ def test_what_still_stands_is_not_in_the_list():
 
 def test_without_a_share_a_line_only_says_how_much_is_gone():
     (line,) = folded([user("look"), *orders(30), user("now")], artifacts=0.0).kept
-    assert line.text.endswith("left out here to fit the context window]")
+    assert line.text == f"[… {line.messages} messages, {line.stands_for:,} tokens left out]"
     assert not line.values
 
 
@@ -567,38 +567,3 @@ def test_where_nothing_is_bound_all_reasoning_stays():
     listed = [user("a"), *thinking_loop(12, 100), user("b")]
     assert folded(listed).dropped
     assert folded(listed).unreasoned == frozenset()
-
-
-# ---------------------------------------------------------------- a chat that is asked about what is gone
-
-
-def test_a_question_about_what_is_gone_folds_a_chat_to_make_room_for_excerpts():
-    made = sorted(folded(asked(turns), recalls=True).total for turns in range(11, 17))
-    left = sorted(folded(asked(turns)).total for turns in range(11, 17))
-    assert made[-2] <= 200
-    assert left[-2] > 600
-    assert made[-1] < 600, "where it was folded just before, it is not folded again"
-
-
-def test_a_chat_that_was_never_over_is_not_folded_for_a_question():
-    assert not folded(asked(8), recalls=True).dropped
-
-
-def test_what_was_folded_for_a_question_stays_folded_when_the_chat_goes_on():
-    for turns in range(11, 17):
-        then = folded(asked(turns), recalls=True)
-        later = folded(asked(turns, assistant(words(20, "so")), user("Fine, and now?")), recalls=True)
-        assert gone(then) == gone(later)
-        assert then.kept == later.kept
-
-
-def test_a_message_that_carries_on_folds_nothing_early():
-    for turns in range(11, 17):
-        carried_on = [*chat(turns, 50)[:-1], user("Thanks, that helps a lot.")]
-        assert folded(carried_on, recalls=True) == folded(carried_on)
-
-
-def test_a_question_amid_tools_folds_nothing_early():
-    for steps in range(20, 26):
-        listed = [system("s"), user("Do it."), *loop(steps, 40), ASKS]
-        assert folded(listed, recalls=True) == folded(listed)

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.budget.media import audio_tokens, file_tokens, image_formula, image_tokens, tokens_of_size
+from gateway.budget.media import (
+    audio_tokens,
+    file_tokens,
+    image_formula,
+    image_tokens,
+    is_estimate,
+    tokens_of_size,
+    video_tokens,
+)
+from gateway.budget.pdf import MOST_PAGES, pages
 
 FAMILIES = [
     ("openai", "gpt-4o"),
@@ -323,9 +332,134 @@ def test_any_other_file_counts_its_bytes() -> None:
     assert file_tokens("openai", "gpt-4o", data_url(b"a,b,c\n" * 100, "text/csv")) == 600
 
 
-def test_a_pdf_that_does_not_tell_its_pages_counts_its_bytes() -> None:
+def compressed_pdf(pages: int, padding: int = 0) -> bytes:
+    """Write a PDF as new ones are: the page tree in object streams, the table of objects in a stream too."""
+    leaves = b"".join(b"<</Type/Page/Parent 2 0 R/Annots[<</Count 9999>>]>> " for _ in range(pages))
+    tree = b"<</Kids[" + b"5 0 R " * pages + b"]/Count %d/Type/Pages/Resources<</Font<<>>>>>> " % pages
+    outlines = b"<</Type/Outlines/Count 5000>> <</N 7000>> "
+    held = [zlib.compress(said) for said in (outlines + tree, leaves)]
+    streams = [
+        b"%d 0 obj<</Type/ObjStm/N 85/First 600/Length %d>>stream\r\n%s\nendstream endobj\n" % (number, len(data), data)
+        for number, data in enumerate(held, 9)
+    ]
+    picture = (
+        b"7 0 obj<</Type/XObject>>stream\n"
+        + b"<</Type/Pages/Count 8888>>" * 9
+        + b"\0" * padding
+        + b"endstream endobj\n"
+    )
+    table = b"8 0 obj<</Type/XRef/W[1 3 1]/Size 100>>stream\nxyz\nendstream endobj startxref 17 %%EOF"
+    return b"%PDF-1.7\n%\xd0\xd4\n" + picture + b"".join(streams) + table
+
+
+@pytest.mark.parametrize("padding", [0, 9_000_000])
+def test_a_pdf_with_a_compressed_page_tree_counts_by_its_pages_too(padding: int) -> None:
+    one = file_tokens("anthropic", "claude-haiku-4-5", data_url(pdf(1), "application/pdf"))
+    assert file_tokens("anthropic", "claude-haiku-4-5", encoded(compressed_pdf(10, padding))) == 10 * one
+
+
+def test_a_pdf_without_a_count_counts_the_pages_it_shows() -> None:
+    assert pages([b"%PDF-1.4 3 0 obj <</Type /Page>> endobj 4 0 obj <</Type/Page >> endobj"]) == 2
+
+
+def test_no_pdf_has_more_pages_than_a_provider_takes() -> None:
+    assert pages([pdf(999_999)]) == MOST_PAGES
+
+
+def test_what_a_pdf_inflates_to_is_bounded() -> None:
+    bomb = zlib.compress(b"<</Type/Page>>" * 4_000_000, 9)
+    stream = b"1 0 obj <</Type/ObjStm>> stream\n" + bomb + b" endstream endobj "
+    assert pages([b"%PDF-1.7 " + stream * 90]) == MOST_PAGES
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"<<",
+        b">>",
+        b"1 0 obj <</Type /ObjStm>> stream\n",
+        b"obj ",
+        b"/Count ",
+        b"/Type",
+        b"/Count 1111111 ",
+        b"\0",
+        b" ",
+    ],
+)
+def test_a_pdf_made_to_be_slow_is_read_once_and_in_bounds(piece: bytes) -> None:
+    assert pages([b"%PDF-1.7 " + piece * (8_000_000 // len(piece))]) is None
+
+
+def test_a_pdf_that_does_not_tell_its_pages_counts_as_many_as_its_size_may_be() -> None:
     assert file_tokens("openai", "gpt-4o", encoded(b"%PDF-1.7\n" + b"\0" * 991)) == 1000
+    one = file_tokens("openai", "gpt-4o", encoded(pdf(1)))
+    assert file_tokens("openai", "gpt-4o", encoded(b"%PDF-1.7\n" + b"\0" * 299_991)) == 30 * one
 
 
 def test_a_file_that_the_provider_holds_counts_a_guess() -> None:
     assert file_tokens("openai", "gpt-4o", "") == 10_000
+    assert file_tokens("openai", "gpt-4o", "https://x.example/a.pdf") == 10_000
+
+
+def test_a_declared_size_says_more_than_a_guess() -> None:
+    one = file_tokens("openai", "gpt-4o", encoded(pdf(1)))
+    assert file_tokens("openai", "gpt-4o", "", 70_000, "a.pdf") == 7 * one
+    assert file_tokens("openai", "gpt-4o", "", 400, "a.csv") == 400
+
+
+# ------------------------------------------------------------------------------------------------------------- video
+
+
+def mp4(seconds: int, *, wide: bool = False) -> bytes:
+    length = (
+        struct.pack(">IQQIQ", 1 << 24, 0, 0, 600, seconds * 600)
+        if wide
+        else struct.pack(">IIIII", 0, 0, 0, 600, seconds * 600)
+    )
+    header = box(b"mvhd", length + b"\0" * 80)
+    return box(b"ftyp", b"isom" * 4) + box(b"free", b"\0" * 99) + box(b"moov", header) + box(b"mdat", b"\0" * 500)
+
+
+def box(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(data)) + kind + data
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_video_counts_by_the_seconds_in_its_header(wide: bool) -> None:
+    url = data_url(mp4(90, wide=wide), "video/mp4")
+    assert video_tokens("gemini", "gemini-2.5-pro", url) == 90 * 290
+    assert video_tokens("gemini", "gemini-2.5-pro", url, "low") == 90 * 98
+    assert video_tokens("gemini", "gemini-3-pro", url) == 90 * 102
+
+
+def test_a_video_that_is_elsewhere_counts_a_minute_and_one_without_a_header_by_its_bytes() -> None:
+    assert video_tokens("gemini", "gemini-2.5-pro", "https://x.example/a.mp4") == 60 * 290
+    assert video_tokens("gemini", "gemini-2.5-pro", data_url(b"\0" * 250_000, "video/webm")) == 10 * 290
+
+
+def test_sound_in_an_mp4_counts_by_its_header() -> None:
+    assert audio_tokens("gemini", "gemini-2.5-flash", encoded(mp4(30)), "m4a") == 30 * 32
+    assert audio_tokens("gemini", "gemini-2.5-flash", "https://x.example/a.mp3", None) == 60 * 32
+
+
+def test_what_rests_on_a_guess_is_told() -> None:
+    assert [is_estimate("file", ""), is_estimate("video", "https://x.example/a"), is_estimate("other", "{}")] == [
+        True
+    ] * 3
+    held = [("image", "https://x.example/a.png"), ("file", encoded(pdf(1))), ("audio", encoded(wav(1)))]
+    assert not any(is_estimate(*one) for one in held)
+
+
+HEADS = st.sampled_from(
+    [b"%PDF-1.7 ", b"RIFF\0\0\0\0WAVEfmt ", b"ID3\4\0\0\1\1\1\1", b"\xff\xfb\x90\x64", mp4(3)[:60], mp4(3)[:180]]
+)
+
+
+@given(HEADS, st.binary(max_size=300), st.integers(1, 40))
+def test_any_bytes_as_media_are_always_counted_and_within_bounds(head: bytes, data: bytes, times: int) -> None:
+    raw = head + data * times
+    for provider, model in (("openai", "gpt-5"), ("gemini", "gemini-2.5-pro"), ("anthropic", "claude-sonnet-5")):
+        page = file_tokens(provider, model, encoded(pdf(1)))
+        assert 0 <= file_tokens(provider, model, encoded(raw)) <= max(len(raw), MOST_PAGES * page)
+        assert 0 <= audio_tokens(provider, model, encoded(raw), "mp3") <= 24 * 3600 * 32
+        assert 0 <= video_tokens(provider, model, data_url(raw, "video/mp4")) <= 24 * 3600 * 290

@@ -50,6 +50,12 @@ def test_a_trace_says_the_name_of_a_file_quoted_and_bounded():
     assert edits[2].text == "[file 3 left out]"
 
 
+def test_a_video_gets_a_trace_and_what_nobody_knows_stays():
+    came = message({"type": "video_url", "video_url": {"url": "https://x.example/a.mp4"}}, {"type": "new", "x": 1})
+    assert traced(came, {}) == (PartEdit(0, "[video 1 left out]"),)
+    assert low(message({"type": "input_image", "image_url": "https://x.example/a.png"}), count_media) == ()
+
+
 def test_a_text_is_replaced_beside_an_image_that_stays():
     came = message(text("one"), PICTURE, text("two"))
     left = with_parts(came, reworded(came, "short"))

@@ -144,8 +144,11 @@ TOLD = [
     message
     for n in range(40)
     for message in (
-        user(f"Next on my list is project P{n}."),
-        assistant(f"Project P{n} is led by Person{n} Miller and its code name is bluebird_{n}. {words(20, 'indeed')}"),
+        user(f"Now tell me of project P{n}."),
+        assistant(
+            f"Person{n} Miller was the first head of project P{n}. What the team gave it is the code name bluebird_{n}. "
+            + words(30, "indeed")
+        ),
     )
 ]
 

@@ -29,7 +29,7 @@ def left(found: ChatRequest, *edits: PartEdit) -> str:
 
 
 def parts_of(raw: str) -> list[Any]:
-    return json.loads(raw)["messages"][0]["content"]
+    return list(json.loads(raw)["messages"][0]["content"])
 
 
 def says(message: Message) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.booking import USUAL_ANSWER
 from gateway.caching.facts import CacheFacts
 from gateway.config import Team
 from gateway.fitting import LONG_BODY
@@ -459,14 +460,16 @@ async def test_an_answer_that_is_none_is_not_asked_for_again(gateway):
     assert passed.settled["attempts"][0]["error"] == "garbage"
 
 
-async def test_a_whole_answer_that_breaks_off_is_not_bought_twice_and_its_prompt_is_entered(gateway):
+async def test_a_whole_answer_that_breaks_off_is_not_bought_twice_and_is_entered_as_a_usual_one(gateway):
     cut = Act(parts=(b'{"choices": [', UpstreamError("reset", "cut")))
     passed = await replace(gateway, deployments=TWO)(body(HELLO), Script(cut, says()))
     assert len(passed.script.calls) == 1
     assert (passed.client.status, passed.client.error["code"]) == (502, "upstream_reset")
     row = passed.settled
-    assert (row["status"], row["prompt_tokens"], row["completion_tokens"], row["estimated"]) == ("failed", 8, 0, True)
-    assert row["cost_nanousd"] == 8 * 1_000
+    assert (row["status"], row["prompt_tokens"], row["completion_tokens"], row["estimated"]) == (
+        *("failed", 8, USUAL_ANSWER, True),
+    )
+    assert row["cost_nanousd"] == 8 * 1_000 + USUAL_ANSWER * 10_000
 
 
 async def test_a_stream_that_breaks_before_its_first_byte_goes_to_the_next_one(gateway):
@@ -597,10 +600,55 @@ async def test_a_client_that_leaves_before_its_request_is_complete_leaves_no_tra
     assert (passed.rows, passed.script.calls, passed.client.started) == ([], [], False)
 
 
-async def test_a_client_that_leaves_while_the_upstream_thinks_is_entered_with_its_prompt(gateway):
+async def test_a_client_that_leaves_while_the_upstream_thinks_is_entered_with_its_prompt_and_a_usual_answer(gateway):
     passed = await gateway(body(HELLO), Script(Act(instead=Leave())))
     row = passed.settled
     assert (row["status"], row["http_status"], row["error"]) == ("cancelled", 499, "client_gone")
+    assert (row["prompt_tokens"], row["completion_tokens"], row["estimated"]) == (8, USUAL_ANSWER, True)
+    passed = await replace(gateway, folder=gateway.folder / "b")(
+        body(HELLO, max_tokens=7, n=2), Script(Act(instead=Leave()))
+    )
+    assert (passed.settled["completion_tokens"], passed.settled["estimated"]) == (14, True)
+
+
+TALK = [
+    system("Be brief."),
+    *[one for n in range(30) for one in (user(words(40, f"q{n}")), assistant("yes"))],
+    user("?"),
+]
+FOLDS = policy(
+    "{name: folds, context_window: 900, reserve: {output: 0, margin: 0}, ladder: {history: [drop_oldest]}, "
+    "fold: {keep_turns: 0, keep_tool_results: 0}}"
+)
+
+
+async def test_a_server_of_somebodys_own_gets_the_key_that_prompt_caches_says_it_takes(gateway):
+    declared = CacheFacts("p", "prefix", control="key", writes={300: Decimal(1)})
+    at = "http://127.0.0.1:1/v1"
+    passed = await replace(gateway, deployments=[deployment(cache=declared, api_base=at)])(
+        body([system("Be brief. " * 300), user("one")])
+    )
+    assert passed.script.calls[-1].fields["prompt_cache_key"]
+
+
+async def test_what_rewriting_saved_is_unknown_where_nobody_knows_how_the_cache_works(gateway):
+    passed = await replace(gateway, policies=(FOLDS,))(body(TALK))
+    assert passed.settled["plan"] == "rewritten"
+    assert passed.settled["saved_unknown"] is True
+    assert "saved_nanousd" not in passed.settled
+    passed = await replace(gateway, folder=gateway.folder / "b")(body(HELLO))
+    assert not {"saved_unknown", "saved_nanousd"} & passed.settled.keys(), "nothing was changed"
+
+
+async def test_what_was_left_out_of_a_prompt_too_short_for_its_cache_is_saved_at_the_plain_price(gateway):
+    cached = deployment(cache=CacheFacts("p", "prefix", least=20_000, writes={300: Decimal(1)}))
+    row = (await replace(gateway, deployments=[cached], policies=(FOLDS,))(body(TALK))).settled
+    assert row["miss"] == "below_minimum"
+    assert row["saved_nanousd"] == (row["tokens_before"] - row["tokens_after"]) * 1_000
+
+
+async def test_a_client_that_leaves_before_a_stream_said_anything_is_entered_with_its_prompt_alone(gateway):
+    row = (await gateway(body(HELLO, stream=True), Script(Act(instead=Leave())))).settled
     assert (row["prompt_tokens"], row["completion_tokens"], row["estimated"]) == (8, 0, True)
     assert row["cost_nanousd"] == 8 * 1_000
 

@@ -11,7 +11,7 @@ from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, dissect, mes
 from gateway.caching.volatile import LABEL
 from gateway.conversation import Insertion
 from gateway.policy import Fold, Ladder, Policy, Reserve, Shares
-from gateway.rewriting.drop_oldest import placeholder
+from gateway.rewriting.ours import left_out, summary
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
 from gateway.rewriting.recall import HEADER
 from gateway.wire.legality import ANTHROPIC, CHAT, GEMINI, MISTRAL, introduced
@@ -88,18 +88,21 @@ def test_a_plan_says_what_was_done_and_where_it_begins():
 
 
 def test_edits_are_told_in_the_order_of_the_messages_and_dropping_with_its_component():
-    found = planned([*chat(12, 60), user("now")], DROP)
-    line, *gone = found.edits
-    assert (line.at, line.remedy, line.before) == (0, "artifacts", 0)
-    assert [edit.at for edit in gone] == list(range(len(gone)))
+    found = planned([*chat(8, 60), user("now")], DROP)
+    line = next(edit for edit in found.edits if not edit.before)
+    gone = [edit for edit in found.edits if edit.before]
+    assert (line.at, line.remedy) == (max(edit.at for edit in gone) + 1, "artifacts")
+    assert [edit.at for edit in gone] == list(range(1, 2 * len(gone), 2)), "what models wrote, the oldest first"
     assert {(edit.remedy, edit.tool, edit.after, edit.reason) for edit in gone} == {
         ("drop_oldest", None, 0, "history was over; oldest first")
     }
 
 
 def test_what_is_put_in_is_told_before_the_message_that_it_stands_before():
-    found = planned([system("s"), *chat(12, 60), user("now")], DROP)
-    assert [(edit.at, edit.remedy) for edit in found.edits[:2]] == [(1, "artifacts"), (1, "drop_oldest")]
+    documents = "".join(f"<doc>Title: t{n}\n{words(40, f'alpha{n}')}.\n{words(40, f'beta{n}')}.</doc>" for n in range(8))
+    ladder = Ladder((), ("extract",), (), ("drop_oldest",), ())
+    found = planned([user("a"), *loop(1, 900), user(f"what of alpha3? {documents}")], replace(DROP, ladder=ladder))
+    assert [(edit.at, edit.remedy) for edit in found.edits[-2:]] == [(3, "artifacts"), (3, "extract")]
 
 
 def test_a_fold_that_had_to_be_forced_says_so():
@@ -126,7 +129,7 @@ def test_an_illegal_old_orphan_goes_first_and_the_rest_is_planned_as_if_it_had_n
     assert found.changes.applied(conversation([rest[0], result("nobody", "x"), *rest[1:]]).messages)[1].text
     assert [edit.at for edit in found.edits if edit.remedy == "drop_illegal"] == [1]
     assert {at for at in found.changes.dropped if at > 1} == {at + 1 for at in alone.changes.dropped if at}
-    assert [text for _, text in found.changes.inserted] == [text for _, text in alone.changes.inserted]
+    assert [own.text for own in found.changes.inserted] == [own.text for own in alone.changes.inserted]
     assert found.tokens_after == alone.tokens_after
     assert found.tokens_before == alone.tokens_before + 14
 
@@ -162,13 +165,13 @@ def in_json(listed, policy=DROP, legal: LegalRules = CHAT, window=1000) -> Plan 
 def test_a_fold_in_json_mode_says_the_form_of_the_answer():
     found = in_json([user("a"), assistant("I answer in JSON."), *chat(9, 90), user("b")])
     assert isinstance(found, Plan)
-    assert any("[answer: json]" in text for _, text in inserted(found))
+    assert any("[answer: json]" in own.text for own in inserted(found))
 
 
 def test_leading_system_text_that_says_json_needs_no_word_of_ours():
     found = in_json([system("Answer in json."), *chat(9, 90), user("b")])
     assert isinstance(found, Plan)
-    assert not any("json" in text for _, text in inserted(found))
+    assert not any("json" in own.text for own in inserted(found))
 
 
 def test_where_no_line_stands_one_is_put_in_for_the_form_of_the_answer():
@@ -177,7 +180,7 @@ def test_where_no_line_stands_one_is_put_in_for_the_form_of_the_answer():
         [user("a"), calls("c1 read"), result("c1", f"{words(450)} json {words(450)}"), user("b")], crush, window=500
     )
     assert isinstance(found, Plan)
-    assert inserted(found) == ((1, "[answer: json]"),)
+    assert inserted(found) == (Insertion(1, "[answer: json]"),)
     assert found.tokens_after == sum(found.after.values())
 
 
@@ -254,7 +257,16 @@ def test_strict_makes_every_share_a_ceiling():
     assert (found.component, found.tokens, found.room) == ("input", 154, 100)
 
 
-@pytest.mark.parametrize("ours", [placeholder(4, 4225), f"{HEADER}\n[1] user: yes", f"{LABEL}\nCurrent time: 12:00"])
+@pytest.mark.parametrize(
+    "ours",
+    [
+        left_out(4, 4225),
+        left_out(1, 20, quotes=True),
+        summary(3, "Bob goes to Rome."),
+        f"{HEADER}\n[1] user: yes",
+        f"{LABEL}\nCurrent time: 12:00",
+    ],
+)
 def test_a_message_of_ours_that_comes_back_as_the_last_of_a_users_is_history_under_strict_too(ours):
     listed = [
         user("go"),

@@ -1,11 +1,11 @@
-"""The lines that stand for what was left out: stub, pointer, placeholder."""
+"""The lines that stand for what was left out: stub, pointer, note."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.rewriting.dedupe import nearly, pointer
-from gateway.rewriting.drop_oldest import placeholder
+from gateway.rewriting.ours import left_out
 from gateway.rewriting.stub import stub, telling_line
 
 
@@ -68,14 +68,14 @@ def test_a_pointer_names_the_later_call_by_an_id_that_stays_true_when_messages_m
     assert pointer("read", "call_7") == "[same as the later result of read, call call_7]"
 
 
-def test_a_placeholder_says_how_much_is_gone():
-    assert placeholder(9, 12_345) == "[9 earlier messages (12,345 tokens) left out here to fit the context window]"
-    assert placeholder(1, 7) == "[1 earlier message (7 tokens) left out here to fit the context window]"
+def test_a_note_says_how_much_is_left_out():
+    assert left_out(9, 12_345) == "[… 9 messages, 12,345 tokens left out]"
+    assert left_out(1, 7) == "[… 1 message, 7 tokens left out]"
 
 
-def test_a_placeholder_before_a_list_says_what_the_list_is():
-    assert placeholder(2, 70, holds=True) == (
-        "[2 earlier messages (70 tokens) left out here; what only they held, by message]"
+def test_a_note_before_a_list_says_that_it_quotes_data():
+    assert left_out(2, 70, quotes=True) == (
+        "[… 2 messages, 70 tokens left out; quoted from earlier messages, as data:]"
     )
 
 

@@ -25,8 +25,8 @@ from gateway.policy import Policy, Summarize
 from gateway.rewriting import ours
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.rewriting.summarize import Event, Facts, Segment
-from gateway.state import StateUnavailable, open_state
-from gateway.summaries import DOWN_SECONDS, MOST_FAILURES, REST_SECONDS, Job, NoSummary, Summaries
+from gateway.state import Change, State, StateUnavailable, open_state
+from gateway.summaries import DOWN_SECONDS, MOST_FAILURES, REST_SECONDS, Job, NoSummary, Summaries, Waiting
 from tests import redis_server
 from tests.contract.running import (
     Gateway,
@@ -387,16 +387,17 @@ async def done(summaries: Summaries) -> None:
     await eventually(lambda: not summaries._jobs, what="the jobs")
 
 
-async def settled(summaries: Summaries, *candidates: str) -> tuple[str, ...]:
+async def settled(summaries: Summaries, *candidates: str, waiting: Waiting | None = None) -> tuple[str, ...]:
     """Settle a plan with one fold, which takes in all that is there; the decision that it came to."""
 
     async def planning(facts: Facts) -> Plan | Refusal:
         decided = facts.decisions.get("p")
         found = [(key, text) for key in candidates if (text := facts.texts.get(key)) is not None]
         entered = tuple(pair for pair in found if decided is None or pair[0] in decided)
-        return Plan({}, {}, {}, events=(Event("p", candidates, entered),))
+        wanted = tuple(job(key).segment for key in candidates if facts.texts.get(key) is None)
+        return Plan({}, {}, {}, events=(Event("p", candidates, entered),), wanted=wanted)
 
-    plan, lost = await summaries.settled(planning, "writer")
+    plan, lost = await summaries.settled(planning, "writer", waiting)
     assert isinstance(plan, Plan)
     assert not lost
     return plan.events[0].decision
@@ -492,6 +493,60 @@ async def test_of_two_who_decide_at_once_the_first_to_record_it_is_followed(tmp_
         await done(first)
         decided = await asyncio.gather(*(settled(one, "a") for one in (first, second, first, second)))
         assert len(set(decided)) == 1
+
+
+class Overtaken:
+    """A state in which another process decides right before this one would."""
+
+    def __init__(self, inner: State, key: str) -> None:
+        self.inner, self.key = inner, key
+        self.get, self.put, self.close = inner.get, inner.put, inner.close
+
+    def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
+        """Change a value, once the other has written its summary and decided that it enters."""
+        if key == "decision/p":
+            self.inner.put(f"summary/{self.key}", TEXT.encode())
+            self.inner.put("decision/p", self.key.encode())
+        return self.inner.update(key, change, expires_seconds)
+
+
+async def test_who_is_overtaken_takes_in_what_the_other_decided_on(tmp_path: Path) -> None:
+    clock = Clock()
+    summaries = Summaries(
+        lambda: Overtaken(open_state(config.State(dir=tmp_path)), "a"), structlog.get_logger(), clock, clock
+    )
+    assert await settled(summaries, "a") == ("a",)
+    await summaries.close()
+
+
+async def test_a_request_that_waits_takes_in_what_another_process_writes(tmp_path: Path) -> None:
+    here, there, time = Writer(), Writer(), asyncio.get_running_loop().time
+    here.may_go.clear()
+    opens = partial(open_state, config.State(dir=tmp_path))
+    first, second = (Summaries(opens, structlog.get_logger(), time, time) for _ in range(2))
+    first.written_by(here)
+    second.written_by(there)
+    first.ask(job("a"))
+    await eventually(lambda: here.asked)
+    asyncio.get_running_loop().call_later(0.3, here.may_go.set)
+    waiting = Waiting(lambda segment: job(segment.key), 5.0)
+    assert await settled(second, "a", waiting=waiting) == ("a",)
+    assert there.asked == []
+    await first.close()
+    await second.close()
+
+
+async def test_nobody_waits_for_what_failed_a_moment_ago(tmp_path: Path) -> None:
+    time = asyncio.get_running_loop().time
+    async with worker(tmp_path, Writer(None), Clock()) as failing:
+        failing.ask(job("a"))
+        await done(failing)
+    other = Summaries(partial(open_state, config.State(dir=tmp_path)), structlog.get_logger(), Clock(), time)
+    other.written_by(Writer())
+    started = time()
+    assert await settled(other, "a", waiting=Waiting(lambda segment: job(segment.key), 5.0)) == ()
+    assert time() - started < 2
+    await other.close()
 
 
 async def test_a_state_that_does_not_answer_is_left_alone_for_a_while() -> None:

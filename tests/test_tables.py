@@ -136,7 +136,7 @@ def test_each_share_says_whether_it_bound_and_the_plan_how_far_it_went() -> None
 
 def test_what_is_gone_names_what_stays_of_its_kind() -> None:
     told = drawn(dropped(1, stays=5), dropped(2, stays=8), message(5))
-    assert "oldest first; the oldest like it that stays: messages[5]" in " ".join(told.split())
+    assert "oldest first; the next like it that stays: messages[5]" in " ".join(told.split())
 
 
 def test_a_changed_message_is_told_with_its_edit_its_text_and_its_values() -> None:
@@ -215,7 +215,15 @@ def test_what_was_saved_is_told_with_its_sign() -> None:
 
 
 def sent(at: int | None, **more: Any) -> dict[str, Any]:
-    usual = {"role": "user", "name": None, "text": "hello", "answers": None, "calls": [], "media": [], "tokens": 5}
+    usual: dict[str, Any] = {
+        "role": "user",
+        "name": None,
+        "text": "hello",
+        "answers": None,
+        "calls": [],
+        "media": [],
+        "tokens": 5,
+    }
     return {"at": at, "changed": False, **usual, **more}
 
 

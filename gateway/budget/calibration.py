@@ -1,58 +1,96 @@
 """How far a provider's count is from ours, learned from what it reports. Pure: no clock, no store, no randomness.
 
-For each (provider, model) whose tokenizer is not public, the ratio reported / estimated goes into a small histogram
-that forgets slowly. Its median becomes the *factor*, the distance from there to its 95th percentile the *margin*.
-What is used is a published, quantised pair with a version: it moves rarely, and only by more than a step, because
+Tokenizers differ by what they read: one makes half as many tokens again of ids and just as many of prose. So for each
+(provider, model) whose tokenizer is not public, a *factor* is learned for each kind of text (budget/kinds.py), and the
+upper end of the error that is left as its *margin*. Answers are kept as samples, the newest hundred of each kind that
+requests are mostly of, so that much of one kind never takes the place of what is known of another.
+
+What is used is a published, quantised value with a version: it moves rarely, and only by more than a step, because
 every move may change what is sent and so end a warm prompt cache.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
-# Ratios are kept in steps of 2% of each other: step i is everything around 1.02 ** i.
-_STEP = math.log(1.02)
-_LAST_STEP = 70  # a factor of 4 either way; what is further off is not a tokenizer's difference
-_LEAST_TOKENS = 256  # under this, overheads that providers add by message outweigh the tokenizer
-_FIRST_SAMPLES = 20
-_SAMPLES_BETWEEN = 50
-_MEMORY_SAMPLES = 500  # at this many, all counts are halved
-_QUANTILE = 0.95
-_FACTOR_MOVE_STEPS = 2
-_MARGIN_MOVE_PERCENT = 4
+from gateway.budget.kinds import EVEN, NAMES, Kinds, Weights
+
+FORMAT: Final = 2
+"""Of `Stats.to_json`. Each has a key of its own, so that two releases side by side do not undo one another."""
+
+# Ratios are kept in steps of 1% of each other, and published in steps of 2%: step i is everything around 1.02 ** i.
+_SAMPLE_STEP: Final = math.log(1.01)
+_STEP: Final = math.log(1.02)
+_MOST_RATIO: Final = 4.0  # either way; what is further off is not a tokenizer's difference
+_LAST_STEP: Final = math.ceil(math.log(_MOST_RATIO) / _SAMPLE_STEP)
+_LEAST_TOKENS: Final = 256  # under this, overheads that providers add by message outweigh the tokenizer
+_FIRST_SAMPLES: Final = 20
+_SAMPLES_BETWEEN: Final = 50
+_MOST_SAMPLES: Final = 100  # of each kind
+_QUANTILE: Final = 0.95
+_FACTOR_MOVE_STEPS: Final = 2
+_MARGIN_MOVE_PERCENT: Final = 4
+_MOST_WEIGHT: Final = 10_000  # percent
+
+# Fitting: how often the factors are improved, and how far one sample may pull in one of those rounds.
+_ROUNDS: Final = 40
+_PULL: Final = 1.25
 
 DEFAULT_MARGIN = 0.10
 """Before enough answers were seen. Anthropic's newest tokenizer makes up to 35% more of some texts and other providers
 a few percent more or less; what 10% does not cover, the second plan after a context-length error does."""
 
+Sample = tuple[int, int, int]
+"""One answered request: the percent of its tokens that were ids, and another script; the step of its ratio."""
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What our count is multiplied by, and the share of the corrected count kept free for its error."""
+    """What our count is multiplied by, and the share of the corrected count kept free for its error.
+
+    Factor and margin are those of words. What other kinds of text take is counted by `weights`, so that the room of a
+    conversation does not move with what is said in it.
+    """
 
     version: int
     factor: float
     margin: float
+    weights: Weights = EVEN
 
     @property
     def most(self) -> float:
-        """Tokens of the provider's that one of ours may be."""
+        """Tokens of the provider's that one of ours, of words, may be."""
         return self.factor * (1 + self.margin)
 
     def room(self, budget: int) -> int:
-        """Return the most tokens *by our count* that are within `budget` tokens of the provider's."""
+        """Return the most tokens *by our weighed count* that are within `budget` tokens of the provider's."""
         return max(0, math.floor(budget / self.most + 1e-9))
 
     def corrected(self, tokens: int) -> int:
-        """Return our best guess of what the provider will count; no margin in it."""
+        """Return our best guess of what the provider will count of words; no margin in it."""
         return math.ceil(tokens * self.factor - 1e-9)
+
+    def grown(self, tokens: int) -> int:
+        """Return what so many tokens of any kind weigh at most."""
+        return -(-tokens * max(100, *self.weights) // 100)
 
 
 EXACT = Calibration(0, 1.0, 0.0)
 UNKNOWN = Calibration(0, 1.0, DEFAULT_MARGIN)
+
+
+def strictest(published: Sequence[Calibration]) -> Calibration:
+    """Return a calibration under which every one of several providers is given no more than its window."""
+    if not published:
+        return UNKNOWN
+    first = max(published, key=lambda one: one.most)
+    heaviest = [max(one.most * one.weights[kind] for one in published) for kind in range(len(EVEN))]
+    ids, others = (math.ceil(most / first.most - 1e-9) for most in heaviest)
+    return replace(first, weights=(ids, others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,31 +98,33 @@ class Stats:
     """What has been seen of one (provider, model), and the calibration published from it."""
 
     calibration: Calibration = UNKNOWN
-    histogram: tuple[tuple[int, int], ...] = ()
-    """(step, count), by step."""
+    samples: tuple[tuple[Sample, ...], ...] = ((), (), ())
+    """By the kind that most of a request's tokens were of: its newest samples, oldest first."""
     since: int = 0
     """Samples since the calibration was last looked at."""
-
-    @property
-    def samples(self) -> int:
-        return sum(count for _, count in self.histogram)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         at = self.calibration
         return {
-            "calibration": {"version": at.version, "factor": at.factor, "margin": at.margin},
-            "histogram": [list(entry) for entry in self.histogram],
+            "format": FORMAT,
+            "calibration": {"version": at.version, "factor": at.factor, "margin": at.margin, "weights": [*at.weights]},
+            "samples": {name: [list(one) for one in of] for name, of in zip(NAMES, self.samples, strict=True)},
             "since": self.since,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Stats:
         """Read what `to_json` wrote. Raises KeyError, TypeError, ValueError or OverflowError for anything else."""
-        at = data["calibration"]
+        if data["format"] != FORMAT:
+            raise ValueError(f"this is of another format than {FORMAT}")
+        at, samples = data["calibration"], data["samples"]
+        ids, others = at["weights"]
         read = cls(
-            calibration=Calibration(int(at["version"]), float(at["factor"]), float(at["margin"])),
-            histogram=tuple((int(step), int(count)) for step, count in data["histogram"]),
+            calibration=Calibration(
+                int(at["version"]), float(at["factor"]), float(at["margin"]), (int(ids), int(others))
+            ),
+            samples=tuple([tuple([_sample(*one) for one in samples[name]]) for name in NAMES]),
             since=int(data["since"]),
         )
         if not read._possible:
@@ -94,16 +134,32 @@ class Stats:
     @property
     def _possible(self) -> bool:
         """Whether answers can lead here: what is read from a store decides about windows, so anything else is out."""
-        at, steps = self.calibration, [step for step, _ in self.histogram]
+        at = self.calibration
         return (
             (at in {UNKNOWN, EXACT} if at.version == 0 else at.version > 0)
             and 0.2 <= at.factor <= 5
             and 0 <= at.margin <= 20
+            and all(1 <= weight <= _MOST_WEIGHT for weight in at.weights)
             and self.since >= 0
-            and all(-_LAST_STEP <= step <= _LAST_STEP for step in steps)
-            and all(0 < count < _MEMORY_SAMPLES for _, count in self.histogram)
-            and steps == sorted(set(steps))
+            and all(len(of) <= _MOST_SAMPLES for of in self.samples)
+            and all(_is_possible(one, kind) for kind, of in enumerate(self.samples) for one in of)
         )
+
+
+def _sample(ids: Any, others: Any, step: Any) -> Sample:
+    return int(ids), int(others), int(step)
+
+
+def _is_possible(sample: Sample, kind: int) -> bool:
+    ids, others, step = sample
+    return ids >= 0 and others >= 0 and ids + others <= 100 and abs(step) <= _LAST_STEP and _kind(sample) == kind
+
+
+def _kind(sample: Sample) -> int:
+    """Say which kind most of a request's tokens were of."""
+    ids, others, _ = sample
+    shares = (100 - ids - others, ids, others)
+    return shares.index(max(shares))
 
 
 def start(exact: bool) -> Stats:
@@ -111,47 +167,100 @@ def start(exact: bool) -> Stats:
     return Stats(EXACT if exact else UNKNOWN)
 
 
-def observe(stats: Stats, estimated: int, reported: int) -> Stats:
-    """Take in one answered request: our uncorrected count, and the prompt tokens that the provider reported."""
-    if stats.calibration == EXACT or estimated < _LEAST_TOKENS or reported <= 0:
+def teaches(stats: Stats, ours: Kinds, reported: int) -> bool:
+    """Tell whether an answer says anything of a tokenizer: our own count by kind, and what the provider reported."""
+    return stats.calibration != EXACT and ours.total >= _LEAST_TOKENS and reported > 0
+
+
+def observe(stats: Stats, ours: Kinds, reported: int) -> Stats:
+    """Take in one answered request: our own count by kind, and the prompt tokens that the provider reported."""
+    if not teaches(stats, ours, reported):
         return stats
-    step = round(math.log(reported / estimated) / _STEP)
-    histogram = _added(stats.histogram, max(-_LAST_STEP, min(_LAST_STEP, step)))
-    seen = replace(stats, histogram=histogram, since=stats.since + 1)
-    first = stats.calibration.version == 0
-    if seen.since < (_FIRST_SAMPLES if first else _SAMPLES_BETWEEN):
+    ids, others = (100 * tokens // ours.total for tokens in (ours.ids, ours.others))
+    step = round(math.log(reported / ours.total) / _SAMPLE_STEP)
+    sample = ids, others, max(-_LAST_STEP, min(_LAST_STEP, step))
+    kind = _kind(sample)
+    of = (*stats.samples[kind], sample)[-_MOST_SAMPLES:]
+    samples = (*stats.samples[:kind], of, *stats.samples[kind + 1 :])
+    seen = replace(stats, samples=samples, since=stats.since + 1)
+    enough = len(of) == _FIRST_SAMPLES > len(stats.samples[kind])
+    if not enough and (seen.since < _SAMPLES_BETWEEN or all(len(of) < _FIRST_SAMPLES for of in samples)):
         return seen
     return replace(seen, calibration=_published(seen), since=0)
 
 
-def _added(histogram: tuple[tuple[int, int], ...], step: int) -> tuple[tuple[int, int], ...]:
-    counts = dict(histogram)
-    counts[step] = counts.get(step, 0) + 1
-    if sum(counts.values()) >= _MEMORY_SAMPLES:
-        counts = {at: count // 2 for at, count in counts.items() if count > 1}
-    return tuple(sorted(counts.items()))
-
-
 def _published(stats: Stats) -> Calibration:
-    """Return the calibration that the histogram asks for, or the present one where it is near enough."""
-    now = stats.calibration
-    middle, upper = _quantile(stats.histogram, 0.5), _quantile(stats.histogram, _QUANTILE)
+    """Return the calibration that the samples ask for, or the present one where it is near enough."""
+    now, samples = stats.calibration, stats.samples
+    fitted = _factors(samples)
+    steps = [round(math.log(factor) / _STEP) for factor in fitted]
     at = round(math.log(now.factor) / _STEP)
-    moved = now.version == 0 or abs(middle - at) >= _FACTOR_MOVE_STEPS
-    if moved:
-        at = middle
+    moved = now.version == 0 or abs(steps[0] - at) >= _FACTOR_MOVE_STEPS
+    steps[0] = steps[0] if moved else at
+    factors = [math.exp(_STEP * step) for step in steps]
+    margins = [_margin(of, factors) for of in samples]
+    factor, margin = (round(factors[0], 4), margins[0]) if moved else (now.factor, now.margin)
+    if not moved and abs(round(100 * (margins[0] - now.margin))) >= _MARGIN_MOVE_PERCENT:
+        margin = margins[0]
+    most = factor * (1 + margin)
+    weights = [
+        _weight(factors[kind] * (1 + margins[kind]), now.most * weight / 100, most)
+        for kind, weight in enumerate(now.weights, 1)
+    ]
+    found = Calibration(now.version, factor, margin, (weights[0], weights[1]))
+    return now if found == now else replace(found, version=now.version + 1)
+
+
+def _weight(wanted: float, now: float, words: float) -> int:
+    """Give the percent of `words` that a kind takes: as `wanted`, or as `now` where that is near enough."""
+    is_near = abs(wanted / now - 1) < _MARGIN_MOVE_PERCENT / 100
+    return max(1, min(_MOST_WEIGHT, math.ceil(100 * (now if is_near else wanted) / words - 1e-6)))
+
+
+def _factors(samples: Sequence[Sequence[Sample]]) -> list[float]:
+    """Fit a factor to each kind: in each round the ratio reported / expected is shared out by what a request holds.
+
+    What was not seen enough of is held where the fit begins, words at 1 and the others at what words are: by as many
+    made-up samples of it as are missing. One sample pulls by a bounded ratio, so that a few odd ones move nothing.
+    """
+    seen = Counter(sample for of in samples for sample in of)
+    read = [(_shares(sample), math.exp(_SAMPLE_STEP * sample[2]), times) for sample, times in sorted(seen.items())]
+    missing = [max(0, _FIRST_SAMPLES - len(of)) for of in samples]
+    factors = [1.0] * len(samples)
+    for _ in range(_ROUNDS):
+        held = [1.0, factors[0], factors[0]]
+        pulls = [many * _bounded(prior / now) for many, prior, now in zip(missing, held, factors, strict=True)]
+        whole = [float(many) for many in missing]
+        for shares, ratio, times in read:
+            pull = _bounded(ratio / _expected(shares, factors))
+            for kind, share in enumerate(shares):
+                pulls[kind] += times * share * pull
+                whole[kind] += times * share
+        factors = [
+            max(1 / _MOST_RATIO, min(_MOST_RATIO, now * pull / of)) if of else now
+            for now, pull, of in zip(factors, pulls, whole, strict=True)
+        ]
+    return factors
+
+
+def _bounded(ratio: float) -> float:
+    return max(1 / _PULL, min(_PULL, ratio))
+
+
+def _shares(sample: Sample) -> tuple[float, float, float]:
+    ids, others, _ = sample
+    return (100 - ids - others) / 100, ids / 100, others / 100
+
+
+def _expected(shares: Iterable[float], factors: Iterable[float]) -> float:
+    return sum([share * factor for share, factor in zip(shares, factors, strict=True)])
+
+
+def _margin(samples: Sequence[Sample], factors: Sequence[float]) -> float:
+    """Return the share by which what was reported of one kind was more than expected at most, but for a twentieth."""
+    if len(samples) < _FIRST_SAMPLES:
+        return DEFAULT_MARGIN
     # Half a step more: a step stands for ratios up to its upper edge.
-    margin = max(0, math.ceil(100 * (math.exp(_STEP * (upper - at + 0.5)) - 1))) / 100
-    if not moved and abs(round(100 * (margin - now.margin))) < _MARGIN_MOVE_PERCENT:
-        return now
-    return Calibration(now.version + 1, round(math.exp(_STEP * at), 4), margin)
-
-
-def _quantile(histogram: tuple[tuple[int, int], ...], share: float) -> int:
-    wanted = share * sum(count for _, count in histogram)
-    passed = 0
-    for step, count in histogram:
-        passed += count
-        if passed >= wanted:
-            return step
-    return histogram[-1][0]
+    errors = sorted([math.exp(_SAMPLE_STEP * (one[2] + 0.5)) / _expected(_shares(one), factors) for one in samples])
+    upper = errors[math.ceil(_QUANTILE * len(errors)) - 1]
+    return max(0, math.ceil(100 * (upper - 1) - 1e-6)) / 100

@@ -197,9 +197,9 @@ def _components(
     return tuple(out)
 
 
-_OURS = re.compile(r"\[[\d,]+ earlier messages? \(|Excerpts from earlier messages |Current values, moved here from ")
-"""How a message of ours begins (rewriting/drop_oldest.py, rewriting/recall.py, caching/volatile.py): in a request that
-leaves a second time it may be the last of a user's, and is history still. It is kept like any other last message."""
+_OURS = re.compile(r"\[… (?:[\d,]+ messages?\b|quoted from earlier messages)|Current values, moved here from ")
+"""How a message of ours begins (rewriting/ours.py, caching/volatile.py): in a request that leaves a second time it may
+be the last of a user's, and is history still. It is kept like any other last message."""
 
 
 def _is_example(message: Message, recognition: Recognition) -> bool:

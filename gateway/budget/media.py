@@ -1,4 +1,4 @@
-"""What images, audio and files count, by the providers' published formulas. Pure: nothing is fetched or decoded.
+"""Tokens of images, audio, files and videos, by the providers' published formulas. Pure: nothing is fetched.
 
 Every answer is an upper bound where the truth cannot be known: an image behind a URL counts the most that its model
 makes of any image. Sizes are read from the headers of `data:` URLs, whatever the size of the image behind them.
@@ -18,8 +18,11 @@ import base64
 import binascii
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
+
+from gateway.budget import pdf
 
 Size = tuple[int, int]
 
@@ -322,6 +325,8 @@ _LEAST_BYTES_PER_SECOND = {
     "wav": 8_000,
 }
 _LEAST_BYTES_PER_SECOND_OF_ANY = 1_000  # 8 kbit/s speech codecs
+_UNKNOWN_AUDIO_SECONDS = 60
+_LONGEST_SECONDS = 24 * 3600
 _MP3_KBITS = {
     "1": (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     "2": (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
@@ -330,9 +335,11 @@ _MP3_RATES = {"1": (44_100, 48_000, 32_000), "2": (22_050, 24_000, 16_000), "2.5
 
 
 def audio_tokens(provider: str, model: str, data: str, audio_format: str | None) -> int:
-    """Count audio given as base64 or a `data:` URL, by its duration."""
-    encoded = _data_url(data) or _Encoded(data, 0)
-    return math.ceil(_audio_seconds(encoded, (audio_format or "").lower()) * _tokens_per_second(provider, model))
+    """Count audio given as base64 or a `data:` URL, by its duration; of an address that is a guess."""
+    seconds: float = _UNKNOWN_AUDIO_SECONDS
+    if not _is_address(data):
+        seconds = _audio_seconds(_data_url(data) or _Encoded(data, 0), (audio_format or "").lower())
+    return math.ceil(min(seconds, _LONGEST_SECONDS) * _tokens_per_second(provider, model))
 
 
 def _tokens_per_second(provider: str, model: str) -> float:
@@ -351,6 +358,8 @@ def _audio_seconds(encoded: _Encoded, audio_format: str) -> float:
         seconds = _wav_seconds(encoded)
     elif len(head) == 10 and (head.startswith(b"ID3") or head[0] == 0xFF):
         seconds = _mp3_seconds(encoded, head)
+    elif head[4:8] == b"ftyp":
+        seconds = _mp4_seconds(encoded)
     if seconds is not None:
         return seconds
     return encoded.size / _LEAST_BYTES_PER_SECOND.get(audio_format, _LEAST_BYTES_PER_SECOND_OF_ANY)
@@ -396,20 +405,35 @@ def _mp3_seconds(encoded: _Encoded, head: bytes) -> float | None:
 # (platform.claude.com/docs/en/build-with-claude/pdf-support); OpenAI: text and image as well. Gemini: the image alone.
 _PDF_PAGE_TEXT = 3_000
 _GEMINI_PDF_PAGE = {"old": 258, "new": 560}
-_PDF_LOOK_BYTES = 256 * 1024
-_UNKNOWN_FILE_TOKENS = 10_000  # a file that only its id names: a guess, the one number here without a source
+# Guesses, the numbers here without a source: a file that only its id or address names, and a page of a PDF that does
+# not say how many it has (encrypted, or not a whole one).
+_UNKNOWN_FILE_TOKENS = 10_000
+_UNKNOWN_PAGE_BYTES = 10_000
 
 
-def file_tokens(provider: str, model: str, data: str) -> int:
+def file_tokens(provider: str, model: str, data: str, size: int | None = None, name: str | None = None) -> int:
     """Bound a file given as base64 or a `data:` URL: a PDF by its pages, anything else by its bytes.
 
-    An empty `data` is a file that the provider holds; what it counts cannot be known here.
+    An empty `data`, or an address, is a file that the provider holds or fetches: its declared `size` in bytes says what
+    can be known of it, with its `name`.
     """
-    if not data:
-        return _UNKNOWN_FILE_TOKENS
+    if not data or _is_address(data):
+        if not size:
+            return _UNKNOWN_FILE_TOKENS
+        is_pdf = (name or data).lower().endswith(".pdf")
+        return _unknown_pdf_tokens(provider, model, size) if is_pdf else size
     encoded = _data_url(data) or _Encoded(data, 0)
-    pages = _pdf_pages(encoded)
-    return encoded.size if pages is None else pages * _pdf_page_tokens(provider, model)
+    if not encoded.read(0, 5).startswith(b"%PDF-"):
+        return encoded.size
+    pages = pdf.pages(_pieces(encoded))
+    if pages is None:
+        return _unknown_pdf_tokens(provider, model, encoded.size)
+    return pages * _pdf_page_tokens(provider, model)
+
+
+def _unknown_pdf_tokens(provider: str, model: str, size: int) -> int:
+    pages = min(pdf.MOST_PAGES, -(-size // _UNKNOWN_PAGE_BYTES))
+    return min(size, pages * _pdf_page_tokens(provider, model))
 
 
 def _pdf_page_tokens(provider: str, model: str) -> int:
@@ -422,13 +446,87 @@ def _pdf_page_tokens(provider: str, model: str) -> int:
             return _PDF_PAGE_TEXT + tokens_of_size(formula, (1700, 2200), "high")  # a letter page at 200 dpi
 
 
-def _pdf_pages(encoded: _Encoded) -> int | None:
-    """Return the pages of a PDF that tells them near its beginning or end, as all but fully compressed ones do."""
-    if not encoded.read(0, 5).startswith(b"%PDF-"):
+def _pieces(encoded: _Encoded) -> Iterator[bytes]:
+    """Yield a file, or where it is long its beginning and its end."""
+    half = pdf.MOST_BYTES // 2
+    if encoded.size <= pdf.MOST_BYTES:
+        yield encoded.read(0, encoded.size)
+    else:
+        yield encoded.read(0, half)
+        yield encoded.read(encoded.size - half, half)
+
+
+# ------------------------------------------------------------------------------------------------------------- video
+
+# Gemini: a frame a second, and its sound: 258 (66 at low resolution, 70 from Gemini 3 on) and 32 tokens
+# (ai.google.dev/gemini-api/docs/video-understanding). Others publish nothing: as the most demanding.
+_VIDEO_FRAME = {"old": 258, "low": 66, "new": 70}
+_VIDEO_SOUND = 32
+_UNKNOWN_VIDEO_SECONDS = 60
+"""Of a video that only its address names: a guess."""
+_LEAST_VIDEO_BYTES_PER_SECOND = 25_000
+
+
+def video_tokens(provider: str, model: str, data: str, detail: str | None = None) -> int:
+    """Count a video by its duration: as its header says, or at most what its bytes can hold."""
+    encoded = _data_url(data)
+    seconds: float = _UNKNOWN_VIDEO_SECONDS
+    if encoded is not None:
+        told = _mp4_seconds(encoded)
+        most = encoded.size / _LEAST_VIDEO_BYTES_PER_SECOND
+        seconds = most if told is None else told
+    is_new = isinstance(image_formula(provider, model), GeminiLevels)
+    frame = _VIDEO_FRAME["new" if is_new else "low" if detail == "low" else "old"]
+    return math.ceil(min(seconds, _LONGEST_SECONDS) * (frame + _VIDEO_SOUND))
+
+
+_MOST_BOXES = 64
+
+
+def _mp4_seconds(encoded: _Encoded) -> float | None:
+    """Duration of an MP4, MOV or M4A from its movie header (ISO 14496-12, 8.2.2): boxes before it are skipped."""
+    if encoded.read(4, 4) != b"ftyp":
         return None
-    data = encoded.read(0, _PDF_LOOK_BYTES)
-    if encoded.size > _PDF_LOOK_BYTES:
-        data += encoded.read(max(_PDF_LOOK_BYTES, encoded.size - _PDF_LOOK_BYTES), _PDF_LOOK_BYTES)
-    counts = [int(digits) for digits in re.findall(rb"/(?:Count|N)\s+(\d{1,6})\b", data)]
-    leaves = len(re.findall(rb"/Type\s*/Page\b", data))
-    return max([*counts, leaves]) or None
+    at, inside = 0, encoded.size
+    for _ in range(_MOST_BOXES):
+        head = encoded.read(at, 48)
+        if len(head) < 48 or at >= inside:
+            return None
+        size, kind = _big(head[:4]), head[4:8]
+        start = at + 8
+        if size == 1:
+            size, start = _big(head[8:16]), at + 16
+        if kind == b"mvhd":
+            long = head[8] == 1
+            rate = _big(head[28:32] if long else head[20:24])
+            length = _big(head[32:40] if long else head[24:28])
+            return length / rate if rate and length < 2**32 - 1 else None
+        if kind == b"moov":
+            at = start
+        elif size < 8:
+            return None
+        else:
+            at += size
+    return None
+
+
+# ----------------------------------------------------------------------------------------------------------- the rest
+
+_BYTES_PER_TOKEN = 3
+"""Of text that nobody tokenises: fewer than prose has, so that it counts rather too much."""
+
+
+def other_tokens(data: str) -> int:
+    """Guess what a part of an unknown type counts: as text, as long as it is."""
+    return -(-len(data.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN)
+
+
+def is_estimate(kind: str, data: str) -> bool:
+    """Tell whether the count of a part rests on a guess: what it holds is not here, or nobody knows how it is read."""
+    if kind == "other":
+        return True
+    return kind != "image" and (not data or _is_address(data))
+
+
+def _is_address(data: str) -> bool:
+    return data[:8].lower().startswith(("http://", "https://", "gs://", "s3://"))

@@ -21,6 +21,7 @@ from typing import Any
 
 import tiktoken
 
+from gateway.budget.kinds import EVEN, Kinds, Weights, kinds_of, weighed
 from gateway.conversation import Message
 from gateway.litellm_files import tokenizers_dir
 from gateway.memory import Memory
@@ -56,6 +57,7 @@ _CUT = re.compile(r"(?<=[A-Za-z])(?= )|(?<=\n)(?=[!-.0-~])")
 
 _MEMO_ENTRY_BYTES = 128  # two ints (68) and their place in a dict that has just grown (60); 100 on average
 _LENGTH = (1 << 32) - 1
+_MOST_WEIGHTS = 8  # weights move rarely: a few models that share an encoding, and the ones before
 _NO_SPECIAL_TOKENS: frozenset[str] = frozenset()
 
 
@@ -81,6 +83,10 @@ class Counter:
         self._memo = _Memo(memo_bytes)
         self.messages: Memory[Message, int] = Memory(memo_bytes // 2)
         """Tokens of whole messages without media (components.py): read once, a message is one value for long."""
+        self.kinds: Memory[Message, Kinds] = Memory(memo_bytes // 8)
+        """The same by kind of text, of those that were asked for."""
+        self._memo_bytes = memo_bytes
+        self._weighed: dict[Weights, Weighed] = {}
 
     def __repr__(self) -> str:
         return f"<Counter {self.name} loaded={self.loaded} remembered={len(self._memo)}>"
@@ -99,6 +105,17 @@ class Counter:
         """Return the tokens of `text`, special tokens taken as plain text. What is not remembered is read now."""
         known = self._memo.get(text)
         return self._read(text) if known is None else known
+
+    def weighed(self, weights: Weights) -> Counter | Weighed:
+        """Return what counts each kind of text for what it weighs."""
+        if weights == EVEN:
+            return self
+        found = self._weighed.get(weights)
+        if found is None:
+            if len(self._weighed) >= _MOST_WEIGHTS:
+                self._weighed.clear()
+            found = self._weighed[weights] = Weighed(self, weights, self._memo_bytes // 4)
+        return found
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         count = self.count
@@ -162,6 +179,28 @@ class Counter:
                 raise
             step = _UNREADABLE_PIECE_CHARS
             return sum(self._tokens(text[start : start + step]) for start in range(0, len(text), step))
+
+
+class Weighed:
+    """Counts as a counter does, each kind of text for what it weighs at a provider (budget/calibration.py)."""
+
+    def __init__(self, counter: Counter, weights: Weights, memo_bytes: int) -> None:
+        self._counter, self._weights = counter, weights
+        self._memo = _Memo(memo_bytes)
+        self.messages: Memory[Message, int] = Memory(memo_bytes)
+        """What whole messages without media weigh."""
+
+    def count(self, text: str) -> int:
+        """Return what the tokens of `text` weigh."""
+        known = self._memo.get(text)
+        if known is None:
+            known = weighed(kinds_of(text, self._counter.count(text)), self._weights)
+            self._memo.put(text, known)
+        return known
+
+    async def learn(self, texts: Sequence[str]) -> None:
+        """Read what is unknown of `texts`, long ones off the event loop."""
+        await self._counter.learn(texts)
 
 
 class Counters:

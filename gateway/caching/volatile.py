@@ -161,8 +161,8 @@ def _cut(request: ChatRequest, index: int, patterns: tuple[str, ...], memo: Memo
         memo.leave_untouched(message, patterns)
         return None
     text = new[0] if message.content == "text" else _joined(request, index, new)
-    rest = Rest(text, new)
-    return _Cut(memo.left(message, rest), rest, "\n".join(said))
+    left = Rest(text, new)
+    return _Cut(memo.left(message, left), left, "\n".join(said))
 
 
 def _may_be_written(raw: bytes, new: dict[int, str]) -> bool:

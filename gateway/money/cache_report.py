@@ -18,6 +18,7 @@ COLUMNS: Final = {
     "lost": "BIGINT",
     "lost_nanousd": "BIGINT",
     "saved_nanousd": "BIGINT",
+    "saved_unknown": "BOOLEAN",
 }
 """What is read of a settled row for these."""
 
@@ -49,6 +50,7 @@ _SAVED: Final = f"""
 count(*) FILTER (({_OURS}) IS NOT TRUE) AS requests,
 count(*) FILTER (plan = 'rewritten' AND ({_OURS}) IS NOT TRUE) AS rewritten,
 count(*) FILTER (saved_nanousd < 0) AS dearer,
+count(*) FILTER (saved_unknown) AS unknown,
 coalesce(sum(cost_nanousd), 0) AS cost_nanousd,
 coalesce(sum(saved_nanousd), 0) AS gross_nanousd,
 coalesce(sum(cost_nanousd) FILTER (kind = 'summary'), 0) AS summaries_nanousd,
@@ -56,7 +58,8 @@ coalesce(sum(cost_nanousd) FILTER (kind = 'warm_up'), 0) AS warm_ups_nanousd,
 coalesce(sum(saved_nanousd), 0) - coalesce(sum(cost_nanousd) FILTER ({_OURS}), 0) AS saved_nanousd
 """
 """`gross_nanousd`: what the requests would have cost as they came, less what they cost; `saved_nanousd`: less what
-summaries and warm-ups cost too."""
+summaries and warm-ups cost too. `unknown`: requests of which nobody can say what they would have cost; they are in
+neither."""
 
 SAVING: Final = f"""
 SELECT team, policy, {_SAVED} FROM requests WHERE status <> 'unsettled' GROUP BY ALL ORDER BY team, policy
@@ -123,8 +126,16 @@ def saving_figures(rows: Sequence[Row], total: Row) -> Figures:
         [
             "as it came: the same answers, without rewriting or markers of ours, under the same cache rules",
             "paid: summaries and warm-ups, the gateway's own calls, included; they are not among the requests here",
+            *_unknown(total),
         ],
     )
+
+
+def _unknown(total: Row) -> list[str]:
+    if not total["unknown"]:
+        return []
+    why = "no known cache rules, no price, or no report of the provider's"
+    return [f"unknown: what {total['unknown']:,} changed requests would have cost as they came ({why})"]
 
 
 def _instead(row: Row) -> int:
@@ -134,6 +145,8 @@ def _instead(row: Row) -> int:
 
 def _saved(row: Row) -> str:
     saved, instead = row["saved_nanousd"], _instead(row)
+    if row["unknown"]:
+        return f"{rounded(saved)} + unknown" if saved else "unknown"
     return f"{rounded(saved)}{f' ({saved / instead:.0%})' if instead else ''}"
 
 

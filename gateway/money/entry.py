@@ -55,6 +55,8 @@ class Entry:
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
     plan: str = "unchanged"
     counted: Literal["tokens", "bytes"] = "tokens"
+    guessed_media: int = 0
+    """How many images, audio, files and other parts the count only guesses: what they hold is not here."""
     before: Mapping[str, int] = field(default_factory=dict)
     """By component; in bytes of the body where `counted` is bytes, until the provider's count is known."""
     after: Mapping[str, int] = field(default_factory=dict)
@@ -97,7 +99,9 @@ class Entry:
     """Tokens that were not read for that reason, and what they cost more for it."""
     lost_nanousd: int | None = 0
     saved_nanousd: int | None = 0
-    """What the request would have cost as it came, under the same cache rules, less what it cost; may be negative."""
+    """What the request would have cost as it came, under the same cache rules, less what it cost; may be negative.
+    None where it was changed and nobody can say: no rules of its cache, no price, or no report of the provider's.
+    """
     markers: int = 0
     """Cache markers that we set."""
     http_status: int = 0
@@ -169,6 +173,7 @@ class Entry:
             "tokens_before": sum(before.values()),
             "tokens_after": sum(after.values()),
             **({} if self.counted == "tokens" else {"counted": self.counted}),
+            **({"guessed_media": self.guessed_media} if self.guessed_media else {}),
             "components": self._components(before, after),
             **({} if self.budget is None else {"budget": self.budget}),
             "plan": self.plan,
@@ -210,6 +215,8 @@ class Entry:
             "markers": self.markers,
         }
         row.update({name: value for name, value in told.items() if value})
+        if self.saved_nanousd is None:
+            row["saved_unknown"] = True
 
     def _sizes(self, prompt: int) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """Tokens by component; what was only measured in bytes is scaled to the provider's count."""

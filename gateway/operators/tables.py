@@ -103,6 +103,7 @@ def _request_facts(entry: Mapping[str, Any]) -> list[tuple[str, object]]:
         f" {number(entry.get('completion_tokens'))} completion"
     )
     counted = " (from bytes)" if entry.get("counted") == "bytes" else ""
+    counted += " (media in part guessed)" if entry.get("guessed_media") else ""
     sizes = f"{number(entry.get('tokens_before'))} → {number(entry.get('tokens_after'))} tokens by our count{counted}"
     plan = f"{entry.get('plan')} ({entry['level']})" if entry.get("level") else entry.get("plan")
     planned = f"{plan}: {sizes}" if settled and entry.get("tokens_before") else None
@@ -169,6 +170,8 @@ def _cache(entry: Mapping[str, Any]) -> str | None:
 def _saved(entry: Mapping[str, Any]) -> str | None:
     """Say how much more the request would have cost as it came; negative: less."""
     saved = entry.get("saved_nanousd")
+    if entry.get("saved_unknown"):
+        return "unknown: nobody can say what it would have cost as it came"
     if not saved:
         return None
     return f"{'-' if saved < 0 else ''}{_dollars(abs(saved))} against the request as it came"
@@ -245,7 +248,7 @@ def _message_lines(run: Sequence[Mapping[str, Any]]) -> Iterable[Text]:
     if first["reason"]:
         stays = min([one["stays"] for one in run if one["stays"] is not None], default=None)
         yield Text(
-            first["reason"] + (f"; the oldest like it that stays: messages[{stays}]" if stays else ""), style="dim"
+            first["reason"] + (f"; the next like it that stays: messages[{stays}]" if stays else ""), style="dim"
         )
     named = [printable(value) for one in run for value in one["values_gone"]][:_MOST_NAMED]
     rest = [f"and {number(gone - len(named))} more"] if gone > len(named) else []

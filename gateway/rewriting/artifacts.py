@@ -154,6 +154,12 @@ _MOST_SPOKEN = 2_000
 _WORD = re.compile(r"[^\W\d]\w{2,}")
 
 
+@lru_cache(32_768)
+def _words(text: str) -> tuple[str, ...]:
+    """List the words of a text, each once, in folded case."""
+    return tuple(dict.fromkeys(_WORD.findall(text.casefold())))
+
+
 class Seen:
     """Where each value of a conversation was seen so far: in what kinds of message, and in how many."""
 
@@ -190,8 +196,8 @@ class Seen:
         for value, bits in new.items():
             self.kinds[value] = self.kinds.get(value, 0) | bits
             self.messages[value] = self.messages.get(value, 0) + 1
-        if kind == _USER:
-            for word in _WORD.findall(message.text[-20 * _MOST_SPOKEN :])[-_MOST_SPOKEN:]:
+        if kind != _RESULT:
+            for word in _words(message.text[-8 * _MOST_SPOKEN :]):
                 self.spoken.pop(word, None)
                 self.spoken[word] = None
             while len(self.spoken) > _MOST_SPOKEN:
@@ -211,7 +217,7 @@ class Seen:
 
     def speaks_of(self, name: str) -> bool:
         """Whether a person, the assistant or a call names what is defined there."""
-        return name in self.spoken or bool(self.kinds.get(name, 0) & (_ASSISTANT | _USER | _ARGUMENT))
+        return name.casefold() in self.spoken or bool(self.kinds.get(name, 0) & (_ASSISTANT | _USER | _ARGUMENT))
 
 
 def _stem(path: str) -> str:
@@ -254,17 +260,38 @@ class _Scale:
     told: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     """Pieces of each message that are chosen."""
     weights: dict[str, float] = field(default_factory=dict)
+    often: dict[str, int] = field(default_factory=dict)
+    """Records and lines that hold a word which somebody spoke."""
+    most: int = 1
+
+    def weigh_words(self, pieces: Iterable[Piece]) -> None:
+        """Count the spoken words of records and lines: a rare one tells which record is spoken of."""
+        spoken = self.seen.spoken
+        for piece in pieces:
+            if piece.said.kind in ("row", "line", "entry"):
+                self.most += 1
+                for word in _words(piece.said.text):
+                    if word in spoken:
+                        self.often[word] = self.often.get(word, 0) + 1
+
+    def _spoken(self, text: str) -> float:
+        """Weigh how much of a record was spoken of: the rarest of its words among those of all records."""
+        often = self.often
+        rarest = [log(self.most / often[word]) for word in _words(text) if word in often]
+        return min(_B * sum(sorted(rarest)[-3:]), _BM)
 
     def score(self, piece: Piece) -> float:
         """Weigh a piece as the logarithm of its worth for a token; minus infinity where it says nothing new."""
         said = piece.said
-        worth = 0.0
+        worth = best = 0.0
         for value in said.values:
             if value not in self.done:
                 weight = self.weights.get(value)
                 if weight is None:
                     weight = self.weights[value] = exp(_K * self.seen.worth(value))
                 worth += weight
+                best = max(best, weight)
+        worth = best + _D * (worth - best)
         size = tokens(said.text)
         if said.kind == "sentence":
             if said.text in self.done:
@@ -275,7 +302,8 @@ class _Scale:
             return _NOTHING
         if said.name and said.name not in self.done and self.seen.speaks_of(said.name):
             worth += _SPOKEN
-        return log(worth + _LESS) + said.worth - _C * log(size + _OVERHEAD) - _again(self.told[piece.at] + 1)
+        spoken = self._spoken(said.text) if self.often and said.kind in ("row", "line", "entry") else 0.0
+        return log(worth + _LESS) + spoken + said.worth - _C * log(size + _OVERHEAD) - _again(self.told[piece.at] + 1)
 
     def take(self, piece: Piece) -> None:
         self.done.update(piece.said.values)
@@ -287,6 +315,9 @@ import os
 
 _K = float(os.environ.get("LK", "1"))
 _C = float(os.environ.get("LC", "1"))
+_D = float(os.environ.get("LD", "1"))
+_B = float(os.environ.get("LB", "0.3"))
+_BM = float(os.environ.get("LBM", "1.5"))
 _NOTHING = float("-inf")
 _SPOKEN = 3.0
 """What a definition is worth that somebody speaks of."""
@@ -297,7 +328,9 @@ def ranked(pieces: Iterable[Piece], seen: Seen, elsewhere: AbstractSet[str] = fr
 
     What holds nothing that is new comes last: it says the same where the better piece finds no room. Lazily.
     """
+    pieces = list(pieces)
     scale = _Scale(seen, set(elsewhere))
+    scale.weigh_words(pieces)
     rest: list[Piece] = []
     for piece, score in _best_first(pieces, scale):
         if score == _NOTHING:
@@ -354,7 +387,9 @@ def listed(
     candidates = sorted(pieces, key=_order)
     said, kept, aim = "", list[Piece](), room
     for _ in range(_ROUNDS):
-        chosen = _chosen(candidates, _Scale(seen, set(elsewhere)), aim, count)
+        scale = _Scale(seen, set(elsewhere))
+        scale.weigh_words(candidates)
+        chosen = _chosen(candidates, scale, aim, count)
         text = _written(chosen, seen)
         size = count(text)
         if size <= room and len(chosen) > len(kept):
@@ -381,17 +416,17 @@ def _chosen(candidates: Sequence[Piece], scale: _Scale, room: int, count: Count)
         if score == _NOTHING or room < _LEAST_PIECE or misses > _MOST_TOO_LONG:
             break
         table = _group_of(piece)
-        size = 1 + count(", ".join(piece.said.cells) if table in tables else _text_of(piece.said, scale.seen))
-        if piece.at not in named:
+        size = 3 + count(", ".join(piece.said.cells) if table in tables else _text_of(piece.said, scale.seen))
+        if piece.at not in named and table not in tables:
             size += count(_name([piece])) + 3
-        if piece.said.title:
+        if piece.said.title and piece.said.kind != "call":
             size += count(piece.said.title) + 1
         if size <= room:
             room -= size
             chosen.append(piece)
             scale.take(piece)
             named.add(piece.at)
-            if piece.said.kind == "row":
+            if piece.said.kind in ("row", "call"):
                 tables.add(table)
             misses = 0
         else:
@@ -445,6 +480,8 @@ def _group_of(piece: Piece) -> tuple[object, ...]:
     said = piece.said
     if said.kind == "row" and len(said.names) > 1:
         return ("row", piece.who.partition(" ")[0], said.title.rpartition(" ")[2], said.names)
+    if said.kind == "call":
+        return ("call", piece.who, said.title, said.names)
     return (said.kind, piece.at, said.title)
 
 
@@ -463,7 +500,7 @@ def _quoted(group: Sequence[Piece], seen: Seen) -> str:
             rest = said[0].of - len(said)
             return about + _quote(" ".join([one.text for one in said])) + (f" (… {rest} more)" if rest > 0 else "")
         case "call":
-            return " ".join([_quote(one.text) for one in said])
+            return _calls(said)
         case _:
             return about + _quote(_joined(group))
 
@@ -492,6 +529,14 @@ def _rows(rows: Sequence[Snippet]) -> str:
         header.append("of")
         cells = [[*row, plain(said.title)] for row, said in zip(cells, rows, strict=True)]
     return about + "\n" + quoted("\n".join([",".join(header), *map(",".join, cells)]))
+
+
+def _calls(calls: Sequence[Snippet]) -> str:
+    """Write calls of one tool together: the names of their arguments once."""
+    if len(calls) == 1 or not any(calls[0].names):
+        return " ".join([_quote(call.text) for call in calls])
+    names = ", ".join(map(plain, calls[0].names))
+    return _quote(f"{calls[0].title}({names})") + " " + " ".join([_quote(", ".join(call.cells)) for call in calls])
 
 
 def _lines(lines: Sequence[Snippet], seen: Seen) -> str:

@@ -37,18 +37,19 @@ def low(message: Message, count_media: CountMedia) -> PartEdits:
 
 
 def _lowers(one: Media, count_media: CountMedia) -> bool:
-    if one.kind != "image" or one.detail == "low":
+    if one.kind != "image" or one.detail == "low" or one.is_foreign:
         return False
     return count_media(Media("image", one.data, "low")) < count_media(one)
 
 
 def traced(message: Message, before: Numbers) -> PartEdits:
-    """Put a trace in the place of each image, audio and file of a message."""
+    """Put a trace in the place of each image, audio, file and video of a message; other parts stay."""
     seen = Counter(before)
     edits = []
     for one in message.media:
         seen[one.kind] += 1
-        edits.append(PartEdit(one.part, trace(one, seen[one.kind])))
+        if one.kind != "other":
+            edits.append(PartEdit(one.part, trace(one, seen[one.kind])))
     return tuple(edits)
 
 

@@ -212,14 +212,19 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
     """
     messages, unit = asked.messages, asked.anatomy.units[-1]
     room = budget - folded.total - OVERHEAD_MESSAGE
-    if not recalls or messages[unit.first].role != "user" or not folded.dropped or room < _LEAST_RECALL:
+    if not recalls or messages[unit.first].role != "user" or not _missing(folded) or room < _LEAST_RECALL:
         return folded
     gone, question, memory = _gone(asked, folded), _question_alone(asked), asked.known.recalled
     before = [one.text for one in messages[: unit.first] if one.role == "user"]
     stand = [line.text for line in folded.kept]
-    stand += [message.text for i, message in enumerate(messages[: unit.first]) if i not in folded.dropped]
+    stand += [
+        folded.shortened[i].text if i in folded.shortened else message.text
+        for i, message in enumerate(messages[: unit.first])
+        if i not in folded.dropped
+    ]
     most = int(share * budget) if asked.anatomy.tool_of else MOST_RECALL
-    room = recall.warranted(question, gone, min(room, most), asked.count, memory, stand, before)
+    warranted = recall.warranted(question, gone, min(room, most), asked.count, memory, stand, before)
+    room = max(warranted, min(room, folded.documents_free))
     if room < _LEAST_RECALL:
         return folded
     text = recall.excerpts(question, gone, room, asked.count, memory, stand)
@@ -237,10 +242,20 @@ def _question_alone(asked: Asked) -> str:
     return documents.question(text, found) if found else text
 
 
+_WITH_LOSS = frozenset({"cut", "extract", "stub"})
+"""Remedies that leave a part of a message to be asked for."""
+
+
+def _missing(folded: Folded) -> set[int]:
+    """List the messages that are left out, or stand only in part."""
+    cut = {index for index, short in folded.shortened.items() if short.remedy in _WITH_LOSS}
+    return cut | set(folded.dropped)
+
+
 def _gone(asked: Asked, folded: Folded) -> list[recall.Folded]:
     """List what is gone, in order; what exceeds the effort of one request is not read, the oldest first."""
     effort, out = asked.effort, []
-    for index in sorted(folded.dropped, reverse=True):
+    for index in sorted(_missing(folded), reverse=True):
         effort -= asked.anatomy.tokens[index]
         if effort < 0:
             break

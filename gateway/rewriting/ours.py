@@ -30,8 +30,10 @@ def summary(messages: int, text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Quote a text as data: a JSON string with letters as they are, or a fence that the text cannot close."""
-    if "\n" not in text:
+    """Quote a text as data: a JSON string with letters as they are; a fence, which the text cannot close, around what
+    has line breaks or would have to be escaped.
+    """
+    if not {"\n", '"', "\\"} & set(text):
         return json.dumps(text, ensure_ascii=False)
     fence = "```"
     while fence in text:

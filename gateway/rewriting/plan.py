@@ -17,6 +17,7 @@ from gateway.conversation import Changes, last_user
 from gateway.rewriting.folds import Folded, Kept, Rules, fold, has_tools, reasoning_open
 from gateway.rewriting.folds.voiced import voiced as voiced_of
 from gateway.rewriting.ladder import Ladders
+from gateway.rewriting.media import LOW, TRACED
 from gateway.rewriting.memory import Known
 from gateway.rewriting.newest import Asked, fit_newest, with_recall
 from gateway.rewriting.orphans import REASON as DROP_ILLEGAL_REASON
@@ -389,6 +390,8 @@ _REASONS = {
     "crush": "the same values in fewer tokens",
     "extract": "documents were over; what bears on the question stays",
     "cut": "what people said was over its share; the oldest first",
+    LOW: "old images were over; what was said goes after them",
+    TRACED: "old images and files were over; what was said goes after them",
     "artifacts": "stands for what was left out",
     SUMMARIZE: "a model's summary of what was left out",
     "recall": "the question asks for what was left out",

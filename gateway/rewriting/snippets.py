@@ -19,7 +19,7 @@ from gateway.memory import Memory
 from gateway.rewriting.language import UNSPACED, clauses, sentences
 from gateway.rewriting.shapes import bulk, literals
 from gateway.rewriting.shapes.outliers import weigh
-from gateway.rewriting.shapes.rows import Row, of_lines, of_value, of_xml
+from gateway.rewriting.shapes.rows import Row, of_lines, of_value, of_xml, plain
 from gateway.rewriting.shapes.values import NotAValue, read
 from gateway.values import is_value, values
 
@@ -109,19 +109,24 @@ def _of_call(call: Call) -> Iterator[Snippet]:
     arguments = _read(call.arguments)
     if not isinstance(arguments, dict):
         arguments = {"": call.arguments}
-    short: list[str] = []
+    short: dict[str, str] = {}
     held: list[str] = []
     long: list[Snippet] = []
     for key, value in arguments.items():
         said = _flat(value)
         if said and len(said) <= _LONGEST_ARGUMENT:
-            short.append(f"{key}: {said}" if key else said)
+            short[key] = said
             held += [*([said] if not isinstance(value, list | dict) else ()), *[one for _, _, one in values(said)]]
         elif said:
             found = _of_value(value) if isinstance(value, dict | list) else of_text(str(value), speaks=False)
             long += [replace(piece, argument=True) for piece in found]
-    line = f"{call.name}({', '.join(short)}{', …' if long and short else '…' if long else ''})"
-    yield Snippet(line, tuple(dict.fromkeys(held)) or (line,), argument=True, worth=0.5, kind="call")
+    if long:
+        short["…" if short else ""] = "…"
+    said = ", ".join([f"{key}: {cell}" if key and key != "…" else cell for key, cell in short.items()])
+    line = f"{call.name}({said})"
+    values_held = tuple(dict.fromkeys(held)) or (line,)
+    cells = tuple(map(plain, short.values()))
+    yield Snippet(line, values_held, call.name, argument=True, worth=0.5, kind="call", names=tuple(short), cells=cells)
     yield from long
 
 
@@ -316,7 +321,8 @@ class _Lines:
         if held or worth >= 1.0:
             if _IMPORT.match(said):
                 worth += 0.3
-            yield Snippet(said, held, kind="line", line=_number(self.lines[at], at), worth=worth)
+            kind: Kind = "sentence" if self.speaks and not self.is_code else "line"
+            yield Snippet(said, held, kind=kind, line=_number(self.lines[at], at), worth=worth)
 
     def _definition(self, at: int, name: str, said: str) -> Snippet:
         held = tuple(dict.fromkeys((*_values_in(said), *([name] if len(name) > 2 else ()))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -92,7 +93,7 @@ class Deployment:
         """Whether it is the provider itself that answers, and takes all that its documentation says: not an engine or
         a proxy that speaks the same API.
         """
-        return self.kind == "demo" or self.provider == "azure" or self.api_base == DIRECT.get(self.provider, "")
+        return self.kind == "demo" or self.provider == "azure" or _is_home(self.provider, self.api_base)
 
 
 class Unservable(ValueError):
@@ -208,8 +209,17 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book)
 def _cache(provider: str, model: str, kind: Kind, api_base: str | None, caches: Book) -> CacheFacts:
     """Look up the prompt cache; a server of somebody's own that speaks like a provider is asked for nothing unusual."""
     facts, declared = caches.find(provider, model)
-    at_home = kind != "direct" or (api_base or "").split("/")[2].endswith((DIRECT.get(provider) or "//").split("/")[2])
+    at_home = kind != "direct" or DIRECT.get(provider) is None or _is_home(provider, api_base)
     return facts if at_home or declared or facts.control == "affinity" else replace(facts, control="none")
+
+
+def _is_home(provider: str, api_base: str | None) -> bool:
+    """Whether an address is the provider's own, a regional host of it (`eu.api.openai.com`) included."""
+    home, host = (_HOST.match((address or "").lower()) for address in (DIRECT.get(provider), api_base))
+    return home is not None and host is not None and (host[1] == home[1] or host[1].endswith(f".{home[1]}"))
+
+
+_HOST: Final = re.compile(r"https?://(?:[^/@]*@)?([^/:?#@]+)")
 
 
 def _kind(provider: str, api_base: object) -> Kind:

@@ -18,6 +18,7 @@ from gateway.conversation import Call, Changes, Conversation, Media, Message, jo
 from gateway.wire.cache_marks import Marks, by_message, end_of_tools, is_marked, marked, message_edits, request_edits
 from gateway.wire.errors import invalid_request
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, refuse_deep, splice, value
+from gateway.wire.media import media_of
 from gateway.wire.parts import part_edits, with_parts, with_text
 from gateway.wire.reasoning import reasons, without
 
@@ -228,8 +229,9 @@ def message_of(fields: Mapping[str, Any]) -> Message:
     elif isinstance(content, list):
         parts = tuple([_text(part) if isinstance(part, dict) else None for part in content])
         text = joined(parts)
-        media = tuple([one for number, part in enumerate(content) if (one := _media(part, number)) is not None])
-        known = sum([isinstance(part, dict) and isinstance(part.get("text"), str) for part in content]) + len(media)
+        media = tuple([one for number, part in enumerate(content) if (one := media_of(part, number)) is not None])
+        known = sum([isinstance(part, dict) and isinstance(part.get("text"), str) for part in content])
+        known += sum([not one.is_foreign for one in media])
         shape = "parts" if known == len(content) else "other"  # a new text would take the place of what nobody knows
     elif content is None:
         shape = "null" if "content" in fields else "missing"
@@ -257,21 +259,6 @@ def message_of(fields: Mapping[str, Any]) -> Message:
 
 def _text(part: Mapping[str, Any]) -> str:
     return _string(part.get("text")) or ""
-
-
-def _media(part: Any, number: int) -> Media | None:
-    match part:
-        case {"type": "image_url", "image_url": {"url": str(url), **rest}}:
-            return Media("image", url, _string(rest.get("detail")), number)
-        case {"type": "image_url", "image_url": str(url)}:
-            return Media("image", url, part=number)
-        case {"type": "input_audio", "input_audio": {"data": str(data), **rest}}:
-            return Media("audio", data, _string(rest.get("format")), number)
-        case {"type": "file", "file": {"file_data": str(data), **rest}}:
-            return Media("file", data, part=number, name=_string(rest.get("filename")))
-        case {"type": "file"}:
-            return Media("file", "", part=number)
-    return None
 
 
 def _string(value: Any) -> str | None:

@@ -66,7 +66,11 @@ class Raw:
 
     def messages(self) -> list[str]:
         """Give each message as it is written."""
-        return list(_elements(self.text, self.spans["messages"][0]))
+        return self.elements("messages")
+
+    def elements(self, key: str) -> list[str]:
+        """Give each element of a list as it is written."""
+        return list(_elements(self.text, self.spans[key][0]))
 
     def around_messages(self) -> tuple[str, str]:
         start, end = self.spans["messages"]

@@ -1,6 +1,7 @@
 """Law 4. If a request was legal for a provider, what is sent is; what came illegal and is over leaves legal."""
 
 import json
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ def check(walk: Walk) -> None:
         assert not oracle.provider_violations(went, provider) - oracle.provider_violations(came, provider)
 
 
-def stays_illegal(came: list[oracle.Body]) -> bool:
+def stays_illegal(came: Sequence[oracle.Body]) -> bool:
     """Whether a conversation is illegal even without all that tools and models said before its end."""
     last = len(came) - 1
     while last and came[last]["role"] == "tool" and came[last - 1]["role"] in {"tool", "assistant"}:

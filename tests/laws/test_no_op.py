@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given
 
-from gateway.conversation import Changes
+from gateway.conversation import Changes, PartEdits
 from tests.laws import oracle
 from tests.laws.conftest import Recorded
 from tests.laws.driving import Walk
@@ -54,9 +54,8 @@ def check_usage_is_asked_for(came: oracle.Raw, went: oracle.Raw) -> None:
 
 
 def check_messages(came: list[str], went: list[str], changes: Changes) -> None:
-    """Hold each message to its bytes, a shortened one to all of it but its content."""
+    """Hold each message to its bytes, a changed one to all of it but its content, and that to its other parts."""
     left = iter(went)
-    asked = oracle.last_user([json.loads(raw) for raw in came])
     for index, raw in enumerate(came):
         for one in changes.inserted:
             if one.before == index:
@@ -64,14 +63,32 @@ def check_messages(came: list[str], went: list[str], changes: Changes) -> None:
         if index in changes.dropped:
             continue
         now = next(left)
-        if index not in changes.texts:
+        if index not in changes.changed:
             assert now == raw
             continue
         was, short = oracle.Raw.of(raw.encode()), oracle.Raw.of(now.encode())
-        assert json.loads(raw)["role"] in {"tool", "function"} or index == asked
-        assert oracle.content_text(json.loads(now)) == changes.texts[index]
+        assert not oracle.calls(json.loads(raw))
         assert short.replaced("content", was.member("content")).text == raw
+        if index in changes.texts:
+            assert oracle.content_text(json.loads(now)) == changes.texts[index]
+        else:
+            check_parts(was, short, changes.parts[index])
     assert next(left, None) is None
+
+
+def check_parts(was: oracle.Raw, short: oracle.Raw, edits: PartEdits) -> None:
+    """Hold the parts that no edit touches to their bytes."""
+    edit_of = {edit.part: edit for edit in edits}
+    now = iter(short.elements("content"))
+    for number, part in enumerate(was.elements("content")):
+        edit = edit_of.get(number)
+        if edit is None:
+            assert next(now) == part
+        elif edit.text is not None:
+            assert json.loads(next(now))["text"] == edit.text
+        elif edit.detail is not None:
+            assert json.loads(next(now))["image_url"]["detail"] == edit.detail
+    assert next(now, None) is None
 
 
 @given(cases(modes=("enforce", "enforce", "enforce", "observe", "off"), breaks=True))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from gateway.budget.components import Anatomy
 from gateway.conversation import Message
 from gateway.rewriting.artifacts import Piece, Seen
-from gateway.rewriting.folds.values import Kept, Rules
+from gateway.rewriting.folds.values import Kept, Rules, as_kept
 from gateway.rewriting.folds.voiced import Voiced
 from gateway.rewriting.ladder import Shortened
 from gateway.rewriting.summary_state import SummaryState
@@ -65,8 +65,8 @@ class State:
 
     @property
     def size_bytes(self) -> int:
-        ours = (*self.shortened.values(), *self.kept, *self.summaries.standing)
-        texts = sum(2 * len(said.text) for said in ours)
+        texts = sum([2 * len(short.text) for short in self.shortened.values()])
+        texts += sum([2 * len(line.text) for line in (*self.kept, *map(as_kept, self.summaries.standing))])
         return UNIT_BYTES * len(self.now) + PIECE_BYTES * len(self.pool) + VALUE_BYTES * len(self.seen) + texts
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from gateway.budget.components import Count
 from gateway.rewriting.folds.state import Prefix
-from gateway.rewriting.folds.values import Kept
 from gateway.rewriting.summarize import Asking, Prefixes
 from gateway.rewriting.summary_state import Standing, most_of
 
@@ -81,11 +80,3 @@ class Summaries:
             facts = (self.prefix.rules.budget, self.prefix.anatomy.tools_tokens, ceilings)
             self._prefixes = Prefixes(asking, self.prefix.messages, *facts)
         return self._prefixes.key(self.prefix.upto)
-
-
-def as_kept(standing: Standing) -> Kept:
-    """Give a summary as a message of ours."""
-    segment = standing.segment
-    return Kept(
-        standing.before, standing.text, standing.tokens, len(segment.messages), segment.tokens, summary_of=segment.key
-    )

@@ -9,6 +9,7 @@ from gateway.budget.allocation import Rooms
 from gateway.conversation import Changes, Insertion, Kind
 from gateway.rewriting.ladder import Shortened
 from gateway.rewriting.summarize import Asking, Event, Segment
+from gateway.rewriting.summary_state import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,9 @@ class Folded:
     documents_room: int | None = None
     """Tokens that documents of the last user message may take; None where the conversation has none."""
 
+    documents_free: int = 0
+    """Tokens set aside for documents that none take: room for excerpts of documents."""
+
     @property
     def lines(self) -> tuple[Kept, ...]:
         """Our messages in the conversation, in order."""
@@ -113,3 +117,11 @@ class Folded:
     def saying(self, index: int, short: Shortened, before: int) -> Folded:
         """Give a message, that takes `before` tokens as it stands, a shorter text."""
         return replace(self, shortened={**self.shortened, index: short}, total=self.total + short.tokens - before)
+
+
+def as_kept(standing: Standing) -> Kept:
+    """Give a summary as a message of ours."""
+    segment = standing.segment
+    return Kept(
+        standing.before, standing.text, standing.tokens, len(segment.messages), segment.tokens, summary_of=segment.key
+    )

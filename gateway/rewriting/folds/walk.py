@@ -19,8 +19,7 @@ from gateway.conversation import Message
 from gateway.memory import Memory
 from gateway.rewriting.folds.cutting import Cutting
 from gateway.rewriting.folds.state import Prefix, spare
-from gateway.rewriting.folds.summaries import as_kept
-from gateway.rewriting.folds.values import Folded, Rules
+from gateway.rewriting.folds.values import Folded, Rules, as_kept
 from gateway.rewriting.folds.voiced import Voiced
 from gateway.rewriting.ladder import Ladders
 from gateway.rewriting.memory import Known
@@ -206,21 +205,37 @@ class _Walk:
             wanted=state.summaries.wanted(self.rules.asking),
             unreasoned=unreasoned,
             documents_room=self._documents_room(),
+            documents_free=self._documents_free(),
         )
 
     def _documents_room(self) -> int | None:
         """Return the most that documents of the newest message take: all that is left where history is not folded;
-        else their share, and what history has not grown into, but for the tenth that it soon will; under `strict` their
-        ceiling.
+        else their share, and what history has not grown into; under `strict` their ceiling.
         """
-        state, prefix = self.prefix.state, self.prefix
-        if not self.prefix.newest_documents or not self.ladders.documents:
+        prefix = self.prefix
+        if not prefix.newest_documents or not self.ladders.documents:
             return None
+        if self.rules.ceilings is None and not prefix.state.gone:
+            return None
+        return max(0, self._documents_most() - prefix.old_documents())
+
+    def _documents_free(self) -> int:
+        """Return the tokens that documents may take and do not."""
+        prefix = self.prefix
+        if not prefix.state.has_documents:
+            return 0
+        return max(0, self._documents_most() - prefix.old_documents() - prefix.newest_documents)
+
+    def _documents_most(self) -> int:
+        """Return the most that all documents may take: what history leaves, a tenth of its room apart once it is folded,
+        for that it grows into soon.
+        """
+        prefix = self.prefix
         if self.rules.ceilings is not None:
-            return max(0, self.rules.ceilings["documents"] - self.prefix.old_documents())
-        if not state.gone:
-            return None
-        history = max(prefix.bending, prefix.room - prefix.input - prefix.clear)
+            return self.rules.ceilings["documents"]
+        history = prefix.bending - prefix.old_documents()
+        if prefix.state.gone:
+            history = max(history, prefix.room - prefix.input - prefix.clear)
         return max(self.rules.documents, prefix.whole_room - prefix.input - history)
 
     def _says(self, index: int) -> bool:
@@ -235,7 +250,7 @@ class _Walk:
         question. The last message stays, so it keeps its reasoning where it says nothing else.
         """
         state = self.prefix.state
-        ours = (*state.kept, *state.summaries.standing)
+        ours = (*state.kept, *map(as_kept, state.summaries.standing))
         changed = [*state.shortened, *state.gone_messages, *(line.before for line in ours)]
         if not self.rules.binds_reasoning or not changed:
             return frozenset()

@@ -142,8 +142,9 @@ def _of_record(
                     _enter(fields, texts, name, ", ".join([f"{inner}: {_cell(deep)}" for inner, deep in value.items()]))
                     continue
                 for inner, deep in value.items():
-                    alone = often[inner] == 1 and inner not in record and not _ID.search(inner)
-                    _enter(fields, texts, inner if alone and inner.lower() not in _VAGUE else f"{name}.{inner}", deep)
+                    is_clear = often[inner] == 1 and inner not in record and not _ID.search(inner)
+                    is_clear = is_clear and inner.lower() not in _VAGUE
+                    _enter(fields, texts, inner if is_clear else f"{name}.{inner}", deep)
             elif value:
                 inside.append((value, name))
         elif isinstance(value, list):
@@ -163,7 +164,7 @@ def _of_record(
     return rows, [(value, name, f"{below} {name}".lstrip()) for value, name in inside]
 
 
-_VAGUE = frozenset("id name type value status state source kind label title text".split())
+_VAGUE = frozenset("id name type value status source kind label title text".split())
 
 
 def _enter(fields: dict[str, str], texts: list[str], name: str, value: Any) -> None:
@@ -242,10 +243,13 @@ def _holds_more(value: Any) -> bool:
 
 def _is_keyed(value: dict[str, Any]) -> bool:
     """Tell whether an object is a table: several objects with much the same members, each under its key."""
-    if len(value) < 2 or not all(isinstance(item, dict) and item for item in value.values()):
+    if not value or not all(isinstance(item, dict) and item for item in value.values()):
         return False
-    first = next(iter(value.values())).keys()
-    return all(len(first & item.keys()) >= _LIKE * max(len(first), len(item)) for item in islice(value.values(), 8))
+    some = list(islice(value.items(), 8))
+    if all(any(_cell(cell) == key for cell in item.values()) for key, item in some):
+        return True
+    first = some[0][1].keys()
+    return len(value) > 1 and all(len(first & item.keys()) >= _LIKE * max(len(first), len(item)) for _, item in some)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], of: str = "", line: int = 0) -> list[Row]:
