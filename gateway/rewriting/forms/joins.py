@@ -130,7 +130,7 @@ def headed(text: str) -> list[Document]:
 
 
 def _sections(text: str, marks: Sequence[tuple[int, int, str]], least: int) -> list[Document]:
-    """Make documents of the text under each mark, where it is long prose or pasted; the last short paragraph is none."""
+    """Make documents of the text under each mark, where it is long prose; the last short paragraph is none."""
     spans: list[tuple[int, int, int, str]] = []
     for at, (start, after, title) in enumerate(marks):
         end = marks[at + 1][0] if at + 1 < len(marks) else _without_tail(text, (after, len(text)))[1]

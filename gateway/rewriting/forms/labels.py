@@ -259,6 +259,8 @@ def files(text: str) -> list[Document]:
             marks.append((start, end, found["path"]))
     if len(marks) < 2 or len({path for _, _, path in marks}) < max(2, 0.6 * len(marks)):
         return []
+    if stand_last(text, [(start, end) for start, end, _ in marks]):
+        return []
     spans = []
     for at, (start, after, path) in enumerate(marks):
         last = at + 1 == len(marks)
