@@ -98,7 +98,7 @@ class Cutting:
             self.summaries.decide()
             self._leave_out(budget)
         state.forced = soon or prefix.least > most - prefix.clear
-        if prefix.least > budget:
+        if self._over(budget) > 0:
             state.forced = True
             self._force(budget)
 
@@ -346,6 +346,10 @@ class Cutting:
             free = min(free, self.rules.ceilings["history"] - self.prefix.demand()["history"])
         return free
 
+    def _over(self, budget: int) -> int:
+        """Return the tokens that the prefix, or under `strict` its history, takes beyond what it may."""
+        return -self._free(budget)
+
     def _above_ceiling(self) -> bool:
         return self.rules.ceilings is not None and self.prefix.demand()["history"] > self.rules.ceilings["history"]
 
@@ -360,31 +364,31 @@ class Cutting:
             exchange = set(prefix.exchange()) - hard
             firm = exchange | self._firm(hard)
             for number in [n for n in range(len(state.now)) if self._bends(n, hard | firm)]:
-                if prefix.least <= budget:
+                if self._over(budget) <= 0:
                     break
                 self._drop(number, "drop_oldest")
             self._cut_down([n for n in range(len(state.now)) if self._is_free(n, "said", hard | exchange)], budget)
             for part in ("shot", "rule"):
                 for number in [n for n in range(len(state.now)) if self._is_free(n, part, hard)]:
-                    if prefix.least > budget:
+                    if self._over(budget) > 0:
                         self._drop(number, "drop_oldest")
             for number in sorted(exchange, reverse=True):
-                if prefix.least > budget:
+                if self._over(budget) > 0:
                     self._drop(number, "drop_oldest")
             self._cut_down([n for n in range(len(state.now)) if self._is_free(n, "task", hard)], budget)
             self._write_one_list(budget)
         elif "crush" in self.ladders.tool_results:
             self._crush_with_loss(budget)
         self._drop_examples(0, budget)
-        if prefix.least > budget and not self._newest_bends(budget):
+        if self._over(budget) > 0 and not self._newest_bends(budget):
             self.lists.take_back()
-        if prefix.least > budget:
+        if self._over(budget) > 0:
             self.summaries.take_back()
 
     def _cut_down(self, numbers: Sequence[int], budget: int) -> None:
         """Cut what people said, the oldest first, until the prefix fits."""
         for number in numbers:
-            over = self.prefix.least - budget
+            over = self._over(budget)
             if over <= 0:
                 return
             self._cut(number, self.prefix.state.now[number] - over)
@@ -400,7 +404,7 @@ class Cutting:
         all_gone = self._all_gone()
         if all_gone:
             share = self.lists.share()
-            room = min(share, budget - self.prefix.least)
+            room = min(share, self._free(budget))
             room = max(room, share // 2) if self._newest_bends(budget) else room
             self.summaries.ask(all_gone)
             self.lists.write(all_gone, room, with_list=self._lists_wanted())
@@ -411,7 +415,7 @@ class Cutting:
         for _ in range(_HALVINGS):
             for number in state.with_results:
                 for index in self.prefix.voiced.results_of(number):
-                    if self.prefix.least <= budget:
+                    if self._over(budget) <= 0:
                         return
                     if number in hard or self._is_pointed_at(index) or self.anatomy.tokens[index] > self.rules.effort:
                         continue
