@@ -502,11 +502,11 @@ def _quoted(group: Sequence[Piece], seen: Seen) -> str:
 
 def _joined(group: Sequence[Piece]) -> str:
     """Join the sentences of a message; `…` where some were left out between them."""
-    out, before = "", -2
+    out, before = "", None
     for piece in group:
-        gap = "" if not out else " " if piece.place == before + 1 else " … "
-        out += gap + piece.said.text
-        before = piece.place
+        follows = before is not None and (piece.place, piece.said.number) == (before.place + 1, before.said.number + 1)
+        out += ("" if before is None else " " if follows else " … ") + piece.said.text
+        before = piece
     return out
 
 

@@ -11,6 +11,7 @@ message asks for what is gone is told by where its words stand: in the fold and 
 from __future__ import annotations
 
 import heapq
+import json
 import math
 import re
 from collections import Counter, defaultdict
@@ -631,7 +632,7 @@ def _place(message: Folded) -> str:
     """Say which message it is, who speaks, and what of it is no text."""
     speaker = message.name or message.tool or message.role
     if not _NAME.fullmatch(speaker):
-        speaker = quoted(speaker.replace("\n", " "))
+        speaker = _string(speaker)
     media = "".join([f"[{kind}] " for kind in message.media[:_MOST_MEDIA]])
     return f"messages[{message.at}] {speaker}: {media}"
 
@@ -644,11 +645,14 @@ def _quoted(pieces: Sequence[str]) -> str:
 
     A line that begins as a speaker's would (`System: …`) is never one of its own.
     """
-    if len(pieces) == 1 and "\n" not in pieces[0]:
-        return quoted(pieces[0])
     if any(_LIKE_A_SPEAKER.search(piece) for piece in pieces):
-        return GAP.join([" ".join([quoted(line) for line in piece.split("\n") if line.strip()]) for piece in pieces])
-    return quoted(GAP_LINE.join(pieces) if len(pieces) > 1 else pieces[0])
+        return GAP.join([" ".join([_string(line) for line in piece.split("\n") if line.strip()]) for piece in pieces])
+    return quoted(GAP_LINE.join(pieces))
+
+
+def _string(line: str) -> str:
+    """Quote a line so that it stays in the line that it is quoted in."""
+    return json.dumps(line, ensure_ascii=False)
 
 
 _LIKE_A_SPEAKER = re.compile(r"^[ \t]*[^\W\d_]{2,12}[ \t]?[:\uff1a]", re.MULTILINE)
