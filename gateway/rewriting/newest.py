@@ -207,12 +207,12 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
         return folded
     gone, question, memory = _gone(asked, folded), _question_alone(asked), asked.known.recalled
     before = [one.text for one in messages[: unit.first] if one.role == "user"]
-    stand = [line.text for line in folded.kept]
-    stand += [message.text for i, message in enumerate(messages[: unit.first]) if i not in folded.dropped]
+    stand = [message.text for i, message in enumerate(messages[: unit.first]) if i not in folded.dropped]
     most = int(share * budget) if asked.anatomy.tool_of else MOST_RECALL
     room = recall.warranted(question, gone, min(room, most), memory, stand, before)
     if room < _LEAST_RECALL:
         return folded
+    stand += [line.text for line in folded.kept]
     text = recall.excerpts(question, gone, room, asked.count, memory, stand)
     if not text:
         return folded
