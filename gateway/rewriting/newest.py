@@ -206,8 +206,7 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
         return folded
     gone, question, memory = _gone(asked, folded), _question_alone(asked), asked.known.recalled
     before = [one.text for one in messages[: unit.first] if one.role == "user"]
-    stand = [line.text for line in folded.kept]
-    stand += [
+    stand = [
         folded.shortened[i].text if i in folded.shortened else message.text
         for i, message in enumerate(messages[: unit.first])
         if i not in folded.dropped
@@ -217,6 +216,7 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
     room = max(warranted, min(room, folded.documents_free))
     if room < _LEAST_RECALL:
         return folded
+    stand += [line.text for line in folded.kept]
     text = recall.excerpts(question, gone, room, asked.count, memory, stand)
     if not text:
         return folded
