@@ -138,6 +138,8 @@ _OVERHEAD = 6
 """Tokens of a piece beside its own: the line's beginning, quotes, what parts it from the next."""
 _LEAST_PIECE = 2
 """Tokens below which no piece fits a list any more: one, and what parts it from the next."""
+_MOST_TRIES, _LEAST_FILL = 12, 8
+"""Times that a piece is tried in what room is left, and tokens below which none is."""
 _MOST_TOO_LONG = 40
 """Pieces in a row that do not fit any more, after which the list is full."""
 _MOST_LOOKS = 8
@@ -266,15 +268,17 @@ class _Scale:
     """Records and lines that hold a word which somebody spoke."""
     most: int = 1
 
-    def weigh_words(self, pieces: Iterable[Piece]) -> None:
+    @classmethod
+    def of(cls, seen: Seen, elsewhere: AbstractSet[str], pieces: Iterable[Piece]) -> _Scale:
         """Count the spoken words of records and lines: a rare one tells which record is spoken of."""
-        spoken = self.seen.spoken
+        scale = cls(seen, set(elsewhere))
         for piece in pieces:
             if piece.said.kind in ("row", "line", "entry"):
-                self.most += 1
+                scale.most += 1
                 for word in _words(piece.said.text):
-                    if word in spoken:
-                        self.often[word] = self.often.get(word, 0) + 1
+                    if word in seen.spoken:
+                        scale.often[word] = scale.often.get(word, 0) + 1
+        return scale
 
     def _spoken(self, text: str) -> float:
         """Weigh how much of a record was spoken of: the rarest of its words among those of all records."""
@@ -300,6 +304,8 @@ class _Scale:
             worth += size * (_RESULT_WORDS if said.argument else _WORDS.get(piece.speaker, _RESULT_WORDS)) / again**2
         elif said.kind != "media" and not worth and said.worth < 1.0:
             return _NOTHING
+        if said.worth >= 1.0:
+            worth += 1.0  # what stands out needs no value
         if said.name and said.name not in self.done and self.seen.speaks_of(said.name):
             worth += _SPOKEN
         spoken = self._spoken(said.text) if self.often and said.kind in ("row", "line", "entry") else 0.0
@@ -322,8 +328,7 @@ def ranked(pieces: Iterable[Piece], seen: Seen, elsewhere: AbstractSet[str] = fr
     What holds nothing that is new comes last: it says the same where the better piece finds no room. Lazily.
     """
     pieces = list(pieces)
-    scale = _Scale(seen, set(elsewhere))
-    scale.weigh_words(pieces)
+    scale = _Scale.of(seen, elsewhere, pieces)
     rest: list[Piece] = []
     for piece, score in _best_first(pieces, scale):
         if score == _NOTHING:
@@ -380,9 +385,7 @@ def listed(
     candidates = sorted(pieces, key=_order)
     said, kept, aim = "", list[Piece](), room
     for _ in range(_ROUNDS):
-        scale = _Scale(seen, set(elsewhere))
-        scale.weigh_words(candidates)
-        chosen = _chosen(candidates, scale, aim, count)
+        chosen = _chosen(candidates, _Scale.of(seen, elsewhere, candidates), aim, count)
         text = _written(chosen, seen)
         size = count(text)
         if size <= room and len(chosen) > len(kept):
@@ -390,7 +393,31 @@ def listed(
         if _FULL * room <= size <= room or (size <= room and len(chosen) == len(candidates)):
             break
         aim += room - size  # in one line, pieces take other numbers of tokens than each for itself
+    said, kept = _filled(said, kept, candidates, _Scale.of(seen, elsewhere, candidates), room, count)
     return said, said_by(kept)
+
+
+def _filled(
+    said: str, kept: list[Piece], candidates: Sequence[Piece], scale: _Scale, room: int, count: Count
+) -> tuple[str, list[Piece]]:
+    """Add what still fits, each piece counted as it is written: the estimates of `_chosen` leave some room."""
+    for piece in kept:
+        scale.take(piece)
+    chosen = {(piece.at, piece.place) for piece in kept}
+    left, tries = room - count(said), _MOST_TRIES
+    for piece, score in _best_first([one for one in candidates if (one.at, one.place) not in chosen], scale):
+        if score == _NOTHING or tries == 0 or left < _LEAST_FILL:
+            break
+        if tokens(piece.said.text) > left + left // 4:
+            continue
+        tries -= 1
+        more = sorted([*kept, piece], key=_order)
+        text = _written(more, scale.seen)
+        size = count(text)
+        if size <= room:
+            said, kept, left = text, more, room - size
+            scale.take(piece)
+    return said, kept
 
 
 @lru_cache(65_536)
