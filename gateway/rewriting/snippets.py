@@ -62,7 +62,9 @@ _SIGNATURE = re.compile(
     r"|(?:const|let|var)\s+(?P<arrow>\w{1,80})\s*=\s*(?:async\s*)?(?:function\b|\()"
     r"|[A-Za-z_][\w \t*&<>:]{0,60}?[ \t*&](?P<c>\w{1,80})\([^;{}()]{0,160}\)[ \t]*\{[ \t]*$)"
 )
-_IMPORT = re.compile(r"\s*(?:from\s+[\w.]+\s+import\s|import\s+[\w{*\"'(]|#include\s|using\s+[\w.]+;|use\s+[\w:]+|require[ (]|package\s+[\w.]+;?$)")
+_IMPORT = re.compile(
+    r"\s*(?:from\s+[\w.]+\s+import\s|import\s+[\w{*\"'(]|#include\s|using\s+[\w.]+;|use\s+[\w:]+|require[ (]|package\s+[\w.]+;?$)"
+)
 _SIGNS_OF_CODE = re.compile(r"[{};=()<>\[\]|&$\\/]")
 _CLOSES = re.compile(r"\s*(?:[}\])]|end\b|fi\b|done\b)")
 
@@ -325,7 +327,9 @@ class _Lines:
     def _definition(self, at: int, name: str, said: str) -> Snippet:
         held = tuple(dict.fromkeys((*_values_in(said), *([name] if len(name) > 2 else ()))))
         body = self._body(at)
-        return Snippet(said, held or (said,), kind="line", line=_number(self.lines[at], at), worth=0.8, name=name, body=body)
+        return Snippet(
+            said, held or (said,), kind="line", line=_number(self.lines[at], at), worth=0.8, name=name, body=body
+        )
 
     def _body(self, at: int) -> str:
         """Take the lines of a definition: those indented deeper, and the one that closes it."""
@@ -356,7 +360,8 @@ def _is_code(lines: Sequence[str]) -> bool:
     """Tell whether a text is code: lines that define something, that end as statements or are indented with signs."""
     some = [line for line in islice(lines, 400) if line.strip()]
     signs = sum(
-        line.rstrip()[-1] in "{};,(:[" and _SIGNS_OF_CODE.search(line) is not None or _signature(line) is not None for line in some
+        (line.rstrip()[-1] in "{};,(:[" and _SIGNS_OF_CODE.search(line) is not None) or _signature(line) is not None
+        for line in some
     )
     return 10 * signs > 3 * len(some)
 
@@ -540,7 +545,7 @@ def preserved(text: str, patterns: Iterable[str]) -> Iterator[Snippet]:
 
 
 def _is_end(said: str) -> bool:
-    return not said or said[-1] in ".!?:;。！？…؟।\"'”’)»" or not said[-1].isalnum() and said[-1] not in ",，、،"
+    return not said or said[-1] in ".!?:;。！？…؟।\"'”’)»" or (not said[-1].isalnum() and said[-1] not in ",，、،")
 
 
 def _starts_line(text: str, at: int) -> bool:
