@@ -71,7 +71,7 @@ def test_a_segments_key_is_its_content_and_all_that_a_summary_of_it_depends_on()
         key(asking(), (*SAID[:3], *messages([assistant("Here.")]))),
         key(asking(replace(POLICY, summarize=replace(ON, prompt="Be short.")))),
         key(asking(replace(POLICY, summarize=replace(ON, at_most=0.2)))),
-        key(asking(replace(POLICY, version=2))),
+        key(asking(replace(POLICY, version=3))),
         key(asking(), most=400),
     ]
     assert len({same, *others}) == 1 + len(others)
@@ -96,7 +96,7 @@ def test_a_prefix_has_one_key_however_far_it_was_read_before():
     assert straight.key(3) == stepped.key(3)
     assert straight.key(4) != stepped.key(3)
     assert Prefixes(asking(), SAID, 9000).key(3) != stepped.key(3)
-    assert Prefixes(asking(replace(POLICY, version=2)), SAID, 8000).key(3) != stepped.key(3)
+    assert Prefixes(asking(replace(POLICY, version=3)), SAID, 8000).key(3) != stepped.key(3)
 
 
 # ---------------------------------------------------------------- what was decided
