@@ -19,7 +19,7 @@ from gateway.budget.components import Count
 from gateway.conversation import PartEdits, with_parts
 from gateway.rewriting import documents, extract, media, speech
 from gateway.rewriting.crush import NOTHING_WANTED
-from gateway.rewriting.folds.lists import LIST_SHARE, Lists
+from gateway.rewriting.folds.lists import LIST_SHARE, SMALL_ROOM, Lists
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.summaries import Summaries
 from gateway.rewriting.ladder import Ladders, Results, Shortened
@@ -196,12 +196,16 @@ class Cutting:
         lists = max(0, min(self.lists.share(), most - held, int(LIST_SHARE * wanted)))
         left = most - held - lists - self.summaries.tokens()
         left += self._cut_the_task(hard, left, wanted)
+        tail = 0
         for number in reversed(rest):
-            left -= state.now[number]
-            if left < 0:
+            if tail < len(rest) and state.now[number] <= left:
+                left -= state.now[number]
+                tail += 1
+            else:
+                tail = len(rest)
                 self._drop(number, "drop_oldest")
                 fresh.append(number)
-        self._say_what_went(sorted(fresh), budget)
+        self._say_what_went(sorted(fresh), budget, max(0, left) if base >= SMALL_ROOM else 0)
 
     def _firm(self, hard: set[int]) -> set[int]:
         """List the units that stay before all others: the task, later rules, and few-shot pairs as far as they may."""
@@ -310,13 +314,15 @@ class Cutting:
                 self._now_says(number, index, short)
         return before - tokens
 
-    def _say_what_went(self, numbers: Sequence[int], budget: int) -> None:
-        """Put a note and a list where units were left out; where room is short, one for all that is gone."""
+    def _say_what_went(self, numbers: Sequence[int], budget: int, spare: int) -> None:
+        """Put a note and a list where units were left out; where room is short, one for all that is gone. `spare` are
+        tokens of the target that no whole unit fits.
+        """
         fresh = [index for number in numbers for index in self.anatomy.units[number]]
         if not fresh:
             return
         all_gone, tokens = self._all_gone(), sum(self.anatomy.tokens[index] for index in fresh)
-        share, least = self.lists.share(), self.lists.least(tokens)
+        share, least = self.lists.share() + spare, self.lists.least(tokens)
         self.summaries.enter(max(fresh) + 1, all_gone, lambda: int(self._free(budget) - self.prefix.clear - least))
         standing = self.prefix.state.summaries.tokens + self.lists.tokens()
         room = min(int(LIST_SHARE * tokens), share - standing, self._free(budget) - self.prefix.clear)
