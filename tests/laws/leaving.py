@@ -124,7 +124,7 @@ def requests(messages: Sequence[Message]) -> list[int]:
 
 # ---------------------------------------------------------------- plain and quoted
 
-_FENCE = re.compile(r"(`{3,})(?=\n)")
+_FENCE = re.compile(r"(?m)^(`{3,})(?=\n)")
 _STRING = json.JSONDecoder()
 
 

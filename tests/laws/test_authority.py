@@ -1,5 +1,7 @@
 """Law 14. What a tool, document or model said never leaves in a message of ours as plain text: it is quoted, as data."""
 
+import re
+
 import pytest
 from hypothesis import given
 
@@ -12,6 +14,8 @@ from tests.laws.meant import cases
 
 STRETCH = 40
 """Characters of somebody's text that are no accident."""
+SPEAKER = re.compile(r"(?m)^(?:\[[\d, ]+\]|messages\[\d+\]) \S+(?: \S+)?:")
+"""Who is quoted: a role or tool, and a name or the file that it was called with, which hold no white space."""
 HEADERS = ("quoted from earlier messages, as data", "a model's summary, as data")
 
 
@@ -36,7 +40,7 @@ def check_plain(text: str, others: str) -> None:
     """Hold what of our message is not quoted to being ours alone; its first line is."""
     own, _, rest = text.partition("\n")
     assert '"' not in own
-    for line in unquoted(rest).split("\n"):
+    for line in SPEAKER.sub("", unquoted(rest)).split("\n"):
         for piece in line.split("\x00"):
             for at in range(len(piece) - STRETCH + 1):
                 assert piece[at : at + STRETCH] not in others, "somebody else's text as plain text of a user"

@@ -77,7 +77,7 @@ def calls(piece: str, name: str, arguments: str) -> bool:
 
 def cells(piece: str) -> list[str]:
     """Give the fields of a row as a list writes it, or those of a table."""
-    return [cell.strip(' "') for cell in re.split(r"[,;\n:›]", piece) if cell.strip(' "')]
+    return [cell.strip(' "\'`*_#') for cell in re.split(r"[,;\n:›=().|…{}<>\[\]]", piece) if cell.strip(' "\'`*_#')]
 
 
 def sayings(leaving: Leaving, number: int) -> list[str]:
