@@ -633,7 +633,9 @@ class _Choice:
         lines = [HEADER]
         for at, spans in pieces.items():
             part = self.parts[at]
-            lines.append(_place(part.message) + _quoted([part.text[start:end].strip() for start, end in spans]))
+            said = _quoted([part.text[start:end].strip() for start, end in spans])
+            place = _place(part.message)
+            lines.append(f"{place.rstrip()}\n{said}" if "\n" in said else f"{place}{said}")
         return "\n".join(lines)
 
 
