@@ -123,9 +123,7 @@ def _applied(voiced: Voiced, cuts: Sequence[tuple[int, int | None, str, str]], c
     if not texts and not parts:
         return None
     conversation = replace(anatomy.conversation, messages=tuple(messages))
-    cut_anatomy = replace(
-        anatomy, conversation=conversation, tokens=tuple(tokens), document_tokens=tuple(held_by)
-    )
+    cut_anatomy = replace(anatomy, conversation=conversation, tokens=tuple(tokens), document_tokens=tuple(held_by))
     lost = []
     for index in sorted({*texts, *parts}):
         text = anatomy.conversation.messages[index].text
