@@ -117,7 +117,7 @@ def _share_a_frame(first: str, other: str) -> bool:
 
 
 def _document_tokens(message: Message, tags: tuple[str, ...], tokens: int, count: Count, known: Known) -> int:
-    """Count the documents that a person sent with a message: several, or one that is tagged."""
+    """Count the documents in a message, and what stands between them: several, or one that is tagged."""
     if len(message.text) < documents.LEAST_CHARACTERS:
         return 0
     key = (message, tags)
@@ -126,7 +126,8 @@ def _document_tokens(message: Message, tags: tuple[str, ...], tokens: int, count
         spans = documents.find(message.text, tags)
         tagged = any(message.text.startswith("<", document.start) for document in spans)
         several = len(spans) > 1 or tagged
-        size = sum(count(message.text[document.start : document.end]) for document in spans) if several else 0
+        runs = documents.rows(message.text, spans) if several else []
+        size = sum(count(message.text[spans[run.start].start : spans[run.stop - 1].end]) for run in runs)
         size = min(size, tokens - OVERHEAD_MESSAGE)
         known.documents.put(key, size, 64)
     return size
