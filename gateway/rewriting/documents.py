@@ -20,7 +20,8 @@ from itertools import pairwise
 
 from gateway.budget.components import document_spans
 from gateway.rewriting.forms import elements, joins, labels, reprs, tables
-from gateway.rewriting.forms.document import Document, total
+from gateway.rewriting.forms.document import Document, reads_as_list, total
+from gateway.rewriting.forms.labels import stand_last
 from gateway.rewriting.records import long_strings, record_sets, title_of
 from gateway.rewriting.shapes import outliers
 
@@ -41,10 +42,22 @@ _NOUN = (
     r"(?:documents?|doc|passages?|sources?|(?:search[ _]?)?results?|snippets?|contexts?|chunks?|articles?|pages?"
     r"|records?|references?|excerpts?|evidence|items?|hits?|paragraphs?)"
 )
+_NOUN_ELSEWHERE = (
+    "(?:dokumente?|dokumentas|quellen?|abschnitt|auszug|textstelle|fundstelle|treffer|bron|fragment|zdroj|źródło"
+    "|źródła|wynik|documentos?|fuentes?|fragmentos?|pasajes?|resultados?|art[íi]culos?|fontes?|trechos?"
+    "|passagens?|documenti|documento|fonti|brani?|brano|estratti?|risultati?|extraits?|résultats?|textes?"
+    "|passages?|källa|källor|avsnitt|kilde[r]?|uddrag|lähde|asiakirja|kaynak|belge|bölüm|sonuç|forrás"
+    "|dokumentum|sursă|document|nguồn|tài liệu|đoạn|sumber|dokumen|έγγραφο|πηγή|απόσπασμα|документ[ыа]?"
+    "|источник[и]?|фрагмент|отрывок|джерело|уривок|المستند|مستند|الوثيقة|وثيقة|المصدر|مصدر|مقطع|النتيجة|מסמך"
+    "|מקור|קטע|سند|منبع|दस्तावेज़|दस्तावेज|स्रोत|अनुच्छेद|เอกสาร|แหล่งที่มา|文档|文檔|文件|资料|資料|来源|來源|段落|片段|结果|結果"
+    "|参考|參考|材料|文章|文書|出典|ドキュメント|文献|문서|자료|출처|단락|결과)"
+)
+_NUMBER_SIGN = r"(?:no\.?|number|id|#|n[°º]|nr\.?|№|номер|رقم)"
 _NUMBERED = re.compile(
-    rf"^[ \t]*+(?:#{{1,6}} |[*_>-]{{1,3}} ?)?"
-    rf"(?:(?P<noun>{_NOUN})[ \t]*+(?:no\.?|number|id|#)?+[ \t:=]*+(?P<plain>\[?\(?#?)"
-    rf"|(?P<mark>\[\^?))(?P<number>\d{{1,5}})(?:[\])}}]+|(?=[ \t]*(?:[.:(–—-]|\*\*|$)))",
+    rf"^[ \t]*+(?:#{{1,6}} |[*_>-]{{1,3}} ?)?[【［]?+"
+    rf"(?:(?P<noun>{_NOUN}|{_NOUN_ELSEWHERE})[ \t]*+{_NUMBER_SIGN}?+[ \t:=：]*+(?P<plain>[\[【［]?[(（]?#?)"
+    rf"|(?P<ordinal>第)|(?P<mark>\[\^?|(?<=[【［])))(?P<number>\d{{1,5}})"
+    rf"(?:[\])}}】］）]+|[ ]?[篇条條份段个個](?:[文资資材参參])?\w{{0,3}}|(?=[ \t]*(?:[.:：．、。(（–—-]|\*\*|$)))",
     re.IGNORECASE | re.MULTILINE,
 )
 _LABELLED = re.compile(
@@ -113,23 +126,34 @@ def find(text: str, tags: Sequence[str] = ("document", "doc", "context"), *, ask
 def _first(text: str, asks: bool) -> list[Document]:
     """Take the first form that holds about as much of the text as any; others are looked for where it holds little."""
     found = _records(text, asks) or _blocks(text, 0, len(text), asks)
-    if total(found) >= _MOST_OF_IT * len(text):
+    files = labels.files(text)
+    if files and total(files) >= _MOST_OF_THEM * total(found):
+        return files
+    if len(found) > 1 and total(found) >= _MOST_OF_IT * len(text):
         return found
-    forms = [reprs.find(text), labels.labelled(text), labels.hits(text)]
+    forms = [reprs.find(text), *_texts(text, labels.labelled(text), labels.hits(text))]
     if asks:
-        forms += [tables.find(text), labels.files(text), joins.ruled(text), joins.headed(text), elements.find(text)]
-        forms += [joins.fenced(text), joins.joined(text)]
-    forms = [documents for documents in forms if total(documents) >= LEAST_CHARACTERS and not _is_all_log(text, documents)]
-    longest = max(map(total, (found, *forms)))
-    return next((documents for documents in (found, *forms) if total(documents) >= _ABOUT_AS_MUCH * longest), found)
+        forms += [tables.find(text), elements.find(text)]
+        forms += _texts(text, joins.ruled(text), joins.headed(text), joins.fenced(text), joins.joined(text))
+    forms = [documents for documents in forms if total(documents) >= LEAST_CHARACTERS]
+    forms = [*forms, found] if len(found) == 1 else [found, *forms]
+    longest = max(map(total, forms))
+    return next((documents for documents in forms if total(documents) >= _ABOUT_AS_MUCH * longest), found)
 
 
-def _is_all_log(text: str, documents: Sequence[Document]) -> bool:
-    """Tell whether documents that may be cut are lines of a log."""
-    return bool(documents[0].bodies) and _is_log(text, documents[0].start, documents[-1].end)
+def _texts(text: str, *forms: list[Document]) -> list[list[Document]]:
+    """Leave out forms whose blocks are lines of a log, or entries of a few values."""
+    return [documents for documents in forms if documents and not _are_log(text, documents)]
 
 
-_MOST_OF_IT, _ABOUT_AS_MUCH = 0.6, 0.6
+def _are_log(text: str, documents: Sequence[Document]) -> bool:
+    bodies = [text[start:end] for document in documents for start, end in document.bodies]
+    if sum(map(len, bodies)) < total(documents) / 2:
+        return _are_entries(text, documents) or _is_log(text, documents[0].start, documents[-1].end)
+    return _is_log(said := "\n".join(bodies), 0, len(said))
+
+
+_MOST_OF_IT, _ABOUT_AS_MUCH, _MOST_OF_THEM = 0.6, 0.6, 0.9
 
 
 def logs(text: str) -> list[tuple[int, int]]:
@@ -309,7 +333,8 @@ def _numbered(text: str, start: int, end: int) -> list[tuple[int, int]]:
     """Find the longest run of marks of one form whose numbers rise, each as (start, end of the mark)."""
     forms: dict[str, list[tuple[int, int, int]]] = {}
     for found in _NUMBERED.finditer(text, start, end):
-        form = (found["noun"] or "").lower().rstrip("s") + (found["plain"] or "") + (found["mark"] or "")
+        form = (found["noun"] or found["ordinal"] or "").lower().rstrip("s") + (found["plain"] or "")
+        form += found["mark"] or ""
         forms.setdefault(form, []).append((int(found["number"]), found.start(), found.end()))
     runs = [_rising(marks) for marks in forms.values() if len(marks) > 1]
     best = max(runs, key=len, default=[])
@@ -343,7 +368,7 @@ def _labelled(text: str, start: int, end: int) -> list[tuple[int, int]]:
     labels: dict[str, list[tuple[int, int]]] = {}
     for found in _LABELLED.finditer(text, start, end):
         labels.setdefault(found["label"].lower(), []).append((found.start(), found.end() - 1))
-    return next((places for places in labels.values() if len(places) > 1), [])
+    return next((places for places in labels.values() if len(places) > 1 and not stand_last(text, places)), [])
 
 
 def _headed(text: str, start: int, end: int) -> list[tuple[int, int]]:
@@ -456,4 +481,6 @@ def _under_label(text: str, start: int, end: int) -> list[Document]:
         return []
     stop = start + len(text[start:stop].rstrip())
     begin = stop - len(text[start:stop].lstrip())
-    return [Document(begin, stop, "", ((begin, stop),))] if stop - begin >= LEAST_CHARACTERS else []
+    if stop - begin < LEAST_CHARACTERS or reads_as_list(text[begin:stop]):
+        return []
+    return [Document(begin, stop, "", ((begin, stop),))]

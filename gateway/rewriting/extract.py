@@ -2,7 +2,8 @@
 
 Every sentence is scored by BM25 for the question, by its document's score and by its neighbours'; the best are taken
 until the room is used, and stand again in their own order, under the mark and title of their document. What stands in
-the result is the original's bytes, blank lines aside; `…` is where something was left out. JSON stays JSON.
+the result is the original's bytes, blank lines aside; `…` is where something was left out. JSON stays JSON, an object
+that was printed stays an object, and a table its header and whole rows.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ _FULL = 0.98
 _ENDS = re.compile(
     r"(?:[.!?…][\"'”’)\]]{0,3}(?:\s|(?<!\\)\\[nrt])|[\u3002\uff01\uff1f]|[\r\n]|(?<!\\)\\[nr])(?:\s|\\[nrt])*+"
 )
+# Where a block of code ends: at a blank line before a line that is not indented.
+_BLOCK_ENDS = re.compile(r"\n(?:[ \t\r]*+\n)++(?=\S)")
 _SPACE = re.compile(r"\s+")
 _MEMBER = re.compile(r'"(?:[^"\\]|\\.)*+"\s*+:')
 _BLANKS = re.compile(r"(?<![ \t\xa0])[ \t\xa0]*+\r?\n(?:[ \t\xa0]*+\r?\n)+")
@@ -134,6 +137,9 @@ class _Shelf:
             spans[at] += [(self.units[n].start, self.units[n].end) for n in units]
             spans[at].append((document.start, document.body if document.bodies else document.start))
         readings = [memory.read(source.text, of) for source, of in zip(self.sources, spans, strict=True)]
+        for at, (source, of) in enumerate(zip(self.sources, spans, strict=True)):
+            if readings[at].spans != tuple(of):  # known with other documents: by other tags, or as a tool's result
+                readings[at] = Memory().read(source.text, of)
         self.index = Index(readings)
         self.often = [often for reading in readings for often in reading.often]
         self.memory = memory
@@ -244,17 +250,17 @@ def _units(text: str, owner: int, document: Document) -> list[_Unit]:
     out = []
     for body, (start, end) in enumerate(document.bodies):
         first = start
-        for stop in _stops(text, start, end):
+        for stop in _stops(text, start, end, _BLOCK_ENDS if document.form == "code" else _ENDS):
             out.append(_Unit(owner, body, first, stop))
             first = stop
     return out or [_Unit(owner, -1, document.start, document.end)]
 
 
-def _stops(text: str, start: int, end: int) -> list[int]:
+def _stops(text: str, start: int, end: int, ends: re.Pattern[str]) -> list[int]:
     """Find where units end: after sentences and lines, short ones together, long ones broken at a space."""
     out: list[int] = []
     first = start
-    for found in _ENDS.finditer(text, start, end):
+    for found in ends.finditer(text, start, end):
         stop = min(found.end(), end)
         if stop - first >= _LEAST_UNIT_CHARS:
             out += _broken(text, first, stop)
@@ -288,7 +294,7 @@ def _document(text: str, document: Document, units: Sequence[_Unit]) -> str:
     at = document.start
     for body, (start, end) in enumerate(document.bodies):
         out.append(text[at:start])
-        out.append(_body(text, start, end, [unit for unit in units if unit.body == body], document.form == "json"))
+        out.append(_body(text, start, end, [unit for unit in units if unit.body == body], document.is_escaped))
         at = end
     out.append(text[at : document.end])
     return "".join(out)
@@ -337,20 +343,23 @@ def _row(text: str, documents: Sequence[Document], kept: Sequence[str | None], w
     if missing:
         between = text[documents[0].end : documents[1].start] if len(documents) > 1 else ""
         out += [between or "\n\n"] if out else []
-        out.append(_left_out(text, documents[0], _said(missing, len(kept) - missing, why), "," in between))
+        said = _said(missing, len(kept) - missing, why, "row" if documents[0].form == "row" else "document")
+        out.append(_left_out(text, documents[0], said, "," in between))
     return "".join(out)
 
 
-def _said(missing: int, stand: int, why: str) -> str:
+def _said(missing: int, stand: int, why: str, noun: str) -> str:
     """Word how many documents are missing beside those that stand."""
     more = "more " if stand else ""
-    return f"{missing:,} {more}{'document' if missing == 1 else 'documents'} left out{f': {why}' if why else ''}"
+    return f"{missing:,} {more}{noun}{'' if missing == 1 else 's'} left out{f': {why}' if why else ''}"
 
 
-def _left_out(text: str, document: Document, said: str, in_json: bool) -> str:
-    """Say that documents of a row are missing, as the row itself would: in JSON, as one more element or member."""
-    if not in_json or document.form != "json":
+def _left_out(text: str, document: Document, said: str, in_list: bool) -> str:
+    """Say that documents of a row are missing, as the row itself would: in a list, as one more element or member."""
+    if not in_list or not document.is_escaped:
         return f"[{_GAP} {said}]"
+    if document.form == "repr":
+        return f"'{_GAP} {said}'"
     return f'"{_GAP}": "{said}"' if _MEMBER.match(text, document.start, document.end) else f'"{_GAP} {said}"'
 
 

@@ -7,11 +7,14 @@ last list, within `effort`, and from a pool of what earlier lists had no room fo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gateway.budget.components import OVERHEAD_MESSAGE, Count
+from gateway.conversation import Message
 from gateway.rewriting.artifacts import Speakers, best, current, listed, pieces_of, ranked, said_by
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.values import Kept
+from gateway.rewriting.ladder import LIGHT
 from gateway.rewriting.memory import Known
 from gateway.rewriting.ours import left_out, with_answer
 from gateway.rewriting.snippets import Reader, Snippet
@@ -87,19 +90,25 @@ class Lists:
         return listed(state.pool, state.seen, elsewhere, room, self.count)
 
     def _standing_values(self) -> set[str]:
+        """Collect the values that stand in the prefix; of what is shortened with loss, those that are left."""
         state = self.prefix.state
         standing = [
             index
             for number in range(len(state.now))
             if number not in state.gone
             for index in self.anatomy.units[number]
-            if index not in state.shortened or state.shortened[index].remedy != "cut"
         ]
         return {
             value
             for index in (*range(self.anatomy.head), *standing)
-            for value in self.reader.values(self.messages[index])
+            for value in self.reader.values(self._as_it_stands(index))
         }
+
+    def _as_it_stands(self, index: int) -> Message:
+        short = self.prefix.state.shortened.get(index)
+        if short is None or (short.remedy in LIGHT and not short.lossy):
+            return self.messages[index]
+        return replace(self.messages[index], text=short.text)
 
     def _read_what_is_gone(self) -> None:
         """Read what came and what went since the last list; of what went the newest, within `effort`."""

@@ -32,7 +32,7 @@ class Document:
     """Documents of one group stand in a row: white space or commas between them go with them."""
     form: str = "text"
     """text; json, a record inside a JSON container, whose bodies are the insides of strings as escaped; repr, the same
-    in the notation of a programming language; row, a line of a table."""
+    in the notation of a programming language; row, a line of a table; code, a file."""
 
     @property
     def body(self) -> int:

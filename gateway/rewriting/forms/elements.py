@@ -12,14 +12,17 @@ _LEAST_ROWS = 8
 _LEAST_CHARS = 24
 _MOST_TAGS = 60_000
 _ATTRIBUTE = re.compile(r"""\b(?:title|name|id|key|url|source)\s?=\s?["']([^"'<>]{1,200})""", re.IGNORECASE)
-_CODE = frozenset(
-    "a abbr article aside b body br button code col dd div dl dt em fieldset figure footer form g h1 h2 h3 h4 h5 h6 head"
-    " header hr html i img input label legend li line link main meta nav ol option p path pre rect script section select"
-    " small span strong style sub sup svg symbol table tbody td template textarea tfoot th thead tr u ul use video"
-    " dependency plugin exclusion property bean import include target reference package string color dimen".split()
+_CODE_WORDS = (
+    "a abbr article aside b body br button code col dd div dl dt em fieldset figure footer form g h1 h2 h3 h4 h5 h6"
+    " head header hr html i img input label legend li line link main meta nav ol option p path pre rect script section"
+    " select small span strong style sub sup svg symbol table tbody td template textarea tfoot th thead tr u ul use"
+    " video dependency plugin exclusion property bean import include target reference package string color dimen"
 )
+_CODE = frozenset(_CODE_WORDS.split())
 """Elements of pages, drawings and build files: text to be worked on."""
-_DIRECTS = frozenset("example instruction rule step task requirement question answer thinking user assistant system".split())
+_DIRECT_WORDS = "example instruction rule step task requirement question answer thinking user assistant system"
+_DIRECTS = frozenset(_DIRECT_WORDS.split())
+"""Elements of what a model is told to do."""
 
 
 def find(text: str) -> list[Document]:

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from gateway.rewriting.forms.document import (
@@ -18,41 +19,51 @@ from gateway.rewriting.forms.document import (
     Document,
     lines,
     paragraphs,
-    reads_as_list,
     reads_as_prose,
     size,
 )
 
+_LETTER = "(?:[^\\W\\d]|[.'’/()\u0300-\u036f\u0591-\u05bd\u064b-\u065f\u0900-\u0dff\u0e31\u0e34-\u0e4e\u200c-])"
+"""Of a label: a letter, or a sign that is written on one."""
 _LABEL = re.compile(
-    r"[ \t]{0,8}(?:[>#*-]{1,6} {0,2})?(?:\*\*|__|`)?(?P<label>[^\W\d_][\w.'’/()-]{0,24}(?: [\w.'’/()-]{1,20}){0,3})(?:\*\*|__|`)?[ \t]{0,8}"
-    r"[:：](?!//)(?:\*\*|__|`)?[ \t\u3000]{0,40}(?P<value>[^\n]{0,400})$",
+    r"[ \t]{0,8}(?:[>#*-]{1,6} {0,2})?(?:\*\*|__|`)?"
+    rf"(?P<label>[^\W\d_]{_LETTER}{{0,24}}(?: {_LETTER}{{1,20}}){{0,3}})"
+    r"(?:\*\*|__|`)?[ \t]{0,8}[:：](?!//)(?:\*\*|__|`)?[ \t\u3000]{0,40}(?P<value>[^\n]{0,400})$",
 )
-_KNOWN = frozenset(
-    # Where a text is from, what it is called: in languages by form of the word alone.
-    "source|sources|url|uri|link|title|file|filename|file name|file path|filepath|file_path|path|document|doc|page|website|site|reference|citation|article"
-    "|quelle|quellen|titel|datei|dateiname|pfad|dokument|seite|adresse|bron|bestand|pad|källa|fil|sökväg|kilde|kilder|sti|lähde|tiedosto|polku"
-    "|fuente|título|titulo|archivo|ruta|enlace|documento|página|fonte|fichero|ficheiro|arquivo|caminho|ligação|titolo|percorso|collegamento|pagina"
-    "|fichier|chemin|titre|lien|adresse|document|sursă|sursa|fișier|titlu|cale|źródło|plik|tytuł|ścieżka|strona|zdroj|soubor|název|cesta|stránka"
-    "|forrás|fájl|cím|útvonal|kaynak|dosya|başlık|yol|bağlantı|πηγή|αρχείο|τίτλος|διαδρομή|источник|файл|заголовок|название|путь|ссылка|документ|страница"
-    "|джерело|назва|шлях|посилання|сторінка|المصدر|مصدر|الملف|العنوان|الرابط|المسار|מקור|קובץ|כותרת|קישור|منبع|فایل|عنوان|पृष्ठ|स्रोत|फ़ाइल|शीर्षक|लिंक"
-    "|แหล่งที่มา|ไฟล์|ชื่อเรื่อง|nguồn|tệp|tiêu đề|đường dẫn|sumber|berkas|judul|tautan"
-    "|来源|來源|出处|出處|标题|標題|文件|檔案|文件名|路径|路徑|链接|連結|网址|網址|出典|タイトル|ファイル|ファイル名|パス|リンク|題名|출처|제목|파일|경로|링크".split("|")
+_KNOWN_WORDS = (
+    "source|sources|url|uri|link|title|file|filename|file name|file path|filepath|file_path|path|document|doc"
+    "|page|website|site|reference|citation|article|quelle|quellen|titel|datei|dateiname|pfad|dokument|seite"
+    "|adresse|bron|bestand|pad|källa|fil|sökväg|kilde|kilder|sti|lähde|tiedosto|polku|fuente|título|titulo|archivo"
+    "|ruta|enlace|documento|página|fonte|fichero|ficheiro|arquivo|caminho|ligação|titolo|percorso|collegamento"
+    "|pagina|fichier|chemin|titre|lien|sursă|sursa|fișier|titlu|cale|źródło|plik|tytuł|ścieżka|strona|zdroj|soubor"
+    "|název|cesta|stránka|forrás|fájl|cím|útvonal|kaynak|dosya|başlık|yol|bağlantı|πηγή|αρχείο|τίτλος|διαδρομή"
+    "|источник|файл|заголовок|название|путь|ссылка|документ|страница|джерело|назва|шлях|посилання|сторінка|المصدر"
+    "|مصدر|الملف|العنوان|الرابط|المسار|מקור|קובץ|כותרת|קישור|منبع|فایل|عنوان|पृष्ठ|स्रोत|फ़ाइल|शीर्षक|लिंक"
+    "|แหล่งที่มา|ไฟล์|ชื่อเรื่อง|nguồn|tệp|tiêu đề|đường dẫn|sumber|berkas|judul|tautan|来源|來源|出处|出處|标题|標題|文件|檔案"
+    "|文件名|路径|路徑|链接|連結|网址|網址|出典|タイトル|ファイル|ファイル名|パス|リンク|題名|출처|제목|파일|경로|링크"
 )
-_ASKS = re.compile(r"(?:q|question|a|answer|input|output|user|assistant|human|ai|task|query|prompt|instruction|system)(?: ?\d*)\Z", re.IGNORECASE)
+_KNOWN = frozenset(_KNOWN_WORDS.split("|"))
+"""Labels of where a text is from, or what it is called."""
+_ASKS = re.compile(
+    r"(?:q|question|a|answer|input|output|user|assistant|human|ai|task|query|prompt|instruction|system)(?: ?\d*)\Z",
+    re.IGNORECASE,
+)
 _SENTENCE = re.compile(r"[.!?。！？؟।…][\"'”’)\]]{0,2}\s*\Z")
 _ADDRESS = re.compile(
-    r"[ \t]{0,12}(?:[-*>#•]{1,4} {0,3})?(?:[^\W\d_]{2,16} ?[:：] ?)?[<(\[]?(?:https?://|www\.)[^\s<>]{2,500}[>)\]]?[ \t]*\Z", re.IGNORECASE
+    r"[ \t]{0,12}(?:[-*>#•]{1,4} {0,3})?(?:[^\W\d_]{2,16} ?[:：] ?)?"
+    r"[<(\[]?(?:https?://|www\.)[^\s<>]{2,500}[>)\]]?[ \t]*\Z",
+    re.IGNORECASE,
 )
 _PATH = re.compile(
     r"[ \t]{0,4}(?:(?:[#/*;-]{1,4}|<!--|={2,8}|-{2,8}|>{1,3}) {0,2})?(?:\*\*|`)?"
     r"(?:[^\W\d_][\w ]{1,20} ?[:：] {0,2})?(?:\*\*|`)?\"?"
-    r"(?P<path>(?:[\w@~.+-]{0,60}[/\\]){1,20}[\w@.+-]{1,80}|[\w@+-][\w@.+-]{0,80}\.[A-Za-z]\w{0,7})\"?"
-    r"(?:\*\*|`)?(?: ?\((?:[^()\n]{1,60})\))? {0,2}:?(?:\*\*)? {0,2}(?:-->|\*/|={2,8}|-{2,8})?[ \t]*\Z"
+    r"(?P<path>(?:[\w@~.+-]{0,60}[/\\]){1,20}[\w@.+-]{0,80}\.[A-Za-z]\w{0,9}|[\w+-][\w@.+-]{0,80}\.[A-Za-z]\w{0,7})\"?"
+    r"(?:\*\*|`)?(?: \((?:[^()\n]{1,60})\))? {0,2}:?(?:\*\*)? {0,2}(?:-->|\*/|={2,8}|-{2,8})?[ \t]*\Z"
 )
 _HIT = re.compile(r"[ \t]{0,4}(?:[\[(#]?(\d{1,4})[\])]?[.)：:]?|[-*•])[ \t]{1,4}\S")
 _LEAST_KNOWN, _LEAST_OTHER = 2, 3
 _LEAST_BODY, _LEAST_PROSE = 60, 240
-_LEAST_FILE = 120
+_LEAST_FILE, _LEAST_FILES_CHARS = 120, 1_500
 _LEAST_RECORDS = 5
 _MOST_LINES = 400_000
 
@@ -130,10 +141,23 @@ def _stand_last(heads: Sequence[_Head]) -> bool:
     return below >= 0.8 * len(heads) and len(heads) > 1
 
 
+def stand_last(text: str, places: Sequence[tuple[int, int]]) -> bool:
+    """Tell whether lines stand below the text that they name: right behind a line of it, and before a blank one."""
+    below = 0
+    for start, _ in places:
+        line_end = text.find("\n", start)
+        above = text.rfind("\n", 0, max(0, start - 1)) + 1
+        below_end = text.find("\n", line_end + 1)
+        follows = start > 0 and bool(text[above:start].strip())
+        leads = line_end >= 0 and bool(text[line_end : None if below_end < 0 else below_end].strip())
+        below += follows and not leads
+    return below >= 0.8 * len(places)
+
+
 def _before(text: str, heads: Sequence[_Head]) -> list[Document]:
     """Make documents of the text from each head to the next, where they are what is known to be documents."""
     ends = [head.start for head in heads[1:]]
-    ends.append(_last_end(text, heads[-1].end, [b.start - a.end for a, b in zip(heads, heads[1:], strict=False)]))
+    ends.append(_last_end(text, heads[-1].end, [b.start - a.end for a, b in pairwise(heads)]))
     bodies = [text[head.end : end].strip() for head, end in zip(heads, ends, strict=True)]
     if not _are_sources(heads, bodies):
         return []
@@ -187,7 +211,7 @@ def _after(text: str, heads: Sequence[_Head]) -> list[Document]:
 def _first_start(text: str, heads: Sequence[_Head]) -> int:
     """Find where the text of the first head begins: as many paragraphs back as the others have at most."""
     before = paragraphs(text, 0, heads[0].start)
-    most = max([len(paragraphs(text, a.end, b.start)) for a, b in zip(heads, heads[1:], strict=False)], default=1)
+    most = max([len(paragraphs(text, a.end, b.start)) for a, b in pairwise(heads)], default=1)
     own = before[-most:] if most else before[-1:]
     while len(own) > 1 and size(text[slice(*own[0])]) <= SHORT_CHARS and text[own[0][1] - 1] in ":：?？.":
         own = own[1:]
@@ -235,6 +259,8 @@ def files(text: str) -> list[Document]:
             marks.append((start, end, found["path"]))
     if len(marks) < 2 or len({path for _, _, path in marks}) < max(2, 0.6 * len(marks)):
         return []
+    if stand_last(text, [(start, end) for start, end, _ in marks]):
+        return []
     spans = []
     for at, (start, after, path) in enumerate(marks):
         last = at + 1 == len(marks)
@@ -242,9 +268,26 @@ def files(text: str) -> list[Document]:
         stop = start + len(text[start:end].rstrip())
         spans.append((start, min(after, stop), stop, path))
     bodies = [stop - after for _, after, stop, _ in spans]
-    if median(bodies) < _LEAST_FILE or min(bodies) < 8 or any("\n" not in text[a:b].strip() and b - a < 40 for _, a, b, _ in spans):
+    if median(bodies) < _LEAST_FILE or sum(bodies) < _LEAST_FILES_CHARS or min(bodies) < 8:
         return []
-    return [Document(start, stop, path, ((after, stop),)) for start, after, stop, path in spans]
+    if any("\n" not in text[a:b].strip() and b - a < 40 for _, a, b, _ in spans):
+        return []
+    return [
+        Document(start, stop, path, (_inside_fence(text, after, stop),), 0, "code")
+        for start, after, stop, path in spans
+    ]
+
+
+def _inside_fence(text: str, start: int, end: int) -> tuple[int, int]:
+    """Leave out a fence around all of a file: it stays as long as the file does."""
+    opening = _FENCED.match(text, start, end)
+    closing = text.rfind("\n", start, end)
+    if opening is None or not text[closing:end].strip().startswith(opening[1]) or closing <= opening.end():
+        return start, end
+    return opening.end(), closing
+
+
+_FENCED = re.compile(r"\s{0,40}(`{3,}|~{3,})[^\n`]{0,100}\n")
 
 
 def _end_of_file(text: str, begin: int) -> int:
@@ -277,7 +320,18 @@ def hits(text: str) -> list[Document]:
     first, last = spans.index(own[0]), spans.index(own[-1])
     if len(own) < 0.8 * (last - first + 1):
         return []
-    return [Document(start, end, _first_line(text, start, end), ((_line_end(text, start, end), end),)) for start, end in spans[first : last + 1]]
+    return [_hit(text, start, end) for start, end in spans[first : last + 1]]
+
+
+def _hit(text: str, start: int, end: int) -> Document:
+    """Make a document of a hit: its title and address stay as long as it does, wherever they stand."""
+    title_end = _line_end(text, start, end)
+    title, body = text[start:title_end].strip(" \t*#.0123456789)[]-")[:200], (title_end, end)
+    for number, (first, last) in enumerate(lines(text, start, end)):
+        if _is_address(text, first, last):
+            body = (last, end) if number < _LINES_BEFORE_ADDRESS and end - last > last - start else (start, first)
+            break
+    return Document(start, end, title, (body,) if text[slice(*body)].strip() else ())
 
 
 def _numbered(text: str, found: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -301,18 +355,18 @@ def _numbered(text: str, found: Sequence[tuple[int, int]]) -> list[tuple[int, in
 
 
 def _has_address(text: str, span: tuple[int, int]) -> bool:
-    return any(
-        end - start < 600 and ("://" in text[start:end] or "www." in text[start:end]) and _ADDRESS.match(text, start, end)
-        for start, end in lines(text, *span)
-    )
+    return any(_is_address(text, start, end) for start, end in lines(text, *span))
+
+
+def _is_address(text: str, start: int, end: int) -> bool:
+    if end - start >= _LONGEST_ADDRESS or ("://" not in (line := text[start:end]) and "www." not in line):
+        return False
+    return _ADDRESS.match(text, start, end) is not None
+
+
+_LONGEST_ADDRESS, _LINES_BEFORE_ADDRESS = 600, 3
 
 
 def _line_end(text: str, start: int, end: int) -> int:
     stop = text.find("\n", start, end)
     return end if stop < 0 else stop
-
-
-def _first_line(text: str, start: int, end: int) -> str:
-    return text[start : _line_end(text, start, end)].strip(" \t*#.0123456789)[]-")[:200]
-
-

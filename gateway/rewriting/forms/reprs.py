@@ -11,7 +11,8 @@ import re
 from gateway.rewriting.forms.document import Document, total
 
 _OPENING = re.compile(
-    r"(?<![\w.'\"])(?P<name>(?:[A-Za-z_]\w{0,40}\.){0,4}[A-Z_]\w{0,60}|[a-z]\w{0,60})\((?=\s{0,8}(?:[A-Za-z_]\w{0,60}=|['\"]))|(?P<dict>\{)(?=\s{0,8}'[\w $.-]{1,60}'\s{0,2}:)"
+    r"(?<![\w.'\"])(?P<name>(?:[A-Za-z_]\w{0,40}\.){0,4}[A-Z_]\w{0,60}|[a-z]\w{0,60})\("
+    r"(?=\s{0,8}(?:[A-Za-z_]\w{0,60}=|['\"]))|(?P<dict>\{)(?=\s{0,8}'[\w $.-]{1,60}'\s{0,2}:)"
 )
 _PAIR = re.compile(r"(?<![\w.])(?P<name>[A-Za-z_]\w{0,60})=(?=['\"{\[(])")
 _TOKEN = re.compile(r"'''|\"\"\"|'(?:[^'\\\n]|\\.)*+'|\"(?:[^\"\\\n]|\\.)*+\"|[()\[\]{}]|'|\"", re.DOTALL)
@@ -21,7 +22,9 @@ _MOST_BROKEN, _DEEPEST = 24, 60
 _LONG_STRING_CHARS = 200
 _LEAST_STRING_CHARS = 40
 """An object without a string so long is a call or a value, not something to be read."""
-_TITLE = re.compile(r"\b(?:title|name|source|file_name|filename|path|url|id)['\"]?\s{0,2}[=:]\s{0,2}(['\"])([^'\"\n]{1,200})\1")
+_TITLE = re.compile(
+    r"\b(?:title|name|source|file_name|filename|path|url|id)['\"]?\s{0,2}[=:]\s{0,2}(['\"])([^'\"\n]{1,200})\1"
+)
 _MOST_OBJECTS = 20_000
 
 
@@ -88,7 +91,11 @@ def _pairs(text: str) -> list[tuple[str, Document]]:
         strings += inside
     if start >= 0:
         out.append((first, _document(text, start, end, strings)))
-    return [(name, document) for name, document in out if document.bodies or document.end - document.start > _LEAST_STRING_CHARS]
+    return [
+        (name, document)
+        for name, document in out
+        if document.bodies or document.end - document.start > _LEAST_STRING_CHARS
+    ]
 
 
 def _value(text: str, at: int) -> tuple[int, list[tuple[int, int]]]:

@@ -1,4 +1,4 @@
-"""Tables of a text: delimited lines under a header, and those of Markdown. Each row is a document, the header is none. Pure."""
+"""Tables of a text: delimited lines under a header, and Markdown's. Rows are documents, the header is none. Pure."""
 
 from __future__ import annotations
 
@@ -75,7 +75,12 @@ def _delimited(
         start, end = spans[after]
         if _count(text[start:end], mark) != width:
             next_is_row = after + 1 < len(spans) and _count(text[slice(*spans[after + 1])], mark) == width
-            if not text[start:end].strip() or not next_is_row or broken >= 1 + _MOST_BROKEN_ROWS * len(rows) or not rows:
+            if (
+                not text[start:end].strip()
+                or not next_is_row
+                or broken >= 1 + _MOST_BROKEN_ROWS * len(rows)
+                or not rows
+            ):
                 break
             broken += 1
             rows[-1] = (rows[-1][0], _stripped(text, (start, end))[1])

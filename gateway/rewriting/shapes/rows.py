@@ -22,7 +22,7 @@ LEFT_OUT = "…"
 """Stands for a field that is too long for a row."""
 _LONGEST_FIELD = 120
 """Characters of a field that is said in its row."""
-_LONGEST_ROW, _LONGEST_ALONE, _LONGEST_PART = 600, 320, 160
+_LONGEST_ROW, _LONGEST_ALONE, _LONGEST_PART = 600, 200, 110
 """Characters of a row among others, of a record by itself, and of each part that one with more is said in."""
 _LONGEST_NAME = 60
 _MOST_FIELDS = 64
@@ -30,7 +30,9 @@ _INNER_FIELDS = 8
 """Fields of an object inside a record that are said in the record's own row."""
 _LIKE = 0.6
 """Share of the members that objects have in common which are rows of one table."""
-_ID = re.compile(r"(?i:(?:^|[_\s.@-])(?:id|key|uuid|guid|sku|code|no|nr|number|#)$)|[a-z](?:Id|ID)$|^(?:编号|番号|رقم|번호)$")
+_ID = re.compile(
+    r"(?i:(?:^|[_\s.@-])(?:id|key|uuid|guid|sku|code|no|nr|number|#)$)|[a-z](?:Id|ID)$|^(?:编号|番号|رقم|번호)$"
+)
 _PLAIN_CELL = re.compile(r"[^\s,;:\"'\[\]{}][^,;\"\n\r]{0,120}")
 
 
@@ -120,7 +122,13 @@ def _of_records(
 
 
 def _of_record(
-    record: dict[str, Any], key: str, of: str, kind: str = "", apart: AbstractSet[str] = frozenset(), *, alone: bool = True
+    record: dict[str, Any],
+    key: str,
+    of: str,
+    kind: str = "",
+    apart: AbstractSet[str] = frozenset(),
+    *,
+    alone: bool = True,
 ) -> tuple[Sequence[Row], list[tuple[Any, str, str]]]:
     """Read an object into its row, and name the records inside it."""
     fields: dict[str, str] = {}
@@ -140,7 +148,11 @@ def _of_record(
             elif value:
                 inside.append((value, name))
         elif isinstance(value, list):
-            if value and not any(map(_holds_more, value)) and sum(len(_cell(item)) + 3 for item in value) <= _LONGEST_FIELD:
+            if (
+                value
+                and not any(map(_holds_more, value))
+                and sum(len(_cell(item)) + 3 for item in value) <= _LONGEST_FIELD
+            ):
                 _enter(fields, texts, name, " | ".join(map(_cell, value)))
             elif value:
                 inside.append((value, name))
@@ -418,7 +430,9 @@ def _only_dashes(lines: Sequence[str], at: int, end: int) -> bool:
     """Tell whether each line of a block has a dash of its own: then a dash begins a field, not a record."""
     near = lines[end + 1] if end + 1 < len(lines) else ""
     before = lines[end - 1] if end > at else ""
-    return before.lstrip()[:2] in ("- ", "* ", "+ ", "• ") or (end == at and near.lstrip()[:2] in ("- ", "* ", "+ ", "• "))
+    return before.lstrip()[:2] in ("- ", "* ", "+ ", "• ") or (
+        end == at and near.lstrip()[:2] in ("- ", "* ", "+ ", "• ")
+    )
 
 
 def _reads_as_prose(cell: str) -> bool:
@@ -428,7 +442,9 @@ def _reads_as_prose(cell: str) -> bool:
 # ---------------------------------------------------------------- XML
 
 
-_TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z_][\w:.-]{0,60})(?P<attributes>(?:[^<>\"']|\"[^\"<]*+\"|'[^'<]*+')*+)>")
+_TAG = re.compile(
+    r"<(?P<close>/?)(?P<name>[A-Za-z_][\w:.-]{0,60})(?P<attributes>(?:[^<>\"']|\"[^\"<]*+\"|'[^'<]*+')*+)>"
+)
 _ATTRIBUTE = re.compile(r"([A-Za-z_][\w:.-]{0,60})\s?=\s?(?:\"([^\"]*)\"|'([^']*)')")
 _DEEPEST = 40
 
