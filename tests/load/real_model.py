@@ -39,6 +39,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import groupby
 from math import comb
+from operator import attrgetter
 from pathlib import Path
 from statistics import mean
 
@@ -336,8 +337,20 @@ async def ask(relay: Relay, url: str, body: Body) -> Received:
 
 
 WAYS = ("gateway", "last documents", "first documents", "everything")
-Answers = dict[str, dict[str, tuple[bool, bool, Received]]]
-"""Way → question → whether it was right, whether the answer stood in the prompt, and what the model received."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An answer in one way: whether it is right, and whether it stood in what the model received."""
+
+    right: bool
+    held: bool
+    tokens: int
+    refused: bool
+
+
+Answers = dict[str, dict[str, Judged]]
+"""Way → question → its answer."""
 
 
 async def ask_each(
@@ -349,9 +362,9 @@ async def ask_each(
             return
         body = {"messages": messages, "max_tokens": ANSWER_TOKENS, "temperature": 0, "stop": ["\n"]}
         received = await ask(relay, url, body)
-        right = received.status == 200 and question.right(received.said)
-        held = question.right(received.text)
-        answers[way][question.id] = right, held, received
+        refused = received.status != 200
+        right, held = not refused and question.right(received.said), question.right(received.text)
+        answers[way][question.id] = Judged(right, held, received.tokens, refused)
         note = f"{'right' if right else 'wrong'}; wanted {question.answers}; {received.tokens} tokens"
         run.show(way, question.id, received, note)
 
@@ -368,13 +381,14 @@ async def ask_all(run: Run, relays: Sequence[Relay], options: argparse.Namespace
     chosen, answers = questions(options.questions), Answers({way: {} for way in options.ways})
     fitting = [one for one in chosen if prompt_tokens({"messages": one.messages}) <= FITS * options.context]
     whole = {one.id for one in fitting[: options.everything]}
-    work = [
-        (way, [(one, as_sent(way, one, options.window)) for one in asked if way != "everything" or one.id in whole])
-        for _, asked in groupby(chosen, key=lambda one: one.id.rpartition("/")[0])
-        for asked in [list(asked)]
-        for way in options.ways
-    ]
-    waiting = iter(work)
+    conversations = [list(asked) for _, asked in groupby(chosen, key=lambda one: one.id.rpartition("/")[0])]
+    waiting = iter(
+        [
+            (way, [(one, as_sent(way, one, options.window)) for one in asked if way != "everything" or one.id in whole])
+            for asked in conversations
+            for way in options.ways
+        ]
+    )
     with gateway_before(relays, options.window, options.context) as gateway:
 
         async def lane(relay: Relay) -> None:
@@ -391,15 +405,15 @@ def tell_answers(answers: Answers) -> bool:
     for way, given in answers.items():
         if not given:
             continue
-        right, held = (sum(one[at] for one in given.values()) for at in (0, 1))
-        tokens = mean(one[2].tokens for one in given.values())
-        refused = sum(one[2].status != 200 for one in given.values())
+        judged = list(given.values())
+        right, held, refused = (sum(map(attrgetter(name), judged)) for name in ("right", "held", "refused"))
+        tokens = mean(one.tokens for one in judged)
         print(f"{way:<18}{len(given):>6}{right:>7}{held:>18}{tokens:>8.0f}{refused:>9}")
     sound = True
     for way in answers:
         if way == "gateway" or "gateway" not in answers:
             continue
-        pairs = [(one[0], answers[way][id][0]) for id, one in answers["gateway"].items() if id in answers[way]]
+        pairs = [(one.right, answers[way][id].right) for id, one in answers["gateway"].items() if id in answers[way]]
         ours, theirs = pairs.count((True, False)), pairs.count((False, True))
         print(
             f"gateway : {way}: of {len(pairs)} both, {sum(a for a, _ in pairs)} : {sum(b for _, b in pairs)} right, "
@@ -497,7 +511,10 @@ def main() -> int:
     options = arguments.parse_args()
     if options.prompts is not None:
         options.prompts.mkdir(parents=True, exist_ok=True)
-    return 0 if asyncio.run(measure(options)) else 1
+    try:
+        return 0 if asyncio.run(measure(options)) else 1
+    except asyncio.CancelledError:
+        return 143
 
 
 if __name__ == "__main__":
