@@ -28,6 +28,9 @@ from gateway.rewriting.orphans import Rest, without
 from gateway.rewriting.ours import answer as answer_note
 from gateway.rewriting.summarize import REMEDY as SUMMARIZE
 from gateway.rewriting.summarize import Event, Facts, Segment, asking_of
+from gateway.rewriting.turns import REASON as JOIN_REASON
+from gateway.rewriting.turns import REMEDY as JOIN
+from gateway.rewriting.turns import in_turns
 from gateway.wire.legality import Rules as LegalRules
 from gateway.wire.legality import Violation, droppable, introduced, lacks_word, violations, wanted_word
 
@@ -403,9 +406,9 @@ def _lawful(
     """
     messages = anatomy.conversation.messages
     bare = replace(folded, recalled=None)
-    forms = [folded, bare]
+    forms = [folded, in_turns(anatomy, folded, count), bare, in_turns(anatomy, bare, count)]
     if not held:
-        forms += [replace(bare, kept=_joined(folded.kept)), replace(bare, kept=())]
+        forms.append(replace(bare, kept=()))
     if ladders.history and not held:
         forms.append(_barest(anatomy, ladders))
     for form in forms:
@@ -426,14 +429,6 @@ def _with_answer(anatomy: Anatomy, folded: Folded, legal: Sequence[LegalRules], 
     before = next(unit.first for unit in anatomy.units if first < unit.after)
     line = Kept(before, text, OVERHEAD_MESSAGE + count(text), 0, 0)
     return replace(folded, kept=(*folded.kept, line), total=folded.total + line.tokens)
-
-
-def _joined(lines: Sequence[Kept]) -> tuple[Kept, ...]:
-    """Say several lines of ours in one message: some models take no two user messages in a row."""
-    if len(lines) < 2:
-        return tuple(lines)
-    text = "\n".join(line.text for line in lines)
-    return (replace(lines[0], text=text, tokens=sum(line.tokens for line in lines)),)
 
 
 def _barest(anatomy: Anatomy, ladders: Ladders) -> Folded:
@@ -457,7 +452,8 @@ def _after(anatomy: Anatomy, folded: Folded, count: Count) -> dict[str, int]:
     for index, short in folded.shortened.items():
         if index not in folded.dropped:
             own = tokens[index] - documents[index]
-            kept = min(short.tokens, own)  # what shrinks are the documents, as long as there are any
+            # What shrinks are the documents, as long as there are any; what is joined grows.
+            kept = short.tokens - documents[index] if short.tokens > tokens[index] else min(short.tokens, own)
             out[component[index]] += kept - own
             out["documents"] += short.tokens - kept - documents[index]
     out["history"] += sum(OVERHEAD_MESSAGE + count(line.text) for line in folded.lines)
@@ -476,7 +472,7 @@ def _edits(anatomy: Anatomy, folded: Folded) -> tuple[Edit, ...]:
         edits.append(Edit(line.before, "recall", None, 0, line.tokens, _REASONS["recall"]))
     tokens, component, tool_of = anatomy.tokens, anatomy.component, anatomy.tool_of
     edits += [
-        Edit(index, remedy, tool_of.get(index), tokens[index], 0, f"{component[index]} was over; oldest first")
+        Edit(index, remedy, tool_of.get(index), tokens[index], 0, _gone(remedy, component[index]))
         for index, remedy in folded.dropped.items()
     ]
     edits += [_shortening(anatomy, folded, index) for index in folded.shortened if index not in folded.dropped]
@@ -485,6 +481,10 @@ def _edits(anatomy: Anatomy, folded: Folded) -> tuple[Edit, ...]:
         for index in folded.unreasoned - folded.dropped.keys()
     ]
     return tuple(sorted(edits, key=lambda edit: edit.at))  # what is put in before the message that it is put before
+
+
+def _gone(remedy: str, component: str) -> str:
+    return JOIN_REASON if remedy == JOIN else f"{component} was over; oldest first"
 
 
 def _shortening(anatomy: Anatomy, folded: Folded, index: int) -> Edit:
@@ -502,6 +502,7 @@ _REASONS = {
     "cut": "what people said was over its share; the oldest first",
     LOW: "old images were over; what was said goes after them",
     TRACED: "old images and files were over; what was said goes after them",
+    JOIN: JOIN_REASON,
     "artifacts": "stands for what was left out",
     SUMMARIZE: "a model's summary of what was left out",
     "recall": "the question asks for what was left out",
