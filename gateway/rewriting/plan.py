@@ -7,14 +7,16 @@ before a request is refused; a refusal names the component that is too big, its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gateway.budget.allocation import Window, allocate
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Anatomy, Count, Recognition
 from gateway.conversation import Changes, last_user
+from gateway.rewriting import recall, system_documents
 from gateway.rewriting.folds import Folded, Kept, Rules, fold, has_tools, reasoning_open
+from gateway.rewriting.folds.voiced import Voiced
 from gateway.rewriting.folds.voiced import voiced as voiced_of
 from gateway.rewriting.ladder import Ladders
 from gateway.rewriting.media import LOW, TRACED
@@ -156,12 +158,13 @@ def plan(
     known: Known | None = None,
     facts: Facts | None = None,
     early: frozenset[int] = frozenset(),
+    lost: tuple[recall.Folded, ...] = (),
 ) -> Plan | Refusal:
     """Decide how the request leaves; `answer_limit` is what the request itself asks for, in tokens, or 0.
 
     `known` is what the process remembers of texts; without it everything is worked out anew, to the same end.
     `facts` is what is known of summaries, where the policy wants them. `early` are the prefixes, by their number of
-    messages, that it was decided to fold though they fit.
+    messages, that it was decided to fold though they fit. `lost` are system messages that documents were cut out of.
     """
     known = known or Known()
     before = anatomy.by_component()
@@ -171,14 +174,14 @@ def plan(
         return Plan(before, before, before)
     most = policy.allocation.rooms(final, COMPONENTS) if policy.strict else None
     voiced = None
-    if most is not None or early or anatomy.total > final:
-        voiced = voiced_of(anatomy, policy.documents.tags, count, known)
+    if most is not None or early or lost or anatomy.total > final:
+        voiced = voiced_of(anatomy, policy.documents.tags, count, known, in_system=policy.documents.in_system)
         anatomy = replace(anatomy, document_tokens=voiced.documents)
         before = anatomy.by_component()
     room = most or allocate(final, before, policy.allocation, policy.borrow, ladders.with_remedy)
     as_it_came = Plan(before, before, room)
     fits = anatomy.total <= final and (most is None or all(before[name] <= most[name] for name in COMPONENTS))
-    if voiced is None or (fits and (not early or most is not None)):
+    if voiced is None or (fits and not lost and (not early or most is not None)):
         return as_it_came
     illegal = violations(anatomy.conversation.messages)
     if illegal and fits:
@@ -190,6 +193,15 @@ def plan(
         rest = without(anatomy, gone)
         legal_plan = plan(rest.anatomy, policy, window, answer_limit, legal, count, known, facts, rest.early(early))
         return _of_all(anatomy, rest, legal_plan)
+    if policy.documents.in_system and not fits and not lost:
+        share = _documents_share(policy, anatomy, min(budget, final), ladders, most)
+
+        def planned(cut: system_documents.Cut) -> Plan | Refusal:
+            return plan(cut.anatomy, policy, window, answer_limit, legal, count, known, facts, early, cut.lost)
+
+        found = _with_cut_system(replace(voiced, anatomy=anatomy), policy, share, ladders, count, known, planned)
+        if found is not None:
+            return found
     binds = any(rules.binds_reasoning for rules in legal)
     rules = replace(
         _rules_of(policy, anatomy, min(budget, final) if binds else budget, final, ladders, most),
@@ -199,11 +211,11 @@ def plan(
         answer=wanted_word(anatomy.conversation, legal),
     )
     folded = fold(voiced, rules, ladders, count, known)
-    if fits and not folded.dropped and not folded.shortened:
+    if fits and not folded.dropped and not folded.shortened and not lost:
         return as_it_came
     events, wanted = folded.events, folded.wanted
     order = policy.document_order
-    asked = Asked(anatomy, voiced.voices, ladders, policy.documents.tags, order, count, known, policy.effort)
+    asked = Asked(anatomy, voiced.voices, ladders, policy.documents.tags, order, count, known, policy.effort, lost)
     held = binds and len(anatomy.units) in reasoning_open(anatomy)
     if not held:
         folded = fit_newest(asked, folded, final, strict=policy.strict)
@@ -214,7 +226,7 @@ def plan(
         and most is None
         and not (binds and has_tools(anatomy))
     ):
-        folded = with_recall(asked, folded, min(final, anatomy.total), policy.recall)
+        folded = with_recall(asked, folded, final if lost else min(final, anatomy.total), policy.recall)
     if folded.total > final:
         return _too_big(anatomy, before, _after(anatomy, folded, count), final)
     lawful = _lawful(anatomy, folded, ladders, legal, final, count, held=held)
@@ -244,17 +256,71 @@ def _of_all(anatomy: Anatomy, rest: Rest, found: Plan | Refusal) -> Plan | Refus
     )
 
 
+def _documents_share(
+    policy: Policy, anatomy: Anatomy, budget: int, ladders: Ladders, most: Mapping[str, int] | None
+) -> int:
+    """Return the tokens that documents may take, those in system text among them."""
+    if most is not None:
+        return most["documents"]
+    among = [name for name in ("documents", "examples", "history") if name in ladders.with_remedy]
+    among = [name for name in among if name != "examples" or "examples" in anatomy.component]
+    room = budget - anatomy.tools_tokens - anatomy.system_tokens + system_documents.held(anatomy)
+    return policy.allocation.rooms(max(0, room), among).get("documents", 0)
+
+
+def _with_cut_system(
+    voiced: Voiced,
+    policy: Policy,
+    share: int,
+    ladders: Ladders,
+    count: Count,
+    known: Known,
+    planned: Callable[[system_documents.Cut], Plan | Refusal],
+) -> Plan | Refusal | None:
+    """Plan for the conversation with fewer documents in its system text; None where none are cut.
+
+    They come down to their share, to half of it where the first user message holds some too; further only before a refusal.
+    """
+    anatomy = voiced.anatomy
+    first = next((unit.first for unit in anatomy.units if voiced.voices[unit.first] == "said"), 0)
+    room = share // 2 if first and voiced.documents[first] else share
+    found: Plan | Refusal | None = None
+    for _ in range(_CUTS_OF_SYSTEM):
+        cut = system_documents.cut(voiced, ladders, room, policy.effort, count, known)
+        if cut is None:
+            break
+        found = _of_cut(anatomy, cut, planned(cut))
+        if not isinstance(found, Refusal) or policy.strict or not system_documents.held(cut.anatomy):
+            break
+        room = max(0, system_documents.held(cut.anatomy) - max(1, found.tokens - found.room))
+    return found
+
+
+_CUTS_OF_SYSTEM = 3
+
+
+def _of_cut(anatomy: Anatomy, cut: system_documents.Cut, found: Plan | Refusal) -> Plan | Refusal:
+    """Tell what was decided after a cut of the system text as what is done to the request as it came."""
+    before = anatomy.by_component()
+    if isinstance(found, Refusal):
+        return replace(found, before=before, prompt_tokens=anatomy.total)
+    remedy = system_documents.REMEDY
+    own = [
+        Edit(index, remedy, None, anatomy.tokens[index], cut.anatomy.tokens[index], _REASONS[remedy])
+        for index in cut.indexes
+    ]
+    edits = tuple(sorted([*own, *found.edits], key=lambda edit: edit.at))
+    return replace(found, before=before, changes=cut.changes(found.changes), edits=edits)
+
+
 def _rules_of(
     policy: Policy, anatomy: Anatomy, budget: int, final: int, ladders: Ladders, most: Mapping[str, int] | None
 ) -> Rules:
     """Read the bounds of folds from a policy; `most` is set under `strict`."""
+    held = system_documents.held(anatomy)
+    documents = max(0, _documents_share(policy, anatomy, budget, ladders, most) - held)
     if most is not None:
-        documents = most["documents"]
-    else:
-        among = [name for name in ("documents", "examples", "history") if name in ladders.with_remedy]
-        among = [name for name in among if name != "examples" or "examples" in anatomy.component]
-        room = max(0, budget - anatomy.tools_tokens - anatomy.system_tokens)
-        documents = policy.allocation.rooms(room, among).get("documents", 0)
+        most = {**most, "documents": documents}
     return Rules(
         budget=budget,
         final_budget=final,

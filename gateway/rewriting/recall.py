@@ -73,10 +73,14 @@ def warranted(
     `standing` is what the request says anyway, the last exchange last; `before` is what the same user said, newest last.
     """
     view = _view(question, folded, Memory() if memory is None else memory)
-    if _wanted(question, view) is None:
+    wanted = _wanted(question, view)
+    if wanted is None:
         return 0
-    odds = _odds(_signs(question, view, standing, before))
-    worth = int(room * math.exp(min(0.0, round(_STEEPNESS * (odds - _SURE), 6))))
+    room = min(room, _BY_CHANCE) if wanted.alone else room
+    signs = _signs(question, view, standing, before)
+    worth = int(room * math.exp(min(0.0, round(_STEEPNESS * _odds(signs), 6))))
+    if signs.clauses == 0 and signs.gone >= _NAMED:
+        worth = max(worth, min(room, _A_LITTLE))
     return worth if worth >= _LEAST_TOKENS_WORTH else 0
 
 
@@ -176,13 +180,15 @@ def _odds(signs: _Signs) -> float:
 
 
 # As a logistic regression weighs them, rounded: 1,750 messages that carry long chats on, and 195 questions about those.
-_ODDS, _PER_CLAUSE, _ASKING, _AS_USUAL, _PER_LONGER = -3.7, -3.3, 5.0, -5.0, -4.0
-_NEW, _GONE, _LAST, _AHEAD = -1.8, 1.0, -2.7, 4.8
-_CLEARLY, _CLEAR = 10.0, 0.25
+_ODDS, _PER_CLAUSE, _ASKING, _AS_USUAL, _PER_LONGER = -2.6, -2.9, 4.2, -8.0, -3.7
+_NEW, _GONE, _LAST, _AHEAD = -2.0, 1.5, -2.3, 5.8
+_CLEARLY, _CLEAR = 4.0, 0.25
 """Relevance that is clear by itself: from so much ahead on."""
-_SURE, _STEEPNESS = -0.5, 1.5
-"""Odds from which all the room is worth it; below, how fast the worth falls."""
-_LEAST_TOKENS_WORTH = 60
+_STEEPNESS = 2.0
+"""How fast the worth falls with odds below even."""
+_NAMED, _A_LITTLE = 0.2, 300
+"""Who says shortly what only the fold says, to this share, is given so many tokens, whatever his habits."""
+_LEAST_TOKENS_WORTH, _BY_CHANCE = 60, 400
 
 
 # ---------------------------------------------------------------- excerpts
@@ -342,7 +348,7 @@ def _units(text: str) -> Iterator[tuple[int, int]]:
 
 
 _MOST_TERMS = 48
-_KNOWN = 0.2
+_KNOWN, _CHANCE_MESSAGES = 0.1, 2
 """What must be known of the words of a question, for it to be one about what was said."""
 _TELLING = 1.6
 """What a name, a number or a code name counts, where another word counts 1."""
@@ -358,6 +364,8 @@ class _Wanted:
     terms: dict[int, float]
     scores: list[float]
     """Of each passage, as a share of the most that a passage could have."""
+    alone: bool
+    """Whether no more than one word of the question is in any of them: it may stand there by chance."""
 
 
 def _wanted(question: str, view: _View) -> _Wanted | None:
@@ -373,7 +381,8 @@ def _wanted(question: str, view: _View) -> _Wanted | None:
     if not best or known < _KNOWN * sum(asked.values()):
         return None
     matched = [term for term in index.bags[best[0]] if term in terms]
-    if len(matched) < 2 and asked[matched[0]] <= 1 and _MARK.search(question) is None:
+    alone = len(matched) < 2 and asked[matched[0]] <= 1
+    if alone and _MARK.search(question) is None and len(index.readings_with(matched[0])) > _CHANCE_MESSAGES:
         return None
     spoken: dict[int, float] = {}
     for i in best[:_FEEDBACK_PASSAGES]:
@@ -390,7 +399,7 @@ def _wanted(question: str, view: _View) -> _Wanted | None:
     added = heapq.nsmallest(_FEEDBACK_TERMS, rare)
     mass = sum(score for score, _ in added)
     more = {term: _FEEDBACK * total * score / mass for score, term in added}
-    return _Wanted(terms, [score / total for score in index.scores({**terms, **more})])
+    return _Wanted(terms, [score / total for score in index.scores({**terms, **more})], len(terms) < 2)
 
 
 _BEFORE_A_NAME = " \"'\u201c\u2018(*#-"

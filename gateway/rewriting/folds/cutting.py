@@ -376,7 +376,7 @@ class Cutting:
                 if self._over(budget) > 0:
                     self._drop(number, "drop_oldest")
             self._cut_down([n for n in range(len(state.now)) if self._is_free(n, "task", hard)], budget)
-            if prefix.ends_with_output:  # it comes before what was said earlier, the task too
+            if prefix.ends_with_output and prefix.fixed + state.now[-1] <= budget:  # it comes before the task
                 self._cut_down(state.turns[-1:], budget)
             self._write_one_list(budget)
         elif "crush" in self.ladders.tool_results:

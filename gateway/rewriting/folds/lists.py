@@ -27,6 +27,8 @@ THIN = 0.12
 """A new list that would be a smaller part than this of what it stands for is worth rewriting the older ones for."""
 POOL = 1.5
 """What a list may be written from is kept in so many times the tokens that all lists may take."""
+OUTPUT = "output"
+"""Names a result that stands as a user message."""
 LEAST_LIST = 40
 """Tokens below which a list says too little to stand there."""
 
@@ -105,15 +107,21 @@ class Lists:
         }
 
     def _as_it_stands(self, index: int) -> Message:
-        short = self.prefix.state.shortened.get(index)
+        short, message = self.prefix.state.shortened.get(index), self._by_voice(index)
         if short is None or (short.remedy in LIGHT and not short.lossy):
-            return self.messages[index]
-        return replace(self.messages[index], text=short.text)
+            return message
+        return replace(message, text=short.text)
+
+    def _by_voice(self, index: int) -> Message:
+        """Return a message as who speaks in it: a program's output that stands as a user message is a result."""
+        message = self.messages[index]
+        is_output = message.role == "user" and self.prefix.voiced.voices[index] == "result"
+        return replace(message, role="tool", name=OUTPUT) if is_output else message
 
     def _read_what_is_gone(self) -> None:
         """Read what came and what went since the last list; of what went the newest, within `effort`."""
         state, upto = self.prefix.state, self.prefix.upto
-        for message in self.messages[max(state.seen_upto, self.anatomy.head) : upto]:
+        for message in map(self._by_voice, range(max(state.seen_upto, self.anatomy.head), upto)):
             state.seen.add(message, self.reader.snippets(message))
         state.seen_upto = upto
         effort, pool = self.rules.effort, list(state.pool)
@@ -121,8 +129,9 @@ class Lists:
             effort -= self.anatomy.tokens[index]
             if effort < 0:
                 break
-            message = self.messages[index]
-            pool += pieces_of(index, self.speakers.who(index), self.reader.snippets(message), message.role)
+            message = self._by_voice(index)
+            who = OUTPUT if message.name == OUTPUT else self.speakers.who(index)
+            pool += pieces_of(index, who, self.reader.snippets(message), message.role)
         state.pool, state.unread = tuple(current(pool, self._newer)), ()
 
     def _newer(self, index: int) -> tuple[Snippet, ...]:

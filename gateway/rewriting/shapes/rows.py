@@ -164,7 +164,7 @@ def _of_record(
     return rows, [(value, name, f"{below} {name}".lstrip()) for value, name in inside]
 
 
-_VAGUE = frozenset("id name type value status source kind label title text".split())
+_VAGUE = frozenset(["id", "name", "type", "value", "status", "source", "kind", "label", "title", "text"])
 
 
 def _enter(fields: dict[str, str], texts: list[str], name: str, value: Any) -> None:
