@@ -61,7 +61,7 @@ def check_quotations(leaving: Leaving, text: str) -> None:
         said = [text for number in numbers for text in sayings(leaving, number)]
         said += [name for number in numbers for _, name, _ in oracle.calls(leaving.came[number])]
         for piece in map(bare, pieces):
-            assert any(stands(piece, text) for text in said) or all(
+            assert any(ENCODED.search(piece) or stands(piece, text) for text in said) or all(
                 any(stands(cell, text) for text in said) for cell in cells(piece)
             ), piece
 
@@ -73,7 +73,7 @@ def bare(piece: str) -> str:
 
 def cells(piece: str) -> list[str]:
     """Give the fields of a row or a call as a list writes it, or those of a table."""
-    return [said for cell in CELL.split(ENCODED.sub("…", piece)) if (said := cell.strip(" '`*_#"))]
+    return [said for cell in CELL.split(piece) if (said := cell.strip(" '`*_#"))]
 
 
 def sayings(leaving: Leaving, number: int) -> list[str]:
@@ -105,6 +105,7 @@ def is_speaker(leaving: Leaving, number: int, who: str) -> bool:
     """Tell whether a message is its speaker's: by role, name, or tool and file."""
     message = leaving.came[number]
     said = {message["role"], message.get("name"), message.get("x_tool"), f"{message['role']} {message.get('name')}"}
+    said |= {"output"} if message["x_kind"] == "result" else set()  # a tool's, in a user message
     return who in said or who.split(" ")[0] in said or who == "…"
 
 
