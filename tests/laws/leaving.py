@@ -194,6 +194,12 @@ def _fenced(text: str) -> list[str]:
 # ---------------------------------------------------------------- recorded
 
 
+OUTPUT = re.compile(
+    r"(?i)\A\s*(?:<\w*(?:output|result|observation)|observation|execution|\[|```|\{)|[$#>]\s*\Z|bash-\$\s*\Z"
+)
+"""What a tool's output in a user message looks like; whoever sends such a thing is taken for no person."""
+
+
 def marked(talk: Talk) -> Talk:
     """Number the messages of a recorded conversation, and say whose words they hold, by form."""
     messages = []
@@ -205,6 +211,8 @@ def marked(talk: Talk) -> Talk:
         )
         if kind == "answer" and oracle.calls(message):
             kind = "step"
+        if kind == "said" and OUTPUT.search(oracle.content_text(message)):
+            kind = "result"
         more = {"x_id": number, "x_kind": kind}
         if kind == "result":
             more["x_tool"] = calls.get(message.get("tool_call_id") or "", message.get("name") or "tool")

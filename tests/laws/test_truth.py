@@ -16,6 +16,7 @@ from tests.laws.meant import cases
 COUNTS = re.compile(r"\[… (\d[\d,]*) messages?(?:, ([\d,]+) tokens)? left out")
 ADVICE = re.compile(r"(?i)\b(call|again|please|only|all|every|relevant|complete|everything|nothing|ask|see|use|repeat)\b")
 NUMBERS = re.compile(r"\s*(?:\[([\d, ]+)\]|messages\[(\d+)\]) ([^\x00]*?): ?")
+CELL = re.compile(r'[,;\n:›=().|…{}<>\[\]"\\]')
 SPACES = re.compile(r"\s+")
 UNSPACED = 0x2E80
 """From this character on, scripts write words without spaces between them, mostly."""
@@ -58,10 +59,11 @@ def check_quotations(leaving: Leaving, text: str) -> None:
         for number in numbers:
             assert is_speaker(leaving, number, who), (who, number)
         said = [text for number in numbers for text in sayings(leaving, number)]
-        made = [call for number in numbers for call in oracle.calls(leaving.came[number])]
+        said += [name for number in numbers for _, name, _ in oracle.calls(leaving.came[number])]
         for piece in map(bare, pieces):
-            is_there = any(stands(piece, text) for text in said) or any(calls(piece, *call[1:]) for call in made)
-            assert is_there or all(any(stands(cell, text) for text in said) for cell in cells(piece)), piece
+            assert any(ENCODED.search(piece) or stands(piece, text) for text in said) or all(
+                any(stands(cell, text) for text in said) for cell in cells(piece)
+            ), piece
 
 
 def bare(piece: str) -> str:
@@ -69,34 +71,49 @@ def bare(piece: str) -> str:
     return piece.removeprefix("… ").removesuffix(" …")
 
 
-def calls(piece: str, name: str, arguments: str) -> bool:
-    """Tell whether a piece is a call in one line: its name, and arguments that stand in it."""
-    inside = piece.removeprefix(f"{name}(").removesuffix(")")
-    return piece.startswith(f"{name}(") and all(stands(part.strip(" …"), arguments) for part in re.split(r": |, |…", inside))
-
-
 def cells(piece: str) -> list[str]:
-    """Give the fields of a row as a list writes it, or those of a table."""
-    return [cell.strip(' "\'`*_#') for cell in re.split(r"[,;\n:›=().|…{}<>\[\]]", piece) if cell.strip(' "\'`*_#')]
+    """Give the fields of a row or a call as a list writes it, or those of a table."""
+    return [said for cell in CELL.split(piece) if (said := cell.strip(" '`*_#"))]
 
 
 def sayings(leaving: Leaving, number: int) -> list[str]:
+    """Give what a message says: its text and its calls, and every string inside of them."""
     message = leaving.came[number]
-    return [oracle.content_text(message), *[arguments for _, _, arguments in oracle.calls(message)]]
+    texts = [oracle.content_text(message), *[arguments for _, _, arguments in oracle.calls(message)]]
+    return [*texts, *[said for text in texts for said in _strings(text, 3)]]
+
+
+def _strings(text: str, deep: int) -> list[str]:
+    if not deep or text.lstrip()[:1] not in ("{", "[", '"'):
+        return []
+    try:
+        todo, out = [json.loads(text, strict=False)], list[str]()
+    except ValueError:
+        return []
+    while todo:
+        match todo.pop():
+            case str() as said:
+                out += [said, *_strings(said, deep - 1)]
+            case dict() as members:
+                todo += members.values()
+            case list() as members:
+                todo += members
+    return out
 
 
 def is_speaker(leaving: Leaving, number: int, who: str) -> bool:
     """Tell whether a message is its speaker's: by role, name, or tool and file."""
     message = leaving.came[number]
     said = {message["role"], message.get("name"), message.get("x_tool"), f"{message['role']} {message.get('name')}"}
+    said |= {"output"} if message["x_kind"] == "result" else set()  # a tool's, in a user message
     return who in said or who.split(" ")[0] in said or who == "…"
 
 
 def stands(piece: str, said: str) -> bool:
     """Tell whether a piece stands in a text, cut at the edges of words; white space may differ, and JSON be unescaped."""
     spaced = not any(ord(one) >= UNSPACED for one in piece)
-    for text in (said, _unescaped(said)):
-        if _stands(SPACES.sub(" " * spaced, piece).strip(), SPACES.sub(" " * spaced, text)):
+    for text in (said, _unescaped(said), _unescaped(said).replace("\\", "")):
+        if _stands(SPACES.sub(" " * spaced, piece if "\\" in text else piece.replace("\\", "")).strip(), SPACES.sub(" " * spaced, text)):
             return True
     return False
 
@@ -120,8 +137,9 @@ def _joins(two: str) -> bool:
     return len(two) == 2 and all(one.isalnum() and ord(one) < UNSPACED for one in two)
 
 
-STUB = re.compile(r'\[result of (\S*): ([\d,]+) tokens left out(?:; began (".*")( …)?)?\]')
-POINTER = re.compile(r"\[(?:same )?as the later result of (\S*), call ([^\],]+)")
+STUB = re.compile(r'\[result(?: of (\S+))?: ([\d,]+) tokens left out(?:; began (".*")( …)?)?\]')
+POINTER = re.compile(r"\[(?:same )?as (?:the later result of (\S+), call ([^\],]+)|a later result)")
+ENCODED = re.compile(r"\[… [\d,]+ characters …\]")
 MARKS = re.compile(r"\[… [^\n\]]*\]|\[…\]|…|\[[a-z]+ \d+ left out[^\]]*\]")
 LINES = re.compile(r"\n\[… ([\d,]+) of ([\d,]+) (\w+) left out\]\Z")
 
@@ -136,15 +154,16 @@ def check_altered(leaving: Leaving, number: int) -> None:
         if stub[3]:
             assert stands(json.loads(stub[3]), was), "how it began"
     elif pointer := POINTER.match(now):
-        later = [m for m in leaving.went if m.get("tool_call_id") == pointer[2] and m["x_id"] > number]
+        later = [m for m in leaving.went if m.get("x_id", -1) > number and m.get("tool_call_id") == pointer[2]]
         assert later, "a pointer to nothing"
+        return
     elif lines := LINES.search(now):
         gone, total = (int(lines[place].replace(",", "")) for place in (1, 2))
         assert 0 < gone < total
         if lines[3] == "lines" and not was.lstrip().startswith(("{", "[")):
             assert total <= was.count("\n") + 1
     if leaving.came[number]["x_kind"] == "said":
-        for piece in MARKS.split(now):
+        for piece in (line for part in MARKS.split(now) for line in part.split("\n")):
             assert not piece.strip() or stands(piece, was), piece
 
 
