@@ -565,7 +565,7 @@ def _written(chosen: Sequence[Piece], seen: Seen) -> str:
         if name == last and "\n" not in said and not lines[-1].endswith("\n"):
             lines[-1] += f" {said}"
         else:
-            lines.append(f"{name}{said}")
+            lines.append(f"{name}{said}".replace(" \n", "\n", 1))
         last = name
     return "\n".join([line.rstrip() for line in lines])
 
@@ -597,17 +597,17 @@ def _quoted(group: Sequence[Piece], seen: Seen) -> str:
         case "call":
             return _calls(said)
         case _:
-            return about + _quote(_joined(group))
+            return about + _quote(_joined(said))
 
 
-def _joined(group: Sequence[Piece]) -> str:
+def _joined(sentences: Sequence[Snippet]) -> str:
     """Join the sentences of a message; `…` where some were left out between them."""
-    out, before = "", -2
-    for piece in group:
-        gap = "" if not out else " " if piece.place == before + 1 else " … "
-        out += gap + piece.said.text
-        before = piece.place
-    return out
+    out, before = "", 0
+    for said in sentences:
+        gap = "" if not out else " " if before and said.line == before + 1 else " … "
+        out += gap + said.text
+        before = said.line
+    return out.replace("… …", "…")
 
 
 def _rows(rows: Sequence[Snippet]) -> str:
