@@ -562,7 +562,7 @@ def _written(chosen: Sequence[Piece], seen: Seen) -> str:
     for group in like.values():
         name = _name(group)
         said = _quoted(group, seen)
-        if name == last and "\n" not in said and not lines[-1].endswith("\n"):
+        if name == last and "\n" not in said and "\n" not in lines[-1]:  # a fence ends only at the end of a line
             lines[-1] += f" {said}"
         else:
             lines.append(f"{name}{said}".replace(" \n", "\n", 1))
