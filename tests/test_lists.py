@@ -342,7 +342,7 @@ def test_what_a_message_says_never_begins_a_line_of_a_list(text, room):
 def test_a_list_never_cuts_a_number(text, room):
     said = the_list(calls("c1 read {}"), result("c1", text), room=room)
     numbers = set(re.findall(r"\d+", text))
-    own = {*map(str, range(0, text.count("\n") + 2 + len(text)))}
+    own = {*map(str, range(text.count("\n") + 2 + len(text)))}
     assert set(re.findall(r"\d+", re.sub(r"\\u[0-9a-f]{4}", " ", said))) <= numbers | own
 
 

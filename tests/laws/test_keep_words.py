@@ -9,15 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import pytest
 from hypothesis import given
 
-from gateway.policy import Ladder, Policy, Reserve
-from tests.conftest import Conversations
 from tests.laws import oracle
 from tests.laws.driving import Walk
 from tests.laws.generators import Case
-from tests.laws.leaving import Leaving, Message, exchange, hard, kinds, recorded_walks, requests, rewritten
+from tests.laws.leaving import Leaving, Message, exchange, hard, kinds, requests, rewritten
 from tests.laws.meant import cases
 
 SHOTS = 0.1
