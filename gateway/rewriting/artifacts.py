@@ -521,7 +521,8 @@ def _chosen(ranking: _Ranking, room: int, count: Count) -> list[Piece]:
 def _size(piece: Piece, seen: Seen, count: Count, named: AbstractSet[int], *, is_in_table: bool) -> int:
     """Count about what a piece adds to the list."""
     said = piece.said
-    size = 3 + count(", ".join(said.cells) if is_in_table else _text_of(said, seen))
+    cells = said.cells if said.names[-1:] != ("",) else (said.text.partition(", ")[2],)
+    size = 3 + count(", ".join(cells) if is_in_table else _text_of(said, seen))
     if piece.at not in named and not is_in_table:
         size += count(_name([piece])) + 3
     if said.title and said.kind != "call":
@@ -573,6 +574,8 @@ def _written(chosen: Sequence[Piece], seen: Seen) -> str:
 def _group_of(piece: Piece) -> tuple[object, ...]:
     """Tell what a piece is written together with: rows with those of the same fields, others with their message's."""
     said = piece.said
+    if said.kind == "row" and said.names[-1] == "":
+        return ("part", piece.at, said.title, said.names[0], said.cells[0])
     if said.kind == "row" and len(said.names) > 1:
         return ("row", piece.who.partition(" ")[0], said.title.rpartition(" ")[2], said.names)
     if said.kind == "call":
@@ -612,6 +615,8 @@ def _joined(sentences: Sequence[Snippet]) -> str:
 
 def _rows(rows: Sequence[Snippet]) -> str:
     """Write one row with the name of each field, several under a header; what they belong to where it is not the same."""
+    if len(rows) > 1 and rows[0].names[-1] == "":
+        return _parts_of_one(rows)
     titles = {row.title: None for row in rows}
     about = f"{_quote(rows[0].title)} › " if len(titles) == 1 and rows[0].title else ""
     if len(rows) < _LEAST_TABLE:
@@ -624,6 +629,16 @@ def _rows(rows: Sequence[Snippet]) -> str:
         header.append("of")
         cells = [[*row, plain(said.title)] for row, said in zip(cells, rows, strict=True)]
     return about + "\n" + quoted("\n".join([",".join(header), *map(",".join, cells)]))
+
+
+def _parts_of_one(rows: Sequence[Snippet]) -> str:
+    """Write parts of one record together, its id once."""
+    about = f"{_quote(rows[0].title)} › " if rows[0].title else ""
+    said = [f"{rows[0].names[0]}: {rows[0].cells[0]}"]
+    for row in rows:
+        said += [f"{name}: {cell}" for name, cell in zip(row.names[1:-1], row.cells[1:-1], strict=True) if cell]
+        said.append("…")
+    return about + _quote(", ".join(said))
 
 
 def _calls(calls: Sequence[Snippet]) -> str:

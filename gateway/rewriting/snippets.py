@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,7 +21,7 @@ from gateway.rewriting.language import UNSPACED, clauses, sentences
 from gateway.rewriting.shapes import bulk, literals
 from gateway.rewriting.shapes.outliers import weigh
 from gateway.rewriting.shapes.rows import Row, of_lines, of_value, of_xml, plain
-from gateway.rewriting.shapes.values import NotAValue, read, read_at
+from gateway.rewriting.shapes.values import NotAValue, read, read_at, read_cut
 from gateway.values import is_value, values
 
 Count = Callable[[str], int]
@@ -120,8 +121,11 @@ def _of_call(call: Call) -> Iterator[Snippet]:
         elif said:
             found = _of_value(value) if isinstance(value, dict | list) else of_text(str(value), speaks=False)
             long += [replace(piece, argument=True) for piece in found]
+    if long and not short:
+        yield from long
+        return
     if long:
-        short["…" if short else ""] = "…"
+        short["…"] = "…"
     said = ", ".join([f"{key}: {cell}" if key and key != "…" else cell for key, cell in short.items()])
     line = f"{call.name}({said})"
     values_held = tuple(dict.fromkeys(held)) or (line,)
@@ -176,7 +180,17 @@ def _read(text: str) -> Any | None:
     try:
         return read(body)
     except NotAValue:
+        pass
+    if len(body) < _LEAST_CUT or body[-1] in "]}":
         return None
+    try:
+        return read_cut(body)[0] or None
+    except NotAValue:
+        return None
+
+
+_LEAST_CUT = 1000
+"""Characters of a text that is taken for JSON which ends too early."""
 
 
 def _string(body: str) -> str | None:
@@ -193,9 +207,13 @@ def _string(body: str) -> str | None:
 def _of_value(root: Any) -> Iterator[Snippet]:
     """Take the rows of a value; of many records those count more that are unlike the others."""
     rows = list(of_value(root))
-    weights = weigh([row.text for row in rows]) if len(rows) >= _MANY_ROWS else [0.0] * len(rows)
-    for row, weight in zip(rows, weights, strict=True):
-        yield from _of_row(row, worth=TROUBLE * weight**2)
+    weights: dict[int, float] = {}
+    if len(rows) >= _MANY_ROWS:
+        usual = Counter([row.names for row in rows]).most_common(1)[0][0]
+        like = [n for n, row in enumerate(rows) if row.names == usual]
+        weights = dict(zip(like, weigh([rows[n].text for n in like]), strict=True))
+    for number, row in enumerate(rows):
+        yield from _of_row(row, worth=TROUBLE * weights.get(number, 0.0) ** 2)
 
 
 _MANY_ROWS = 30
