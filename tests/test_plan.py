@@ -12,7 +12,6 @@ from gateway.caching.volatile import LABEL
 from gateway.policy import Fold, Ladder, Policy, Reserve, Shares
 from gateway.rewriting.drop_oldest import placeholder
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
-from gateway.rewriting.recall import HEADER
 from gateway.wire.legality import ANTHROPIC, CHAT, GEMINI, MISTRAL, introduced
 from gateway.wire.legality import Rules as LegalRules
 from tests.talk import assistant, calls, conversation, count, count_media, loop, result, step, system, user, words
@@ -196,7 +195,7 @@ def test_strict_makes_every_share_a_ceiling():
     assert (found.component, found.tokens, found.room) == ("input", 154, 100)
 
 
-@pytest.mark.parametrize("ours", [placeholder(4, 4225), f"{HEADER}\n[1] user: yes", f"{LABEL}\nCurrent time: 12:00"])
+@pytest.mark.parametrize("ours", [placeholder(4, 4225), f"{LABEL}\nCurrent time: 12:00"])
 def test_a_message_of_ours_that_comes_back_as_the_last_of_a_users_is_history_under_strict_too(ours):
     listed = [
         user("go"),
