@@ -13,7 +13,6 @@ from gateway.conversation import Insertion
 from gateway.policy import Fold, Ladder, Policy, Reserve, Shares
 from gateway.rewriting.ours import left_out, summary
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
-from gateway.rewriting.recall import HEADER
 from gateway.wire.legality import ANTHROPIC, CHAT, GEMINI, MISTRAL, introduced
 from gateway.wire.legality import Rules as LegalRules
 from tests.talk import assistant, calls, conversation, count, count_media, loop, result, step, system, user, words
@@ -264,7 +263,6 @@ def test_strict_makes_every_share_a_ceiling():
         left_out(4, 4225),
         left_out(1, 20, quotes=True),
         summary(3, "Bob goes to Rome."),
-        f"{HEADER}\n[1] user: yes",
         f"{LABEL}\nCurrent time: 12:00",
     ],
 )

@@ -70,7 +70,7 @@ def warranted(
 ) -> int:
     """Say how many tokens of excerpts, up to `room`, the relevance of what is folded is worth.
 
-    `standing` is what the request says anyway, the last exchange last; `before` is what the same user said, newest last.
+    `standing` is what the request says anyway, the last exchange last; `before` is what the user said, newest last.
     """
     view = _view(question, folded, Memory() if memory is None else memory)
     wanted = _wanted(question, view)
@@ -289,7 +289,7 @@ def paragraphs(text: str) -> Iterator[tuple[int, int]]:
 
 
 _AIM_CHARS, _LONG_CHARS, _LEAST_CHARS = 100, 240, 40
-"""A passage is closed from the first on; a sentence is cut from the second on; a blank line closes it from the third."""
+"""A passage is closed from the first on, a sentence cut from the second on; a blank line closes from the third on."""
 _RECORD_CHARS = 600
 """A longer record is cut as other text is."""
 
@@ -422,7 +422,7 @@ def asked_for(question: str, index: Index, language: str = "") -> dict[int, floa
 
 
 def _rarity(term: int, index: Index) -> float:
-    """Say how far a term is from being common in this conversation: 1 where nothing or little says it, 0 at the most."""
+    """Say how far a term is from being common here: 1 where nothing says it, 0 where most messages do."""
     common = index.found_in(term) / max(_SEVERAL_PASSAGES, _COMMON_PASSAGES * len(index))
     if len(index.readings) >= _FEW_MESSAGES:
         common = len(index.readings_with(term)) / (_COMMON * len(index.readings))
