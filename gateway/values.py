@@ -1,8 +1,11 @@
-r"""What in a text is a value: ids, numbers, dates, paths, addresses, names out of code. What is left is prose.
+r"""What in a text is a value: ids, numbers, dates, amounts, paths, addresses, names out of code. What is left is prose.
 
 A later step can write prose again, but not a value that it cannot see any more. Pure: told from the characters alone,
 in time linear in the text. Text that is JSON is read as it stands: what is escaped in it (`\n`, `\u00e9`) parts values
 and belongs to none, so that the same values are found in a text and in its JSON.
+
+A number of one or two digits is a value with its unit: a month, a currency, a measure (`2 July`, `5 EUR`, `3 kg`). In
+scripts that do not space their words, a run of letters is prose; its dates and amounts, and the ids in it, are values.
 """
 
 from __future__ import annotations
@@ -11,19 +14,83 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-# An escape of JSON, a URL, or a run of what holds names, paths, dates and amounts together. Inside a run nothing is
-# tried twice.
+_MONTHS = (
+    "january february march april may june july august september october november december"
+    " jan feb mar apr jun jul aug sep sept oct nov dec januar februar märz maerz mai juni juli oktober dezember okt dez"
+    " janvier février mars avril juin juillet août septembre octobre novembre décembre"
+    " enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre"
+    " gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre"
+    " janeiro fevereiro março maio junho julho setembro outubro novembro dezembro"
+    " januari februari maart augustus maj augusti marts april stycznia lutego marca kwietnia maja czerwca lipca sierpnia"
+    " września października listopada grudnia ledna února března dubna května června července srpna září října listopadu"
+    " prosince ocak şubat mart nisan mayıs haziran temmuz ağustos eylül ekim kasım aralık"
+    " января февраля марта апреля мая июня июля августа сентября октября ноября декабря"
+    " січня лютого березня квітня травня червня липня серпня вересня жовтня листопада грудня"
+    " يناير فبراير مارس أبريل مايو يونيو يوليو أغسطس سبتمبر أكتوبر نوفمبر ديسمبر"
+    " जनवरी फरवरी मार्च अप्रैल मई जून जुलाई अगस्त सितंबर अक्टूबर नवंबर दिसंबर"
+)
+_NAMES_OF_MONTHS = frozenset(_MONTHS.split())
+_MEASURES = frozenset(
+    "mm cm dm m km mg g kg t ml cl l ms s min h kb mb gb tb kib mib gib kw w v a hz khz mhz ghz °c °f px pt € $ £ ¥ ₹ ₩"
+    " ₽ ₺ zł kč kr usd eur gbp chf jpy cny inr pln czk sek nok dkk cad aud brl mxn krw try zar rub euro euros dollars".split()
+)
+"""Units as the world writes them; of currencies the codes (ISO 4217) of those most used, any other in capitals."""
+_CURRENCY = "$€£¥₹₩₽₺"
+_UNSPACED = (
+    "\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+    "\uff66-\uff9f\U00020000-\U0003ffff"
+)
+"""Letters of scripts whose words are not spaced: Thai, Lao, Burmese, Khmer, Han, kana."""
+_NUMERALS = "\\d〇零一二三四五六七八九十百千万萬億亿两兩"
+_UNITS_OF_HAN = "年月日号號時时点點分秒歳岁元円圆圓块塊個个人名本枚回次度天週周章頁页楼樓階号室%％"
+
+# An escape of JSON, a short number with what may be its unit, a URL, or a run of what holds names, paths, dates and
+# amounts together. Inside a run nothing is tried twice.
+_WHOLE_WORD = r"(?![\w%:/@+#-]|[.,]\w)"
 _RUN = re.compile(
     r"\\(?:[nrt\\\"]|u[\da-fA-F]{4})"
+    rf"|[{_CURRENCY}] ?\d{_WHOLE_WORD}"
+    rf"|\d{{1,2}}\.? (?:de )?(?:[^\W\d_]{{1,12}}|[°{_CURRENCY}]C?){_WHOLE_WORD}"
+    rf"|[A-Z][A-Za-z]{{2,8}} \d{{1,2}}{_WHOLE_WORD}"
     r"|https?://[^\s\"'<>)\]},`\\]+"
     r"|[#~./]{0,3}\w(?:[\w.%:/@+,#-]*[\w%])?"
 )
-_GAP = re.compile(r"[\s\"'<>)\]}`]")
+_BEFORE_UNIT = re.compile(r"(\d{1,2})\.? (?:de )?(\D+)\Z")
+_AFTER_UNIT = re.compile(r"([A-Z][A-Za-z]+) (\d{1,2})\Z")
+_GAP = re.compile(rf"[\"'<>)\]}}`\n\r\t]|(?<![\w.{_CURRENCY}])\s")
 """What stands inside no run."""
 _AT_ONCE_CHARS = 65_536
 """How much is searched in one go: other threads wait until the search returns."""
 _HUMP = re.compile(r"[a-z\d][A-Z]|[A-Z][a-z]+[A-Z]|[A-Z]{3}")
-_JOINED = re.compile(r"\w[_/@]\w|\w::\w|\w\.[a-zA-Z_]\w|\A(?:~|\.{0,2})/\w")
+_JOINED = re.compile(r"\w[_@]\w|\w::\w|\w\.[a-zA-Z_]\w|\A(?:~|\.{1,2})/\w|/[^/]+/")
+_AMOUNT_OF_HAN = rf"[{_NUMERALS}]+[{_UNITS_OF_HAN}](?:[{_NUMERALS}]+[{_UNITS_OF_HAN}])*"
+_IN_HAN = re.compile(rf"{_AMOUNT_OF_HAN}|[^{_UNSPACED}]+")
+_OF_HAN = re.compile(_AMOUNT_OF_HAN)
+_CLEAR_UNITS = frozenset("年月日号號元円圆時时")
+"""Units that numerals in letters are an amount with; with others they are words (`十分`, `一点`)."""
+_HAN = "年月日号號時时点點分秒歳岁元円圆圓块塊個个人名本枚回次度天週周章頁页楼樓階号室%％"
+
+# An escape of JSON, a short number with what may be its unit, a URL, or a run of what holds names, paths, dates and
+# amounts together. Inside a run nothing is tried twice.
+_WHOLE_WORD = r"(?![\w%:/@+#-]|[.,]\w)"
+_RUN = re.compile(
+    r"\\(?:[nrt\\\"]|u[\da-fA-F]{4})"
+    rf"|[{_CURRENCY}] ?\d{_WHOLE_WORD}"
+    rf"|\d{{1,2}}\.? (?:de )?(?:[^\W\d_]{{1,12}}|[°{_CURRENCY}]C?){_WHOLE_WORD}"
+    rf"|[A-Z][A-Za-z]{{2,8}} \d{{1,2}}{_WHOLE_WORD}"
+    r"|https?://[^\s\"'<>)\]},`\\]+"
+    r"|[#~./]{0,3}\w(?:[\w.%:/@+,#-]*[\w%])?"
+)
+_BEFORE_UNIT = re.compile(r"(\d{1,2})\.? (?:de )?(\D+)\Z")
+_AFTER_UNIT = re.compile(r"([A-Z][A-Za-z]+) (\d{1,2})\Z")
+_GAP = re.compile(rf"[\"'<>)\]}}`\n\r\t]|(?<![\w.{_CURRENCY}])\s")
+"""What stands inside no run."""
+_AT_ONCE_CHARS = 65_536
+"""How much is searched in one go: other threads wait until the search returns."""
+_HUMP = re.compile(r"[a-z\d][A-Z]|[A-Z][a-z]+[A-Z]|[A-Z]{3}")
+_JOINED = re.compile(r"\w[_@]\w|\w::\w|\w\.[a-zA-Z_]\w|\A(?:~|\.{1,2})/\w|/[^/]+/")
+_IN_HAN = re.compile(rf"[{_NUMERALS}]+[{_UNITS_OF_HAN}](?:[{_NUMERALS}]+[{_UNITS_OF_HAN}])*|[^{_UNSPACED}]+")
+_HAN = re.compile(f"[{_UNSPACED}]")
 _LONGEST_CHARS = 400
 _LEAST_CHARS = 2
 _REMEMBERED_CHARS = 64
@@ -63,6 +130,12 @@ def _parts(run: str) -> Iterator[tuple[str, int]]:
     """Cut a run at commas that do not stand inside a number; yield what is a value, with its place in the run."""
     if run[0] == "\\":
         return
+    if " " in run:
+        yield from _with_unit(run)
+        return
+    if not run.isascii() and _HAN.search(run):
+        yield from _of_han(run)
+        return
     at = 0
     for part in (run,) if run.startswith("http") else re.split(r",(?!\d{3}(?!\d))", run):
         if is_value(part):
@@ -70,10 +143,52 @@ def _parts(run: str) -> Iterator[tuple[str, int]]:
         at += len(part) + 1
 
 
+def _with_unit(run: str) -> Iterator[tuple[str, int]]:
+    """Yield a short number with its unit; where the word beside it is none, what each of the two is by itself."""
+    if run[0] in _CURRENCY or _is_unit(run):
+        yield run, 0
+        return
+    first, _, last = run.partition(" ")
+    for part, at in ((first.rstrip("."), 0), (last.rpartition(" ")[2], run.rfind(" ") + 1)):
+        if is_value(part):
+            yield part, at
+
+
+def _is_unit(run: str) -> bool:
+    """Tell whether the word beside a number is a month, a measure or a currency."""
+    found = _BEFORE_UNIT.match(run)
+    if found is None:
+        found = _AFTER_UNIT.match(run)
+        word = found[1] if found is not None else ""
+        return word.lower() in _NAMES_OF_MONTHS or (len(word) == 3 and word.isupper())
+    word = found[2].strip()
+    return word.lower() in _NAMES_OF_MONTHS or word.lower() in _MEASURES or (len(word) == 3 and word.isupper())
+
+
+def _of_han(run: str) -> Iterator[tuple[str, int]]:
+    """Yield what is a value in letters that are not spaced: amounts and dates, and ids of other letters."""
+    for found in _IN_HAN.finditer(run):
+        part = found[0].rstrip("./:@+,#-")
+        lead = len(part) - len(part.lstrip("/:@+,-"))
+        part = part[lead:]
+        if is_value(part):
+            yield part, found.start() + lead
+
+
 def is_value(word: str) -> bool:
     """Whether a word is one that prose does not hold: a digit, an inner capital, or an inner joint gives it away."""
     if not _LEAST_CHARS <= len(word) <= _LONGEST_CHARS:
         return False
+    if not word.isascii() and _HAN.search(word):
+        return _is_amount_of_han(word)
     if any(map(str.isdigit, word)):
         return True
     return bool(_HUMP.search(word) or _JOINED.search(word))
+
+
+def _is_amount_of_han(word: str) -> bool:
+    """Tell a date or an amount from a word that begins with a numeral."""
+    if _OF_HAN.fullmatch(word) is None:
+        return False
+    units = [letter for letter in word if letter in _UNITS_OF_HAN]
+    return len(units) > 1 or units[0] in _CLEAR_UNITS or any(map(str.isdigit, word))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import orjson
 import pytest
@@ -13,19 +14,23 @@ import structlog
 from structlog.testing import capture_logs
 
 from gateway import config
-from gateway.budget.calibration import EXACT, UNKNOWN
+from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.kinds import Kinds
+from gateway.budget.tokens import Counter
 from gateway.calibrating import MOST_WAITING, Calibrations
-from gateway.fitting import Model, models_of
+from gateway.fitting import Model, fit, kinds_sent, models_of
 from gateway.policy import Policy, Reserve
 from gateway.routing.deployment import Deployment, ModelFacts
 from gateway.state import State, open_state
 from tests.contract.running import eventually
 from tests.providers.deployments import deployment
+from tests.talk import assistant, request, user
 
 CLAUDE = deployment("anthropic/claude-sonnet-5", window=10_000)
 GEMINI = deployment("gemini/gemini-3-pro", window=10_000)
 EXACTLY = ModelFacts("openai", "gpt-5", 10_000, None, shared=True, encoding="o200k_base", exact=True)
+PROSE = "The customer asked whether the order could still be changed before it ships. " * 20
+COUNTER = Counter()
 KEY = "calibration/2/anthropic/claude-sonnet-5"
 
 
@@ -254,3 +259,31 @@ async def test_what_was_learned_moves_the_budget_and_a_declared_margin_does_not(
     assert 8100 <= (after.budget() or 0) <= 8333
     assert (fixed.budget(), fixed.calibration) == (9500, EXACT)
     assert exact_model().bounds(automatic).budget() == 10_000
+
+
+async def test_what_is_sent_fits_by_the_provider_s_count_whatever_kind_of_text_is_left():
+    ids = "\n".join(str(uuid5(NAMESPACE_URL, str(number))) for number in range(60))
+    turn = [user("Look at this batch."), assistant(ids), user("And then?"), assistant(PROSE)]
+    asked, came = model(CLAUDE), request([*turn * 9, user("So?")])
+    factors = Kinds(100, 160, 100)
+    calibration = Calibration(4, 1.0, 0.02, (160, 100))
+    window = asked.bounds(Policy("p", reserve=Reserve(0), context_window=9_000), calibration)
+    fitted = await fit(came, Policy("p", reserve=Reserve(0), context_window=9_000), asked, COUNTER, window)
+    assert fitted.changes is not None
+    sent = kinds_sent(came, fitted.changes, COUNTER)
+    assert sum(tokens * factor for tokens, factor in zip(sent, factors, strict=True)) <= 9_000 * 100
+    assert sent.ids > 1_000
+    plain = await fit(request([user(PROSE)]), Policy("p"), asked, COUNTER, window)
+    assert plain.changes is None
+
+
+async def test_twenty_answers_about_ids_leave_the_room_of_words_as_it_was(tmp_path):
+    asked, policy = model(CLAUDE), Policy("p", reserve=Reserve(0), context_window=845)
+    async with learning(tmp_path) as calibrations:
+        before = asked.bounds(policy, calibrations.of(asked)).budget()
+        for _ in range(20):
+            calibrations.observe(CLAUDE.facts, Kinds(100, 3_900), 6_000)
+        await merged(calibrations)
+        learned = calibrations.of(asked)
+        assert learned.version == 1
+        assert asked.bounds(policy, learned).budget() == before == 768

@@ -436,7 +436,9 @@ def test_the_list_says_which_values_went_and_where_they_stood():
     assert line.text.startswith(
         f"[… {line.messages} messages, {line.stands_for:,} tokens left out; quoted from earlier messages, as data:]\n"
     )
-    assert '] assistant: "get_order(order: #W' in line.text
+    assert '] assistant: "get_order(order' in line.text
+    assert "#W1001" in line.text
+    assert '] get_order: "paid ' in line.text
     assert line.values
 
 

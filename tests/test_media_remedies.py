@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.budget.components import Recognition, dissect, message_tokens
 from gateway.conversation import Changes, Media, Message, PartEdit, with_parts
 from gateway.rewriting.media import LOW, TRACED, low, merged, numbers, reworded, shortened, traced
-from tests.talk import assistant, conversation, count, user
+from tests.talk import assistant, conversation, count
 
 PICTURE = {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}}
 SMALL = {"type": "image_url", "image_url": {"url": "https://x.example/a.png", "detail": "low"}}
@@ -18,6 +18,10 @@ SPEECH = {"type": "input_audio", "input_audio": {"data": "UklG", "format": "wav"
 
 def count_media(one: Media) -> int:
     return {"image": 85 if one.detail == "low" else 765, "audio": 50, "file": 3_000}[one.kind]
+
+
+def user(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
 
 
 def text(said: str) -> dict[str, Any]:

@@ -101,7 +101,8 @@ def test_edits_are_told_in_the_order_of_the_messages_and_dropping_with_its_compo
 def test_what_is_put_in_is_told_before_the_message_that_it_stands_before():
     documents = "".join(f"<doc>Title: t{n}\n{words(40, f'alpha{n}')}.\n{words(40, f'beta{n}')}.</doc>" for n in range(8))
     ladder = Ladder((), ("extract",), (), ("drop_oldest",), ())
-    found = planned([user("a"), *loop(1, 900), user(f"what of alpha3? {documents}")], replace(DROP, ladder=ladder))
+    listed = [user("a"), *loop(1, 900), user(f"what of alpha3? {documents}")]
+    found = planned(listed, replace(DROP, ladder=ladder, recall=0.0))
     assert [(edit.at, edit.remedy) for edit in found.edits[-2:]] == [(3, "artifacts"), (3, "extract")]
 
 
@@ -285,6 +286,13 @@ def test_strict_folds_history_down_to_its_share_though_the_whole_would_fit():
     found = planned([system("s"), *chat(4, 40), user("now")], policy)
     assert found.before["history"] > 1000 // 6
     assert found.after["history"] <= 1000 // 6
+
+
+@pytest.mark.parametrize("share", [0.2, 0.11, 0.08, 0.04])
+def test_strict_cuts_history_to_its_share_by_all_that_has_a_remedy_before_it_refuses(share):
+    policy = replace(DROP, strict=True, allocation=Shares(0.1, 0.1, 0, 0, share, 0.8 - share))
+    found = planned([system("s"), *chat(4, 30), user("now")], policy)
+    assert 0 < found.after["history"] <= share * 1000
 
 
 # ---------------------------------------------------------------- always, never

@@ -145,8 +145,12 @@ _MOST_TOO_LONG = 40
 _MOST_LOOKS = 8
 """Times that a piece is weighed again, on average, as others say what it holds."""
 _LESS = 1e-9
+_SHARPNESS = 1.4
+"""How much more a value counts that is one better in worth: as a power of e."""
+_SPOKEN_WORD, _MOST_SPOKEN_OF = 0.1, 1.5
+"""What a record is worth more for each rare word of it that somebody spoke, and for all of them."""
 _ARGUMENT, _ASSISTANT, _USER, _RESULT = 1, 2, 4, 8
-_WORDS = {"user": 0.5, "system": 0.5, "developer": 0.5, "assistant": float(__import__("os").environ.get("LA", "0.02"))}
+_WORDS = {"user": 0.5, "system": 0.5, "developer": 0.5, "assistant": 0.02}
 """What a token of a sentence is worth for its words alone, by who says it; of a result it is its values that count."""
 _RESULT_WORDS = 0.01
 _MOST_SPOKEN = 2_000
@@ -278,20 +282,18 @@ class _Scale:
         """Weigh how much of a record was spoken of: the rarest of its words among those of all records."""
         often = self.often
         rarest = [log(self.most / often[word]) for word in _words(text) if word in often]
-        return min(_B * sum(sorted(rarest)[-3:]), _BM)
+        return min(_SPOKEN_WORD * sum(sorted(rarest)[-3:]), _MOST_SPOKEN_OF)
 
     def score(self, piece: Piece) -> float:
         """Weigh a piece as the logarithm of its worth for a token; minus infinity where it says nothing new."""
         said = piece.said
-        worth = best = 0.0
+        worth = 0.0
         for value in said.values:
             if value not in self.done:
                 weight = self.weights.get(value)
                 if weight is None:
-                    weight = self.weights[value] = exp(_K * self.seen.worth(value))
+                    weight = self.weights[value] = exp(_SHARPNESS * self.seen.worth(value))
                 worth += weight
-                best = max(best, weight)
-        worth = best + _D * (worth - best)
         size = tokens(said.text)
         if said.kind == "sentence":
             if said.text in self.done:
@@ -303,7 +305,7 @@ class _Scale:
         if said.name and said.name not in self.done and self.seen.speaks_of(said.name):
             worth += _SPOKEN
         spoken = self._spoken(said.text) if self.often and said.kind in ("row", "line", "entry") else 0.0
-        return log(worth + _LESS) + spoken + said.worth - _C * log(size + _OVERHEAD) - _again(self.told[piece.at] + 1)
+        return log(worth + _LESS) + spoken + said.worth - log(size + _OVERHEAD) - _again(self.told[piece.at] + 1)
 
     def take(self, piece: Piece) -> None:
         self.done.update(piece.said.values)
@@ -311,13 +313,6 @@ class _Scale:
         self.told[piece.at] += 1
 
 
-import os
-
-_K = float(os.environ.get("LK", "1"))
-_C = float(os.environ.get("LC", "1"))
-_D = float(os.environ.get("LD", "1"))
-_B = float(os.environ.get("LB", "0.3"))
-_BM = float(os.environ.get("LBM", "1.5"))
 _NOTHING = float("-inf")
 _SPOKEN = 3.0
 """What a definition is worth that somebody speaks of."""
@@ -507,11 +502,11 @@ def _quoted(group: Sequence[Piece], seen: Seen) -> str:
 
 def _joined(group: Sequence[Piece]) -> str:
     """Join the sentences of a message; `…` where some were left out between them."""
-    out, before = "", -2
+    out, before = "", None
     for piece in group:
-        gap = "" if not out else " " if piece.place == before + 1 else " … "
-        out += gap + piece.said.text
-        before = piece.place
+        follows = before is not None and (piece.place, piece.said.number) == (before.place + 1, before.said.number + 1)
+        out += ("" if before is None else " " if follows else " … ") + piece.said.text
+        before = piece
     return out
 
 

@@ -5,7 +5,7 @@ Results inside history bend before history itself is left out; documents, exampl
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.budget.components import Anatomy, Count
 from gateway.conversation import PartEdits
@@ -17,6 +17,11 @@ from gateway.rewriting.stub import stub
 
 LIGHT = ("minify", "dedupe", "crush")
 """Remedies that lose nothing, and are therefore applied to every old result at once."""
+
+
+CRUSHED = "crush_more"
+"""Crushing with loss, down to a room."""
+LOSSLESS = frozenset(LIGHT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class Shortened:
     tokens: int
     parts: PartEdits = ()
     """Where single parts of its content change, and the others stay: how it comes to say that."""
+    lossy: bool = False
+    """True where values or words of it are gone."""
 
 
 @dataclass(slots=True)
@@ -94,7 +101,8 @@ class Results:
         message = self.anatomy.conversation.messages[index]
         overhead = self.anatomy.tokens[index] - self.count(message.text)
         text = crush.lossy(message.text, max(0, room - overhead), self.count, wanted)
-        return self._smaller(index, "crush", text) if text else None
+        short = self._smaller(index, "crush", text) if text else None
+        return None if short is None else replace(short, lossy=True)
 
     def _pointing(self, index: int, newer: int) -> Shortened | None:
         if self.stubbed(index) is None:

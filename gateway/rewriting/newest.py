@@ -17,6 +17,7 @@ from gateway.rewriting.arrange import Order, arrange
 from gateway.rewriting.folds import Folded, Kept
 from gateway.rewriting.ladder import Ladders, Shortened
 from gateway.rewriting.memory import Known
+from gateway.rewriting.speech import level
 from gateway.rewriting.voices import Voice
 
 _CONTEXT_MESSAGES, _CONTEXT_CHARS = 4, 1500
@@ -123,10 +124,10 @@ def _with_shorter_results(asked: Asked, folded: Folded, over: int) -> Folded:
     retrieved = [index for index in results if asked.anatomy.component[index] == "documents"]
     for group in ([retrieved] if retrieved else []) + [results]:
         spare = sum(sizes[index] for index in group)
-        level = _level([sizes[index] for index in group], max(0, spare - over))
+        most = level([sizes[index] for index in group], max(0, spare - over))
         for index in sorted(group, key=lambda i: -sizes[i]):
-            if sizes[index] > level:
-                folded = _saying(asked, folded, index, *_shorter(asked, index, level))
+            if sizes[index] > most:
+                folded = _saying(asked, folded, index, *_shorter(asked, index, most))
         if sum(asked.anatomy.tokens[i] - _tokens(asked, folded, i) for i in results) >= over:
             break
     return folded
@@ -147,17 +148,6 @@ def _without(asked: Asked, folded: Folded, unit: Unit) -> Folded:
     now = sum(_tokens(asked, folded, index) for index in unit)
     dropped = {**folded.dropped, **dict.fromkeys(unit, "drop_oldest")}
     return replace(folded, dropped=dropped, total=folded.total - now, forced=True)
-
-
-def _level(sizes: Sequence[int], room: int) -> int:
-    """Find the size that the larger ones come down to so that all of them fit: each keeps what it has below it."""
-    left = room
-    for place, size in enumerate(sorted(sizes)):
-        share = left // (len(sizes) - place)
-        if size > share:
-            return share
-        left -= size
-    return max(sizes, default=0)
 
 
 def _shorter(asked: Asked, index: int, room: int) -> tuple[str, str]:
@@ -214,9 +204,8 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
     """
     messages, unit = asked.messages, asked.anatomy.units[-1]
     room = budget - folded.total - OVERHEAD_MESSAGE
-    if not recalls or messages[unit.first].role != "user" or room < _LEAST_RECALL:
-        return folded
-    if not _missing(folded) and not asked.lost:
+    is_whole = not _missing(folded) and not asked.lost
+    if not recalls or asked.voices[unit.first] != "said" or is_whole or room < _LEAST_RECALL:
         return folded
     gone, question, memory = [*asked.lost, *_gone(asked, folded)], _question_alone(asked), asked.known.recalled
     before = [one.text for one in messages[: unit.first] if one.role == "user"]
@@ -227,7 +216,7 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
         if i not in folded.dropped
     ]
     most = int(share * budget) if asked.anatomy.tool_of else MOST_RECALL
-    warranted = recall.warranted(question, gone, min(room, most), asked.count, memory, stand, before)
+    warranted = recall.warranted(question, gone, min(room, most), memory, stand, before)
     asked_of = max(folded.documents_free, sum(asked.anatomy.tokens[one.at] for one in asked.lost))
     room = max(warranted, min(room, asked_of))
     if room < _LEAST_RECALL:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gateway.budget.allocation import Window, allocate
@@ -193,15 +194,9 @@ def plan(
         rest = without(anatomy, gone)
         legal_plan = plan(rest.anatomy, policy, window, answer_limit, legal, count, known, facts, rest.early(early))
         return _of_all(anatomy, rest, legal_plan)
-    if policy.documents.in_system and not fits and not lost:
-        share = _documents_share(policy, anatomy, min(budget, final), ladders, most)
-
-        def planned(cut: system_documents.Cut) -> Plan | Refusal:
-            return plan(cut.anatomy, policy, window, answer_limit, legal, count, known, facts, early, cut.lost)
-
-        found = _with_cut_system(replace(voiced, anatomy=anatomy), policy, share, ladders, count, known, planned)
-        if found is not None:
-            return found
+    rest = partial(_planned_without, policy, window, answer_limit, legal, count, known, facts, early)
+    if not fits and not lost and (cut := _with_cut_system(voiced, policy, min(budget, final), count, known, rest)):
+        return cut
     binds = any(rules.binds_reasoning for rules in legal)
     rules = replace(
         _rules_of(policy, anatomy, min(budget, final) if binds else budget, final, ladders, most),
@@ -256,6 +251,21 @@ def _of_all(anatomy: Anatomy, rest: Rest, found: Plan | Refusal) -> Plan | Refus
     )
 
 
+def _planned_without(
+    policy: Policy,
+    window: Window,
+    answer_limit: int,
+    legal: Sequence[LegalRules],
+    count: Count,
+    known: Known,
+    facts: Facts | None,
+    early: frozenset[int],
+    cut: system_documents.Cut,
+) -> Plan | Refusal:
+    """Plan for a conversation after a cut of its system text."""
+    return plan(cut.anatomy, policy, window, answer_limit, legal, count, known, facts, early, cut.lost)
+
+
 def _documents_share(
     policy: Policy, anatomy: Anatomy, budget: int, ladders: Ladders, most: Mapping[str, int] | None
 ) -> int:
@@ -271,17 +281,22 @@ def _documents_share(
 def _with_cut_system(
     voiced: Voiced,
     policy: Policy,
-    share: int,
-    ladders: Ladders,
+    budget: int,
     count: Count,
     known: Known,
     planned: Callable[[system_documents.Cut], Plan | Refusal],
 ) -> Plan | Refusal | None:
     """Plan for the conversation with fewer documents in its system text; None where none are cut.
 
-    They come down to their share, to half of it where the first user message holds some too; further only before a refusal.
+    They come down to their share, to half of it where the first user message holds some too; further only before a
+    refusal.
     """
-    anatomy = voiced.anatomy
+    if not policy.documents.in_system:
+        return None
+    anatomy, ladders = replace(voiced.anatomy, document_tokens=voiced.documents), ladders_of(policy)
+    voiced = replace(voiced, anatomy=anatomy)
+    most = policy.allocation.rooms(budget, COMPONENTS) if policy.strict else None
+    share = _documents_share(policy, anatomy, budget, ladders, most)
     first = next((unit.first for unit in anatomy.units if voiced.voices[unit.first] == "said"), 0)
     room = share // 2 if first and voiced.documents[first] else share
     found: Plan | Refusal | None = None

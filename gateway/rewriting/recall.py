@@ -11,9 +11,10 @@ message asks for what is gone is told by where its words stand: in the fold and 
 from __future__ import annotations
 
 import heapq
+import json
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -63,7 +64,6 @@ def warranted(
     question: str,
     folded: Sequence[Folded],
     room: int,
-    count: Count,
     memory: Memory | None = None,
     standing: Sequence[str] = (),
     before: Sequence[str] = (),
@@ -75,7 +75,7 @@ def warranted(
     view = _view(question, folded, Memory() if memory is None else memory)
     if _wanted(question, view) is None:
         return 0
-    odds = _odds(_signs(question, view, standing, before, count))
+    odds = _odds(_signs(question, view, standing, before))
     worth = int(room * math.exp(min(0.0, round(_STEEPNESS * (odds - _SURE), 6))))
     return worth if worth >= _LEAST_TOKENS_WORTH else 0
 
@@ -84,9 +84,8 @@ def warranted(
 class _Signs:
     """How a message stands to what is gone and to what is still there; shares are of the rarity of its words."""
 
-    length: float
-    """Its tokens, as a logarithm, and its clauses beyond the first."""
     clauses: float
+    """How many times it has as many as who asks shortly, as a logarithm."""
     asks: float
     """Whether it has a question mark; between the two where its speaker never writes one."""
     new: float
@@ -97,36 +96,62 @@ class _Signs:
     """The share that the last exchange says."""
     ahead: float
     """How much more the best folded message says than the best that stands."""
+    usual: float
+    """The share of its speaker's messages that begin with the same word, less where most of them do."""
+    longer: float
+    """The share of its speaker's messages that are no longer."""
 
 
-def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence[str], count: Count) -> _Signs:
+def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence[str]) -> _Signs:
     """Weigh the words of a question by how few messages say them, and add up where they stand."""
     index, asked = view.index, view.asked
     stands = [asked.keys() & {term for bag in view.read(text).bags for term in bag} for text in standing]
-    messages = len(view.parts) + len(stands)
+    messages = len({part.message.at for part in view.parts}) + len(stands)
+    best: dict[int, float] = defaultdict(float)
+    """What each folded message covers, with all of its documents."""
     weights, new, gone = {}, 0.0, 0.0
     for term in asked:
-        folded, still = index.spread(term), sum(term in one for one in stands)
+        holds = {view.parts[reading].message.at for reading in index.readings_with(term)}
+        folded, still = len(holds), sum(term in one for one in stands)
         weight = weights[term] = round(math.log(1 + (messages - folded - still + 0.5) / (folded + still + 0.5)), 6)
         new += 0.0 if folded or still else weight
         gone += weight if folded and not still else 0.0
+        for at in holds:
+            best[at] += weight
     total = sum(weights.values()) or 1.0
     covers = [sum(weights[term] for term in one) for one in stands]
     last = sum(weights[term] for term in asked if any(term in one for one in stands[-_LAST_EXCHANGE:]))
-    marks = [_MARK.search(text) is not None for text in before[-_USUAL:]]
-    silent = len(marks) >= _LEAST_USUAL and sum(marks) < _SELDOM * len(marks)
+    before = before[-_USUAL:]
+    knows, begins = len(before) >= _LEAST_USUAL, _beginning(question)
+    silent = knows and sum(_MARK.search(text) is not None for text in before) < _SELDOM * len(before)
     return _Signs(
-        length=round(math.log1p(count(question)), 6),
-        clauses=round(math.log(max(1, sum(1 for _ in clauses(question)))), 6),
+        clauses=round(math.log(max(1.0, sum(1 for _ in clauses(question)) / _SHORTLY)), 6),
         asks=1.0 if _MARK.search(question) else 0.5 if silent else 0.0,
         new=new / total,
         gone=gone / total,
         last=last / total,
-        ahead=(max(index.covered(weights), default=0.0) - max(covers, default=0.0)) / total,
+        ahead=(max(best.values(), default=0.0) - max(covers, default=0.0)) / total,
+        usual=_as_usual(begins, [_beginning(text) for text in before]) if knows else 0.0,
+        longer=sum(len(text) <= len(question) for text in before) / len(before) if knows else _LONGER,
     )
 
 
-_LAST_EXCHANGE, _USUAL, _LEAST_USUAL, _SELDOM = 2, 40, 4, 0.2
+def _as_usual(begins: tuple[int, ...], before: Sequence[tuple[int, ...]]) -> float:
+    """Say how usual a beginning is; one that all messages share says nothing."""
+    often = Counter(before)
+    alike = sum(number * number for number in often.values()) / len(before) ** 2
+    return often[begins] / len(before) * (1 - alike)
+
+
+def _beginning(text: str) -> tuple[int, ...]:
+    """Give the first term of a text."""
+    found = WORD.search(text[:_BEGINNING_CHARS])
+    return () if found is None else tuple(map(number, of_word(found.group())[:1]))
+
+
+_LAST_EXCHANGE, _USUAL, _LEAST_USUAL, _SELDOM, _SHORTLY, _BEGINNING_CHARS = 2, 40, 4, 0.2, 2, 80
+_LONGER = 0.2
+"""What is taken for the share where there are too few messages to say."""
 _MARK = re.compile("[?\u037e\u055e\u061f\u1367\u1945\u2047-\u2049\u2cfa\ua60f\ufe16\ufe56\uff1f]")
 
 
@@ -134,24 +159,28 @@ def _odds(signs: _Signs) -> float:
     """Weigh the signs that a message asks for what is gone: its log odds.
 
     Who asks for it asks at once and shortly, of what the last exchange did not speak of; who carries on says what is
-    new, in several clauses, or speaks of what he was just told.
+    new, in several clauses, begins as he always does, or speaks of what he was just told.
     """
     return (
         _ODDS
-        + _PER_LENGTH * signs.length
         + _PER_CLAUSE * signs.clauses
         + _ASKING * signs.asks
         + _NEW * signs.new
         + _GONE * signs.gone
         + _LAST * signs.last
         + _AHEAD * signs.ahead
+        + _CLEARLY * max(0.0, signs.ahead - _CLEAR)
+        + _AS_USUAL * signs.usual
+        + _PER_LONGER * signs.longer
     )
 
 
 # As a logistic regression weighs them, rounded: 1,750 messages that carry long chats on, and 195 questions about those.
-_ODDS, _PER_LENGTH, _PER_CLAUSE, _ASKING = 1.25, -1.7, -3.4, 5.0
-_NEW, _GONE, _LAST, _AHEAD = -1.7, 1.7, -2.6, 4.3
-_SURE, _STEEPNESS = -1.0, 1.5
+_ODDS, _PER_CLAUSE, _ASKING, _AS_USUAL, _PER_LONGER = -3.7, -3.3, 5.0, -5.0, -4.0
+_NEW, _GONE, _LAST, _AHEAD = -1.8, 1.0, -2.7, 4.8
+_CLEARLY, _CLEAR = 10.0, 0.25
+"""Relevance that is clear by itself: from so much ahead on."""
+_SURE, _STEEPNESS = -0.5, 1.5
 """Odds from which all the room is worth it; below, how fast the worth falls."""
 _LEAST_TOKENS_WORTH = 60
 
@@ -313,7 +342,7 @@ def _units(text: str) -> Iterator[tuple[int, int]]:
 
 
 _MOST_TERMS = 48
-_KNOWN = 0.5
+_KNOWN = 0.2
 """What must be known of the words of a question, for it to be one about what was said."""
 _TELLING = 1.6
 """What a name, a number or a code name counts, where another word counts 1."""
@@ -386,7 +415,7 @@ def _rarity(term: int, index: Index) -> float:
     """Say how far a term is from being common in this conversation: 1 where nothing or little says it, 0 at the most."""
     common = index.found_in(term) / (_COMMON_PASSAGES * max(1, len(index)))
     if len(index.readings) >= _FEW_MESSAGES:
-        common = index.spread(term) / (_COMMON * len(index.readings))
+        common = len(index.readings_with(term)) / (_COMMON * len(index.readings))
     return max(0.0, 1 - round(common, 6))
 
 
@@ -603,7 +632,7 @@ def _place(message: Folded) -> str:
     """Say which message it is, who speaks, and what of it is no text."""
     speaker = message.name or message.tool or message.role
     if not _NAME.fullmatch(speaker):
-        speaker = quoted(speaker.replace("\n", " "))
+        speaker = _string(speaker)
     media = "".join([f"[{kind}] " for kind in message.media[:_MOST_MEDIA]])
     return f"messages[{message.at}] {speaker}: {media}"
 
@@ -616,12 +645,15 @@ def _quoted(pieces: Sequence[str]) -> str:
 
     A line that begins as a speaker's would (`System: …`) is never one of its own.
     """
-    if len(pieces) == 1 and "\n" not in pieces[0]:
-        return quoted(pieces[0])
     if any(_LIKE_A_SPEAKER.search(piece) for piece in pieces):
-        return GAP.join([" ".join([quoted(line) for line in piece.split("\n") if line.strip()]) for piece in pieces])
-    return quoted(GAP_LINE.join(pieces) if len(pieces) > 1 else pieces[0])
+        return GAP.join([" ".join([_string(line) for line in piece.split("\n") if line.strip()]) for piece in pieces])
+    return quoted(GAP_LINE.join(pieces))
 
 
-_LIKE_A_SPEAKER = re.compile(r"^[^\w\n]{0,8}[^\W\d_]{2,12}[ \t]{0,2}[:\uff1a]", re.MULTILINE)
+def _string(line: str) -> str:
+    """Quote a line so that it stays in the line that it is quoted in."""
+    return json.dumps(line, ensure_ascii=False)
+
+
+_LIKE_A_SPEAKER = re.compile(r"^[ \t]*[^\W\d_]{2,12}[ \t]?[:\uff1a]", re.MULTILINE)
 GAP_LINE = "\n[…]\n"

@@ -376,10 +376,10 @@ class Index:
             return 0
         return len(places) if places[-1] < self._passages else bisect_left(places, self._passages)
 
-    def spread(self, term: int) -> int:
-        """Count the readings that a term stands in."""
+    def readings_with(self, term: int) -> set[int]:
+        """Find the readings that a term stands in."""
         places = self.postings.places.get(term, ())
-        return len(set(map(self.reading_of.__getitem__, places[: self.found_in(term)])))
+        return set(map(self.reading_of.__getitem__, places[: self.found_in(term)]))
 
     def idf(self, term: int) -> float:
         """Say how rare a term is; rounded, so that every machine's logarithm gives the same."""

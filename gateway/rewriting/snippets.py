@@ -93,6 +93,8 @@ class Snippet:
     """Of a signature: all lines of what it defines, where they are not too many."""
     of: int = 0
     """Of an entry: how many the listing has."""
+    number: int = -1
+    """Of a sentence: its number in the text, those counted that are no pieces."""
 
 
 def snippets(message: Message) -> tuple[Snippet, ...]:
@@ -228,7 +230,7 @@ def _of_plain(text: str, *, speaks: bool) -> Iterator[Snippet]:
     lines = bulk.readable(text).splitlines()
     if len(lines) < 2:
         for line in lines:
-            yield from _of_prose(line, speaks=speaks)
+            yield from [piece for _, piece in _of_prose(line, speaks=speaks) if piece is not None]
         return
     yield from _Lines(lines, speaks=speaks).read()
 
@@ -246,6 +248,8 @@ class _Lines:
         self.is_code = _is_code(lines)
         self.weights: Sequence[float] = () if speaks or self.is_code else weigh(lines)
         self.listing = _is_listing(lines)
+        self.sentences = 0
+        """How many were read, and one for whatever stands between them."""
 
     def read(self) -> Iterator[Snippet]:
         at = 0
@@ -265,22 +269,23 @@ class _Lines:
                 if rows:
                     for row in rows:
                         yield from self._unusual_row(row)
-                    at = end
+                    at, self.sentences = end, self.sentences + 1
                     continue
             signature = _signature(line) if self.is_code or not self.speaks else None
             if signature is not None:
                 yield self._definition(at, *signature)
-                at += 1
+                at, self.sentences = at + 1, self.sentences + 1
             elif self.is_code or not _is_prose(line):
                 yield from self._line(at)
-                at += 1
+                at, self.sentences = at + 1, self.sentences + 1
             else:
                 end = self._paragraph_end(at)
-                yield from _of_prose(
-                    line if end == at + 1 else " ".join([one.strip() for one in lines[at:end]]),
-                    speaks=self.speaks,
-                    worth=self._weight(at),
-                )
+                paragraph = line if end == at + 1 else " ".join([one.strip() for one in lines[at:end]])
+                for self.sentences, piece in _of_prose(
+                    paragraph, speaks=self.speaks, worth=self._weight(at), first=self.sentences
+                ):
+                    if piece is not None:
+                        yield piece
                 at = end
 
     def _weight(self, at: int) -> float:
@@ -418,15 +423,22 @@ def _is_prose(line: str) -> bool:
 # ---------------------------------------------------------------- prose
 
 
-def _of_prose(line: str, *, speaks: bool, worth: float = 0.0) -> Iterator[Snippet]:
+def _of_prose(
+    line: str, *, speaks: bool, worth: float = 0.0, first: int = 0
+) -> Iterator[tuple[int, Snippet | None]]:
+    """Yield each sentence, None where it is no piece, with the number of the one behind it; `first` is the first one's."""
+    number = first
     for start, end in sentences(line):
         said = _SPACES.sub(" ", line[start:end].strip())
         if len(said) > _LONGEST:
-            yield from _of_long(said, worth=worth)
+            for piece in _of_long(said, worth=worth):
+                yield number + 1, replace(piece, number=number)
+                number += 1
             continue
         held = _values_in(said)
-        if held or worth >= 1.0 or (speaks and _says_something(said)):
-            yield Snippet(said, held, worth=worth)
+        is_piece = held or worth >= 1.0 or (speaks and _says_something(said))
+        yield number + 1, Snippet(said, held, worth=worth, number=number) if is_piece else None
+        number += 1
 
 
 def _says_something(said: str) -> bool:
@@ -517,6 +529,8 @@ _MOST_PRESERVED = 200
 """Sentences of one message that are preserved."""
 _LONGEST_PRESERVED = 200
 """Tokens by estimate."""
+_FIRST_PRESERVED = 1_000_000
+"""The numbers of sentences that are preserved: far from those of all sentences."""
 _NEAR = 4_000
 """Characters before a match in which its sentence begins, and after it in which it ends."""
 
@@ -532,16 +546,17 @@ def preserved(text: str, patterns: Iterable[str]) -> Iterator[Snippet]:
                 spans.append((start, upto))
                 if len(spans) >= _MOST_PRESERVED:
                     break
-    end = -1
+    end, number = -1, _FIRST_PRESERVED
     for start, after in sorted(spans):
         if start < end:
             continue
+        number += 1 if end >= 0 and not text[end:start].strip() else 2
         end = after
         said = _SPACES.sub(" ", text[start:after].strip())
         before, behind = text[:start].rstrip(), text[after:].lstrip()
         cut = f"{'' if _is_end(before) else '… '}{said}{'' if _is_end(said) or not behind or _starts_line(text, after) else ' …'}"
         if said:
-            yield Snippet(cut, (said, *_values_in(said)), worth=PRESERVED)
+            yield Snippet(cut, (said, *_values_in(said)), worth=PRESERVED, number=number)
 
 
 def _is_end(said: str) -> bool:

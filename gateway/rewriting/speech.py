@@ -115,7 +115,7 @@ def cut(text: str, room: int, count: Count, asked: Sequence[str] = ()) -> str | 
 def _with_shorter_pastes(
     pieces: Sequence[Part], sizes: Sequence[int], room: int, count: Count, asked: Sequence[str]
 ) -> str:
-    most = _level([size for piece, size in zip(pieces, sizes, strict=True) if piece.is_paste], max(0, room))
+    most = level([size for piece, size in zip(pieces, sizes, strict=True) if piece.is_paste], max(0, room))
     out = [
         piece.text if not piece.is_paste or size <= most else passages(piece.text, most, count, asked)
         for piece, size in zip(pieces, sizes, strict=True)
@@ -123,7 +123,7 @@ def _with_shorter_pastes(
     return "".join(out)
 
 
-def _level(sizes: Sequence[int], room: int) -> int:
+def level(sizes: Sequence[int], room: int) -> int:
     """Find the size that the larger ones come down to so that all of them fit."""
     left = room
     for place, size in enumerate(sorted(sizes)):

@@ -19,7 +19,7 @@ from gateway.budget.components import Count
 from gateway.conversation import PartEdits, with_parts
 from gateway.rewriting import documents, extract, media, speech
 from gateway.rewriting.crush import NOTHING_WANTED
-from gateway.rewriting.folds.lists import LIST_SHARE, Lists
+from gateway.rewriting.folds.lists import LIST_SHARE, SMALL_ROOM, Lists
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.summaries import Summaries
 from gateway.rewriting.ladder import Ladders, Results, Shortened
@@ -98,7 +98,7 @@ class Cutting:
             self.summaries.decide()
             self._leave_out(budget)
         state.forced = soon or prefix.least > most - prefix.clear
-        if prefix.least > budget:
+        if self._over(budget) > 0:
             state.forced = True
             self._force(budget)
 
@@ -196,12 +196,16 @@ class Cutting:
         lists = max(0, min(self.lists.share(), most - held, int(LIST_SHARE * wanted)))
         left = most - held - lists - self.summaries.tokens()
         left += self._cut_the_task(hard, left, wanted)
+        tail = 0
         for number in reversed(rest):
-            left -= state.now[number]
-            if left < 0:
+            if tail < len(rest) and state.now[number] <= left:
+                left -= state.now[number]
+                tail += 1
+            else:
+                tail = len(rest)
                 self._drop(number, "drop_oldest")
                 fresh.append(number)
-        self._say_what_went(sorted(fresh), budget)
+        self._say_what_went(sorted(fresh), budget, max(0, left) if base >= SMALL_ROOM else 0)
 
     def _firm(self, hard: set[int]) -> set[int]:
         """List the units that stay before all others: the task, later rules, and few-shot pairs as far as they may."""
@@ -310,13 +314,15 @@ class Cutting:
                 self._now_says(number, index, short)
         return before - tokens
 
-    def _say_what_went(self, numbers: Sequence[int], budget: int) -> None:
-        """Put a note and a list where units were left out; where room is short, one for all that is gone."""
+    def _say_what_went(self, numbers: Sequence[int], budget: int, spare: int) -> None:
+        """Put a note and a list where units were left out; where room is short, one for all that is gone. `spare` are
+        tokens of the target that no whole unit fits.
+        """
         fresh = [index for number in numbers for index in self.anatomy.units[number]]
         if not fresh:
             return
         all_gone, tokens = self._all_gone(), sum(self.anatomy.tokens[index] for index in fresh)
-        share, least = self.lists.share(), self.lists.least(tokens)
+        share, least = self.lists.share() + spare, self.lists.least(tokens)
         self.summaries.enter(max(fresh) + 1, all_gone, lambda: int(self._free(budget) - self.prefix.clear - least))
         standing = self.prefix.state.summaries.tokens + self.lists.tokens()
         room = min(int(LIST_SHARE * tokens), share - standing, self._free(budget) - self.prefix.clear)
@@ -340,6 +346,10 @@ class Cutting:
             free = min(free, self.rules.ceilings["history"] - self.prefix.demand()["history"])
         return free
 
+    def _over(self, budget: int) -> int:
+        """Return the tokens that the prefix, or under `strict` its history, takes beyond what it may."""
+        return -self._free(budget)
+
     def _above_ceiling(self) -> bool:
         return self.rules.ceilings is not None and self.prefix.demand()["history"] > self.rules.ceilings["history"]
 
@@ -354,31 +364,33 @@ class Cutting:
             exchange = set(prefix.exchange()) - hard
             firm = exchange | self._firm(hard)
             for number in [n for n in range(len(state.now)) if self._bends(n, hard | firm)]:
-                if prefix.least <= budget:
+                if self._over(budget) <= 0:
                     break
                 self._drop(number, "drop_oldest")
             self._cut_down([n for n in range(len(state.now)) if self._is_free(n, "said", hard | exchange)], budget)
             for part in ("shot", "rule"):
                 for number in [n for n in range(len(state.now)) if self._is_free(n, part, hard)]:
-                    if prefix.least > budget:
+                    if self._over(budget) > 0:
                         self._drop(number, "drop_oldest")
             for number in sorted(exchange, reverse=True):
-                if prefix.least > budget:
+                if self._over(budget) > 0:
                     self._drop(number, "drop_oldest")
             self._cut_down([n for n in range(len(state.now)) if self._is_free(n, "task", hard)], budget)
+            if prefix.ends_with_output and prefix.fixed + state.now[-1] <= budget:  # it comes before the task
+                self._cut_down(state.turns[-1:], budget)
             self._write_one_list(budget)
         elif "crush" in self.ladders.tool_results:
             self._crush_with_loss(budget)
         self._drop_examples(0, budget)
-        if prefix.least > budget and not self._newest_bends(budget):
+        if self._over(budget) > 0 and not self._newest_bends(budget):
             self.lists.take_back()
-        if prefix.least > budget:
+        if self._over(budget) > 0:
             self.summaries.take_back()
 
     def _cut_down(self, numbers: Sequence[int], budget: int) -> None:
         """Cut what people said, the oldest first, until the prefix fits."""
         for number in numbers:
-            over = self.prefix.least - budget
+            over = self._over(budget)
             if over <= 0:
                 return
             self._cut(number, self.prefix.state.now[number] - over)
@@ -394,7 +406,7 @@ class Cutting:
         all_gone = self._all_gone()
         if all_gone:
             share = self.lists.share()
-            room = min(share, budget - self.prefix.least)
+            room = min(share, self._free(budget))
             room = max(room, share // 2) if self._newest_bends(budget) else room
             self.summaries.ask(all_gone)
             self.lists.write(all_gone, room, with_list=self._lists_wanted())
@@ -405,7 +417,7 @@ class Cutting:
         for _ in range(_HALVINGS):
             for number in state.with_results:
                 for index in self.prefix.voiced.results_of(number):
-                    if self.prefix.least <= budget:
+                    if self._over(budget) <= 0:
                         return
                     if number in hard or self._is_pointed_at(index) or self.anatomy.tokens[index] > self.rules.effort:
                         continue

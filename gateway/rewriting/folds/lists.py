@@ -7,11 +7,14 @@ last list, within `effort`, and from a pool of what earlier lists had no room fo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gateway.budget.components import OVERHEAD_MESSAGE, Count
+from gateway.conversation import Message
 from gateway.rewriting.artifacts import Speakers, best, current, listed, pieces_of, ranked, said_by
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.values import Kept
+from gateway.rewriting.ladder import LIGHT
 from gateway.rewriting.memory import Known
 from gateway.rewriting.ours import left_out, with_answer
 from gateway.rewriting.snippets import Reader, Snippet
@@ -24,6 +27,8 @@ THIN = 0.12
 """A new list that would be a smaller part than this of what it stands for is worth rewriting the older ones for."""
 POOL = 1.5
 """What a list may be written from is kept in so many times the tokens that all lists may take."""
+OUTPUT = "output"
+"""Names a result that stands as a user message."""
 LEAST_LIST = 40
 """Tokens below which a list says too little to stand there."""
 
@@ -87,24 +92,36 @@ class Lists:
         return listed(state.pool, state.seen, elsewhere, room, self.count)
 
     def _standing_values(self) -> set[str]:
+        """Collect the values that stand in the prefix; of what is shortened with loss, those that are left."""
         state = self.prefix.state
         standing = [
             index
             for number in range(len(state.now))
             if number not in state.gone
             for index in self.anatomy.units[number]
-            if index not in state.shortened or state.shortened[index].remedy != "cut"
         ]
         return {
             value
             for index in (*range(self.anatomy.head), *standing)
-            for value in self.reader.values(self.messages[index])
+            for value in self.reader.values(self._as_it_stands(index))
         }
+
+    def _as_it_stands(self, index: int) -> Message:
+        short, message = self.prefix.state.shortened.get(index), self._by_voice(index)
+        if short is None or (short.remedy in LIGHT and not short.lossy):
+            return message
+        return replace(message, text=short.text)
+
+    def _by_voice(self, index: int) -> Message:
+        """Return a message as who speaks in it: a program's output that stands as a user message is a result."""
+        message = self.messages[index]
+        is_output = message.role == "user" and self.prefix.voiced.voices[index] == "result"
+        return replace(message, role="tool", name=OUTPUT) if is_output else message
 
     def _read_what_is_gone(self) -> None:
         """Read what came and what went since the last list; of what went the newest, within `effort`."""
         state, upto = self.prefix.state, self.prefix.upto
-        for message in self.messages[max(state.seen_upto, self.anatomy.head) : upto]:
+        for message in map(self._by_voice, range(max(state.seen_upto, self.anatomy.head), upto)):
             state.seen.add(message, self.reader.snippets(message))
         state.seen_upto = upto
         effort, pool = self.rules.effort, list(state.pool)
@@ -112,8 +129,9 @@ class Lists:
             effort -= self.anatomy.tokens[index]
             if effort < 0:
                 break
-            message = self.messages[index]
-            pool += pieces_of(index, self.speakers.who(index), self.reader.snippets(message), message.role)
+            message = self._by_voice(index)
+            who = OUTPUT if message.name == OUTPUT else self.speakers.who(index)
+            pool += pieces_of(index, who, self.reader.snippets(message), message.role)
         state.pool, state.unread = tuple(current(pool, self._newer)), ()
 
     def _newer(self, index: int) -> tuple[Snippet, ...]:

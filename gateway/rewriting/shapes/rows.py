@@ -22,7 +22,7 @@ LEFT_OUT = "…"
 """Stands for a field that is too long for a row."""
 _LONGEST_FIELD = 120
 """Characters of a field that is said in its row."""
-_LONGEST_ROW, _LONGEST_ALONE, _LONGEST_PART = 600, 320, 160
+_LONGEST_ROW, _LONGEST_ALONE, _LONGEST_PART = 600, 200, 110
 """Characters of a row among others, of a record by itself, and of each part that one with more is said in."""
 _LONGEST_NAME = 60
 _MOST_FIELDS = 64
