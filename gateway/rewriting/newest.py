@@ -204,9 +204,8 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
     """
     messages, unit = asked.messages, asked.anatomy.units[-1]
     room = budget - folded.total - OVERHEAD_MESSAGE
-    if not recalls or asked.voices[unit.first] != "said" or room < _LEAST_RECALL:
-        return folded
-    if not _missing(folded) and not asked.lost:
+    is_whole = not _missing(folded) and not asked.lost
+    if not recalls or asked.voices[unit.first] != "said" or is_whole or room < _LEAST_RECALL:
         return folded
     gone, question, memory = [*asked.lost, *_gone(asked, folded)], _question_alone(asked), asked.known.recalled
     before = [one.text for one in messages[: unit.first] if one.role == "user"]
