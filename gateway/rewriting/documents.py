@@ -98,6 +98,14 @@ _LIKE_DOCUMENTS = (
     "record",
     "excerpt",
     "item",
+    "file",
+    "page",
+    "hit",
+    "entry",
+    "email",
+    "chapter",
+    "paragraph",
+    "web_result",
 )
 _ATTRIBUTE = re.compile(r"""\b(?:title|name|source|url|path|id|index)\s*=\s*["']?([^"'<>]{1,200})""", re.IGNORECASE)
 _INNER_TITLE = re.compile(r"\s*+<(title|source|name|url)>([^<]{0,400})</\1>\s*+", re.IGNORECASE)
@@ -126,12 +134,14 @@ def find(text: str, tags: Sequence[str] = ("document", "doc", "context"), *, ask
 def _first(text: str, asks: bool) -> list[Document]:
     """Take the first form that holds about as much of the text as any; others are looked for where it holds little."""
     found = _records(text, asks) or _blocks(text, 0, len(text), asks)
-    files = labels.files(text)
+    files, hits = labels.files(text), labels.hits(text)
     if files and total(files) >= _MOST_OF_THEM * total(found):
         return files
+    if total(hits) > total(found) and found and not _are_log(text, hits):
+        return hits
     if len(found) > 1 and total(found) >= _MOST_OF_IT * len(text):
         return found
-    forms = [reprs.find(text), *_texts(text, labels.labelled(text), labels.hits(text))]
+    forms = [reprs.find(text), *_texts(text, labels.labelled(text), hits)]
     if asks:
         forms += [tables.find(text), elements.find(text)]
         forms += _texts(text, joins.ruled(text), joins.headed(text), joins.fenced(text), joins.joined(text))

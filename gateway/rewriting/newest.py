@@ -41,6 +41,8 @@ class Asked:
     count: Count
     known: Known
     effort: int
+    lost: tuple[recall.Folded, ...] = ()
+    """System messages as they came, out of which documents were cut."""
 
     @property
     def messages(self) -> Sequence[Message]:
@@ -202,21 +204,24 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
     """
     messages, unit = asked.messages, asked.anatomy.units[-1]
     room = budget - folded.total - OVERHEAD_MESSAGE
-    if not recalls or asked.voices[unit.first] != "said" or not _missing(folded) or room < _LEAST_RECALL:
+    if not recalls or asked.voices[unit.first] != "said" or room < _LEAST_RECALL:
         return folded
-    gone, question, memory = _gone(asked, folded), _question_alone(asked), asked.known.recalled
+    if not _missing(folded) and not asked.lost:
+        return folded
+    gone, question, memory = [*asked.lost, *_gone(asked, folded)], _question_alone(asked), asked.known.recalled
     before = [one.text for one in messages[: unit.first] if one.role == "user"]
-    stand = [line.text for line in folded.kept]
-    stand += [
+    stand = [
         folded.shortened[i].text if i in folded.shortened else message.text
         for i, message in enumerate(messages[: unit.first])
         if i not in folded.dropped
     ]
     most = int(share * budget) if asked.anatomy.tool_of else MOST_RECALL
     warranted = recall.warranted(question, gone, min(room, most), memory, stand, before)
-    room = max(warranted, min(room, folded.documents_free))
+    asked_of = max(folded.documents_free, sum(asked.anatomy.tokens[one.at] for one in asked.lost))
+    room = max(warranted, min(room, asked_of))
     if room < _LEAST_RECALL:
         return folded
+    stand += [line.text for line in folded.kept]
     text = recall.excerpts(question, gone, room, asked.count, memory, stand)
     if not text:
         return folded

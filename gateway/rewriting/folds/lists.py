@@ -27,6 +27,8 @@ THIN = 0.12
 """A new list that would be a smaller part than this of what it stands for is worth rewriting the older ones for."""
 POOL = 1.5
 """What a list may be written from is kept in so many times the tokens that all lists may take."""
+OUTPUT = "output"
+"""Names a result that stands as a user message."""
 LEAST_LIST = 40
 """Tokens below which a list says too little to stand there."""
 
@@ -62,6 +64,7 @@ class Lists:
     def write(self, stands_for: Sequence[int], room: int, *, with_list: bool) -> None:
         """Put a note, and a list as large as the room, behind the last of the messages that were left out."""
         state, answer = self.prefix.state, self.rules.answer
+        stands_for = self._unsaid(stands_for)
         messages, tokens = len(stands_for), sum(self.anatomy.tokens[index] for index in stands_for)
         text, values = with_answer(left_out(messages, tokens), answer), frozenset[str]()
         if with_list and room >= LEAST_LIST:
@@ -78,6 +81,13 @@ class Lists:
         size = OVERHEAD_MESSAGE + self.count(text)
         state.kept.append(Kept(before, text, size, messages, tokens, values))
         state.total += size
+
+    def _unsaid(self, fresh: Sequence[int]) -> Sequence[int]:
+        """List all that is gone where no note stands for what went before: there was no room for one."""
+        state, component = self.prefix.state, self.anatomy.component
+        if state.kept or state.summaries.standing:
+            return fresh
+        return sorted(index for index in state.gone_messages if component[index] != "examples")
 
     def _listed(self, room: int) -> tuple[str, frozenset[str]]:
         """Write a list of what only the messages that are gone hold, in at most `room` tokens."""
@@ -105,15 +115,21 @@ class Lists:
         }
 
     def _as_it_stands(self, index: int) -> Message:
-        short = self.prefix.state.shortened.get(index)
+        short, message = self.prefix.state.shortened.get(index), self._by_voice(index)
         if short is None or (short.remedy in LIGHT and not short.lossy):
-            return self.messages[index]
-        return replace(self.messages[index], text=short.text)
+            return message
+        return replace(message, text=short.text)
+
+    def _by_voice(self, index: int) -> Message:
+        """Return a message as who speaks in it: a program's output that stands as a user message is a result."""
+        message = self.messages[index]
+        is_output = message.role == "user" and self.prefix.voiced.voices[index] == "result"
+        return replace(message, role="tool", name=OUTPUT) if is_output else message
 
     def _read_what_is_gone(self) -> None:
         """Read what came and what went since the last list; of what went the newest, within `effort`."""
         state, upto = self.prefix.state, self.prefix.upto
-        for message in self.messages[max(state.seen_upto, self.anatomy.head) : upto]:
+        for message in map(self._by_voice, range(max(state.seen_upto, self.anatomy.head), upto)):
             state.seen.add(message, self.reader.snippets(message))
         state.seen_upto = upto
         effort, pool = self.rules.effort, list(state.pool)
@@ -121,8 +137,9 @@ class Lists:
             effort -= self.anatomy.tokens[index]
             if effort < 0:
                 break
-            message = self.messages[index]
-            pool += pieces_of(index, self.speakers.who(index), self.reader.snippets(message), message.role)
+            message = self._by_voice(index)
+            who = OUTPUT if message.name == OUTPUT else self.speakers.who(index)
+            pool += pieces_of(index, who, self.reader.snippets(message), message.role)
         state.pool, state.unread = tuple(current(pool, self._newer)), ()
 
     def _newer(self, index: int) -> tuple[Snippet, ...]:

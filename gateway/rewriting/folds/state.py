@@ -199,6 +199,14 @@ class Prefix:
         unanswered = {last - 1} if last > 0 and self.is_unanswered(last - 1) else set()
         return {*range(len(self.state.now))[-1:], *self.state.turns[-1:], *unanswered}
 
+    @property
+    def ends_with_output(self) -> bool:
+        """True where the newest message is a result that stands as a user message."""
+        if not self.state.now:
+            return False
+        first = self.anatomy.units[self.last].first
+        return self.voiced.voices[first] == "result" and self.messages[first].role == "user"
+
     def is_unanswered(self, number: int) -> bool:
         """Tell whether a unit ends in results that nobody has spoken to yet, and that newest.py can shorten."""
         if not self.newest_bend or number in self.state.gone or self.state.turns[-1:] != [number + 1]:

@@ -38,7 +38,7 @@ class Voiced:
     parts: tuple[Part, ...]
     """By unit."""
     documents: tuple[int, ...]
-    """By message: tokens of the documents in what a person sent."""
+    """By message: tokens of the documents in what a person sent, or in leading system text."""
     tags: tuple[str, ...]
     """How documents are tagged."""
 
@@ -48,18 +48,25 @@ class Voiced:
         return [index for index in range(unit.first, unit.after) if self.voices[index] == "result"]
 
 
-def voiced(anatomy: Anatomy, tags: tuple[str, ...], count: Count, known: Known) -> Voiced:
-    """Name the parts of a conversation."""
+def voiced(anatomy: Anatomy, tags: tuple[str, ...], count: Count, known: Known, *, in_system: bool = False) -> Voiced:
+    """Name the parts of a conversation; `in_system`: documents are looked for in leading system text too."""
     messages = anatomy.conversation.messages
     said = voices(messages, known.voices)
     parts = _parts(anatomy, said)
     held = tuple(
         0
-        if voice != "said" or anatomy.component[index] == "examples"
+        if not _may_hold(anatomy, index, voice, in_system)
         else _document_tokens(messages[index], tags, anatomy.tokens[index], count, known)
         for index, voice in enumerate(said)
     )
     return Voiced(anatomy, said, parts, held, tags)
+
+
+def _may_hold(anatomy: Anatomy, index: int, voice: Voice, in_system: bool) -> bool:
+    """Tell whether documents are looked for in a message."""
+    if index < anatomy.head:
+        return in_system
+    return voice == "said" and anatomy.component[index] != "examples"
 
 
 def _parts(anatomy: Anatomy, said: Sequence[Voice]) -> tuple[Part, ...]:
@@ -110,16 +117,17 @@ def _share_a_frame(first: str, other: str) -> bool:
 
 
 def _document_tokens(message: Message, tags: tuple[str, ...], tokens: int, count: Count, known: Known) -> int:
-    """Count the documents that a person sent with a message: several, or one that is tagged."""
+    """Count the documents in a message, and what stands between them: several, or one that is tagged."""
     if len(message.text) < documents.LEAST_CHARACTERS:
         return 0
     key = (message, tags)
     size = known.documents.get(key)
     if size is None:
         spans = documents.find(message.text, tags)
-        tagged = any(message.text[document.start : document.start + 1] == "<" for document in spans)
+        tagged = any(message.text.startswith("<", document.start) for document in spans)
         several = len(spans) > 1 or tagged
-        size = sum(count(message.text[document.start : document.end]) for document in spans) if several else 0
+        runs = documents.rows(message.text, spans) if several else []
+        size = sum(count(message.text[spans[run.start].start : spans[run.stop - 1].end]) for run in runs)
         size = min(size, tokens - OVERHEAD_MESSAGE)
         known.documents.put(key, size, 64)
     return size

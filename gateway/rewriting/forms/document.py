@@ -17,6 +17,8 @@ _LISTED, _CODE = 0.4, 0.03
 _PROSE_LINE = 45
 """Mean size of a line of prose."""
 _LOOK_CHARS = 3_000
+_BEYOND_LATIN = "\u02ff"
+"""Signs that are written on letters count as letters, and so do the marks of other scripts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def reads_as_prose(text: str) -> bool:
     filled = [line for line in text.split("\n") if line.strip()]
     if not filled or reads_as_list(text) or size(text) < _PROSE_LINE * len(filled):
         return False
-    letters = sum(sign.isalpha() or sign in " \u0300" for sign in text)
+    letters = sum(sign.isalpha() or sign == " " or sign > _BEYOND_LATIN for sign in text)
     return letters >= 0.75 * len(text) and len(_CODE_SIGN.findall(text)) <= _CODE * len(text)
 
 

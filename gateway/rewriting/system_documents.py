@@ -1,0 +1,132 @@
+"""Documents in leading system text, where a policy lets them shrink. Pure.
+
+System text is the start of every prefix, so a cut there costs the whole prompt cache. It is therefore made once: to the
+documents' share, by the task (what users said up to the first answer), so that every later request of the conversation
+gets the same text. The rest of the system text stays byte for byte. What later questions need of the cut documents
+comes back as excerpts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gateway.budget.components import Anatomy, Count
+from gateway.conversation import Changes, Message, PartEdit, reworded, with_parts
+from gateway.rewriting import documents, extract, recall
+from gateway.rewriting.folds.voiced import Voiced
+from gateway.rewriting.ladder import Ladders
+from gateway.rewriting.memory import Known
+
+REMEDY = "extract"
+_TASK_CHARS = 6_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A conversation whose system text has fewer documents, and the system messages that say less than they did."""
+
+    anatomy: Anatomy
+    """As it stands after the cut."""
+    lost: tuple[recall.Folded, ...]
+    """The messages as they came: what of them is not there any more can be asked for."""
+    texts: dict[int, str]
+    """New texts of whole messages."""
+    parts: dict[int, tuple[PartEdit, ...]]
+    """New texts of parts, where a content has several."""
+
+    @property
+    def indexes(self) -> list[int]:
+        """List the messages that were cut."""
+        return sorted({*self.texts, *self.parts})
+
+    def changes(self, others: Changes | None) -> Changes:
+        """Add the cut to what else is done to the conversation."""
+        if others is None:
+            return Changes(self.texts, parts=self.parts)
+        return replace(others, texts={**self.texts, **others.texts}, parts={**self.parts, **others.parts})
+
+
+def held(anatomy: Anatomy) -> int:
+    """Return the tokens of the documents in leading system text."""
+    return sum(anatomy.document_tokens[: anatomy.head])
+
+
+def cut(voiced: Voiced, ladders: Ladders, room: int, effort: int, count: Count, known: Known) -> Cut | None:
+    """Cut the documents of leading system text to so many tokens; None where there is nothing to cut.
+
+    A message that is marked for the provider's cache part by part keeps its parts: the largest text is cut.
+    """
+    anatomy = voiced.anatomy
+    over = held(anatomy) - room
+    if over <= 0 or anatomy.moved_tokens or not ladders.documents:
+        return None
+    chosen = [
+        index
+        for index in range(anatomy.head)
+        if anatomy.document_tokens[index] and _may_change(anatomy.conversation.messages[index], anatomy, index, effort)
+    ]
+    own = [(index, *_text_of(anatomy.conversation.messages[index])) for index in chosen]
+    said = [text for _, _, text in own]
+    question = _task(voiced)
+    if "dedupe" in ladders.documents:
+        said = [extract.without_twins(text, documents.find(text, voiced.tags)) for text in said]
+    if "extract" in ladders.documents:
+        sources = [extract.Source(text, documents.find(text, voiced.tags), question) for text in said]
+        left = sum(count(text) for _, _, text in own) - over
+        said = extract.shrink_all(sources, max(0, left), count, memory=known.extracted)
+    return _applied(voiced, [(i, part, before, text) for (i, part, before), text in zip(own, said, strict=True)], count)
+
+
+def _may_change(message: Message, anatomy: Anatomy, index: int, effort: int) -> bool:
+    return not message.media and message.content in ("text", "parts") and anatomy.tokens[index] <= effort
+
+
+def _text_of(message: Message) -> tuple[int | None, str]:
+    """Choose the text that is cut: all of the content, or its largest part by number."""
+    if not message.parts:
+        return None, message.text
+    number = max(range(len(message.parts)), key=lambda n: len(message.parts[n] or ""))
+    return number, message.parts[number] or ""
+
+
+def _task(voiced: Voiced) -> str:
+    """Join what users said up to the first answer, without the documents in it: the same in every later request."""
+    out: list[str] = []
+    for message, voice in zip(voiced.anatomy.conversation.messages, voiced.voices, strict=True):
+        if voice == "said":
+            out.append(documents.question(message.text, documents.find(message.text, voiced.tags)))
+        elif out and voice in ("answer", "step"):
+            break
+    return "\n".join(out)[:_TASK_CHARS]
+
+
+def _applied(voiced: Voiced, cuts: Sequence[tuple[int, int | None, str, str]], count: Count) -> Cut | None:
+    """Put the new texts in their places."""
+    anatomy = voiced.anatomy
+    messages, tokens = list(anatomy.conversation.messages), list(anatomy.tokens)
+    held_by = list(anatomy.document_tokens)
+    texts: dict[int, str] = {}
+    parts: dict[int, tuple[PartEdit, ...]] = {}
+    for index, part, before, text in cuts:
+        freed = count(before) - count(text)
+        if freed <= 0:
+            continue
+        if part is None:
+            texts[index] = text
+            messages[index] = reworded(messages[index], text)
+        else:
+            parts[index] = (PartEdit(part, text),)
+            messages[index] = with_parts(messages[index], parts[index])
+        tokens[index] -= freed
+        held_by[index] = max(0, held_by[index] - freed)
+    if not texts and not parts:
+        return None
+    conversation = replace(anatomy.conversation, messages=tuple(messages))
+    cut_anatomy = replace(anatomy, conversation=conversation, tokens=tuple(tokens), document_tokens=tuple(held_by))
+    lost = []
+    for index in sorted({*texts, *parts}):
+        text = anatomy.conversation.messages[index].text
+        spans = tuple((one.start, one.end) for one in documents.find(text, voiced.tags))
+        lost.append(recall.Folded(index, None, anatomy.conversation.messages[index].role, text, documents=spans))
+    return Cut(cut_anatomy, tuple(lost), texts, parts)
