@@ -31,11 +31,7 @@ _MONTHS = (
 )
 _NAMES_OF_MONTHS = frozenset(_MONTHS.split())
 _MEASURES = frozenset(
-    (
-        "mm cm dm m km mg g kg t ml cl l ms s min h kb mb gb tb kib mib gib kw w v a hz khz mhz ghz °c °f px pt"
-        " € $ £ ¥ ₹ ₩ ₽ ₺ zł kč kr usd eur gbp chf jpy cny inr pln czk sek nok dkk cad aud brl mxn krw try zar rub"
-        " euro euros dollars"
-    ).split()
+    ["mm", "cm", "dm", "m", "km", "mg", "g", "kg", "t", "ml", "cl", "l", "ms", "s", "min", "h", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "kw", "w", "v", "a", "hz", "khz", "mhz", "ghz", "°c", "°f", "px", "pt", "€", "$", "£", "¥", "₹", "₩", "₽", "₺", "zł", "kč", "kr", "usd", "eur", "gbp", "chf", "jpy", "cny", "inr", "pln", "czk", "sek", "nok", "dkk", "cad", "aud", "brl", "mxn", "krw", "try", "zar", "rub", "euro", "euros", "dollars"]
 )
 """Units as the world writes them; of currencies the codes (ISO 4217) of those most used, any other in capitals."""
 _CURRENCY = "$€£¥₹₩₽₺"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.recall import GAP, HEADER, PERHAPS, USUAL, Folded, asks_back, asks_now, excerpts, paragraphs
+from gateway.rewriting.asking import PERHAPS, asks_back
+from gateway.rewriting.recall import GAP, HEADER, USUAL, Folded, asks_now, excerpts, paragraphs
 from gateway.rewriting.relevance import Memory
 from tests.timing import within
 
@@ -40,20 +41,22 @@ def conversation(*said, fill=12):
 def test_what_is_asked_for_comes_back_with_its_place():
     folded = conversation((None, "user", "My daughter Runa has a recital on March 14 at the Linden hall."))
     assert excerpts("When is Runa's recital?", folded, 60, count) == (
-        f"{HEADER}\nmessages[1], user: My daughter Runa has a recital on March 14 at the Linden hall."
+        f'{HEADER}\nmessages[1] user: "My daughter Runa has a recital on March 14 at the Linden hall."'
     )
 
 
 def test_a_result_is_named_by_its_tool():
     folded = conversation(("search_orders", "tool", '{"order": "W7731", "status": "delivered"}'))
-    assert 'messages[1], search_orders: {"order": "W7731"' in str(excerpts("what about W7731", folded, 60, count))
+    assert 'messages[1] search_orders: "{\\"order\\": \\"W7731\\"' in str(
+        excerpts("what about W7731", folded, 60, count)
+    )
 
 
 def test_what_was_said_about_other_things_stays_folded():
     folded = [Folded(n, None, "user", FILLER[n % 3]) for n in range(12)]
     folded.append(Folded(12, None, "user", "The gate of the Linden hall has the code 4471."))
     assert excerpts("Linden hall code?", folded, 500, count) == (
-        f"{HEADER}\nmessages[12], user: The gate of the Linden hall has the code 4471."
+        f'{HEADER}\nmessages[12] user: "The gate of the Linden hall has the code 4471."'
     )
 
 

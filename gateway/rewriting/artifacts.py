@@ -565,7 +565,7 @@ def _written(chosen: Sequence[Piece], seen: Seen) -> str:
         if name == last and "\n" not in said and "\n" not in lines[-1]:  # a fence ends only at the end of a line
             lines[-1] += f" {said}"
         else:
-            lines.append(f"{name}{said}")
+            lines.append(f"{name}{said}".replace(" \n", "\n", 1))
         last = name
     return "\n".join([line.rstrip() for line in lines])
 
@@ -597,17 +597,17 @@ def _quoted(group: Sequence[Piece], seen: Seen) -> str:
         case "call":
             return _calls(said)
         case _:
-            return about + _quote(_joined(group))
+            return about + _quote(_joined(said))
 
 
-def _joined(group: Sequence[Piece]) -> str:
+def _joined(sentences: Sequence[Snippet]) -> str:
     """Join the sentences of a message; `…` where some were left out between them."""
-    out, before = "", None
-    for piece in group:
-        follows = before is not None and (piece.place, piece.said.number) == (before.place + 1, before.said.number + 1)
-        out += ("" if before is None else " " if follows else " … ") + piece.said.text
-        before = piece
-    return out
+    out, before = "", 0
+    for said in sentences:
+        gap = "" if not out else " " if before and said.line == before + 1 else " … "
+        out += gap + said.text
+        before = said.line
+    return out.replace("… …", "…")
 
 
 def _rows(rows: Sequence[Snippet]) -> str:

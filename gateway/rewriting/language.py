@@ -8,10 +8,9 @@ number of a list ends no sentence, nor does a mark inside an address (`?q=1`); a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from functools import cache
-from importlib import import_module
-from typing import Any
+from collections.abc import Iterator
+
+import Stemmer
 
 # Unicode 16: Sentence_Break=STerm of scripts in use, without the ASCII marks, which stand in addresses and code too.
 _STOPS = (
@@ -221,13 +220,5 @@ def without_ending(word: str, language: str) -> str:
 
     Each word gets a stemmer of its own: it holds state, and several threads ask.
     """
-    out: str = _stemmer(language)().stemWord(word)
-    return out
-
-
-@cache
-def _stemmer(language: str) -> Callable[[], Any]:
-    """Load the rules of a language; not through the package's front door, which prefers a compiled copy of any age."""
-    module = import_module(f"snowballstemmer.{language}_stemmer")
-    made: Callable[[], Any] = getattr(module, f"{language.title()}Stemmer")
-    return made
+    stemmed: str = Stemmer.Stemmer(language, 0).stemWord(word)
+    return stemmed

@@ -25,7 +25,7 @@ from gateway.rewriting.asking import USUAL, asks_now
 from gateway.rewriting.language import clauses, language_of, sentences
 from gateway.rewriting.ours import QUOTED, quoted
 from gateway.rewriting.records import record_sets
-from gateway.rewriting.relevance import WORD, Index, Memory, Reading, number, of_word
+from gateway.rewriting.relevance import PAIRED, WORD, Index, Memory, Reading, number, of_word
 
 __all__ = ["HEADER", "USUAL", "Folded", "asks_now", "excerpts", "is_excerpt", "warranted"]
 
@@ -117,7 +117,8 @@ def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence
     for term in asked:
         holds = {view.parts[reading].message.at for reading in index.readings_with(term)}
         folded, still = len(holds), sum(term in one for one in stands)
-        weight = weights[term] = round(math.log(1 + (messages - folded - still + 0.5) / (folded + still + 0.5)), 6)
+        rarity = math.log(1 + (messages - folded - still + 0.5) / (folded + still + 0.5))
+        weight = weights[term] = min(1.0, asked[term]) * round(rarity, 6)
         new += 0.0 if folded or still else weight
         gone += weight if folded and not still else 0.0
         for at in holds:
@@ -180,9 +181,9 @@ def _odds(signs: _Signs) -> float:
 
 
 # As a logistic regression weighs them, rounded: 1,750 messages that carry long chats on, and 195 questions about those.
-_ODDS, _PER_CLAUSE, _ASKING, _AS_USUAL, _PER_LONGER = -2.6, -2.9, 4.2, -8.0, -3.7
-_NEW, _GONE, _LAST, _AHEAD = -2.0, 1.5, -2.3, 5.8
-_CLEARLY, _CLEAR = 4.0, 0.25
+_ODDS, _PER_CLAUSE, _ASKING, _AS_USUAL, _PER_LONGER = -2.6, -2.9, 4.2, -8.5, -3.7
+_NEW, _GONE, _LAST, _AHEAD = -1.5, 1.0, -2.8, 5.3
+_CLEARLY, _CLEAR = 5.0, 0.25
 """Relevance that is clear by itself: from so much ahead on."""
 _STEEPNESS = 2.0
 """How fast the worth falls with odds below even."""
@@ -294,28 +295,9 @@ _RECORD_CHARS = 600
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:
-    at = 0
-    for start, end in sorted(span for records in record_sets(text) for span in records):
-        if end - start > _RECORD_CHARS or start < at:
-            continue
-        # What separates two records goes with the one before it.
-        if text[at:start].strip(_BETWEEN_RECORDS) or at == 0:
-            yield from _gathered(text, at, start)
-            at = start
-        yield at, end
-        at = end
-    yield from _gathered(text, at, len(text))
-
-
-_BETWEEN_RECORDS = " \t\r\n,"
-
-
-def _gathered(text: str, first: int, after: int) -> Iterator[tuple[int, int]]:
-    """Gather sentences until they are a passage."""
-    start = first
-    said = text if first == 0 and after == len(text) else text[first:after]
-    for begin, end in _units(said):
-        begin, end = begin + first, end + first
+    """Gather what may not be cut until it is a passage."""
+    start = 0
+    for begin, end in _units(text):
         if begin > start and end - start > _LONG_CHARS:
             yield start, begin
             start = begin
@@ -323,25 +305,41 @@ def _gathered(text: str, first: int, after: int) -> Iterator[tuple[int, int]]:
         if end - start >= (_LEAST_CHARS if blank else _AIM_CHARS):
             yield start, end
             start = end
-    if start < after:
-        yield start, after
+    if start < len(text):
+        yield start, len(text)
 
 
 _BLANK, _BLANK_CHARS = re.compile(r"\n[ \t\r]*\n"), 12
 
 
 def _units(text: str) -> Iterator[tuple[int, int]]:
-    """Cut a text into its sentences, a long one into clauses that are gathered again as far as they fit."""
-    for start, end in sentences(text):
-        if end - start <= _LONG_CHARS:
-            yield start, end
+    """Cut a text into what is kept whole: records, each with what separates it from the next, sentences and clauses."""
+    at = 0
+    for start, end in sorted(span for records in record_sets(text) for span in records):
+        if end - start > _RECORD_CHARS or start < at:
             continue
+        if at < start:
+            yield from _said(text, at, start)
+        at = end + len(text[end : end + _SEPARATOR_CHARS]) - len(text[end : end + _SEPARATOR_CHARS].lstrip(" \t\r\n,"))
+        yield start, at
+    if at < len(text):
+        yield from _said(text, at, len(text))
+
+
+_SEPARATOR_CHARS = 40
+
+
+def _said(text: str, first: int, after: int) -> Iterator[tuple[int, int]]:
+    """Cut a part of a text into its sentences, a long one into clauses that are gathered as far as they fit."""
+    part = text if first == 0 and after == len(text) else text[first:after]
+    for start, end in sentences(part):
         at = start
-        for begin, stop in clauses(text[start:end]):
-            if start + begin > at and start + stop - at > _LONG_CHARS:
-                yield at, start + begin
-                at = start + begin
-        yield at, end
+        if end - start > _LONG_CHARS:
+            for begin, stop in clauses(part[start:end]):
+                if start + begin > at and start + stop - at > _LONG_CHARS:
+                    yield first + at, first + start + begin
+                    at = start + begin
+        yield first + at, first + end
 
 
 # ---------------------------------------------------------------- the question
@@ -350,9 +348,11 @@ def _units(text: str) -> Iterator[tuple[int, int]]:
 _MOST_TERMS = 48
 _KNOWN, _CHANCE_MESSAGES = 0.1, 2
 """What must be known of the words of a question, for it to be one about what was said."""
+_PER_LETTER = 0.2
+"""Words that are used most are the shortest, in every language (Zipf, 1935): one of five letters counts 1."""
 _TELLING = 1.6
 """What a name, a number or a code name counts, where another word counts 1."""
-_COMMON, _COMMON_PASSAGES, _FEW_MESSAGES = 0.5, 0.1, 8
+_COMMON, _COMMON_PASSAGES, _SEVERAL_PASSAGES, _FEW_MESSAGES = 0.5, 0.1, 8, 8
 """A word in this share of all messages says nothing; of few messages, or of passages, in the second."""
 _FEEDBACK, _FEEDBACK_PASSAGES, _FEEDBACK_TERMS = 0.3, 8, 20
 
@@ -412,7 +412,8 @@ def asked_for(question: str, index: Index, language: str = "") -> dict[int, floa
         word, before = found.group(), question[max(0, found.start() - 3) : found.start()]
         name = word[0].isupper() and before.strip(_BEFORE_A_NAME)[-1:] not in ("", ".", "!", "?", "\n", ":")
         name = name or (word[0].isupper() and not before.endswith((" ", "\n")) and before != "")
-        weight = _TELLING if name or any(ch.isdigit() or ch in "_@/#" for ch in word) else 1.0
+        telling = name or any(ch.isdigit() or ch in "_@/#" for ch in word)
+        weight = _TELLING if telling else 1.0 if PAIRED.search(word) else min(1.0, _PER_LETTER * len(word))
         for term in map(number, of_word(word, language)):
             tells = weight * _rarity(term, index)
             if tells > 0:
@@ -422,7 +423,7 @@ def asked_for(question: str, index: Index, language: str = "") -> dict[int, floa
 
 def _rarity(term: int, index: Index) -> float:
     """Say how far a term is from being common in this conversation: 1 where nothing or little says it, 0 at the most."""
-    common = index.found_in(term) / (_COMMON_PASSAGES * max(1, len(index)))
+    common = index.found_in(term) / max(_SEVERAL_PASSAGES, _COMMON_PASSAGES * len(index))
     if len(index.readings) >= _FEW_MESSAGES:
         common = len(index.readings_with(term)) / (_COMMON * len(index.readings))
     return max(0.0, 1 - round(common, 6))

@@ -105,12 +105,15 @@ class Prefix:
         return tokens - documents - mine + max(0, mine - unused) + slack <= room
 
     def documents(self, numbers: Iterable[int]) -> int:
+        """Count the documents of messages; where the ladder has no remedy for them they are words like others."""
+        if not self.walk.case.policy.ladder.documents:
+            return 0
         return sum(self.walk.count(doc) for n in numbers for doc in self.came[n].get("x_docs", ()))
 
     @cached_property
     def aside(self) -> int:
         """What is set aside for documents, where there are any: only they, excerpts and the newest unit may take it."""
-        if not any(message.get("x_docs") for message in self.came):
+        if not self.documents(range(self.upto)):
             return 0
         among = [("documents", "history"), ("examples", "documents", "history")]
         return max(divided(self.walk.case.policy, self.room, names)["documents"] for names in among)

@@ -106,7 +106,7 @@ def is_speaker(leaving: Leaving, number: int, who: str) -> bool:
     message = leaving.came[number]
     said = {message["role"], message.get("name"), message.get("x_tool"), f"{message['role']} {message.get('name')}"}
     said |= {"output"} if message["x_kind"] == "result" else set()  # a tool's, in a user message
-    return who in said or who.split(" ")[0] in said or who == "…"
+    return who in said or who.split(" ", maxsplit=1)[0] in said or who == "…"
 
 
 def stands(piece: str, said: str) -> bool:

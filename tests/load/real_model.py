@@ -51,14 +51,14 @@ from tests.load.recorded import Body, cut_at_requests, recorded
 from tests.upstream.counting import content_text, prompt_tokens
 
 WINDOW = 800
-CONTEXT = 10240
+CONTEXT = 12288
 FITS = 0.85
 """The part of the model's context that a request may have by our count: its own tokenizer counts a little more."""
 TRANSCRIPTS = (
     "openhands/django__django-10973/s0@4000",
-    "swe_agent_java/deepseek-chat-v2/fasterxml__jackson-core-973@7500",
+    "swe_agent_java/deepseek-chat-v2/fasterxml__jackson-core-973@4000",
 )
-STEPS = 6
+STEPS = 9
 """Steps of a transcript from the last one that fits its window."""
 EXAMPLES = [
     {"role": "user", "content": "Question: who wrote the play hamlet\nAnswer:"},
@@ -497,7 +497,7 @@ def main() -> int:
     arguments.add_argument("--only", choices=("questions", "steps"))
     arguments.add_argument("--questions", type=int, default=24, help="of 210")
     arguments.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS, help="of asking questions")
-    arguments.add_argument("--everything", type=int, default=12, help="questions asked with everything, where it fits")
+    arguments.add_argument("--everything", type=int, default=8, help="questions asked with everything, where it fits")
     arguments.add_argument("--window", type=int, default=WINDOW)
     arguments.add_argument("--context", type=int, default=CONTEXT, help="tokens that the model takes")
     arguments.add_argument("--transcripts", nargs="*", default=TRANSCRIPTS, help="SET/ID@WINDOW")
