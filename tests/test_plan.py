@@ -98,7 +98,9 @@ def test_edits_are_told_in_the_order_of_the_messages_and_dropping_with_its_compo
 
 
 def test_what_is_put_in_is_told_before_the_message_that_it_stands_before():
-    documents = "".join(f"<doc>Title: t{n}\n{words(40, f'alpha{n}')}.\n{words(40, f'beta{n}')}.</doc>" for n in range(8))
+    documents = "".join(
+        f"<doc>Title: t{n}\n{words(40, f'alpha{n}')}.\n{words(40, f'beta{n}')}.</doc>" for n in range(8)
+    )
     ladder = Ladder((), ("extract",), (), ("drop_oldest",), ())
     listed = [user("a"), *loop(1, 900), user(f"what of alpha3? {documents}")]
     found = planned(listed, replace(DROP, ladder=ladder, recall=0.0))

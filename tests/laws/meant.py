@@ -21,7 +21,13 @@ Message = dict[str, Any]
 _NAMES = ("invoice", "parcel", "contract", "turbine", "passport", "garden", "violin", "ledger", "harbour", "bakery")
 _DEEDS = ("costs", "weighs", "needs", "takes", "saves", "earns", "moves", "holds", "wants", "loses")
 _PLACES = ("Lisbon", "Kyoto", "Tromsø", "Quito", "Zürich", "Nairobi", "Perth", "Gdańsk", "Hanoi", "Malmö")
-_ENDS = ("must never be sold", "was always late", "is kept in the cellar", "belongs to nobody", "may be shown to guests")
+_ENDS = (
+    "must never be sold",
+    "was always late",
+    "is kept in the cellar",
+    "belongs to nobody",
+    "may be shown to guests",
+)
 _CHINESE = ("订单", "合同", "包裹", "护照", "仓库")
 
 

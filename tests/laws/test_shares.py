@@ -124,7 +124,9 @@ def check_strict(walk: Walk, upto: int, left: Left) -> None:
     name = left.plan.component
     before = sizes(walk, came)
     assert left.plan.tokens > left.plan.room
-    assert before[name] > ceilings[name] - UNIT or sum(before.values()) > walk.budget, "a share was named that is not too small"
+    assert before[name] > ceilings[name] - UNIT or sum(before.values()) > walk.budget, (
+        "a share was named that is not too small"
+    )
     ladder = walk.case.policy.ladder
     has_remedy = {"history": bool(ladder.history), "documents": "extract" in ladder.documents}.get(name, False)
     assert not has_remedy or ceilings[name] < 2 * UNIT, f"{name} has a remedy and was refused: {left.plan}"

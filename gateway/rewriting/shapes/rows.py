@@ -30,9 +30,7 @@ _INNER_FIELDS = 8
 """Fields of an object inside a record that are said in the record's own row."""
 _LIKE = 0.6
 """Share of the members that objects have in common which are rows of one table."""
-_ID = re.compile(
-    r"(?i:(?:^|[_\s.@-])(?:id|key|uuid|guid|sku|code|no|nr|number|#)$)|^(?:编号|番号|رقم|번호)$"
-)
+_ID = re.compile(r"(?i:(?:^|[_\s.@-])(?:id|key|uuid|guid|sku|code|no|nr|number|#)$)|^(?:编号|番号|رقم|번호)$")
 _PLAIN_CELL = re.compile(r"[^\s,;:\"'\[\]{}][^,;\"\n\r]{0,120}")
 
 
@@ -164,7 +162,7 @@ def _of_record(
     return rows, [(value, name, f"{below} {name}".lstrip()) for value, name in inside]
 
 
-_NAMES = frozenset("name title symbol ticker slug path file url email subject label".split())
+_NAMES = frozenset(["name", "title", "symbol", "ticker", "slug", "path", "file", "url", "email", "subject", "label"])
 """What a record is called by where it has no id."""
 _MOST_BEFORE_NAME = 12
 _VAGUE = frozenset(["id", "name", "type", "value", "status", "source", "kind", "label", "title", "text"])
