@@ -479,7 +479,7 @@ _BESIDE = 0.5
 # facts and wishes that all the rest follows from.
 _SAID_BY_USER = 0.25
 # Below this share of the best passage's relevance nothing is brought back.
-_FLOOR = 0.02
+_FLOOR = 0.05
 # So many are weighed at most, the most relevant: a question costs no more the longer a chat is.
 _MOST_WEIGHED = 3_000
 # A term is worth what the relevant passages say it (the share of what they say together), and, for the rest, how common
