@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.memory import ENTRY_BYTES, Memory
 from gateway.rewriting.folds import fold
+from gateway.rewriting.folds.voiced import voiced
 from gateway.rewriting.ladder import Ladders
 from gateway.rewriting.memory import Known
 from tests.talk import anatomy, assistant, calls, count, result, user, words
@@ -84,5 +85,5 @@ def test_a_fold_is_always_the_same_whether_its_process_remembers_or_not(groups, 
     rules, known = replace(RULES, budget=300, final_budget=300, artifacts=0.2), Known()
     ends = range(1, len(listed) + 1) if all_of_it else [len(listed)] * 2
     for end in ends:
-        taken = anatomy(listed[:end])
+        taken = voiced(anatomy(listed[:end]), (), count, Known())
         assert fold(taken, rules, Ladders(), count, known) == fold(taken, rules, Ladders(), count)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.rewriting.asking import PERHAPS, asks_back
-from gateway.rewriting.recall import GAP, HEADER, USUAL, Folded, asks_now, excerpts, paragraphs
+from gateway.rewriting.recall import GAP, HEADER, USUAL, Folded, asks_now, excerpts, paragraphs, warranted
 from gateway.rewriting.relevance import Memory
 from tests.timing import within
 

@@ -614,7 +614,7 @@ def _joined(sentences: Sequence[Snippet]) -> str:
 
 
 def _rows(rows: Sequence[Snippet]) -> str:
-    """Write one row with the name of each field, several under a header; what they belong to where it is not the same."""
+    """Write one row with the name of each field, several under a header; each with its owner where those differ."""
     if len(rows) > 1 and rows[0].names[-1] == "":
         return _parts_of_one(rows)
     titles = {row.title: None for row in rows}

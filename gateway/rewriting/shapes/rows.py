@@ -284,7 +284,8 @@ _MARKS = ("\t", ",", ";", "|")
 _GAP = re.compile(r"\s{2,}|\t")
 _WORDS_IN_HEADER = 4
 _PAIR = re.compile(
-    r"(?P<indent>[ \t]{0,40})(?P<dash>[-*+•] )?[ \t]{0,8}(?:\*\*|__)?(?P<name>[^\W\d_][^\n:=：*|{}\[\]()<>\"'`;,]{0,40})(?:\*\*|__)?"
+    r"(?P<indent>[ \t]{0,40})(?P<dash>[-*+•] )?[ \t]{0,8}(?:\*\*|__)?"
+    r"(?P<name>[^\W\d_][^\n:=：*|{}\[\]()<>\"'`;,]{0,40})(?:\*\*|__)?"
     r"(?P<mark>[:：]|[ \t]{0,12}[=:：](?=[ \t]))(?:\*\*|__)?[ \t]{0,12}(?P<cell>.*)"
 )
 _LEAST_PAIRS = 3
@@ -490,22 +491,28 @@ def of_xml(text: str) -> list[Row]:
                 stack.pop()
             element = stack.pop()
             said = "" if element.has_more else text[element.text_from : tag.start()].strip()
-        parent = stack[-1]
-        parent.has_more = True
-        if not element.has_more and not element.fields:
-            parent.fields.append((element.name, said))
-            continue
-        if said:
-            element.fields.append((element.name if not element.fields else "text", said))
-        names = [name for name, _ in element.fields]
-        if len(names) > 1 and len(set(names)) == 1:
-            if names[0] == "th":
-                header = tuple(cell for _, cell in element.fields)
-                continue
-            cells = [cell for _, cell in element.fields]
-            rows += _table(header if len(header) == len(cells) else [""] * len(cells), [cells])
-        elif len(names) > 1:
-            rows += _of_record(dict(element.fields), "", "")[0]
-        elif names:
-            parent.fields.append((f"{element.name}.{names[0]}", element.fields[0][1]))
+        found, header = _of_element(stack[-1], element, said, header)
+        rows += found
     return rows
+
+
+def _of_element(
+    parent: _Element, element: _Element, said: str, header: tuple[str, ...]
+) -> tuple[Sequence[Row], tuple[str, ...]]:
+    """Read an element that is closed: rows of its own, or a field of its parent; with the header of the table."""
+    parent.has_more = True
+    if not element.has_more and not element.fields:
+        parent.fields.append((element.name, said))
+        return (), header
+    if said:
+        element.fields.append((element.name if not element.fields else "text", said))
+    names, cells = [name for name, _ in element.fields], [cell for _, cell in element.fields]
+    if len(names) > 1 and len(set(names)) == 1:
+        if names[0] == "th":
+            return (), tuple(cells)
+        return tuple(_table(header if len(header) == len(cells) else [""] * len(cells), [cells])), header
+    if len(names) > 1:
+        return tuple(_of_record(dict(element.fields), "", "")[0]), header
+    if names:
+        parent.fields.append((f"{element.name}.{names[0]}", cells[0]))
+    return (), header
