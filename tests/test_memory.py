@@ -5,6 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.budget.components import Recognition
 from gateway.memory import ENTRY_BYTES, Memory
 from gateway.rewriting.folds import fold
 from gateway.rewriting.folds.voiced import voiced
@@ -85,5 +86,7 @@ def test_a_fold_is_always_the_same_whether_its_process_remembers_or_not(groups, 
     rules, known = replace(RULES, budget=300, final_budget=300, artifacts=0.2), Known()
     ends = range(1, len(listed) + 1) if all_of_it else [len(listed)] * 2
     for end in ends:
-        taken = voiced(anatomy(listed[:end]), (), count, Known())
-        assert fold(taken, rules, Ladders(), count, known) == fold(taken, rules, Ladders(), count)
+        taken = anatomy(listed[:end])
+        named = voiced(taken, Recognition().document_tags, count, known)
+        anew = voiced(taken, Recognition().document_tags, count, Known())
+        assert fold(named, rules, Ladders(), count, known) == fold(anew, rules, Ladders(), count)

@@ -18,7 +18,7 @@ from heapq import heapify, heappop, heapreplace
 from math import exp, log, log2
 
 from gateway.conversation import Message
-from gateway.rewriting.ours import quoted
+from gateway.rewriting.ours import quoted, sendable
 from gateway.rewriting.shapes.rows import plain
 from gateway.rewriting.snippets import PRESERVED, Snippet, tokens
 
@@ -661,4 +661,4 @@ def _lines(lines: Sequence[Snippet], seen: Seen) -> str:
 
 
 def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(sendable(text), ensure_ascii=False)

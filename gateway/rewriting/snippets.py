@@ -617,9 +617,9 @@ def preserved(text: str, patterns: Iterable[str]) -> Iterator[Snippet]:
     spans: list[tuple[int, int, bool, bool]] = []
     for pattern in patterns:
         upto = -1
-        for match in islice(re.compile(pattern, re.MULTILINE).finditer(text), _MOST_MATCHES):
-            if match.end() > match.start() and match.start() >= upto:
-                spans.append(_sentence_of(text, *match.span()))
+        for start, after in islice(_matches(re.compile(pattern, re.MULTILINE), text), _MOST_MATCHES):
+            if start >= upto:
+                spans.append(_sentence_of(text, start, after))
                 upto = spans[-1][1]
     end = -1
     for start, after, is_cut_before, is_cut_after in sorted(spans):
@@ -630,6 +630,44 @@ def preserved(text: str, patterns: Iterable[str]) -> Iterator[Snippet]:
         if said:
             whole = f"{'… ' if is_cut_before else ''}{said}{' …' if is_cut_after else ''}"
             yield Snippet(whole, (said, *_values_in(said)), worth=PRESERVED)
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
+    """Find where a pattern matches, in pieces of the text: one that tries each place again to the end takes quadratic
+    time, so it is never given much at once.
+    """
+    for at, own, stop in _windows(text):
+        for match in pattern.finditer(text, at, stop):
+            if match.start() >= own:
+                break
+            if match.end() > match.start():
+                yield match.span()
+
+
+def _windows(text: str) -> Iterator[tuple[int, int, int]]:
+    """Cut a text into whole lines, long ones into pieces that overlap: where each begins, where the next one does, and
+    where it ends.
+    """
+    at = 0
+    while at < len(text):
+        stop = min(len(text), at + _SEARCHED)
+        if stop < len(text) and (line := text.rfind("\n", at, stop)) > at:
+            yield at, line + 1, line + 1
+            at = line + 1
+            continue
+        run = _LONG_RUN.search(text, at, stop)
+        if run is not None and run.start() == at:
+            stop = min(stop, at + _SEARCHED_RUN)
+        elif run is not None:
+            stop = run.start()
+        own = stop if stop == len(text) or (run is not None and stop == run.start()) else stop - (stop - at) // 3
+        yield at, own, stop
+        at = own
+
+
+_SEARCHED, _SEARCHED_RUN = 2_000, 300
+"""Characters that a pattern is given at once, and of a run without white space."""
+_LONG_RUN = re.compile(r"\S{400}")
 
 
 def _sentence_of(text: str, start: int, end: int) -> tuple[int, int, bool, bool]:
