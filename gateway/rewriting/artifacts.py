@@ -147,7 +147,7 @@ _MOST_TOO_LONG = 40
 _MOST_LOOKS = 8
 """Times that a piece is weighed again, on average, as others say what it holds."""
 _LESS = 1e-9
-_SHARPNESS = 1.4
+_SHARPNESS = 2.0
 """How much more a value counts that is one better in worth: as a power of e."""
 _SPOKEN_WORD, _MOST_SPOKEN_WORDS, _MOST_SPOKEN_WORTH = 0.1, 3, 1.5
 """What a record is worth more for a rare word of it that somebody spoke, how many count, and the most for all."""
