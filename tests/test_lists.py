@@ -163,7 +163,7 @@ def rows_are_whole(said: str) -> int:
 
 
 @pytest.mark.parametrize("shape", RECORDS)
-@pytest.mark.parametrize("room", (30, 45, 60, 90, 150, 400))
+@pytest.mark.parametrize("room", [30, 45, 60, 90, 150, 400])
 def test_an_id_never_stands_without_its_fields(shape, room):
     said = the_list(calls("c1 find {}"), result("c1", RECORDS[shape]), room=room)
     assert count(said) <= room
@@ -179,14 +179,14 @@ def test_rows_of_one_kind_stand_under_one_header_and_begin_with_their_id():
 def test_a_record_inside_a_record_names_where_it_belongs():
     order = {"order_id": "#W17", "items": [{"item_id": "i-4711", "price": 5.25}], "status": "open"}
     said = plain(the_list(calls("c1 order {}"), result("c1", json.dumps(order))))
-    assert '"#W17 items" › "item_id: i-4711, price: 5.25"' in said
+    assert '"#W17 items": "item_id: i-4711, price: 5.25"' in said
 
 
 def test_a_long_field_is_marked_and_its_sentences_name_the_record():
     text = "It keeps the rain out for years. " * 5 + "The pole is part P-4711 of the set."
     said = the_list(calls("c1 find {}"), result("c1", json.dumps({"id": "a1417", "notes": text, "price": 41.5})))
     assert '"id: a1417, notes: …, price: 41.5"' in said
-    assert '"id: a1417" › "The pole is part P-4711 of the set."' in said
+    assert '"id: a1417": "The pole is part P-4711 of the set."' in said
 
 
 def test_a_cell_that_could_be_misread_is_quoted():
@@ -342,7 +342,7 @@ def test_what_a_message_says_never_begins_a_line_of_a_list(text, room):
 def test_a_list_never_cuts_a_number(text, room):
     said = the_list(calls("c1 read {}"), result("c1", text), room=room)
     numbers = set(re.findall(r"\d+", text))
-    own = {*map(str, range(0, text.count("\n") + 2 + len(text)))}
+    own = {*map(str, range(text.count("\n") + 2 + len(text)))}
     assert set(re.findall(r"\d+", re.sub(r"\\u[0-9a-f]{4}", " ", said))) <= numbers | own
 
 

@@ -253,8 +253,7 @@ class _Walk:
         self.messages = anatomy.conversation.messages
         self.known = known
         self.results = Results(anatomy, count, known)
-        self.reader = Reader(known.snippets, rules.preserve)
-        self.speakers = Speakers(self.messages)
+        self.reader, self.speakers = Reader(known.snippets, rules.preserve), Speakers(self.messages)
         self.moved = anatomy.moved_tokens + spare(anatomy)
         self.fixed = anatomy.tools_tokens + anatomy.system_tokens + self.moved
         self.room = max(0, rules.budget - self.fixed)
