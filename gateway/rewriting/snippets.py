@@ -1,8 +1,8 @@
 """The pieces of a message that a list can keep, each whole: a sentence, a row, a line, a signature, an entry, a call.
 
 Records are read as rows (shapes/rows.py), prose by its sentences (language.py), code by the lines that define
-something, logs by the lines that stand out (shapes/outliers.py). artifacts.py chooses among the pieces. Pure, and
-linear in the text.
+something, logs by the lines that stand out (shapes/outliers.py). artifacts.py chooses among the pieces. Pure; linear
+in the text.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ _SIGNATURE = re.compile(
     r"|[A-Za-z_][\w \t*&<>:]{0,60}?[ \t*&](?P<c>\w{1,80})\([^;{}()]{0,160}\)[ \t]*\{[ \t]*$)"
 )
 _IMPORT = re.compile(
-    r"\s*(?:from\s+[\w.]+\s+import\s|import\s+[\w{*\"'(]|#include\s|using\s+[\w.]+;|use\s+[\w:]+|require[ (]"
-    r"|package\s+[\w.]+;?$)"
+    r"\s*(?:from\s+[\w.]+\s+import\s|import\s+[\w{*\"'(]|#include\s|using\s+[\w.]+;|use\s+[\w:]+"
+    r"|require[ (]|package\s+[\w.]+;?$)"
 )
 _SIGNS_OF_CODE = re.compile(r"[{};=()<>\[\]|&$\\/]")
 _CLOSES = re.compile(r"\s*(?:[}\])]|end\b|fi\b|done\b)")
@@ -426,12 +426,12 @@ class _Lines:
         return "\n".join(out) if len(out) > 1 else ""
 
 
-TROUBLE = 4.0
+TROUBLE = 3.0
 """What a line that stands out most is worth, beside the values it holds."""
 
 
 def _is_code(lines: Sequence[str]) -> bool:
-    """Tell whether a text is code: lines that define something, that end as statements or are indented with signs."""
+    """Tell whether a text is code: many lines define something, or end as statements do."""
     some = [line for line in islice(lines, 400) if line.strip()]
     signs = sum(
         (line.rstrip()[-1] in "{};,(:[" and _SIGNS_OF_CODE.search(line) is not None) or _signature(line) is not None
@@ -481,7 +481,7 @@ def _is_listing(lines: Sequence[str]) -> bool:
 
 
 def _is_prose(line: str, *, speaks: bool) -> bool:
-    """Tell whether a line is words, not code, a record or a program's report; where nobody speaks, by its end too."""
+    """Tell whether a line is words, not code, a record or a report; what nobody says ends as prose does."""
     if _UNSPACED_LETTER.search(line):
         return True
     some = line[:_LONGEST]
