@@ -141,7 +141,10 @@ def _first(text: str, asks: bool) -> list[Document]:
         return hits
     if len(found) > 1 and total(found) >= _MOST_OF_IT * len(text):
         return found
-    forms = [reprs.find(text), *_texts(text, labels.labelled(text), hits)]
+    labelled = labels.labelled(text)
+    if labelled and _are_turned_down(text, labelled, asks):
+        labelled = []
+    forms = [reprs.find(text), labelled, *_texts(text, hits)]
     if asks:
         forms += [tables.find(text), elements.find(text)]
         forms += _texts(text, joins.ruled(text), joins.headed(text), joins.fenced(text), joins.joined(text))
@@ -149,6 +152,17 @@ def _first(text: str, asks: bool) -> list[Document]:
     forms = [*forms, found] if len(found) == 1 else [found, *forms]
     longest = max(map(total, forms))
     return next((documents for documents in forms if total(documents) >= _ABOUT_AS_MUCH * longest), found)
+
+
+def _are_turned_down(text: str, labelled: list[Document], asks: bool) -> bool:
+    """Tell whether blocks under labels are lines of a log or entries; one that names a source is believed."""
+    if asks and labels.names_a_source(text, labelled[0].start):
+        return _are_lines(text, _starts(labelled), labelled[-1].end)
+    return _are_log(text, labelled)
+
+
+def _starts(documents: Sequence[Document]) -> list[tuple[int, int]]:
+    return [(document.start, document.body) for document in documents]
 
 
 def _texts(text: str, *forms: list[Document]) -> list[list[Document]]:
