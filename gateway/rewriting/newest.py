@@ -104,7 +104,7 @@ def _with_fewer_documents(asked: Asked, index: int, folded: Folded, over: int) -
     if "dedupe" in asked.ladders.documents:
         text, remedy = extract.without_twins(text, found), "dedupe"
     if "extract" in asked.ladders.documents and count(text) > room:
-        found = documents.find(text, asked.tags)
+        found = found if text is message.text else documents.find(text, asked.tags)
         memory = asked.known.extracted
         text = extract.shrink(text, found, question, room, count, context=asked.context(), memory=memory)
         remedy = "extract"
