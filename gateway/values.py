@@ -21,8 +21,8 @@ _MONTHS = (
     " enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre"
     " gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre"
     " janeiro fevereiro março maio junho julho setembro outubro novembro dezembro"
-    " januari februari maart augustus maj augusti marts april stycznia lutego marca kwietnia maja czerwca lipca sierpnia"
-    " września października listopada grudnia ledna února března dubna května června července srpna září října listopadu"
+    " januari februari maart augustus maj augusti marts stycznia lutego marca kwietnia maja czerwca lipca"
+    " sierpnia września października listopada grudnia ledna února března dubna května června července srpna září října listopadu"
     " prosince ocak şubat mart nisan mayıs haziran temmuz ağustos eylül ekim kasım aralık"
     " января февраля марта апреля мая июня июля августа сентября октября ноября декабря"
     " січня лютого березня квітня травня червня липня серпня вересня жовтня листопада грудня"
@@ -31,8 +31,77 @@ _MONTHS = (
 )
 _NAMES_OF_MONTHS = frozenset(_MONTHS.split())
 _MEASURES = frozenset(
-    "mm cm dm m km mg g kg t ml cl l ms s min h kb mb gb tb kib mib gib kw w v a hz khz mhz ghz °c °f px pt € $ £ ¥ ₹ ₩"
-    " ₽ ₺ zł kč kr usd eur gbp chf jpy cny inr pln czk sek nok dkk cad aud brl mxn krw try zar rub euro euros dollars".split()
+    [
+        "mm",
+        "cm",
+        "dm",
+        "m",
+        "km",
+        "mg",
+        "g",
+        "kg",
+        "t",
+        "ml",
+        "cl",
+        "l",
+        "ms",
+        "s",
+        "min",
+        "h",
+        "kb",
+        "mb",
+        "gb",
+        "tb",
+        "kib",
+        "mib",
+        "gib",
+        "kw",
+        "w",
+        "v",
+        "a",
+        "hz",
+        "khz",
+        "mhz",
+        "ghz",
+        "°c",
+        "°f",
+        "px",
+        "pt",
+        "€",
+        "$",
+        "£",
+        "¥",
+        "₹",
+        "₩",
+        "₽",
+        "₺",
+        "zł",
+        "kč",
+        "kr",
+        "usd",
+        "eur",
+        "gbp",
+        "chf",
+        "jpy",
+        "cny",
+        "inr",
+        "pln",
+        "czk",
+        "sek",
+        "nok",
+        "dkk",
+        "cad",
+        "aud",
+        "brl",
+        "mxn",
+        "krw",
+        "try",
+        "zar",
+        "rub",
+        "euro",
+        "euros",
+        "dollars",
+    ]
 )
 """Units as the world writes them; of currencies the codes (ISO 4217) of those most used, any other in capitals."""
 _CURRENCY = "$€£¥₹₩₽₺"
@@ -42,33 +111,9 @@ _UNSPACED = (
 )
 """Letters of scripts whose words are not spaced: Thai, Lao, Burmese, Khmer, Han, kana."""
 _NUMERALS = "\\d〇零一二三四五六七八九十百千万萬億亿两兩"
-_UNITS_OF_HAN = "年月日号號時时点點分秒歳岁元円圆圓块塊個个人名本枚回次度天週周章頁页楼樓階号室%％"
-
-# An escape of JSON, a short number with what may be its unit, a URL, or a run of what holds names, paths, dates and
-# amounts together. Inside a run nothing is tried twice.
-_WHOLE_WORD = r"(?![\w%:/@+#-]|[.,]\w)"
-_RUN = re.compile(
-    r"\\(?:[nrt\\\"]|u[\da-fA-F]{4})"
-    rf"|[{_CURRENCY}] ?\d{_WHOLE_WORD}"
-    rf"|\d{{1,2}}\.? (?:de )?(?:[^\W\d_]{{1,12}}|[°{_CURRENCY}]C?){_WHOLE_WORD}"
-    rf"|[A-Z][A-Za-z]{{2,8}} \d{{1,2}}{_WHOLE_WORD}"
-    r"|https?://[^\s\"'<>)\]},`\\]+"
-    r"|[#~./]{0,3}\w(?:[\w.%:/@+,#-]*[\w%])?"
-)
-_BEFORE_UNIT = re.compile(r"(\d{1,2})\.? (?:de )?(\D+)\Z")
-_AFTER_UNIT = re.compile(r"([A-Z][A-Za-z]+) (\d{1,2})\Z")
-_GAP = re.compile(rf"[\"'<>)\]}}`\n\r\t]|(?<![\w.{_CURRENCY}])\s")
-"""What stands inside no run."""
-_AT_ONCE_CHARS = 65_536
-"""How much is searched in one go: other threads wait until the search returns."""
-_HUMP = re.compile(r"[a-z\d][A-Z]|[A-Z][a-z]+[A-Z]|[A-Z]{3}")
-_JOINED = re.compile(r"\w[_@]\w|\w::\w|\w\.[a-zA-Z_]\w|\A(?:~|\.{1,2})/\w|/[^/]+/")
-_AMOUNT_OF_HAN = rf"[{_NUMERALS}]+[{_UNITS_OF_HAN}](?:[{_NUMERALS}]+[{_UNITS_OF_HAN}])*"
-_IN_HAN = re.compile(rf"{_AMOUNT_OF_HAN}|[^{_UNSPACED}]+")
-_OF_HAN = re.compile(_AMOUNT_OF_HAN)
+_UNITS = "年月日号號時时点點分秒歳岁元円圆圓块塊個个人名本枚回次度天週周章頁页楼樓階号室%％"
 _CLEAR_UNITS = frozenset("年月日号號元円圆時时")
 """Units that numerals in letters are an amount with; with others they are words (`十分`, `一点`)."""
-_HAN = "年月日号號時时点點分秒歳岁元円圆圓块塊個个人名本枚回次度天週周章頁页楼樓階号室%％"
 
 # An escape of JSON, a short number with what may be its unit, a URL, or a run of what holds names, paths, dates and
 # amounts together. Inside a run nothing is tried twice.
@@ -89,8 +134,10 @@ _AT_ONCE_CHARS = 65_536
 """How much is searched in one go: other threads wait until the search returns."""
 _HUMP = re.compile(r"[a-z\d][A-Z]|[A-Z][a-z]+[A-Z]|[A-Z]{3}")
 _JOINED = re.compile(r"\w[_@]\w|\w::\w|\w\.[a-zA-Z_]\w|\A(?:~|\.{1,2})/\w|/[^/]+/")
-_IN_HAN = re.compile(rf"[{_NUMERALS}]+[{_UNITS_OF_HAN}](?:[{_NUMERALS}]+[{_UNITS_OF_HAN}])*|[^{_UNSPACED}]+")
-_HAN = re.compile(f"[{_UNSPACED}]")
+_AMOUNT = rf"[{_NUMERALS}]{{1,16}}[{_UNITS}](?:[{_NUMERALS}]{{1,16}}[{_UNITS}]){{0,6}}"
+_WHOLE_AMOUNT = re.compile(_AMOUNT)
+_AMOUNT_OR_OTHER = re.compile(rf"{_AMOUNT}|[^{_UNSPACED}]+")
+_UNSPACED_LETTER = re.compile(f"[{_UNSPACED}]")
 _LONGEST_CHARS = 400
 _LEAST_CHARS = 2
 _REMEMBERED_CHARS = 64
@@ -133,8 +180,8 @@ def _parts(run: str) -> Iterator[tuple[str, int]]:
     if " " in run:
         yield from _with_unit(run)
         return
-    if not run.isascii() and _HAN.search(run):
-        yield from _of_han(run)
+    if not run.isascii() and _UNSPACED_LETTER.search(run):
+        yield from _of_unspaced(run)
         return
     at = 0
     for part in (run,) if run.startswith("http") else re.split(r",(?!\d{3}(?!\d))", run):
@@ -165,9 +212,9 @@ def _is_unit(run: str) -> bool:
     return word.lower() in _NAMES_OF_MONTHS or word.lower() in _MEASURES or (len(word) == 3 and word.isupper())
 
 
-def _of_han(run: str) -> Iterator[tuple[str, int]]:
+def _of_unspaced(run: str) -> Iterator[tuple[str, int]]:
     """Yield what is a value in letters that are not spaced: amounts and dates, and ids of other letters."""
-    for found in _IN_HAN.finditer(run):
+    for found in _AMOUNT_OR_OTHER.finditer(run):
         part = found[0].rstrip("./:@+,#-")
         lead = len(part) - len(part.lstrip("/:@+,-"))
         part = part[lead:]
@@ -179,16 +226,16 @@ def is_value(word: str) -> bool:
     """Whether a word is one that prose does not hold: a digit, an inner capital, or an inner joint gives it away."""
     if not _LEAST_CHARS <= len(word) <= _LONGEST_CHARS:
         return False
-    if not word.isascii() and _HAN.search(word):
-        return _is_amount_of_han(word)
+    if not word.isascii() and _UNSPACED_LETTER.search(word):
+        return _is_amount(word)
     if any(map(str.isdigit, word)):
         return True
     return bool(_HUMP.search(word) or _JOINED.search(word))
 
 
-def _is_amount_of_han(word: str) -> bool:
+def _is_amount(word: str) -> bool:
     """Tell a date or an amount from a word that begins with a numeral."""
-    if _OF_HAN.fullmatch(word) is None:
+    if _WHOLE_AMOUNT.fullmatch(word) is None:
         return False
-    units = [letter for letter in word if letter in _UNITS_OF_HAN]
+    units = [letter for letter in word if letter in _UNITS]
     return len(units) > 1 or units[0] in _CLEAR_UNITS or any(map(str.isdigit, word))

@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.budget.allocation import Window, allocate, ceilings, power_of_two, usual_reserve
+from gateway.budget.allocation import Window, allocate, power_of_two, usual_reserve
 from gateway.budget.calibration import Calibration
+from gateway.budget.components import COMPONENTS
+from gateway.policy import Shares
 
-SHARES = {"system": 0.1, "tools": 0.1, "examples": 0.1, "documents": 0.2, "history": 0.4, "input": 0.1}
+SHARES = Shares(system=0.1, tools=0.1, examples=0.1, documents=0.2, history=0.4, input=0.1)
 BENDING = frozenset({"history", "documents", "examples"})
 
 
@@ -198,17 +200,19 @@ def test_what_nobody_borrows_still_goes_to_those_that_bend():
 
 
 def test_without_shares_everything_still_finds_its_room():
-    assert allocate(100, {"history": 90, "documents": 90}, {}, (), {"history", "documents"}) == {
+    assert allocate(100, {"history": 90, "documents": 90}, Shares(0, 0, 0, 0, 0, 0), (), {"history", "documents"}) == {
         "history": 90,
         "documents": 10,
     }
 
 
-DEMAND = st.dictionaries(st.sampled_from(sorted(SHARES)), st.integers(0, 5000), min_size=1)
-NAMES = st.sampled_from(sorted(SHARES))
+NAMES = st.sampled_from(sorted(COMPONENTS))
+DEMAND = st.dictionaries(NAMES, st.integers(0, 5000), min_size=1)
+TOKENS_OF = st.dictionaries(NAMES, st.integers(0, 9000), max_size=2).map(lambda given: tuple(given.items()))
+ROOMS = st.builds(Shares, *[st.floats(0, 1)] * len(COMPONENTS), tokens=TOKENS_OF)
 
 
-@given(st.integers(0, 10_000), DEMAND, st.dictionaries(NAMES, st.floats(0, 1)), st.lists(NAMES), st.frozensets(NAMES))
+@given(st.integers(0, 10_000), DEMAND, ROOMS, st.lists(NAMES), st.frozensets(NAMES))
 def test_grants_never_exceed_demand_nor_their_sum_the_budget(budget, demand, shares, borrow, bending):
     granted = allocate(budget, demand, shares, borrow, bending)
     fixed = sum(size for name, size in demand.items() if name not in bending)
@@ -216,14 +220,14 @@ def test_grants_never_exceed_demand_nor_their_sum_the_budget(budget, demand, sha
     assert sum(granted.values()) <= max(budget, fixed)
 
 
-@given(st.integers(0, 10_000), DEMAND, st.dictionaries(NAMES, st.floats(0, 1)), st.lists(NAMES), st.frozensets(NAMES))
+@given(st.integers(0, 10_000), DEMAND, ROOMS, st.lists(NAMES), st.frozensets(NAMES))
 def test_room_is_never_left_unused_while_something_is_cut(budget, demand, shares, borrow, bending):
     granted = allocate(budget, demand, shares, borrow, bending)
     assert granted == demand or sum(granted.values()) >= budget
 
 
-def test_under_strict_every_share_is_a_ceiling():
-    assert ceilings(1000, SHARES) == {
+def test_the_shares_of_a_whole_budget_are_the_ceilings_of_strict():
+    assert SHARES.rooms(1000) == {
         "system": 100,
         "tools": 100,
         "examples": 100,

@@ -144,7 +144,7 @@ TOLD = [
     message
     for n in range(40)
     for message in (
-        user(f"Now tell me of project P{n}."),
+        user(f"Now tell me of project P{n}, its people and all else that you know of it."),
         assistant(
             f"Person{n} Miller was the first head of project P{n}. What the team gave it is the code name bluebird_{n}. "
             + words(30, "indeed")

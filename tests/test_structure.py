@@ -19,6 +19,7 @@ LONGEST_FUNCTION = 100
 PATCHES_PER_TEST = 0.03
 
 DOORS = {
+    "Stemmer": "gateway/rewriting/language.py",
     "aiohttp": "gateway/routing/direct.py",
     "diskcache": "gateway/state/disk.py",
     "duckdb": "gateway/money/report.py",
@@ -29,7 +30,7 @@ DOORS = {
 }
 """The one module that may import each of these libraries."""
 
-INSTALLED_AS = {"common-expression-language": "cel", "pyyaml": "yaml"}
+INSTALLED_AS = {"common-expression-language": "cel", "pystemmer": "Stemmer", "pyyaml": "yaml"}
 """Distributions whose module has another name."""
 
 USED_BY_NAME = {"httptools": "uvicorn loads it", "uvloop": "uvicorn loads it"}

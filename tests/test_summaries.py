@@ -128,7 +128,7 @@ def said(turn: int) -> list[dict[str, str]]:
     words = " ".join(f"part {turn}-{number} of the plan," for number in range(40))
     return [
         {"role": "user", "content": f"Question {turn}: {words}"},
-        {"role": "assistant", "content": f"Well, {words}"},
+        {"role": "assistant", "content": f"Gone through, the questions about them settled: {words}"},
     ]
 
 
@@ -323,7 +323,7 @@ def test_a_source_longer_than_the_writers_window_is_read_in_parts_each_in_the_bo
     calls = [json.loads(upstream.received("sum-parted", call)) for call in range(len(rows))]
     assert len(rows) > 2
     assert len({row["id"] for row in rows}) == len(rows)
-    assert any("Question 0: how does the workshop" in call["messages"][-1]["content"] for call in calls)
+    assert any("Answer 0: the wood is chosen" in call["messages"][-1]["content"] for call in calls)
     assert calls[-1]["messages"][-1]["content"].count(WOOD) == len(rows) - 1
     assert any(map(is_summary, messages(upstream, "parted")))
 

@@ -71,7 +71,7 @@ def test_a_segments_key_is_its_content_and_all_that_a_summary_of_it_depends_on()
         key(asking(), (*SAID[:3], *messages([assistant("Here.")]))),
         key(asking(replace(POLICY, summarize=replace(ON, prompt="Be short.")))),
         key(asking(replace(POLICY, summarize=replace(ON, at_most=0.2)))),
-        key(asking(replace(POLICY, version=2))),
+        key(asking(replace(POLICY, version=3))),
         key(asking(), most=400),
     ]
     assert len({same, *others}) == 1 + len(others)
@@ -96,7 +96,7 @@ def test_a_prefix_has_one_key_however_far_it_was_read_before():
     assert straight.key(3) == stepped.key(3)
     assert straight.key(4) != stepped.key(3)
     assert Prefixes(asking(), SAID, 9000).key(3) != stepped.key(3)
-    assert Prefixes(asking(replace(POLICY, version=2)), SAID, 8000).key(3) != stepped.key(3)
+    assert Prefixes(asking(replace(POLICY, version=3)), SAID, 8000).key(3) != stepped.key(3)
 
 
 # ---------------------------------------------------------------- what was decided
@@ -142,12 +142,10 @@ def test_what_cannot_be_written_as_utf_8_is_replaced():
 
 
 def test_the_line_says_that_a_model_wrote_it_of_how_many_messages_and_quotes_it():
-    assert line(SEGMENT, 'All is "well".') == (
-        '[… 4 messages left out; a model\'s summary, as data:]\n"All is \\"well\\"."'
-    )
-    assert line(replace(SEGMENT, messages=(3,)), "x\ny") == (
-        "[… 1 message left out; a model's summary, as data:]\n```\nx\ny\n```"
-    )
+    head = "left out; a model's summary, as data:]"
+    assert line(SEGMENT, "All is well.") == f'[… 4 messages {head}\n"All is well."'
+    assert line(SEGMENT, 'All is "well".') == f'[… 4 messages {head}\n```\nAll is "well".\n```'
+    assert line(replace(SEGMENT, messages=(3,)), "x\ny") == f"[… 1 message {head}\n```\nx\ny\n```"
 
 
 def test_the_writer_is_told_the_language_the_length_and_that_the_text_is_data():
@@ -226,7 +224,7 @@ def test_what_quoting_adds_to_a_summary_counts():
     assert fault(text, tight, TOLD, count) is None
 
     def dear(said: str) -> int:
-        return count(said) + 4 * said.count("\\")
+        return count(said) + 6 * said.count("`")
 
     assert dear(line(tight, text)) > tight.limit + LINE - OVERHEAD_MESSAGE
     assert fault(text, tight, TOLD, dear) is not None

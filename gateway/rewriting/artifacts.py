@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from heapq import heapify, heappop, heapreplace
 from math import exp, log, log2
@@ -133,13 +133,15 @@ def _shape_of(said: Snippet) -> tuple[object, ...]:
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T_ ]?\d\d[:.]?\d\d|\d\d:\d\d:\d\d")
 _CAMEL = re.compile(r"[a-z][A-Z]")
 _LONG = 40
-_ROUNDS, _FULL = 6, 0.97
+_ROUNDS, _FULL = 4, 0.95
 _AGAIN = 0.15
 """What the second piece of a message is worth less than the first; doubling the pieces costs as much again."""
 _OVERHEAD = 6
 """Tokens of a piece beside its own: the line's beginning, quotes, what parts it from the next."""
 _LEAST_PIECE = 2
 """Tokens below which no piece fits a list any more: one, and what parts it from the next."""
+_MOST_TRIES, _LEAST_FILL = 12, 8
+"""Times that a piece is tried in what room is left, and tokens below which none is."""
 _MOST_TOO_LONG = 40
 """Pieces in a row that do not fit any more, after which the list is full."""
 _MOST_LOOKS = 8
@@ -147,8 +149,10 @@ _MOST_LOOKS = 8
 _LESS = 1e-9
 _SHARPNESS = 1.4
 """How much more a value counts that is one better in worth: as a power of e."""
-_SPOKEN_WORD, _MOST_SPOKEN_OF = 0.1, 1.5
-"""What a record is worth more for each rare word of it that somebody spoke, and for all of them."""
+_SPOKEN_WORD, _MOST_SPOKEN_WORDS, _MOST_SPOKEN_WORTH = 0.1, 3, 1.5
+"""What a record is worth more for a rare word of it that somebody spoke, how many count, and the most for all."""
+_SPOKEN_OF = 3.0
+"""What a definition is worth that somebody speaks of."""
 _ARGUMENT, _ASSISTANT, _USER, _RESULT = 1, 2, 4, 8
 _WORDS = {"user": 0.5, "system": 0.5, "developer": 0.5, "assistant": 0.02}
 """What a token of a sentence is worth for its words alone, by who says it; of a result it is its values that count."""
@@ -256,100 +260,169 @@ def shape(value: str) -> float:
 
 
 @dataclass(slots=True)
-class _Scale:
-    """Weighs pieces by what each adds, for a token, to what is said already."""
+class _Candidate:
+    """A piece, and what of its worth does not change while others are chosen."""
 
-    seen: Seen
-    done: set[str]
-    told: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-    """Pieces of each message that are chosen."""
-    weights: dict[str, float] = field(default_factory=dict)
-    often: dict[str, int] = field(default_factory=dict)
-    """Records and lines that hold a word which somebody spoke."""
-    most: int = 1
+    piece: Piece
+    values: tuple[tuple[str, float], ...]
+    """What it holds that stands nowhere else, and how much each counts."""
+    words: float
+    """What it is worth without a value."""
+    fixed: float
+    """What is added to the logarithm of its worth: what it is, what it costs, whether it was spoken of."""
+    needs_value: bool
+    first: float = 0.0
+    """Its score before anything is chosen."""
 
-    def weigh_words(self, pieces: Iterable[Piece]) -> None:
-        """Count the spoken words of records and lines: a rare one tells which record is spoken of."""
-        spoken = self.seen.spoken
-        for piece in pieces:
-            if piece.said.kind in ("row", "line", "entry"):
-                self.most += 1
-                for word in _words(piece.said.text):
-                    if word in spoken:
-                        self.often[word] = self.often.get(word, 0) + 1
 
-    def _spoken(self, text: str) -> float:
-        """Weigh how much of a record was spoken of: the rarest of its words among those of all records."""
-        often = self.often
-        rarest = [log(self.most / often[word]) for word in _words(text) if word in often]
-        return min(_SPOKEN_WORD * sum(sorted(rarest)[-3:]), _MOST_SPOKEN_OF)
+class _Ranking:
+    """Pieces weighed by what each adds, for a token, to what is said already."""
 
-    def score(self, piece: Piece) -> float:
-        """Weigh a piece as the logarithm of its worth for a token; minus infinity where it says nothing new."""
+    def __init__(self, pieces: Iterable[Piece], seen: Seen, elsewhere: AbstractSet[str]) -> None:
+        self.seen = seen
+        self._weights: dict[str, float] = {}
+        self.nothing_new: list[Piece] = []
+        weighed = list(pieces)
+        spoken = _Spoken(weighed, seen.spoken)
+        self.candidates: list[_Candidate] = []
+        for piece in weighed:
+            one = self._weighed(piece, elsewhere, spoken)
+            if one is None:
+                self.nothing_new.append(piece)
+            else:
+                one.first = _score(one, one.values)
+                self.candidates.append(one)
+        self._spread_over_messages()
+        self._heap = [(-one.first, -one.piece.at, one.piece.place, n) for n, one in enumerate(self.candidates)]
+        heapify(self._heap)
+
+    def _spread_over_messages(self) -> None:
+        """Count a piece for less, the more pieces of its message are better."""
+        number: dict[int, int] = defaultdict(int)
+        for one in sorted(self.candidates, key=lambda one: (-one.first, one.piece.place)):
+            at = one.piece.at
+            number[at] += 1
+            one.fixed -= _again(number[at])
+            one.first -= _again(number[at])
+
+    def _weighed(self, piece: Piece, elsewhere: AbstractSet[str], spoken: _Spoken) -> _Candidate | None:
         said = piece.said
-        worth = 0.0
-        for value in said.values:
-            if value not in self.done:
-                weight = self.weights.get(value)
-                if weight is None:
-                    weight = self.weights[value] = exp(_SHARPNESS * self.seen.worth(value))
-                worth += weight
         size = tokens(said.text)
+        words, needs_value = 0.0, True
         if said.kind == "sentence":
-            if said.text in self.done:
-                return _NOTHING
+            if said.text in elsewhere:
+                return None
             again = self.seen.messages.get(said.text, 1)
-            worth += size * (_RESULT_WORDS if said.argument else _WORDS.get(piece.speaker, _RESULT_WORDS)) / again**2
-        elif said.kind != "media" and not worth and said.worth < 1.0:
-            return _NOTHING
-        if said.name and said.name not in self.done and self.seen.speaks_of(said.name):
-            worth += _SPOKEN
-        spoken = self._spoken(said.text) if self.often and said.kind in ("row", "line", "entry") else 0.0
-        return log(worth + _LESS) + spoken + said.worth - log(size + _OVERHEAD) - _again(self.told[piece.at] + 1)
+            words = size * (_RESULT_WORDS if said.argument else _WORDS.get(piece.speaker, _RESULT_WORDS)) / again**2
+            needs_value = False
+        if said.worth >= 1.0:
+            words += 1.0  # what stands out needs no value
+            needs_value = False
+        if said.name and self.seen.speaks_of(said.name):
+            words += _SPOKEN_OF
+        values = tuple([(value, self._weight(value)) for value in said.values if value not in elsewhere])
+        if needs_value and not values:
+            return None
+        fixed = said.worth - log(size + _OVERHEAD)
+        if said.kind in ("row", "line", "entry"):
+            fixed += spoken.weight(said.text)
+        return _Candidate(piece, values, words, fixed, needs_value)
+
+    def _weight(self, value: str) -> float:
+        weight = self._weights.get(value)
+        if weight is None:
+            weight = self._weights[value] = exp(_SHARPNESS * self.seen.worth(value))
+        return weight
+
+    def choosing(self) -> _Choosing:
+        """Begin to choose, with nothing said yet."""
+        return _Choosing(self.candidates, self._heap.copy())
+
+
+class _Choosing:
+    """Pieces one after another, the best of those left each time."""
+
+    def __init__(self, candidates: Sequence[_Candidate], heap: list[tuple[float, int, int, int]]) -> None:
+        self._candidates, self._heap = candidates, heap
+        self._done: set[str] = set()
+        self._left: dict[int, tuple[tuple[str, float], ...]] = {}
 
     def take(self, piece: Piece) -> None:
-        self.done.update(piece.said.values)
-        self.done.add(piece.said.text)
-        self.told[piece.at] += 1
+        """Count a piece as said."""
+        self._done.update(piece.said.values)
+        self._done.add(piece.said.text)
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield what is best, until nothing new is left. A score only falls: what leads and is up to date is best."""
+        heap, looks = self._heap, _MOST_LOOKS * len(self._heap)
+        while heap:
+            less, at, place, n = heap[0]
+            now = -self._now(n)
+            looks -= 1
+            if now == -_NOTHING:
+                heappop(heap)
+            elif now > less + _LESS and looks > 0:
+                heapreplace(heap, (now, at, place, n))
+            else:
+                heappop(heap)
+                yield self._candidates[n].piece
+
+    def _now(self, n: int) -> float:
+        """Score what a piece adds to what is said by now."""
+        one, done = self._candidates[n], self._done
+        values = self._left.get(n, one.values)
+        if not done.isdisjoint([value for value, _ in values]):
+            values = self._left[n] = tuple([pair for pair in values if pair[0] not in done])
+        if (one.needs_value and not values) or one.piece.said.text in done:
+            return _NOTHING
+        return _score(one, values)
+
+
+def _score(one: _Candidate, values: Iterable[tuple[str, float]]) -> float:
+    return log(one.words + sum([weight for _, weight in values]) + _LESS) + one.fixed
+
+
+class _Spoken:
+    """Which records and lines hold words that somebody spoke; a word that few of them hold tells most."""
+
+    def __init__(self, pieces: Iterable[Piece], spoken: Mapping[str, None]) -> None:
+        self._often: dict[str, int] = defaultdict(int)
+        self._all = 1
+        for piece in pieces:
+            if piece.said.kind in ("row", "line", "entry"):
+                self._all += 1
+                for word in _words(piece.said.text):
+                    if word in spoken:
+                        self._often[word] += 1
+
+    def weight(self, text: str) -> float:
+        """Weigh how much of a record was spoken of."""
+        often = self._often
+        rarest = sorted([often[word] for word in _words(text) if word in often])[:_MOST_SPOKEN_WORDS]
+        return min(_SPOKEN_WORD * sum([log(self._all / number) for number in rarest]), _MOST_SPOKEN_WORTH)
 
 
 _NOTHING = float("-inf")
-_SPOKEN = 3.0
-"""What a definition is worth that somebody speaks of."""
 
 
 def ranked(pieces: Iterable[Piece], seen: Seen, elsewhere: AbstractSet[str] = frozenset()) -> Iterator[Piece]:
     """Order the pieces by what each adds to those before it for its tokens; of equal ones the newest first.
 
-    What holds nothing that is new comes last: it says the same where the better piece finds no room. Lazily.
+    Lazily. What holds nothing that is new comes last: it says the same where the better piece finds no room.
     """
-    pieces = list(pieces)
-    scale = _Scale(seen, set(elsewhere))
-    scale.weigh_words(pieces)
-    rest: list[Piece] = []
-    for piece, score in _best_first(pieces, scale):
-        if score == _NOTHING:
-            rest.append(piece)
-            continue
-        scale.take(piece)
+    ranking = _Ranking(pieces, seen, elsewhere)
+    chosen: set[tuple[int, int]] = set()
+    choosing = ranking.choosing()
+    for piece in choosing:
+        choosing.take(piece)
+        chosen.add((piece.at, piece.place))
         yield piece
-    yield from rest
+    left = [one.piece for one in ranking.candidates if (one.piece.at, one.piece.place) not in chosen]
+    yield from sorted([*left, *ranking.nothing_new], key=_newest_first)
 
 
-def _best_first(pieces: Iterable[Piece], scale: _Scale) -> Iterator[tuple[Piece, float]]:
-    """Yield pieces, the best of those left each time; a score only falls, so what leads and is up to date is best."""
-    heap = [(-scale.score(piece), -piece.at, piece.place, piece.who, piece) for piece in pieces]
-    heapify(heap)
-    looks = _MOST_LOOKS * len(heap)
-    while heap:
-        less, at, place, who, piece = heap[0]
-        now = -scale.score(piece) if less != -_NOTHING else less
-        looks -= 1
-        if now > less + _LESS and looks > 0:
-            heapreplace(heap, (now, at, place, who, piece))
-            continue
-        heappop(heap)
-        yield piece, -now
+def _newest_first(piece: Piece) -> tuple[int, int, str]:
+    return -piece.at, piece.place, piece.who
 
 
 def best(order: Iterable[Piece], most_tokens: int) -> tuple[Piece, ...]:
@@ -379,20 +452,40 @@ def listed(
 
     `elsewhere` is what needs no place here: it stands in what stays, or in an earlier list.
     """
-    candidates = sorted(pieces, key=_order)
+    ranking = _Ranking(pieces, seen, elsewhere)
     said, kept, aim = "", list[Piece](), room
     for _ in range(_ROUNDS):
-        scale = _Scale(seen, set(elsewhere))
-        scale.weigh_words(candidates)
-        chosen = _chosen(candidates, scale, aim, count)
+        chosen = _chosen(ranking, aim, count)
         text = _written(chosen, seen)
         size = count(text)
         if size <= room and len(chosen) > len(kept):
             said, kept = text, chosen
-        if _FULL * room <= size <= room or (size <= room and len(chosen) == len(candidates)):
+        if _FULL * room <= size <= room or (size <= room and len(chosen) == len(ranking.candidates)):
             break
         aim += room - size  # in one line, pieces take other numbers of tokens than each for itself
+    said, kept = _filled(said, kept, ranking, room, count)
     return said, said_by(kept)
+
+
+def _filled(said: str, kept: list[Piece], ranking: _Ranking, room: int, count: Count) -> tuple[str, list[Piece]]:
+    """Add what still fits, each piece counted as it is written: the estimates of `_chosen` leave some room."""
+    choosing = ranking.choosing()
+    for piece in kept:
+        choosing.take(piece)
+    left, tries = room - count(said), _MOST_TRIES
+    for piece in choosing:
+        if tries == 0 or left < _LEAST_FILL:
+            break
+        if tokens(piece.said.text) > left + left // 4:
+            continue
+        tries -= 1
+        more = sorted([*kept, piece], key=_order)
+        text = _written(more, ranking.seen)
+        size = count(text)
+        if size <= room:
+            said, kept, left = text, more, room - size
+            choosing.take(piece)
+    return said, kept
 
 
 @lru_cache(65_536)
@@ -401,32 +494,40 @@ def _again(number: int) -> float:
     return round(_AGAIN * log2(number), 6)
 
 
-def _chosen(candidates: Sequence[Piece], scale: _Scale, room: int, count: Count) -> list[Piece]:
+def _chosen(ranking: _Ranking, room: int, count: Count) -> list[Piece]:
     """Take the best pieces while they fit, each counted with what it adds to its line."""
     chosen: list[Piece] = []
     named: set[int] = set()
-    tables: set[tuple[object, ...]] = set()
+    groups: set[tuple[object, ...]] = set()
     misses = 0
-    for piece, score in _best_first(candidates, scale):
-        if score == _NOTHING or room < _LEAST_PIECE or misses > _MOST_TOO_LONG:
+    choosing = ranking.choosing()
+    for piece in choosing:
+        if room < _LEAST_PIECE or misses > _MOST_TOO_LONG:
             break
-        table = _group_of(piece)
-        size = 3 + count(", ".join(piece.said.cells) if table in tables else _text_of(piece.said, scale.seen))
-        if piece.at not in named and table not in tables:
-            size += count(_name([piece])) + 3
-        if piece.said.title and piece.said.kind != "call":
-            size += count(piece.said.title) + 1
-        if size <= room:
-            room -= size
-            chosen.append(piece)
-            scale.take(piece)
-            named.add(piece.at)
-            if piece.said.kind in ("row", "call"):
-                tables.add(table)
-            misses = 0
-        else:
+        group = _group_of(piece)
+        size = _size(piece, ranking.seen, count, named, is_in_table=group in groups)
+        if size > room:
             misses += 1
+            continue
+        room, misses = room - size, 0
+        chosen.append(piece)
+        choosing.take(piece)
+        named.add(piece.at)
+        if piece.said.kind in ("row", "call"):
+            groups.add(group)
     return sorted(chosen, key=_order)
+
+
+def _size(piece: Piece, seen: Seen, count: Count, named: AbstractSet[int], *, is_in_table: bool) -> int:
+    """Count about what a piece adds to the list."""
+    said = piece.said
+    cells = said.cells if said.names[-1:] != ("",) else (said.text.partition(", ")[2],)
+    size = 3 + count(", ".join(cells) if is_in_table else _text_of(said, seen))
+    if piece.at not in named and not is_in_table:
+        size += count(_name([piece])) + 3
+    if said.title and said.kind != "call":
+        size += count(said.title) + 1
+    return size
 
 
 def _order(piece: Piece) -> tuple[int, int, str]:
@@ -462,10 +563,10 @@ def _written(chosen: Sequence[Piece], seen: Seen) -> str:
     for group in like.values():
         name = _name(group)
         said = _quoted(group, seen)
-        if name == last and "\n" not in said and not lines[-1].endswith("\n"):
+        if name == last and "\n" not in said and "\n" not in lines[-1]:  # a fence ends only at the end of a line
             lines[-1] += f" {said}"
         else:
-            lines.append(f"{name}{said}")
+            lines.append(f"{name}{said}".replace(" \n", "\n", 1))
         last = name
     return "\n".join([line.rstrip() for line in lines])
 
@@ -473,6 +574,8 @@ def _written(chosen: Sequence[Piece], seen: Seen) -> str:
 def _group_of(piece: Piece) -> tuple[object, ...]:
     """Tell what a piece is written together with: rows with those of the same fields, others with their message's."""
     said = piece.said
+    if said.kind == "row" and said.names[-1] == "":
+        return ("part", piece.at, said.title, said.names[0], said.cells[0])
     if said.kind == "row" and len(said.names) > 1:
         return ("row", piece.who.partition(" ")[0], said.title.rpartition(" ")[2], said.names)
     if said.kind == "call":
@@ -497,21 +600,23 @@ def _quoted(group: Sequence[Piece], seen: Seen) -> str:
         case "call":
             return _calls(said)
         case _:
-            return about + _quote(_joined(group))
+            return about + _quote(_joined(said))
 
 
-def _joined(group: Sequence[Piece]) -> str:
+def _joined(sentences: Sequence[Snippet]) -> str:
     """Join the sentences of a message; `…` where some were left out between them."""
-    out, before = "", None
-    for piece in group:
-        follows = before is not None and (piece.place, piece.said.number) == (before.place + 1, before.said.number + 1)
-        out += ("" if before is None else " " if follows else " … ") + piece.said.text
-        before = piece
-    return out
+    out, before = "", 0
+    for said in sentences:
+        gap = "" if not out else " " if before and said.line == before + 1 else " … "
+        out += gap + said.text
+        before = said.line
+    return out.replace("… …", "…")
 
 
 def _rows(rows: Sequence[Snippet]) -> str:
     """Write one row with the name of each field, several under a header; what they belong to where it is not the same."""
+    if len(rows) > 1 and rows[0].names[-1] == "":
+        return _parts_of_one(rows)
     titles = {row.title: None for row in rows}
     about = f"{_quote(rows[0].title)} › " if len(titles) == 1 and rows[0].title else ""
     if len(rows) < _LEAST_TABLE:
@@ -524,6 +629,16 @@ def _rows(rows: Sequence[Snippet]) -> str:
         header.append("of")
         cells = [[*row, plain(said.title)] for row, said in zip(cells, rows, strict=True)]
     return about + "\n" + quoted("\n".join([",".join(header), *map(",".join, cells)]))
+
+
+def _parts_of_one(rows: Sequence[Snippet]) -> str:
+    """Write parts of one record together, its id once."""
+    about = f"{_quote(rows[0].title)} › " if rows[0].title else ""
+    said = [f"{rows[0].names[0]}: {rows[0].cells[0]}"]
+    for row in rows:
+        said += [f"{name}: {cell}" for name, cell in zip(row.names[1:-1], row.cells[1:-1], strict=True) if cell]
+        said.append("…")
+    return about + _quote(", ".join(said))
 
 
 def _calls(calls: Sequence[Snippet]) -> str:

@@ -209,8 +209,7 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
         return folded
     gone, question, memory = [*asked.lost, *_gone(asked, folded)], _question_alone(asked), asked.known.recalled
     before = [one.text for one in messages[: unit.first] if one.role == "user"]
-    stand = [line.text for line in folded.kept]
-    stand += [
+    stand = [
         folded.shortened[i].text if i in folded.shortened else message.text
         for i, message in enumerate(messages[: unit.first])
         if i not in folded.dropped
@@ -221,6 +220,7 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
     room = max(warranted, min(room, asked_of))
     if room < _LEAST_RECALL:
         return folded
+    stand += [line.text for line in folded.kept]
     text = recall.excerpts(question, gone, room, asked.count, memory, stand)
     if not text:
         return folded

@@ -7,9 +7,8 @@ before a request is refused; a refusal names the component that is too big, its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gateway.budget.allocation import Window, allocate
@@ -29,8 +28,11 @@ from gateway.rewriting.orphans import Rest, without
 from gateway.rewriting.ours import answer as answer_note
 from gateway.rewriting.summarize import REMEDY as SUMMARIZE
 from gateway.rewriting.summarize import Event, Facts, Segment, asking_of
+from gateway.rewriting.turns import REASON as JOIN_REASON
+from gateway.rewriting.turns import REMEDY as JOIN
+from gateway.rewriting.turns import in_turns
 from gateway.wire.legality import Rules as LegalRules
-from gateway.wire.legality import droppable, introduced, lacks_word, violations, wanted_word
+from gateway.wire.legality import Violation, droppable, introduced, lacks_word, violations, wanted_word
 
 if TYPE_CHECKING:
     from gateway.policy import Policy
@@ -168,70 +170,127 @@ def plan(
     messages, that it was decided to fold though they fit. `lost` are system messages that documents were cut out of.
     """
     known = known or Known()
-    before = anatomy.by_component()
     budget, final = window.budget(), window.budget(answer_limit)
-    ladders = ladders_of(policy)
+    before = anatomy.by_component()
     if budget is None or final is None:
         return Plan(before, before, before)
     most = policy.allocation.rooms(final, COMPONENTS) if policy.strict else None
-    voiced = None
+    case = _Case(anatomy, policy, window, budget, final, most, tuple(legal), count, known, facts, early, lost)
     if most is not None or early or lost or anatomy.total > final:
-        voiced = voiced_of(anatomy, policy.documents.tags, count, known, in_system=policy.documents.in_system)
-        anatomy = replace(anatomy, document_tokens=voiced.documents)
-        before = anatomy.by_component()
-    room = most or allocate(final, before, policy.allocation, policy.borrow, ladders.with_remedy)
+        return _decided(case, answer_limit)
+    return Plan(before, before, allocate(final, before, policy.allocation, policy.borrow, case.ladders.with_remedy))
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A request with all that its plan depends on."""
+
+    anatomy: Anatomy
+    policy: Policy
+    window: Window
+    budget: int
+    """Of every prefix, and `final` of the request itself."""
+    final: int
+    most: Mapping[str, int] | None
+    """Under `strict`: the most that each component may take."""
+    legal: tuple[LegalRules, ...]
+    count: Count
+    known: Known
+    facts: Facts | None
+    early: frozenset[int]
+    lost: tuple[recall.Folded, ...]
+
+    @property
+    def ladders(self) -> Ladders:
+        return ladders_of(self.policy)
+
+    @property
+    def folds_to(self) -> int:
+        """Tokens of every prefix: fewer where a fold may not come later, in the middle of what a model thinks about."""
+        return min(self.budget, self.final) if self.binds else self.budget
+
+    @property
+    def binds(self) -> bool:
+        """True where a provider takes reasoning back only behind what it was given after."""
+        return any(rules.binds_reasoning for rules in self.legal)
+
+    @property
+    def recalls(self) -> bool:
+        """True where excerpts may come back: not where the provider counted more than we did, nor under `strict`."""
+        bound = self.binds and has_tools(self.anatomy)
+        return bool(self.policy.recall) and self.window.at_most is None and self.most is None and not bound
+
+
+def _decided(case: _Case, answer_limit: int) -> Plan | Refusal:
+    """Decide for a request that is over, may be over a share, or was decided to fold."""
+    policy, documents = case.policy, case.policy.documents
+    voiced = voiced_of(case.anatomy, documents.tags, case.count, case.known, in_system=documents.in_system)
+    anatomy = replace(case.anatomy, document_tokens=voiced.documents)
+    case, before = replace(case, anatomy=anatomy), anatomy.by_component()
+    room = case.most or allocate(case.final, before, policy.allocation, policy.borrow, case.ladders.with_remedy)
     as_it_came = Plan(before, before, room)
-    fits = anatomy.total <= final and (most is None or all(before[name] <= most[name] for name in COMPONENTS))
-    if voiced is None or (fits and not lost and (not early or most is not None)):
+    within = case.most is None or all(before[name] <= case.most[name] for name in COMPONENTS)
+    fits = anatomy.total <= case.final and within
+    if fits and not case.lost and (not case.early or case.most is not None):
         return as_it_came
     illegal = violations(anatomy.conversation.messages)
-    if illegal and fits:
-        return as_it_came
     if illegal:
-        gone = droppable(anatomy.conversation.messages, illegal)
-        if gone is None:
-            return _illegal(anatomy, before, final, illegal[0].index, illegal[0].message)
-        rest = without(anatomy, gone)
-        legal_plan = plan(rest.anatomy, policy, window, answer_limit, legal, count, known, facts, rest.early(early))
-        return _of_all(anatomy, rest, legal_plan)
-    rest = partial(_planned_without, policy, window, answer_limit, legal, count, known, facts, early)
-    if not fits and not lost and (cut := _with_cut_system(voiced, policy, min(budget, final), count, known, rest)):
-        return cut
-    binds = any(rules.binds_reasoning for rules in legal)
-    rules = replace(
-        _rules_of(policy, anatomy, min(budget, final) if binds else budget, final, ladders, most),
-        asking=asking_of(policy, facts),
-        binds_reasoning=binds,
-        early=frozenset() if most is not None else early,
-        answer=wanted_word(anatomy.conversation, legal),
-    )
-    folded = fold(voiced, rules, ladders, count, known)
-    if fits and not folded.dropped and not folded.shortened and not lost:
+        return as_it_came if fits else _without_illegal(case, answer_limit, illegal)
+    if documents.in_system and not fits and not case.lost:
+        found = _with_cut_system(case, replace(voiced, anatomy=anatomy), answer_limit)
+        if found is not None:
+            return found
+    return _rewritten(case, voiced, as_it_came, fits=fits)
+
+
+def _again(
+    case: _Case, anatomy: Anatomy, answer_limit: int, early: frozenset[int], lost: tuple[recall.Folded, ...] = ()
+) -> Plan | Refusal:
+    """Plan for another form of the conversation."""
+    policy, window, legal = case.policy, case.window, case.legal
+    return plan(anatomy, policy, window, answer_limit, legal, case.count, case.known, case.facts, early, lost)
+
+
+def _without_illegal(case: _Case, answer_limit: int, illegal: Sequence[Violation]) -> Plan | Refusal:
+    """Plan for the conversation without what no provider takes, where that is old enough to go; else refuse."""
+    anatomy = case.anatomy
+    gone = droppable(anatomy.conversation.messages, illegal)
+    if gone is None:
+        return _illegal(anatomy, anatomy.by_component(), case.final, illegal[0].index, illegal[0].message)
+    rest = without(anatomy, gone)
+    return _of_all(anatomy, rest, _again(case, rest.anatomy, answer_limit, rest.early(case.early), case.lost))
+
+
+def _rewritten(case: _Case, voiced: Voiced, as_it_came: Plan, *, fits: bool) -> Plan | Refusal:
+    """Fold, fit the newest messages, bring back what is asked for, and keep to the rules of the providers."""
+    anatomy, policy, ladders, count, final = case.anatomy, case.policy, case.ladders, case.count, case.final
+    folded = fold(voiced, _rules_of(case), ladders, count, case.known)
+    if fits and not folded.dropped and not folded.shortened and not case.lost:
         return as_it_came
-    events, wanted = folded.events, folded.wanted
-    order = policy.document_order
-    asked = Asked(anatomy, voiced.voices, ladders, policy.documents.tags, order, count, known, policy.effort, lost)
-    held = binds and len(anatomy.units) in reasoning_open(anatomy)
+    events, wanted, tags = folded.events, folded.wanted, policy.documents.tags
+    order, effort = policy.document_order, policy.effort
+    asked = Asked(anatomy, voiced.voices, ladders, tags, order, count, case.known, effort, case.lost)
+    held = case.binds and len(anatomy.units) in reasoning_open(anatomy)
     if not held:
         folded = fit_newest(asked, folded, final, strict=policy.strict)
-    if (
-        policy.recall
-        and window.at_most is None
-        and folded.total <= final
-        and most is None
-        and not (binds and has_tools(anatomy))
-    ):
-        folded = with_recall(asked, folded, final if lost else min(final, anatomy.total), policy.recall)
+    if case.recalls and folded.total <= final:
+        folded = with_recall(asked, folded, final if case.lost else min(final, anatomy.total), policy.recall)
+    before = as_it_came.before
     if folded.total > final:
         return _too_big(anatomy, before, _after(anatomy, folded, count), final)
-    lawful = _lawful(anatomy, folded, ladders, legal, final, count, held=held)
+    lawful = _lawful(anatomy, folded, ladders, case.legal, final, count, held=held)
     if lawful is None:
         return as_it_came if fits else replace(_too_big(anatomy, before, before, final), ours=True)
-    folded = lawful
-    after = _after(anatomy, folded, count)
-    if most is not None and (over := next((name for name in COMPONENTS if after[name] > most[name]), None)):
-        return Refusal(over, after[over], most[over], _largest(anatomy, over), anatomy.total, final, before)
-    return Plan(before, after, room, folded.changes, _edits(anatomy, folded), folded.forced, events, wanted)
+    after = _after(anatomy, lawful, count)
+    if (over := _over_its_ceiling(after, case.most)) is not None and case.most is not None:
+        return Refusal(over, after[over], case.most[over], _largest(anatomy, over), anatomy.total, final, before)
+    edits = _edits(anatomy, lawful)
+    return Plan(before, after, as_it_came.room, lawful.changes, edits, lawful.forced, events, wanted)
+
+
+def _over_its_ceiling(after: SIZES, most: Mapping[str, int] | None) -> str | None:
+    """Name the first component that is above its ceiling."""
+    return None if most is None else next((name for name in COMPONENTS if after[name] > most[name]), None)
 
 
 def _of_all(anatomy: Anatomy, rest: Rest, found: Plan | Refusal) -> Plan | Refusal:
@@ -251,63 +310,36 @@ def _of_all(anatomy: Anatomy, rest: Rest, found: Plan | Refusal) -> Plan | Refus
     )
 
 
-def _planned_without(
-    policy: Policy,
-    window: Window,
-    answer_limit: int,
-    legal: Sequence[LegalRules],
-    count: Count,
-    known: Known,
-    facts: Facts | None,
-    early: frozenset[int],
-    cut: system_documents.Cut,
-) -> Plan | Refusal:
-    """Plan for a conversation after a cut of its system text."""
-    return plan(cut.anatomy, policy, window, answer_limit, legal, count, known, facts, early, cut.lost)
-
-
-def _documents_share(
-    policy: Policy, anatomy: Anatomy, budget: int, ladders: Ladders, most: Mapping[str, int] | None
-) -> int:
+def _documents_share(case: _Case) -> int:
     """Return the tokens that documents may take, those in system text among them."""
-    if most is not None:
-        return most["documents"]
-    among = [name for name in ("documents", "examples", "history") if name in ladders.with_remedy]
+    if case.most is not None:
+        return case.most["documents"]
+    anatomy, with_remedy = case.anatomy, case.ladders.with_remedy
+    among = [name for name in ("documents", "examples", "history") if name in with_remedy]
     among = [name for name in among if name != "examples" or "examples" in anatomy.component]
-    room = budget - anatomy.tools_tokens - anatomy.system_tokens + system_documents.held(anatomy)
-    return policy.allocation.rooms(max(0, room), among).get("documents", 0)
+    room = case.folds_to - anatomy.tools_tokens - anatomy.system_tokens + system_documents.held(anatomy)
+    return case.policy.allocation.rooms(max(0, room), among).get("documents", 0)
 
 
-def _with_cut_system(
-    voiced: Voiced,
-    policy: Policy,
-    budget: int,
-    count: Count,
-    known: Known,
-    planned: Callable[[system_documents.Cut], Plan | Refusal],
-) -> Plan | Refusal | None:
+def _with_cut_system(case: _Case, voiced: Voiced, answer_limit: int) -> Plan | Refusal | None:
     """Plan for the conversation with fewer documents in its system text; None where none are cut.
 
     They come down to their share, to half of it where the first user message holds some too; further only before a
     refusal.
     """
-    if not policy.documents.in_system:
-        return None
-    anatomy, ladders = replace(voiced.anatomy, document_tokens=voiced.documents), ladders_of(policy)
-    voiced = replace(voiced, anatomy=anatomy)
-    most = policy.allocation.rooms(budget, COMPONENTS) if policy.strict else None
-    share = _documents_share(policy, anatomy, budget, ladders, most)
+    anatomy, held = case.anatomy, system_documents.held
+    share = _documents_share(case)
     first = next((unit.first for unit in anatomy.units if voiced.voices[unit.first] == "said"), 0)
     room = share // 2 if first and voiced.documents[first] else share
     found: Plan | Refusal | None = None
     for _ in range(_CUTS_OF_SYSTEM):
-        cut = system_documents.cut(voiced, ladders, room, policy.effort, count, known)
+        cut = system_documents.cut(voiced, case.ladders, room, case.policy.effort, case.count, case.known)
         if cut is None:
             break
-        found = _of_cut(anatomy, cut, planned(cut))
-        if not isinstance(found, Refusal) or policy.strict or not system_documents.held(cut.anatomy):
+        found = _of_cut(anatomy, cut, _again(case, cut.anatomy, answer_limit, case.early, cut.lost))
+        if not isinstance(found, Refusal) or case.policy.strict or not held(cut.anatomy):
             break
-        room = max(0, system_documents.held(cut.anatomy) - max(1, found.tokens - found.room))
+        room = max(0, held(cut.anatomy) - max(1, found.tokens - found.room))
     return found
 
 
@@ -328,32 +360,32 @@ def _of_cut(anatomy: Anatomy, cut: system_documents.Cut, found: Plan | Refusal) 
     return replace(found, before=before, changes=cut.changes(found.changes), edits=edits)
 
 
-def _rules_of(
-    policy: Policy, anatomy: Anatomy, budget: int, final: int, ladders: Ladders, most: Mapping[str, int] | None
-) -> Rules:
-    """Read the bounds of folds from a policy; `most` is set under `strict`."""
-    held = system_documents.held(anatomy)
-    documents = max(0, _documents_share(policy, anatomy, budget, ladders, most) - held)
-    if most is not None:
-        most = {**most, "documents": documents}
+def _rules_of(case: _Case) -> Rules:
+    """Read the bounds of folds from a policy, and what this request adds to them."""
+    policy, fold_ = case.policy, case.policy.fold
+    documents = max(0, _documents_share(case) - system_documents.held(case.anatomy))
     return Rules(
-        budget=budget,
-        final_budget=final,
-        trigger=policy.fold.trigger,
-        target=policy.fold.target,
-        clear_at_least=policy.fold.clear_at_least,
-        keep_turns=policy.fold.keep_turns,
-        keep_tool_results=policy.fold.keep_tool_results,
+        budget=case.folds_to,
+        final_budget=case.final,
+        trigger=fold_.trigger,
+        target=fold_.target,
+        clear_at_least=fold_.clear_at_least,
+        keep_turns=fold_.keep_turns,
+        keep_tool_results=fold_.keep_tool_results,
         shares=policy.allocation,
         borrow=policy.borrow,
         documents=documents,
-        ceilings=most,
-        artifacts=policy.fold.artifacts,
+        ceilings=None if case.most is None else {**case.most, "documents": documents},
+        artifacts=fold_.artifacts,
         user_text=policy.user_text,
         protect=policy.protect,
         effort=policy.effort,
         preserve=policy.preserve,
-        recall=policy.recall if most is None else 0.0,
+        asking=asking_of(policy, case.facts),
+        binds_reasoning=case.binds,
+        early=case.early if case.most is None else frozenset(),
+        recall=policy.recall if case.most is None else 0.0,
+        answer=wanted_word(case.anatomy.conversation, case.legal),
     )
 
 
@@ -374,9 +406,9 @@ def _lawful(
     """
     messages = anatomy.conversation.messages
     bare = replace(folded, recalled=None)
-    forms = [folded, bare]
+    forms = [folded, in_turns(anatomy, folded, count), bare, in_turns(anatomy, bare, count)]
     if not held:
-        forms += [replace(bare, kept=_joined(folded.kept)), replace(bare, kept=())]
+        forms.append(replace(bare, kept=()))
     if ladders.history and not held:
         forms.append(_barest(anatomy, ladders))
     for form in forms:
@@ -397,14 +429,6 @@ def _with_answer(anatomy: Anatomy, folded: Folded, legal: Sequence[LegalRules], 
     before = next(unit.first for unit in anatomy.units if first < unit.after)
     line = Kept(before, text, OVERHEAD_MESSAGE + count(text), 0, 0)
     return replace(folded, kept=(*folded.kept, line), total=folded.total + line.tokens)
-
-
-def _joined(lines: Sequence[Kept]) -> tuple[Kept, ...]:
-    """Say several lines of ours in one message: some models take no two user messages in a row."""
-    if len(lines) < 2:
-        return tuple(lines)
-    text = "\n".join(line.text for line in lines)
-    return (replace(lines[0], text=text, tokens=sum(line.tokens for line in lines)),)
 
 
 def _barest(anatomy: Anatomy, ladders: Ladders) -> Folded:
@@ -428,7 +452,8 @@ def _after(anatomy: Anatomy, folded: Folded, count: Count) -> dict[str, int]:
     for index, short in folded.shortened.items():
         if index not in folded.dropped:
             own = tokens[index] - documents[index]
-            kept = min(short.tokens, own)  # what shrinks are the documents, as long as there are any
+            # What shrinks are the documents, as long as there are any; what is joined grows.
+            kept = short.tokens - documents[index] if short.tokens > tokens[index] else min(short.tokens, own)
             out[component[index]] += kept - own
             out["documents"] += short.tokens - kept - documents[index]
     out["history"] += sum(OVERHEAD_MESSAGE + count(line.text) for line in folded.lines)
@@ -447,7 +472,7 @@ def _edits(anatomy: Anatomy, folded: Folded) -> tuple[Edit, ...]:
         edits.append(Edit(line.before, "recall", None, 0, line.tokens, _REASONS["recall"]))
     tokens, component, tool_of = anatomy.tokens, anatomy.component, anatomy.tool_of
     edits += [
-        Edit(index, remedy, tool_of.get(index), tokens[index], 0, f"{component[index]} was over; oldest first")
+        Edit(index, remedy, tool_of.get(index), tokens[index], 0, _gone(remedy, component[index]))
         for index, remedy in folded.dropped.items()
     ]
     edits += [_shortening(anatomy, folded, index) for index in folded.shortened if index not in folded.dropped]
@@ -456,6 +481,10 @@ def _edits(anatomy: Anatomy, folded: Folded) -> tuple[Edit, ...]:
         for index in folded.unreasoned - folded.dropped.keys()
     ]
     return tuple(sorted(edits, key=lambda edit: edit.at))  # what is put in before the message that it is put before
+
+
+def _gone(remedy: str, component: str) -> str:
+    return JOIN_REASON if remedy == JOIN else f"{component} was over; oldest first"
 
 
 def _shortening(anatomy: Anatomy, folded: Folded, index: int) -> Edit:
@@ -473,6 +502,7 @@ _REASONS = {
     "cut": "what people said was over its share; the oldest first",
     LOW: "old images were over; what was said goes after them",
     TRACED: "old images and files were over; what was said goes after them",
+    JOIN: JOIN_REASON,
     "artifacts": "stands for what was left out",
     SUMMARIZE: "a model's summary of what was left out",
     "recall": "the question asks for what was left out",

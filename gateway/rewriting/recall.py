@@ -25,7 +25,7 @@ from gateway.rewriting.asking import USUAL, asks_now
 from gateway.rewriting.language import clauses, language_of, sentences
 from gateway.rewriting.ours import QUOTED, quoted
 from gateway.rewriting.records import record_sets
-from gateway.rewriting.relevance import WORD, Index, Memory, Reading, number, of_word
+from gateway.rewriting.relevance import PAIRED, WORD, Index, Memory, Reading, number, of_word
 
 __all__ = ["HEADER", "USUAL", "Folded", "asks_now", "excerpts", "is_excerpt", "warranted"]
 
@@ -70,13 +70,17 @@ def warranted(
 ) -> int:
     """Say how many tokens of excerpts, up to `room`, the relevance of what is folded is worth.
 
-    `standing` is what the request says anyway, the last exchange last; `before` is what the same user said, newest last.
+    `standing` is what the request says anyway, the last exchange last; `before` is what the user said, newest last.
     """
     view = _view(question, folded, Memory() if memory is None else memory)
-    if _wanted(question, view) is None:
+    wanted = _wanted(question, view)
+    if wanted is None:
         return 0
-    odds = _odds(_signs(question, view, standing, before))
-    worth = int(room * math.exp(min(0.0, round(_STEEPNESS * (odds - _SURE), 6))))
+    room = min(room, _BY_CHANCE) if wanted.alone else room
+    signs = _signs(question, view, standing, before)
+    worth = int(room * math.exp(min(0.0, round(_STEEPNESS * _odds(signs), 6))))
+    if signs.clauses == 0 and signs.gone >= _NAMED:
+        worth = max(worth, min(room, _A_LITTLE))
     return worth if worth >= _LEAST_TOKENS_WORTH else 0
 
 
@@ -113,7 +117,8 @@ def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence
     for term in asked:
         holds = {view.parts[reading].message.at for reading in index.readings_with(term)}
         folded, still = len(holds), sum(term in one for one in stands)
-        weight = weights[term] = round(math.log(1 + (messages - folded - still + 0.5) / (folded + still + 0.5)), 6)
+        rarity = math.log(1 + (messages - folded - still + 0.5) / (folded + still + 0.5))
+        weight = weights[term] = min(1.0, asked[term]) * round(rarity, 6)
         new += 0.0 if folded or still else weight
         gone += weight if folded and not still else 0.0
         for at in holds:
@@ -176,13 +181,15 @@ def _odds(signs: _Signs) -> float:
 
 
 # As a logistic regression weighs them, rounded: 1,750 messages that carry long chats on, and 195 questions about those.
-_ODDS, _PER_CLAUSE, _ASKING, _AS_USUAL, _PER_LONGER = -3.7, -3.3, 5.0, -5.0, -4.0
-_NEW, _GONE, _LAST, _AHEAD = -1.8, 1.0, -2.7, 4.8
-_CLEARLY, _CLEAR = 10.0, 0.25
+_ODDS, _PER_CLAUSE, _ASKING, _AS_USUAL, _PER_LONGER = -2.6, -2.9, 4.2, -8.5, -3.7
+_NEW, _GONE, _LAST, _AHEAD = -1.5, 1.0, -2.8, 5.3
+_CLEARLY, _CLEAR = 5.0, 0.25
 """Relevance that is clear by itself: from so much ahead on."""
-_SURE, _STEEPNESS = -0.5, 1.5
-"""Odds from which all the room is worth it; below, how fast the worth falls."""
-_LEAST_TOKENS_WORTH = 60
+_STEEPNESS = 2.0
+"""How fast the worth falls with odds below even."""
+_NAMED, _A_LITTLE = 0.2, 300
+"""Who says shortly what only the fold says, to this share, is given so many tokens, whatever his habits."""
+_LEAST_TOKENS_WORTH, _BY_CHANCE = 60, 400
 
 
 # ---------------------------------------------------------------- excerpts
@@ -282,34 +289,15 @@ def paragraphs(text: str) -> Iterator[tuple[int, int]]:
 
 
 _AIM_CHARS, _LONG_CHARS, _LEAST_CHARS = 100, 240, 40
-"""A passage is closed from the first on; a sentence is cut from the second on; a blank line closes it from the third."""
+"""A passage is closed from the first on, a sentence cut from the second on; a blank line closes from the third on."""
 _RECORD_CHARS = 600
 """A longer record is cut as other text is."""
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:
-    at = 0
-    for start, end in sorted(span for records in record_sets(text) for span in records):
-        if end - start > _RECORD_CHARS or start < at:
-            continue
-        # What separates two records goes with the one before it.
-        if text[at:start].strip(_BETWEEN_RECORDS) or at == 0:
-            yield from _gathered(text, at, start)
-            at = start
-        yield at, end
-        at = end
-    yield from _gathered(text, at, len(text))
-
-
-_BETWEEN_RECORDS = " \t\r\n,"
-
-
-def _gathered(text: str, first: int, after: int) -> Iterator[tuple[int, int]]:
-    """Gather sentences until they are a passage."""
-    start = first
-    said = text if first == 0 and after == len(text) else text[first:after]
-    for begin, end in _units(said):
-        begin, end = begin + first, end + first
+    """Gather what may not be cut until it is a passage."""
+    start = 0
+    for begin, end in _units(text):
         if begin > start and end - start > _LONG_CHARS:
             yield start, begin
             start = begin
@@ -317,36 +305,54 @@ def _gathered(text: str, first: int, after: int) -> Iterator[tuple[int, int]]:
         if end - start >= (_LEAST_CHARS if blank else _AIM_CHARS):
             yield start, end
             start = end
-    if start < after:
-        yield start, after
+    if start < len(text):
+        yield start, len(text)
 
 
 _BLANK, _BLANK_CHARS = re.compile(r"\n[ \t\r]*\n"), 12
 
 
 def _units(text: str) -> Iterator[tuple[int, int]]:
-    """Cut a text into its sentences, a long one into clauses that are gathered again as far as they fit."""
-    for start, end in sentences(text):
-        if end - start <= _LONG_CHARS:
-            yield start, end
+    """Cut a text into what is kept whole: records, each with what separates it from the next, sentences and clauses."""
+    at = 0
+    for start, end in sorted(span for records in record_sets(text) for span in records):
+        if end - start > _RECORD_CHARS or start < at:
             continue
+        if at < start:
+            yield from _said(text, at, start)
+        at = end + len(text[end : end + _SEPARATOR_CHARS]) - len(text[end : end + _SEPARATOR_CHARS].lstrip(" \t\r\n,"))
+        yield start, at
+    if at < len(text):
+        yield from _said(text, at, len(text))
+
+
+_SEPARATOR_CHARS = 40
+
+
+def _said(text: str, first: int, after: int) -> Iterator[tuple[int, int]]:
+    """Cut a part of a text into its sentences, a long one into clauses that are gathered as far as they fit."""
+    part = text if first == 0 and after == len(text) else text[first:after]
+    for start, end in sentences(part):
         at = start
-        for begin, stop in clauses(text[start:end]):
-            if start + begin > at and start + stop - at > _LONG_CHARS:
-                yield at, start + begin
-                at = start + begin
-        yield at, end
+        if end - start > _LONG_CHARS:
+            for begin, stop in clauses(part[start:end]):
+                if start + begin > at and start + stop - at > _LONG_CHARS:
+                    yield first + at, first + start + begin
+                    at = start + begin
+        yield first + at, first + end
 
 
 # ---------------------------------------------------------------- the question
 
 
 _MOST_TERMS = 48
-_KNOWN = 0.2
+_KNOWN, _CHANCE_MESSAGES = 0.1, 2
 """What must be known of the words of a question, for it to be one about what was said."""
+_PER_LETTER = 0.2
+"""Words that are used most are the shortest, in every language (Zipf, 1935): one of five letters counts 1."""
 _TELLING = 1.6
 """What a name, a number or a code name counts, where another word counts 1."""
-_COMMON, _COMMON_PASSAGES, _FEW_MESSAGES = 0.5, 0.1, 8
+_COMMON, _COMMON_PASSAGES, _SEVERAL_PASSAGES, _FEW_MESSAGES = 0.5, 0.1, 8, 8
 """A word in this share of all messages says nothing; of few messages, or of passages, in the second."""
 _FEEDBACK, _FEEDBACK_PASSAGES, _FEEDBACK_TERMS = 0.3, 8, 20
 
@@ -358,6 +364,8 @@ class _Wanted:
     terms: dict[int, float]
     scores: list[float]
     """Of each passage, as a share of the most that a passage could have."""
+    alone: bool
+    """Whether no more than one word of the question is in any of them: it may stand there by chance."""
 
 
 def _wanted(question: str, view: _View) -> _Wanted | None:
@@ -373,7 +381,8 @@ def _wanted(question: str, view: _View) -> _Wanted | None:
     if not best or known < _KNOWN * sum(asked.values()):
         return None
     matched = [term for term in index.bags[best[0]] if term in terms]
-    if len(matched) < 2 and asked[matched[0]] <= 1 and _MARK.search(question) is None:
+    alone = len(matched) < 2 and asked[matched[0]] <= 1
+    if alone and _MARK.search(question) is None and len(index.readings_with(matched[0])) > _CHANCE_MESSAGES:
         return None
     spoken: dict[int, float] = {}
     for i in best[:_FEEDBACK_PASSAGES]:
@@ -390,7 +399,7 @@ def _wanted(question: str, view: _View) -> _Wanted | None:
     added = heapq.nsmallest(_FEEDBACK_TERMS, rare)
     mass = sum(score for score, _ in added)
     more = {term: _FEEDBACK * total * score / mass for score, term in added}
-    return _Wanted(terms, [score / total for score in index.scores({**terms, **more})])
+    return _Wanted(terms, [score / total for score in index.scores({**terms, **more})], len(terms) < 2)
 
 
 _BEFORE_A_NAME = " \"'\u201c\u2018(*#-"
@@ -403,7 +412,8 @@ def asked_for(question: str, index: Index, language: str = "") -> dict[int, floa
         word, before = found.group(), question[max(0, found.start() - 3) : found.start()]
         name = word[0].isupper() and before.strip(_BEFORE_A_NAME)[-1:] not in ("", ".", "!", "?", "\n", ":")
         name = name or (word[0].isupper() and not before.endswith((" ", "\n")) and before != "")
-        weight = _TELLING if name or any(ch.isdigit() or ch in "_@/#" for ch in word) else 1.0
+        telling = name or any(ch.isdigit() or ch in "_@/#" for ch in word)
+        weight = _TELLING if telling else 1.0 if PAIRED.search(word) else min(1.0, _PER_LETTER * len(word))
         for term in map(number, of_word(word, language)):
             tells = weight * _rarity(term, index)
             if tells > 0:
@@ -412,8 +422,8 @@ def asked_for(question: str, index: Index, language: str = "") -> dict[int, floa
 
 
 def _rarity(term: int, index: Index) -> float:
-    """Say how far a term is from being common in this conversation: 1 where nothing or little says it, 0 at the most."""
-    common = index.found_in(term) / (_COMMON_PASSAGES * max(1, len(index)))
+    """Say how far a term is from being common here: 1 where nothing says it, 0 where most messages do."""
+    common = index.found_in(term) / max(_SEVERAL_PASSAGES, _COMMON_PASSAGES * len(index))
     if len(index.readings) >= _FEW_MESSAGES:
         common = len(index.readings_with(term)) / (_COMMON * len(index.readings))
     return max(0.0, 1 - round(common, 6))
@@ -469,7 +479,7 @@ _BESIDE = 0.5
 # facts and wishes that all the rest follows from.
 _SAID_BY_USER = 0.25
 # Below this share of the best passage's relevance nothing is brought back.
-_FLOOR = 0.02
+_FLOOR = 0.05
 # So many are weighed at most, the most relevant: a question costs no more the longer a chat is.
 _MOST_WEIGHED = 3_000
 # A term is worth what the relevant passages say it (the share of what they say together), and, for the rest, how common
@@ -624,7 +634,9 @@ class _Choice:
         lines = [HEADER]
         for at, spans in pieces.items():
             part = self.parts[at]
-            lines.append(_place(part.message) + _quoted([part.text[start:end].strip() for start, end in spans]))
+            said = _quoted([part.text[start:end].strip() for start, end in spans])
+            place = _place(part.message)
+            lines.append(f"{place.rstrip()}\n{said}" if "\n" in said else f"{place}{said}")
         return "\n".join(lines)
 
 

@@ -35,7 +35,7 @@ _PART = re.compile(r"[^\W\d_]+|\d+")
 _AMOUNT = re.compile(r"\d+(?:\.\d+)?\Z")
 _HUMP = re.compile(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # From Thai to Hangul, ideographs and kana: their words are read as pairs of letters.
-_PAIRED = re.compile(
+PAIRED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]+"
 )
 _MOST_PARTS = 12
@@ -55,7 +55,7 @@ def of_word(word: str, language: str = "") -> tuple[str, ...]:
 
     `language` is the one whose endings are taken off words in Latin letters; other scripts say it themselves.
     """
-    if not word.isascii() and _PAIRED.search(word):
+    if not word.isascii() and PAIRED.search(word):
         return _pairs(word[:_LONGEST_RUN_CHARS], language)
     word = word[:_LONGEST_WORD_CHARS]
     if word.isascii():
@@ -83,7 +83,7 @@ def _pairs(word: str, language: str) -> tuple[str, ...]:
     """List pairs of letters, and the terms of what stands between them in other scripts."""
     out: list[str] = []
     at = 0
-    for run in _PAIRED.finditer(word):
+    for run in PAIRED.finditer(word):
         for other in WORD.findall(word[at : run.start()]):
             out += of_word(other, language)
         letters, at = run.group(), run.end()
@@ -94,7 +94,7 @@ def _pairs(word: str, language: str) -> tuple[str, ...]:
 
 
 def _other(word: str, language: str) -> tuple[str, ...]:
-    """List the terms of a word with letters beyond ASCII: without its ending, and without the prefix that Hebrew has."""
+    """List the terms of a word with letters beyond ASCII: without its ending, and without a Hebrew prefix."""
     first = word[0]
     if "\u05d0" <= first <= "\u05ea":
         bare = _plain(word)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Literal, cast
 
 from gateway.conversation import Call, Message
@@ -20,7 +21,7 @@ from gateway.rewriting.language import UNSPACED, clauses, sentences
 from gateway.rewriting.shapes import bulk, literals
 from gateway.rewriting.shapes.outliers import weigh
 from gateway.rewriting.shapes.rows import Row, of_lines, of_value, of_xml, plain
-from gateway.rewriting.shapes.values import NotAValue, read
+from gateway.rewriting.shapes.values import NotAValue, read, read_at, read_cut
 from gateway.values import is_value, values
 
 Count = Callable[[str], int]
@@ -86,15 +87,13 @@ class Snippet:
     cells: tuple[str, ...] = ()
     """Of a row: the fields."""
     line: int = 0
-    """Of a line: its number in the text."""
+    """Its number in the text: of a line among the lines, of a sentence among the sentences."""
     name: str = ""
     """Of a signature: what it defines."""
     body: str = ""
     """Of a signature: all lines of what it defines, where they are not too many."""
     of: int = 0
     """Of an entry: how many the listing has."""
-    number: int = -1
-    """Of a sentence: its number in the text, those counted that are no pieces."""
 
 
 def snippets(message: Message) -> tuple[Snippet, ...]:
@@ -122,8 +121,11 @@ def _of_call(call: Call) -> Iterator[Snippet]:
         elif said:
             found = _of_value(value) if isinstance(value, dict | list) else of_text(str(value), speaks=False)
             long += [replace(piece, argument=True) for piece in found]
+    if long and not short:
+        yield from long
+        return
     if long:
-        short["…" if short else ""] = "…"
+        short["…"] = "…"
     said = ", ".join([f"{key}: {cell}" if key and key != "…" else cell for key, cell in short.items()])
     line = f"{call.name}({said})"
     values_held = tuple(dict.fromkeys(held)) or (line,)
@@ -178,7 +180,17 @@ def _read(text: str) -> Any | None:
     try:
         return read(body)
     except NotAValue:
+        pass
+    if len(body) < _LEAST_CUT or body[-1] in "]}":
         return None
+    try:
+        return read_cut(body)[0] or None
+    except NotAValue:
+        return None
+
+
+_LEAST_CUT = 1000
+"""Characters of a text that is taken for JSON which ends too early."""
 
 
 def _string(body: str) -> str | None:
@@ -193,15 +205,25 @@ def _string(body: str) -> str | None:
 
 
 def _of_value(root: Any) -> Iterator[Snippet]:
-    for row in of_value(root):
-        yield from _of_row(row)
+    """Take the rows of a value; of many records those count more that are unlike the others."""
+    rows = list(of_value(root))
+    weights: dict[int, float] = {}
+    if len(rows) >= _MANY_ROWS:
+        usual = Counter([row.names for row in rows]).most_common(1)[0][0]
+        like = [n for n, row in enumerate(rows) if row.names == usual]
+        weights = dict(zip(like, weigh([rows[n].text for n in like]), strict=True))
+    for number, row in enumerate(rows):
+        yield from _of_row(row, worth=TROUBLE * weights.get(number, 0.0) ** 2)
 
 
-def _of_row(row: Row) -> Iterator[Snippet]:
+_MANY_ROWS = 30
+
+
+def _of_row(row: Row, worth: float = 0.0) -> Iterator[Snippet]:
     """Take a row whole; a long field is read as a text of its own, which names the record."""
     held = tuple(dict.fromkeys(_held(row)))
-    if held:
-        yield Snippet(row.text, held, row.of, kind="row", names=row.names, cells=row.cells, line=row.line)
+    if held or worth >= 1.0:
+        yield Snippet(row.text, held, row.of, worth=worth, kind="row", names=row.names, cells=row.cells, line=row.line)
     title = f"{row.names[0]}: {row.cells[0]}" if row.cells and row.cells[0] not in ("", "…") else row.of
     for text in row.texts:
         for piece in of_text(text, speaks=False):
@@ -227,12 +249,51 @@ def _of_plain(text: str, *, speaks: bool) -> Iterator[Snippet]:
         for row in rows:
             yield from _of_row(row)
         return
-    lines = bulk.readable(text).splitlines()
-    if len(lines) < 2:
-        for line in lines:
-            yield from [piece for _, piece in _of_prose(line, speaks=speaks) if piece is not None]
+    before, sentence = 0, count(1)
+    for part, value in _split(text):
+        if value is not None:
+            yield from _of_value(value)
+        lines = bulk.readable(part).splitlines()
+        if value is None and len(lines) == 1 and not before:
+            yield from _of_prose(lines[0], sentence, speaks=speaks)
+        elif value is None:
+            yield from _Lines(lines, sentence, before, speaks=speaks).read()
+        before += part.count("\n")
+
+
+_OPENING = re.compile(r"^[ \t]*(?=[\[{])|(?<=[:>`=] )(?=[\[{][\s\"{\[])|(?<=[:>`=])(?=[\[{][\s\"{\[])", re.MULTILINE)
+_MOST_BROKEN = 24
+"""Places of a text that look like JSON and are not, after which it is taken to hold none."""
+_LEAST_JSON = 24
+"""Characters of JSON inside a text that is read as records."""
+
+
+def _split(text: str) -> Iterator[tuple[str, Any]]:
+    """Cut a text into what is JSON, with its value, and what is not; values right behind each other are one array."""
+    if "{" not in text and "[" not in text:
+        yield text, None
         return
-    yield from _Lines(lines, speaks=speaks).read()
+    at = start = broken = 0
+    while broken < _MOST_BROKEN and (found := _OPENING.search(text, at)) is not None:
+        first = end = found.end()
+        inner: list[Any] = []
+        while end < len(text) and text[end] in "{[":
+            try:
+                value, end = read_at(text, end)
+            except NotAValue:
+                broken += 1
+                break
+            inner.append(value)
+            end += len(text[end : end + 3]) - len(text[end : end + 3].lstrip("\r\n,"))
+        if end - first < _LEAST_JSON or not any(inner):
+            at = max(end, first + 1)
+            continue
+        if text[start:first].strip():
+            yield text[start:first], None
+        yield text[first:end], inner if len(inner) > 1 else inner[0]
+        at = start = end
+    if text[start:].strip():
+        yield text[start:], None
 
 
 def _xml(text: str) -> list[Row]:
@@ -243,13 +304,11 @@ def _xml(text: str) -> list[Row]:
 class _Lines:
     """The reading of a text of several lines, one block after another."""
 
-    def __init__(self, lines: Sequence[str], *, speaks: bool) -> None:
-        self.lines, self.speaks = lines, speaks
+    def __init__(self, lines: Sequence[str], numbers: Iterator[int], before: int, *, speaks: bool) -> None:
+        self.lines, self.numbers, self.before, self.speaks = lines, numbers, before, speaks
         self.is_code = _is_code(lines)
         self.weights: Sequence[float] = () if speaks or self.is_code else weigh(lines)
         self.listing = _is_listing(lines)
-        self.sentences = 0
-        """How many were read, and one for whatever stands between them."""
 
     def read(self) -> Iterator[Snippet]:
         at = 0
@@ -269,23 +328,23 @@ class _Lines:
                 if rows:
                     for row in rows:
                         yield from self._unusual_row(row)
-                    at, self.sentences = end, self.sentences + 1
+                    at = end
                     continue
             signature = _signature(line) if self.is_code or not self.speaks else None
             if signature is not None:
                 yield self._definition(at, *signature)
-                at, self.sentences = at + 1, self.sentences + 1
-            elif self.is_code or not _is_prose(line):
+                at += 1
+            elif self.is_code or not _is_prose(line, speaks=self.speaks):
                 yield from self._line(at)
-                at, self.sentences = at + 1, self.sentences + 1
+                at += 1
             else:
                 end = self._paragraph_end(at)
-                paragraph = line if end == at + 1 else " ".join([one.strip() for one in lines[at:end]])
-                for self.sentences, piece in _of_prose(
-                    paragraph, speaks=self.speaks, worth=self._weight(at), first=self.sentences
-                ):
-                    if piece is not None:
-                        yield piece
+                yield from _of_prose(
+                    line if end == at + 1 else " ".join([one.strip() for one in lines[at:end]]),
+                    self.numbers,
+                    speaks=self.speaks,
+                    worth=self._weight(at),
+                )
                 at = end
 
     def _weight(self, at: int) -> float:
@@ -294,8 +353,7 @@ class _Lines:
 
     def _unusual_row(self, row: Row) -> Iterator[Snippet]:
         worth = self._weight(row.line - 1) if 0 < row.line <= len(self.lines) else 0.0
-        for piece in _of_row(row):
-            yield replace(piece, worth=worth) if worth else piece
+        yield from _of_row(row, worth)
 
     def _paragraph_end(self, at: int) -> int:
         """Find the end of a paragraph whose lines are wrapped in the middle of sentences."""
@@ -326,14 +384,24 @@ class _Lines:
         if held or worth >= 1.0:
             if _IMPORT.match(said):
                 worth += 0.3
-            kind: Kind = "sentence" if self.speaks and not self.is_code else "line"
-            yield Snippet(said, held, kind=kind, line=_number(self.lines[at], at), worth=worth)
+            if self.speaks and not self.is_code:
+                yield Snippet(said, held, line=next(self.numbers), worth=worth)
+            else:
+                yield Snippet(said, held, kind="line", line=_number(self.lines[at], self.before + at), worth=worth)
+        else:
+            next(self.numbers)
 
     def _definition(self, at: int, name: str, said: str) -> Snippet:
         held = tuple(dict.fromkeys((*_values_in(said), *([name] if len(name) > 2 else ()))))
         body = self._body(at)
         return Snippet(
-            said, held or (said,), kind="line", line=_number(self.lines[at], at), worth=0.8, name=name, body=body
+            said,
+            held or (said,),
+            kind="line",
+            line=_number(self.lines[at], self.before + at),
+            worth=0.8,
+            name=name,
+            body=body,
         )
 
     def _body(self, at: int) -> str:
@@ -411,34 +479,34 @@ def _is_listing(lines: Sequence[str]) -> bool:
     return len(some) > 3 and 10 * plain >= 9 * len(some) and 2 * named >= min(50, len(some))
 
 
-def _is_prose(line: str) -> bool:
-    """Tell whether a line is words, not code, a record or a report of a program."""
+def _is_prose(line: str, *, speaks: bool) -> bool:
+    """Tell whether a line is words, not code, a record or a report of a program; what nobody says ends as prose does."""
     if _UNSPACED_LETTER.search(line):
         return True
     some = line[:_LONGEST]
     words = len(_WORD.findall(some))
+    if not speaks and words < _WORDS_WITHOUT_END and _ENDS_AS_PROSE.search(line) is None:
+        return False
     return words > _LEAST_WORDS and 6 * len(_SIGNS_OF_CODE.findall(some)) < 4 * words and 2 * words >= some.count(" ")
+
+
+_WORDS_WITHOUT_END = 15
+_ENDS_AS_PROSE = re.compile(r"[.!?\u061f\u06d4\u0964]['\"\u2019\u201d)\]]{0,2}\s*\Z")
 
 
 # ---------------------------------------------------------------- prose
 
 
-def _of_prose(
-    line: str, *, speaks: bool, worth: float = 0.0, first: int = 0
-) -> Iterator[tuple[int, Snippet | None]]:
-    """Yield each sentence, None where it is no piece, with the number of the one behind it; `first` is the first one's."""
-    number = first
-    for start, end in sentences(line):
+def _of_prose(line: str, numbers: Iterator[int], *, speaks: bool, worth: float = 0.0) -> Iterator[Snippet]:
+    """Take the sentences of a line or paragraph; `numbers` says which of the text each one is."""
+    for (start, end), number in zip(sentences(line), numbers, strict=False):
         said = _SPACES.sub(" ", line[start:end].strip())
         if len(said) > _LONGEST:
-            for piece in _of_long(said, worth=worth):
-                yield number + 1, replace(piece, number=number)
-                number += 1
+            yield from _of_long(said, worth=worth)
             continue
         held = _values_in(said)
-        is_piece = held or worth >= 1.0 or (speaks and _says_something(said))
-        yield number + 1, Snippet(said, held, worth=worth, number=number) if is_piece else None
-        number += 1
+        if held or worth >= 1.0 or (speaks and _says_something(said)):
+            yield Snippet(said, held, worth=worth, line=number)
 
 
 def _says_something(said: str) -> bool:
@@ -507,7 +575,7 @@ class Reader:
         if found is None:
             found = self._large.get(key)
         if found is None:
-            pieces = (*preserved(message.text, self._preserve), *snippets(message))
+            pieces = _with_preserved(snippets(message), tuple(preserved(message.text, self._preserve)))
             found = pieces
             size = 200 * len(pieces) + 2 * len(message.text) + sum(len(piece.body) for piece in pieces)
             self._memory.put(key, found, size)
@@ -523,58 +591,61 @@ class Reader:
                 yield piece.text
 
 
+def _with_preserved(pieces: tuple[Snippet, ...], kept: tuple[Snippet, ...]) -> tuple[Snippet, ...]:
+    """Mark the pieces that a policy preserves; those that are cut otherwise come first."""
+    if not kept:
+        return pieces
+    by_text = {piece.text: piece for piece in kept}
+    marked = [piece if piece.text not in by_text else replace(piece, worth=PRESERVED) for piece in pieces]
+    there = {piece.text for piece in marked if piece.worth >= PRESERVED}
+    return (*[piece for piece in kept if piece.text not in there], *marked)
+
+
 PRESERVED = 100.0
 """The worth of a sentence that a policy preserves: it comes before everything."""
-_MOST_PRESERVED = 200
-"""Sentences of one message that are preserved."""
+_MOST_MATCHES = 500
+"""Matches of one pattern in one message that are looked at."""
 _LONGEST_PRESERVED = 200
 """Tokens by estimate."""
-_FIRST_PRESERVED = 1_000_000
-"""The numbers of sentences that are preserved: far from those of all sentences."""
 _NEAR = 4_000
 """Characters before a match in which its sentence begins, and after it in which it ends."""
 
 
 def preserved(text: str, patterns: Iterable[str]) -> Iterator[Snippet]:
-    """Find the sentences that a policy preserves: a pattern is looked for in the whole text, then its sentence is cut."""
-    spans: list[tuple[int, int]] = []
+    """Find the sentences that a policy preserves: look for a pattern in the whole text, then cut its sentence out."""
+    spans: list[tuple[int, int, bool, bool]] = []
     for pattern in patterns:
         upto = -1
-        for match in re.compile(pattern, re.MULTILINE).finditer(text):
+        for match in islice(re.compile(pattern, re.MULTILINE).finditer(text), _MOST_MATCHES):
             if match.end() > match.start() and match.start() >= upto:
-                start, upto = _sentence_of(text, *match.span())
-                spans.append((start, upto))
-                if len(spans) >= _MOST_PRESERVED:
-                    break
-    end, number = -1, _FIRST_PRESERVED
-    for start, after in sorted(spans):
+                spans.append(_sentence_of(text, *match.span()))
+                upto = spans[-1][1]
+    end = -1
+    for start, after, is_cut_before, is_cut_after in sorted(spans):
         if start < end:
             continue
-        number += 1 if end >= 0 and not text[end:start].strip() else 2
         end = after
         said = _SPACES.sub(" ", text[start:after].strip())
-        before, behind = text[:start].rstrip(), text[after:].lstrip()
-        cut = f"{'' if _is_end(before) else '… '}{said}{'' if _is_end(said) or not behind or _starts_line(text, after) else ' …'}"
         if said:
-            yield Snippet(cut, (said, *_values_in(said)), worth=PRESERVED, number=number)
+            whole = f"{'… ' if is_cut_before else ''}{said}{' …' if is_cut_after else ''}"
+            yield Snippet(whole, (said, *_values_in(said)), worth=PRESERVED)
 
 
-def _is_end(said: str) -> bool:
-    return not said or said[-1] in ".!?:;。！？…؟।\"'”’)»" or (not said[-1].isalnum() and said[-1] not in ",，、،")
-
-
-def _starts_line(text: str, at: int) -> bool:
-    return "\n" in text[max(0, at - 2) : at + 1]
-
-
-def _sentence_of(text: str, start: int, end: int) -> tuple[int, int]:
-    """Find the sentence around a match, or as many of its clauses around it as may be kept."""
+def _sentence_of(text: str, start: int, end: int) -> tuple[int, int, bool, bool]:
+    """Find the sentence around a match, or as many of its clauses as may be kept; and on which sides it is cut."""
     low, high = max(0, start - _NEAR), min(len(text), end + _NEAR)
     spans = [(low + first, low + after) for first, after in sentences(text[low:high])]
     first = next(span for span in spans if span[1] > start)[0]
     after = next(span for span in reversed(spans) if span[0] < end)[1]
-    if tokens(text[first:after]) <= _LONGEST_PRESERVED:
-        return first, after
+    left, right = first, after
+    if tokens(text[first:after]) > _LONGEST_PRESERVED:
+        left, right = _clauses_around(text, first, after, start, end)
+    is_first, is_last = low > 0 and first == low, high < len(text) and after == high
+    return left, right, left > first or is_first, right < after or is_last
+
+
+def _clauses_around(text: str, first: int, after: int, start: int, end: int) -> tuple[int, int]:
+    """Take the clauses around a match, one more on each side as long as they may be kept."""
     parts = [(first + a, first + b) for a, b in clauses(text[first:after])]
     left = next(n for n, span in enumerate(parts) if span[1] > start)
     right = next(n for n in range(len(parts) - 1, -1, -1) if parts[n][0] < end)
@@ -582,23 +653,22 @@ def _sentence_of(text: str, start: int, end: int) -> tuple[int, int]:
     if room < 0:
         return _words_around(text, first, after, start, end)
     while room > 0:
-        grown = False
-        for step in (-1, 1):
-            n = left - 1 if step < 0 else right + 1
-            size = tokens(text[slice(*parts[n])]) if 0 <= n < len(parts) else room + 1
-            if size <= room:
-                room -= size
-                left, right = (n, right) if step < 0 else (left, n)
-                grown = True
-        if not grown:
+        before = tokens(text[slice(*parts[left - 1])]) if left else room + 1
+        if before <= room:
+            left, room = left - 1, room - before
+        behind = tokens(text[slice(*parts[right + 1])]) if right + 1 < len(parts) else room + 1
+        if behind <= room:
+            right, room = right + 1, room - behind
+        elif before > room:
             break
     return parts[left][0], parts[right][1]
 
 
 def _words_around(text: str, first: int, after: int, start: int, end: int) -> tuple[int, int]:
-    """Cut whole words around a match out of a sentence without commas."""
-    reach = max(0, 2 * (_LONGEST_PRESERVED - tokens(text[start:end])))
-    reach = reach if text[start:end].isascii() else reach // 2
+    """Take whole words around a match where a sentence has no commas."""
+    room = max(0, _LONGEST_PRESERVED - tokens(text[start:end]))
+    near = text[max(first, start - 100) : end + 100]
+    reach = room * len(near) // (2 * tokens(near))
     low, high = max(first, start - reach), min(after, end + reach)
     if low > first and (gap := text.find(" ", low, start)) >= 0:
         low = gap + 1
@@ -611,4 +681,5 @@ def tokens(text: str) -> int:
     """Estimate the tokens of a text: a quarter of its ASCII characters, and about two of three others."""
     if text.isascii():
         return len(text) // 4 + 1
-    return (len(text) + len(text.encode("utf-8", "replace"))) // 5 + 1
+    more = len(text.encode("utf-8", "replace")) - len(text)
+    return (5 * len(text) + 6 * more) // 20 + 1

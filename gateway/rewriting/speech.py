@@ -1,4 +1,4 @@
-"""What people said, cut to a room: whole sentences from the start, and pastes by their first, last and telling passages.
+"""Speech cut to a room: whole sentences from the start, and pastes by their first, last and telling passages.
 
 A message stays a message of its own, and what is left of it is its own words, in their order; a note inside says that
 something is left out. A paste is long and set apart (many lines, a fence, tags); what stands around it is speech and

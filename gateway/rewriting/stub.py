@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import re
-
-from gateway.rewriting.ours import quoted
 
 _MOST_CHARACTERS = 120
 _WORD_END = re.compile(r" |[\u3002\uff0c\u3001\uff1b\uff1a\uff01\uff1f]")
@@ -13,14 +12,14 @@ _LINES_LOOKED_AT = 40
 
 
 def stub(tool: str, tokens: int, text: str) -> str:
-    """Write the line that stands for a result of so many tokens.
+    """Write the line that stands for a result of so many tokens; `tool` is empty where no call is known.
 
     It says that the result is left out, never how to get it: a call that did something is not to be made twice.
     """
     line = telling_line(text)
     whole = _begun(line)
-    began = f"; began {quoted(whole)}{'' if whole == line else ' …'}" if whole else ""
-    return f"[result of {tool}: {tokens:,} tokens left out{began}]"
+    began = f"; began {json.dumps(whole, ensure_ascii=False)}{'' if whole == line else ' …'}" if whole else ""
+    return f"[{f'result of {tool}' if tool else 'result'}: {tokens:,} tokens left out{began}]"
 
 
 def telling_line(text: str) -> str:

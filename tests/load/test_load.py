@@ -7,8 +7,9 @@ import pytest
 
 from gateway.budget.tokens import Counter
 from tests.conftest import Conversations
-from tests.load import crushing, growing, kill_nine, mixed_load, mutated_bodies, planning, tokenising
+from tests.load import crushing, growing, kill_nine, mixed_load, mutated_bodies, planning, real_model, tokenising
 from tests.load.recorded import MADE_UP, joined
+from tests.upstream.counting import prompt_tokens
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
@@ -64,3 +65,37 @@ def test_results_shortened_without_loss_keep_what_later_turns_use(conversations:
     tally = crushing.without_loss(listed, count)
     assert tally.used > 100
     assert tally.share_kept >= crushing.KEPT, str(tally)  # verbatim: a line number that follows from the first is not
+
+
+# The real model itself is a package of 250 MB and not asked here; what is laid before it is.
+
+
+def test_the_questions_for_a_real_model_are_over_its_window_and_asked_once(conversations: Conversations) -> None:
+    asked = real_model.questions(210)
+    assert len({question.messages[-1]["content"] for question in asked}) == 210
+    assert all(prompt_tokens({"messages": question.messages}) > real_model.WINDOW for question in asked)
+
+
+def test_a_window_of_documents_fits_and_ends_with_the_question(conversations: Conversations) -> None:
+    for question in real_model.questions(20):
+        for first in (False, True):
+            cut = real_model.windowed(question.messages, real_model.WINDOW, first)
+            assert prompt_tokens({"messages": cut}) <= real_model.WINDOW
+            ending = question.messages[-1]["content"].rpartition("Question: ")[2]
+            assert cut[-1]["content"].endswith(ending)
+            assert "Document [" in cut[len(real_model.EXAMPLES)]["content"]
+
+
+def test_a_window_that_slides_fits_and_leaves_no_result_without_its_call(conversations: Conversations) -> None:
+    _, window, bodies = real_model.transcript(real_model.TRANSCRIPTS[0], real_model.STEPS)
+    for body in bodies:
+        left = real_model.slid(body, window)["messages"]
+        calls = {call["id"] for message in left for call in message.get("tool_calls") or ()}
+        assert prompt_tokens({**body, "messages": left}) <= window
+        assert {message["tool_call_id"] for message in left if message["role"] == "tool"} <= calls
+
+
+def test_a_sign_test_is_exact() -> None:
+    assert real_model.sign_test(0, 0) == real_model.sign_test(3, 3) == 1.0
+    assert real_model.sign_test(5, 0) == real_model.sign_test(0, 5) == 2 / 32
+    assert round(real_model.sign_test(2, 8), 4) == 0.1094

@@ -22,6 +22,7 @@ from gateway.rewriting.crush import NOTHING_WANTED
 from gateway.rewriting.folds.lists import LIST_SHARE, SMALL_ROOM, Lists
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.summaries import Summaries
+from gateway.rewriting.folds.voiced import Part
 from gateway.rewriting.ladder import Ladders, Results, Shortened
 from gateway.rewriting.memory import Known
 
@@ -187,7 +188,7 @@ class Cutting:
         exchange = set(prefix.exchange()) - hard
         firm = exchange | self._firm(hard)
         held = sum(state.now[n] for n in firm)
-        said = [n for n in range(len(state.now)) if self._is_free(n, "said", hard | exchange)]
+        said = self._units("said", hard | exchange)
         share = min(int(self.rules.user_text * prefix.whole_room), max(0, base - prefix.clear - held))
         fresh = self._cut_what_was_said(said, share)
         held += sum(state.now[n] for n in said)
@@ -210,9 +211,9 @@ class Cutting:
     def _firm(self, hard: set[int]) -> set[int]:
         """List the units that stay before all others: the task, later rules, and few-shot pairs as far as they may."""
         state = self.prefix.state
-        units = {n for n in range(len(state.now)) if self._is_free(n, "task", hard) or self._is_free(n, "rule", hard)}
+        units = {*self._units("task", hard), *self._units("rule", hard)}
         room = int(SHOTS * self.prefix.whole_room)
-        shots = [n for n in range(len(state.now)) if self._is_free(n, "shot", hard)]
+        shots = self._units("shot", hard)
         for first in range(0, len(shots) - 1, 2):
             room -= state.now[shots[first]] + state.now[shots[first + 1]]
             if room < 0:
@@ -220,7 +221,11 @@ class Cutting:
             units.update(shots[first : first + 2])
         return units
 
-    def _is_free(self, number: int, part: str, but: set[int]) -> bool:
+    def _units(self, part: Part, but: set[int]) -> list[int]:
+        """List the units that are such a part and stand, in order."""
+        return [n for n in range(len(self.prefix.state.now)) if self._is_free(n, part, but)]
+
+    def _is_free(self, number: int, part: Part, but: set[int]) -> bool:
         return self.prefix.voiced.parts[number] == part and number not in but and number not in self.prefix.state.gone
 
     def _bends(self, number: int, but: set[int]) -> bool:
@@ -287,7 +292,7 @@ class Cutting:
         tokens that this frees. The words of the task itself stay.
         """
         state = self.prefix.state
-        task = [n for n in range(len(state.now)) if self._is_free(n, "task", hard)]
+        task = self._units("task", hard)
         tokens = sum(state.now[n] for n in task)
         most = left + tokens - min(wanted, max(0, (left + tokens) // 2))
         if tokens <= PASTE_SLACK * most:
@@ -357,27 +362,8 @@ class Cutting:
 
     def _force(self, budget: int) -> None:
         """Make room where a fold did not: the claims give way, the least first; then examples; then our own lines."""
-        prefix, state = self.prefix, self.prefix.state
         if self.ladders.history:
-            self.lists.take_back()
-            hard = prefix.hard()
-            exchange = set(prefix.exchange()) - hard
-            firm = exchange | self._firm(hard)
-            for number in [n for n in range(len(state.now)) if self._bends(n, hard | firm)]:
-                if self._over(budget) <= 0:
-                    break
-                self._drop(number, "drop_oldest")
-            self._cut_down([n for n in range(len(state.now)) if self._is_free(n, "said", hard | exchange)], budget)
-            for part in ("shot", "rule"):
-                for number in [n for n in range(len(state.now)) if self._is_free(n, part, hard)]:
-                    if self._over(budget) > 0:
-                        self._drop(number, "drop_oldest")
-            for number in sorted(exchange, reverse=True):
-                if self._over(budget) > 0:
-                    self._drop(number, "drop_oldest")
-            self._cut_down([n for n in range(len(state.now)) if self._is_free(n, "task", hard)], budget)
-            if prefix.ends_with_output and prefix.fixed + state.now[-1] <= budget:  # it comes before the task
-                self._cut_down(state.turns[-1:], budget)
+            self._give_way(budget)
             self._write_one_list(budget)
         elif "crush" in self.ladders.tool_results:
             self._crush_with_loss(budget)
@@ -386,6 +372,30 @@ class Cutting:
             self.lists.take_back()
         if self._over(budget) > 0:
             self.summaries.take_back()
+
+    def _give_way(self, budget: int) -> None:
+        """Let the claims give way, the least first: lists, the tail, what was said, few-shot pairs, rules, the last
+        exchange, the task.
+        """
+        prefix, state = self.prefix, self.prefix.state
+        self.lists.take_back()
+        hard = prefix.hard()
+        exchange = set(prefix.exchange()) - hard
+        firm = exchange | self._firm(hard)
+        self._drop_while_over([n for n in range(len(state.now)) if self._bends(n, hard | firm)], budget)
+        self._cut_down(self._units("said", hard | exchange), budget)
+        for part in ("shot", "rule"):
+            self._drop_while_over(self._units(part, hard), budget)
+        self._drop_while_over(sorted(exchange, reverse=True), budget)
+        self._cut_down(self._units("task", hard), budget)
+        if prefix.ends_with_output and prefix.fixed + state.now[-1] <= budget:  # it comes before the task
+            self._cut_down(state.turns[-1:], budget)
+
+    def _drop_while_over(self, numbers: Sequence[int], budget: int) -> None:
+        for number in numbers:
+            if self._over(budget) <= 0:
+                return
+            self._drop(number, "drop_oldest")
 
     def _cut_down(self, numbers: Sequence[int], budget: int) -> None:
         """Cut what people said, the oldest first, until the prefix fits."""

@@ -64,6 +64,7 @@ class Lists:
     def write(self, stands_for: Sequence[int], room: int, *, with_list: bool) -> None:
         """Put a note, and a list as large as the room, behind the last of the messages that were left out."""
         state, answer = self.prefix.state, self.rules.answer
+        stands_for = self._unsaid(stands_for)
         messages, tokens = len(stands_for), sum(self.anatomy.tokens[index] for index in stands_for)
         text, values = with_answer(left_out(messages, tokens), answer), frozenset[str]()
         if with_list and room >= LEAST_LIST:
@@ -80,6 +81,13 @@ class Lists:
         size = OVERHEAD_MESSAGE + self.count(text)
         state.kept.append(Kept(before, text, size, messages, tokens, values))
         state.total += size
+
+    def _unsaid(self, fresh: Sequence[int]) -> Sequence[int]:
+        """List all that is gone where no note stands for what went before: there was no room for one."""
+        state, component = self.prefix.state, self.anatomy.component
+        if state.kept or state.summaries.standing:
+            return fresh
+        return sorted(index for index in state.gone_messages if component[index] != "examples")
 
     def _listed(self, room: int) -> tuple[str, frozenset[str]]:
         """Write a list of what only the messages that are gone hold, in at most `room` tokens."""

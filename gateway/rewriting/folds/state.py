@@ -207,7 +207,6 @@ class Prefix:
         first = self.anatomy.units[self.last].first
         return self.voiced.voices[first] == "result" and self.messages[first].role == "user"
 
-
     def is_unanswered(self, number: int) -> bool:
         """Tell whether a unit ends in results that nobody has spoken to yet, and that newest.py can shorten."""
         if not self.newest_bend or number in self.state.gone or self.state.turns[-1:] != [number + 1]:

@@ -30,9 +30,7 @@ _INNER_FIELDS = 8
 """Fields of an object inside a record that are said in the record's own row."""
 _LIKE = 0.6
 """Share of the members that objects have in common which are rows of one table."""
-_ID = re.compile(
-    r"(?i:(?:^|[_\s.@-])(?:id|key|uuid|guid|sku|code|no|nr|number|#)$)|[a-z](?:Id|ID)$|^(?:编号|番号|رقم|번호)$"
-)
+_ID = re.compile(r"(?i:(?:^|[_\s.@-])(?:id|key|uuid|guid|sku|code|no|nr|number|#)$)|^(?:编号|番号|رقم|번호)$")
 _PLAIN_CELL = re.compile(r"[^\s,;:\"'\[\]{}][^,;\"\n\r]{0,120}")
 
 
@@ -164,7 +162,10 @@ def _of_record(
     return rows, [(value, name, f"{below} {name}".lstrip()) for value, name in inside]
 
 
-_VAGUE = frozenset("id name type value status source kind label title text".split())
+_NAMES = frozenset(["name", "title", "symbol", "ticker", "slug", "path", "file", "url", "email", "subject", "label"])
+"""What a record is called by where it has no id."""
+_MOST_BEFORE_NAME = 12
+_VAGUE = frozenset(["id", "name", "type", "value", "status", "source", "kind", "label", "title", "text"])
 
 
 def _enter(fields: dict[str, str], texts: list[str], name: str, value: Any) -> None:
@@ -178,7 +179,14 @@ def _enter(fields: dict[str, str], texts: list[str], name: str, value: Any) -> N
 def _id_first(fields: Mapping[str, str], key: str, kind: str) -> list[tuple[str, str]]:
     """Put the id of a record before its other fields: its key, else what is called an id, else its first field."""
     items = list(fields.items())
-    at = next((n for n, (name, cell) in enumerate(items) if (cell == key if key else cell and _ID.search(name))), -1)
+    if key:
+        at = next((n for n, (_, cell) in enumerate(items) if cell == key), -1)
+    else:
+        plain_ones = [n for n, (_, cell) in enumerate(items) if cell and cell != LEFT_OUT]
+        first = [n for n in plain_ones if _ID.search(items[n][0])] or [
+            n for n in plain_ones[:_MOST_BEFORE_NAME] if items[n][0].casefold() in _NAMES
+        ]
+        at = next(iter([*first, *plain_ones]), -1)
     if at >= 0:
         return [items[at], *items[:at], *items[at + 1 :]]
     return [(kind if _is_id(kind) else "key", key), *items] if key else items
@@ -204,7 +212,7 @@ def _split(
             part, texts, size = list(items[:1]), (), sizes[0]
         part.append(item)
         size += more
-    yield _row(part, of, texts)
+    yield _row([*part, ("", LEFT_OUT)], of, texts)
 
 
 def _row(items: Sequence[tuple[str, str]], of: str, texts: tuple[str, ...]) -> Row:

@@ -109,6 +109,14 @@ def read_lines(text: str) -> list[Any]:
     return value  # type: ignore[no-any-return]
 
 
+def read_at(text: str, at: int) -> tuple[Any, int]:
+    """Read the object or array that begins at a place; return it, and where it ends. Raises NotAValue."""
+    try:
+        return _DECODER.raw_decode(text, at)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise NotAValue(str(error)) from None
+
+
 def read_cut(text: str) -> tuple[Any, str]:
     """Read an object or array that ends too early: the value up to where it is whole, and the text after it.
 

@@ -1,0 +1,169 @@
+"""Law 3 as to words: what people said stays before what tools returned and models wrote, word for word.
+
+In the order of claims: the task, the last exchange, later system and developer messages, few-shot pairs, and what
+people said otherwise, up to `user_text` of the room. Each stays wherever it fits beside what comes before it, in this
+request and in all before it; for the last of these with room for a note, and to grow. Documents and pastes among a person's words are none of his words.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pytest
+from hypothesis import given
+
+from tests.conftest import Conversations
+from tests.laws import oracle
+from tests.laws.driving import Walk
+from tests.laws.generators import Case
+from tests.laws.leaving import Leaving, Message, exchange, hard, kinds, recorded_walks, requests, rewritten
+from tests.laws.meant import cases
+from tests.laws.test_shares import divided
+
+LONG = 200
+"""Tokens from which on what a person sends may be a paste or documents."""
+NOTE = 40
+"""Tokens of the notes that say that something is left out."""
+SHOTS = 0.1
+"""Of the room, what few-shot pairs may take."""
+
+
+def check(walk: Walk) -> None:
+    """Hold a whole conversation to the law."""
+    if not walk.case.policy.ladder.history or walk.case.policy.strict:
+        return
+    prefixes: list[Prefix] = []
+    for leaving in rewritten(walk):
+        known = {prefix.upto for prefix in prefixes}
+        prefixes += [Prefix(walk, upto) for upto in requests(leaving.came) if upto not in known]
+        check_one(leaving, [prefix for prefix in prefixes if prefix.upto <= leaving.upto])
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What the claims of a prefix take, each with those before it. Tokens."""
+
+    walk: Walk
+    upto: int
+
+    @cached_property
+    def came(self) -> Sequence[Message]:
+        return self.walk.case.talk.read[: self.upto]
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        return kinds(self.came)
+
+    @cached_property
+    def hard(self) -> set[int]:
+        return hard(self.came, self.kinds)
+
+    def all(self, kind: str) -> set[int]:
+        return {n for n, one in enumerate(self.kinds) if one == kind} - self.hard
+
+    @cached_property
+    def exchange(self) -> set[int]:
+        return set(exchange(self.came, self.kinds)) - self.hard
+
+    def size(self, numbers: set[int]) -> int:
+        return sum(self._sizes[n] for n in numbers)
+
+    @cached_property
+    def _sizes(self) -> list[int]:
+        return [oracle.message_tokens(message, self.walk.count) for message in self.came]
+
+    @cached_property
+    def room(self) -> int:
+        return oracle.room(self.walk.case.talk.request(self.upto), self.walk.budget, self.walk.count)
+
+    def claims(self) -> Iterator[tuple[str, set[int], int]]:
+        """Give what must stay, in order, with the tokens of it and of all that comes before it."""
+        stay = set(self.hard)
+        for name, numbers in (
+            ("the task", self.all("task")),
+            ("the last exchange", self.exchange),
+            ("a later rule", self.all("rule")),
+            ("a few-shot pair", self.all("shot")),
+            ("a person's words", self.all("said")),
+        ):
+            stay |= numbers
+            yield name, numbers, self.size(stay)
+
+    def may_stay(self, name: str, numbers: set[int], tokens: int) -> bool:
+        """Tell whether there is room for a claim."""
+        policy = self.walk.case.policy
+        if name == "a few-shot pair" and self.size(numbers) > SHOTS * self.room:
+            return False
+        if name == "a person's words" and self.size(numbers) > policy.user_text * self.room:
+            return False
+        if name != "a person's words":
+            return tokens <= self.room
+        room = self.room - self.aside
+        slack = NOTE + int(policy.fold.clear_at_least * room)
+        documents, mine = self.documents(range(self.upto)), self.size(self.hard) - self.documents(self.hard)
+        unused = max(0, self.aside - documents)
+        return tokens - documents - mine + max(0, mine - unused) + slack <= room
+
+    def documents(self, numbers: Iterable[int]) -> int:
+        """Count the documents of messages; where the ladder has no remedy for them they are words like others."""
+        if not self.walk.case.policy.ladder.documents:
+            return 0
+        return sum(self.walk.count(doc) for n in numbers for doc in self.came[n].get("x_docs", ()))
+
+    @cached_property
+    def aside(self) -> int:
+        """What is set aside for documents, where there are any: only they, excerpts and the newest unit may take it."""
+        if not self.documents(range(self.upto)):
+            return 0
+        among = [("documents", "history"), ("examples", "documents", "history")]
+        return max(divided(self.walk.case.policy, self.room, names)["documents"] for names in among)
+
+
+def check_one(leaving: Leaving, prefixes: Sequence[Prefix]) -> None:
+    """Hold a request to keeping each claim that fitted in all requests up to it."""
+    now = prefixes[-1]
+    fits: dict[str, bool] = {}
+    for prefix in prefixes:
+        for name, numbers, tokens in prefix.claims():
+            fits[name] = fits.get(name, True) and prefix.may_stay(name, numbers, tokens)
+    for name, numbers, _ in now.claims():
+        if fits[name]:
+            for number in numbers:
+                check_message(leaving, number, name, prefixes)
+
+
+def check_message(leaving: Leaving, number: int, name: str, prefixes: Sequence[Prefix]) -> None:
+    """Hold a message to standing word for word; documents and pastes in it may shrink."""
+    if name == "the last exchange" and not all(was_kept(prefix, number) for prefix in prefixes if prefix.upto > number):
+        return
+    if leaving.is_whole(number):
+        return
+    assert number in leaving.standing, f"{name} is missing: messages[{number}]"
+    message = leaving.came[number]
+    now = oracle.content_text(leaving.standing[number])
+    assert may_shrink(message, leaving.tokens(number)), f"{name} is cut: messages[{number}]"
+    for words in message.get("x_words", ()):
+        assert words in now, f"{name} is cut: messages[{number}]"
+
+
+def may_shrink(message: Message, tokens: int) -> bool:
+    """Tell whether a message holds documents or a paste: what is told so, or is long and looks like one."""
+    text = oracle.content_text(message)
+    told = bool(message.get("x_docs")) or "```" in text
+    return told or ("x_words" not in message and tokens > LONG and ("\n" in text or "<" in text))
+
+
+def was_kept(prefix: Prefix, number: int) -> bool:
+    """Tell whether a message was among what stays in an earlier request."""
+    return number in prefix.hard or number in prefix.exchange
+
+
+@given(cases())
+def test_what_people_said_stays_word_for_word_wherever_it_fits(case: Case) -> None:
+    check(Walk(case))
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_in_recorded_conversations_what_people_said_stays(conversations: Conversations, part: int) -> None:
+    for walk in recorded_walks(conversations, part):
+        check(walk)

@@ -1,0 +1,142 @@
+"""Law 12. Shares bind: what is within its room is not cut while another is over its own; under `strict` each is a ceiling.
+
+A component's room is its share of what tools, leading system text and input leave. A policy can be read to mean more or
+less (input taken off or not, examples that are not there given room or not): what is within is so in every reading.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from hypothesis import given
+
+from gateway.policy import Policy
+from gateway.rewriting.plan import Refusal
+from tests.laws import oracle
+from tests.laws.driving import Left, Walk
+from tests.laws.generators import Case
+from tests.laws.leaving import Leaving, Message, hard, kinds, requests, rewritten
+from tests.laws.meant import cases
+
+NAMES = ("system", "tools", "examples", "documents", "history", "input")
+UNIT = 60
+"""Tokens of what may not be cut any further: a sentence, a note, the frame of documents."""
+
+
+def sizes(walk: Walk, came: Sequence[Message], went: Sequence[Message] | None = None) -> dict[str, int]:
+    """Count each component of a request as it came; with `went`, as it left."""
+    count = walk.count
+    named = kinds(came)
+    stays = hard(came, named)
+    out = dict.fromkeys(NAMES, 0)
+    out["tools"] = oracle.tools_tokens(walk.case.talk.request(len(came)), count)
+    out["system"] = 3
+    for message in came if went is None else went:
+        number = message.get("x_id")
+        tokens, name = oracle.message_tokens(message, count), "history"
+        if number is not None:
+            text = oracle.content_text(message)
+            documents = sum(map(count, message.get("x_docs", ()) if went is None else left_of(message, text)))
+            documents = min(documents, tokens)
+            name = "system" if named[number] == "system" else "input" if number in stays else "history"
+            out["documents"] += documents
+            tokens -= documents
+        out[name] += tokens
+    return out
+
+
+def left_of(message: Message, text: str) -> list[str]:
+    """Give what left of the documents of a message: its text without its own words."""
+    if not message.get("x_docs"):
+        return []
+    for words in message["x_words"]:
+        text = text.replace(words, "")
+    return [text]
+
+
+def divided(policy: Policy, budget: int, among: Sequence[str]) -> dict[str, int]:
+    """Divide a budget: amounts in tokens first, the rest by ratio."""
+    fixed = {name: tokens for name, tokens in policy.allocation.tokens if name in among}
+    asked = sum(fixed.values())
+    if asked > budget:
+        fixed = {name: tokens * budget // asked for name, tokens in fixed.items()}
+    ratios = {name: getattr(policy.allocation, name) for name in among if name not in fixed}
+    whole = sum(ratios.values()) or 1.0
+    rest = budget - sum(fixed.values())
+    return {name: fixed[name] if name in fixed else int(rest * ratios[name] / whole) for name in among}
+
+
+def rooms(walk: Walk, came: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    """Give the smallest and the largest room of documents and history that the policy can be read to give them."""
+    left = max(0, walk.budget - came["tools"] - came["system"])
+    beside = max(0, left - came["input"])
+    readings = [
+        divided(walk.case.policy, room, among)
+        for room in (left, beside)
+        for among in (("documents", "history"), ("examples", "documents", "history"))
+    ]
+    return (
+        {name: min(one[name] for one in readings) for name in ("documents", "history")},
+        {name: max(one[name] for one in readings) for name in ("documents", "history")},
+    )
+
+
+def check(walk: Walk) -> None:
+    """Hold a whole conversation to the law."""
+    policy = walk.case.policy
+    if policy.strict:
+        for step, left in enumerate(walk.left):
+            check_strict(walk, walk.upto[step], left)
+    elif policy.ladder.history and policy.ladder.documents:
+        for leaving in rewritten(walk):
+            check_one(leaving)
+
+
+def check_one(leaving: Leaving) -> None:
+    """Hold a request to cutting only what was over its room in some request up to it."""
+    walk = leaving.walk
+    before = [sizes(walk, leaving.came[:upto]) for upto in requests(leaving.came)]
+    least = [rooms(walk, one)[0] for one in before]
+    within = {
+        name: all(one[name] <= room[name] for one, room in zip(before, least, strict=True))
+        for name in ("documents", "history")
+    }
+    clear = (walk.case.policy.fold.clear_at_least + walk.case.policy.recall) * walk.room
+    trigger = walk.case.policy.fold.trigger
+    if within["documents"]:
+        for number, message in leaving.standing.items():
+            assert not message.get("x_docs") or leaving.is_whole(number), "documents within their room are cut"
+    if all(one["history"] <= trigger * room["history"] - clear for one, room in zip(before, least, strict=True)):
+        assert not leaving.missing, f"history within its room is cut: {leaving.missing}"
+
+
+def check_strict(walk: Walk, upto: int, left: Left) -> None:
+    """Hold what leaves to every ceiling, or a refusal to naming a share that is really too small."""
+    came = walk.case.talk.read[:upto]
+    ceilings = divided(walk.case.policy, walk.budget, NAMES)
+    if left.body is not None:
+        went = Leaving(walk, walk.upto.index(upto)).went
+        after = sizes(walk, came, went)
+        assert sum(after.values()) <= walk.budget
+        for name in ("tools", "system", "input", "history"):
+            assert after[name] <= ceilings[name], f"{name} is above its ceiling: {after[name]} > {ceilings[name]}"
+        assert after["documents"] <= ceilings["documents"] + UNIT
+        return
+    assert isinstance(left.plan, Refusal)
+    name = left.plan.component
+    before = sizes(walk, came)
+    assert left.plan.tokens > left.plan.room
+    assert before[name] > ceilings[name] - UNIT or sum(before.values()) > walk.budget, (
+        "a share was named that is not too small"
+    )
+    ladder = walk.case.policy.ladder
+    has_remedy = {"history": bool(ladder.history), "documents": "extract" in ladder.documents}.get(name, False)
+    assert not has_remedy or ceilings[name] < 2 * UNIT, f"{name} has a remedy and was refused: {left.plan}"
+
+
+@given(cases())
+def test_what_is_within_its_room_is_not_cut(case: Case) -> None:
+    check(Walk(case))
+
+
+@given(cases(strict=10, least=40))
+def test_under_strict_every_share_is_a_ceiling_or_a_refusal_names_it(case: Case) -> None:
+    check(Walk(case))
