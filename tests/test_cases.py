@@ -4,7 +4,8 @@ A case names its messages by who speaks (`- user: text`, `- calls: ['c1 read {}'
 is taken as it stands), and `!words 40 alpha` is alpha forty times. `expect` is what the header says, the edits as the
 ledger has them, and the messages as they reach the upstream, or the refusal.
 
-`python -m tests.test_cases` writes `expect` anew for every case; read the difference before you believe it.
+`python -m tests.test_cases` writes `expect` anew for every case, and the pages of docs/ that show one; read the
+difference before you believe it.
 """
 
 from __future__ import annotations
@@ -125,8 +126,10 @@ async def test_a_case_leaves_as_its_file_says(path, tmp_path):
     assert outcome(await run(case, tmp_path)) == case["expect"]
 
 
-PAGE = FOLDER.parents[2] / "docs" / "what-is-done-to-my-request.md"
-SHOWN = [block for block in blocks(PAGE) if block.option("case") is not None]
+PAGES = FOLDER.parents[2] / "docs"
+SHOWN = [block for page in sorted(PAGES.glob("*.md")) for block in blocks(page) if block.option("case") is not None]
+LONGEST_LINE = 110
+"""Characters of a line on a page, after which it is cut between words."""
 
 
 def shown(case: Mapping[str, Any], passed: Passed, part: str) -> str:
@@ -139,6 +142,9 @@ def shown(case: Mapping[str, Any], passed: Passed, part: str) -> str:
         case "list":
             came = [message(one) for one in case["request"]["messages"]]
             lines = [one["content"] for one in passed.received if one["role"] == "user" and one not in came]
+        case "sent":
+            came = [message(one) for one in case["request"]["messages"]]
+            lines = [_first_line(one) if one in came else _line(one) for one in passed.received]
         case "header":
             lines = [f"x-gateway-plan: {passed.client.got['x-gateway-plan']}"]
         case _:
@@ -148,7 +154,11 @@ def shown(case: Mapping[str, Any], passed: Passed, part: str) -> str:
 
 def _first_line(said: Wire) -> str:
     line, _, more = _line(said).partition("\n")
-    return f"{line} … (+{len(more.splitlines())} lines)" if more else line
+    if len(line) > LONGEST_LINE:
+        line = f"{line[:LONGEST_LINE].rpartition(' ')[0]} …"
+    if not more:
+        return line
+    return f"{line.removesuffix(' …')} … (+{len(more.splitlines())} lines)"
 
 
 @pytest.mark.parametrize("block", SHOWN, ids=str)
@@ -157,8 +167,16 @@ async def test_the_page_shows_what_a_case_really_does(block, tmp_path):
     assert block.text == shown(case, await run(case, tmp_path), block.option("part") or "")
 
 
-def test_the_page_shows_a_case_before_and_after():
-    assert [block.option("part") for block in SHOWN] == ["came", "left", "list", "header", "edits"]
+def test_the_pages_show_cases_before_and_after():
+    parts = [(block.page.stem, block.option("case"), block.option("part")) for block in SHOWN]
+    assert parts == [
+        *[
+            ("what-is-done-to-my-request", "an_agent_at_work", part)
+            for part in ("came", "left", "list", "header", "edits")
+        ],
+        *[("what-is-kept", "an_agent_with_rules", part) for part in ("came", "sent")],
+        *[("what-is-kept", "a_german_chat", part) for part in ("came", "sent")],
+    ]
 
 
 def write() -> None:
@@ -170,6 +188,13 @@ def write() -> None:
         told = yaml.safe_dump({"expect": found}, width=10_000, allow_unicode=True, sort_keys=False)
         path.write_text(f"{kept}\n{told}", encoding="utf-8")
         sys.stdout.write(f"{path.stem}\n{told}\n")
+    for block in SHOWN:
+        case = read(FOLDER / f"{block.option('case')}.yaml")
+        with tempfile.TemporaryDirectory() as folder:
+            text = shown(case, asyncio.run(run(case, Path(folder))), block.option("part") or "")
+        info = " ".join([f"```{block.language}", *block.words])
+        page = block.page.read_text(encoding="utf-8")
+        block.page.write_text(page.replace(f"{info}\n{block.text}", f"{info}\n{text}"), encoding="utf-8")
 
 
 if __name__ == "__main__":

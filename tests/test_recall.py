@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.asking import PERHAPS, asks_back
-from gateway.rewriting.recall import GAP, HEADER, USUAL, Folded, asks_now, excerpts, paragraphs
+from gateway.rewriting.recall import GAP, HEADER, Folded, excerpts, paragraphs, warranted
 from gateway.rewriting.relevance import Memory
 from tests.timing import within
 
@@ -261,44 +260,6 @@ def test_a_chat_of_nothing_but_questions_gets_them_too():
 
 def test_one_common_word_buys_no_more_than_a_little():
     assert worth("continue", before=["continue"] * 20) <= 400
-
-
-# ---------------------------------------------------------------- what asks
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "When did I say the recital is?",
-        "Can you summarize how my plans have changed so far?",
-        "How many days are there between my two appointments?",
-        "Have I ever been to Bergen?",
-        "I'm planning my week. What would you suggest?",
-    ],
-)
-def test_a_question_about_what_was_said_asks_back(message):
-    assert asks_back(message) > 0
-
-
-def test_who_asks_like_this_all_the_time_does_not_ask_for_what_is_gone():
-    question, telling = "When did I say the deadline was?", "I moved the meeting to Monday, the client agreed."
-    assert asks_now(question, [telling] * 20) == asks_now(question, [question] * (USUAL - 1)) == asks_back(question) > 0
-    assert asks_now(question, [question] * USUAL) <= PERHAPS
-    assert asks_now(question, [*[question] * 20, *[telling] * USUAL]) == asks_back(question)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "Thanks, that helps! I'll start with the second one and see how it goes.",
-        "hmm, what if I want to add more of these later?",
-        "I'm trying to get from 13 to 11 seconds by June 15, so can you give me some tips for the next weeks?",
-        "Always use the 24-hour clock when I ask for times.",
-        "",
-    ],
-)
-def test_a_message_that_carries_on_does_not(message):
-    assert asks_back(message) <= PERHAPS
 
 
 # ---------------------------------------------------------------- passages

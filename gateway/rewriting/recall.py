@@ -21,13 +21,10 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Literal
 
-from gateway.rewriting.asking import USUAL, asks_now
 from gateway.rewriting.language import clauses, language_of, sentences
 from gateway.rewriting.ours import QUOTED, quoted
 from gateway.rewriting.records import record_sets
 from gateway.rewriting.relevance import PAIRED, WORD, Index, Memory, Reading, number, of_word
-
-__all__ = ["HEADER", "USUAL", "Folded", "asks_now", "excerpts", "is_excerpt", "warranted"]
 
 Count = Callable[[str], int]
 
@@ -50,11 +47,6 @@ class Folded:
     """The kinds of its parts that are no text."""
     documents: tuple[tuple[int, int], ...] = ()
     """Where documents stand in its text: each is weighed by itself, and what is said around them stays folded."""
-
-
-def is_excerpt(text: str) -> bool:
-    """Whether a message of ours is of excerpts: for one request alone."""
-    return text.startswith(HEADER)
 
 
 # ---------------------------------------------------------------- what relevance warrants

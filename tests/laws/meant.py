@@ -36,7 +36,8 @@ def sentence(number: int, language: str = "en") -> str:
     if language == "zh":
         return f"第{number}号{_CHINESE[number % 5]}的金额是{number * 37 % 9001}元，不得在{number % 28 + 1}日之前发货。"
     name, deed, place = _NAMES[number % 10], _DEEDS[number * 7 // 10 % 10], _PLACES[number * 3 // 100 % 10]
-    return f"The {name} no. {number} in {place} {deed} {number * 37 % 9001}.{number % 90 + 10} EUR and {_ENDS[number % 5]}."
+    amount = f"{number * 37 % 9001}.{number % 90 + 10} EUR"
+    return f"The {name} no. {number} in {place} {deed} {amount} and {_ENDS[number % 5]}."
 
 
 FORGED = (

@@ -2,7 +2,8 @@
 
 In the order of claims: the task, the last exchange, later system and developer messages, few-shot pairs, and what
 people said otherwise, up to `user_text` of the room. Each stays wherever it fits beside what comes before it, in this
-request and in all before it; for the last of these with room for a note, and to grow. Documents and pastes among a person's words are none of his words.
+request and in all before it; for the last of these with room for a note, and to grow. Documents and
+pastes among a person's words are none of his words.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

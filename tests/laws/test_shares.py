@@ -1,4 +1,4 @@
-"""Law 12. Shares bind: what is within its room is not cut while another is over its own; under `strict` each is a ceiling.
+"""Law 12. Shares bind: nothing within its room is cut while another is over; under `strict` each is a ceiling.
 
 A component's room is its share of what tools, leading system text and input leave. A policy can be read to mean more or
 less (input taken off or not, examples that are not there given room or not): what is within is so in every reading.

@@ -112,7 +112,7 @@ def is_speaker(leaving: Leaving, number: int, who: str) -> bool:
 
 
 def stands(piece: str, said: str) -> bool:
-    """Tell whether a piece stands in a text, cut at the edges of words; white space may differ, and JSON be unescaped."""
+    """Tell whether a piece stands in a text, cut between words; white space may differ, and JSON be unescaped."""
     spaced = not any(ord(one) >= UNSPACED for one in piece)
     for text in (said, _unescaped(said), _unescaped(said).replace("\\", "")):
         if _stands(
