@@ -496,7 +496,7 @@ class Cutting:
         if message.media or message.content not in ("text", "parts") or self.anatomy.tokens[index] > self.rules.effort:
             return
         result = self.prefix.voiced.voices[index] == "result"
-        spans = documents.find(message.text, self.prefix.voiced.tags, asks=not result)
+        spans = documents.known(message.text, self.prefix.voiced.tags, self.known.found, asks=not result)
         if not spans:
             return
         before = self.prefix.message_tokens(index)
