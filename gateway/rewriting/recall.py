@@ -95,7 +95,7 @@ class _Signs:
     usual: float
     """The share of its speaker's messages that begin with the same word, less where most of them do."""
     longer: float
-    """The share of its speaker's messages that are no longer."""
+    """The share of its speaker's messages that are no longer, nearer to even where they all begin alike."""
 
 
 def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence[str]) -> _Signs:
@@ -119,7 +119,8 @@ def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence
     covers = [sum(weights[term] for term in one) for one in stands]
     last = sum(weights[term] for term in asked if any(term in one for one in stands[-_LAST_EXCHANGE:]))
     before = before[-_USUAL:]
-    knows, begins = len(before) >= _LEAST_USUAL, _beginning(question)
+    knows = len(before) >= _LEAST_USUAL
+    usual, longer = _habits(question, before) if knows else (0.0, _LONGER)
     silent = knows and sum(_MARK.search(text) is not None for text in before) < _SELDOM * len(before)
     return _Signs(
         clauses=round(math.log(max(1.0, sum(1 for _ in clauses(question)) / _SHORTLY)), 6),
@@ -128,16 +129,21 @@ def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence
         gone=gone / total,
         last=last / total,
         ahead=(max(best.values(), default=0.0) - max(covers, default=0.0)) / total,
-        usual=_as_usual(begins, [_beginning(text) for text in before]) if knows else 0.0,
-        longer=sum(len(text) <= len(question) for text in before) / len(before) if knows else _LONGER,
+        usual=usual,
+        longer=longer,
     )
 
 
-def _as_usual(begins: tuple[int, ...], before: Sequence[tuple[int, ...]]) -> float:
-    """Say how usual a beginning is; one that all messages share says nothing."""
-    often = Counter(before)
+def _habits(question: str, before: Sequence[str]) -> tuple[float, float]:
+    """Say how usual the beginning and the length of a message are.
+
+    Where all messages of its speaker begin alike, neither says anything: he may well only ask.
+    """
+    often, begins = Counter(map(_beginning, before)), _beginning(question)
     alike = sum(number * number for number in often.values()) / len(before) ** 2
-    return often[begins] / len(before) * (1 - alike)
+    usual = often[begins] / len(before)
+    longer = sum(len(text) <= len(question) for text in before) / len(before)
+    return usual * (1 - alike), longer * (1 - alike) + _LONGER * alike
 
 
 def _beginning(text: str) -> tuple[int, ...]:
@@ -432,7 +438,7 @@ def _relevances(view: _View, wanted: _Wanted) -> list[float]:
     at = 0
     out: list[float] = []
     for place, (part, reading) in enumerate(zip(view.parts, view.readings, strict=True)):
-        around = _OWN_MESSAGE * covered[place]
+        around = (_OWN_DOCUMENT if part.kind == "document" else _OWN_MESSAGE) * covered[place]
         by_user = part.message.role == "user" and part.kind == "said"
         if by_user:
             answered = place + 1 < len(view.parts) and view.parts[place + 1].message.role != "user"
@@ -465,7 +471,7 @@ def _question_before(parts: Sequence[_Part]) -> list[int]:
 # Found by trial on long chats and agent sessions that were asked about what had been folded. All are flat optima.
 # Shares of what the question asks for that a passage is given for its surroundings. An answer seldom repeats the words
 # of its question, so what follows a match counts most.
-_OWN_MESSAGE, _MESSAGE_BEFORE, _MESSAGE_AFTER = 0.35, 0.5, 0.1
+_OWN_MESSAGE, _OWN_DOCUMENT, _MESSAGE_BEFORE, _MESSAGE_AFTER = 0.35, 1.0, 0.5, 0.1
 _BESIDE = 0.5
 # The same for what the user said, where anything in it or around it matches: it is short, not said again, and holds the
 # facts and wishes that all the rest follows from.
