@@ -353,7 +353,7 @@ class LadderFile(Strict):
         AfterValidator(_each_once),
     ] = key(
         [],
-        description="drop_oldest: the oldest units go, whole; a list of the values that only they held stays. "
+        description="drop_oldest: old units go, whole; a note stays that quotes from them. "
         "summarize: a model's summary stands beside that list; wants summarize.enabled.",
     )
     input: Annotated[
@@ -431,7 +431,7 @@ class SummarizeFile(Strict):
     )
     on_failure: Literal["extract", "drop_oldest"] = key(
         "extract",
-        description="What stands where no summary came. extract: the list of values alone. drop_oldest: nothing.",
+        description="What stands where no summary came. extract: the list alone. drop_oldest: only how much went.",
     )
     prompt: Word | None = key(
         None,
