@@ -22,7 +22,8 @@ _MONTHS = (
     " gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre"
     " janeiro fevereiro março maio junho julho setembro outubro novembro dezembro"
     " januari februari maart augustus maj augusti marts stycznia lutego marca kwietnia maja czerwca lipca"
-    " sierpnia września października listopada grudnia ledna února března dubna května června července srpna září října listopadu"
+    " sierpnia września października listopada grudnia ledna února března dubna května června července srpna září"
+    " října listopadu"
     " prosince ocak şubat mart nisan mayıs haziran temmuz ağustos eylül ekim kasım aralık"
     " января февраля марта апреля мая июня июля августа сентября октября ноября декабря"
     " січня лютого березня квітня травня червня липня серпня вересня жовтня листопада грудня"
@@ -30,13 +31,12 @@ _MONTHS = (
     " जनवरी फरवरी मार्च अप्रैल मई जून जुलाई अगस्त सितंबर अक्टूबर नवंबर दिसंबर"
 )
 _NAMES_OF_MONTHS = frozenset(_MONTHS.split())
-_MEASURES = frozenset(
-    (
-        "mm cm dm m km mg g kg t ml cl l ms s min h kb mb gb tb kib mib gib kw w v a hz khz mhz ghz °c °f px pt"
-        " € $ £ ¥ ₹ ₩ ₽ ₺ zł kč kr usd eur gbp chf jpy cny inr pln czk sek nok dkk cad aud brl mxn krw try zar rub"
-        " euro euros dollars"
-    ).split()
+_MEASURES_AND_CURRENCIES = (
+    "mm cm dm m km mg g kg t ml cl l ms s min h kb mb gb tb kib mib gib kw w v a hz khz mhz ghz °c °f px pt"
+    " € $ £ ¥ ₹ ₩ ₽ ₺ zł kč kr usd eur gbp chf jpy cny inr pln czk sek nok dkk cad aud brl mxn krw try zar rub"
+    " euro euros dollars"
 )
+_MEASURES = frozenset(_MEASURES_AND_CURRENCIES.split())
 """Units as the world writes them; of currencies the codes (ISO 4217) of those most used, any other in capitals."""
 _CURRENCY = "$€£¥₹₩₽₺"
 _UNSPACED = (

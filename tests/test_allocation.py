@@ -200,9 +200,7 @@ def test_what_nobody_borrows_still_goes_to_those_that_bend():
 
 
 def test_without_shares_everything_still_finds_its_room():
-    assert allocate(
-        100, {"history": 90, "documents": 90}, Shares(0, 0, 0, 0, 0, 0), (), {"history", "documents"}
-    ) == {
+    assert allocate(100, {"history": 90, "documents": 90}, Shares(0, 0, 0, 0, 0, 0), (), {"history", "documents"}) == {
         "history": 90,
         "documents": 10,
     }

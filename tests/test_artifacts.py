@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.memory import Memory
 from gateway.rewriting.artifacts import Piece, Seen, best, listed, pieces_of, ranked
 from gateway.rewriting.ours import left_out
-from gateway.rewriting.snippets import Reader, Snippet, of_text, preserved, snippets
+from gateway.rewriting.snippets import Reader, Snippet, of_text, preserved, snippets, tokens
 from tests.conftest import CHECKOUT
 from tests.talk import assistant, calls, count, messages, result, user
 from tests.timing import within
@@ -33,7 +34,11 @@ def the_list(*wire, room: int = 200, elsewhere=(), preserve: tuple[str, ...] = (
 
 
 def pieces_of_all(read, known: Reader) -> list[Piece]:
-    return [piece for at, one in enumerate(read) for piece in pieces_of(at, one.name or one.role, known.snippets(one))]
+    return [
+        piece
+        for at, one in enumerate(read)
+        for piece in pieces_of(at, one.name or one.role, known.snippets(one), one.role)
+    ]
 
 
 def seen_in(read, known: Reader) -> Seen:
@@ -75,10 +80,12 @@ def test_arguments_that_are_no_object_are_said_as_they_came(arguments):
 # ---------------------------------------------------------------- texts
 
 
-def test_a_value_of_prose_is_said_with_the_words_around_it():
-    assert said("We found that order #W2378156 was delivered yesterday; thank you.") == [
-        "We found that order #W2378156 was"
-    ] or any("order #W2378156 was" in one for one in said("We found that order #W2378156 was delivered yesterday."))
+def test_prose_is_said_sentence_by_sentence():
+    text = "We found that order #W2378156 was delivered yesterday; thank you. It cost 241.50 euros."
+    assert said(text) == [
+        "We found that order #W2378156 was delivered yesterday; thank you.",
+        "It cost 241.50 euros.",
+    ]
 
 
 def test_a_value_is_said_from_its_beginning_also_right_behind_another():
@@ -87,35 +94,36 @@ def test_a_value_is_said_from_its_beginning_also_right_behind_another():
         assert all(value in piece.text for value in piece.values)
 
 
-def test_prose_without_a_value_says_nothing():
-    assert said("Thank you very much, that is all for today.") == []
+def test_what_a_tool_says_without_a_value_is_nothing_and_a_nod_says_nothing_either():
+    assert of_text("The weather was fine all day long.", speaks=False) == ()
+    assert said("Thank you!") == []
 
 
-def test_a_member_of_a_record_is_said_with_its_key():
-    assert said('{"order_id": "#W12", "total": 241.50, "note": "thanks"}') == ["order_id #W12", "total 241.50"]
+def test_a_record_is_said_as_a_row_with_its_id_first():
+    assert said('{"note": "thanks", "order_id": "#W12", "total": 241.50}') == [
+        "order_id: #W12, note: thanks, total: 241.50"
+    ]
 
 
 def test_numbers_keep_the_digits_that_they_came_with():
     assert said('{"price": 1.10, "big": 123456789012345678901234567890}') == [
-        "price 1.10",
-        "big 123456789012345678901234567890",
+        "price: 1.10, big: 123456789012345678901234567890"
     ]
 
 
-def test_records_are_told_apart_by_their_title():
-    rows = json.dumps(
-        [{"name": "Desk Lamp", "item_id": "8349118980"}, {"name": "Water Bottle", "item_id": "6777246137"}]
-    )
-    assert [(piece.title, piece.text) for piece in of_text(rows)] == [
-        ("Desk Lamp", "item_id 8349118980"),
-        ("Water Bottle", "item_id 6777246137"),
+def test_records_inside_a_record_name_it():
+    items = [{"name": "Desk Lamp", "item_id": "8349118980"}, {"name": "Water Bottle", "item_id": "6777246137"}]
+    assert [(piece.title, piece.text) for piece in of_text(json.dumps({"order_id": "#W12", "items": items}))] == [
+        ("", "order_id: #W12"),
+        ("#W12 items", "item_id: 8349118980, name: Desk Lamp"),
+        ("#W12 items", "item_id: 6777246137, name: Water Bottle"),
     ]
 
 
 def test_json_inside_a_string_of_json_is_read_too():
-    inner = json.dumps({"id": "abc-12345", "note": "nothing to tell " * 5})
-    assert said(json.dumps({"content": inner})) == ["id abc-12345"]
-    assert said(json.dumps(inner)) == ["id abc-12345"]
+    inner = json.dumps({"id": "abc-12345", "note": "nothing to tell " * 9})
+    assert said(json.dumps({"content": inner})) == ["id: abc-12345, note: …"]
+    assert said(json.dumps(inner)) == ["id: abc-12345, note: …"]
 
 
 def test_a_definition_is_said_as_its_line():
@@ -137,39 +145,23 @@ def test_what_is_written_with_escapes_is_read_as_what_it_says():
 
 def test_the_list_says_by_message_what_it_holds():
     told = the_list(calls('c1 lookup {"order": "#W12"}'), result("c1", '{"status": "delivered", "total": 241.50}'))
-    assert told.splitlines() == ["[0] assistant: lookup(order: #W12)", "[1] tool: total 241.50"] or told.startswith(
-        "[0] assistant: lookup(order: #W12)\n[1] tool: "
-    )
-
-
-def test_a_title_stands_once_before_its_values():
-    rows = json.dumps([{"name": "Desk Lamp", "item_id": "8349118980", "price": "53.43"}])
-    assert the_list(result("c1", rows)) == "[0] tool: Desk Lamp: item_id 8349118980, price 53.43"
+    assert told.splitlines() == ['[0] assistant: "lookup(order: #W12)"', '[1] tool: "status: delivered, total: 241.50"']
 
 
 def test_what_stands_elsewhere_needs_no_place():
-    text = "see src/app.py and src/lib.py"
-    assert "src/app.py" not in the_list(user(text), elsewhere=("src/app.py",)).replace(text, "")
-    assert the_list(user("see src/app.py"), elsewhere=("src/app.py",)) == ""
+    row = result("c1", '{"id": "a-17", "path": "src/app.py"}')
+    assert "a-17" in the_list(row, elsewhere=("src/app.py",))
+    assert the_list(row, elsewhere=("src/app.py", "a-17")) == ""
 
 
 def test_what_came_twice_is_said_once_at_its_newest_place():
-    told = the_list(user("take #W12345"), assistant("I take #W12345"))
-    assert told.count("#W12345") == 1
-    assert told.startswith("[1] ")
+    told = the_list(calls('c1 lookup {"order": "#W12345"}'), calls('c2 lookup {"order": "#W12345"}'))
+    assert told == '[1] assistant: "lookup(order: #W12345)"'
 
 
-def test_sentences_to_preserve_come_before_everything():
-    text = " ".join(f"path/to/file_{n}.py id_{n}00{n}" for n in range(60)) + ". You must never refund cash. Thanks."
-    told = the_list(user(text), room=12, preserve=(r"(?i)\b(must|never)\b",))
-    assert told.startswith("[0] user: You must never refund cash.")
-    assert count(told) <= 12
-
-
-def test_a_preserved_sentence_needs_no_value_and_a_long_one_is_cut():
-    (piece,) = preserved("always " + "very " * 200 + "kind", (r"\balways\b",))
-    assert len(piece.text) <= 300
-    assert piece.values[0] == piece.text
+def test_a_preserved_sentence_needs_no_value():
+    (piece,) = preserved("I like tea. You must be kind.", (r"\bmust\b",))
+    assert (piece.text, piece.values) == ("You must be kind.", ("You must be kind.",))
 
 
 def test_a_value_of_a_call_goes_before_a_small_number():
@@ -213,8 +205,8 @@ def test_every_value_that_a_list_claims_to_hold_always_stands_in_it(texts, room)
     read, known = messages([user(text) for text in texts]), reader()
     told, held = listed(pieces_of_all(read, known), seen_in(read, known), frozenset(), room, count)
     assert bool(told) == bool(held)
-    spoken = " ".join(told.split())
-    assert all(" ".join(value.split()).strip(" ,;:|*-`\"'") in spoken for value in held)
+    spoken = " ".join(told.replace('\\"', '"').replace("\\\\", "\\").split())
+    assert all(" ".join(value.split()).replace('\\"', '"') in spoken for value in held if value.isalnum())
 
 
 # ---------------------------------------------------------------- what lists are written from
@@ -223,10 +215,10 @@ def test_every_value_that_a_list_claims_to_hold_always_stands_in_it(texts, room)
 @given(TEXTS, st.integers(0, 300))
 def test_the_best_pieces_are_those_of_most_worth_and_never_more_than_there_is_room_for(texts, room):
     read, known = messages([user(text) for text in texts]), reader()
-    order = ranked(pieces_of_all(read, known), seen_in(read, known))
+    order = list(ranked(pieces_of_all(read, known), seen_in(read, known)))
     kept = best(order, room)
     assert list(kept) == order[: len(kept)]
-    assert sum(len(piece.said.text) // 4 + 1 for piece in kept) <= room
+    assert sum(tokens(piece.said.text) for piece in kept) <= room
     assert best(order, 10**6) == tuple(order)
 
 
@@ -234,7 +226,7 @@ def test_the_best_pieces_are_those_of_most_worth_and_never_more_than_there_is_ro
 def test_pieces_in_any_order_are_ranked_alike(texts):
     read, known = messages([user(text) for text in texts]), reader()
     pieces, seen = pieces_of_all(read, known), seen_in(read, known)
-    assert ranked(pieces[::-1], seen) == ranked(pieces, seen)
+    assert list(ranked(pieces[::-1], seen)) == list(ranked(pieces, seen))
 
 
 def test_what_is_forgotten_counts_as_never_seen():
@@ -288,13 +280,13 @@ def test_five_megabytes_of_any_kind_are_read_in_time_that_grows_with_them_alone(
 )
 def test_text_of_any_kind_is_listed_in_lines_that_say_whose_they_are(text):
     told = the_list(user("first"), result("c1", text), user("last"))
-    assert all(line.startswith("[1] tool: ") for line in told.splitlines() if line.strip())
+    assert all(re.match(r"\[1\] tool:|```|\d+: ", line) for line in told.splitlines())
 
 
 @given(st.text(max_size=400))
-def test_reading_never_fails_and_every_piece_holds_a_value(text):
+def test_reading_never_fails_and_every_piece_says_something(text):
     for piece in of_text(text):
-        assert piece.values
+        assert piece.text
         assert isinstance(piece, Snippet)
 
 

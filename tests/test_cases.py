@@ -170,7 +170,10 @@ async def test_the_page_shows_what_a_case_really_does(block, tmp_path):
 def test_the_pages_show_cases_before_and_after():
     parts = [(block.page.stem, block.option("case"), block.option("part")) for block in SHOWN]
     assert parts == [
-        *[("what-is-done-to-my-request", "an_agent_at_work", part) for part in ("came", "left", "list", "header", "edits")],
+        *[
+            ("what-is-done-to-my-request", "an_agent_at_work", part)
+            for part in ("came", "left", "list", "header", "edits")
+        ],
         *[("what-is-kept", "an_agent_with_rules", part) for part in ("came", "sent")],
         *[("what-is-kept", "a_german_chat", part) for part in ("came", "sent")],
     ]

@@ -342,7 +342,7 @@ def long_request() -> str:
             {
                 "role": "tool",
                 "tool_call_id": f"c{number}",
-                "content": json.dumps({"order": number, "text": "word " * 300}),
+                "content": json.dumps({"order": number, "text": " ".join(f"w{number}{n:02}" for n in range(70))}),
             },
             {"role": "assistant", "content": f"Answer {number}"},
         ]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.language import clauses, sentences
+from gateway.rewriting.language import clauses, language_of, sentences
 from tests.timing import within
 
 
@@ -67,6 +67,27 @@ def test_clauses_end_at_commas_of_any_script():
         "done",
     ]
     assert cut("ฉันชื่อสมชาย วันเกิดคือวันที่สิบสอง", clauses) == ["ฉันชื่อสมชาย", "วันเกิดคือวันที่สิบสอง"]
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("english", "The argument here is that good habits matter more than good tools."),
+        ("german", "Die Hanse war ein Bund von Kaufleuten, und Lübeck galt als ihre Königin."),
+        ("french", "Ce chapitre parle des anciens ateliers du port et de la façon dont on choisissait le bois."),
+        ("spanish", "El capítulo habla de los viejos talleres del puerto y de cómo se elegía la madera."),
+        ("portuguese", "O capítulo fala das antigas oficinas do porto e de como se escolhia a madeira para os navios."),
+        ("italian", "Il capitolo parla delle vecchie botteghe del porto e di come si sceglieva il legno."),
+        ("dutch", "Het hoofdstuk gaat over de oude werkplaatsen in de haven en hoe het hout werd gekozen."),
+        ("polish", "W tym rozdziale mowa o tym, jak wybierano drewno, i o statkach, które płynęły na północ."),
+        ("turkish", "Bu bölüm limandaki eski atölyeleri ve gemileri anlatıyor, ama bir de çok daha eskisi var."),
+        ("", "三国时期群雄并起"),
+        ("", "x = 12"),
+        ("", ""),
+    ],
+)
+def test_the_language_of_a_text_is_told_by_its_commonest_words(language, text):
+    assert language_of(text) == language
 
 
 TEXTS = st.text(alphabet=st.sampled_from("aZ1 .,;:!?\"'»)\n\r\t。、，؟।東ก가é-\u2028\ud800"), max_size=300)

@@ -163,7 +163,7 @@ def rows_are_whole(said: str) -> int:
 
 
 @pytest.mark.parametrize("shape", RECORDS)
-@pytest.mark.parametrize("room", (30, 45, 60, 90, 150, 400))
+@pytest.mark.parametrize("room", [30, 45, 60, 90, 150, 400])
 def test_an_id_never_stands_without_its_fields(shape, room):
     said = the_list(calls("c1 find {}"), result("c1", RECORDS[shape]), room=room)
     assert count(said) <= room
@@ -179,14 +179,14 @@ def test_rows_of_one_kind_stand_under_one_header_and_begin_with_their_id():
 def test_a_record_inside_a_record_names_where_it_belongs():
     order = {"order_id": "#W17", "items": [{"item_id": "i-4711", "price": 5.25}], "status": "open"}
     said = plain(the_list(calls("c1 order {}"), result("c1", json.dumps(order))))
-    assert '"#W17 items" › "item_id: i-4711, price: 5.25"' in said
+    assert '"#W17 items": "item_id: i-4711, price: 5.25"' in said
 
 
 def test_a_long_field_is_marked_and_its_sentences_name_the_record():
     text = "It keeps the rain out for years. " * 5 + "The pole is part P-4711 of the set."
     said = the_list(calls("c1 find {}"), result("c1", json.dumps({"id": "a1417", "notes": text, "price": 41.5})))
     assert '"id: a1417, notes: …, price: 41.5"' in said
-    assert '"id: a1417" › "The pole is part P-4711 of the set."' in said
+    assert '"id: a1417": "The pole is part P-4711 of the set."' in said
 
 
 def test_a_cell_that_could_be_misread_is_quoted():
@@ -243,7 +243,9 @@ def test_a_definition_stands_with_its_place_and_whole_where_somebody_speaks_of_i
     alone = plain(the_list(*read))
     assert "read_file src/shop.x:" in alone
     assert re.search(rf"(?:3: |line 3 \"){re.escape(head)}", alone), alone
-    name = re.search(r"(?i)price_?of", head)[0]
+    found = re.search(r"(?i)price_?of", head)
+    assert found
+    name = found[0]
     asked = plain(the_list(*read, user(f"Is {name} right?")))
     assert all(
         f"{n}: {line.strip()}" in re.sub(r"(?<=: )\s+", "", asked) for n, line in enumerate(CODE[language][:2], 3)
@@ -289,9 +291,9 @@ PRESERVE = {
 @pytest.mark.parametrize("shape", PRESERVE)
 def test_a_preserved_sentence_that_is_long_is_cut_around_what_matched(shape):
     pattern = "must never|绝对不可以|يجب ألا|絶対に|nunca debe"
-    mark = re.search(r"[^,，、،;；]*(?:must never|绝对不可以|يجب ألا|絶対に|nunca debe)[^,，、،;；]*", PRESERVE[shape])[
-        0
-    ]
+    marks = re.search(r"[^,，、،;；]*(?:must never|绝对不可以|يجب ألا|絶対に|nunca debe)[^,，、،;；]*", PRESERVE[shape])
+    assert marks
+    mark = marks[0]
     (piece,) = preserved(PRESERVE[shape], (pattern,))
     assert tokens(piece.text) <= 210
     assert re.search(pattern, piece.text)
@@ -342,7 +344,7 @@ def test_what_a_message_says_never_begins_a_line_of_a_list(text, room):
 def test_a_list_never_cuts_a_number(text, room):
     said = the_list(calls("c1 read {}"), result("c1", text), room=room)
     numbers = set(re.findall(r"\d+", text))
-    own = {*map(str, range(0, text.count("\n") + 2 + len(text)))}
+    own = {*map(str, range(text.count("\n") + 2 + len(text)))}
     assert set(re.findall(r"\d+", re.sub(r"\\u[0-9a-f]{4}", " ", said))) <= numbers | own
 
 

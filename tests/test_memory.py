@@ -5,8 +5,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.budget.components import Recognition
 from gateway.memory import ENTRY_BYTES, Memory
 from gateway.rewriting.folds import fold
+from gateway.rewriting.folds.voiced import voiced
 from gateway.rewriting.ladder import Ladders
 from gateway.rewriting.memory import Known
 from tests.talk import anatomy, assistant, calls, count, result, user, words
@@ -85,4 +87,6 @@ def test_a_fold_is_always_the_same_whether_its_process_remembers_or_not(groups, 
     ends = range(1, len(listed) + 1) if all_of_it else [len(listed)] * 2
     for end in ends:
         taken = anatomy(listed[:end])
-        assert fold(taken, rules, Ladders(), count, known) == fold(taken, rules, Ladders(), count)
+        named = voiced(taken, Recognition().document_tags, count, known)
+        anew = voiced(taken, Recognition().document_tags, count, Known())
+        assert fold(named, rules, Ladders(), count, known) == fold(anew, rules, Ladders(), count)

@@ -146,8 +146,8 @@ TOLD = [
     for message in (
         user(f"Now tell me of project P{n}, its people and all else that you know of it."),
         assistant(
-            f"Person{n} Miller was the first head of project P{n}. What the team gave it is the code name bluebird_{n}. "
-            + words(30, "indeed")
+            f"Person{n} Miller was the first head of project P{n}. "
+            f"What the team gave it is the code name bluebird_{n}. " + words(30, "indeed")
         ),
     )
 ]

@@ -13,7 +13,6 @@ from gateway.conversation import Insertion
 from gateway.policy import Fold, Ladder, Policy, Reserve, Shares
 from gateway.rewriting.ours import left_out, summary
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
-from gateway.rewriting.recall import HEADER
 from gateway.wire.legality import ANTHROPIC, CHAT, GEMINI, MISTRAL, introduced
 from gateway.wire.legality import Rules as LegalRules
 from tests.talk import assistant, calls, conversation, count, count_media, loop, result, step, system, user, words
@@ -99,7 +98,9 @@ def test_edits_are_told_in_the_order_of_the_messages_and_dropping_with_its_compo
 
 
 def test_what_is_put_in_is_told_before_the_message_that_it_stands_before():
-    documents = "".join(f"<doc>Title: t{n}\n{words(40, f'alpha{n}')}.\n{words(40, f'beta{n}')}.</doc>" for n in range(8))
+    documents = "".join(
+        f"<doc>Title: t{n}\n{words(40, f'alpha{n}')}.\n{words(40, f'beta{n}')}.</doc>" for n in range(8)
+    )
     ladder = Ladder((), ("extract",), (), ("drop_oldest",), ())
     listed = [user("a"), *loop(1, 900), user(f"what of alpha3? {documents}")]
     found = planned(listed, replace(DROP, ladder=ladder, recall=0.0))
@@ -264,7 +265,6 @@ def test_strict_makes_every_share_a_ceiling():
         left_out(4, 4225),
         left_out(1, 20, quotes=True),
         summary(3, "Bob goes to Rome."),
-        f"{HEADER}\n[1] user: yes",
         f"{LABEL}\nCurrent time: 12:00",
     ],
 )

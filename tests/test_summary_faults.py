@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001, E501  (texts of many languages hold letters that look like Latin ones)
+# ruff: noqa: E501  (texts of many languages hold letters that look like Latin ones)
 """Which texts may stand as a summary: nonsense of many kinds enters in no language, a good one does."""
 
 import pytest

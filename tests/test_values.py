@@ -28,6 +28,15 @@ def found(text: str) -> list[str]:
         ("nothing here but prose, and a dash - or two.", []),
         ("I said e.g. this. And that", []),
         ("7 of 9", []),
+        ("2 July, July 2, the 2. März and 3 de mayo", ["2 July", "July 2", "2. März", "3 de mayo"]),
+        ("5 EUR, EUR 5, $5, 5 €, 3 kg, 7 °C", ["5 EUR", "EUR 5", "$5", "5 €", "3 kg", "7 °C"]),
+        ("12 files, 3 user_name and 4 foo.bar", ["12", "user_name", "foo.bar"]),
+        ("/task and/or his/her", []),
+        ("/var/log/x a/b/c src/app.py", ["/var/log/x", "a/b/c", "src/app.py"]),
+        ("我买了苹果和3个梨，生日是三月十二日。", ["3个", "三月十二日"]),
+        ("会员号是A-55120，十分感谢你的一点帮助", ["A-55120"]),
+        ("会員番号はK-7741です。十月三日の予約", ["K-7741", "十月三日"]),
+        ("رقم ٤٤٨٢١ يوم 12 مايو", ["٤٤٨٢١", "12 مايو"]),
     ],
 )
 def test_ids_numbers_dates_paths_addresses_and_code_names_are_values_and_prose_is_not(text, expected):
@@ -68,6 +77,10 @@ def test_a_long_text_is_read_in_pieces_and_no_value_is_cut(piece):
 
 
 HOSTILE = {
+    "numerals": "一二三" * 300_000,
+    "numerals and units": "三月" * 500_000,
+    "short numbers": "3 a " * 250_000,
+    "capitals and numbers": "Abc 1" * 200_000,
     "one word": "a" * 1_000_000,
     "long words": ("abcdefghij" * 40 + " ") * 2_500,
     "dots": "a." * 500_000,

@@ -18,7 +18,7 @@ from heapq import heapify, heappop, heapreplace
 from math import exp, log, log2
 
 from gateway.conversation import Message
-from gateway.rewriting.ours import quoted
+from gateway.rewriting.ours import quoted, sendable
 from gateway.rewriting.shapes.rows import plain
 from gateway.rewriting.snippets import PRESERVED, Snippet, tokens
 
@@ -147,7 +147,7 @@ _MOST_TOO_LONG = 40
 _MOST_LOOKS = 8
 """Times that a piece is weighed again, on average, as others say what it holds."""
 _LESS = 1e-9
-_SHARPNESS = 1.4
+_SHARPNESS = 2.0
 """How much more a value counts that is one better in worth: as a power of e."""
 _SPOKEN_WORD, _MOST_SPOKEN_WORDS, _MOST_SPOKEN_WORTH = 0.1, 3, 1.5
 """What a record is worth more for a rare word of it that somebody spoke, how many count, and the most for all."""
@@ -521,7 +521,8 @@ def _chosen(ranking: _Ranking, room: int, count: Count) -> list[Piece]:
 def _size(piece: Piece, seen: Seen, count: Count, named: AbstractSet[int], *, is_in_table: bool) -> int:
     """Count about what a piece adds to the list."""
     said = piece.said
-    size = 3 + count(", ".join(said.cells) if is_in_table else _text_of(said, seen))
+    cells = said.cells if said.names[-1:] != ("",) else (said.text.partition(", ")[2],)
+    size = 3 + count(", ".join(cells) if is_in_table else _text_of(said, seen))
     if piece.at not in named and not is_in_table:
         size += count(_name([piece])) + 3
     if said.title and said.kind != "call":
@@ -573,6 +574,8 @@ def _written(chosen: Sequence[Piece], seen: Seen) -> str:
 def _group_of(piece: Piece) -> tuple[object, ...]:
     """Tell what a piece is written together with: rows with those of the same fields, others with their message's."""
     said = piece.said
+    if said.kind == "row" and said.names[-1] == "":
+        return ("part", piece.at, said.title, said.names[0], said.cells[0])
     if said.kind == "row" and len(said.names) > 1:
         return ("row", piece.who.partition(" ")[0], said.title.rpartition(" ")[2], said.names)
     if said.kind == "call":
@@ -583,7 +586,7 @@ def _group_of(piece: Piece) -> tuple[object, ...]:
 def _quoted(group: Sequence[Piece], seen: Seen) -> str:
     """Quote pieces that belong together."""
     said = [piece.said for piece in group]
-    about = f"{_quote(said[0].title)} › " if said[0].title else ""
+    about = f"{_quote(said[0].title)}: " if said[0].title else ""
     match said[0].kind:
         case "row":
             return _rows(said)
@@ -611,12 +614,14 @@ def _joined(sentences: Sequence[Snippet]) -> str:
 
 
 def _rows(rows: Sequence[Snippet]) -> str:
-    """Write one row with the name of each field, several under a header; what they belong to where it is not the same."""
+    """Write one row with the name of each field, several under a header, with what each belongs to."""
+    if len(rows) > 1 and rows[0].names[-1] == "":
+        return _parts_of_one(rows)
     titles = {row.title: None for row in rows}
-    about = f"{_quote(rows[0].title)} › " if len(titles) == 1 and rows[0].title else ""
+    about = f"{_quote(rows[0].title)}: " if len(titles) == 1 and rows[0].title else ""
     if len(rows) < _LEAST_TABLE:
         return about + " ".join(
-            [_quote(f"{row.title} › {row.text}" if len(titles) > 1 and row.title else row.text) for row in rows]
+            [_quote(f"{row.title}: {row.text}" if len(titles) > 1 and row.title else row.text) for row in rows]
         )
     header = list(map(plain, rows[0].names))
     cells = [list(row.cells) for row in rows]
@@ -624,6 +629,16 @@ def _rows(rows: Sequence[Snippet]) -> str:
         header.append("of")
         cells = [[*row, plain(said.title)] for row, said in zip(cells, rows, strict=True)]
     return about + "\n" + quoted("\n".join([",".join(header), *map(",".join, cells)]))
+
+
+def _parts_of_one(rows: Sequence[Snippet]) -> str:
+    """Write parts of one record together, its id once."""
+    about = f"{_quote(rows[0].title)}: " if rows[0].title else ""
+    said = [f"{rows[0].names[0]}: {rows[0].cells[0]}"]
+    for row in rows:
+        said += [f"{name}: {cell}" for name, cell in zip(row.names[1:-1], row.cells[1:-1], strict=True) if cell]
+        said.append("…")
+    return about + _quote(", ".join(said))
 
 
 def _calls(calls: Sequence[Snippet]) -> str:
@@ -646,4 +661,4 @@ def _lines(lines: Sequence[Snippet], seen: Seen) -> str:
 
 
 def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(sendable(text), ensure_ascii=False)

@@ -19,13 +19,26 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from gateway.budget.components import document_spans
+from gateway.memory import Memory
 from gateway.rewriting.forms import elements, joins, labels, reprs, tables
 from gateway.rewriting.forms.document import Document, reads_as_list, total
 from gateway.rewriting.forms.labels import stand_last
 from gateway.rewriting.records import long_strings, record_sets, title_of
 from gateway.rewriting.shapes import outliers
 
-__all__ = ["LEAST_CHARACTERS", "SEPARATORS", "Document", "find", "frame", "logs", "question", "rows"]
+__all__ = [
+    "LEAST_CHARACTERS",
+    "SEPARATORS",
+    "Document",
+    "Found",
+    "find",
+    "frame",
+    "is_marked",
+    "known",
+    "logs",
+    "question",
+    "rows",
+]
 
 LEAST_CHARACTERS = 400
 """Documents shorter than this together are left alone."""
@@ -131,6 +144,34 @@ def find(text: str, tags: Sequence[str] = ("document", "doc", "context"), *, ask
     return found if total(found) >= LEAST_CHARACTERS else []
 
 
+def is_marked(text: str, tags: Sequence[str]) -> bool:
+    """Tell whether a text holds documents with marks of their own: tags, numbers, labels, or records of JSON.
+
+    A tool's result that does is cut as documents are, whatever the tool; other forms are cut by their structure.
+    """
+    if len(text) < LEAST_CHARACTERS:
+        return False
+    found = _tagged(text, tuple(tags)) or _records(text, True) or _blocks(text, 0, len(text), True)
+    return total(found) >= LEAST_CHARACTERS
+
+
+Found = Memory[tuple[str, tuple[str, ...], bool], list[Document]]
+"""The documents of texts, by the text, the tags that were looked for, and whether it may ask."""
+
+
+def known(text: str, tags: tuple[str, ...], memory: Found, *, asks: bool = True) -> list[Document]:
+    """Locate the documents of a text as `find` does; a text that was seen before is not read again."""
+    key = (text, tags, asks)
+    found = memory.get(key)
+    if found is None:
+        found = find(text, tags, asks=asks)
+        memory.put(key, found, 2 * len(text) + _DOCUMENT_BYTES * len(found))
+    return found
+
+
+_DOCUMENT_BYTES = 250
+
+
 def _first(text: str, asks: bool) -> list[Document]:
     """Take the first form that holds about as much of the text as any; others are looked for where it holds little."""
     found = _records(text, asks) or _blocks(text, 0, len(text), asks)
@@ -141,7 +182,10 @@ def _first(text: str, asks: bool) -> list[Document]:
         return hits
     if len(found) > 1 and total(found) >= _MOST_OF_IT * len(text):
         return found
-    forms = [reprs.find(text), *_texts(text, labels.labelled(text), hits)]
+    labelled = labels.labelled(text)
+    if labelled and _are_turned_down(text, labelled, asks):
+        labelled = []
+    forms = [reprs.find(text), labelled, *_texts(text, hits)]
     if asks:
         forms += [tables.find(text), elements.find(text)]
         forms += _texts(text, joins.ruled(text), joins.headed(text), joins.fenced(text), joins.joined(text))
@@ -149,6 +193,17 @@ def _first(text: str, asks: bool) -> list[Document]:
     forms = [*forms, found] if len(found) == 1 else [found, *forms]
     longest = max(map(total, forms))
     return next((documents for documents in forms if total(documents) >= _ABOUT_AS_MUCH * longest), found)
+
+
+def _are_turned_down(text: str, labelled: list[Document], asks: bool) -> bool:
+    """Tell whether blocks under labels are lines of a log or entries; one that names a source is believed."""
+    if asks and labels.names_a_source(text, labelled[0].start):
+        return _are_lines(text, _starts(labelled), labelled[-1].end)
+    return _are_log(text, labelled)
+
+
+def _starts(documents: Sequence[Document]) -> list[tuple[int, int]]:
+    return [(document.start, document.body) for document in documents]
 
 
 def _texts(text: str, *forms: list[Document]) -> list[list[Document]]:

@@ -171,13 +171,13 @@ def _point_ends(text: str, found: re.Match[str]) -> bool:
 # ---------------------------------------------------------------- which language
 
 _STOP_WORDS = {
-    "english": "the of and to is that it for was with as are be this have from you not but they his which or your what",
-    "german": "der die das und ist nicht ich ein eine zu den mit von auf für sich dem des im wie wir sie auch aber dass mein",
-    "french": "le la les des et est une que qui dans pour pas sur ce je vous avec il elle nous du au mon cette sont mais",
+    "english": "the of and to is that it for was with as are be this have from you not but they his which or your",
+    "german": "der die das und ist nicht ich ein eine zu den mit von auf für sich dem des im wie wir sie auch aber",
+    "french": "le la les des et est une que qui dans pour pas sur ce je vous avec il elle nous du au mon cette sont",
     "spanish": "el la los las que y en un una es por con para no se del lo mi su como más pero qué está al cuándo",
-    "portuguese": "o a os as que e em um uma é por com para não se do da no na meu minha você mais mas como está quando",
-    "italian": "il lo la gli le di che e è un una per con non si del della mi mio sono come più ma nel quando alla questo",
-    "dutch": "de het een en van is dat niet ik te op met voor zijn die aan er mijn wat ook maar heb bij naar wanneer je",
+    "portuguese": "o a os as que e em um uma é por com para não se do da no na meu minha você mais mas como está",
+    "italian": "il lo la gli le di che e è un una per con non si del della mi mio sono come più ma nel quando alla",
+    "dutch": "de het een en van is dat niet ik te op met voor zijn die aan er mijn wat ook maar heb bij naar wanneer",
     "swedish": "och att det som en är på av för med den till inte jag har om ett mitt min när vi var så kan men från",
     "danish": "og at det er en på af for med den til ikke jeg har om et mit min hvornår vi var så kan men fra der",
     "norwegian": "og at det er en på av for med den til ikke jeg har om et mitt min når vi var så kan men fra som",
@@ -187,7 +187,7 @@ _STOP_WORDS = {
     "turkish": "ve bir bu için de da ne ile var mı mi benim çok daha gibi ama olarak olan ben sen zaman nasıl değil",
     "romanian": "și în de la cu nu pe un o este că mai din care pentru sunt să se mea meu când ce au dar această",
     "hungarian": "a az és hogy nem egy is van ez azt mi ki meg csak már mikor én volt de ha mint vagy az",
-    "indonesian": "yang dan di itu dengan untuk tidak ini dari dalam saya akan pada juga ke adalah apa kapan bisa anda",
+    "indonesian": "yang dan di itu dengan untuk tidak ini dari dalam saya akan pada juga ke adalah apa kapan bisa",
     "catalan": "el la els les que i en un una és per amb no es del meu meva com més però quan aquest dels perquè",
 }
 _SAYS = {

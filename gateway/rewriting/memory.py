@@ -14,6 +14,7 @@ from gateway.caching import volatile
 from gateway.conversation import Message
 from gateway.memory import Memory
 from gateway.rewriting import relevance
+from gateway.rewriting.documents import Found
 from gateway.rewriting.voices import Voice
 
 
@@ -37,6 +38,8 @@ class Known:
     """Whose words messages hold (voices.py)."""
     documents: Memory[tuple[Message, tuple[str, ...]], int] = field(default_factory=lambda: Memory(2**20))
     """Tokens of the documents in messages, by the tags that were looked for."""
+    found: Found = field(default_factory=lambda: Memory(4 * 2**20))
+    """Where documents stand in texts."""
     values: Memory[Hashable, array[int]] = field(default_factory=lambda: Memory(4 * 2**20))
     """The values of texts that rewrites touched (retention.py)."""
     volatile: volatile.Memo = field(default_factory=volatile.Memo)

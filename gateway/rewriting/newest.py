@@ -96,7 +96,7 @@ def _with_fewer_documents(asked: Asked, index: int, folded: Folded, over: int) -
     message, count = asked.messages[index], asked.count
     if not _may_change(message) or asked.anatomy.tokens[index] > asked.effort:
         return folded
-    found = documents.find(message.text, asked.tags)
+    found = documents.known(message.text, asked.tags, asked.known.found)
     if not found:
         return folded
     text, remedy, room = message.text, "", count(message.text) - over
@@ -104,7 +104,7 @@ def _with_fewer_documents(asked: Asked, index: int, folded: Folded, over: int) -
     if "dedupe" in asked.ladders.documents:
         text, remedy = extract.without_twins(text, found), "dedupe"
     if "extract" in asked.ladders.documents and count(text) > room:
-        found = documents.find(text, asked.tags)
+        found = found if text is message.text else documents.find(text, asked.tags)
         memory = asked.known.extracted
         text = extract.shrink(text, found, question, room, count, context=asked.context(), memory=memory)
         remedy = "extract"
@@ -159,7 +159,7 @@ def _shorter(asked: Asked, index: int, room: int) -> tuple[str, str]:
     if asked.count(whole) <= room:
         return "crush", whole
     question = asked.question() if asked.user is None else asked.messages[asked.user].text
-    if asked.anatomy.component[index] == "documents" or documents.find(text, asked.tags):
+    if asked.anatomy.component[index] == "documents" or documents.is_marked(text, asked.tags):
         found = documents.find(text, asked.tags, asks=False)
         memory = asked.known.extracted
         said = extract.shrink(text, found, question, room, asked.count, context=asked.context(), memory=memory)
@@ -204,9 +204,8 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
     """
     messages, unit = asked.messages, asked.anatomy.units[-1]
     room = budget - folded.total - OVERHEAD_MESSAGE
-    if not recalls or asked.voices[unit.first] != "said" or room < _LEAST_RECALL:
-        return folded
-    if not _missing(folded) and not asked.lost:
+    is_whole = not _missing(folded) and not asked.lost
+    if not recalls or asked.voices[unit.first] != "said" or is_whole or room < _LEAST_RECALL:
         return folded
     gone, question, memory = [*asked.lost, *_gone(asked, folded)], _question_alone(asked), asked.known.recalled
     before = [one.text for one in messages[: unit.first] if one.role == "user"]
@@ -233,7 +232,7 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
 def _question_alone(asked: Asked) -> str:
     """Return what the last user message asks, without the documents in it."""
     text = asked.question()
-    found = documents.find(text, asked.tags) if len(text) > _ASKED_CHARS else []
+    found = documents.known(text, asked.tags, asked.known.found) if len(text) > _ASKED_CHARS else []
     return documents.question(text, found) if found else text
 
 

@@ -31,14 +31,20 @@ def summary(messages: int, text: str) -> str:
 
 def quoted(text: str) -> str:
     """Quote a text as data: a JSON string with letters as they are; a fence, which the text cannot close, around what
-    has line breaks or would have to be escaped.
+    has line breaks or would have to be escaped. Half a character, which nobody can send, becomes a question mark.
     """
+    text = sendable(text)
     if not {"\n", '"', "\\"} & set(text):
         return json.dumps(text, ensure_ascii=False)
     fence = "```"
     while fence in text:
         fence += "`"
     return f"{fence}\n{text}\n{fence}"
+
+
+def sendable(text: str) -> str:
+    """Write halves of characters, which JSON can escape and nobody can send, as question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def answer(word: str) -> str:

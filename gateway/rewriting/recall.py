@@ -21,13 +21,10 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Literal
 
-from gateway.rewriting.asking import USUAL, asks_now
 from gateway.rewriting.language import clauses, language_of, sentences
 from gateway.rewriting.ours import QUOTED, quoted
 from gateway.rewriting.records import record_sets
 from gateway.rewriting.relevance import PAIRED, WORD, Index, Memory, Reading, number, of_word
-
-__all__ = ["HEADER", "USUAL", "Folded", "asks_now", "excerpts", "is_excerpt", "warranted"]
 
 Count = Callable[[str], int]
 
@@ -52,11 +49,6 @@ class Folded:
     """Where documents stand in its text: each is weighed by itself, and what is said around them stays folded."""
 
 
-def is_excerpt(text: str) -> bool:
-    """Whether a message of ours is of excerpts: for one request alone."""
-    return text.startswith(HEADER)
-
-
 # ---------------------------------------------------------------- what relevance warrants
 
 
@@ -70,7 +62,7 @@ def warranted(
 ) -> int:
     """Say how many tokens of excerpts, up to `room`, the relevance of what is folded is worth.
 
-    `standing` is what the request says anyway, the last exchange last; `before` is what the same user said, newest last.
+    `standing` is what the request says anyway, the last exchange last; `before` is what the user said, newest last.
     """
     view = _view(question, folded, Memory() if memory is None else memory)
     wanted = _wanted(question, view)
@@ -103,7 +95,7 @@ class _Signs:
     usual: float
     """The share of its speaker's messages that begin with the same word, less where most of them do."""
     longer: float
-    """The share of its speaker's messages that are no longer."""
+    """The share of its speaker's messages that are no longer, nearer to even where they all begin alike."""
 
 
 def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence[str]) -> _Signs:
@@ -127,7 +119,8 @@ def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence
     covers = [sum(weights[term] for term in one) for one in stands]
     last = sum(weights[term] for term in asked if any(term in one for one in stands[-_LAST_EXCHANGE:]))
     before = before[-_USUAL:]
-    knows, begins = len(before) >= _LEAST_USUAL, _beginning(question)
+    knows = len(before) >= _LEAST_USUAL
+    usual, longer = _habits(question, before) if knows else (0.0, _LONGER)
     silent = knows and sum(_MARK.search(text) is not None for text in before) < _SELDOM * len(before)
     return _Signs(
         clauses=round(math.log(max(1.0, sum(1 for _ in clauses(question)) / _SHORTLY)), 6),
@@ -136,16 +129,21 @@ def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence
         gone=gone / total,
         last=last / total,
         ahead=(max(best.values(), default=0.0) - max(covers, default=0.0)) / total,
-        usual=_as_usual(begins, [_beginning(text) for text in before]) if knows else 0.0,
-        longer=sum(len(text) <= len(question) for text in before) / len(before) if knows else _LONGER,
+        usual=usual,
+        longer=longer,
     )
 
 
-def _as_usual(begins: tuple[int, ...], before: Sequence[tuple[int, ...]]) -> float:
-    """Say how usual a beginning is; one that all messages share says nothing."""
-    often = Counter(before)
+def _habits(question: str, before: Sequence[str]) -> tuple[float, float]:
+    """Say how usual the beginning and the length of a message are.
+
+    Where all messages of its speaker begin alike, neither says anything: he may well only ask.
+    """
+    often, begins = Counter(map(_beginning, before)), _beginning(question)
     alike = sum(number * number for number in often.values()) / len(before) ** 2
-    return often[begins] / len(before) * (1 - alike)
+    usual = often[begins] / len(before)
+    longer = sum(len(text) <= len(question) for text in before) / len(before)
+    return usual * (1 - alike), longer * (1 - alike) + _LONGER * alike
 
 
 def _beginning(text: str) -> tuple[int, ...]:
@@ -289,7 +287,7 @@ def paragraphs(text: str) -> Iterator[tuple[int, int]]:
 
 
 _AIM_CHARS, _LONG_CHARS, _LEAST_CHARS = 100, 240, 40
-"""A passage is closed from the first on; a sentence is cut from the second on; a blank line closes it from the third."""
+"""A passage is closed from the first on, a sentence cut from the second on; a blank line closes from the third on."""
 _RECORD_CHARS = 600
 """A longer record is cut as other text is."""
 
@@ -422,7 +420,7 @@ def asked_for(question: str, index: Index, language: str = "") -> dict[int, floa
 
 
 def _rarity(term: int, index: Index) -> float:
-    """Say how far a term is from being common in this conversation: 1 where nothing or little says it, 0 at the most."""
+    """Say how far a term is from being common here: 1 where nothing says it, 0 where most messages do."""
     common = index.found_in(term) / max(_SEVERAL_PASSAGES, _COMMON_PASSAGES * len(index))
     if len(index.readings) >= _FEW_MESSAGES:
         common = len(index.readings_with(term)) / (_COMMON * len(index.readings))
@@ -440,7 +438,7 @@ def _relevances(view: _View, wanted: _Wanted) -> list[float]:
     at = 0
     out: list[float] = []
     for place, (part, reading) in enumerate(zip(view.parts, view.readings, strict=True)):
-        around = _OWN_MESSAGE * covered[place]
+        around = (_OWN_DOCUMENT if part.kind == "document" else _OWN_MESSAGE) * covered[place]
         by_user = part.message.role == "user" and part.kind == "said"
         if by_user:
             answered = place + 1 < len(view.parts) and view.parts[place + 1].message.role != "user"
@@ -473,13 +471,13 @@ def _question_before(parts: Sequence[_Part]) -> list[int]:
 # Found by trial on long chats and agent sessions that were asked about what had been folded. All are flat optima.
 # Shares of what the question asks for that a passage is given for its surroundings. An answer seldom repeats the words
 # of its question, so what follows a match counts most.
-_OWN_MESSAGE, _MESSAGE_BEFORE, _MESSAGE_AFTER = 0.35, 0.5, 0.1
+_OWN_MESSAGE, _OWN_DOCUMENT, _MESSAGE_BEFORE, _MESSAGE_AFTER = 0.35, 1.0, 0.5, 0.1
 _BESIDE = 0.5
 # The same for what the user said, where anything in it or around it matches: it is short, not said again, and holds the
 # facts and wishes that all the rest follows from.
 _SAID_BY_USER = 0.25
 # Below this share of the best passage's relevance nothing is brought back.
-_FLOOR = 0.02
+_FLOOR = 0.05
 # So many are weighed at most, the most relevant: a question costs no more the longer a chat is.
 _MOST_WEIGHED = 3_000
 # A term is worth what the relevant passages say it (the share of what they say together), and, for the rest, how common

@@ -94,7 +94,7 @@ def _pairs(word: str, language: str) -> tuple[str, ...]:
 
 
 def _other(word: str, language: str) -> tuple[str, ...]:
-    """List the terms of a word with letters beyond ASCII: without its ending, and without the prefix that Hebrew has."""
+    """List the terms of a word with letters beyond ASCII: without its ending, and without a Hebrew prefix."""
     first = word[0]
     if "\u05d0" <= first <= "\u05ea":
         bare = _plain(word)

@@ -1,13 +1,15 @@
 """The pieces of a message that a list can keep, each whole: a sentence, a row, a line, a signature, an entry, a call.
 
-Records are read as rows (shapes/rows.py), prose by its sentences (language.py), code by the lines that define something,
-logs by the lines that stand out (shapes/outliers.py). artifacts.py chooses among the pieces. Pure; linear in the text.
+Records are read as rows (shapes/rows.py), prose by its sentences (language.py), code by the lines that define
+something, logs by the lines that stand out (shapes/outliers.py). artifacts.py chooses among the pieces. Pure; linear
+in the text.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,7 +22,7 @@ from gateway.rewriting.language import UNSPACED, clauses, sentences
 from gateway.rewriting.shapes import bulk, literals
 from gateway.rewriting.shapes.outliers import weigh
 from gateway.rewriting.shapes.rows import Row, of_lines, of_value, of_xml, plain
-from gateway.rewriting.shapes.values import NotAValue, read, read_at
+from gateway.rewriting.shapes.values import NotAValue, read, read_at, read_cut
 from gateway.values import is_value, values
 
 Count = Callable[[str], int]
@@ -63,7 +65,8 @@ _SIGNATURE = re.compile(
     r"|[A-Za-z_][\w \t*&<>:]{0,60}?[ \t*&](?P<c>\w{1,80})\([^;{}()]{0,160}\)[ \t]*\{[ \t]*$)"
 )
 _IMPORT = re.compile(
-    r"\s*(?:from\s+[\w.]+\s+import\s|import\s+[\w{*\"'(]|#include\s|using\s+[\w.]+;|use\s+[\w:]+|require[ (]|package\s+[\w.]+;?$)"
+    r"\s*(?:from\s+[\w.]+\s+import\s|import\s+[\w{*\"'(]|#include\s|using\s+[\w.]+;|use\s+[\w:]+"
+    r"|require[ (]|package\s+[\w.]+;?$)"
 )
 _SIGNS_OF_CODE = re.compile(r"[{};=()<>\[\]|&$\\/]")
 _CLOSES = re.compile(r"\s*(?:[}\])]|end\b|fi\b|done\b)")
@@ -120,8 +123,11 @@ def _of_call(call: Call) -> Iterator[Snippet]:
         elif said:
             found = _of_value(value) if isinstance(value, dict | list) else of_text(str(value), speaks=False)
             long += [replace(piece, argument=True) for piece in found]
+    if long and not short:
+        yield from long
+        return
     if long:
-        short["…" if short else ""] = "…"
+        short["…"] = "…"
     said = ", ".join([f"{key}: {cell}" if key and key != "…" else cell for key, cell in short.items()])
     line = f"{call.name}({said})"
     values_held = tuple(dict.fromkeys(held)) or (line,)
@@ -134,8 +140,7 @@ def _flat(value: Any) -> str:
     if isinstance(value, list | dict):
         if not value:
             return ""
-        said = json.dumps(value, ensure_ascii=False) if _is_small(value) else " " * (_LONGEST_ARGUMENT + 1)
-        return said
+        return json.dumps(value, ensure_ascii=False) if _is_small(value) else " " * (_LONGEST_ARGUMENT + 1)
     return _SPACES.sub(" ", "" if value is None else str(value))
 
 
@@ -176,7 +181,17 @@ def _read(text: str) -> Any | None:
     try:
         return read(body)
     except NotAValue:
+        pass
+    if len(body) < _LEAST_CUT or body[-1] in "]}":
         return None
+    try:
+        return read_cut(body)[0] or None
+    except NotAValue:
+        return None
+
+
+_LEAST_CUT = 1000
+"""Characters of a text that is taken for JSON which ends too early."""
 
 
 def _string(body: str) -> str | None:
@@ -193,9 +208,13 @@ def _string(body: str) -> str | None:
 def _of_value(root: Any) -> Iterator[Snippet]:
     """Take the rows of a value; of many records those count more that are unlike the others."""
     rows = list(of_value(root))
-    weights = weigh([row.text for row in rows]) if len(rows) >= _MANY_ROWS else [0.0] * len(rows)
-    for row, weight in zip(rows, weights, strict=True):
-        yield from _of_row(row, worth=TROUBLE * weight**2)
+    weights: dict[int, float] = {}
+    if len(rows) >= _MANY_ROWS:
+        usual = Counter([row.names for row in rows]).most_common(1)[0][0]
+        like = [n for n, row in enumerate(rows) if row.names == usual]
+        weights = dict(zip(like, weigh([rows[n].text for n in like]), strict=True))
+    for number, row in enumerate(rows):
+        yield from _of_row(row, worth=TROUBLE * weights.get(number, 0.0) ** 2)
 
 
 _MANY_ROWS = 30
@@ -407,12 +426,12 @@ class _Lines:
         return "\n".join(out) if len(out) > 1 else ""
 
 
-TROUBLE = 4.0
+TROUBLE = 3.0
 """What a line that stands out most is worth, beside the values it holds."""
 
 
 def _is_code(lines: Sequence[str]) -> bool:
-    """Tell whether a text is code: lines that define something, that end as statements or are indented with signs."""
+    """Tell whether a text is code: many lines define something, or end as statements do."""
     some = [line for line in islice(lines, 400) if line.strip()]
     signs = sum(
         (line.rstrip()[-1] in "{};,(:[" and _SIGNS_OF_CODE.search(line) is not None) or _signature(line) is not None
@@ -462,7 +481,7 @@ def _is_listing(lines: Sequence[str]) -> bool:
 
 
 def _is_prose(line: str, *, speaks: bool) -> bool:
-    """Tell whether a line is words, not code, a record or a report of a program; what nobody says ends as prose does."""
+    """Tell whether a line is words, not code, a record or a report; what nobody says ends as prose does."""
     if _UNSPACED_LETTER.search(line):
         return True
     some = line[:_LONGEST]
@@ -598,9 +617,9 @@ def preserved(text: str, patterns: Iterable[str]) -> Iterator[Snippet]:
     spans: list[tuple[int, int, bool, bool]] = []
     for pattern in patterns:
         upto = -1
-        for match in islice(re.compile(pattern, re.MULTILINE).finditer(text), _MOST_MATCHES):
-            if match.end() > match.start() and match.start() >= upto:
-                spans.append(_sentence_of(text, *match.span()))
+        for start, after in islice(_matches(re.compile(pattern, re.MULTILINE), text), _MOST_MATCHES):
+            if start >= upto:
+                spans.append(_sentence_of(text, start, after))
                 upto = spans[-1][1]
     end = -1
     for start, after, is_cut_before, is_cut_after in sorted(spans):
@@ -611,6 +630,44 @@ def preserved(text: str, patterns: Iterable[str]) -> Iterator[Snippet]:
         if said:
             whole = f"{'… ' if is_cut_before else ''}{said}{' …' if is_cut_after else ''}"
             yield Snippet(whole, (said, *_values_in(said)), worth=PRESERVED)
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
+    """Find where a pattern matches, in pieces of the text: one that tries each place again to the end takes quadratic
+    time, so it is never given much at once.
+    """
+    for at, own, stop in _windows(text):
+        for match in pattern.finditer(text, at, stop):
+            if match.start() >= own:
+                break
+            if match.end() > match.start():
+                yield match.span()
+
+
+def _windows(text: str) -> Iterator[tuple[int, int, int]]:
+    """Cut a text into whole lines, long ones into pieces that overlap: where each begins, where the next one does, and
+    where it ends.
+    """
+    at = 0
+    while at < len(text):
+        stop = min(len(text), at + _SEARCHED)
+        if stop < len(text) and (line := text.rfind("\n", at, stop)) > at:
+            yield at, line + 1, line + 1
+            at = line + 1
+            continue
+        run = _LONG_RUN.search(text, at, stop)
+        if run is not None and run.start() == at:
+            stop = min(stop, at + _SEARCHED_RUN)
+        elif run is not None:
+            stop = run.start()
+        own = stop if stop == len(text) or (run is not None and stop == run.start()) else stop - (stop - at) // 3
+        yield at, own, stop
+        at = own
+
+
+_SEARCHED, _SEARCHED_RUN = 2_000, 300
+"""Characters that a pattern is given at once, and of a run without white space."""
+_LONG_RUN = re.compile(r"\S{400}")
 
 
 def _sentence_of(text: str, start: int, end: int) -> tuple[int, int, bool, bool]:

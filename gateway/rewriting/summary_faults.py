@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001  (words and signs of other scripts that look like Latin ones)
 """What is wrong with a text that a model gave for a summary: judged by kinds, so that nonsense enters in no language.
 
 First by form (nothing, markup, our own notes, a transcript, code, repetition), then against its source (language,

@@ -47,6 +47,10 @@ class Cut:
         return replace(others, texts={**self.texts, **others.texts}, parts={**self.parts, **others.parts})
 
 
+_Text = tuple[int, int | None, str, str]
+"""Of a message: its index, the number of the part (None: all of it), the text as it came, and as it leaves."""
+
+
 def held(anatomy: Anatomy) -> int:
     """Return the tokens of the documents in leading system text."""
     return sum(anatomy.document_tokens[: anatomy.head])
@@ -68,14 +72,16 @@ def cut(voiced: Voiced, ladders: Ladders, room: int, effort: int, count: Count, 
     ]
     own = [(index, *_text_of(anatomy.conversation.messages[index])) for index in chosen]
     said = [text for _, _, text in own]
-    question = _task(voiced)
+    question = _task(voiced, known)
     if "dedupe" in ladders.documents:
-        said = [extract.without_twins(text, documents.find(text, voiced.tags)) for text in said]
+        said = [extract.without_twins(text, documents.known(text, voiced.tags, known.found)) for text in said]
     if "extract" in ladders.documents:
-        sources = [extract.Source(text, documents.find(text, voiced.tags), question) for text in said]
+        found = [documents.known(text, voiced.tags, known.found) for text in said]
+        sources = [extract.Source(text, spans, question) for text, spans in zip(said, found, strict=True)]
         left = sum(count(text) for _, _, text in own) - over
         said = extract.shrink_all(sources, max(0, left), count, memory=known.extracted)
-    return _applied(voiced, [(i, part, before, text) for (i, part, before), text in zip(own, said, strict=True)], count)
+    cuts = [(index, part, before, text) for (index, part, before), text in zip(own, said, strict=True)]
+    return _applied(voiced, cuts, count, known)
 
 
 def _may_change(message: Message, anatomy: Anatomy, index: int, effort: int) -> bool:
@@ -90,18 +96,19 @@ def _text_of(message: Message) -> tuple[int | None, str]:
     return number, message.parts[number] or ""
 
 
-def _task(voiced: Voiced) -> str:
+def _task(voiced: Voiced, known: Known) -> str:
     """Join what users said up to the first answer, without the documents in it: the same in every later request."""
     out: list[str] = []
     for message, voice in zip(voiced.anatomy.conversation.messages, voiced.voices, strict=True):
         if voice == "said":
-            out.append(documents.question(message.text, documents.find(message.text, voiced.tags)))
+            found = documents.known(message.text, voiced.tags, known.found)
+            out.append(documents.question(message.text, found))
         elif out and voice in ("answer", "step"):
             break
     return "\n".join(out)[:_TASK_CHARS]
 
 
-def _applied(voiced: Voiced, cuts: Sequence[tuple[int, int | None, str, str]], count: Count) -> Cut | None:
+def _applied(voiced: Voiced, cuts: Sequence[_Text], count: Count, known: Known) -> Cut | None:
     """Put the new texts in their places."""
     anatomy = voiced.anatomy
     messages, tokens = list(anatomy.conversation.messages), list(anatomy.tokens)
@@ -127,6 +134,6 @@ def _applied(voiced: Voiced, cuts: Sequence[tuple[int, int | None, str, str]], c
     lost = []
     for index in sorted({*texts, *parts}):
         text = anatomy.conversation.messages[index].text
-        spans = tuple((one.start, one.end) for one in documents.find(text, voiced.tags))
+        spans = tuple((one.start, one.end) for one in documents.known(text, voiced.tags, known.found))
         lost.append(recall.Folded(index, None, anatomy.conversation.messages[index].role, text, documents=spans))
     return Cut(cut_anatomy, tuple(lost), texts, parts)

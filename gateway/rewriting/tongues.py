@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001  (letters of other scripts that look like Latin ones are what this module is about)
 """Which language a text is in, told from its script and then from its commonest words. Deterministic and linear.
 
 Short, mixed or unknown text has no language: nothing is concluded from it. The table holds closed classes of words, the

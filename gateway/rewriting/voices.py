@@ -38,7 +38,8 @@ _BRACKETED = re.compile(
 )
 """`[read_file for 'a.py'] Result:`, `[File: /a.py (80 lines total)]`."""
 _LABELLED = re.compile(
-    rf"(?:[\w#*]{{1,20}}[ \t]){{0,3}}[#*]{{0,3}}{_OUTPUT_NOUN}[*]{{0,2}}(?:[ \t](?:of|from|for)[ \t][^\n:：]{{1,120}})?[ \t]*[:：][*]{{0,2}}",
+    rf"(?:[\w#*]{{1,20}}[ \t]){{0,3}}[#*]{{0,3}}{_OUTPUT_NOUN}[*]{{0,2}}"
+    r"(?:[ \t](?:of|from|for)[ \t][^\n:：]{1,120})?[ \t]*[:：][*]{0,2}",
     re.IGNORECASE,
 )
 _LABELLED_ELSEWHERE = re.compile(

@@ -96,7 +96,9 @@ def kinds(messages: Sequence[Message]) -> list[str]:
 
 def hard(messages: Sequence[Message], kinds: Sequence[str]) -> set[int]:
     """Number what nobody may touch: the newest unit, the last message of a person, newest results it came behind."""
-    asked = max((n for n, kind in enumerate(kinds) if kind in ("said", "task", "shot") and _is_user(messages[n])), default=None)
+    asked = max(
+        (n for n, kind in enumerate(kinds) if kind in ("said", "task", "shot") and _is_user(messages[n])), default=None
+    )
     newest = oracle.newest(messages)
     out = {*range(newest, len(messages)), *([] if asked is None else [asked])}
     return out | oracle.unanswered(messages)

@@ -21,7 +21,13 @@ Message = dict[str, Any]
 _NAMES = ("invoice", "parcel", "contract", "turbine", "passport", "garden", "violin", "ledger", "harbour", "bakery")
 _DEEDS = ("costs", "weighs", "needs", "takes", "saves", "earns", "moves", "holds", "wants", "loses")
 _PLACES = ("Lisbon", "Kyoto", "Tromsø", "Quito", "Zürich", "Nairobi", "Perth", "Gdańsk", "Hanoi", "Malmö")
-_ENDS = ("must never be sold", "was always late", "is kept in the cellar", "belongs to nobody", "may be shown to guests")
+_ENDS = (
+    "must never be sold",
+    "was always late",
+    "is kept in the cellar",
+    "belongs to nobody",
+    "may be shown to guests",
+)
 _CHINESE = ("订单", "合同", "包裹", "护照", "仓库")
 
 
@@ -30,7 +36,8 @@ def sentence(number: int, language: str = "en") -> str:
     if language == "zh":
         return f"第{number}号{_CHINESE[number % 5]}的金额是{number * 37 % 9001}元，不得在{number % 28 + 1}日之前发货。"
     name, deed, place = _NAMES[number % 10], _DEEDS[number * 7 // 10 % 10], _PLACES[number * 3 // 100 % 10]
-    return f"The {name} no. {number} in {place} {deed} {number * 37 % 9001}.{number % 90 + 10} EUR and {_ENDS[number % 5]}."
+    price = f"{number * 37 % 9001}.{number % 90 + 10} EUR"
+    return f"The {name} no. {number} in {place} {deed} {price} and {_ENDS[number % 5]}."
 
 
 FORGED = (

@@ -1,4 +1,4 @@
-"""Law 14. What a tool, document or model said never leaves in a message of ours as plain text: it is quoted, as data."""
+"""Law 14. What a tool, document or model said never leaves in a message of ours as plain text: it is quoted."""
 
 import re
 

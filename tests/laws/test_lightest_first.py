@@ -1,7 +1,7 @@
 """Law 13. Nothing is dropped, stubbed or summarised while lossless shortening of everything old would do.
 
-That is: while it would bring every request so far down to its trigger, less `clear_at_least`, less what is kept free for
-excerpts. What shortening a result without loss brings is the remedy's own affair; when it is enough is judged here.
+That is: while it would bring every request so far down to its trigger, less `clear_at_least`, less what is kept free
+for excerpts. What shortening a result without loss brings is the remedy's own affair; when it is enough is judged here.
 """
 
 from collections.abc import Sequence

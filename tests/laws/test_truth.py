@@ -14,7 +14,9 @@ from tests.laws.leaving import Leaving, quotations, recorded_walks, rewritten, u
 from tests.laws.meant import cases
 
 COUNTS = re.compile(r"\[… (\d[\d,]*) messages?(?:, ([\d,]+) tokens)? left out")
-ADVICE = re.compile(r"(?i)\b(call|again|please|only|all|every|relevant|complete|everything|nothing|ask|see|use|repeat)\b")
+ADVICE = re.compile(
+    r"(?i)\b(call|again|please|only|all|every|relevant|complete|everything|nothing|ask|see|use|repeat)\b"
+)
 NUMBERS = re.compile(r"\s*(?:\[([\d, ]+)\]|messages\[(\d+)\]) ([^\x00]*?): ?")
 CELL = re.compile(r'[,;\n:›=().|…{}<>\[\]"\\]')
 SPACES = re.compile(r"\s+")
@@ -106,14 +108,17 @@ def is_speaker(leaving: Leaving, number: int, who: str) -> bool:
     message = leaving.came[number]
     said = {message["role"], message.get("name"), message.get("x_tool"), f"{message['role']} {message.get('name')}"}
     said |= {"output"} if message["x_kind"] == "result" else set()  # a tool's, in a user message
-    return who in said or who.split(" ")[0] in said or who == "…"
+    return who in said or who.split(" ", maxsplit=1)[0] in said or who == "…"
 
 
 def stands(piece: str, said: str) -> bool:
-    """Tell whether a piece stands in a text, cut at the edges of words; white space may differ, and JSON be unescaped."""
+    """Tell whether a piece stands in a text, cut at the edges of words; white space and escapes may differ."""
     spaced = not any(ord(one) >= UNSPACED for one in piece)
     for text in (said, _unescaped(said), _unescaped(said).replace("\\", "")):
-        if _stands(SPACES.sub(" " * spaced, piece if "\\" in text else piece.replace("\\", "")).strip(), SPACES.sub(" " * spaced, text)):
+        if _stands(
+            SPACES.sub(" " * spaced, piece if "\\" in text else piece.replace("\\", "")).strip(),
+            SPACES.sub(" " * spaced, text),
+        ):
             return True
     return False
 
@@ -176,4 +181,3 @@ def test_what_our_notes_say_is_so(case: Case) -> None:
 def test_in_recorded_conversations_what_our_notes_say_is_so(conversations: Conversations, part: int) -> None:
     for walk in recorded_walks(conversations, part):
         check(walk)
-

@@ -189,7 +189,8 @@ class Cutting:
         firm = exchange | self._firm(hard)
         held = sum(state.now[n] for n in firm)
         said = self._units("said", hard | exchange)
-        share = min(int(self.rules.user_text * prefix.whole_room), max(0, base - prefix.clear - held))
+        share = min(int(self.rules.user_text * prefix.whole_room), self._room_for_words(firm | set(said), base) - held)
+        share = max(0, share)
         fresh = self._cut_what_was_said(said, share)
         held += sum(state.now[n] for n in said)
         rest = [n for n in range(len(state.now)) if self._bends(n, hard | firm)]
@@ -207,6 +208,19 @@ class Cutting:
                 self._drop(number, "drop_oldest")
                 fresh.append(number)
         self._say_what_went(sorted(fresh), budget, max(0, left) if base >= SMALL_ROOM else 0)
+
+    def _room_for_words(self, numbers: set[int], base: int) -> int:
+        """Return the tokens for what people said: documents among their words are paid for by what is set aside for
+        documents, and so is input as far as documents leave that unused. Nothing more is left free than a fold frees.
+        """
+        prefix, state = self.prefix, self.prefix.state
+        if not state.has_documents or self.rules.ceilings is not None:
+            return base - prefix.clear
+        held = sum(state.documents.get(self.anatomy.units[n].first, 0) for n in numbers)
+        aside = self.rules.documents
+        unused = max(0, aside - prefix.old_documents() - prefix.newest_documents)
+        room = max(0, prefix.room - max(0, prefix.input - unused))
+        return room + min(held, aside) - prefix.clear
 
     def _firm(self, hard: set[int]) -> set[int]:
         """List the units that stay before all others: the task, later rules, and few-shot pairs as far as they may."""
@@ -496,7 +510,7 @@ class Cutting:
         if message.media or message.content not in ("text", "parts") or self.anatomy.tokens[index] > self.rules.effort:
             return
         result = self.prefix.voiced.voices[index] == "result"
-        spans = documents.find(message.text, self.prefix.voiced.tags, asks=not result)
+        spans = documents.known(message.text, self.prefix.voiced.tags, self.known.found, asks=not result)
         if not spans:
             return
         before = self.prefix.message_tokens(index)

@@ -1,7 +1,7 @@
 """Exchanges without tools that come again later, word for word: the later one says all that the older one does. Pure.
 
-What people said and what was answered must both be the same, white space aside; where the answer is another one, neither
-says what the other does. Short words (`yes`, `go on`) answer what stands before them and are no repetition.
+What people said and what was answered must both be the same, white space aside; where the answer is another one,
+neither says what the other does. Short words (`yes`, `go on`) answer what stands before them and are no repetition.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def _document_tokens(message: Message, tags: tuple[str, ...], tokens: int, count
     key = (message, tags)
     size = known.documents.get(key)
     if size is None:
-        spans = documents.find(message.text, tags)
+        spans = documents.known(message.text, tags, known.found)
         tagged = any(message.text.startswith("<", document.start) for document in spans)
         several = len(spans) > 1 or tagged
         runs = documents.rows(message.text, spans) if several else []

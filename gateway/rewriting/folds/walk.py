@@ -227,8 +227,8 @@ class _Walk:
         return max(0, self._documents_most() - prefix.old_documents() - prefix.newest_documents)
 
     def _documents_most(self) -> int:
-        """Return the most that all documents may take: what history leaves, a tenth of its room apart once it is folded,
-        for that it grows into soon.
+        """Return the most that all documents may take: what history leaves, a tenth of its room apart once it is
+        folded, for that it grows into soon.
         """
         prefix = self.prefix
         if self.rules.ceilings is not None:

@@ -59,11 +59,11 @@ def size(text: str) -> int:
 
 def lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Yield where the lines of a part of a text stand, without their ends."""
-    while start < end:
-        stop = text.find("\n", start, end)
-        stop = end if stop < 0 else stop
-        yield start, stop
-        start = stop + 1
+    for line in text[start:end].split("\n"):
+        if start >= end:
+            return
+        yield start, start + len(line)
+        start += len(line) + 1
 
 
 def paragraphs(text: str, start: int, end: int) -> list[tuple[int, int]]:

@@ -102,6 +102,12 @@ def labelled(text: str) -> list[Document]:
     return []
 
 
+def names_a_source(text: str, at: int) -> bool:
+    """Tell whether the line at a place begins with a known label."""
+    found = _LABEL.match(text[at : _line_end(text, at, len(text))])
+    return found is not None and found["label"].casefold() in _KNOWN
+
+
 def _heads(text: str) -> list[_Head]:
     """Find the runs of lines with a label each, outside of fences."""
     out: list[_Head] = []

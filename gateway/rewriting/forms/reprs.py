@@ -16,6 +16,8 @@ _OPENING = re.compile(
 )
 _PAIR = re.compile(r"(?<![\w.])(?P<name>[A-Za-z_]\w{0,60})=(?=['\"{\[(])")
 _TOKEN = re.compile(r"'''|\"\"\"|'(?:[^'\\\n]|\\.)*+'|\"(?:[^\"\\\n]|\\.)*+\"|[()\[\]{}]|'|\"", re.DOTALL)
+_SIGNS = ("='", '="', "('", '("', "{'", ": '")
+"""One of these stands in every text that has such an object."""
 _CLOSES = {"(": ")", "[": "]", "{": "}"}
 _BETWEEN = " \t\r\n,;"
 _MOST_BROKEN, _DEEPEST = 24, 60
@@ -30,6 +32,8 @@ _MOST_OBJECTS = 20_000
 
 def find(text: str) -> list[Document]:
     """Locate the objects of a text that stand in a row with others of their name; the rows with the most text."""
+    if not any(sign in text for sign in _SIGNS):
+        return []
     objects = _objects(text) or _pairs(text)
     out: list[Document] = []
     row: list[Document] = []

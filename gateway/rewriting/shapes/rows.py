@@ -30,9 +30,7 @@ _INNER_FIELDS = 8
 """Fields of an object inside a record that are said in the record's own row."""
 _LIKE = 0.6
 """Share of the members that objects have in common which are rows of one table."""
-_ID = re.compile(
-    r"(?i:(?:^|[_\s.@-])(?:id|key|uuid|guid|sku|code|no|nr|number|#)$)|[a-z](?:Id|ID)$|^(?:编号|番号|رقم|번호)$"
-)
+_ID = re.compile(r"(?i:(?:^|[_\s.@-])(?:id|key|uuid|guid|sku|code|no|nr|number|#)$)|^(?:编号|番号|رقم|번호)$")
 _PLAIN_CELL = re.compile(r"[^\s,;:\"'\[\]{}][^,;\"\n\r]{0,120}")
 
 
@@ -164,6 +162,9 @@ def _of_record(
     return rows, [(value, name, f"{below} {name}".lstrip()) for value, name in inside]
 
 
+_NAMES = frozenset(["name", "title", "symbol", "ticker", "slug", "path", "file", "url", "email", "subject", "label"])
+"""What a record is called by where it has no id."""
+_MOST_BEFORE_NAME = 12
 _VAGUE = frozenset(["id", "name", "type", "value", "status", "source", "kind", "label", "title", "text"])
 
 
@@ -178,7 +179,14 @@ def _enter(fields: dict[str, str], texts: list[str], name: str, value: Any) -> N
 def _id_first(fields: Mapping[str, str], key: str, kind: str) -> list[tuple[str, str]]:
     """Put the id of a record before its other fields: its key, else what is called an id, else its first field."""
     items = list(fields.items())
-    at = next((n for n, (name, cell) in enumerate(items) if (cell == key if key else cell and _ID.search(name))), -1)
+    if key:
+        at = next((n for n, (_, cell) in enumerate(items) if cell == key), -1)
+    else:
+        plain_ones = [n for n, (_, cell) in enumerate(items) if cell and cell != LEFT_OUT]
+        first = [n for n in plain_ones if _ID.search(items[n][0])] or [
+            n for n in plain_ones[:_MOST_BEFORE_NAME] if items[n][0].casefold() in _NAMES
+        ]
+        at = next(iter([*first, *plain_ones]), -1)
     if at >= 0:
         return [items[at], *items[:at], *items[at + 1 :]]
     return [(kind if _is_id(kind) else "key", key), *items] if key else items
@@ -204,7 +212,7 @@ def _split(
             part, texts, size = list(items[:1]), (), sizes[0]
         part.append(item)
         size += more
-    yield _row(part, of, texts)
+    yield _row([*part, ("", LEFT_OUT)], of, texts)
 
 
 def _row(items: Sequence[tuple[str, str]], of: str, texts: tuple[str, ...]) -> Row:
@@ -276,7 +284,8 @@ _MARKS = ("\t", ",", ";", "|")
 _GAP = re.compile(r"\s{2,}|\t")
 _WORDS_IN_HEADER = 4
 _PAIR = re.compile(
-    r"(?P<indent>[ \t]{0,40})(?P<dash>[-*+•] )?[ \t]{0,8}(?:\*\*|__)?(?P<name>[^\W\d_][^\n:=：*|{}\[\]()<>\"'`;,]{0,40})(?:\*\*|__)?"
+    r"(?P<indent>[ \t]{0,40})(?P<dash>[-*+•] )?[ \t]{0,8}(?:\*\*|__)?"
+    r"(?P<name>[^\W\d_][^\n:=：*|{}\[\]()<>\"'`;,]{0,40})(?:\*\*|__)?"
     r"(?P<mark>[:：]|[ \t]{0,12}[=:：](?=[ \t]))(?:\*\*|__)?[ \t]{0,12}(?P<cell>.*)"
 )
 _LEAST_PAIRS = 3
@@ -398,7 +407,7 @@ def _of_pairs(lines: Sequence[str], at: int) -> tuple[list[Row], int]:
         if found["dash"] and not _only_dashes(lines, at, end):
             records.append((began, of, record))
             record, began, depth = {}, end, len(above)
-            of = " › ".join([above_it for _, above_it in above])
+            of = ".".join([above_it for _, above_it in above])
         name = ".".join([*[above_it for _, above_it in above[depth:]], name])
         if name in record:
             records.append((began, of, record))
@@ -462,42 +471,54 @@ def of_xml(text: str) -> list[Row]:
     if not text.lstrip().startswith("<"):
         return []
     rows: list[Row] = []
-    stack: list[_Element] = [_Element("", [], 0)]
-    header: tuple[str, ...] = ()
+    stack = [_Element("", [], 0)]
+    header: list[tuple[str, ...]] = [()]
     for tag in _TAG.finditer(text):
-        attributes = tag["attributes"]
-        closed = attributes.rstrip().endswith("/")
-        if not tag["close"]:
-            if len(stack) >= _DEEPEST:
-                return rows
-            fields = [(m[1], m[2] or m[3] or "") for m in _ATTRIBUTE.finditer(attributes)]
-            stack.append(_Element(tag["name"], fields, tag.end()))
-            if not closed:
-                continue
-            element, said = stack.pop(), ""
-        else:
-            if not any(element.name == tag["name"] for element in stack[-3:]):
-                continue
-            while stack[-1].name != tag["name"]:
-                stack.pop()
-            element = stack.pop()
-            said = "" if element.has_more else text[element.text_from : tag.start()].strip()
+        element, said = _closed(tag, stack, text)
+        if element is None:
+            if len(stack) > _DEEPEST:
+                break
+            continue
         parent = stack[-1]
         parent.has_more = True
         if not element.has_more and not element.fields:
             parent.fields.append((element.name, said))
             continue
         if said:
-            element.fields.append((element.name if not element.fields else "text", said))
-        names = [name for name, _ in element.fields]
-        if len(names) > 1 and len(set(names)) == 1:
-            if names[0] == "th":
-                header = tuple(cell for _, cell in element.fields)
-                continue
-            cells = [cell for _, cell in element.fields]
-            rows += _table(header if len(header) == len(cells) else [""] * len(cells), [cells])
-        elif len(names) > 1:
-            rows += _of_record(dict(element.fields), "", "")[0]
-        elif names:
-            parent.fields.append((f"{element.name}.{names[0]}", element.fields[0][1]))
+            element.fields.append(("text" if element.fields else element.name, said))
+        rows += _of_element(element, parent, header)
     return rows
+
+
+def _closed(tag: re.Match[str], stack: list[_Element], text: str) -> tuple[_Element | None, str]:
+    """Open the element of a tag, or give the one that it closes, with its text."""
+    if not tag["close"]:
+        attributes = tag["attributes"]
+        fields = [(m[1], m[2] or m[3] or "") for m in _ATTRIBUTE.finditer(attributes)]
+        element = _Element(tag["name"], fields, tag.end())
+        if attributes.rstrip().endswith("/"):
+            return element, ""
+        stack.append(element)
+        return None, ""
+    if not any(element.name == tag["name"] for element in stack[-3:]):
+        return None, ""
+    while stack[-1].name != tag["name"]:
+        stack.pop()
+    element = stack.pop()
+    return element, "" if element.has_more else text[element.text_from : tag.start()].strip()
+
+
+def _of_element(element: _Element, parent: _Element, header: list[tuple[str, ...]]) -> Sequence[Row]:
+    """Read the fields of an element as a row; those of a table without names under the header before it."""
+    names = [name for name, _ in element.fields]
+    cells = [cell for _, cell in element.fields]
+    if len(names) > 1 and len(set(names)) == 1:
+        if names[0] == "th":
+            header[0] = tuple(cells)
+            return ()
+        return _table(header[0] if len(header[0]) == len(cells) else [""] * len(cells), [cells])
+    if len(names) > 1:
+        return _of_record(dict(element.fields), "", "")[0]
+    if names:
+        parent.fields.append((f"{element.name}.{names[0]}", cells[0]))
+    return ()
