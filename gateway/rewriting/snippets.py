@@ -426,7 +426,7 @@ class _Lines:
         return "\n".join(out) if len(out) > 1 else ""
 
 
-TROUBLE = 3.0
+TROUBLE = 5.0
 """What a line that stands out most is worth, beside the values it holds."""
 
 
