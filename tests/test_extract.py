@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.rewriting.documents import find
-from gateway.rewriting.extract import Source, dedupe, shrink, shrink_all, without_older_twins, without_twins
+from gateway.rewriting.extract import Source, dedupe, shrink, shrink_all, without_twins
 from gateway.rewriting.relevance import Memory
 
 
@@ -211,24 +211,6 @@ def test_the_same_text_gives_the_same_bytes_in_every_process(seed):
     text = numbered("q", 60)
     mine = zlib.crc32((shrunk(text, "who inspects canals and kites", 300) + without_twins(text, find(text))).encode())
     assert int(done.stdout) == mine
-
-
-def test_of_documents_that_come_again_in_a_later_text_the_older_ones_go():
-    older, newer = (f"Read.\n\n{numbered('x', many)}" for many in (4, 8))
-    found = [find(older), find(newer)]
-    first, second = without_older_twins([older, newer], found)
-    assert second is newer
-    assert passage(0) not in first
-    assert "[… 4 documents left out: nearly the same as a later one]" in first
-    assert first.endswith("Question: x\nAnswer:")
-
-
-@given(st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=6), min_size=1, max_size=4))
-def test_every_document_that_goes_as_a_twin_always_stands_in_a_later_place(listed):
-    texts = ["\n\n".join(f"[{at + 1}] {passage(n)}" for at, n in enumerate(numbers)) for numbers in listed]
-    out = without_older_twins(texts, [find(text, asks=False) for text in texts])
-    for numbers in listed:
-        assert all(any(passage(n) in text for text in out) for n in numbers)
 
 
 def test_a_memory_that_knows_a_text_with_other_documents_changes_nothing():

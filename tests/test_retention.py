@@ -299,7 +299,7 @@ def long_body(id: str, *, stream: bool, **script: Any) -> dict[str, Any]:
         calls('c1 find {"who": "me"}'),
         result("c1", f'{{"order": "{SECRET}", "state": "sent"}}'),
         assistant("I found it."),
-        *[one for n in range(12) for one in (user("go on " * 20), assistant("so it goes " * 20))],
+        *[one for n in range(12) for one in (user(f"go on {n} " * 15), assistant(f"so it goes {n} " * 15))],
         user("Cancel it."),
     ]
     metadata = {"script": json.dumps({"id": id, **script})}

@@ -375,22 +375,6 @@ def without_twins(text: str, documents: Sequence[Document], least: float = 0.8) 
     return _assembled(text, documents, kept, "nearly the same as another")
 
 
-def without_older_twins(texts: Sequence[str], documents: Sequence[Sequence[Document]], least: float = 0.8) -> list[str]:
-    """Leave out of each text the documents that nearly repeat one of a later text, or a later one of its own."""
-    bodies = [body for text, found in zip(texts, documents, strict=True) for body in _bodies(text, found)]
-    twins = dedupe(bodies[::-1], least)[::-1]
-    out, at = [], 0
-    for text, found in zip(texts, documents, strict=True):
-        own = twins[at : at + len(found)]
-        at += len(found)
-        if all(twin is None for twin in own):
-            out.append(text)
-            continue
-        kept = [text[d.start : d.end] if twin is None else None for d, twin in zip(found, own, strict=True)]
-        out.append(_assembled(text, found, kept, "nearly the same as a later one"))
-    return out
-
-
 def _bodies(text: str, documents: Sequence[Document]) -> list[str]:
     return ["\n".join(text[a:b] for a, b in d.bodies) or text[d.start : d.end] for d in documents]
 

@@ -20,7 +20,6 @@ from gateway.conversation import PartEdits, with_parts
 from gateway.rewriting import documents, extract, media, speech
 from gateway.rewriting.crush import NOTHING_WANTED
 from gateway.rewriting.folds.lists import LIST_SHARE, SMALL_ROOM, Lists
-from gateway.rewriting.folds.repeats import repeated
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.summaries import Summaries
 from gateway.rewriting.folds.voiced import Part
@@ -98,11 +97,7 @@ class Cutting:
             self._stub(budget)
         if self.ladders.history and (prefix.least > enough or self._above_ceiling()):
             self.summaries.decide()
-            again = self._drop_repeats()
-            if again and prefix.least <= enough and not self._above_ceiling():
-                self._say_what_went(again, budget, 0)
-            else:
-                self._leave_out(budget, again)
+            self._leave_out(budget)
         state.forced = soon or prefix.least > most - prefix.clear
         if self._over(budget) > 0:
             state.forced = True
@@ -181,17 +176,8 @@ class Cutting:
 
     # ------------------------------------------------------------ leaving out
 
-    def _drop_repeats(self) -> list[int]:
-        """Leave out old exchanges that come again later, word for word."""
-        numbers = repeated(self.prefix)
-        for number in numbers:
-            self._drop(number, "dedupe")
-        return numbers
-
-    def _leave_out(self, budget: int, again: Sequence[int]) -> None:
-        """Leave out what is old: people's words beyond their share, pastes in the task, and all beyond the tail; after
-        exchanges that come again, which are gone.
-        """
+    def _leave_out(self, budget: int) -> None:
+        """Leave out what is old: people's words beyond their share, pastes in the task, and all beyond the tail."""
         prefix, state = self.prefix, self.prefix.state
         hard = prefix.hard()
         base = max(0, prefix.room - prefix.input)
@@ -205,7 +191,7 @@ class Cutting:
         said = self._units("said", hard | exchange)
         share = min(int(self.rules.user_text * prefix.whole_room), self._room_for_words(firm | set(said), base) - held)
         share = max(0, share)
-        fresh = [*again, *self._cut_what_was_said(said, share)]
+        fresh = self._cut_what_was_said(said, share)
         held += sum(state.now[n] for n in said)
         rest = [n for n in range(len(state.now)) if self._bends(n, hard | firm)]
         wanted = sum(state.now[n] for n in rest)
