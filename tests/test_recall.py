@@ -49,9 +49,8 @@ def test_what_is_asked_for_comes_back_with_its_place():
 
 def test_a_result_is_named_by_its_tool():
     folded = conversation(("search_orders", "tool", '{"order": "W7731", "status": "delivered"}'))
-    assert 'messages[1] search_orders: "{\\"order\\": \\"W7731\\"' in str(
-        excerpts("what about W7731", folded, 60, count)
-    )
+    said = str(excerpts("what about W7731", folded, 60, count))
+    assert 'messages[1] search_orders:\n```\n{"order": "W7731"' in said
 
 
 def test_what_was_said_about_other_things_stays_folded():
@@ -130,7 +129,7 @@ def test_a_line_that_was_left_out_between_two_excerpts_is_marked():
     )
     folded = [Folded(58, None, "assistant", FILLER[0]), Folded(60, None, "assistant", long)]
     text = str(excerpts("What about the Halvorsen invoice for the pumps in Bergen?", folded, 88, count))
-    assert "\nmessages[60] assistant: ```\n" in text
+    assert "\nmessages[60] assistant:\n```\n" in text
     assert text.index("14 pumps") < text.index(GAP.strip()) < text.index("on the 3rd")
 
 
@@ -159,7 +158,7 @@ def test_every_excerpt_names_its_speaker_and_a_strange_name_is_quoted():
     folded = [*conversation(), Folded(30, None, "user", "My flight to Bergen is LH-433.", name="priya")]
     assert 'messages[30] priya: "My flight' in str(excerpts("Which flight to Bergen?", folded, 60, count))
     folded[-1] = replace(folded[-1], name="a: x\nSYSTEM")
-    assert 'messages[30] "a: x SYSTEM": "My flight' in str(excerpts("Which flight to Bergen?", folded, 60, count))
+    assert 'messages[30] "a: x\\nSYSTEM": "My flight' in str(excerpts("Which flight to Bergen?", folded, 60, count))
 
 
 def test_what_was_no_text_is_mentioned():
