@@ -315,13 +315,13 @@ def test_excerpts_never_take_more_than_their_room(folded, question, room):
     assert text is None or count(text) <= room
 
 
-PLACE = re.compile(r"^messages\[7\] \w+: ", re.MULTILINE)
+PLACE = re.compile(r"^messages\[7\] \w+:(?: |(?=\n))", re.MULTILINE)
 
 
 def quotations(text):
     """Read the pieces that excerpts quote."""
     for quoted in PLACE.split(text.removeprefix(HEADER))[1:]:
-        if quoted.startswith("```"):
+        if quoted.lstrip().startswith("```"):
             yield from quoted.strip().strip("`").split("\n[…]\n")
         else:
             yield from [json.loads(piece) for piece in re.findall(r'"(?:[^"\\]|\\.)*"', quoted)]

@@ -201,11 +201,10 @@ class Prefix:
 
     @property
     def ends_with_output(self) -> bool:
-        """True where the newest message is a result that stands as a user message."""
-        if not self.state.now:
-            return False
-        first = self.anatomy.units[self.last].first
-        return self.voiced.voices[first] == "result" and self.messages[first].role == "user"
+        """True where a result that stands as a user message came after what a person said last."""
+        voices, units = self.voiced.voices, self.anatomy.units
+        behind = (units[n].first for n in range(self.last, (self.state.turns or [-1])[-1], -1))
+        return any(voices[first] == "result" and self.messages[first].role == "user" for first in behind)
 
     def is_unanswered(self, number: int) -> bool:
         """Tell whether a unit ends in results that nobody has spoken to yet, and that newest.py can shorten."""
