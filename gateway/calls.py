@@ -130,8 +130,7 @@ class Calls:
             request, policy, model, counter, window, known, summaries, early_folds=early, threads=threads, job=job
         )
         if chosen is not None:
-            granted = rooms_of(policy, window.budget(limit or 0) or 0, chosen.before)
-            fitted = replace(fitted, plan=chosen.noted_in(fitted.plan, granted))
+            fitted = replace(fitted, plan=chosen.noted_in(fitted.plan))
         self._note(fitted)
         return fitted
 

@@ -11,10 +11,11 @@ from itertools import islice
 from typing import Any
 
 from gateway.admission import chosen
+from gateway.budget.allocation import Window
 from gateway.budget.components import dissect, message_tokens
 from gateway.budget.tokens import Counter
 from gateway.conversation import Changes, Conversation, Message
-from gateway.fitting import Fitted, Model, decided, rooms_of, selected
+from gateway.fitting import Fitted, Model, decided, selected
 from gateway.memory import Memory
 from gateway.policy import Policy
 from gateway.refusals import does_not_fit
@@ -46,9 +47,8 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter, *, as_s
         request = chosen_tools.request
     found = decided(request, policy, model, window, counter)
     if chosen_tools is not None:
-        granted = rooms_of(policy, window.budget(request.answer_limit or 0) or 0, chosen_tools.before)
-        found = chosen_tools.noted_in(found, granted)
-    out: dict[str, Any] = {
+        found = chosen_tools.noted_in(found)
+    told = {
         "model": model.name,
         "policy": str(policy),
         "mode": policy.mode,
@@ -60,38 +60,11 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter, *, as_s
         "budget": window.budget(request.answer_limit or 0),
     }
     if isinstance(found, Refusal):
-        named = {"component": found.component, "tokens": found.tokens, "room": found.room, "at": found.at}
-        error = does_not_fit(found, Fitted(model, found, window), request, policy)
-        told = {**named, **(error.extra or {}), "illegal": found.illegal}
-        rooms = {told["component"]: told["room"]} if found.illegal is None else {}
-        sizes = {
-            name: {"before": size, "after": size, "room": rooms.get(name), **_share(policy, name, size, rooms)}
-            for name, size in found.before.items()
-        }
-        return {
-            **out,
-            "tokens": [found.prompt_tokens, None],
-            "components": sizes,
-            "plan": "refused",
-            "level": None,
-            "edits": [],
-            "refusal": told,
-            "values_removed": 0,
-            "conversation": [],
-            **({"sent": []} if as_sent else {}),
-        }
+        return {**told, **_refused(found, request, policy, model, window), **({"sent": []} if as_sent else {})}
     return {
-        **out,
+        **told,
         "tokens": [found.tokens_before, found.tokens_after],
-        "components": {
-            name: {
-                "before": size,
-                "after": found.after[name],
-                "room": found.room.get(name),
-                **_share(policy, name, size, found.room),
-            }
-            for name, size in found.before.items()
-        },
+        "components": _sizes(policy, found.before, found.after, found.room),
         "plan": _plan(found, policy),
         "level": found.level,
         "edits": [
@@ -105,10 +78,36 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter, *, as_s
     }
 
 
-def _share(policy: Policy, name: str, asked: int, rooms: Mapping[str, int]) -> dict[str, Any]:
-    """Say what a policy gives a component, and whether that decided anything; None where its room is not known."""
-    share, room = getattr(policy.allocation, name), rooms.get(name)
-    return {"share": f"{100 * share:.3g}%", "bound": None if room is None else asked > room}
+def _refused(found: Refusal, request: ChatRequest, policy: Policy, model: Model, window: Window) -> dict[str, Any]:
+    """Tell of a request that would be refused."""
+    named = {"component": found.component, "tokens": found.tokens, "room": found.room, "at": found.at}
+    error = does_not_fit(found, Fitted(model, found, window), request, policy)
+    told = {**named, **(error.extra or {}), "illegal": found.illegal}
+    rooms = {told["component"]: told["room"]} if found.illegal is None else {}
+    return {
+        "tokens": [found.prompt_tokens, None],
+        "components": _sizes(policy, found.before, found.before, rooms),
+        "plan": "refused",
+        "level": None,
+        "edits": [],
+        "refusal": told,
+        "values_removed": 0,
+        "conversation": [],
+    }
+
+
+def _sizes(
+    policy: Policy, before: Mapping[str, int], after: Mapping[str, int], rooms: Mapping[str, int]
+) -> dict[str, Any]:
+    """Tell the tokens of each component, what a policy gives it, and whether that decided anything; None where its
+    room is not known.
+    """
+    out: dict[str, Any] = {}
+    for name, asked in before.items():
+        share, room = f"{100 * getattr(policy.allocation, name):.3g}%", rooms.get(name)
+        bound = None if room is None else asked > room
+        out[name] = {"before": asked, "after": after[name], "room": room, "share": share, "bound": bound}
+    return out
 
 
 def _plan(found: Plan, policy: Policy) -> str:

@@ -235,16 +235,18 @@ class Selection:
     """Tokens by component as the request came."""
     tokens: int
     """Of the tools that stay, with what else stands beside them."""
+    room: Mapping[str, int]
+    """What each component may take, as `rooms_of` tells it."""
 
     @property
     def edit(self) -> Edit:
         return Edit(0, TOOLS_SELECTED, None, self.before["tools"], self.tokens, "tools that bear on the task stay")
 
-    def noted_in(self, found: Plan | Refusal | None, room: Mapping[str, int]) -> Plan | Refusal:
+    def noted_in(self, found: Plan | Refusal | None) -> Plan | Refusal:
         """Say in a plan that tools were selected; None is one that nobody had to count."""
         if isinstance(found, Refusal):
             return found
-        made = found or Plan(self.before, {**self.before, "tools": self.tokens}, room)
+        made = found or Plan(self.before, {**self.before, "tools": self.tokens}, self.room)
         return replace(made, before={**made.before, "tools": self.before["tools"]}, edits=(self.edit, *made.edits))
 
 
@@ -279,7 +281,7 @@ def selected(
     if len(stay) == len(tools):
         return None
     left = with_tools(request, sorted(stay), memo)
-    return Selection(left, sizes, tools_tokens(left.conversation, counter.count))
+    return Selection(left, sizes, tools_tokens(left.conversation, counter.count), rooms_of(policy, budget, sizes))
 
 
 def _may_select(request: ChatRequest, policy: Policy, window: Window) -> bool:
