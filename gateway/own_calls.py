@@ -42,7 +42,7 @@ async def answered(
             await booking.price(calls, None, calls.deployment)
         await booking.settle("cancelled")
         raise
-    except Exception:
+    except Exception:  # whatever it was: what was opened in the books is entered, and the error goes on
         await _end(calls, booking, calls.deployment, "internal_error")
         raise
     answer = calls.answer
