@@ -89,6 +89,11 @@ class Message:
     def is_result(self) -> bool:
         return self.role in RESULT_ROLES
 
+    @property
+    def is_plain(self) -> bool:
+        """True where it says text alone, in a form that can be written again with another text."""
+        return not self.media and self.content in ("text", "parts")
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:

@@ -123,7 +123,7 @@ class Results:
 
     def _smaller(self, index: int, remedy: str, text: str) -> Shortened | None:
         message, before = self.anatomy.conversation.messages[index], self.anatomy.tokens[index]
-        if message.media or message.content not in ("text", "parts") or text == message.text:
+        if not message.is_plain or text == message.text:
             return None
         after = before - self.count(message.text) + self.count(text)
         return Shortened(remedy, text, after) if after < before else None

@@ -65,12 +65,9 @@ def cut(voiced: Voiced, ladders: Ladders, room: int, effort: int, count: Count, 
     over = held(anatomy) - room
     if over <= 0 or anatomy.moved_tokens or not ladders.documents:
         return None
-    chosen = [
-        index
-        for index in range(anatomy.head)
-        if anatomy.document_tokens[index] and _may_change(anatomy.conversation.messages[index], anatomy, index, effort)
-    ]
-    own = [(index, *_text_of(anatomy.conversation.messages[index])) for index in chosen]
+    messages, tokens, documented = anatomy.conversation.messages, anatomy.tokens, anatomy.document_tokens
+    chosen = [i for i in range(anatomy.head) if documented[i] and messages[i].is_plain and tokens[i] <= effort]
+    own = [(index, *_text_of(messages[index])) for index in chosen]
     said = [text for _, _, text in own]
     question = _task(voiced, known)
     if "dedupe" in ladders.documents:
@@ -82,10 +79,6 @@ def cut(voiced: Voiced, ladders: Ladders, room: int, effort: int, count: Count, 
         said = extract.shrink_all(sources, max(0, left), count, memory=known.extracted)
     cuts = [(index, part, before, text) for (index, part, before), text in zip(own, said, strict=True)]
     return _applied(voiced, cuts, count, known)
-
-
-def _may_change(message: Message, anatomy: Anatomy, index: int, effort: int) -> bool:
-    return not message.media and message.content in ("text", "parts") and anatomy.tokens[index] <= effort
 
 
 def _text_of(message: Message) -> tuple[int | None, str]:

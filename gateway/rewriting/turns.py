@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.budget.components import OVERHEAD_MESSAGE, Anatomy, Count
-from gateway.conversation import Message
 from gateway.rewriting.folds import Folded, Kept
 from gateway.rewriting.ladder import Shortened
 
@@ -57,16 +56,12 @@ def _as_it_leaves(anatomy: Anatomy, folded: Folded) -> Iterator[_Said | None]:
             yield _Said(line.text, line.tokens, line=line)
         if index in folded.dropped:
             continue
-        if message.role != "user" or not _may_change(message):
+        if message.role != "user" or not message.is_plain:
             yield None
             continue
         short = folded.shortened.get(index)
         text, tokens = (message.text, anatomy.tokens[index]) if short is None else (short.text, short.tokens)
         yield _Said(text, tokens, index)
-
-
-def _may_change(message: Message) -> bool:
-    return not message.media and message.content in ("text", "parts")
 
 
 def _joined(anatomy: Anatomy, folded: Folded, row: Sequence[_Said], count: Count) -> Folded:
