@@ -7,7 +7,6 @@ linear in the first and last characters of a text.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -21,7 +20,6 @@ with calls. result: what a tool returned, in whatever role it stands."""
 
 _ENDS_CHARS = 4_000
 """Characters of each end of a text that are looked at."""
-_MOST_JSON_CHARS = 200_000
 
 _OUTPUT_NOUN = (
     r"(?:output|results?|observations?|response|stdout|stderr|std_?out|std_?err|return_?code|exit_?code|status_?code"
@@ -96,7 +94,7 @@ def _is_output(text: str) -> bool:
         return True
     if fence := _ONE_FENCE.match(start):
         return end.endswith(fence[1]) and text.count(fence[1]) == 2
-    return _is_json(text)
+    return False
 
 
 def _is_written_by_a_program(start: str) -> bool:
@@ -104,13 +102,3 @@ def _is_written_by_a_program(start: str) -> bool:
     _, _, rest = start.replace("：", ":").partition(":")
     body = rest.lstrip(" \t*")
     return body[:1] in ("\n", "{", "[", "<", "`", "") or rest.count("\n") >= 2 or len(rest) > 400
-
-
-def _is_json(text: str) -> bool:
-    body = text.strip()
-    if body[:1] + body[-1:] not in ("{}", "[]") or len(body) > _MOST_JSON_CHARS:
-        return False
-    try:
-        return isinstance(json.loads(body), dict | list)
-    except (ValueError, RecursionError):
-        return False
