@@ -161,7 +161,7 @@ def passages(text: str, room: int, count: Count, asked: Sequence[str] = ()) -> s
         return GAP
     sizes = [count(text[start:end]) + 1 for start, end in spans]
     order = [*_from_both_ends(spans, sizes, int(_ENDS * room)), *_telling(text, spans, asked)]
-    best, aim = GAP, room - 2
+    aim = room - 2
     for _ in range(_ROUNDS):
         chosen = _fitting(order, sizes, aim)
         out = _assembled(text, spans, chosen)
@@ -169,7 +169,7 @@ def passages(text: str, room: int, count: Count, asked: Sequence[str] = ()) -> s
         if size <= room:
             return out
         aim -= size - room + 2
-    return best
+    return GAP
 
 
 def _passages(text: str) -> Iterator[tuple[int, int]]:
