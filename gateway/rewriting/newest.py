@@ -72,7 +72,7 @@ class Asked:
 
 def fit_newest(asked: Asked, folded: Folded, budget: int, *, strict: bool) -> Folded:
     """Shorten the documents of the last user message, then the newest results, where the prompt is still over."""
-    if asked.ladders.documents and (user := asked.user) is not None:
+    if asked.ladders.documents and (user := asked.user) is not None and user == last_user(asked.messages):
         over = folded.total - budget
         if folded.documents_room is not None:
             over = max(over, asked.anatomy.document_tokens[user] - folded.documents_room)
@@ -88,13 +88,9 @@ def fit_newest(asked: Asked, folded: Folded, budget: int, *, strict: bool) -> Fo
     return folded
 
 
-def _may_change(message: Message) -> bool:
-    return not message.media and message.content in ("text", "parts")
-
-
 def _with_fewer_documents(asked: Asked, index: int, folded: Folded, over: int) -> Folded:
     message, count = asked.messages[index], asked.count
-    if not _may_change(message) or asked.anatomy.tokens[index] > asked.effort:
+    if not message.is_plain or asked.anatomy.tokens[index] > asked.effort:
         return folded
     found = documents.known(message.text, asked.tags, asked.known.found)
     if not found:
@@ -117,7 +113,7 @@ def _with_fewer_documents(asked: Asked, index: int, folded: Folded, over: int) -
 def _with_shorter_results(asked: Asked, folded: Folded, over: int) -> Folded:
     """Shorten the newest results: what retrieval brought first, then the largest, all down to one size."""
     unit = _newest_results(asked, folded)
-    results = [i for i in unit or () if asked.voices[i] == "result" and _may_change(asked.messages[i])]
+    results = [i for i in unit or () if asked.voices[i] == "result" and asked.messages[i].is_plain]
     if not results:
         return folded
     sizes = {index: asked.count(asked.messages[index].text) for index in results}

@@ -185,10 +185,13 @@ class Cutting:
         if self.rules.ceilings is not None:
             most = min(most, int(self.rules.ceilings["history"] * (self.rules.target or 1.0)))
             base = min(base, self.rules.ceilings["history"])
-        exchange = set(prefix.exchange()) - hard
-        firm = exchange | self._firm(hard)
-        held = sum(state.now[n] for n in firm)
-        said = self._units("said", hard | exchange)
+        firm = self._firm(hard)
+        exchange = set(prefix.exchange()) - hard - firm
+        said = self._units("said", hard | firm)
+        if not self.rules.binds_reasoning or prefix.tokens_of({*firm, *said, *exchange}) <= most:
+            firm |= exchange  # else the steps that come have too little room, and no fold may be made between them
+        held = prefix.tokens_of(firm)
+        said = [n for n in said if n not in firm]
         share = min(int(self.rules.user_text * prefix.whole_room), self._room_for_words(firm | set(said), base) - held)
         share = max(0, share)
         fresh = self._cut_what_was_said(said, share)
@@ -223,9 +226,11 @@ class Cutting:
         return room + min(held, aside) - prefix.clear
 
     def _firm(self, hard: set[int]) -> set[int]:
-        """List the units that stay before all others: the task, later rules, and few-shot pairs as far as they may."""
+        """List the units that stay before all others: the task, what was said last, later rules, and few-shot pairs as
+        far as they may.
+        """
         state = self.prefix.state
-        units = {*self._units("task", hard), *self._units("rule", hard)}
+        units = {*self._units("task", hard), *self.prefix.last_words(), *self._units("rule", hard)} - hard
         room = int(SHOTS * self.prefix.whole_room)
         shots = self._units("shot", hard)
         for first in range(0, len(shots) - 1, 2):
@@ -306,7 +311,7 @@ class Cutting:
         tokens that this frees. The words of the task itself stay.
         """
         state = self.prefix.state
-        task = self._units("task", hard)
+        task = self._units("task", hard | set(self.prefix.last_words()))
         tokens = sum(state.now[n] for n in task)
         most = left + tokens - min(wanted, max(0, (left + tokens) // 2))
         if tokens <= PASTE_SLACK * most:
@@ -317,7 +322,7 @@ class Cutting:
                 break
             index = self.anatomy.units[number].first
             message = self.messages[index]
-            if message.media or message.content not in ("text", "parts") or not message.text:
+            if not message.is_plain or not message.text:
                 continue
             own = self.count(message.text)
             pieces = speech.parts(message.text, own)
@@ -397,13 +402,14 @@ class Cutting:
         exchange = set(prefix.exchange()) - hard
         firm = exchange | self._firm(hard)
         self._drop_while_over([n for n in range(len(state.now)) if self._bends(n, hard | firm)], budget)
-        self._cut_down(self._units("said", hard | exchange), budget)
+        last = self.prefix.last_words()
+        self._cut_down(self._units("said", hard | exchange | set(last)), budget)
         for part in ("shot", "rule"):
             self._drop_while_over(self._units(part, hard), budget)
         self._drop_while_over(sorted(exchange, reverse=True), budget)
-        self._cut_down(self._units("task", hard), budget)
-        if prefix.ends_with_output and prefix.fixed + state.now[-1] <= budget:  # it comes before the task
-            self._cut_down(state.turns[-1:], budget)
+        self._cut_down(self._units("task", hard | set(last)), budget)
+        if prefix.fixed + prefix.tokens_of(hard) <= budget:  # else the newest results are what is cut
+            self._cut_down(last, budget)
 
     def _drop_while_over(self, numbers: Sequence[int], budget: int) -> None:
         for number in numbers:
@@ -507,7 +513,7 @@ class Cutting:
     def _cut_documents_of(self, number: int, index: int, over: int) -> None:
         """Cut the documents of one message by so many tokens, to what bears on the words they came with."""
         state, message = self.prefix.state, self.messages[index]
-        if message.media or message.content not in ("text", "parts") or self.anatomy.tokens[index] > self.rules.effort:
+        if not message.is_plain or self.anatomy.tokens[index] > self.rules.effort:
             return
         result = self.prefix.voiced.voices[index] == "result"
         spans = documents.known(message.text, self.prefix.voiced.tags, self.known.found, asks=not result)

@@ -33,6 +33,8 @@ class State:
     examples_tokens: int = 0
     turns: list[int] = field(default_factory=list)
     """Units in which people speak."""
+    user: int | None = None
+    """The last unit that is a user message, whoever speaks in it."""
     with_results: list[int] = field(default_factory=list)
     documents: dict[int, int] = field(default_factory=dict)
     """By message that a person sent: tokens of the documents in it as they stand."""
@@ -73,9 +75,11 @@ class State:
 class Prefix:
     """A conversation up to a unit, with the state that its folds have left it in."""
 
-    def __init__(self, voiced: Voiced, rules: Rules, *, newest_bend: bool) -> None:
-        """Start before the first unit. `newest_bend`: results that nobody has spoken to yet can be shortened."""
-        self.voiced, self.rules = voiced, rules
+    def __init__(self, voiced: Voiced, rules: Rules, *, newest_bend: bool, documents_bend: bool) -> None:
+        """Start before the first unit. `newest_bend`: results that nobody has spoken to yet can be shortened;
+        `documents_bend`: so can the documents of the last user message.
+        """
+        self.voiced, self.rules, self.documents_bend = voiced, rules, documents_bend
         self.anatomy: Anatomy = voiced.anatomy
         self.messages: Sequence[Message] = voiced.anatomy.conversation.messages
         self.newest_bend = newest_bend and rules.ceilings is None
@@ -93,6 +97,8 @@ class Prefix:
         tokens = sum(self.anatomy.tokens[unit.first : unit.after])
         if self.voiced.parts[number] in ("said", "task", "shot") and self.voiced.voices[unit.first] == "said":
             state.turns.append(number)
+        if self.messages[unit.first].role == "user" and not self.is_example(number):
+            state.user = number
         if self.voiced.results_of(number):
             state.with_results.append(number)
         if self.is_example(number):
@@ -134,14 +140,23 @@ class Prefix:
 
     @property
     def newest_documents(self) -> int:
-        """Tokens of documents in what a person sent last: arranged for the question, they are cut for it alone."""
-        turns = self.state.turns
-        return self.state.documents.get(self.anatomy.units[turns[-1]].first, 0) if turns else 0
+        """Tokens of documents in the last user message: arranged for the question, they are cut for it alone."""
+        number = self.state.user
+        return 0 if number is None else self.state.documents.get(self.anatomy.units[number].first, 0)
 
     @property
     def least(self) -> int:
-        """Tokens of the prefix once its newest documents have come down to what is set aside for documents."""
-        return self.state.total - max(0, self.newest_documents - self.rules.documents)
+        """Tokens of the prefix once its newest documents, where they bend, are down to what is set aside for them."""
+        over = self.newest_documents - self.rules.documents
+        return self.state.total - (over if over > 0 and self._newest_documents_bend() else 0)
+
+    def _newest_documents_bend(self) -> bool:
+        """Tell whether newest.py can cut the documents of the last user message."""
+        number = self.state.user
+        if number is None or not self.documents_bend:
+            return False
+        index = self.anatomy.units[number].first
+        return self.messages[index].is_plain and self.anatomy.tokens[index] <= self.rules.effort
 
     @property
     def input(self) -> int:
@@ -194,17 +209,15 @@ class Prefix:
         return self.voiced.parts[number] == "example"
 
     def hard(self) -> set[int]:
-        """Units no fold may touch: the newest, what a person said last, and results that this came right behind."""
-        last = self.last
+        """Units no fold may touch: the newest, the last user message, and results that this came right behind."""
+        last, user = self.last, self.state.user
         unanswered = {last - 1} if last > 0 and self.is_unanswered(last - 1) else set()
-        return {*range(len(self.state.now))[-1:], *self.state.turns[-1:], *unanswered}
+        return {*range(len(self.state.now))[-1:], *(() if user is None else (user,)), *unanswered}
 
-    @property
-    def ends_with_output(self) -> bool:
-        """True where a result that stands as a user message came after what a person said last."""
-        voices, units = self.voiced.voices, self.anatomy.units
-        behind = (units[n].first for n in range(self.last, (self.state.turns or [-1])[-1], -1))
-        return any(voices[first] == "result" and self.messages[first].role == "user" for first in behind)
+    def last_words(self) -> list[int]:
+        """Return what a person said last, where a program's output that stands as a user message came behind it."""
+        turn = self.state.turns[-1:]
+        return [] if turn == [self.state.user] or any(n in self.state.gone for n in turn) else turn
 
     def is_unanswered(self, number: int) -> bool:
         """Tell whether a unit ends in results that nobody has spoken to yet, and that newest.py can shorten."""

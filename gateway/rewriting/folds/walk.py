@@ -130,7 +130,9 @@ class _Walk:
     def __init__(self, voiced: Voiced, rules: Rules, ladders: Ladders, count: Count, known: Known) -> None:
         self.rules, self.ladders, self.known = rules, ladders, known
         self.anatomy, self.messages = voiced.anatomy, voiced.anatomy.conversation.messages
-        self.prefix = Prefix(voiced, rules, newest_bend="crush" in ladders.input)
+        self.prefix = Prefix(
+            voiced, rules, newest_bend="crush" in ladders.input, documents_bend="extract" in ladders.documents
+        )
         self.cutting = Cutting(self.prefix, ladders, count, known)
         self.held = reasoning_open(self.anatomy) if rules.binds_reasoning else frozenset[int]()
 
@@ -254,6 +256,7 @@ class _Walk:
         changed = [*state.shortened, *state.gone_messages, *(line.before for line in ours)]
         if not self.rules.binds_reasoning or not changed:
             return frozenset()
-        upto = state.unreasoned_upto if has_tools(self.anatomy) else len(self.messages)
+        moves = self.rules.recall and not has_tools(self.anatomy)
+        upto = len(self.messages) if moves else state.unreasoned_upto
         reasons = [index for index in range(min(changed), upto) if self.messages[index].reasons]
         return frozenset([index for index in reasons if index < len(self.messages) - 1 or self._says(index)])
