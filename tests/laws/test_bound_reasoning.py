@@ -89,7 +89,6 @@ def test_recorded_tool_loops_with_thinking_never_leave_illegal(conversations: Co
     assert kept > 10
 
 
-@pytest.mark.xfail(strict=False, reason="a fold made for one request's own answer limit is not known to the next")
 @settings(max_examples=100)
 @given(cases(), st.booleans(), st.booleans())
 def test_reasoning_never_comes_back_behind_other_messages(case: Any, everywhere: bool, remembers: bool):
@@ -128,7 +127,7 @@ def test_a_fold_is_made_at_a_users_turn_and_the_reasoning_behind_it_goes():
     found = judge(_Turns(12, 2, 150).talk(), POLICY, oracle.tokens, remembers=False)
     assert found.illegal == ()
     assert found.refused == 1, "the loop in which it was over for the first time"
-    assert found.rewritten > 5
+    assert found.rewritten > 10
     assert found.kept > 5
 
 
