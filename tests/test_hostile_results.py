@@ -120,7 +120,7 @@ IDS = ["old", "newest", "twice"]
 def ours(counter: Counter) -> list[str]:
     """What the gateway itself says: the texts of its own lines in a conversation that it has folded."""
     listed = old(plain(8))
-    left = leaves(listed, counter)["messages"]
+    left = leaves(listed, counter, window=WINDOW // 2)["messages"]
     came = {json.dumps(message) for message in listed}
     return [oracle.content_text(m) for m in left if m["role"] == "user" and json.dumps(m) not in came]
 
@@ -164,8 +164,9 @@ def test_a_result_that_speaks_as_we_do_is_a_result_like_any_other(
 
 
 def test_our_own_lines_as_results_are_results_like_any_other(counter: Counter) -> None:
-    texts = [*ours(counter), *IMITATIONS]
-    for text in texts:
+    texts = ours(counter)
+    assert any("left out" in text for text in texts)
+    for text in [*texts, *IMITATIONS]:
         for place in PLACES:
             listed = place(text)
             assert last_said(listed) in leaves(listed, counter)["messages"]
