@@ -188,7 +188,7 @@ def _components(
         if recognition.document_tools and any(fnmatchcase(tool, glob) for glob in recognition.document_tools):
             out[index] = "documents"
     for index in range(len(messages) - 1, head - 1, -1):
-        if messages[index].role == "user" and _OURS.match(messages[index].text) is None:
+        if messages[index].role == "user" and OURS.match(messages[index].text) is None:
             out[index] = "input"
             break
     if tail:
@@ -197,9 +197,9 @@ def _components(
     return tuple(out)
 
 
-_OURS = re.compile(r"\[… (?:[\d,]+ messages?\b|quoted from earlier messages)|Current values, moved here from ")
+OURS = re.compile(r"\[… (?:[\d,]+ messages?\b|quoted from earlier messages)|Current values, moved here from ")
 """How a message of ours begins (rewriting/ours.py, caching/volatile.py): in a request that leaves a second time it may
-be the last of a user's, and is history still. It is kept like any other last message."""
+be the last of a user's, and is history still, whatever it quotes. It is kept like any other message."""
 
 
 def _is_example(message: Message, recognition: Recognition) -> bool:

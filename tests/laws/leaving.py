@@ -95,12 +95,14 @@ def kinds(messages: Sequence[Message]) -> list[str]:
 
 
 def hard(messages: Sequence[Message], kinds: Sequence[str]) -> set[int]:
-    """Number what nobody may touch: the newest unit, the last message of a person, newest results it came behind."""
+    """Number what nobody may touch: the newest unit, the last message of a person and that of a user, and newest
+    results it came behind.
+    """
     asked = max(
         (n for n, kind in enumerate(kinds) if kind in ("said", "task", "shot") and _is_user(messages[n])), default=None
     )
-    newest = oracle.newest(messages)
-    out = {*range(newest, len(messages)), *([] if asked is None else [asked])}
+    newest, last = oracle.newest(messages), oracle.last_user(messages)
+    out = {*range(newest, len(messages)), *(n for n in (asked, last) if n is not None)}
     return out | oracle.unanswered(messages)
 
 

@@ -168,7 +168,6 @@ def test_the_task_the_last_exchange_rules_and_shots_stay_wherever_they_fit(case:
     check(Walk(case), FIRM)
 
 
-@pytest.mark.xfail(strict=False, reason="documents among a person's words are charged to history besides their share")
 @given(cases())
 def test_what_people_said_otherwise_stays_word_for_word_up_to_its_share(case: Case) -> None:
     check(Walk(case), [WORDS])

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from gateway.budget.allocation import allocate
@@ -192,15 +192,16 @@ class Cutting:
             firm |= exchange  # else the steps that come have too little room, and no fold may be made between them
         held = prefix.tokens_of(firm)
         said = [n for n in said if n not in firm]
-        share = min(int(self.rules.user_text * prefix.whole_room), self._room_for_words(firm | set(said), base) - held)
-        share = max(0, share)
-        fresh = self._cut_what_was_said(said, share)
+        paid = self._paid_otherwise(firm | set(said))
+        share = self._room_for_words(firm | set(said), base) - held - sum(paid.get(n, 0) for n in said)
+        share = max(0, min(int(self.rules.user_text * prefix.whole_room), share))
+        fresh = self._cut_what_was_said(said, share, paid)
         held += sum(state.now[n] for n in said)
         rest = [n for n in range(len(state.now)) if self._bends(n, hard | firm)]
         wanted = sum(state.now[n] for n in rest)
         lists = max(0, min(self.lists.share(), most - held, int(LIST_SHARE * wanted)))
         left = most - held - lists - self.summaries.tokens()
-        left += self._cut_the_task(hard, left, wanted)
+        left += self._cut_the_task(hard, left, wanted, paid)
         tail = 0
         for number in reversed(rest):
             if tail < len(rest) and state.now[number] <= left:
@@ -216,14 +217,22 @@ class Cutting:
         """Return the tokens for what people said: documents among their words are paid for by what is set aside for
         documents, and so is input as far as documents leave that unused. Nothing more is left free than a fold frees.
         """
-        prefix, state = self.prefix, self.prefix.state
-        if not state.has_documents or self.rules.ceilings is not None:
+        prefix = self.prefix
+        if not prefix.state.has_documents or self.rules.ceilings is not None:
             return base - prefix.clear
-        held = sum(state.documents.get(self.anatomy.units[n].first, 0) for n in numbers)
-        aside = self.rules.documents
+        held, aside = sum(self._documents_among(numbers).values()), self.rules.documents
         unused = max(0, aside - prefix.old_documents() - prefix.newest_documents)
         room = max(0, prefix.room - max(0, prefix.input - unused))
         return room + min(held, aside) - prefix.clear
+
+    def _paid_otherwise(self, numbers: set[int]) -> Mapping[int, int]:
+        """Tell by unit the documents among people's words that what is set aside for documents pays for as a whole."""
+        found = {} if self.rules.ceilings is not None else self._documents_among(numbers)
+        return found if sum(found.values()) <= self.rules.documents else {}
+
+    def _documents_among(self, numbers: set[int]) -> dict[int, int]:
+        documents, units = self.prefix.state.documents, self.anatomy.units
+        return {n: tokens for n in numbers if (tokens := documents.get(units[n].first, 0))}
 
     def _firm(self, hard: set[int]) -> set[int]:
         """List the units that stay before all others: the task, what was said last, later rules, and few-shot pairs as
@@ -252,23 +261,28 @@ class Cutting:
         part = self.prefix.voiced.parts[number]
         return part not in ("example", "said") and number not in but and number not in self.prefix.state.gone
 
-    def _cut_what_was_said(self, said: Sequence[int], share: int) -> list[int]:
+    def _cut_what_was_said(self, said: Sequence[int], share: int, paid: Mapping[int, int]) -> list[int]:
         """Bring what people said down to its share where it is over: the oldest go first, whole messages stay while
-        they fit, then whole sentences from the start of each. Return the units that are left out.
+        they fit, then whole sentences from the start of each. `paid`: tokens of a unit that are not taken from the
+        share. Return the units that are left out.
         """
         state = self.prefix.state
-        if sum(state.now[n] for n in said) <= share:
+        words = {n: state.now[n] - paid.get(n, 0) for n in said}
+        if sum(words.values()) <= share:
             return []
         left = max(0, share - self.prefix.clear)
         short: list[int] = []
         for number in reversed(said):
-            if state.now[number] <= left:
-                left -= state.now[number]
+            if words[number] <= left:
+                left -= words[number]
             else:
                 short.append(number)
         gone: list[int] = []
         for number in short:
-            left -= self._cut(number, left)
+            if number in paid and (beside := self._cut_beside_documents(number, left)) is not None:
+                left -= beside
+                continue
+            left -= max(0, self._cut(number, left + paid.get(number, 0)) - paid.get(number, 0))
             if number in state.gone:
                 gone.append(number)
         return gone
@@ -301,17 +315,39 @@ class Cutting:
         text = speech.cut(message.text, room - overhead, self.count, self._asked()) if room > overhead else None
         return None if text is None else Shortened("cut", text, overhead + self.count(text))
 
+    def _cut_beside_documents(self, number: int, room: int) -> int | None:
+        """Cut the words before and behind the documents of a message to a room, and leave the documents alone; return
+        the tokens of the words. None where that makes nothing shorter.
+        """
+        index = self.anatomy.units[number].first
+        message, stands = self.messages[index], self.prefix.message_tokens(index)
+        spans = documents.known(message.text, self.prefix.voiced.tags, self.known.found) if message.is_plain else []
+        if not spans or index in self.prefix.state.shortened:
+            return None
+        first, last = spans[0].start, spans[-1].end
+        said = []
+        for words in (message.text[:first], message.text[last:]):
+            fits = speech.cut(words, room, self.count, self._asked()) if words.strip() else words
+            said.append(f"{speech.GAP}\n" if fits is None else fits)
+            room -= self.count(said[-1])
+        text = f"{said[0]}{message.text[first:last]}{said[1]}"
+        short = Shortened("cut", text, self.anatomy.tokens[index] - self.count(message.text) + self.count(text))
+        if short.tokens >= stands:
+            return None
+        self._now_says(number, index, short)
+        return sum(map(self.count, said))
+
     def _asked(self) -> list[str]:
         """Return what people said last: what a paste is read for."""
         turns = self.prefix.state.turns
         return [self.messages[self.anatomy.units[number].first].text for number in turns[-1:]]
 
-    def _cut_the_task(self, hard: set[int], left: int, wanted: int) -> int:
+    def _cut_the_task(self, hard: set[int], left: int, wanted: int, paid: Mapping[int, int]) -> int:
         """Cut pastes and demonstrations in the task where the newest units have too little beside it; return the
-        tokens that this frees. The words of the task itself stay.
+        tokens that this frees. The words of the task itself stay, and so do documents that are paid otherwise.
         """
         state = self.prefix.state
-        task = self._units("task", hard | set(self.prefix.last_words()))
+        task = [n for n in self._units("task", hard | set(self.prefix.last_words())) if n not in paid]
         tokens = sum(state.now[n] for n in task)
         most = left + tokens - min(wanted, max(0, (left + tokens) // 2))
         if tokens <= PASTE_SLACK * most:
@@ -512,7 +548,7 @@ class Cutting:
 
     def _cut_documents_of(self, number: int, index: int, over: int) -> None:
         """Cut the documents of one message by so many tokens, to what bears on the words they came with."""
-        state, message = self.prefix.state, self.messages[index]
+        message = self.messages[index]
         if not message.is_plain or self.anatomy.tokens[index] > self.rules.effort:
             return
         result = self.prefix.voiced.voices[index] == "result"
@@ -526,8 +562,6 @@ class Cutting:
         text = extract.shrink(message.text, spans, question, room, self.count, memory=self.known.extracted)
         short = Shortened("extract", text, overhead + self.count(text))
         if short.tokens < before:
-            if index in state.documents:
-                state.documents[index] = max(0, state.documents[index] - (before - short.tokens))
             self._now_says(number, index, short)
 
     def _question_before(self, number: int) -> str:
@@ -584,6 +618,9 @@ class Cutting:
     def _now_says(self, number: int, index: int, short: Shortened) -> None:
         state = self.prefix.state
         change = short.tokens - self.prefix.message_tokens(index)
+        if index in state.documents:  # they are what shrinks, as long as there are any
+            words = self.anatomy.tokens[index] - self.prefix.voiced.documents[index]
+            state.documents[index] = max(0, min(state.documents[index], short.tokens - words))
         state.shortened[index] = short
         state.now[number] += change
         state.total += change

@@ -146,9 +146,19 @@ class Prefix:
 
     @property
     def least(self) -> int:
-        """Tokens of the prefix once its newest documents, where they bend, are down to what is set aside for them."""
-        over = self.newest_documents - self.rules.documents
-        return self.state.total - (over if over > 0 and self._newest_documents_bend() else 0)
+        """Tokens of the prefix once its newest documents, where they bend, are down to their share."""
+        newest = self.newest_documents
+        if not newest or not self._newest_documents_bend():
+            return self.state.total
+        return self.state.total - max(0, newest - self._share_of_documents())
+
+    def _share_of_documents(self) -> int:
+        """Return what documents may take: what is set aside for them, and beside a large input their part of what that
+        leaves, or what history does not need of it.
+        """
+        aside, beside = self.rules.documents, max(0, self.whole_room - self.input)
+        part = aside * beside // max(1, self.whole_room)
+        return min(aside, max(part, beside - self.bending + self.old_documents()))
 
     def _newest_documents_bend(self) -> bool:
         """Tell whether newest.py can cut the documents of the last user message."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.budget.components import OVERHEAD_MESSAGE, Anatomy, Count
+from gateway.budget.components import OURS, OVERHEAD_MESSAGE, Anatomy, Count
 from gateway.conversation import Message
 from gateway.rewriting import documents
 from gateway.rewriting.memory import Known
@@ -118,7 +118,7 @@ def _share_a_frame(first: str, other: str) -> bool:
 
 def _document_tokens(message: Message, tags: tuple[str, ...], tokens: int, count: Count, known: Known) -> int:
     """Count the documents in a message, and what stands between them: several, or one that is tagged."""
-    if len(message.text) < documents.LEAST_CHARACTERS:
+    if len(message.text) < documents.LEAST_CHARACTERS or OURS.match(message.text):
         return 0
     key = (message, tags)
     size = known.documents.get(key)
