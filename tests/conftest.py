@@ -1,7 +1,8 @@
 """What every test may use: hypothesis profiles, and the recorded conversations of `GATEWAY_DATA`.
 
-Profiles are chosen by `HYPOTHESIS_PROFILE`: `ci` (the same 500 examples each time, the default), `fresh` (500 others
-each time) and `long` (20,000 others).
+Profiles are chosen by `HYPOTHESIS_PROFILE`: `ci` (the same 500 examples each time, the default; what fails is shown as
+it was found), `small` (the same, made as small as it can be: minutes for each law), `fresh` (500 others each time) and
+`long` (20,000 others).
 Async tests need no marker: pytest-asyncio runs in auto mode.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # No test needs the internet: litellm would fetch its price table while it is imported.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -23,7 +24,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 # No deadline: these run on shared machines, where the time of one example says nothing.
 _SHARED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", _SHARED, max_examples=500, derandomize=True)
+_FOUND = (Phase.explicit, Phase.generate)
+settings.register_profile("ci", _SHARED, max_examples=500, derandomize=True, phases=_FOUND)
+settings.register_profile("small", _SHARED, max_examples=500, derandomize=True)
 settings.register_profile("fresh", _SHARED, max_examples=500)
 settings.register_profile("long", _SHARED, max_examples=20_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
