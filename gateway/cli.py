@@ -1,4 +1,4 @@
-"""The command `gateway`: serve | demo | check | explain | simulate | report | keys.
+"""The command `gateway`: serve | demo | check | explain | simulate | report | keys | import.
 
 Each command imports what it needs when it runs, so that `serve` loads neither tables nor reports and `--help` is
 instant.
@@ -387,6 +387,56 @@ def new(name: str, team: str) -> None:
     key, digest = new_key()
     click.echo(f"The key, shown only now:\n\n{key}\n\nIts line under `keys:` in config.yaml:\n")
     click.echo(f"  - {{name: {json.dumps(name)}, sha256: {digest}, team: {json.dumps(team)}}}")
+
+
+@example("gateway import litellm litellm.yaml > config.yaml\ngateway import litellm litellm.yaml --output config.yaml")
+@main.group(name="import")
+def import_() -> None:
+    """Take over the configuration of another program."""
+
+
+@example("gateway import litellm litellm.yaml > config.yaml")
+@import_.command()
+@click.argument("path", metavar="FILE", type=_FILE)
+@click.option("--output", type=_FILE, help="Write the configuration here, in a file that is not there yet.")
+def litellm(path: Path, output: Path | None) -> None:
+    """Print a LiteLLM configuration in our form, and on standard error what became of each of its keys."""
+    from gateway import litellm_files
+    from gateway.catalogue import known_providers
+    from gateway.catalogue.importing import imported
+    from gateway.money.prices import PriceBook
+    from gateway.yaml_lines import read, written
+
+    document = read(path)
+    _refuse(document.problems)
+    if not isinstance(document.data, dict) or not document.data.get("model_list"):
+        raise Refused(f"{path}: holds no model_list: it is no LiteLLM configuration")
+    found = imported(document, PriceBook.read(litellm_files.price_table()), known_providers(), os.environ)
+    text = f"# What {path.name} says, in our form: written by `gateway import litellm`.\n{written(found.config)}"
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        try:
+            with output.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise Refused(f"cannot write {output}: {error.strerror}; name a file that is not there yet") from error
+    for line in (*map(str, found.told), *_left_to_do(text)):
+        click.echo(line, err=True)
+
+
+def _left_to_do(text: str) -> Iterator[str]:
+    """Say what of a configuration that was written would still be refused."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_text(text, encoding="utf-8")
+        try:
+            _deployments(_config(path, to_serve=False))
+        except Refused as error:
+            yield "left to do by hand:"
+            yield error.message.replace(f"{folder}/", "")
 
 
 def _serve(path: Path, host: str | None, port: int | None) -> int:

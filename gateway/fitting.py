@@ -7,6 +7,7 @@ the event loop first, so that deciding never holds it.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -85,9 +86,9 @@ class Model:
 
     def tiers(self, resting: Collection[str]) -> list[tuple[Deployment, ...]]:
         """Return the deployments by `order`, the lowest first; what is wholly at rest comes after the others."""
-        by_order: dict[int, list[Deployment]] = {}
+        by_order: dict[float, list[Deployment]] = {}
         for one in self.deployments:
-            by_order.setdefault(one.order, []).append(one)
+            by_order.setdefault(math.inf if one.order is None else one.order, []).append(one)
         found = [tuple(by_order[order]) for order in sorted(by_order)]
         return sorted(found, key=lambda tier: all(one.name in resting for one in tier)) if len(found) > 1 else found
 

@@ -50,7 +50,7 @@ class Catalogue(Mapping[str, tuple[Deployment, ...]]):
         if pattern is None or parts is None:
             return None
         found = under_pattern(self._config, pattern, name, parts, self._book)
-        known = [one for one in found if one.provider in _OURS or one.provider in litellm_files.providers()]
+        known = [one for one in found if one.provider in _OURS or one.provider in known_providers()]
         return (pattern, tuple(known)) if known else None
 
     def names_under(self, pattern: str) -> list[str]:
@@ -80,6 +80,11 @@ def catalogue(config: Config) -> Catalogue:
     if complaints:
         raise Unservable(complaints)
     return Catalogue(config, found, book)
+
+
+def known_providers() -> frozenset[str]:
+    """Return every provider that somebody knows how to reach."""
+    return _OURS | litellm_files.providers()
 
 
 def meant(unpriced: Iterable[Deployment]) -> Mapping[str, str]:
@@ -126,7 +131,7 @@ def _strangers(models: Iterable[ModelEntry], providers: list[str]) -> Iterator[C
     known = {*_OURS, "*"}
     if known.issuperset(providers):
         return
-    known |= litellm_files.providers()
+    known |= known_providers()
     for index, (entry, provider) in enumerate(zip(models, providers, strict=True)):
         if provider not in known:
             likely = closest(provider, known)

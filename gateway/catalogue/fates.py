@@ -75,7 +75,8 @@ def of_info(name: str, value: Any) -> Fate:
         return _ACTED
     if name == "pricing":
         return Fate("refused", INSTEAD[name])
-    return _price(name, value) or Fate("without effect", "a note: no answer and no price depends on it")
+    told = WITHOUT_EFFECT.get(name, "a note: no answer and no price depends on it")
+    return _price(name, value) or Fate("without effect", told)
 
 
 def _price(name: str, value: Any) -> Fate | None:

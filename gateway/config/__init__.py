@@ -245,7 +245,7 @@ def _without(data: Any, paths: Iterable[KeyPath]) -> Any:
         if isinstance(key, str) and key in _MADE_UP:
             around[key] = _MADE_UP[key]
         elif isinstance(around, dict) and key not in ("model", "model_name", "name"):
-            del around[key]
+            around.pop(key, None)
     return data
 
 

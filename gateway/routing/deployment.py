@@ -93,8 +93,8 @@ class Deployment:
     """The rest of `litellm_params`; may hold credentials, so it is never shown."""
     cache: CacheFacts = NOTHING
     """How the provider's prompt cache works for this model."""
-    order: int = 0
-    """Those of its name with a lower number are asked first."""
+    order: int | None = None
+    """Those of its name with a lower number are asked first, those without one last."""
     key_from: str | None = None
     """The environment variable that `api_key` was taken from without being named."""
     defaults: tuple[tuple[str, bytes], ...] = ()
@@ -251,6 +251,7 @@ def _deployment(
     if _sends_key_anywhere(params, given):
         raise _Complaint("api_key", "one key for every provider: name the provider (openai/*), or leave api_key out "
                          "and each provider's usual variable is used")  # fmt: skip
+    ordered = params if "order" in params else info
     price = book.price(provider, model, info, region_of(api_base, _text(params.get("vertex_location"))))
     facts = book.facts(provider, model, info)
     body = _Body.of(params, kind, is_openai=provider == "openai" and _is_home(provider, api_base))
@@ -269,7 +270,7 @@ def _deployment(
         weight=_number(params, "weight", 1.0, above=None),
         params=passed | ({"extra_body": body.foreign} if body.foreign else {}),
         cache=priced(_cache(provider, model, kind, api_base, caches), price),
-        order=int(_number(params, "order", 0, above=None)),
+        order=int(_number(ordered, "order", 0, above=None)) if ordered.get("order") is not None else None,
         key_from=key_from,
         defaults=body.defaults,
         left_out=body.left_out,
