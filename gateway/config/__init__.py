@@ -228,8 +228,8 @@ def _state(said: StateFile, folder: Path) -> State:
 
 
 _MADE_UP: Mapping[str, str] = {
-    "api_base": "http://not-set.invalid",
-    "base_url": "http://not-set.invalid",
+    "api_base": "http://not-set.invalid/v1",
+    "base_url": "http://not-set.invalid/v1",
     "sha256": "0" * 64,
 }
 """What stands for a variable that is not set where something must stand."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 CHAT: Final = "/chat/completions"
+MODELS: Final = "/models"
 
 _PARTS: Final = re.compile(
     r"(?P<scheme>https?)://(?P<authority>[^/?#\s]+)(?P<path>/[^?#\s]*)?(?:\?(?P<query>[^#\s]*))?\Z"

@@ -95,6 +95,8 @@ class Deployment:
     """How the provider's prompt cache works for this model."""
     order: int | None = None
     """Those of its name with a lower number are asked first, those without one last."""
+    keyless: bool = False
+    """Whether the configuration says that no key is sent."""
     key_from: str | None = None
     """The environment variable that `api_key` was taken from without being named."""
     defaults: tuple[tuple[str, bytes], ...] = ()
@@ -186,6 +188,15 @@ def _label(entry: ModelEntry, position: int) -> str:
     return f"{entry.model_name}#{position}:{model if anyone else f'{provider}/{model}'}"
 
 
+def needs_no_key(one: Deployment) -> bool:
+    """Whether nothing is missing where a deployment has no key: it said so, or many such servers want none."""
+    told = one.kind == "demo" or one.provider in _KEYLESS or one.name.endswith(":*")
+    return told or one.keyless
+
+
+_KEYLESS: Final = frozenset({name for name, home in DIRECT.items() if home is None} | {"ollama", "ollama_chat"})
+
+
 def is_any_provider(params: Mapping[str, Any]) -> bool:
     """Whether the client's name says which provider is asked."""
     return str(params.get("model", "")).startswith("*") and not params.get("custom_llm_provider")
@@ -271,6 +282,7 @@ def _deployment(
         params=passed | ({"extra_body": body.foreign} if body.foreign else {}),
         cache=priced(_cache(provider, model, kind, api_base, caches), price),
         order=int(_number(ordered, "order", 0, above=None)) if ordered.get("order") is not None else None,
+        keyless=str(params.get("api_key", "")).lower() == "none",
         key_from=key_from,
         defaults=body.defaults,
         left_out=body.left_out,
