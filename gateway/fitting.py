@@ -86,6 +86,8 @@ class Model:
 
     def tiers(self, resting: Collection[str]) -> list[tuple[Deployment, ...]]:
         """Return the deployments by `order`, the lowest first; what is wholly at rest comes after the others."""
+        if len(self.deployments) < 2:
+            return [self.deployments]
         by_order: dict[float, list[Deployment]] = {}
         for one in self.deployments:
             by_order.setdefault(math.inf if one.order is None else one.order, []).append(one)
@@ -118,9 +120,12 @@ def models_of(catalogue: Mapping[str, Sequence[Deployment]], *, unpriced: bool) 
 
 
 def model_of(name: str, group: Sequence[Deployment], *, unpriced: bool, declared_as: str | None = None) -> Model:
-    """Gather the deployments of a model name, as `models_of` does; those that are not for chats are left out too."""
+    """Gather the deployments of a model name, as `models_of` does; those that are not for chats are left out too.
+
+    What asterisks stand for has a price of its own, or none.
+    """
     chats = [one for one in group if one.is_chat]
-    deployments = [one for one in chats if unpriced or one.price is not None]
+    deployments = [one for one in chats if unpriced or one.price is not None or "*" in name]
     limits = [one.answer_limit for one in deployments]
     facts = [deployment.facts for deployment in deployments]
     encodings = sorted({fact.encoding for fact in facts}) or ["o200k_base"]

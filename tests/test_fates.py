@@ -90,7 +90,7 @@ def test_what_is_without_effect_is_named_once_with_its_reason(tmp_path: Path):
     )
     assert list(without_effect(load(file, {}).models)) == [
         "litellm_params.rpm (line 2, 2 times) is without effect: read, and used once there are limits",
-        "model_info.id (line 2) is without effect: a note: no answer and no price depends on it",
+        "model_info.id (line 2) is without effect: a note of LiteLLM's own",
         "litellm_params.tpm (line 3) is without effect: read, and used once there are limits",
     ]
 

@@ -231,18 +231,20 @@ class _Import:
 
     def _fallback(self, path: KeyPath, key: str, value: Any) -> None:
         if key == "default_fallbacks":
-            others = [name for name in _listed(value) if isinstance(name, str)]
+            others = [name for name in _listed(value) if isinstance(name, str) and "*" not in name]
+            if not others:
+                self.say(path, "left out: it names no model, or one with an asterisk")
             groups: list[tuple[KeyPath, str, Any]] = [
-                (path, name, others) for name in self.names if name not in self.fallbacks and name not in others
+                (path, name, others) for name in self.names if others and name not in {*self.fallbacks, *others}
             ]
         else:
             groups = [((*path, index, name), name, others) for index, group in enumerate(_listed(value))
                       for name, others in _mapping(group).items()]  # fmt: skip
         for at, name, others in groups:
             wanted = [other for other in _listed(others) if other != name]
-            there = [other for other in wanted if isinstance(other, str) and other in self.names]
+            there = [other for other in wanted if isinstance(other, str) and other in self.names and "*" not in other]
             if name not in self.names or not there:
-                self.say(at, "left out: no entry of the list is left for it")
+                self.say(at, "left out: no entry of the list is left for it, or its name has an asterisk")
                 continue
             self.fallbacks.setdefault(name, []).extend(other for other in there if other not in self.fallbacks[name])
             gone = [str(other)[:60] for other in wanted if other not in there]
@@ -251,7 +253,7 @@ class _Import:
     def _alias(self, path: KeyPath, value: Any) -> None:
         for name, meant in _mapping(value).items():
             target = _mapping(meant).get("model") if isinstance(meant, dict) else meant
-            if name in self.names or target not in self.names:
+            if name in self.names or target not in self.names or "*" in str(target):
                 why = "a model_name of the list is called so" if name in self.names else f"there is no model {target!r}"
                 self.say((*path, name), f"left out: {why}")
                 continue

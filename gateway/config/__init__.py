@@ -294,6 +294,9 @@ def _broken_references(document: Document, policies: Policies) -> Iterator[Probl
                 yield document.problem(path, told, closest(name, map(str, known)))
     asked = ((model, problem) for model, problem in policies.asks_models if model not in models)
     yield from (problem for model, problem in asked if covering(patterns, model) is None)
+    for path, name in (*document.matches("fallbacks", "*", "*", "*"), *document.matches("aliases", "*")):
+        if isinstance(name, str) and is_pattern(name):
+            yield document.problem(path, f"{name!r} names no model: nothing says what its asterisk stands for")
     for name in declared & other:
         yield document.problem(("aliases", name), f"{name!r} is a model_name of model_list; it needs no other name")
     for path, names in document.matches("fallbacks", "*", "*"):
