@@ -133,6 +133,11 @@ def test_a_library_that_translates_gets_what_only_it_can_place(tmp_path: Path):
     assert (dict(one.defaults), one.params) == ({"top_k": b"5"}, {"extra_body": {"beta": "x"}})
 
 
+def test_what_the_translation_has_no_field_for_stays_with_the_library(tmp_path: Path):
+    one = deployed(tmp_path, "{model: fireworks_ai/m, api_key: k, min_p: 0.1, extra_body: {repetition_penalty: 1.1}}")
+    assert (one.defaults, one.params) == ((), {"min_p": 0.1, "extra_body": {"repetition_penalty": 1.1}})
+
+
 @pytest.mark.parametrize(
     ("params", "told"),
     [

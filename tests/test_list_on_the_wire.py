@@ -162,6 +162,17 @@ async def test_deployments_are_asked_by_their_order_and_a_lower_one_that_rests_a
         assert one.models[6:] == ["second", "last"]
 
 
+async def test_a_conversation_that_leaves_a_whole_order_is_answered_by_the_next(tmp_path: Path):
+    orders = {"a": ", order: 1", "b": ", order: 1", "c": ", order: 2", "d": "", "e": ""}
+    text = "model_list:\n" + "".join(entry("m", f"openai/{name}", more) for name, more in orders.items())
+    async with up(tmp_path, text, Scripted(down={"a", "b"})) as one:
+        assert (await one.ask()).status_code == 200
+        assert (sorted(one.models[:2]), one.models[2]) == (["a", "b"], "c")
+        one.upstream.down = {"a", "b", "c"}
+        assert (await one.ask()).status_code == 200
+        assert one.models[-1] in {"d", "e"}
+
+
 async def test_a_name_under_asterisks_is_priced_by_its_real_name_and_labelled_by_its_entry(tmp_path: Path):
     text = "model_list:\n" + entry("openai/*", "openai/*", priced="model_info: {}") + entry()
     text += "fallbacks: [{'openai/*': [m]}]\n"
@@ -190,6 +201,11 @@ async def test_asterisks_at_the_providers_own_address_are_listed_as_the_models_t
         assert {"openai/gpt-4o", "openai/gpt-5"} <= set(listed)
         assert "openai/*" not in listed
         assert not [name for name in listed if "embedding" in name]
+
+
+async def test_no_client_reaches_the_demo_through_asterisks(tmp_path: Path):
+    async with up(tmp_path, "model_list: [{model_name: '*', litellm_params: {model: '*'}}]\n") as one:
+        assert (await one.ask(model="demo/demo")).status_code == 404
 
 
 async def test_an_alias_is_another_name_and_no_name_is_ever_taken_for_another(tmp_path: Path):

@@ -50,14 +50,15 @@ class Catalogue(Mapping[str, tuple[Deployment, ...]]):
         if pattern is None or parts is None:
             return None
         found = under_pattern(self._config, pattern, name, parts, self._book)
-        known = [one for one in found if one.provider in _OURS or one.provider in known_providers()]
+        real = known_providers() - {"demo"}
+        known = [one for one in found if one.provider in real or not one.takes_any_provider]
         return (pattern, tuple(known)) if known else None
 
     def names_under(self, pattern: str) -> list[str]:
         """List what a pattern is known to cover: the priced chat models of a provider at its own address."""
         (one, *others) = self._declared[pattern]
         somewhere = one.is_providers_own or one.api_base is None
-        if others or pattern.count("*") != 1 or one.model != "*" or one.name.endswith(":*") or not somewhere:
+        if others or pattern.count("*") != 1 or one.model != "*" or one.takes_any_provider or not somewhere:
             return []
         return sorted(pattern.replace("*", name) for name in self._book.names(one.provider))
 

@@ -30,6 +30,9 @@ DEFAULTS: Final = frozenset(
 )
 """Members of a request's body that an entry may give for requests without them."""
 
+BY_LIBRARY: Final = frozenset({"min_p", "repetition_penalty", "prompt_cache_retention", "reasoning"})
+"""Of these, what only the library puts in its place where a request is translated."""
+
 LIMITS: Final = ("max_completion_tokens", "max_tokens")
 """The two names of the most that an answer may have: who gives one gives both."""
 

@@ -14,7 +14,16 @@ from gateway.caching.facts import NOTHING, Book, CacheFacts, book_of, priced
 from gateway.caching_schema import shipped
 from gateway.config.addresses import address_of
 from gateway.config.environment import usual_variables
-from gateway.config.litellm_keys import CHAT_MODES, CLIENTS, DEFAULTS, INFO_IN_PARAMS, LIMITS, OURS, WITHOUT_EFFECT
+from gateway.config.litellm_keys import (
+    BY_LIBRARY,
+    CHAT_MODES,
+    CLIENTS,
+    DEFAULTS,
+    INFO_IN_PARAMS,
+    LIMITS,
+    OURS,
+    WITHOUT_EFFECT,
+)
 from gateway.config.wildcards import filled
 from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of
 
@@ -113,6 +122,11 @@ class Deployment:
     """The name with asterisks that the client's name was found under."""
 
     @property
+    def takes_any_provider(self) -> bool:
+        """Whether the client's name says which provider is asked."""
+        return self.name.endswith(":*")
+
+    @property
     def is_chat(self) -> bool:
         return self.mode in CHAT_MODES
 
@@ -190,7 +204,7 @@ def _label(entry: ModelEntry, position: int) -> str:
 
 def needs_no_key(one: Deployment) -> bool:
     """Whether nothing is missing where a deployment has no key: it said so, or many such servers want none."""
-    told = one.kind == "demo" or one.provider in _KEYLESS or one.name.endswith(":*")
+    told = one.kind == "demo" or one.provider in _KEYLESS or one.takes_any_provider
     return told or one.keyless
 
 
@@ -267,6 +281,8 @@ def _deployment(
     facts = book.facts(provider, model, info)
     body = _Body.of(params, kind, is_openai=provider == "openai" and _is_home(provider, api_base))
     passed = {name: value for name, value in params.items() if name not in _NOT_PASSED and not is_price(name)}
+    if kind == "translated":
+        passed |= {name: params[name] for name in BY_LIBRARY & params.keys()}
     return Deployment(
         name=_label(entry, position),
         model_name=entry.model_name,
@@ -354,8 +370,9 @@ class _Body:
         extra = params.get("extra_body") or {}
         if not isinstance(extra, Mapping):
             raise _Complaint("extra_body", f"{extra!r} is not a mapping")
-        given = {name: _default(name, value) for name, value in params.items() if name in DEFAULTS}
-        given |= {name: value for name, value in extra.items() if kind != "translated" or name in DEFAULTS}
+        ours = DEFAULTS - BY_LIBRARY if kind == "translated" else DEFAULTS
+        given = {name: _default(name, value) for name, value in params.items() if name in ours}
+        given |= {name: value for name, value in extra.items() if kind != "translated" or name in ours}
         wrong = next((name for name in given if name in _NO_DEFAULTS), None)
         if wrong is not None:
             raise _Complaint("extra_body", f"{wrong} is for the client, or the gateway, to say: leave it out")
