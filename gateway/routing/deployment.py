@@ -381,7 +381,7 @@ class _Body:
             given = {name: value for name, value in given.items() if name not in LIMITS} | {LIMITS[0]: limits[0]}
         options, dropped = params.get("stream_options"), params.get("additional_drop_params") or ()
         return _Body(
-            defaults=tuple((name, orjson.dumps(value)) for name, value in given.items()),
+            defaults=tuple((name, _json(name, value)) for name, value in given.items()),
             foreign={name: value for name, value in extra.items() if name not in given},
             left_out=frozenset(name for name in dropped if isinstance(name, str) and name not in _NEEDED),
             asks_usage=not (isinstance(options, Mapping) and options.get("include_usage") is False),
@@ -394,6 +394,17 @@ _NEEDED: Final = frozenset({"model", "messages", "stream"})
 _WORDS: Final = frozenset({"stop", "user", "reasoning_effort", "verbosity", "service_tier", "safety_identifier",
                            "prompt_cache_key", "prompt_cache_retention"})  # fmt: skip
 """Defaults that are text; any other text is a number out of the environment."""
+
+
+def _json(name: str, value: Any) -> bytes:
+    """Write a default. Numbers that no server reads alike are refused: beyond 64 bits, and without an end."""
+    try:
+        written = orjson.dumps(value)
+    except TypeError as error:
+        raise _Complaint(name, f"{name} cannot be sent: {error}") from None
+    if value is not None and written == b"null":
+        raise _Complaint(name, f"{value!r} is not a number that can be sent")
+    return written
 
 
 def _default(name: str, value: Any) -> Any:
