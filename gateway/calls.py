@@ -41,7 +41,7 @@ from gateway.routing.upstream import Reply, UpstreamError
 from gateway.summaries import Job
 from gateway.wire import completion
 from gateway.wire.cache_marks import Marks
-from gateway.wire.chat import Additions, ChatRequest, sent
+from gateway.wire.chat import PLAIN, Additions, ChatRequest, sent
 from gateway.wire.completion import Completion
 from gateway.wire.sse import EventRelay
 
@@ -330,7 +330,8 @@ class Calls:
         self, deployment: Deployment, changes: Changes | None, marks: Marks | None, *, asks: bool
     ) -> Outcome:
         """Send the request as this deployment is to have it."""
-        additions = Additions(deployment.defaults, deployment.left_out, asks)
+        usual = asks and not deployment.defaults and not deployment.left_out
+        additions = PLAIN if usual else Additions(deployment.defaults, deployment.left_out, asks)
         body = sent(self.request, deployment.model, changes, marks, additions)
         gateway, stream, request_id = self.gateway, self.request.stream, self.entry.id
         return await gateway.upstreams.call(deployment, body, stream=stream, request_id=request_id, now=gateway.now())

@@ -170,7 +170,7 @@ def test_everybody_who_is_named_is_tried_with_a_call_that_costs_nothing(tmp_path
         done = checked(tmp_path, entries, "unpriced: allow", "--connect")
         assert done.exit_code == 0, done.output
         assert asked == ["/v1/models?x=y Bearer k"]
-        assert f"a#0:openai/m: reached at {good}/v1?x=y (200)\nd#0:demo/demo: built in\ne#0:" in done.stdout
+        assert f"a#0:openai/m: reached at {good}/v1?… (200)\nd#0:demo/demo: built in\ne#0:" in done.stdout
         worse = (
             entries + f"  - {{model_name: b, litellm_params: {{model: openai/m, api_base: '{bad}/v1', api_key: k}}}}\n"
         )

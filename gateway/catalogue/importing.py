@@ -164,7 +164,7 @@ class _Import:
             path = (*at, "litellm_params", key)
             fate = fates.of_param(str(key), value, kind)
             told = f"left out: {fate.reason}" + (f"; did you mean {fate.suggestion!r}?" if fate.suggestion else "")
-            if value is None:
+            if value is None or value == "":
                 told = "left out: it is empty"
             elif key == "drop_params":
                 told = f"left out: {sections.KEYS['drop_params']}"

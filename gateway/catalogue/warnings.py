@@ -109,7 +109,7 @@ def _unusual_addresses(deployments: Sequence[Deployment]) -> Iterator[str]:
     for one in deployments:
         address = address_of(one.api_base) if one.kind == "direct" and one.api_base else None
         if address is not None and not address.has_version and not _is_own(one):
-            yield f"{one.name} is asked at {address.of(CHAT)}: most servers answer under /v1; add it to api_base if so"
+            yield f"{one.name} is asked at {address.shown(CHAT)}: most servers answer under /v1 of it"
 
 
 def _strange_hosts(deployments: Sequence[Deployment]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.config import Config
+from gateway.config.addresses import address_of
 from gateway.routing.deployment import Deployment
 from gateway.routing.direct import Direct
 from gateway.routing.upstream import UpstreamError
@@ -53,14 +54,16 @@ async def _reached(direct: Direct, one: Deployment) -> Tried:
     """Ask a server which models it has; of one that speaks another way, whether it answers at all."""
     if one.kind == "demo":
         return Tried(one.name, "built in")
-    if one.api_base is None:
+    address = None if one.api_base is None else address_of(one.api_base)
+    if address is None:
         return Tried(one.name, "not tried: it has no api_base, and its provider's own address is the library's to know")
+    place = address.shown()
     try:
         status = await direct.reached(one)
     except UpstreamError as error:
-        return Tried(one.name, f"not reached at {one.api_base} ({error.kind}): {error.message}", failed=True)
+        return Tried(one.name, f"not reached at {place} ({error.kind}): {error.message}", failed=True)
     if one.kind == "translated":
-        return Tried(one.name, f"reached at {one.api_base}")
+        return Tried(one.name, f"reached at {place}")
     if status in {401, 403}:
-        return Tried(one.name, f"reached at {one.api_base}, and its key is refused ({status})", failed=True)
-    return Tried(one.name, f"reached at {one.api_base} ({status})")
+        return Tried(one.name, f"reached at {place}, and its key is refused ({status})", failed=True)
+    return Tried(one.name, f"reached at {place} ({status})")

@@ -37,6 +37,10 @@ class Address:
         """Host and port, as a message may show them."""
         return self.authority.rpartition("@")[2]
 
+    def shown(self, call: str = "") -> str:
+        """Return the address as a message may show it: a login and a query may hold a secret."""
+        return f"{self.scheme}://{self.place}{self.path}{call}{'?…' if self.query else ''}"
+
     @property
     def has_login(self) -> bool:
         return "@" in self.authority
