@@ -71,6 +71,25 @@ def test_no_key_of_a_file_is_passed_over(case: Path):
     assert [path for path in leaves if not any(path[:length] in told for length in range(1, len(path) + 1))] == []
 
 
+def test_a_model_that_only_the_environment_names_is_kept(tmp_path: Path):
+    text = "model_list: [{model_name: m, litellm_params: {model: os.environ/MODEL, api_key: os.environ/K}}]\n"
+    done = importing(tmp_path, text, {})
+    assert "model: os.environ/MODEL" in done.stdout
+    assert "left" not in done.stderr
+    known = importing(tmp_path, text.replace(", api_key: os.environ/K", ""), {"MODEL": "groq/x"})
+    assert "api_key: os.environ/GROQ_API_KEY" in known.stdout
+
+
+def test_what_is_no_litellm_file_and_what_is_in_the_way_is_refused(tmp_path: Path):
+    assert importing(tmp_path, "a: 1\n", {}).exit_code == 2
+    text = "model_list: [{model_name: m, litellm_params: {model: demo/demo}}]\n"
+    there = tmp_path / "config.yaml"
+    assert importing(tmp_path, text, {}, "--output", str(there)).exit_code == 0
+    assert there.read_text().startswith("# What litellm.yaml says")
+    again = importing(tmp_path, text, {}, "--output", str(there))
+    assert (again.exit_code, "not there yet" in again.stderr) == (2, True)
+
+
 # Each entry reaches whom it means
 
 

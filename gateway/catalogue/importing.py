@@ -139,6 +139,8 @@ class _Import:
 
     def _unserved(self, provider: str, model: str, params: Mapping[str, Any], info: Mapping[str, Any]) -> str | None:
         """Say why an entry cannot be served at all; None where it can."""
+        if is_read_in(str(self._read(params)["model"])):
+            return None  # nobody knows yet which model that is
         if provider not in self.known and not is_any_provider(params):
             meant = closest(provider, self.known)
             hint = (
@@ -198,6 +200,8 @@ class _Import:
     def _usual_key(self, at: KeyPath, kept: dict[str, Any], provider: str) -> None:
         """Write out which variable a provider's key is taken from where the entry names none."""
         if kept.get("api_key") is not None or is_any_provider(kept) or not OTHER_LOGIN.isdisjoint(kept):
+            return
+        if is_read_in(str(self._read(kept)["model"])):
             return
         names = usual_variables(provider)
         here = next((name for name in names if self.environ.get(name, "").strip()), None)

@@ -231,6 +231,7 @@ _MADE_UP: Mapping[str, str] = {
     "api_base": "http://not-set.invalid/v1",
     "base_url": "http://not-set.invalid/v1",
     "sha256": "0" * 64,
+    "model": "demo/demo",
 }
 """What stands for a variable that is not set where something must stand."""
 
@@ -244,7 +245,7 @@ def _without(data: Any, paths: Iterable[KeyPath]) -> Any:
         key = path[-1]
         if isinstance(key, str) and key in _MADE_UP:
             around[key] = _MADE_UP[key]
-        elif isinstance(around, dict) and key not in ("model", "model_name", "name"):
+        elif isinstance(around, dict) and key not in ("model_name", "name"):
             around.pop(key, None)
     return data
 
