@@ -80,6 +80,14 @@ def test_a_model_that_only_the_environment_names_is_kept(tmp_path: Path):
     assert "api_key: os.environ/GROQ_API_KEY" in known.stdout
 
 
+def test_a_price_that_is_none_is_left_to_be_mended_by_hand(tmp_path: Path):
+    text = "model_list: [{model_name: m, litellm_params: {model: gpt-4o}, model_info: {input_cost_per_token: cheap}}]\n"
+    done = importing(tmp_path, text, {"OPENAI_API_KEY": "k"})
+    assert done.exit_code == 0
+    assert "left to do by hand:\nconfig.yaml:" in done.stderr
+    assert "'cheap' is not a price" in done.stderr
+
+
 def test_what_is_no_litellm_file_and_what_is_in_the_way_is_refused(tmp_path: Path):
     assert importing(tmp_path, "a: 1\n", {}).exit_code == 2
     text = "model_list: [{model_name: m, litellm_params: {model: demo/demo}}]\n"

@@ -149,8 +149,8 @@ class _Import:
             return f"there is no provider {provider!r}{hint}"
         if not model:
             return "its model names none: write provider/model"
-        said = {key: params[key] for key in INFO_IN_PARAMS if key in params}
-        mode = self.book.facts(provider, model, {**said, **info}).mode
+        said = {key: each[key] for each in (params, info) for key in ("mode", "base_model") if key in each}
+        mode = self.book.facts(provider, model, said).mode
         if mode is not None and mode not in CHAT_MODES:
             return f"it is for {mode.replace('_', ' ')}, and only chats are served"
         return None
