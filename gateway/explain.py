@@ -22,7 +22,7 @@ from gateway.refusals import does_not_fit
 from gateway.rewriting.plan import Edit, Plan, Refusal, recognition_of
 from gateway.rewriting.retention import cut_of, in_order, parts, spoken, texts_of
 from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED
-from gateway.wire.chat import ChatRequest, Memo, parse
+from gateway.wire.chat import ChatRequest, Memo, parse, with_limit
 
 FIRST_WORDS_CHARS = 160
 MOST_VALUES = 12
@@ -39,7 +39,7 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter, *, as_s
     Raises GatewayError for a body that is not a request.
     """
     memo = Memo()
-    request = parse(body, memo)
+    request = with_limit(parse(body, memo), model.answer_limit)
     policy = chosen(policy, request, {})
     window = model.bounds(policy, answer_limit=request.answer_limit)
     chosen_tools = selected(request, policy, model, counter, window, memo)
