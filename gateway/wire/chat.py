@@ -17,7 +17,17 @@ import orjson
 from gateway.conversation import Call, Changes, Conversation, Media, Message, joined
 from gateway.wire.cache_marks import Marks, by_message, end_of_tools, is_marked, marked, message_edits, request_edits
 from gateway.wire.errors import invalid_request
-from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, refuse_deep, splice, value
+from gateway.wire.lexical import (
+    DuplicateKey,
+    NotJSON,
+    Span,
+    array_spans,
+    cuts,
+    object_spans,
+    refuse_deep,
+    splice,
+    value,
+)
 from gateway.wire.media import media_of
 from gateway.wire.parts import part_edits, with_parts, with_text
 from gateway.wire.reasoning import reasons, without
@@ -40,6 +50,9 @@ _READ = frozenset(
 )
 """Members whose value matters to us; all others are proven to be JSON, and ride along unread."""
 
+
+OURS_IN_METADATA = frozenset({"tags", "gateway_profile"})
+"""Keys of `metadata` by which a client speaks to us: no provider gets them. OpenAI's metadata hold strings alone."""
 
 MOST_CHOICES = 128
 """The most answers OpenAI gives to one request (platform.openai.com/docs/api-reference/chat/create, `n`)."""
@@ -72,6 +85,8 @@ class ChatRequest:
     """Whether the client put a cache marker on a tool."""
     tools_end: int | None = None
     """Where in `body` a cache marker behind the tools is written; None where none can stand."""
+    ours: tuple[tuple[int, int, bytes], ...] = ()
+    """Splices that take what is said to us alone out of `body`."""
 
 
 _LONG_NUMBER = re.compile(rb"[\d.eE+-]{300}")
@@ -159,7 +174,24 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
         service_tier=_string(tier),
         marks_tools=marks_tools,
         tools_end=tools_end,
+        ours=_ours(body, spans, metadata),
     )
+
+
+def _ours(body: bytes, spans: Mapping[str, Span], metadata: Any) -> tuple[tuple[int, int, bytes], ...]:
+    """Take our own keys out of the metadata; the member goes where nothing else is in it."""
+    if not isinstance(metadata, dict) or OURS_IN_METADATA.isdisjoint(metadata):
+        return ()
+    if metadata.keys() <= OURS_IN_METADATA:
+        return tuple(cuts(body, spans, ("metadata",)))
+    start, end = spans["metadata"]
+    raw = body[start:end]
+    try:
+        inner = cuts(raw, object_spans(raw), OURS_IN_METADATA)
+    except DuplicateKey as error:
+        where = f"metadata.{error.key}"
+        raise invalid_request(f"The request names the key `{where}` twice; send it once.", where) from None
+    return tuple((start + at, start + upto, put) for at, upto, put in inner)
 
 
 def _required_word(response_format: Any) -> str | None:
@@ -401,8 +433,11 @@ def message_left(raw: bytes, changes: Changes, index: int) -> bytes:
 
 
 def sent(request: ChatRequest, model: str, changes: Changes | None = None, marks: Marks | None = None) -> bytes:
-    """Write the request for a deployment: its model name, the usage event asked for, changes and markers spliced in."""
+    """Write the request for a deployment: its model name, the usage event asked for, changes and markers spliced in,
+    and what is said to us alone taken out.
+    """
     out = rewritten(request, changes, marks) if changes is not None or marks is not None else []
+    out += request.ours
     if model != request.model:
         span = request.spans["model"]
         out.append((span.start, span.end, orjson.dumps(model)))
