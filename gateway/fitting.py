@@ -152,26 +152,12 @@ class _MediaCounter:
         return known
 
     def _counted(self, part: Media) -> int:
-        return max((_media_tokens(provider, model, part) for provider, model in self._asked), default=0)
+        return max((media.part_tokens(provider, model, part) for provider, model in self._asked), default=0)
 
 
 def guesses(messages: Sequence[Message]) -> int:
     """Count the parts whose tokens are only guessed."""
     return sum([media.is_estimate(part.kind, part.data) for message in messages for part in message.media])
-
-
-def _media_tokens(provider: str, model: str, part: Media) -> int:
-    match part.kind:
-        case "image":
-            return media.image_tokens(provider, model, part.data, part.detail)
-        case "audio":
-            return media.audio_tokens(provider, model, part.data, part.detail)
-        case "file":
-            return media.file_tokens(provider, model, part.data, part.size, part.name)
-        case "video":
-            return media.video_tokens(provider, model, part.data, part.detail)
-        case "other":
-            return media.other_tokens(part.data)
 
 
 @dataclass(frozen=True, slots=True)
