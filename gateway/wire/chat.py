@@ -46,6 +46,7 @@ _READ = frozenset(
         "n",
         "service_tier",
         "response_format",
+        "thinking",
     }
 )
 """Members whose value matters to us; all others are proven to be JSON, and ride along unread."""
@@ -53,6 +54,9 @@ _READ = frozenset(
 
 OURS_IN_METADATA = frozenset({"tags", "gateway_profile"})
 """Keys of `metadata` by which a client speaks to us: no provider gets them. OpenAI's metadata hold strings alone."""
+
+MOST_THINKING = 1_000_000
+"""Tokens beyond which a budget for thinking is believed of no model."""
 
 MOST_CHOICES = 128
 """The most answers OpenAI gives to one request (platform.openai.com/docs/api-reference/chat/create, `n`)."""
@@ -76,6 +80,8 @@ class ChatRequest:
     answer_limit: int | None
     limited_by: str
     """The member that says so: `max_completion_tokens`, or `max_tokens` of older clients."""
+    thinking: int
+    """How many tokens of the answer may be thinking, as far as the client says so."""
     user: str | None
     metadata: Mapping[str, Any]
     choices: int
@@ -168,6 +174,7 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
         asks_usage=isinstance(options, dict) and options.get("include_usage") is True,
         answer_limit=_positive(fields.get(limited_by)),
         limited_by=limited_by,
+        thinking=_thinking(fields.get("thinking")),
         user=_string(user) or None,
         metadata=metadata if isinstance(metadata, dict) else {},
         choices=min(_positive(fields.get("n")) or 1, MOST_CHOICES),
@@ -197,6 +204,12 @@ def _ours(body: bytes, spans: Mapping[str, Span], metadata: Any) -> tuple[tuple[
 def _required_word(response_format: Any) -> str | None:
     """Name the word that an answer in this form must be asked for with."""
     return "json" if isinstance(response_format, dict) and response_format.get("type") == "json_object" else None
+
+
+def _thinking(said: Any) -> int:
+    """Read a budget for thinking, as Anthropic's API has it; what is beyond any model is none."""
+    budget = _positive(said.get("budget_tokens")) if isinstance(said, dict) and said.get("type") != "disabled" else None
+    return budget if budget is not None and budget <= MOST_THINKING else 0
 
 
 def _positive(number: Any) -> int | None:
@@ -430,6 +443,22 @@ def message_left(raw: bytes, changes: Changes, index: int) -> bytes:
     elif index in changes.parts:
         raw = with_parts(raw, changes.parts[index])
     return without(raw) if index in changes.unreasoned else raw
+
+
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""The members that limit an answer."""
+
+
+def is_limited(request: ChatRequest) -> bool:
+    """Whether the client said how long its answer may be, in any way."""
+    spans, body = request.spans, request.body
+    return any(name in spans and body[slice(*spans[name])] != b"null" for name in LIMITS)
+
+
+def limited(body: bytes, tokens: int) -> bytes:
+    """Write an answer limit into a request that has none."""
+    end = body.rindex(b"}")
+    return b'%b,"max_tokens":%d%b' % (body[:end], tokens, body[end:])
 
 
 def sent(request: ChatRequest, model: str, changes: Changes | None = None, marks: Marks | None = None) -> bytes:
