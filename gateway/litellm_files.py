@@ -6,6 +6,7 @@ in it runs.
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def price_table() -> bytes:
     return _present(package_dir() / _PRICE_TABLE).read_bytes()
 
 
+@cache
 def providers() -> frozenset[str]:
     """Return every provider that litellm can reach: those of its price table and those of its lists of endpoints."""
     found = {
@@ -49,6 +51,13 @@ def providers() -> frozenset[str]:
         listed = orjson.loads(_present(package_dir() / path).read_bytes())
         found.update(listed if key is None else listed[key])
     return frozenset(found) | _UNLISTED
+
+
+@cache
+def key_variables() -> dict[str, str]:
+    """Return where the keys of providers that litellm only lists are looked for: provider → environment variable."""
+    listed = orjson.loads(_present(package_dir() / _OPENAI_LIKE).read_bytes())
+    return {name: one["api_key_env"] for name, one in listed.items() if one.get("api_key_env")}
 
 
 def _present(path: Path) -> Path:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.conversation import Call, Changes, Insertion, Media
 from gateway.policy import PROFILE_METADATA
-from gateway.wire.chat import OURS_IN_METADATA, ChatRequest, Memo, parse, sent
+from gateway.wire.chat import OURS_IN_METADATA, Additions, ChatRequest, Memo, parse, sent
 from gateway.wire.errors import GatewayError
 from tests.talk import Wire, assistant, body, calls, loop, request, result, step, system, user, words
 
@@ -373,6 +373,14 @@ def test_metadata_at_the_end_of_a_stream_gives_way_to_the_usage_that_is_asked_fo
         **json.loads(raw[: raw.index(b', "meta')] + b"}"),
         "stream_options": {"include_usage": True},
     }
+
+
+@pytest.mark.parametrize("metadata", ['{"tags":["a"]}', '{"tags":["a"],"b":"c"}'])
+def test_what_is_ours_goes_beside_what_a_deployment_does_not_take(metadata):
+    raw = f'{{"metadata":{metadata},"seed":1,"model":"m","messages":[{{"role":"user","content":"a"}}],"top_k":2}}'
+    left = json.loads(sent(read(raw.encode()), "m", additions=Additions(left_out=frozenset({"seed", "top_k"}))))
+    kept = {"metadata": {"b": "c"}} if "b" in json.loads(metadata) else {}
+    assert left == {**kept, "model": "m", "messages": [{"role": "user", "content": "a"}]}
 
 
 def test_a_key_of_ours_that_stands_twice_is_refused():

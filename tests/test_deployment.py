@@ -30,6 +30,7 @@ class Entry:
 class Models:
     models: tuple[Entry, ...]
     prompt_caches: CachesFile | None = None
+    usual_keys: Mapping[str, str] = field(default_factory=dict)
 
 
 def build(*entries: Entry) -> Mapping[str, tuple[Deployment, ...]]:

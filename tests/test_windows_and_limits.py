@@ -198,8 +198,9 @@ async def test_a_limit_that_is_null_is_none(gateway):
     assert (await left(gateway, body(HELLO, max_tokens=None), claude(max_output=4096)))["max_tokens"] == 4096
 
 
-async def test_a_limit_of_the_configuration_is_left_to_the_translator(gateway):
-    assert "max_tokens" not in await left(gateway, body(HELLO), claude(params={"max_tokens": 500}))
+async def test_a_limit_of_the_configuration_holds(gateway):
+    one = claude(defaults=(("max_tokens", b"500"),), answer_limit=500)
+    assert (await left(gateway, body(HELLO), one))["max_tokens"] == 500
 
 
 async def test_a_budget_for_thinking_is_kept_free_on_top(gateway):

@@ -1,7 +1,7 @@
 """OpenAI-compatible upstreams over aiohttp: one pooled session, the bytes of both directions as they are.
 
-This is the hot path. What a deployment's requests have in common (URL, headers, timeout) is built once; the session has
-no cookie jar, no traces and no proxy, and follows no redirect, so that a credential goes to the configured host only.
+This is the hot path. What a deployment's requests have in common (URL, headers, timeout, proxy) is built once; the
+session has no cookie jar and no traces, and follows no redirect, so that a credential goes to the configured host only.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import io
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import aiohttp
 from multidict import CIMultiDict, istr
 from yarl import URL
 
+from gateway.config.addresses import CHAT, MODELS, Address, address_of
+from gateway.config.network import HERE, Network
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstream import PASSED_HEADERS, Trouble, UpstreamError
 
@@ -62,9 +64,10 @@ class _Route:
     url: URL
     headers: CIMultiDict[str]
     timeout: aiohttp.ClientTimeout
+    proxy: str | None
 
 
-def _route(deployment: Deployment) -> _Route:
+def _route(deployment: Deployment, network: Network) -> _Route:
     headers: CIMultiDict[str] = CIMultiDict(
         {
             istr("Content-Type"): "application/json",
@@ -81,12 +84,21 @@ def _route(deployment: Deployment) -> _Route:
     for name, value in {**deployment.params.get("headers", {}), **deployment.params.get("extra_headers", {})}.items():
         headers[istr(name)] = str(value)
     connect = min(CONNECT_SECONDS, deployment.timeout)
+    url = URL(_address(deployment.api_base or "").of(CHAT))
     return _Route(
         deployment=deployment,
-        url=URL(f"{(deployment.api_base or '').rstrip('/')}/chat/completions"),
+        url=url,
         headers=headers,
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect, sock_read=deployment.timeout),
+        proxy=network.proxy_for(url.scheme, url.host or "", url.port),
     )
+
+
+def _address(api_base: str) -> Address:
+    address = address_of(api_base)
+    if address is None:
+        raise UpstreamError("connect", f"{api_base!r} is not an http(s) address")
+    return address
 
 
 class DirectReply:
@@ -129,14 +141,15 @@ class DirectReply:
 class Direct:
     """The upstream of every deployment of kind `direct`. The session is opened by the first request."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: Network = HERE) -> None:
+        self._network = network
         self._session: aiohttp.ClientSession | None = None
         self._routes: dict[str, _Route] = {}
 
     async def send(self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str) -> DirectReply:
         route = self._routes.get(deployment.name)
         if route is None or route.deployment is not deployment:
-            route = self._routes[deployment.name] = _route(deployment)
+            route = self._routes[deployment.name] = _route(deployment, self._network)
         headers = route.headers.copy()
         headers[_OUR_ID] = request_id
         session = self._session or self._open()
@@ -147,6 +160,7 @@ class Direct:
                 headers=headers,
                 timeout=route.timeout,
                 allow_redirects=False,
+                proxy=route.proxy,
             )
         except _FOREIGN as error:
             raise _trouble(error) from error
@@ -155,6 +169,24 @@ class Direct:
             raise UpstreamError("garbage", f"the upstream answered with a redirect ({response.status})")
         return DirectReply(response)
 
+    async def reached(self, deployment: Deployment) -> int:
+        """Ask a deployment's server which models it has, which costs nothing, and return the status.
+
+        One that does not speak chat completions is asked without its key. Raises `UpstreamError`.
+        """
+        route, session = _route(deployment, self._network), self._session or self._open()
+        speaks = deployment.kind == "direct"
+        url = URL(_address(deployment.api_base or "").of(MODELS if speaks else ""))
+        limit = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
+        headers = route.headers if speaks else None
+        try:
+            async with session.get(
+                url, headers=headers, timeout=limit, allow_redirects=False, proxy=route.proxy
+            ) as response:
+                return response.status
+        except _FOREIGN as error:
+            raise _trouble(error) from error
+
     async def close(self) -> None:
         if self._session is not None:
             session, self._session = self._session, None
@@ -162,8 +194,10 @@ class Direct:
 
     def _open(self) -> aiohttp.ClientSession:
         # limit=0: how many requests run at once is decided at admission, not by a queue in the pool.
+        file = self._network.certificates
+        trusted: ssl.SSLContext | Literal[True] = ssl.create_default_context(cafile=file) if file else True
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, ssl=trusted),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             skip_auto_headers=("User-Agent",),

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from gateway.config.network import HERE, Network
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import too_long
 from gateway.routing.upstream import Reply, UpstreamError, WholeReply
@@ -95,7 +96,8 @@ _EVENTS: Final = {"content-type": "text/event-stream; charset=utf-8"}
 class Translated:
     """The upstream of every deployment of kind `translated`."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: Network = HERE) -> None:
+        self._network = network
         self._litellm: Any = None
         self._wire: Any = None
         self._handlers: dict[float, Any] = {}
@@ -166,7 +168,7 @@ class Translated:
     def _handler(self, timeout: float) -> Any:
         """Return litellm's HTTP handler over our own transport. One for each timeout: some providers pass none on."""
         if self._wire is None:
-            self._wire = importlib.import_module("gateway.routing.exchange").Wire()
+            self._wire = importlib.import_module("gateway.routing.exchange").Wire(self._network)
         handler = self._handlers.get(timeout)
         if handler is None:
             kind = importlib.import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -55,6 +55,8 @@ _READ = frozenset(
 OURS_IN_METADATA = frozenset({"tags", "gateway_profile"})
 """Keys of `metadata` by which a client speaks to us: no provider gets them. OpenAI's metadata hold strings alone."""
 
+_METADATA, _NONE = frozenset({"metadata"}), frozenset[str]()
+
 MOST_THINKING = 1_000_000
 """Tokens beyond which a budget for thinking is believed of no model."""
 
@@ -92,7 +94,9 @@ class ChatRequest:
     tools_end: int | None = None
     """Where in `body` a cache marker behind the tools is written; None where none can stand."""
     ours: tuple[tuple[int, int, bytes], ...] = ()
-    """Splices that take what is said to us alone out of `body`."""
+    """Splices that take what is said to us alone out of members of `body`."""
+    gone: frozenset[str] = frozenset()
+    """Members that hold nothing else, and leave no more."""
 
 
 _LONG_NUMBER = re.compile(rb"[\d.eE+-]{300}")
@@ -182,15 +186,14 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
         marks_tools=marks_tools,
         tools_end=tools_end,
         ours=_ours(body, spans, metadata),
+        gone=_METADATA if _is_ours(metadata) else _NONE,
     )
 
 
 def _ours(body: bytes, spans: Mapping[str, Span], metadata: Any) -> tuple[tuple[int, int, bytes], ...]:
-    """Take our own keys out of the metadata; the member goes where nothing else is in it."""
-    if not isinstance(metadata, dict) or OURS_IN_METADATA.isdisjoint(metadata):
+    """Take our own keys out of metadata that hold others too."""
+    if not isinstance(metadata, dict) or OURS_IN_METADATA.isdisjoint(metadata) or _is_ours(metadata):
         return ()
-    if metadata.keys() <= OURS_IN_METADATA:
-        return tuple(cuts(body, spans, ("metadata",)))
     start, end = spans["metadata"]
     raw = body[start:end]
     try:
@@ -199,6 +202,11 @@ def _ours(body: bytes, spans: Mapping[str, Span], metadata: Any) -> tuple[tuple[
         where = f"metadata.{error.key}"
         raise invalid_request(f"The request names the key `{where}` twice; send it once.", where) from None
     return tuple((start + at, start + upto, put) for at, upto, put in inner)
+
+
+def _is_ours(metadata: Any) -> bool:
+    """Whether metadata hold nothing but keys of ours."""
+    return isinstance(metadata, dict) and len(metadata) > 0 and metadata.keys() <= OURS_IN_METADATA
 
 
 def _required_word(response_format: Any) -> str | None:
@@ -401,7 +409,7 @@ def with_tools(request: ChatRequest, stay: Sequence[int], memo: Memo) -> ChatReq
     within = request.spans["tools"]
     tools = array_spans(request.body, within)
     left = b"[" + b",".join([request.body[tools[i].start : tools[i].end] for i in stay]) + b"]"
-    return parse(splice(request.body, [(*within, left)]), memo)
+    return with_limit(parse(splice(request.body, [(*within, left)]), memo), request.answer_limit)
 
 
 # ---------------------------------------------------------------- writing
@@ -445,7 +453,23 @@ def message_left(raw: bytes, changes: Changes, index: int) -> bytes:
     return without(raw) if index in changes.unreasoned else raw
 
 
-LIMITS = ("max_tokens", "max_completion_tokens")
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """What one deployment's requests hold beyond the client's, and what they do not hold."""
+
+    defaults: tuple[tuple[str, bytes], ...] = ()
+    """Members, as JSON, where the client does not send them, or sends null."""
+    left_out: frozenset[str] = frozenset()
+    """Members that do not leave."""
+    usage: bool = True
+    """Whether a stream is asked for its usage event; otherwise the client does not ask for it either."""
+
+
+PLAIN = Additions()
+
+_USAGE = frozenset({"stream_options"})
+
+LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 """The members that limit an answer."""
 
 
@@ -455,24 +479,51 @@ def is_limited(request: ChatRequest) -> bool:
     return any(name in spans and body[slice(*spans[name])] != b"null" for name in LIMITS)
 
 
-def limited(body: bytes, tokens: int) -> bytes:
-    """Write an answer limit into a request that has none."""
-    end = body.rindex(b"}")
-    return b'%b,"max_tokens":%d%b' % (body[:end], tokens, body[end:])
-
-
-def sent(request: ChatRequest, model: str, changes: Changes | None = None, marks: Marks | None = None) -> bytes:
-    """Write the request for a deployment: its model name, the usage event asked for, changes and markers spliced in,
-    and what is said to us alone taken out.
+def sent(
+    request: ChatRequest,
+    model: str,
+    changes: Changes | None = None,
+    marks: Marks | None = None,
+    additions: Additions = PLAIN,
+) -> bytes:
+    """Write the request for a deployment: its model name, its additions, changes and markers spliced in, and what is
+    said to us alone taken out.
     """
     out = rewritten(request, changes, marks) if changes is not None or marks is not None else []
     out += request.ours
     if model != request.model:
         span = request.spans["model"]
         out.append((span.start, span.end, orjson.dumps(model)))
-    if request.stream and not request.asks_usage:
+    if additions.defaults:
+        out += _default_splices(request, additions)
+    if request.stream and not request.asks_usage and additions.usage and "stream_options" not in additions.left_out:
         out.append(_usage_splice(request))
+    gone = request.gone | additions.left_out if additions.usage else request.gone | additions.left_out | _USAGE
+    if not gone.isdisjoint(request.spans):
+        cut = cuts(request.body, request.spans, gone)
+        out = [one for one in out if not any(start < one[1] and one[0] < end for start, end, _ in cut)]
+        out += cut
     return splice(request.body, out) if out else request.body
+
+
+def with_limit(request: ChatRequest, limit: int | None) -> ChatRequest:
+    """Return the request as one that says how long its answer may be, where it does not say so itself."""
+    return request if limit is None or request.answer_limit is not None else replace(request, answer_limit=limit)
+
+
+def _default_splices(request: ChatRequest, additions: Additions) -> list[tuple[int, int, bytes]]:
+    """Put in what the client left to the deployment, behind its own last member or in the place of its null."""
+    body, spans, out = request.body, request.spans, []
+    end = body.rindex(b"}")
+    said = {name for name in spans if body[spans[name].start : spans[name].end] != b"null"}
+    for name, default in additions.defaults:
+        if name in said or name in additions.left_out or (name in LIMITS and not said.isdisjoint(LIMITS)):
+            continue
+        if name in spans:
+            out.append((*spans[name], default))
+        else:
+            out.append((end, end, b"," + orjson.dumps(name) + b":" + default))
+    return out
 
 
 def _usage_splice(request: ChatRequest) -> tuple[int, int, bytes]:
