@@ -134,3 +134,9 @@ def test_a_schema_in_the_prompt_is_followed(demo: Gateway) -> None:
         "response_format": {"type": "json_object"},
     }
     assert User.model_validate_json(asked(demo, body)["content"]) == JASON
+
+
+@pytest.mark.parametrize("model", ["gpt-5", "gpt-4o-mini", "anthropic/claude-sonnet-5", "llama3.2:latest", "anything"])
+def test_any_model_name_is_answered(demo: Gateway, model: str) -> None:
+    body = {"model": model, "messages": [{"role": "user", "content": "Where is my parcel?"}]}
+    assert asked(demo, body)["content"]
