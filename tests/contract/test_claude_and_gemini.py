@@ -194,3 +194,5 @@ async def test_a_provider_that_counts_a_fifth_more_is_served_after_one_more_plan
     assert "maximum context length is 6000 tokens. However, you requested" in str(refused.value)
     assert refused_row["status"] == "refused", "the provider has said how it counts: it is not asked again"
     assert len(server.received) == 2
+    limits = [received.body["max_tokens"] for received in server.received]
+    assert all(0 < limit < 6000 for limit in limits), "what the prompt leaves, not what the model could write"
