@@ -213,6 +213,20 @@ async def test_what_no_answer_can_be_is_refused(more, param):
     assert (status, orjson.loads(told)["error"]["param"]) == (400, param)
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+async def test_a_limit_ends_the_answer(name):
+    short: dict[str, Any] = {name: 5}
+    long: dict[str, Any] = {name: 1000}
+    whole_text = await text()
+    told: dict[str, Any] = await whole(ASK, **short)
+    cut = told["choices"][0]
+    assert (cut["finish_reason"], told["usage"]["completion_tokens"]) == ("length", 5)
+    assert whole_text.startswith(cut["message"]["content"])
+    assert (await choice(ASK, **long))["message"]["content"] == whole_text
+    assert [finish for _, _, finish in await deltas(ASK, **short)][-1] == "length"
+    assert (await choice(ASK, **short, tools=[tool("person")], tool_choice="required"))["finish_reason"] == "tool_calls"
+
+
 # ---------------------------------------------------------------- what it counts
 
 PNG = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAgAAAAIACAIAAAB7GkOtAAAA"

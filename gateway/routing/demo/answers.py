@@ -8,8 +8,9 @@ asks of its form is obeyed: `wanted`.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ import orjson
 
 from gateway.routing.demo import wanted
 from gateway.routing.demo.prompt import as_list, as_object, meaning, text_of, unmarked_tools
-from gateway.routing.demo.rules import wants_no_answer
+from gateway.routing.demo.rules import answer_limit, wants_no_answer
 from gateway.routing.demo.schemas import Material, material, value_for
 from gateway.routing.demo.wanted import CallKind, Choice, Tool
 
@@ -61,6 +62,8 @@ class Said:
     call: Call | None
     tokens: int
     is_json: bool = False
+    is_cut: bool = False
+    """Whether its limit ended it."""
 
 
 def say(
@@ -88,11 +91,20 @@ def say(
     if form is not None:
         text = orjson.dumps(value_for(form.schema, seed, _material(messages), turn)).decode()
         text = f"```json\n{text}\n```" if form.fenced else text
-        return Said(text, None, count(text), is_json=True)
+        return _within(answer_limit(fields), Said(text, None, count(text), is_json=True), count)
     start, several = seed[1] + turn // len(_OPENINGS), 1 + seed[2] % len(_MIDDLES)
     middles = " ".join(_MIDDLES[(start + step) % len(_MIDDLES)] for step in range(several))
     text = f"{_OPENINGS[(seed[0] + turn) % len(_OPENINGS)]} {middles} {_CLOSINGS[seed[3] % len(_CLOSINGS)]}"
-    return Said(text, None, count(text))
+    return _within(answer_limit(fields), Said(text, None, count(text)), count)
+
+
+def _within(limit: int | None, said: Said, count: Callable[[str], int]) -> Said:
+    """Cut what is said where its limit ends it. A call is never cut."""
+    if limit is None or said.tokens <= limit:
+        return said
+    fits = bisect_right(range(1, len(said.text) + 1), limit, key=lambda upto: count(said.text[:upto]))
+    text = said.text[:fits]
+    return replace(said, text=text, tokens=count(text), is_cut=True)
 
 
 def _tool_to_call(seed: bytes, choice: Choice, messages: Sequence[Mapping[str, Any]]) -> Tool | None:
@@ -213,4 +225,4 @@ def _more(call: Call, piece: str) -> dict[str, Any]:
 def _finish(said: Said) -> str:
     if said.call is not None:
         return "function_call" if said.call.kind == "legacy" else "tool_calls"
-    return "stop" if said.text else "length"
+    return "stop" if said.text and not said.is_cut else "length"
