@@ -129,7 +129,8 @@ class Calls:
         window = model.bounds(self.admitted.policy, calibration, limit, self.request.thinking)
         stated = self.gateway.windows.of((one.name for one in model.deployments), self.gateway.monotonic())
         if stated is not None:
-            window = window.narrowed(stated.limit, stated.factor)
+            declared = self.admitted.policy.reserve.margin is not None  # it is kept free, no more and no less
+            window = window.narrowed(stated.limit, 1.0 if declared else stated.factor)
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
         known, summaries, threads = gateway.known, gateway.summaries, gateway.planning
         chosen = await selection(self.request, policy, model, counter, window, gateway.memo)

@@ -66,12 +66,21 @@ async def test_a_window_that_an_upstream_stated_holds_for_the_next_request(gatew
 
 @pytest.mark.parametrize("exact", [True, False])
 async def test_how_much_more_an_upstream_counts_holds_for_the_next_request_too(gateway, exact):
-    small = replace(gateway, deployments=(deployment(exact=exact, window=2100),))
+    automatic = policy("{name: auto, reserve: {output: 500}, fold: {keep_turns: 0, keep_tool_results: 0}}")
+    small = replace(gateway, policies=(automatic,), deployments=(deployment(exact=exact, window=2100),))
     script = Script(too_large(2600, 2100), says())
     log = await one_after_another(small, script, body(LONG), body([*LONG, user("more?")]))
     first, _, third = script.calls
     assert len(third.body) < len(first.body)
     assert [line for line in log if line["event"] == "window is smaller than declared"] == []
+
+
+async def test_a_declared_margin_is_kept_free_no_more_and_no_less(gateway):
+    small = replace(gateway, deployments=(deployment(exact=False, window=2100),))
+    script = Script(too_large(2600, 2100), says())
+    await one_after_another(small, script, body(LONG), body(LONG))
+    first, second, third = script.calls
+    assert len(second.body) < len(first.body) == len(third.body)
 
 
 async def test_a_window_that_nobody_can_have_is_not_remembered(gateway):
