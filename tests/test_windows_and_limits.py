@@ -91,7 +91,7 @@ async def test_a_window_that_nobody_can_have_is_not_remembered(gateway):
 
 def test_what_was_stated_bounds_other_prompts_until_more_is_known_of_the_count():
     bounds = Window(None, 9000, shared=True, reserve=1000, margin=0, calibration=UNKNOWN)
-    assert bounds.narrowed(5000, 1.5).budget() == int(4000 / (1.5 * 1.05))
+    assert bounds.narrowed(5000, 1.5).budget() == int(4000 / (1.5 * 1.1))
     assert bounds.narrowed(5000, 1.0).calibration == UNKNOWN
     assert bounds.narrowed(99_000, 1.0) == bounds
     known = replace(bounds, calibration=Calibration(3, 1.2, 0.0))
