@@ -112,6 +112,16 @@ async def test_a_schema_in_the_prompt_alone_is_answered_in_a_code_block():
     assert json.loads(said.removeprefix("```json\n").removesuffix("\n```")) == JASON
 
 
+@pytest.mark.parametrize(
+    "odd",
+    ['{"properties": {"a": {"const": ' + "9" * 400 + '}}, "required": ["a"]}', '{"properties": {"a": {"enum": [NaN]}}}',
+     '{"properties": {"a": {"const": "\\ud800"}}, "required": ["a"]}', '{"properties":' * 3000, "{" * 5000],
+)  # fmt: skip
+async def test_odd_json_in_a_prompt_is_never_raised_over(odd):
+    for more in ({}, {"response_format": AS_OBJECT}):
+        assert await text([{"role": "user", "content": odd}], **more)
+
+
 async def test_words_are_answered_with_words():
     for more in ({}, {"response_format": {"type": "text"}}, {"response_format": None}):
         assert not (await text([{"role": "user", "content": "Is {this} or [that] right?"}], **more)).startswith(

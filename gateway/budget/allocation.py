@@ -16,7 +16,7 @@ LESS_ROOM = 0.85
 """Of what was sent, where an upstream finds it too long without saying by how much."""
 OTHER_TEXT = 0.10
 """By how much what a provider counts of one text may be off for another: what is left after a cut, or the next request.
-Of a conversation in prose and the rest of it, Gemma 3 made 1.23 and 1.39 of one of our tokens."""
+Of a whole conversation, and of what was left of it, Gemma 3 made 1.23 and 1.39 of one of our tokens."""
 _SPARE = 0.98
 """Of what is left, where it says by how much: what it leaves out is not counted by the piece."""
 

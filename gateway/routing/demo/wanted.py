@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import orjson
+
 from gateway.routing.demo.prompt import SYSTEM_ROLES, as_list, as_object, text_of
 from gateway.routing.demo.rules import Complaint
 
@@ -146,18 +148,20 @@ def _instructions(messages: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects in a text, the outermost ones."""
+    """Yield the JSON objects in a text, the outermost ones; what cannot be written again is none."""
     decoder, at = json.JSONDecoder(), 0
     for _ in range(_MOST_TRIES):
         at = text.find("{", at)
         if at < 0:
             return
         try:
-            found, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
+            found, end = decoder.raw_decode(text, at)
+            read = orjson.loads(orjson.dumps(found))
+        except (ValueError, TypeError, RecursionError):
             at += 1
         else:
-            yield found
+            at = end
+            yield read
 
 
 def _is_schema(found: Mapping[str, Any]) -> bool:
