@@ -47,12 +47,20 @@ class _Part:
 _NOTHING = _Part([], [], True)
 
 
+def read(pattern: str) -> Sequence[Any]:
+    """Return the tree of a pattern, which must compile, as `re` itself reads it.
+
+    Its parser has no public name; writing another one would be a second opinion on what a pattern means.
+    """
+    tree: Sequence[Any] = importlib.import_module("re._parser").parse(pattern)
+    return tree
+
+
 def why_slow(pattern: str) -> str | None:
     """Say why a pattern, which must compile, can take very long on an unlucky text; None where it cannot."""
     walk = _Walk(re.compile(pattern).flags)
     try:
-        # The parser of `re` has no public name; writing another one would be a second opinion on what a pattern means.
-        whole = walk.sequence(importlib.import_module("re._parser").parse(pattern))
+        whole = walk.sequence(read(pattern))
     except (_TooLarge, RecursionError):
         return "it is too large; write smaller counts, or several patterns"
     if walk.ambiguous:
@@ -94,7 +102,7 @@ class _Walk:
     def _item(self, name: str, argument: Any) -> _Part:
         match name:
             case "LITERAL" | "NOT_LITERAL" | "ANY" | "IN":
-                return self._place(_taken(name, argument, self.flags))
+                return self._place(characters(name, argument, self.flags))
             case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
                 return self._repeat(*argument)
             case "SUBPATTERN":
@@ -186,8 +194,11 @@ class _Walk:
         return False
 
 
-def _taken(name: str, argument: Any, flags: int) -> frozenset[int]:
-    """Return the characters that one place may take; rather too many than too few."""
+def characters(name: str, argument: Any, flags: int) -> frozenset[int]:
+    """Return the characters that one place of a tree may take, as codes; rather too many than too few.
+
+    Codes up to 255 are Latin-1; from 256 on each stands for a kind: letters, digits, spaces, others.
+    """
     match name:
         case "ANY":
             return _EVERYTHING if flags & re.DOTALL else _EVERYTHING - {ord("\n")}

@@ -36,15 +36,19 @@ from gateway.rewriting.summarize import Segment
 from gateway.routing.attempts import Answer, Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Preference
-from gateway.routing.too_long import TooLong, too_long
+from gateway.routing.too_long import Stated, TooLong, too_long
 from gateway.routing.upstream import Reply, UpstreamError
 from gateway.summaries import Job
 from gateway.wire import completion
 from gateway.wire.cache_marks import Marks
-from gateway.wire.chat import PLAIN, Additions, ChatRequest, sent
+from gateway.wire.chat import PLAIN, Additions, ChatRequest, is_limited, sent
 from gateway.wire.completion import Completion
 from gateway.wire.sse import EventRelay
 
+LEAST_WINDOW = 256
+"""Tokens below which a window that an upstream states is not believed for the next request."""
+MOST_FACTOR = 4.0
+"""Tokens that one of ours is believed to be in the count of an upstream, at most."""
 _SAID = 200
 """Characters of an upstream's own words that are logged."""
 
@@ -122,7 +126,11 @@ class Calls:
     async def fit(self, model: Model) -> Fitted:
         """Plan the request for a model, and tell the books."""
         calibration, limit = self.gateway.calibrations.of(model), self.request.answer_limit
-        window = model.bounds(self.admitted.policy, calibration, limit)
+        window = model.bounds(self.admitted.policy, calibration, limit, self.request.thinking)
+        stated = self.gateway.windows.of((one.name for one in model.deployments), self.gateway.monotonic())
+        if stated is not None:
+            declared = self.admitted.policy.reserve.margin is not None  # it is kept free, no more and no less
+            window = window.narrowed(stated.limit, 1.0 if declared else stated.factor)
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
         known, summaries, threads = gateway.known, gateway.summaries, gateway.planning
         chosen = await selection(self.request, policy, model, counter, window, gateway.memo)
@@ -264,13 +272,15 @@ class Calls:
         return outcome
 
     async def _call_with_less(self, deployment: Deployment, fitted: Fitted, found: TooLong, first: Failure) -> Outcome:
-        """Plan once more with the room that the upstream leaves, and send that once."""
+        """Plan once more with the room that the upstream leaves, without recall, and send that once."""
         model, counter = fitted.model, self.counter(fitted.model)
         ours = fitted.prompt_tokens or await prompt_tokens(
             self.request, model, counter.weighed(fitted.window.calibration.weights)
         )
-        window = fitted.window.seen_smaller(ours, found.tokens, found.limit)
+        self._learn_window(deployment, found, ours)
+        window = fitted.window.seen_smaller(ours, found.tokens, found.limit, found.over)
         policy, known, threads = self.admitted.policy, self.gateway.known, self.gateway.planning
+        policy = replace(policy, recall=0.0)
         again = await fit(self.request, policy, model, counter, window, known, threads=threads)
         changes = self.changes(again)
         if changes is None or changes == self.changes(fitted):
@@ -282,6 +292,30 @@ class Calls:
             self.too_long_at = again
         return outcome
 
+    def _learn_window(self, deployment: Deployment, found: TooLong, ours: int) -> None:
+        """Remember what a deployment said that it takes and counts; `ours` is our count of what was sent."""
+        gateway, declared, limit = self.gateway, deployment.facts.window, found.limit
+        if limit is None or limit < LEAST_WINDOW:
+            return
+        factor = min(MOST_FACTOR, (found.tokens or 0) / max(1, ours))
+        is_news = gateway.windows.learn(deployment.name, Stated(limit, max(1.0, factor)), gateway.monotonic())
+        if is_news and (declared is None or limit < declared):
+            told = {"deployment": deployment.name, "declared": declared, "said": limit}
+            gateway.log.warning("window is smaller than declared", **told)
+
+    async def _answer_limit(self, fitted: Fitted) -> int:
+        """Say how long the answer may be, for a provider that must be told and a client that does not."""
+        window, model, request = fitted.window, fitted.model, self.request
+        most = model.max_output
+        tokens = fitted.prompt_tokens if self.enforces else fitted.original_tokens
+        if tokens is None and not any(message.media for message in request.conversation.messages):
+            longest = window.answer(window.calibration.grown(request.most_tokens), most)
+            if longest == most:
+                return longest  # its bytes prove it: nobody has to count
+        if tokens is None:
+            tokens = await prompt_tokens(request, model, self.counter(model).weighed(window.calibration.weights))
+        return window.answer(tokens, most)
+
     async def _try(self, deployment: Deployment, fitted: Fitted) -> Outcome:
         gateway, entry, started = self.gateway, self.entry, self.gateway.monotonic()
         self.deployment, self.answer = deployment, None
@@ -290,10 +324,14 @@ class Calls:
         changes = self.changes(fitted)
         sighting = self.sighting = await self.cache_use.look(deployment, changes)
         marks = None if sighting is None or not self.enforces else self.cache_use.marks(sighting)
+        if deployment.needs_answer_limit and not is_limited(self.request):
+            limit = await self._answer_limit(fitted)
+        else:
+            limit = None
         asks = deployment.asks_usage and deployment.name not in gateway.without_usage
-        outcome = await self._sent(deployment, changes, marks, asks=asks)
+        outcome = await self._sent(deployment, changes, marks, limit, asks=asks)
         if asks and self.request.stream and _refuses(outcome, b"stream_options"):
-            outcome = await self._sent(deployment, changes, marks, asks=False)
+            outcome = await self._sent(deployment, changes, marks, limit, asks=False)
             if not isinstance(outcome, Failure):
                 gateway.without_usage.add(deployment.name)
                 gateway.log.info("usage is not asked for any more", deployment=deployment.name)
@@ -327,11 +365,12 @@ class Calls:
         return outcome
 
     async def _sent(
-        self, deployment: Deployment, changes: Changes | None, marks: Marks | None, *, asks: bool
+        self, deployment: Deployment, changes: Changes | None, marks: Marks | None, limit: int | None, *, asks: bool
     ) -> Outcome:
-        """Send the request as this deployment is to have it."""
-        usual = asks and not deployment.defaults and not deployment.left_out
-        additions = PLAIN if usual else Additions(deployment.defaults, deployment.left_out, asks)
+        """Send the request as this deployment is to have it; `limit` is for one that names none and needs one."""
+        limited = () if limit is None else (("max_tokens", b"%d" % limit),)
+        usual = asks and not deployment.defaults and not deployment.left_out and not limited
+        additions = PLAIN if usual else Additions((*deployment.defaults, *limited), deployment.left_out, asks)
         body = sent(self.request, deployment.model, changes, marks, additions)
         gateway, stream, request_id = self.gateway, self.request.stream, self.entry.id
         return await gateway.upstreams.call(deployment, body, stream=stream, request_id=request_id, now=gateway.now())

@@ -41,7 +41,7 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter, *, as_s
     memo = Memo()
     request = with_limit(parse(body, memo), model.answer_limit)
     policy = chosen(policy, request, {})
-    window = model.bounds(policy, answer_limit=request.answer_limit)
+    window = model.bounds(policy, answer_limit=request.answer_limit, thinking=request.thinking)
     chosen_tools = selected(request, policy, model, counter, window, memo)
     if chosen_tools is not None:
         request = chosen_tools.request

@@ -94,23 +94,34 @@ class Model:
         found = [tuple(by_order[order]) for order in sorted(by_order)]
         return sorted(found, key=lambda tier: all(one.name in resting for one in tier)) if len(found) > 1 else found
 
-    def bounds(self, policy: Policy, calibration: Calibration = UNKNOWN, answer_limit: int | None = None) -> Window:
+    def bounds(
+        self,
+        policy: Policy,
+        calibration: Calibration = UNKNOWN,
+        answer_limit: int | None = None,
+        thinking: int = 0,
+    ) -> Window:
         """Say what bounds a prompt under this policy.
 
-        `answer_limit` is how long the request says its answer may be; a reserve that is `auto` follows it.
+        `answer_limit` is how long the request says its answer may be; a reserve that is `auto` follows it. `thinking`
+        is how much of it may be thinking, as far as the request says so: where it names no limit, that comes on top.
         `calibration` is what is known of the provider's count. It does not enter where the tokenizer is public, nor
         where the policy declares a margin: then that is kept free, no more and no less.
         """
         declared, output = policy.reserve.margin, policy.reserve.output
         widths = [window for window in (policy.context_window, self.window) if window is not None]
+        reserve = usual_reserve(output, min(widths, default=None), self.max_output)
+        more = 0 if answer_limit else thinking
+        follows = answer_limit or (reserve + more if more else None)
         return Window(
             policy=policy.context_window,
             deployment=self.window,
             shared=self.shared,
-            reserve=usual_reserve(output, min(widths, default=None), self.max_output),
+            reserve=reserve,
             margin=declared or 0,
             calibration=calibration if declared is None and not self.exact else EXACT,
-            follows=answer_limit or None if output is None else None,
+            follows=follows if output is None else None,
+            thinking=more,
         )
 
 
@@ -177,26 +188,12 @@ class _MediaCounter:
         return known
 
     def _counted(self, part: Media) -> int:
-        return max((_media_tokens(provider, model, part) for provider, model in self._asked), default=0)
+        return max((media.part_tokens(provider, model, part) for provider, model in self._asked), default=0)
 
 
 def guesses(messages: Sequence[Message]) -> int:
     """Count the parts whose tokens are only guessed."""
     return sum([media.is_estimate(part.kind, part.data) for message in messages for part in message.media])
-
-
-def _media_tokens(provider: str, model: str, part: Media) -> int:
-    match part.kind:
-        case "image":
-            return media.image_tokens(provider, model, part.data, part.detail)
-        case "audio":
-            return media.audio_tokens(provider, model, part.data, part.detail)
-        case "file":
-            return media.file_tokens(provider, model, part.data, part.size, part.name)
-        case "video":
-            return media.video_tokens(provider, model, part.data, part.detail)
-        case "other":
-            return media.other_tokens(part.data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from gateway.prompt_caches import PromptCaches
 from gateway.rewriting.memory import Known
 from gateway.routing.health import Health
 from gateway.routing.loads import Loads
+from gateway.routing.too_long import Windows
 from gateway.routing.upstreams import Upstreams
 from gateway.shared_heads import SystemTexts
 from gateway.summaries import Summaries
@@ -97,6 +98,8 @@ class Gateway:
     """A number in [0, 1), for the choice between deployments without a prompt cache."""
     loads: Loads = field(default_factory=Loads)
     """For the choice between those that have one."""
+    windows: Windows = field(default_factory=Windows)
+    """What deployments turned out to take at most."""
     known: Known = field(default_factory=Known)
     """What planning remembers of texts."""
     system_texts: SystemTexts = field(default_factory=SystemTexts)

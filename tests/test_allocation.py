@@ -61,7 +61,9 @@ def test_the_error_of_the_count_is_kept_free_too():
 
 def test_what_a_provider_has_shown_bounds_the_second_plan():
     seen = window(policy=8000, deployment=9000, error=0.25).seen_smaller(4000, counted=8000, limit=5000)
-    assert seen.budget() == (5000 - 1000) // 2
+    assert seen.budget() == int((5000 - 1000) / 2.2)
+    exact = window(policy=8000, deployment=9000, error=0.25).seen_smaller(6000, counted=6000, limit=5000)
+    assert exact.budget() == 5000 - 1000
 
 
 def test_where_a_provider_says_only_that_it_was_too_long_there_is_a_seventh_less_than_was_sent():

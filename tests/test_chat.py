@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.conversation import Call, Changes, Insertion, Media
-from gateway.wire.chat import ChatRequest, Memo, parse, sent
+from gateway.policy import PROFILE_METADATA
+from gateway.wire.chat import OURS_IN_METADATA, Additions, ChatRequest, Memo, parse, sent
 from gateway.wire.errors import GatewayError
 from tests.talk import Wire, assistant, body, calls, loop, request, result, step, system, user, words
 
@@ -341,6 +342,55 @@ def test_only_the_name_of_the_model_changes_where_it_is_an_alias():
 def test_the_usage_of_a_stream_is_asked_for_where_the_client_did_not(options, out):
     start = '{"model":"asked","messages":[{"role":"user","content":"}"}],"stream":true'
     assert sent(read(f"{start}{options}}}\n".encode()), "asked").decode() == f"{start}{out}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "left"),
+    [
+        ('"metadata":{"tags":["a"],"job":"b"},', '"metadata":{"job":"b"},'),
+        ('"metadata": {"job" : 1.10 , "gateway_profile":"night"},', '"metadata": {"job" : 1.10},'),
+        ('"metadata":{"a":"b","tags":"x","c":"d","gateway_profile":"night","e":{"tags":1}},',
+         '"metadata":{"a":"b","c":"d","e":{"tags":1}},'),
+        ('"metadata":{"tags":["a"]},', ""),
+        ('"metadata":{"gateway_profile":"night", "tags":null},', ""),
+        ('"metadata":{},', '"metadata":{},'),
+        ('"metadata":{"job":"tags"},', '"metadata":{"job":"tags"},'),
+        ('"metadata":"tags",', '"metadata":"tags",'),
+        ('"tags":["a"],', '"tags":["a"],'),
+    ],
+)  # fmt: skip
+def test_what_is_said_to_us_alone_is_taken_out_of_the_metadata(metadata, left):
+    for before, behind in (("{", '"n":1}'), ('{"n":1,', '"stream":true,"stream_options":{"include_usage":true}}')):
+        raw = before + metadata + '"model":"asked","messages":[{"role":"user","content":"tags"}],' + behind
+        out = before + left + '"model":"other","messages":[{"role":"user","content":"tags"}],' + behind
+        assert sent(read(raw.encode()), "other").decode() == out
+
+
+def test_metadata_at_the_end_of_a_stream_gives_way_to_the_usage_that_is_asked_for():
+    raw = b'{"model":"m","messages":[{"role":"user","content":"a"}],"stream":true, "metadata":{"tags":["a"]} }'
+    out = sent(read(raw), "m")
+    assert json.loads(out) == {
+        **json.loads(raw[: raw.index(b', "meta')] + b"}"),
+        "stream_options": {"include_usage": True},
+    }
+
+
+@pytest.mark.parametrize("metadata", ['{"tags":["a"]}', '{"tags":["a"],"b":"c"}'])
+def test_what_is_ours_goes_beside_what_a_deployment_does_not_take(metadata):
+    raw = f'{{"metadata":{metadata},"seed":1,"model":"m","messages":[{{"role":"user","content":"a"}}],"top_k":2}}'
+    left = json.loads(sent(read(raw.encode()), "m", additions=Additions(left_out=frozenset({"seed", "top_k"}))))
+    kept = {"metadata": {"b": "c"}} if "b" in json.loads(metadata) else {}
+    assert left == {**kept, "model": "m", "messages": [{"role": "user", "content": "a"}]}
+
+
+def test_a_key_of_ours_that_stands_twice_is_refused():
+    raw = b'{"model":"m","messages":[{"role":"user","content":"a"}],"metadata":{"tags":[],"tags":["a"],"b":1}}'
+    with pytest.raises(GatewayError, match=r"`metadata\.tags` twice"):
+        read(raw)
+
+
+def test_the_profile_that_metadata_name_is_one_of_our_own_keys():
+    assert PROFILE_METADATA in OURS_IN_METADATA
 
 
 @pytest.mark.parametrize("raw", LET_THROUGH.values(), ids=LET_THROUGH)

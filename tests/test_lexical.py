@@ -14,6 +14,7 @@ from gateway.wire.lexical import (
     NotJSON,
     Span,
     array_spans,
+    cuts,
     nesting,
     object_spans,
     splice,
@@ -200,3 +201,32 @@ def test_what_no_splice_covers_always_stays(data, draw):
     edits = [(one, other, b"") for one, other in list(pairwise(edges))[::2]]
     kept = [byte for at, byte in enumerate(data) if not any(start <= at < end for start, end, _ in edits)]
     assert splice(data, edits) == bytes(kept)
+
+
+# ---------------------------------------------------------------- members taken out
+
+
+@pytest.mark.parametrize(
+    ("data", "names", "left"),
+    [
+        (b'{"a":1,"b":2,"c":3}', {"b"}, b'{"a":1,"c":3}'),
+        (b'{"a":1,"b":2,"c":3}', {"a"}, b'{"b":2,"c":3}'),
+        (b'{"a":1,"b":2,"c":3}', {"c"}, b'{"a":1,"b":2}'),
+        (b'{"a":1,"b":2,"c":3}', {"a", "b"}, b'{"c":3}'),
+        (b'{"a":1,"b":2,"c":3}', {"a", "c"}, b'{"b":2}'),
+        (b'{"a":1,"b":2,"c":3}', {"b", "c"}, b'{"a":1}'),
+        (b'{"a":1,"b":2,"c":3}', {"a", "b", "c"}, b"{}"),
+        (b' { "a" : 1 , "b" : 2 } ', {"a"}, b' { "b" : 2 } '),
+        (b'{"a":1}', {"z"}, b'{"a":1}'),
+    ],
+)
+def test_a_member_goes_with_one_comma(data, names, left):
+    assert splice(data, cuts(data, object_spans(data), names)) == left
+
+
+@given(written(st.dictionaries(st.text(max_size=3), VALUES, max_size=6)), st.sets(st.integers(0, 5)))
+def test_what_is_left_when_members_go_is_the_object_without_them(said_and_data, gone):
+    said, data = said_and_data
+    names = {name for index, name in enumerate(said) if index in gone}
+    left = splice(data, cuts(data, object_spans(data), names))
+    assert json.loads(left) == {name: value for name, value in said.items() if name not in names}

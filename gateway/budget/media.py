@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from gateway.budget import pdf
+from gateway.conversation import Media
 
 Size = tuple[int, int]
 
@@ -107,6 +108,21 @@ _GEMINI_LONGEST_SIDE = 3072
 _GEMINI_MOST_TILES = 24  # 3072 by 384: 12 by 2 tiles of 256 pixels
 _GEMINI_LEVELS = {"low": 280, "medium": 560, "ultra_high": 2240}
 _GEMINI_DEFAULT_LEVEL = 1120
+
+
+def part_tokens(provider: str, model: str, part: Media) -> int:
+    """Count a part of a message that is not text."""
+    match part.kind:
+        case "image":
+            return image_tokens(provider, model, part.data, part.detail)
+        case "audio":
+            return audio_tokens(provider, model, part.data, part.detail)
+        case "file":
+            return file_tokens(provider, model, part.data, part.size, part.name)
+        case "video":
+            return video_tokens(provider, model, part.data, part.detail)
+        case "other":
+            return other_tokens(part.data)
 
 
 def image_tokens(provider: str, model: str, url: str, detail: str | None) -> int:

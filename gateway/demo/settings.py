@@ -18,6 +18,8 @@ server: {{host: 127.0.0.1, port: 8080}}
 model_list:
   - model_name: {model}
     litellm_params: {{model: demo/{model}}}
+  - model_name: "*"          # any other name that a program asks for
+    litellm_params: {{model: demo/{model}}}
 teams: {{{teams}}}
 keys: {keys}
 policies: {policies}

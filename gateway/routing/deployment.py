@@ -61,6 +61,10 @@ DIRECT_ELSEWHERE: Final = frozenset({"mistral", "fireworks_ai", "perplexity", "n
 
 DEFAULT_TIMEOUT: Final = 600.0
 
+_LIMITED: Final = frozenset({"anthropic", "anthropic_text", "oci", "predibase", "snowflake", "triton"})
+"""Providers for which litellm 1.106 puts 2,000, 4,096 or the model's most where a request names no answer limit. So it
+does for Claude, whoever serves it: Anthropic's API requires one (docs.claude.com/en/api/messages, `max_tokens`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
@@ -136,6 +140,13 @@ class Deployment:
         a proxy that speaks the same API.
         """
         return self.kind == "demo" or self.provider == "azure" or _is_home(self.provider, self.api_base)
+
+    @property
+    def needs_answer_limit(self) -> bool:
+        """Whether every request must say how long its answer may be: the API asks for it, or litellm makes one up."""
+        if self.kind != "translated" or self.answer_limit is not None:
+            return False
+        return self.provider in _LIMITED or "claude" in self.model.lower()
 
 
 class Unservable(ValueError):

@@ -217,7 +217,7 @@ class _Judge:
             self._count_refusal(error.message)
             return None
         self.verdict.left_out.update(_left_out(policy))
-        window = read.model.bounds(policy, answer_limit=request.answer_limit)
+        window = read.model.bounds(policy, answer_limit=request.answer_limit, thinking=request.thinking)
         self.verdict.unbounded += window.budget(request.answer_limit or 0) is None
         selection = selected(request, policy, read.model, read.counter, window, read.memo)
         if selection is not None:

@@ -17,7 +17,17 @@ import orjson
 from gateway.conversation import Call, Changes, Conversation, Media, Message, joined
 from gateway.wire.cache_marks import Marks, by_message, end_of_tools, is_marked, marked, message_edits, request_edits
 from gateway.wire.errors import invalid_request
-from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, refuse_deep, splice, value
+from gateway.wire.lexical import (
+    DuplicateKey,
+    NotJSON,
+    Span,
+    array_spans,
+    cuts,
+    object_spans,
+    refuse_deep,
+    splice,
+    value,
+)
 from gateway.wire.media import media_of
 from gateway.wire.parts import part_edits, with_parts, with_text
 from gateway.wire.reasoning import reasons, without
@@ -36,10 +46,19 @@ _READ = frozenset(
         "n",
         "service_tier",
         "response_format",
+        "thinking",
     }
 )
 """Members whose value matters to us; all others are proven to be JSON, and ride along unread."""
 
+
+OURS_IN_METADATA = frozenset({"tags", "gateway_profile"})
+"""Keys of `metadata` by which a client speaks to us: no provider gets them. OpenAI's metadata hold strings alone."""
+
+_METADATA, _NONE = frozenset({"metadata"}), frozenset[str]()
+
+MOST_THINKING = 1_000_000
+"""Tokens beyond which a budget for thinking is believed of no model."""
 
 MOST_CHOICES = 128
 """The most answers OpenAI gives to one request (platform.openai.com/docs/api-reference/chat/create, `n`)."""
@@ -63,6 +82,8 @@ class ChatRequest:
     answer_limit: int | None
     limited_by: str
     """The member that says so: `max_completion_tokens`, or `max_tokens` of older clients."""
+    thinking: int
+    """How many tokens of the answer may be thinking, as far as the client says so."""
     user: str | None
     metadata: Mapping[str, Any]
     choices: int
@@ -72,6 +93,10 @@ class ChatRequest:
     """Whether the client put a cache marker on a tool."""
     tools_end: int | None = None
     """Where in `body` a cache marker behind the tools is written; None where none can stand."""
+    ours: tuple[tuple[int, int, bytes], ...] = ()
+    """Splices that take what is said to us alone out of members of `body`."""
+    gone: frozenset[str] = frozenset()
+    """Members that hold nothing else, and leave no more."""
 
 
 _LONG_NUMBER = re.compile(rb"[\d.eE+-]{300}")
@@ -153,18 +178,46 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
         asks_usage=isinstance(options, dict) and options.get("include_usage") is True,
         answer_limit=_positive(fields.get(limited_by)),
         limited_by=limited_by,
+        thinking=_thinking(fields.get("thinking")),
         user=_string(user) or None,
         metadata=metadata if isinstance(metadata, dict) else {},
         choices=min(_positive(fields.get("n")) or 1, MOST_CHOICES),
         service_tier=_string(tier),
         marks_tools=marks_tools,
         tools_end=tools_end,
+        ours=_ours(body, spans, metadata),
+        gone=_METADATA if _is_ours(metadata) else _NONE,
     )
+
+
+def _ours(body: bytes, spans: Mapping[str, Span], metadata: Any) -> tuple[tuple[int, int, bytes], ...]:
+    """Take our own keys out of metadata that hold others too."""
+    if not isinstance(metadata, dict) or OURS_IN_METADATA.isdisjoint(metadata) or _is_ours(metadata):
+        return ()
+    start, end = spans["metadata"]
+    raw = body[start:end]
+    try:
+        inner = cuts(raw, object_spans(raw), OURS_IN_METADATA)
+    except DuplicateKey as error:
+        where = f"metadata.{error.key}"
+        raise invalid_request(f"The request names the key `{where}` twice; send it once.", where) from None
+    return tuple((start + at, start + upto, put) for at, upto, put in inner)
+
+
+def _is_ours(metadata: Any) -> bool:
+    """Whether metadata hold nothing but keys of ours."""
+    return isinstance(metadata, dict) and len(metadata) > 0 and metadata.keys() <= OURS_IN_METADATA
 
 
 def _required_word(response_format: Any) -> str | None:
     """Name the word that an answer in this form must be asked for with."""
     return "json" if isinstance(response_format, dict) and response_format.get("type") == "json_object" else None
+
+
+def _thinking(said: Any) -> int:
+    """Read a budget for thinking, as Anthropic's API has it; what is beyond any model is none."""
+    budget = _positive(said.get("budget_tokens")) if isinstance(said, dict) and said.get("type") != "disabled" else None
+    return budget if budget is not None and budget <= MOST_THINKING else 0
 
 
 def _positive(number: Any) -> int | None:
@@ -414,7 +467,16 @@ class Additions:
 
 PLAIN = Additions()
 
-_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+_USAGE = frozenset({"stream_options"})
+
+LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+"""The members that limit an answer."""
+
+
+def is_limited(request: ChatRequest) -> bool:
+    """Whether the client said how long its answer may be, in any way."""
+    spans, body = request.spans, request.body
+    return any(name in spans and body[slice(*spans[name])] != b"null" for name in LIMITS)
 
 
 def sent(
@@ -424,8 +486,11 @@ def sent(
     marks: Marks | None = None,
     additions: Additions = PLAIN,
 ) -> bytes:
-    """Write the request for a deployment: its model name, its additions, changes and markers spliced in."""
+    """Write the request for a deployment: its model name, its additions, changes and markers spliced in, and what is
+    said to us alone taken out.
+    """
     out = rewritten(request, changes, marks) if changes is not None or marks is not None else []
+    out += request.ours
     if model != request.model:
         span = request.spans["model"]
         out.append((span.start, span.end, orjson.dumps(model)))
@@ -433,9 +498,11 @@ def sent(
         out += _default_splices(request, additions)
     if request.stream and not request.asks_usage and additions.usage and "stream_options" not in additions.left_out:
         out.append(_usage_splice(request))
-    if additions.left_out or not additions.usage:
-        gone = additions.left_out if additions.usage else additions.left_out | {"stream_options"}
-        out = _without_members(request, gone, out)
+    gone = request.gone | additions.left_out if additions.usage else request.gone | additions.left_out | _USAGE
+    if not gone.isdisjoint(request.spans):
+        cut = cuts(request.body, request.spans, gone)
+        out = [one for one in out if not any(start < one[1] and one[0] < end for start, end, _ in cut)]
+        out += cut
     return splice(request.body, out) if out else request.body
 
 
@@ -450,32 +517,13 @@ def _default_splices(request: ChatRequest, additions: Additions) -> list[tuple[i
     end = body.rindex(b"}")
     said = {name for name in spans if body[spans[name].start : spans[name].end] != b"null"}
     for name, default in additions.defaults:
-        if name in said or name in additions.left_out or (name in _LIMITS and not said.isdisjoint(_LIMITS)):
+        if name in said or name in additions.left_out or (name in LIMITS and not said.isdisjoint(LIMITS)):
             continue
         if name in spans:
             out.append((*spans[name], default))
         else:
             out.append((end, end, b"," + orjson.dumps(name) + b":" + default))
     return out
-
-
-def _without_members(
-    request: ChatRequest, gone: frozenset[str], out: list[tuple[int, int, bytes]]
-) -> list[tuple[int, int, bytes]]:
-    """Cut members out of the body, with the comma that belongs to each, and what else was to be done inside them."""
-    cuts: list[tuple[int, int, bytes]] = []
-    at = request.body.index(b"{") + 1
-    stays_before = False
-    for name, span in request.spans.items():
-        if name not in gone:
-            stays_before = True
-        elif stays_before:
-            cuts.append((at, span.end, b""))
-        else:  # with the comma behind it
-            cuts.append((at, request.body.index(b",", span.end) + 1, b""))
-        at = cuts[-1][1] if name in gone else span.end
-    inside = [one for one in out if not any(start < one[1] and one[0] < end for start, end, _ in cuts)]
-    return [*inside, *cuts] if cuts else out
 
 
 def _usage_splice(request: ChatRequest) -> tuple[int, int, bytes]:

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ _EMPTY_OBJECT = re.compile(rb"[ \t\r\n]*\{[ \t\r\n]*}[ \t\r\n]*\Z")
 _ELEMENT = re.compile(rb"[ \t\r\n]*[\[,][ \t\r\n]*")
 _STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+"|-?\d[\d.eE+-]*')
 _BEFORE_ELEMENT = b"[,"
+_COMMA = re.compile(rb"[ \t\r\n]*,")
 _SPACE = ord(" ")
 """No value begins with a byte up to this one, and white space is none beyond it."""
 _QUOTE = ord('"')
@@ -142,6 +143,25 @@ def splice(data: bytes, edits: Iterable[tuple[int, int, bytes]]) -> bytes:
         at = end
     out.append(data[at:])
     return b"".join(out)
+
+
+def cuts(data: bytes, members: Mapping[str, Span], names: Collection[str]) -> list[tuple[int, int, bytes]]:
+    """Take members out of an object, as edits for `splice`. `members`: where its values stand, as `object_spans` says.
+
+    Each goes with one comma, so that what is left is an object whose members keep their bytes.
+    """
+    out: list[tuple[int, int, bytes]] = []
+    before, is_first = data.index(b"{") + 1, True
+    for name, (_, end) in members.items():
+        upto = end
+        if name not in names:
+            is_first = False
+        else:
+            if is_first and (comma := _COMMA.match(data, end)):  # nothing stays before it: the comma behind it goes
+                upto = comma.end()
+            out.append((before, upto, b""))
+        before = upto
+    return out
 
 
 def _said(error: Exception, data: bytes) -> str:

@@ -67,7 +67,7 @@ def leave(
 ) -> Left:
     """Send one request on its way, as `fitting.fit` and `pipeline.Passage` do."""
     request = parse(body, Memo() if memo is None else memo)
-    window = model.bounds(policy, answer_limit=request.answer_limit)
+    window = model.bounds(policy, answer_limit=request.answer_limit, thinking=request.thinking)
     most = window.budget(request.answer_limit or 0)
     proven = most is None or fits_by_bytes(request.conversation, len(request.body), most)
     declares = bool(policy.prompt_cache.volatile)  # it moves in what fits too, however that is found out

@@ -33,9 +33,12 @@ def check(walk: Walk) -> None:
 
 
 def undone(came: oracle.Raw, went: oracle.Raw) -> oracle.Raw:
-    """Take back what the route must change: the model's name and the usage event asked for."""
+    """Take back what the route must change: the model's name, our own keys in metadata, the usage event asked for."""
     assert json.loads(went.member("model")) == SENT
     went = went.replaced("model", came.member("model"))
+    if "metadata" in came.spans:
+        assert went.member("metadata") == '{"n":1.0}'
+        went = went.replaced("metadata", came.member("metadata"))
     if "stream_options" in came.spans:
         return went.replaced("stream_options", came.member("stream_options"))
     if "stream_options" in went.spans:

@@ -12,11 +12,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import orjson
 
-from gateway.routing.demo import answers
+from gateway.budget.media import part_tokens
+from gateway.routing.demo import answers, wanted
 from gateway.routing.demo.anthropic import Anthropic, anthropic_least
 from gateway.routing.demo.breakpoints import Breakpoints
 from gateway.routing.demo.engine import MEMORY, Engine
@@ -26,6 +28,7 @@ from gateway.routing.demo.prompt import as_object, prompt_of
 from gateway.routing.demo.rules import RuleSet
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstream import Reply, WholeReply
+from gateway.wire.media import media_of
 
 _JSON: Final = {"content-type": "application/json"}
 _EVENTS: Final = {"content-type": "text/event-stream; charset=utf-8"}
@@ -48,17 +51,20 @@ class Demo:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return _refusal("the body is not a chat completion request", "messages")
         rules, entries = self._cache(deployment)
-        prompt = prompt_of(fields, messages, self._count, rules.settings(fields))
+        prompt = prompt_of(fields, messages, self._count, rules.settings(fields), partial(_media_tokens, deployment))
         window = deployment.facts.window
         if window is not None and prompt.tokens > window:
             return _refusal(_too_long(window, prompt.tokens), "messages", "context_length_exceeded")
-        complaint = rules.complaint(fields, prompt)
+        complaint = rules.complaint(fields, prompt) or wanted.complaint(fields)
         if complaint is not None:
             return _refusal(complaint.message, complaint.param)
         key = hashlib.sha256(body).hexdigest()
-        said = answers.say(fields, messages, f"call_demo_{key[:12]}", self._count)
+        said = [
+            answers.say(fields, messages, f"call_demo_{key[:12]}", self._count, turn)
+            for turn in range(wanted.choices(fields))
+        ]
         charge = rules.charge(fields, prompt, entries, now)
-        usage = rules.usage(prompt.tokens, said.tokens, charge)
+        usage = rules.usage(prompt.tokens, sum(one.tokens for one in said), charge)
         head = {"id": f"chatcmpl-demo-{key[:20]}", "created": answers.CREATED, "model": deployment.model}
         if stream:
             asked = as_object(fields.get("stream_options")).get("include_usage") is True
@@ -115,6 +121,12 @@ def _rules_of(deployment: Deployment) -> tuple[RuleSet, Entries]:
             room = deployment.params.get("cache_tokens")
             return Engine(), Entries(room if isinstance(room, int) else MEMORY)
     return OpenAI(), Entries()
+
+
+def _media_tokens(deployment: Deployment, part: Any) -> int:
+    """Count an image, audio or file as the model does whose name the deployment has."""
+    read = media_of(part, 0)
+    return 0 if read is None else part_tokens(deployment.provider, deployment.model, read)
 
 
 def _too_long(window: int, prompt: int) -> str:

@@ -18,6 +18,8 @@ import orjson
 Level = Literal["tools", "system", "messages"]
 LEVELS: Final[tuple[Level, ...]] = ("tools", "system", "messages")
 Kind = Literal["tool", "text", "media", "thinking", "call", "result"]
+CountMedia = Callable[[Any], int]
+"""Returns the tokens of a part that is not text."""
 
 PRIMING: Final = 3
 """Tokens after the last message that prime the answer: part of every prompt, never of a cached prefix."""
@@ -25,7 +27,7 @@ PRIMING: Final = 3
 SYSTEM_ROLES: Final = ("system", "developer")
 
 _MARKS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
-_APART: Final = frozenset({"content", "tool_calls", "thinking_blocks", *_MARKS})
+_APART: Final = frozenset({"content", "tool_calls", "function_call", "thinking_blocks", *_MARKS})
 """The fields of a message that are blocks of their own, or no content."""
 
 _PER_MESSAGE: Final = 4
@@ -71,13 +73,19 @@ def prompt_of(
     messages: Sequence[Mapping[str, Any]],
     count: Callable[[str], int],
     settings: Mapping[Level, Any],
+    count_media: CountMedia = lambda _: 0,
 ) -> Prompt:
     """Cut a request into blocks.
 
-    `settings`: what else decides, from each level on, whether two prompts are the same.
+    `settings`: what else decides, from each level on, whether two prompts are the same. `count_media` returns the
+    tokens of a part that is not text. The functions of older programs and the schema of the answer stand before all
+    blocks: they count, and no prefix ends with them.
     """
     chain = _Chain(settings)
     start = chain.link
+    chain.upto = sum(
+        count(orjson.dumps(said).decode()) for said in (fields.get("functions"), answer_schema(fields)) if said
+    )
     blocks = [
         chain.add(tool, "tools", "", f"tools.{at}", last) for at, (tool, last) in enumerate(_tools(fields, count))
     ]
@@ -85,7 +93,7 @@ def prompt_of(
     parts = 0
     for at, message in enumerate(messages):
         level: Level = "system" if at < leading else "messages"
-        pieces = list(_pieces(message, count))
+        pieces = list(_pieces(message, count, count_media))
         role = message.get("role")
         for position, piece in enumerate(pieces):
             path = f"system.{parts}" if at < leading else f"messages.{at - leading}.content.{position}"
@@ -97,7 +105,7 @@ def prompt_of(
 
 def meaning(message: Mapping[str, Any]) -> bytes:
     """Return a message as bytes that do not depend on marks, on the order of keys, or on how a lone text is written."""
-    return b"\n".join(piece.identity for piece in _pieces(message, lambda _: 0))
+    return b"\n".join(piece.identity for piece in _pieces(message, lambda _: 0, lambda _: 0))
 
 
 def unmarked_tools(fields: Mapping[str, Any]) -> list[Any]:
@@ -180,18 +188,18 @@ def _tools(fields: Mapping[str, Any], count: Callable[[str], int]) -> Iterator[t
         yield _Piece("tool", text, size, marks, _dumps(tools[at]).encode()), at + 1 == len(tools)
 
 
-def _pieces(message: Mapping[str, Any], count: Callable[[str], int]) -> Iterator[_Piece]:
+def _pieces(message: Mapping[str, Any], count: Callable[[str], int], count_media: CountMedia) -> Iterator[_Piece]:
     """Yield the blocks of a message: at least one, the first with what else the message says of itself."""
     header = _dumps({name: value for name, value in message.items() if name not in _APART})
     name = message.get("name")
     own = _PER_MESSAGE + (1 + count(text_of(name)) if name else 0)
-    for piece in _contents(message, count) or [_Piece("text", "", 0)]:
+    for piece in _contents(message, count, count_media) or [_Piece("text", "", 0)]:
         identity = f"{header}\n{piece.kind}\n".encode() + (piece.identity or piece.text.encode())
         yield _Piece(piece.kind, piece.text, own + piece.size, piece.marks, identity)
         header, own = "", 0
 
 
-def _contents(message: Mapping[str, Any], count: Callable[[str], int]) -> list[_Piece]:
+def _contents(message: Mapping[str, Any], count: Callable[[str], int], count_media: CountMedia) -> list[_Piece]:
     """Return what a message consists of: thinking first, then its text and media, then its calls."""
     content, mark = message.get("content"), (message.get("cache_control"), None)
     pieces = [
@@ -202,21 +210,23 @@ def _contents(message: Mapping[str, Any], count: Callable[[str], int]) -> list[_
         inner = [_marks(part) for part in as_list(content)]
         marked = next((found for found in (mark, *reversed(inner)) if found != (None, None)), mark)
         text = text_of(content)
-        return [*pieces, _Piece("result", text, count(text), marked, _content_identity(content))]
+        size = count(text) + sum(count_media(part) for part in as_list(content) if not _has_text(part))
+        return [*pieces, _Piece("result", text, size, marked, _content_identity(content))]
     if isinstance(content, str):
         if content:
             pieces.append(_Piece("text", content, count(content), mark))
     else:
-        pieces += _parts(as_list(content), count)
-    for call in as_list(message.get("tool_calls")):
-        function = as_object(as_object(call).get("function"))
-        name, arguments = text_of(function.get("name")), text_of(function.get("arguments"))
+        pieces += _parts(as_list(content), count, count_media)
+    legacy = message.get("function_call")
+    for call in (*as_list(message.get("tool_calls")), *([{"function": legacy}] if legacy else [])):
+        function = as_object(as_object(call).get("function") or as_object(call).get("custom"))
+        name, arguments = text_of(function.get("name")), text_of(function.get("arguments") or function.get("input"))
         size = _PER_CALL + count(name) + count(arguments)
         pieces.append(_Piece("call", f"{name}{arguments}", size, _marks(call), _dumps(_unmarked(call)).encode()))
     return pieces
 
 
-def _parts(parts: Sequence[Any], count: Callable[[str], int]) -> Iterator[_Piece]:
+def _parts(parts: Sequence[Any], count: Callable[[str], int], count_media: CountMedia) -> Iterator[_Piece]:
     texts = [part["text"] for part in parts if _has_text(part)]
     sizes = iter(_shares(count, texts, "\n".join(texts)))
     for part in parts:
@@ -224,7 +234,7 @@ def _parts(parts: Sequence[Any], count: Callable[[str], int]) -> Iterator[_Piece
             identity = b"" if _is_plain_text(part) else _dumps(_unmarked(part)).encode()
             yield _Piece("text", part["text"], next(sizes), _marks(part), identity)
         else:
-            yield _Piece("media", "", 0, _marks(part), _dumps(_unmarked(part)).encode())
+            yield _Piece("media", "", count_media(part), _marks(part), _dumps(_unmarked(part)).encode())
 
 
 def _shares(count: Callable[[str], int], texts: Sequence[str], joined: str) -> list[int]:

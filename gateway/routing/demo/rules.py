@@ -30,10 +30,16 @@ class Complaint:
     param: str | None = None
 
 
+def answer_limit(fields: Mapping[str, Any]) -> int | None:
+    """Return how many tokens the answer may have; None where nobody says."""
+    limits = (fields.get(name) for name in ("max_completion_tokens", "max_tokens"))
+    limit = next((limit for limit in limits if limit is not None), None)
+    return limit if isinstance(limit, int) and limit >= 0 else None
+
+
 def wants_no_answer(fields: Mapping[str, Any]) -> bool:
     """Say whether the answer is limited to nothing: the prompt is only to be read into the cache."""
-    limits = (fields.get(name) for name in ("max_completion_tokens", "max_tokens"))
-    return next((limit for limit in limits if limit is not None), None) == 0
+    return answer_limit(fields) == 0
 
 
 def answer_needed(fields: Mapping[str, Any]) -> Complaint | None:
