@@ -11,7 +11,6 @@ from gateway.fitting import Fitted, kinds_sent, prompt_tokens
 from gateway.gateway import Gateway
 from gateway.money.entry import BYTES_PER_TOKEN, Entry, Status
 from gateway.money.ledger import LedgerUnavailable
-from gateway.money.prices import Usage, usage_from_openai
 from gateway.prompt_caches import too_short
 from gateway.rewriting.plan import Plan
 from gateway.routing.deployment import Deployment
@@ -19,6 +18,7 @@ from gateway.wire import errors
 from gateway.wire.chat import ChatRequest
 from gateway.wire.completion import Completion
 from gateway.wire.sse import EventRelay
+from gateway.wire.usage import Usage, usage_from_openai
 
 USUAL_ANSWER = 1024
 """Tokens an answer is estimated at where neither the request nor the policy says anything."""

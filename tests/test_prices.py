@@ -18,17 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import litellm_files
-from gateway.money.prices import (
-    Price,
-    PriceBook,
-    PriceError,
-    Rates,
-    Usage,
-    price_from,
-    region_of,
-    split,
-    usage_from_openai,
-)
+from gateway.money.prices import Price, PriceBook, PriceError, Rates, price_from, region_of, split
+from gateway.wire.usage import Usage, usage_from_openai
 from tests.timing import within
 
 

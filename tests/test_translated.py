@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from gateway.money.prices import usage_from_openai
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.translated import REQUEST_FIELDS, Translated
 from gateway.routing.upstream import Reply, UpstreamError
+from gateway.wire.usage import usage_from_openai
 from tests.providers.anthropic import Anthropic, text, tool_use
 from tests.providers.deployments import deployment
 from tests.providers.gemini import Gemini, error

@@ -15,7 +15,8 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from gateway.money.prices import Price, Usage
+from gateway.money.prices import Price
+from gateway.wire.usage import Usage
 
 Status = Literal["answered", "refused", "failed", "cancelled"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
-from gateway.money.prices import Usage, usage_from_openai
 from gateway.routing.demo import Demo
 from gateway.routing.upstream import Reply
+from gateway.wire.usage import Usage, usage_from_openai
 from tests.providers.deployments import deployment
 
 PRIMING = 3
