@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
+from gateway.client import COMMENT_SECONDS
 from gateway.config import Config
 from gateway.early_folds import EarlyFolds
 from gateway.fitting import Model, planning_threads
@@ -60,5 +61,7 @@ class Gateway:
     """None where nobody is to write any."""
     early_folds: EarlyFolds | None = None
     """None where nothing is decided about folds that nothing forces."""
+    comment_seconds: float = COMMENT_SECONDS
+    """How long a stream's client waits for output before it gets a comment instead."""
     warm_ups: WarmUps | None = None
     """None where no policy names a prefix that is to be kept warm."""

@@ -79,7 +79,7 @@ class Watched:
         if stream:
             return reply
         whole = await reply.read()
-        usage, price = usage_from_openai(orjson.loads(whole).get("usage"), "demo"), _price(deployment)
+        usage, price = usage_from_openai(orjson.loads(whole).get("usage")), _price(deployment)
         assert usage is not None
         self.charged_nanousd += price.cost(usage)
         return WholeReply(reply.status, reply.headers, (whole,))

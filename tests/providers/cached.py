@@ -62,7 +62,7 @@ class Provider:
 
     async def usage(self, messages: list[dict[str, Any]], **fields: Any) -> Usage:
         """Return the usage as the books read it."""
-        usage = usage_from_openai(await self.told(messages, **fields), "demo")
+        usage = usage_from_openai(await self.told(messages, **fields))
         assert usage is not None
         return usage
 
