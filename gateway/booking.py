@@ -63,8 +63,11 @@ class Booking:
             usage = await self._used(calls, heard, deployment)
             if not usage.estimated and not deployment.facts.exact:
                 self._learn(calls, usage, deployment)
+        bill = _bill(heard, deployment)
+        if bill is None and deployment.price is not None and deployment.price.is_for_holds:
+            usage = replace(usage, estimated=True)
         tier, now = (heard.service_tier if heard is not None else None) or self.request.service_tier, self.gateway.now()
-        self.entry.price(usage, deployment.price, tier, now, _bill(heard, deployment))
+        self.entry.price(usage, deployment.price, tier, now, bill)
         await self._settle_cache(calls, usage, deployment, tier, now)
 
     async def pay_unused(self, calls: Calls) -> None:

@@ -453,6 +453,7 @@ def _deployments(config: Config) -> Mapping[str, tuple[Deployment, ...]]:
 def _warnings(config: Config, deployments: Sequence[Deployment]) -> Iterator[str]:
     """Say which keys have expired, and which deployments have no price and what comes of that."""
     from gateway.catalogue import meant
+    from gateway.money.prices import names_no_model
 
     consequence = (
         "it is called, and its cost is entered as unknown"
@@ -468,6 +469,8 @@ def _warnings(config: Config, deployments: Sequence[Deployment]) -> Iterator[str
     likely = meant(unpriced)
     for deployment in unpriced:
         hint = f"; did you mean {likely[deployment.name]!r}?" if deployment.name in likely else ""
+        if names_no_model(deployment.model):
+            hint = "; its ARN does not say which model it is: name that in model_info.base_model (bedrock/MODEL)"
         yield f"{config.file}: {deployment.name} has no price: {consequence}{hint}"
 
 

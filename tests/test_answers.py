@@ -264,6 +264,16 @@ async def test_openrouters_own_bill_is_what_is_entered(gateway, said, nanousd):
     assert (await setting(body(HELLO), Script(says(usage={**USAGE, **said})))).settled["cost_nanousd"] == nanousd
 
 
+async def test_the_price_of_the_model_behind_a_variant_is_an_estimate_until_the_bill_is_known(gateway):
+    variant = deployment(model="openrouter/x/y:free")
+    assert variant.price is not None
+    setting = replace(gateway, deployments=(replace(variant, price=replace(variant.price, is_for_holds=True)),))
+    row = (await setting(body(HELLO), Script(says(usage={**USAGE, "cost": 0})))).settled
+    assert (row["cost_nanousd"], "estimated" in row) == (0, False)
+    row = (await replace(setting, folder=gateway.folder / "b")(body(HELLO), Script(says()))).settled
+    assert (row["cost_nanousd"], row["estimated"]) == (COST, True)
+
+
 async def test_a_cost_that_another_states_is_not_its_bill(gateway):
     stated = says(usage={**USAGE, "cost": 7})
     assert (await gateway(body(HELLO), Script(stated))).settled["cost_nanousd"] == COST

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import litellm_files
-from gateway.money.prices import Price, PriceBook, PriceError, Rates, price_from, region_of, split
+from gateway.money.prices import Price, PriceBook, PriceError, Rates, names_no_model, price_from, region_of, split
 from gateway.wire.usage import Usage, usage_from_openai
 from tests.timing import within
 
@@ -356,6 +356,68 @@ def test_a_model_the_table_does_not_know_is_unpriced_never_free(book: PriceBook)
     assert book.price("hosted_vllm", "gpt-5") is None
     assert book.price("openai", "claude-sonnet-4-5-20250929") is None
     assert book.facts("openai", "no-such-model").max_input_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "billed"),
+    [
+        ("azure", "responses/gpt-5", "azure/gpt-5"),
+        ("azure", "gpt5_series/gpt-5", "azure/gpt-5"),
+        ("azure", "o_series/o3", "azure/o3"),
+        ("openai", "responses/gpt-5", "gpt-5"),
+        ("bedrock", "converse/anthropic.claude-sonnet-4-5-20250929-v1:0", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        (
+            "bedrock",
+            "invoke/eu.anthropic.claude-haiku-4-5-20251001-v1:0",
+            "eu.anthropic.claude-haiku-4-5-20251001-v1:0",
+        ),
+        (
+            "bedrock",
+            "converse/arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+        (
+            "bedrock",
+            "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+    ],
+)
+def test_how_a_model_is_reached_does_not_change_what_is_billed(
+    book: PriceBook, provider: str, model: str, billed: str
+) -> None:
+    for known in (book, PriceBook.read(litellm_files.price_table(), [(provider, model)])):
+        price = known.price(provider, model)
+        assert price is not None
+        assert price.model == billed
+        assert known.facts(provider, model).max_input_tokens is not None
+
+
+def test_an_arn_with_an_id_in_place_of_a_model_is_priced_by_its_base_model_alone(book: PriceBook) -> None:
+    arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4"
+    assert names_no_model(arn)
+    assert names_no_model(f"converse/{arn}")
+    assert not names_no_model("arn:aws:bedrock:us-east-1:1:inference-profile/us.amazon.nova-pro-v1:0")
+    assert book.price("bedrock", arn) is None
+    named = book.price("bedrock", arn, {"base_model": "bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0"})
+    assert named is not None
+    assert named.rates().output == Decimal("1.5e-5")
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-5", "openai/gpt-5:nitro", "openai/gpt-5:free"])
+def test_a_model_of_openrouters_has_its_makers_price_for_holds_alone(book: PriceBook, model: str) -> None:
+    makers = book.price("openai", "gpt-5")
+    assert makers is not None
+    for known in (book, PriceBook.read(litellm_files.price_table(), [("openrouter", model)])):
+        price = known.price("openrouter", model)
+        assert price is not None
+        assert (price.rates(), price.is_for_holds, makers.is_for_holds) == (makers.rates(), True, False)
+
+
+def test_openrouters_names_for_makers_are_known(book: PriceBook) -> None:
+    assert book.price("openrouter", "google/gemini-2.5-pro:free") is not None
+    assert book.price("openrouter", "no/such-model:free") is None
+    assert book.price("openrouter", "auto") is None
 
 
 def test_model_info_replaces_the_tables_prices_key_by_key(book: PriceBook) -> None:

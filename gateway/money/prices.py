@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self
@@ -151,6 +151,9 @@ class Price:
     modifiers: Mapping[str, Decimal] = field(default_factory=dict, hash=False)
     """On everything, by what the usage says it was."""
     off_peak: OffPeak | None = field(default=None, hash=False)
+    is_for_holds: bool = False
+    """It is what the model's maker takes, and good for an estimate: OpenRouter bills what it routes to, or nothing
+    (`:free`), and says so with each answer."""
 
     def __repr__(self) -> str:
         base = self.steps[""][0].rates
@@ -465,6 +468,24 @@ _CHAT = ("chat", "responses")
 
 _SHARED_TABLES = {"azure_ai": ("azure", "openai"), "azure_text": ("azure",), "text-completion-openai": ("openai",)}
 
+_ROUTES: Mapping[str, tuple[str, ...]] = {
+    # litellm's main.py (`responses/`), llms/azure/chat/{o_series,gpt_5}_transformation.py
+    "azure": ("responses/", "o_series/", "gpt5_series/"),
+    "azure_ai": ("responses/",),
+    "openai": ("responses/",),
+    # litellm's llms/bedrock/common_utils.py, `get_bedrock_route`
+    "bedrock": (
+        *("converse/", "converse_like/", "invoke/", "async_invoke/", "chat_completions/", "openai/", "mantle/"),
+        "claude_platform/",
+    ),
+}
+"""Prefixes of model names that say by which API the provider is asked, not what is billed."""
+
+_ARN = re.compile(r"arn:[^/]+:([a-z-]+)/(.+)")
+_NAMING = frozenset({"foundation-model", "inference-profile"})
+"""Kinds of Bedrock's resources whose ARN ends in the model's own name:
+docs.aws.amazon.com/service-authorization/latest/reference/list_amazonbedrock.html. All others end in an id."""
+
 _BEDROCK_GEO = re.compile(r"(?:us|eu|au|jp|apac|ca|sa|global|us-gov)\.(?=.)")
 
 
@@ -487,7 +508,8 @@ class PriceBook:
         entries: dict[str, Entry] = json.loads(table, parse_float=Decimal)
         if models is None:
             return cls(entries)
-        wanted = {key for provider, model in models for key in _candidates(provider, model)}
+        named = [name for pair in models for name in (pair, _behind_router(*pair)) if name is not None]
+        wanted = {key for provider, model in named for key in _candidates(provider, model)}
         return cls({key: entries[key] for key in wanted if key in entries})
 
     def price(
@@ -500,7 +522,11 @@ class PriceBook:
         `base_model` in it says under which name the provider bills. `region`: see `region_of`.
         """
         key, entry = self._entry(provider, model, overrides)
-        return price_from(key or f"{provider}/{model}", entry, region)
+        price = price_from(key or f"{provider}/{model}", entry, region)
+        if price is not None or (behind := _behind_router(provider, model)) is None:
+            return price
+        price = self.price(*behind, overrides)
+        return None if price is None else replace(price, is_for_holds=True)
 
     def facts(self, provider: str, model: str, overrides: Entry | None = None) -> Facts:
         """Return window, answer limit and kind of a model, as far as they are known."""
@@ -529,6 +555,26 @@ class PriceBook:
         return None, {"litellm_provider": provider, **(overrides or {})}
 
 
+def _behind_router(provider: str, model: str) -> tuple[str, str] | None:
+    """Return the provider and model that OpenRouter's name for a model stands for, without a variant (`:free`)."""
+    maker, slash, name = model.partition("/")
+    if provider != "openrouter" or not slash:
+        return None
+    return _MAKERS.get(maker, maker), name.partition(":")[0]
+
+
+_MAKERS = {"google": "gemini", "x-ai": "xai", "mistralai": "mistral", "meta-llama": "meta_llama"}
+"""Makers whose names at OpenRouter (openrouter.ai/models) are others than in the table."""
+
+
+def names_no_model(model: str) -> bool:
+    """Whether a name is the ARN of something that only its owner knows the model of (an application's inference
+    profile, say): it has a price where `base_model` names that.
+    """
+    arn = _ARN.search(model)
+    return arn is not None and arn[1] not in _NAMING
+
+
 def split(model: str, provider: str = "openai") -> tuple[str, str]:
     """Split `provider/model`; a name without a provider has the one given."""
     head, slash, tail = model.partition("/")
@@ -546,6 +592,11 @@ def region_of(api_base: str | None, location: str | None = None) -> str | None:
 def _candidates(provider: str, model: str) -> list[str]:
     """Return the table keys a model may stand under, the most exact first."""
     names = [f"{provider}/{model}", model]
+    route = next((prefix for prefix in _ROUTES.get(provider, ()) if model.startswith(prefix)), "")
+    arn = _ARN.fullmatch(model[len(route) :])
+    if route or arn is not None:
+        model = model[len(route) :] if arn is None else arn[2] if arn[1] in _NAMING else ""
+        names += [f"{provider}/{model}", model] if model else []
     if provider.startswith("bedrock") and (geo := _BEDROCK_GEO.match(model)):
         names.append(model[geo.end() :])
     if model.startswith("ft:"):  # ft:gpt-4o-2024-08-06:org::id
