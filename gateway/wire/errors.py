@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import orjson
-
 from gateway.wire import lenient
 
 UpstreamFault = Literal["connect", "timeout", "reset", "garbage", "authentication"]
@@ -105,7 +103,8 @@ class UpstreamRefusal(GatewayError):
     def fields(self, request_id: str) -> dict[str, Any]:
         message = self.error.get("message")
         text = message if isinstance(message, str) and message else self.message
-        return {"type": self.type, "param": None, "code": None, **self.error, "message": f"{text} [{request_id}]"}
+        members = {name: value for name, value in self.error.items() if name not in _WORDS or _word(value) is not None}
+        return {"type": self.type, "param": None, "code": None, **members, "message": f"{text} [{request_id}]"}
 
 
 # --- the request is at fault -----------------------------------------------------------------------------------------
@@ -288,6 +287,9 @@ def internal_error() -> GatewayError:
     return GatewayError(500, "server_error", message, code="internal_error")
 
 
+_WORDS = frozenset({"type", "param", "code"})
+
+
 def _word(said: object) -> str | None:
     """Return a foreign member as text where it is a word or a number; anything else may be nested without end."""
     return str(said) if isinstance(said, str) or type(said) is int else None
@@ -301,9 +303,8 @@ def _type_for(status: int) -> str:
 
 def _error_object(body: bytes) -> Mapping[str, Any]:
     """Find the error in an upstream's body: OpenAI's object, a mere string, vLLM's bare members, or plain text."""
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
+    parsed = lenient.read(body)
+    if parsed is None and body.strip() != b"null":
         return {"message": printable(body[:2_000].decode("utf-8", "replace").strip(), 500)} if body.strip() else {}
     if isinstance(parsed, list) and parsed:  # Gemini wraps its error in a list
         parsed = parsed[0]
