@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.money.prices import price_from
@@ -255,6 +255,7 @@ def test_no_usage_is_found_where_there_is_none() -> None:
 COUNTS = st.none() | st.integers(0, 2_000)
 
 
+@settings(max_examples=100)
 @given(COUNTS, COUNTS, COUNTS, COUNTS)
 def test_two_objects_of_usage_together_never_say_less_than_either(
     prompt: int | None, completion: int | None, later_prompt: int | None, later_completion: int | None

@@ -25,7 +25,7 @@ class Completion:
         """What it says it used, wherever that is put."""
         return found_in(self.fields)
 
-    usage_is_early = False
+    usage_is_early = False  # as those of `EventRelay`: what is all here is complete
     finished = True
 
     @property

@@ -105,9 +105,11 @@ class Opening:
 
     def _recognised(self, chunk: bytes) -> bytes:
         """Settle what the bytes are; return those that count, or those in which nobody could recognise anything."""
-        head = (b"".join(self._parts) + chunk).removeprefix(_BOM)
-        beats = _HEARTBEATS.match(head)
-        head = head[beats.end() :] if beats is not None else head
+        head = chunk if not self._parts else b"".join(self._parts) + chunk
+        if not head.startswith((b"{", b"data:")):
+            head = head.removeprefix(_BOM)
+            beats = _HEARTBEATS.match(head)
+            head = head[beats.end() :] if beats is not None else head
         self._parts = []
         if head.startswith((b"{", b"[")):
             self._kind = "object"
@@ -116,7 +118,7 @@ class Opening:
             self._kind, self._relay = "events", EventRelay(self._hold_back)
             self._gathering = None if self._streamed else Gathering()
             return head
-        if not head or head.startswith(b":") or any(name.startswith(head) for name in _FIELDS):
+        if not head or head.startswith(b":") or any(start.startswith(head) for start in (_BOM, *_FIELDS)):
             self._parts = [head[-KEEP_BYTES:]] if head else []
             return b""
         return head

@@ -107,7 +107,7 @@ def _merge(into: dict[str, Any], piece: Mapping[str, Any], levels: int) -> None:
         if value is None:
             into.setdefault(name, None)
         elif held is None or not levels or type(held) is not type(value):
-            into[name] = _joined_kinds(held, value)
+            into[name] = _joined_kinds(held, _own(value, levels))
         elif isinstance(value, str):
             into[name] = _joined_texts(name, held, value)
         elif isinstance(value, dict):
@@ -121,12 +121,19 @@ def _merge(into: dict[str, Any], piece: Mapping[str, Any], levels: int) -> None:
 def _joined_kinds(held: Any, value: Any) -> Any:
     """Join what came as text with what comes as parts (Mistral changes over when it has thought)."""
     if isinstance(held, str) and isinstance(value, list):
-        return [{"type": "text", "text": held}, *value] if held else list(value)
+        return [{"type": "text", "text": held}, *value] if held else value
     if isinstance(held, list) and isinstance(value, str):
         return [*held, {"type": "text", "text": value}] if value else held
-    if isinstance(value, dict):
-        return dict(value)
-    return list(value) if isinstance(value, list) else value
+    return value
+
+
+def _own(value: Any, levels: int) -> Any:
+    """Copy what later pieces are joined to: a chunk's own objects stay as they came."""
+    if not levels or not isinstance(value, dict | list):
+        return value
+    if isinstance(value, list):
+        return [_own(inner, levels - 1) for inner in value]
+    return {name: _own(inner, levels - 1) for name, inner in value.items()}
 
 
 def _joined_texts(name: str, held: str, value: str) -> str:
@@ -140,7 +147,7 @@ def _extend(held: list[Any], pieces: list[Any], levels: int) -> None:
     for piece in pieces:
         known = _numbered(held, piece)
         if known is None:
-            held.append(dict(piece) if isinstance(piece, dict) else piece)
+            held.append(_own(piece, levels))
         else:
             _merge(known, piece, levels)
 

@@ -278,7 +278,10 @@ class EventRelay:
                 self._open.discard(index)
             elif not self._ended or speaks(choice):  # some engines send an empty chunk after the last
                 self._open.add(index)
-            if isinstance(delta := choice.get("delta"), dict):
+            delta = choice.get("delta")
+            if not isinstance(delta, dict):
+                delta = choice.get("message")
+            if isinstance(delta, dict):
                 self._read_delta(index, delta)
 
     def _read_delta(self, index: int, delta: dict[str, Any]) -> None:
