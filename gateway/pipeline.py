@@ -26,7 +26,7 @@ from gateway.routing.upstream import UpstreamError
 from gateway.wire import errors
 from gateway.wire.chat import ChatRequest, parse
 from gateway.wire.completion import Completion
-from gateway.wire.errors import GatewayError, UpstreamRefusal
+from gateway.wire.errors import GatewayError
 from gateway.wire.sse import DONE, error_event
 
 
@@ -151,7 +151,7 @@ class Passage:
         elif (error := relay.error) is not None:
             entry.error = error.code or "upstream_error"
             if not relay.error_is_shown:
-                out = out.removesuffix(DONE) + error_event(UpstreamRefusal(error.status, error.members), entry.id)
+                out = out.removesuffix(DONE) + error_event(errors.upstream_refused(error.status, error.body), entry.id)
         await self._settle("answered" if entry.error is None else "failed")
         await self.client.end(out)
         if relay.done:
