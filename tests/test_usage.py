@@ -248,6 +248,13 @@ def test_usage_is_found_wherever_it_is_put(fields: dict[str, Any]) -> None:
     assert found_in(fields) == USED
 
 
+def test_what_one_object_of_usage_leaves_at_nothing_the_other_says() -> None:
+    begun, ended = {"prompt_tokens": 1000, "completion_tokens": 0, "total_tokens": 1000}, {"completion_tokens": 50}
+    assert usage_from_openai(fuller(begun, ended)) == Usage(1000, 50)
+    assert usage_from_openai(fuller(begun, {"prompt_tokens": 0, "completion_tokens": 1500})) == Usage(1000, 1500)
+    assert usage_from_openai(fuller({**USED, "prompt_tokens": 12}, {**USED, "prompt_tokens": 11})) == Usage(12, 4)
+
+
 def test_no_usage_is_found_where_there_is_none() -> None:
     assert found_in({"usage": None, "choices": [None, {"delta": {"content": "usage"}}], "x": [USED]}) is None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import Any, Final
 
-_MOST_TOKENS: Final = 10**8
+_MOST_TOKENS: Final = 2 * 10**7
 """No request has more (the largest windows take ten million): a larger number is garbage."""
 _MOST_THINKING: Final = 10**6
 """A total that is larger than its parts by more than this implies nothing."""
@@ -82,22 +82,24 @@ def says_less(usage: Mapping[str, Any], than: Mapping[str, Any]) -> bool:
 
 
 def fuller(before: Mapping[str, Any] | None, usage: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what two objects of one answer say together: the later one's figures, where they are not fewer."""
+    """Return what two objects of one answer say together: the later one's figures, where they are not fewer, and of
+    the other one what this leaves at nothing.
+    """
     if before is None:
         return usage
-    if says_less(usage, before):
-        return {**usage, **before}
-    return {**before, **{name: value for name, value in usage.items() if value is not None}}
+    less, more = (usage, before) if says_less(usage, before) else (before, usage)
+    return {**less, **{name: value for name, value in more.items() if name not in less or value not in (None, 0)}}
 
 
 def usage_from_openai(usage: object, ours: int | None = None) -> Usage | None:
     """Read a `usage` object: OpenAI's, or what DeepSeek, xAI, Gemini, Anthropic and litellm make of it. None =
     nothing usable in it.
 
-    A count that is not a whole number from 0 to 10**8, or such a number as text, counts as absent; of an absent count
-    nought is read. Where parts are larger than what should contain them, the provider does not include them, and they
-    are added, unless our own count of the prompt (`ours`, for a usage that `contradicts` itself) says that they are
-    absurd. A total beyond all that is stated is thinking that shows nowhere else (Gemini's OpenAI-compatible endpoint).
+    A count that is not a whole number from 0 to twenty million, or such a number as text, counts as absent; of an
+    absent count nought is read. Where parts are larger than what should contain them, the provider does not include
+    them, and they are added, unless our own count of the prompt (`ours`, for a usage that `contradicts` itself) says
+    that they are absurd. A total beyond all that is stated is thinking that shows nowhere else (Gemini's
+    OpenAI-compatible endpoint).
     """
     if not isinstance(usage, Mapping):
         return None
