@@ -11,14 +11,13 @@ from gateway.fitting import Fitted, kinds_sent, prompt_tokens
 from gateway.gateway import Gateway
 from gateway.money.entry import BYTES_PER_TOKEN, Entry, Status
 from gateway.money.ledger import LedgerUnavailable
-from gateway.money.prices import Usage, usage_from_openai
 from gateway.prompt_caches import too_short
 from gateway.rewriting.plan import Plan
 from gateway.routing.deployment import Deployment
 from gateway.wire import errors
 from gateway.wire.chat import ChatRequest
-from gateway.wire.completion import Completion
-from gateway.wire.sse import EventRelay
+from gateway.wire.opening import Heard
+from gateway.wire.usage import Usage, billed_nanousd, mended, usage_from_openai
 
 USUAL_ANSWER = 1024
 """Tokens an answer is estimated at where neither the request nor the policy says anything."""
@@ -53,20 +52,48 @@ class Booking:
             self.gateway.log.critical("ledger unavailable", id=self.entry.id, reason=str(error))
             raise errors.ledger_unavailable() from error
 
-    async def price(self, calls: Calls, heard: Completion | EventRelay | None, deployment: Deployment) -> None:
+    async def price(self, calls: Calls, heard: Heard | None, deployment: Deployment) -> None:
         """Enter what the provider reported; what it did not report is counted. None: nothing came back."""
-        usage = usage_from_openai(heard.usage, deployment.provider) if heard is not None else None
-        if usage is None:
-            usage = await self._counted(calls, heard.seen_text() if heard is not None else "", deployment)
-            if heard is None and not self.request.stream:
+        if heard is None:
+            usage = await self._counted(calls, "", deployment)
+            if not self.request.stream:
                 # A whole answer is written before any of it is sent, and paid for whether or not anybody waits for it.
                 usage = replace(usage, completion=self.unheard)
-        elif not deployment.facts.exact:
-            self._learn(calls, usage, deployment)
-        served = (heard.service_tier if heard is not None else None) or self.request.service_tier
-        tier, now = served if isinstance(served, str) else None, self.gateway.now()
-        self.entry.price(usage, deployment.price, tier, now)
+        else:
+            usage = await self._used(calls, heard, deployment)
+            if not usage.estimated and not deployment.facts.exact:
+                self._learn(calls, usage, deployment)
+        bill = _bill(heard, deployment)
+        if bill is None and deployment.price is not None and deployment.price.is_for_holds:
+            usage = replace(usage, estimated=True)
+        tier, now = (heard.service_tier if heard is not None else None) or self.request.service_tier, self.gateway.now()
+        self.entry.price(usage, deployment.price, tier, now, bill)
         await self._settle_cache(calls, usage, deployment, tier, now)
+
+    async def pay_unused(self, calls: Calls) -> None:
+        """Enter what failed calls cost: what they said they used, or what was counted of an answer that broke off."""
+        for deployment, heard in calls.unused:
+            if not heard.usage and not heard.seen_text():
+                continue
+            usage = await self._used(calls, heard, deployment)
+            tier = heard.service_tier or self.request.service_tier
+            self.entry.pay_unused(usage, deployment.price, tier, self.gateway.now(), _bill(heard, deployment))
+        calls.unused = []
+
+    async def _used(self, calls: Calls, heard: Heard, deployment: Deployment) -> Usage:
+        """Read what an answer says it used; where that is nothing, a placeholder or absurd, our own count decides."""
+        said = usage_from_openai(heard.usage)
+        if said is None:
+            return await self._counted(calls, heard.seen_text(), deployment)
+        doubts_completion = not said.completion or heard.usage_is_early or not heard.finished
+        text = heard.seen_text() if doubts_completion else ""
+        doubts_prompt = said.contradicts or not said.prompt
+        if not text and not doubts_prompt:
+            return said
+        ours = await self._counted(calls, text, deployment)
+        if said.contradicts:
+            said = usage_from_openai(heard.usage, ours.prompt) or ours
+        return mended(said, ours.prompt if not said.prompt else None, ours.completion)
 
     async def settle(self, status: Status) -> None:
         """Write the end, once. Money may have been spent: what the disk does not take now is kept and written first."""
@@ -131,3 +158,8 @@ class Booking:
         if ours is not None and not any(message.media for message in self.request.conversation.messages):
             kinds = kinds_sent(self.request, calls.changes(fitted), calls.counter(fitted.model))
             self.gateway.calibrations.observe(deployment.facts, kinds, usage.prompt)
+
+
+def _bill(heard: Heard | None, deployment: Deployment) -> int | None:
+    """Return what the provider itself says it takes, where it is one that says so."""
+    return billed_nanousd(heard.usage) if heard is not None and deployment.states_its_bill else None

@@ -37,18 +37,23 @@ from gateway.routing.attempts import Answer, Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Preference
 from gateway.routing.too_long import Stated, TooLong, too_long
-from gateway.routing.upstream import Reply, UpstreamError
+from gateway.routing.upstream import Reply, Trouble, UpstreamError
+from gateway.routing.upstreams import retry_after
 from gateway.summaries import Job
-from gateway.wire import completion
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import PLAIN, Additions, ChatRequest, is_limited, sent
 from gateway.wire.completion import Completion
+from gateway.wire.opening import Heard, Nothing, Opened, Opening, Streaming, Told
 from gateway.wire.sse import EventRelay
 
 LEAST_WINDOW = 256
 """Tokens below which a window that an upstream states is not believed for the next request."""
 MOST_FACTOR = 4.0
 """Tokens that one of ours is believed to be in the count of an upstream, at most."""
+
+DRAIN_SECONDS = 0.5
+"""How long an answer that is over may take to close."""
+
 _SAID = 200
 """Characters of an upstream's own words that are logged."""
 
@@ -65,12 +70,12 @@ def _told(edit: Edit) -> tuple[int, str | None, str, int, int]:
 
 @dataclass(slots=True)
 class Stream:
-    """A stream whose first bytes are here."""
+    """A stream in which the model has begun to speak."""
 
-    first: bytes
+    ready: bytes
+    """What the client gets first; the relay has seen it."""
     chunks: AsyncIterator[bytes]
     relay: EventRelay
-    content_type: str
 
 
 class Calls:
@@ -89,6 +94,7 @@ class Calls:
         "request",
         "sighting",
         "too_long_at",
+        "unused",
     )
 
     def __init__(
@@ -111,6 +117,8 @@ class Calls:
         """What the prompt cache of the deployment that answers was believed to hold, where anything is known of it."""
         self.too_long_at: Fitted | None = None
         """Set where an upstream found the prompt too long even after a second plan."""
+        self.unused: list[tuple[Deployment, Heard]] = []
+        """What came of calls that failed: it was paid for where something of an answer is in it."""
 
     @property
     def enforces(self) -> bool:
@@ -236,7 +244,7 @@ class Calls:
         entry.edits = runs([_told(edit) for edit in plan.edits])
         entry.forced, entry.level = plan.forced, plan.level
 
-    async def heed(self, heard: Completion | EventRelay, deployment: Deployment) -> None:
+    async def heed(self, heard: Heard, deployment: Deployment) -> None:
         """Tell the books what the rewrite took away, and what of it the answer used all the same.
 
         Under `observe` the plan is what would have been sent. Nothing is done where nothing was rewritten.
@@ -340,7 +348,7 @@ class Calls:
             try:
                 outcome = await self._begun(deployment, outcome.reply) or outcome
             finally:  # a client that leaves now has had its prompt read
-                if sighting is not None and (not isinstance(outcome, Failure) or outcome.begun):
+                if sighting is not None and (not isinstance(outcome, Failure) or self._was_taken(outcome)):
                     self._note_sent(sighting, deployment, marks)
         now = gateway.monotonic()
         gateway.health.learn(outcome, now)
@@ -375,6 +383,10 @@ class Calls:
         gateway, stream, request_id = self.gateway, self.request.stream, self.entry.id
         return await gateway.upstreams.call(deployment, body, stream=stream, request_id=request_id, now=gateway.now())
 
+    def _was_taken(self, failure: Failure) -> bool:
+        """Whether an upstream that failed had read the prompt."""
+        return failure.begun or (bool(self.unused) and self.unused[-1][0] is failure.deployment)
+
     def _note_sent(self, one: Sighting, deployment: Deployment, marks: Marks | None) -> None:
         """Tell what is believed of its cache, and whoever keeps prefixes warm, that a request was taken."""
         self.gateway.prompt_caches.note(one)
@@ -383,20 +395,43 @@ class Calls:
             self.gateway.warm_ups.noted(one, deployment, self.admitted.policy, self.entry, key)
 
     async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
-        """Take in the beginning of an answer; None where it is one. A stream without a first byte has not begun."""
-        content_type = reply.headers.get("content-type", "")
-        streams = content_type.startswith("text/event-stream")
+        """Take in an answer until it is known what it is; None where it is one. See `wire/opening.py`."""
+        request, chunks = self.request, reply.chunks()
+        opening = Opening(streamed=request.stream, hold_back_usage=not request.asks_usage)
+        opened: Opened | None = None
+        trouble: Trouble = "garbage"
+        chunk: bytes | None = b""
         try:
-            if streams:
-                chunks = reply.chunks()
-                if first := await anext(chunks, b""):
-                    relay = EventRelay(hold_back_usage=not self.request.asks_usage)
-                    self.answer = Stream(first, chunks, relay, content_type)
-            else:
-                self.answer = completion.read(await reply.read())
+            while opened is None:
+                chunk = await anext(chunks, None)
+                opened = opening.finish() if chunk is None else opening.feed(chunk)
         except UpstreamError as error:
-            return Failure(deployment, error.kind, message=error.message, begun=not streams)
-        if self.answer is None:
-            await reply.close()
-            return Failure(deployment, "garbage", message="the answer is no chat completion", begun=not streams)
-        return None
+            opened, trouble = opening.cut(error.message), error.kind
+        match opened:
+            case Streaming():
+                self.answer = Stream(opened.ready, chunks, opened.relay)
+                return None
+            case Completion():
+                self.answer = opened
+                if chunk is not None:  # gathered, up to the marker of its end
+                    await drain(chunks)
+                return None
+        await reply.close()
+        if opened.heard is not None:
+            self.unused.append((deployment, opened.heard))
+        match opened:
+            case Told():
+                told, later = opened.error, retry_after(reply.headers, self.gateway.now())
+                return Failure(deployment, "status", told.status, told.body, reply.headers, later)
+            case Nothing():
+                return Failure(deployment, trouble, message=opened.message, begun=opened.begun)
+
+
+async def drain(chunks: AsyncIterator[bytes]) -> None:
+    """Read to the end of what is over, briefly, so that its connection can serve again."""
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for _ in chunks:
+                pass
+    except (TimeoutError, UpstreamError):
+        return

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.wire import errors
-from gateway.wire.errors import GatewayError
+from gateway.wire.errors import GatewayError, printable
 
 Headers = list[tuple[bytes, bytes]]
+
+STREAM_HEADERS: Final[Headers] = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+"""What keeps proxies from holding a stream back. nginx heeds the second
+(nginx.org/en/docs/http/ngx_http_proxy_module.html, `proxy_buffering`), others the first."""
+
+COMMENT_SECONDS: Final = 10.0
+"""How long a stream may be without output before its client gets a comment. The shortest idle timeouts of proxies in
+wide use are 30 seconds and more (Heroku 30, nginx and AWS 60, Cloudflare 100)."""
+
+COMMENT: Final = b": waiting for the model\n\n"
+
+_LONGEST_VALUE: Final = 1000
+"""Characters of a header of ours; some of them hold what others wrote."""
 
 
 class ClientGone(Exception):
@@ -114,7 +127,38 @@ def head(request_id: str, content_type: bytes, length: int | None = None) -> Hea
 
 
 def header(name: bytes, value: str) -> tuple[bytes, bytes]:
-    return name, value.encode("latin-1", "replace")
+    """Write a header; what may not stand in one (control characters above all) is escaped."""
+    return name, printable(value, _LONGEST_VALUE).encode("latin-1", "replace")
+
+
+class Comments:
+    """Comments to the client of a stream that has no output yet, so that what lies between keeps the connection.
+
+    The first of them begins the response: from then on a failure can only be told in an event.
+    """
+
+    __slots__ = ("_client", "_seconds", "_sending", "_start", "_timer")
+
+    def __init__(self, client: Client, start: Callable[[], Awaitable[None]], seconds: float) -> None:
+        """Begin to wait; `start` begins the response where that is still to be done."""
+        self._client, self._start, self._seconds = client, start, seconds
+        self._sending: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._due)
+
+    async def stop(self) -> None:
+        """Send no more. A comment that is being sent is sent whole."""
+        self._timer.cancel()
+        if self._sending is not None:
+            await self._sending
+            self._timer.cancel()
+
+    def _due(self) -> None:
+        self._sending = asyncio.get_running_loop().create_task(self._send())
+
+    async def _send(self) -> None:
+        await self._start()
+        await self._client.send(COMMENT)
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._due)
 
 
 def text_of(value: bytes) -> str:

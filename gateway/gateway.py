@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
 from gateway.catalogue import Catalogue
+from gateway.client import COMMENT_SECONDS
 from gateway.config import Config
 from gateway.config.wildcards import is_pattern
 from gateway.early_folds import EarlyFolds
@@ -114,5 +115,8 @@ class Gateway:
     """None where nothing is decided about folds that nothing forces."""
     without_usage: set[str] = field(default_factory=set)
     """Deployments whose server refused to be asked for usage in a stream."""
+
+    comment_seconds: float = COMMENT_SECONDS
+    """How long a stream's client waits for output before it gets a comment instead."""
     warm_ups: WarmUps | None = None
     """None where no policy names a prefix that is to be kept warm."""

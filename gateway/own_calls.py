@@ -45,6 +45,7 @@ async def answered(
     except Exception:  # whatever it was: what was opened in the books is entered, and the error goes on
         await _end(calls, booking, calls.deployment, "internal_error")
         raise
+    await booking.pay_unused(calls)
     answer = calls.answer
     if isinstance(outcome, Failure) or not isinstance(answer, Completion):
         paid = isinstance(outcome, Failure) and outcome.begun and outcome.kind != "garbage"

@@ -8,12 +8,11 @@ ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 from gateway.admission import LONGEST_NAME, admit, authenticate, tags_of, user_of
 from gateway.booking import Booking
-from gateway.calls import Calls, Stream
-from gateway.client import Client, ClientGone, Headers, head, header, refuse
+from gateway.calls import Calls, Stream, drain
+from gateway.client import STREAM_HEADERS, Client, ClientGone, Comments, Headers, head, header, refuse
 from gateway.fitting import LONG_BODY
 from gateway.gateway import Gateway
 from gateway.money.amounts import usd
@@ -28,10 +27,7 @@ from gateway.wire import errors
 from gateway.wire.chat import ChatRequest, parse, with_limit
 from gateway.wire.completion import Completion
 from gateway.wire.errors import GatewayError
-from gateway.wire.sse import error_event
-
-DRAIN_SECONDS = 0.5
-"""How long a finished stream may take to close, so that its connection can serve again."""
+from gateway.wire.sse import DONE, error_event
 
 
 async def answer(gateway: Gateway, client: Client, request_id: str) -> None:
@@ -110,7 +106,13 @@ class Passage:
             raise error
         await self.booking.open(admitted, fitted)
         calls.summarise(fitted)
-        outcome = await calls.make()
+        comments = Comments(self.client, self._start_stream, gateway.comment_seconds) if self.request.stream else None
+        try:
+            outcome = await calls.make()
+        finally:
+            if comments is not None:
+                await comments.stop()
+        await self.booking.pay_unused(calls)
         match outcome:
             case Failure():
                 raise await self._error_of(outcome, calls)
@@ -136,7 +138,7 @@ class Passage:
         """Pass events on as they come; what ends the stream waits until the entry is written."""
         entry, relay = self.entry, stream.relay
         entry.http_status = 200
-        await self.client.start(200, [*head(entry.id, stream.content_type.encode()), *self._told()])
+        await self._start_stream()
         out, trouble = await self._pass_on(stream)
         await self.booking.price(calls, relay, deployment)
         await calls.heed(relay, deployment)
@@ -147,19 +149,30 @@ class Passage:
             self.gateway.log.warning(
                 "stream cut by upstream", id=entry.id, deployment=deployment.name, kind=trouble.kind
             )
-        elif relay.error is not None:
-            entry.error = str(relay.error.get("code") or "upstream_error")[:LONGEST_NAME]
+        elif (error := relay.error) is not None:
+            entry.error = error.code or "upstream_error"
+            if not relay.error_is_shown:
+                out = out.removesuffix(DONE) + error_event(errors.upstream_refused(error.status, error.body), entry.id)
         await self._settle("answered" if entry.error is None else "failed")
         await self.client.end(out)
         if relay.done:
-            await _drain(stream.chunks)
+            await drain(stream.chunks)
+
+    async def _start_stream(self) -> None:
+        """Begin the response of a stream, unless a comment of ours has."""
+        if not self.client.started:
+            headers = [*head(self.entry.id, b"text/event-stream"), *STREAM_HEADERS, *self._told()]
+            await self.client.start(200, headers)
 
     async def _pass_on(self, stream: Stream) -> tuple[bytes, UpstreamError | None]:
-        """Relay until the stream ends; return what is still to be sent, and what cut it short."""
-        relay = stream.relay
-        out = relay.feed(stream.first)
+        """Relay until the stream ends; return what is still to be sent, and what cut it short.
+
+        An answer that is complete is one, however its connection ended: then it gets the end marker from us.
+        """
+        relay, out = stream.relay, stream.ready
+        trouble = UpstreamError("reset", "the stream ended before the answer was complete")
         try:
-            while not relay.done:
+            while not relay.done and (relay.error is None or relay.error_is_shown):
                 if out:
                     await self.client.send(out)
                 chunk = await anext(stream.chunks, None)
@@ -168,10 +181,10 @@ class Passage:
                     break
                 out = relay.feed(chunk)
         except UpstreamError as error:
-            return b"", error
-        if not relay.finished and relay.error is None:
-            return out, UpstreamError("reset", "the stream ended before the answer was complete")
-        return out, None
+            out, trouble = b"", error
+        if relay.done or relay.error is not None:
+            return out, None
+        return (out + relay.ending(out), None) if relay.finished else (out, trouble)
 
     def _told(self) -> Headers:
         """Say in headers what was done."""
@@ -232,6 +245,7 @@ class Passage:
         try:
             if calls is not None:
                 await calls.close()
+                await self.booking.pay_unused(calls)
                 if calls.deployment is not None and self.entry.usage is None and not self.booking.settled:
                     heard = calls.answer.relay if isinstance(calls.answer, Stream) else calls.answer
                     await self.booking.price(calls, heard, calls.deployment)
@@ -240,13 +254,3 @@ class Passage:
         finally:
             self.entry.http_status, self.entry.error = 499, "client_gone" if self.client.gone else "gateway_stopped"
             await self._settle("cancelled")
-
-
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    """Read to the end of a finished stream, briefly."""
-    try:
-        async with asyncio.timeout(DRAIN_SECONDS):
-            async for _ in chunks:
-                pass
-    except (TimeoutError, UpstreamError):
-        return

@@ -44,9 +44,9 @@ from gateway.caching.seen import (
 from gateway.caching.sizes import Sizes, as_it_came, cumulated, new_texts, sizes_of
 from gateway.conversation import Changes, leading_system
 from gateway.fitting import LONG_BODY
-from gateway.money.prices import Usage
 from gateway.routing.deployment import Deployment
 from gateway.wire.chat import ChatRequest
+from gateway.wire.usage import Usage
 
 _OF_MESSAGES: Final = ("tool_choice", "thinking", "reasoning_effort")
 _SEPARATE: Final = ("prompt_cache_key",)

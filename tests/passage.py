@@ -20,7 +20,7 @@ import structlog
 
 from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
-from gateway.client import ClientGone, Headers, refuse
+from gateway.client import COMMENT_SECONDS, ClientGone, Headers, refuse
 from gateway.config import Config, KeyEntry, LedgerSettings, Server, State, Team
 from gateway.fitting import models_of
 from gateway.gateway import Gateway
@@ -320,6 +320,7 @@ class Setting:
     max_body: int = 1_000_000
     draw: Callable[[], float] = lambda: 0.0
     now: Callable[[], float] = lambda: NOW
+    comment_seconds: float = COMMENT_SECONDS
 
     def gateway(self, script: Script) -> Gateway:
         given = tuple(self.policies) or (Policy("default"),)
@@ -354,6 +355,7 @@ class Setting:
             now=self.now,
             monotonic=asyncio.get_running_loop().time,
             draw=self.draw,
+            comment_seconds=self.comment_seconds,
         )
 
     async def __call__(

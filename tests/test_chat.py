@@ -103,6 +103,13 @@ def test_a_key_that_stands_twice_at_the_top_or_in_a_message_is_a_way_around_budg
     assert error.param == ("messages[1]" if param == "m" else param)
 
 
+@pytest.mark.parametrize("stream", [1, 0, "true", "yes", [], {}])
+def test_a_stream_that_is_neither_asked_for_nor_not_is_refused(stream):
+    error = refused(body(HELLO, stream=stream))
+    assert (error.status, error.param) == (400, "stream")
+    assert "true or false" in error.message
+
+
 def deep(levels: int) -> str:
     return "[" * levels + "]" * levels
 
@@ -162,7 +169,7 @@ LET_THROUGH = {
         HELLO, response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"$ref": "#"}}}
     ),
     "limits of any kind": body(
-        HELLO, max_tokens="many", n=None, stream="yes", user=7, metadata=[], stream_options=3, tools={}
+        HELLO, max_tokens="many", n=None, stream=None, user=7, metadata=[], stream_options=3, tools={}
     ),
 }
 

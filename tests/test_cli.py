@@ -150,6 +150,13 @@ def test_check_warns_of_a_model_without_a_price(config: Path) -> None:
     assert "small#0:openai/no-such-model has no price" in shown.stderr
 
 
+def test_check_says_what_an_inference_profile_needs(config: Path) -> None:
+    params = "{model: 'bedrock/converse/arn:aws:bedrock:us-east-1:1:application-inference-profile/a1', api_key: x}"
+    config.write_text(config.read_text().replace("{model: demo/gpt-5, api_key: os.environ/SOME_KEY_FOR_TESTS}", params))
+    shown = gateway("check", "--config", config)
+    assert "its ARN does not say which model it is: name that in model_info.base_model" in shown.stderr
+
+
 @pytest.mark.parametrize(
     ("params", "meant"),
     [

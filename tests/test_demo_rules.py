@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.litellm_files import price_table
-from gateway.money.prices import PriceBook, Usage
+from gateway.money.prices import PriceBook
+from gateway.wire.usage import Usage
 from tests.providers.cached import PRIMING, Provider, message, tool
 
 RULES = ("demo", "openai", "openai-5.6", "anthropic", "gemini", "vllm")

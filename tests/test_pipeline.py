@@ -195,10 +195,35 @@ async def test_an_error_event_of_the_upstream_is_passed_on_and_entered(gateway):
     assert (passed.settled["status"], passed.settled["error"]) == ("failed", "overloaded_error")
 
 
-async def test_a_whole_answer_to_a_streamed_request_is_passed_on_whole(gateway):
-    passed = await gateway(body(HELLO, stream=True), Script(says()))
+async def test_a_whole_answer_to_a_streamed_request_becomes_a_stream(gateway):
+    passed = await gateway(body(HELLO, stream=True), Script(says("hi there")))
+    assert passed.client.got["content-type"] == "text/event-stream"
+    assert deltas(passed.client.text) == "hi there"
+    assert passed.client.text.endswith(DONE)
+    assert (passed.settled["status"], passed.settled["cost_nanousd"]) == ("answered", COST)
+
+
+async def test_a_stream_to_a_request_for_a_whole_answer_is_gathered(gateway):
+    passed = await gateway(body(HELLO), Script(streams(*WHOLE_STREAM)))
     assert passed.client.got["content-type"] == "application/json"
-    assert passed.settled["status"] == "answered"
+    assert passed.client.fields["choices"][0]["message"] == {"role": "assistant", "content": "hello"}
+    assert passed.client.fields["usage"] == USAGE
+    assert (passed.settled["status"], passed.settled["cost_nanousd"]) == ("answered", COST)
+
+
+@pytest.mark.parametrize("content_type", ["TEXT/EVENT-STREAM", "text/plain; charset=utf-8", "application/json", None])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_an_answer_is_does_not_hang_on_its_content_type(gateway, content_type, stream):
+    act = streams(*WHOLE_STREAM) if stream else says()
+    headers = {} if content_type is None else {"content-type": content_type}
+    passed = await gateway(body(HELLO, stream=stream), Script(replace(act, headers=headers)))
+    assert (passed.client.status, passed.settled["status"], passed.settled["cost_nanousd"]) == (200, "answered", COST)
+
+
+def deltas(text: bytes) -> str:
+    """Join what a stream says."""
+    chunks = [json.loads(one[6:]) for one in text.split(b"\n\n") if one.startswith(b"data: {")]
+    return "".join(c["delta"].get("content") or "" for chunk in chunks for c in chunk.get("choices") or ())
 
 
 async def test_a_stream_that_ends_without_a_byte_is_no_answer(gateway):
@@ -453,11 +478,20 @@ async def test_where_there_is_no_choice_nothing_is_counted(gateway):
     assert repr(passed.gateway.loads) == repr(Loads())
 
 
-async def test_an_answer_that_is_none_is_not_asked_for_again(gateway):
+async def test_a_page_in_place_of_an_answer_was_written_by_no_model_so_another_is_asked(gateway):
     passed = await replace(gateway, deployments=TWO)(body(HELLO), Script(Act(parts=(b"<html>",)), says()))
+    assert passed.settled["status"] == "answered"
+    assert passed.settled["attempts"][0]["error"] == "garbage"
+    alone = await replace(gateway, folder=gateway.folder / "b")(body(HELLO), Script(Act(parts=(b"<html>",))))
+    assert (alone.client.status, alone.client.error["code"], alone.settled["cost_nanousd"]) == (
+        *(502, "upstream_garbage", 0),
+    )
+
+
+async def test_an_object_that_cannot_be_read_may_have_been_an_answer_and_is_not_asked_for_again(gateway):
+    passed = await replace(gateway, deployments=TWO)(body(HELLO), Script(Act(parts=(b'{"choices": [',)), says()))
     assert len(passed.script.calls) == 1
     assert (passed.client.status, passed.client.error["code"]) == (502, "upstream_garbage")
-    assert passed.settled["attempts"][0]["error"] == "garbage"
 
 
 async def test_a_whole_answer_that_breaks_off_is_not_bought_twice_and_is_entered_as_a_usual_one(gateway):

@@ -18,17 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import litellm_files
-from gateway.money.prices import (
-    Price,
-    PriceBook,
-    PriceError,
-    Rates,
-    Usage,
-    price_from,
-    region_of,
-    split,
-    usage_from_openai,
-)
+from gateway.money.prices import Price, PriceBook, PriceError, Rates, names_no_model, price_from, region_of, split
+from gateway.wire.usage import Usage, usage_from_openai
 from tests.timing import within
 
 
@@ -326,201 +317,6 @@ def test_a_region_is_read_from_openais_hosts_or_a_location() -> None:
     assert region_of(None) is None
 
 
-# --------------------------------------------------------------------------------------------------------------- usage
-
-
-@pytest.mark.parametrize(
-    ("wire", "usage"),
-    [
-        ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}, Usage(3, 2)),
-        (
-            {
-                "prompt_tokens": 2006,
-                "completion_tokens": 300,
-                "total_tokens": 2306,
-                "prompt_tokens_details": {"cached_tokens": 1920, "audio_tokens": 0},
-                "completion_tokens_details": {
-                    "reasoning_tokens": 192,
-                    "audio_tokens": 0,
-                    "accepted_prediction_tokens": 0,
-                },
-            },
-            Usage(2006, 300, cached=1920, reasoning=192),
-        ),
-        (  # DeepSeek
-            {
-                "prompt_tokens": 100,
-                "completion_tokens": 5,
-                "prompt_cache_hit_tokens": 64,
-                "prompt_cache_miss_tokens": 36,
-            },
-            Usage(100, 5, cached=64),
-        ),
-        (  # Anthropic through litellm: included, and named twice
-            {
-                "prompt_tokens": 1100,
-                "completion_tokens": 5,
-                "total_tokens": 1105,
-                "prompt_tokens_details": {
-                    "cached_tokens": 600,
-                    "cache_creation_tokens": 400,
-                    "cache_creation_token_details": {
-                        "ephemeral_5m_input_tokens": 300,
-                        "ephemeral_1h_input_tokens": 100,
-                    },
-                },
-                "cache_creation_input_tokens": 400,
-                "cache_read_input_tokens": 600,
-            },
-            Usage(1100, 5, cached=600, cache_write=400, cache_write_1h=100),
-        ),
-        (  # Anthropic's own wire: left out
-            {
-                "input_tokens": 100,
-                "output_tokens": 5,
-                "cache_creation_input_tokens": 400,
-                "cache_read_input_tokens": 600,
-                "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 400},
-                "inference_geo": "US",
-                "speed": "fast",
-            },
-            Usage(1100, 5, cached=600, cache_write=400, cache_write_1h=400, modifiers=("us", "fast")),
-        ),
-        (  # Anthropic's own wire with a prompt larger than what was cached
-            {
-                "input_tokens": 1000,
-                "output_tokens": 5,
-                "cache_creation_input_tokens": 0,
-                "cache_read_input_tokens": 600,
-            },
-            Usage(1600, 5, cached=600),
-        ),
-        (  # OpenAI's other API
-            {
-                "input_tokens": 100,
-                "output_tokens": 5,
-                "input_tokens_details": {"cached_tokens": 60},
-                "output_tokens_details": {"reasoning_tokens": 2},
-            },
-            Usage(100, 5, cached=60, reasoning=2),
-        ),
-        (  # an upstream that leaves cached tokens out, as its total tells
-            {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 165, "cache_read_input_tokens": 60},
-            Usage(160, 5, cached=60),
-        ),
-        (  # xAI: reasoning beside the completion, as the total tells
-            {
-                "prompt_tokens": 10,
-                "completion_tokens": 9,
-                "total_tokens": 319,
-                "completion_tokens_details": {"reasoning_tokens": 300},
-            },
-            Usage(10, 309, reasoning=300),
-        ),
-        (  # the same below the completion
-            {
-                "prompt_tokens": 10,
-                "completion_tokens": 400,
-                "total_tokens": 710,
-                "completion_tokens_details": {"reasoning_tokens": 300},
-            },
-            Usage(10, 700, reasoning=300),
-        ),
-        (
-            {
-                "prompt_tokens": 9,
-                "completion_tokens": 4,
-                "prompt_tokens_details": {"audio_tokens": 3, "image_tokens": 2},
-            },
-            Usage(9, 4, audio_prompt=3, image_prompt=2),
-        ),
-        (
-            {
-                "prompt_tokens": 9,
-                "completion_tokens": 4,
-                "prompt_tokens_details": {"cached_tokens": 5, "cached_tokens_details": {"audio_tokens": 2}},
-                "completion_tokens_details": {"audio_tokens": 3, "image_tokens": 1},
-            },
-            Usage(9, 4, cached=5, cached_audio=2, audio_completion=3, image_completion=1),
-        ),
-        ({"prompt_tokens": 9, "completion_tokens": None, "prompt_tokens_details": None}, Usage(9, 0)),
-        ({"prompt_tokens": 9, "total_tokens": 9}, Usage(9, 0)),
-        ({"completion_tokens": 4, "total_tokens": 9}, Usage(5, 4)),
-        ({"prompt_tokens": 9.0, "completion_tokens": 4.0}, Usage(9, 4)),
-        ({"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 1000}, Usage(9, 4)),
-        ({"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": -3}}, Usage(9, 4)),
-        ({"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": [1], "inference_geo": 5}, Usage(9, 4)),
-        ({"prompt_tokens": 0, "completion_tokens": 0}, Usage(0, 0)),
-    ],
-)
-def test_every_dialect_of_usage_is_read_as_openais(wire: dict[str, Any], usage: Usage) -> None:
-    assert usage_from_openai(wire) == usage
-
-
-def test_geminis_thinking_shows_only_in_its_total() -> None:
-    wire = {"prompt_tokens": 9, "completion_tokens": 10, "total_tokens": 219}
-    assert usage_from_openai(wire, "gemini") == Usage(9, 210, reasoning=200)
-    assert usage_from_openai(wire, "openai") == Usage(9, 10)
-
-
-@pytest.mark.parametrize(
-    "garbage",
-    [
-        None,
-        [],
-        "usage",
-        5,
-        {},
-        {"prompt_tokens": None},
-        {"prompt_tokens": "9", "completion_tokens": "4"},
-        {"prompt_tokens": -1, "completion_tokens": 4},
-        {"prompt_tokens": 1.5, "completion_tokens": 4},
-        {"prompt_tokens": float("nan"), "completion_tokens": 4},
-        {"prompt_tokens": 10**13, "completion_tokens": 4},
-        {"prompt_tokens": True, "completion_tokens": 4},
-        {"completion_tokens": 4},
-        {"total_tokens": 9},
-    ],
-)
-def test_usage_that_cannot_be_used_is_none_so_that_the_caller_estimates(garbage: object) -> None:
-    assert usage_from_openai(garbage) is None
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**15), 10**15) | st.floats() | st.text(max_size=3),
-    lambda inner: (
-        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["cached_tokens", "audio_tokens"]), inner)
-    ),
-    max_leaves=4,
-)
-NAMES = st.sampled_from(
-    [
-        "prompt_tokens",
-        "completion_tokens",
-        "total_tokens",
-        "input_tokens",
-        "output_tokens",
-        "prompt_tokens_details",
-        "reasoning_tokens",
-        "completion_tokens_details",
-        "cache_read_input_tokens",
-        "cache_creation_input_tokens",
-        "cache_creation",
-        "speed",
-    ]
-)
-
-
-@given(st.dictionaries(NAMES, JSON))
-def test_any_usage_object_is_read_without_a_crash_and_parts_stay_within_their_wholes(wire: dict[str, Any]) -> None:
-    usage = usage_from_openai(wire, "gemini")
-    if usage is not None:
-        assert 0 <= usage.reasoning <= usage.completion
-        assert usage.cached + usage.cache_write <= usage.prompt
-        assert usage.cache_write_1h <= usage.cache_write
-        assert priced({"input_cost_per_token": "1e-9", "output_cost_per_token": "1e-9"}).cost(usage) >= 0
-
-
 # ---------------------------------------------------------------------------------------------------------------- book
 
 
@@ -560,6 +356,68 @@ def test_a_model_the_table_does_not_know_is_unpriced_never_free(book: PriceBook)
     assert book.price("hosted_vllm", "gpt-5") is None
     assert book.price("openai", "claude-sonnet-4-5-20250929") is None
     assert book.facts("openai", "no-such-model").max_input_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "billed"),
+    [
+        ("azure", "responses/gpt-5", "azure/gpt-5"),
+        ("azure", "gpt5_series/gpt-5", "azure/gpt-5"),
+        ("azure", "o_series/o3", "azure/o3"),
+        ("openai", "responses/gpt-5", "gpt-5"),
+        ("bedrock", "converse/anthropic.claude-sonnet-4-5-20250929-v1:0", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        (
+            "bedrock",
+            "invoke/eu.anthropic.claude-haiku-4-5-20251001-v1:0",
+            "eu.anthropic.claude-haiku-4-5-20251001-v1:0",
+        ),
+        (
+            "bedrock",
+            "converse/arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+        (
+            "bedrock",
+            "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+    ],
+)
+def test_how_a_model_is_reached_does_not_change_what_is_billed(
+    book: PriceBook, provider: str, model: str, billed: str
+) -> None:
+    for known in (book, PriceBook.read(litellm_files.price_table(), [(provider, model)])):
+        price = known.price(provider, model)
+        assert price is not None
+        assert price.model == billed
+        assert known.facts(provider, model).max_input_tokens is not None
+
+
+def test_an_arn_with_an_id_in_place_of_a_model_is_priced_by_its_base_model_alone(book: PriceBook) -> None:
+    arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4"
+    assert names_no_model(arn)
+    assert names_no_model(f"converse/{arn}")
+    assert not names_no_model("arn:aws:bedrock:us-east-1:1:inference-profile/us.amazon.nova-pro-v1:0")
+    assert book.price("bedrock", arn) is None
+    named = book.price("bedrock", arn, {"base_model": "bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0"})
+    assert named is not None
+    assert named.rates().output == Decimal("1.5e-5")
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-5", "openai/gpt-5:nitro", "openai/gpt-5:free"])
+def test_a_model_of_openrouters_has_its_makers_price_for_holds_alone(book: PriceBook, model: str) -> None:
+    makers = book.price("openai", "gpt-5")
+    assert makers is not None
+    for known in (book, PriceBook.read(litellm_files.price_table(), [("openrouter", model)])):
+        price = known.price("openrouter", model)
+        assert price is not None
+        assert (price.rates(), price.is_for_holds, makers.is_for_holds) == (makers.rates(), True, False)
+
+
+def test_openrouters_names_for_makers_are_known(book: PriceBook) -> None:
+    assert book.price("openrouter", "google/gemini-2.5-pro:free") is not None
+    assert book.price("openrouter", "no/such-model:free") is None
+    assert book.price("openrouter", "auto") is None
 
 
 def test_model_info_replaces_the_tables_prices_key_by_key(book: PriceBook) -> None:
@@ -679,8 +537,8 @@ def test_litellms_own_arithmetic_agrees(book: PriceBook) -> None:
     )
     assert done.returncode == 0, done.stderr
     theirs = [Decimal(line) * 10**9 for line in done.stdout.splitlines()]
-    for (provider, model, wire, tier), expected in zip(cases, theirs, strict=True):
-        price, usage = price_from(model, book._entries[model]), usage_from_openai(wire, provider)
+    for (_, model, wire, tier), expected in zip(cases, theirs, strict=True):
+        price, usage = price_from(model, book._entries[model]), usage_from_openai(wire)
         assert price is not None
         assert usage is not None
         ours = price.cost(usage, tier)

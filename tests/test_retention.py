@@ -223,8 +223,7 @@ def answer(message: Any) -> bytes:
     ],
 )
 def test_a_whole_answer_says_its_text_and_its_arguments(message, said):
-    whole = completion.read(answer(message))
-    assert whole is not None
+    whole = completion.Completion(answer(message), orjson.loads(answer(message)))
     assert whole.said() == said
     assert whole.heard_bytes == len(answer(message))
 

@@ -9,11 +9,11 @@ import structlog
 
 from gateway.caching.groups import Groups
 from gateway.caching.habits import KNOWN, NEW, NOTHING_KNOWN
-from gateway.money.prices import Usage
 from gateway.prompt_caches import PromptCaches, Settled, Sighting, Whose
 from gateway.shared_caches import GROUPS, MOST_SENT_BYTES, SENT, SharedCaches
 from gateway.state import State, StateUnavailable
 from gateway.state.disk import DiskState
+from gateway.wire.usage import Usage
 from tests.caching_replay import facts_of
 from tests.passage import COUNTERS, NOW, deployment
 from tests.talk import Wire, assistant, request, system, user, words

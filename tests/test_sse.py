@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from openai import OpenAI
 
 from gateway.wire.errors import upstream_failed
+from gateway.wire.failures import ErrorObject
 from gateway.wire.sse import DONE, KEEP_BYTES, EventRelay, error_event, event
 
 USAGE = {"prompt_tokens": 120, "completion_tokens": 50, "total_tokens": 170}
@@ -82,9 +83,42 @@ def test_usage_beside_choices_is_read_and_passes():
     assert seen.usage == USAGE
 
 
-def test_of_several_usages_the_last_counts():
+def test_of_several_usages_the_last_counts_where_it_does_not_say_less():
     running = chunk({"content": "a"}, usage={"prompt_tokens": 1, "completion_tokens": 1})
     assert relay(running + usage_only())[1].usage == USAGE
+    nought = usage_only({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
+    assert relay(usage_only() + nought)[1].usage == USAGE
+
+
+def test_what_an_earlier_usage_says_besides_stays():
+    early = chunk({"content": "a"}, usage={"prompt_tokens": 120, "prompt_tokens_details": {"cached_tokens": 64}})
+    seen = relay(early + usage_only({**USAGE, "prompt_tokens_details": None}))[1]
+    assert seen.usage == {**USAGE, "prompt_tokens_details": {"cached_tokens": 64}}
+
+
+@pytest.mark.parametrize("place", [{"choice": {"usage": USAGE}}, {"x_groq": {"id": "req_1", "usage": USAGE}}])
+def test_usage_is_read_wherever_it_is_put(place):
+    out, seen = relay(HELLO + chunk(**place) + STOP + DONE)
+    assert seen.usage == USAGE
+    assert out == HELLO + chunk(**place) + STOP + DONE
+
+
+def test_usage_beside_an_answer_that_goes_on_is_early():
+    placeholder = chunk({"content": "a"}, usage={"prompt_tokens": 120, "completion_tokens": 0})
+    assert relay(placeholder)[1].usage_is_early
+    assert not relay(placeholder + usage_only())[1].usage_is_early
+    assert not relay(placeholder + chunk(choice={"finish_reason": "stop"}, usage=USAGE))[1].usage_is_early
+
+
+def test_usage_beside_choices_that_are_null_is_held_back():
+    null = event(orjson.dumps({"choices": None, "usage": USAGE}))
+    out, seen = relay(HELLO + null + DONE)
+    assert (out, seen.usage) == (HELLO + DONE, USAGE)
+
+
+def test_the_service_tier_is_read_from_any_event():
+    assert relay(chunk({"content": "a"}, service_tier="priority") + usage_only())[1].service_tier == "priority"
+    assert relay(chunk({"content": '"service_tier":"flex"'}) + usage_only())[1].service_tier is None
 
 
 @pytest.mark.parametrize(
@@ -185,15 +219,53 @@ def test_a_stream_is_finished_by_the_marker_or_by_a_finish_reason():
     assert seen.finish_reason == "stop"
 
 
+def test_an_empty_finish_reason_is_none():
+    assert not relay(chunk({"content": "an ans"}, choice={"finish_reason": ""}))[1].finished
+
+
+def test_a_stream_of_several_choices_is_finished_when_each_of_them_is():
+    both = chunk({"content": "a"}) + chunk({"content": "b"}, choice={"index": 1}) + STOP
+    assert not relay(both)[1].finished
+    assert relay(both + chunk(choice={"index": 1, "finish_reason": "stop"}))[1].finished
+    assert relay(HELLO + STOP + chunk())[1].finished, "some engines send an empty chunk after the last"
+
+
+def test_an_index_that_is_no_number_breaks_nothing():
+    odd = chunk({"content": "a", "tool_calls": [{"index": [1], "function": {"name": "f"}}]}, choice={"index": {}})
+    assert relay(odd)[1].seen_text() == "a\nf"
+
+
 def test_an_error_event_passes_and_is_noted():
     failed = event(b'{"error":{"message":"overloaded","type":"server_error","code":null}}')
     out, seen = relay(HELLO + failed)
     assert out == HELLO + failed
-    assert seen.error == {"message": "overloaded", "type": "server_error", "code": None}
+    assert seen.error is not None
+    assert seen.error.members == {"message": "overloaded", "type": "server_error", "code": None}
 
 
 def test_an_error_that_is_a_mere_string_is_an_object_all_the_same():
-    assert relay(event(b'{"error":"overloaded"}'))[1].error == {"message": "overloaded"}
+    assert relay(event(b'{"error":"overloaded"}'))[1].error == ErrorObject({"message": "overloaded"})
+
+
+@pytest.mark.parametrize("failed", [{"error": {"code": 502, "message": "gone"}}, {"finish_reason": "error"}])
+def test_an_error_in_a_choice_is_noted_though_no_client_looks_there(failed):
+    seen = relay(HELLO + chunk(choice=failed))[1]
+    assert seen.error is not None
+    assert not seen.error_is_shown
+    assert relay(HELLO + event(b'{"error":{"message":"gone"}}'))[1].error_is_shown
+
+
+def test_an_event_that_is_called_an_error_is_one_whatever_it_holds():
+    seen = relay(HELLO + b'event: error\ndata: {"type":"overloaded_error","message":"busy"}\n\n')[1]
+    assert seen.error is not None
+    assert (seen.error.members["message"], seen.error.status) == ("busy", 529)
+    told = relay(HELLO + b"event: error\ndata: upstream timed out\n\n")[1].error
+    assert told == ErrorObject({"message": "upstream timed out"})
+
+
+def test_an_error_that_says_nothing_is_none():
+    for nothing in ({}, {"code": 0, "message": ""}, "", False):
+        assert relay(chunk({"content": "a"}, error=nothing))[1].error is None
 
 
 def test_no_error_is_no_error():
@@ -353,7 +425,9 @@ class Reference:
             self.error = fields["error"]
         if not isinstance(fields.get("usage"), dict):
             return False
-        self.usage = fields["usage"]
+        before, usage = self.usage or {}, fields["usage"]
+        says_less = usage.get("prompt_tokens", 0) < before.get("prompt_tokens", 0)
+        self.usage = {**usage, **before} if says_less else {**before, **usage}
         return fields.get("choices") == [] and not fields.get("error")
 
 
@@ -433,7 +507,7 @@ def test_however_a_stream_is_cut_what_comes_out_and_what_is_learned_is_always_th
     for seen_out, seen in ((whole_out, whole), (out, cut)):
         assert seen_out == expected.passed
         assert seen.usage == expected.usage
-        assert seen.error == expected.error
+        assert (None if seen.error is None else seen.error.members) == expected.error
         assert seen.done == expected.done
         assert seen.finish_reason == expected.finish_reason
     assert whole.seen_text() == cut.seen_text()

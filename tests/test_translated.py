@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from gateway.money.prices import usage_from_openai
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.translated import REQUEST_FIELDS, Translated
 from gateway.routing.upstream import Reply, UpstreamError
+from gateway.wire.usage import usage_from_openai
 from tests.providers.anthropic import Anthropic, text, tool_use
 from tests.providers.deployments import deployment
 from tests.providers.gemini import Gemini, error
@@ -122,7 +122,7 @@ async def test_prompt_tokens_of_claude_include_what_was_read_from_and_written_to
         streamed = (await events(translated, claude(server), ASK))[-1]["usage"]
     for usage in (plain, streamed):
         assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (1110, 7, 1117)
-        read = usage_from_openai(usage, "anthropic")
+        read = usage_from_openai(usage)
         assert read is not None
         assert (read.prompt, read.cached, read.cache_write, read.cache_write_1h) == (1110, 1000, 100, 40)
         assert "cost" not in usage
@@ -227,7 +227,7 @@ async def test_usage_of_gemini_includes_cached_tokens_and_thoughts(translated: T
         plain = (await answer(translated, gemini(server), ASK))["usage"]
         streamed = (await events(translated, gemini(server), ASK))[-1]["usage"]
     for usage in (plain, streamed):
-        read = usage_from_openai(usage, "gemini")
+        read = usage_from_openai(usage)
         assert read is not None
         assert (read.prompt, read.cached, read.completion, read.reasoning) == (2000, 1024, 35, 30)
 

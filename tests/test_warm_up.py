@@ -25,7 +25,7 @@ from gateway.app import create_app
 from gateway.caching.facts import CacheFacts
 from gateway.gateway import Gateway
 from gateway.money import ledger as books
-from gateway.money.prices import price_from, usage_from_openai
+from gateway.money.prices import price_from
 from gateway.money.report import report
 from gateway.routing.demo import Demo
 from gateway.routing.deployment import Deployment
@@ -35,6 +35,7 @@ from gateway.shared_caches import SharedCaches
 from gateway.state import State, StateUnavailable, open_state
 from gateway.warm_up import LONGEST_SLEEP, MOST_FAILURES, MOST_PREFIXES, WarmUps
 from gateway.warm_up_sender import send
+from gateway.wire.usage import usage_from_openai
 from tests.caching_replay import PRICE, PRICES, Clock, Replay, facts_of
 from tests.load.recorded import Body
 from tests.passage import COUNTERS, policy
@@ -78,7 +79,7 @@ class Watched:
         if stream:
             return reply
         whole = await reply.read()
-        usage, price = usage_from_openai(orjson.loads(whole).get("usage"), "demo"), _price(deployment)
+        usage, price = usage_from_openai(orjson.loads(whole).get("usage")), _price(deployment)
         assert usage is not None
         self.charged_nanousd += price.cost(usage)
         return WholeReply(reply.status, reply.headers, (whole,))

@@ -14,7 +14,7 @@ from gateway.caching.misses import readable
 from gateway.caching.prefix import unmarked
 from gateway.caching.seen import Match
 from gateway.conversation import Changes, Conversation, Message
-from gateway.money.prices import Usage
+from gateway.wire.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from gateway.config import Config
 from gateway.config.addresses import CHAT, address_of
 from gateway.config.environment import usual_variables
 from gateway.config.litellm_keys import PROVIDERS
+from gateway.money.prices import names_no_model
 from gateway.routing.deployment import OTHER_LOGIN, Deployment, needs_no_key
 
 DEAREST: Final = Decimal("0.001")
@@ -80,6 +81,8 @@ def _unpriced(config: Config, deployments: Sequence[Deployment]) -> Iterator[str
     likely = meant(unpriced)
     for deployment in unpriced:
         hint = f"; did you mean {likely[deployment.name]!r}?" if deployment.name in likely else ""
+        if names_no_model(deployment.model):
+            hint = "; its ARN does not say which model it is: name that in model_info.base_model (bedrock/MODEL)"
         yield f"{deployment.name} has no price: {consequence}{hint}"
 
 

@@ -15,7 +15,8 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from gateway.money.prices import Price, Usage
+from gateway.money.prices import Price
+from gateway.wire.usage import Usage
 
 Status = Literal["answered", "refused", "failed", "cancelled"]
 
@@ -90,7 +91,12 @@ class Entry:
     """provider/model that was called last."""
     attempts: list[dict[str, Any]] = field(default_factory=list)
     usage: Usage | None = None
+    """Of the answer."""
+    unused: Usage | None = None
+    """Of calls that failed and were paid for all the same."""
+    unused_nanousd: int | None = 0
     cost_nanousd: int | None = 0
+    """Of all of them."""
     expected_cached: int = 0
     """Prompt tokens that the provider should have read from its cache, by its own rules."""
     miss: str | None = None
@@ -132,10 +138,22 @@ class Entry:
         """Note one call."""
         self.attempts.append({"deployment": deployment, "status": status, "error": error, "ms": _milliseconds(seconds)})
 
-    def price(self, usage: Usage, price: Price | None, service_tier: str | None, now: float) -> None:
-        """Take in what the answer used; without a price the cost is unknown, never nothing."""
+    def price(
+        self, usage: Usage, price: Price | None, service_tier: str | None, now: float, billed: int | None = None
+    ) -> None:
+        """Take in what the answer used; without a price the cost is unknown, never nothing. `billed` is the provider's
+        own figure, where it states one.
+        """
         self.usage = usage
-        self.cost_nanousd = None if price is None else price.cost(usage, service_tier, now)
+        self.cost_nanousd = _sum(_cost(usage, price, service_tier, now, billed), self.unused_nanousd)
+
+    def pay_unused(
+        self, usage: Usage, price: Price | None, service_tier: str | None, now: float, billed: int | None = None
+    ) -> None:
+        """Take in what a call used that failed: its tokens and its cost stand in the row beside the answer's."""
+        self.unused = usage if self.unused is None else self.unused + usage
+        self.unused_nanousd = _sum(_cost(usage, price, service_tier, now, billed), self.unused_nanousd)
+        self.cost_nanousd = self.unused_nanousd
 
     def heed(self, removed: int, missed: Sequence[str]) -> None:
         """Take in what a rewrite removed and what of it the answer used; counts and fingerprints are all that stays."""
@@ -144,8 +162,9 @@ class Entry:
 
     def settled(self, status: Status, now: float) -> dict[str, Any]:
         """Write the row of the end; `now` is by the monotonic clock."""
-        usage = self.usage or Usage()
-        before, after = self._sizes(usage.prompt)
+        answer = self.usage or Usage()
+        usage = answer if self.unused is None else answer + self.unused
+        before, after = self._sizes(answer.prompt)
         if self.deployment is None:  # nothing was sent
             after = dict.fromkeys(before, 0)
         row: dict[str, Any] = {
@@ -245,6 +264,17 @@ class Entry:
         if self.first_byte:
             out["upstream_first"] = _milliseconds(self.first_byte - (self.planned or self.started))
         return out
+
+
+def _cost(usage: Usage, price: Price | None, tier: str | None, now: float, billed: int | None) -> int | None:
+    if billed is not None:
+        return billed
+    return None if price is None else price.cost(usage, tier, now)
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    """Add two costs; what is unknown stays so."""
+    return None if one is None or other is None else one + other
 
 
 def fingerprint(value: str) -> str:

@@ -19,164 +19,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from gateway.wire.usage import Usage
+
 Entry = Mapping[str, Any]
-
-_MOST_TOKENS = 10**12
-"""No request has more: a larger number is garbage."""
-
-# ------------------------------------------------------------------------------------------------------------- usage
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """The tokens of one call, as on OpenAI's wire: parts are contained in `prompt` and `completion`, never beside
-    them.
-    """
-
-    prompt: int = 0
-    completion: int = 0
-    cached: int = 0
-    """Of `prompt`: read from the provider's cache."""
-    cache_write: int = 0
-    """Of `prompt`: written to the provider's cache, for whatever lifetime."""
-    cache_write_1h: int = 0
-    """Of `cache_write`: for an hour."""
-    reasoning: int = 0
-    """Of `completion`."""
-    audio_prompt: int = 0
-    audio_completion: int = 0
-    image_prompt: int = 0
-    image_completion: int = 0
-    cached_audio: int = 0
-    """Of both `cached` and `audio_prompt`."""
-    modifiers: tuple[str, ...] = ()
-    """What the provider says it charges extra for: where it ran (`us`), how fast (`fast`)."""
-    estimated: bool = False
-    """Counted by us, because the provider did not say."""
-
-
-def usage_from_openai(usage: object, provider: str | None = None) -> Usage | None:
-    """Read a `usage` object: OpenAI's, or what DeepSeek, xAI, Gemini, Anthropic and litellm make of it. None =
-    nothing usable in it.
-
-    A count that is not a whole number from 0 to 10**12 counts as absent. Where parts are larger than what should
-    contain them, the provider does not include them, and they are added. `provider` matters for Gemini only, whose
-    OpenAI-compatible endpoint shows the model's thinking nowhere but in `total_tokens`.
-    """
-    if not isinstance(usage, Mapping):
-        return None
-    prompt, completion, total = _main_counts(usage)
-    if prompt is None or completion is None:
-        return None
-    given = _details(usage, "prompt_tokens_details", "input_tokens_details")
-    made = _details(usage, "completion_tokens_details", "output_tokens_details")
-    cached = _first(
-        given.get("cached_tokens"), usage.get("cache_read_input_tokens"), usage.get("prompt_cache_hit_tokens")
-    )
-    written, written_1h = _cache_writes(usage, given)
-    reasoning = _first(made.get("reasoning_tokens"), usage.get("reasoning_tokens"))
-    beyond = (total or 0) - prompt - completion
-    if _leaves_out_cached(usage, prompt, cached + written, beyond):
-        prompt, beyond = prompt + cached + written, 0
-    if reasoning > completion or (reasoning and beyond == reasoning):  # xAI
-        completion += reasoning
-    elif beyond > 0 and not reasoning and provider in ("gemini", "vertex_ai"):
-        completion, reasoning = completion + beyond, beyond
-    cached_by_kind = _details(given, "cached_tokens_details")
-    return Usage(
-        prompt=prompt,
-        completion=completion,
-        cached=cached,
-        cache_write=written,
-        cache_write_1h=written_1h,
-        reasoning=reasoning,
-        audio_prompt=_first(given.get("audio_tokens")),
-        audio_completion=_first(made.get("audio_tokens")),
-        image_prompt=_first(given.get("image_tokens")),
-        image_completion=_first(made.get("image_tokens")),
-        cached_audio=_first(cached_by_kind.get("audio_tokens")) if cached_by_kind else 0,
-        modifiers=_modifiers(usage),
-    )
-
-
-def _main_counts(usage: Mapping[str, Any]) -> tuple[int | None, int | None, int | None]:
-    prompt = _count(usage.get("prompt_tokens"))
-    if prompt is None:
-        prompt = _count(usage.get("input_tokens"))
-    completion = _count(usage.get("completion_tokens"))
-    if completion is None:
-        completion = _count(usage.get("output_tokens"))
-    total = _count(usage.get("total_tokens"))
-    if prompt is None and completion is not None and total is not None and total >= completion:
-        prompt = total - completion
-    if completion is None and prompt is not None:
-        completion = max(total - prompt, 0) if total is not None else 0
-    return prompt, completion, total
-
-
-def _leaves_out_cached(usage: Mapping[str, Any], prompt: int, cache_tokens: int, beyond: int) -> bool:
-    """Say whether `prompt` is without the tokens that were read from or written to the cache.
-
-    Anthropic's own wire (`input_tokens` beside `cache_read_input_tokens`) leaves them out; OpenAI's includes them;
-    elsewhere the sums tell.
-    """
-    if not cache_tokens:
-        return False
-    is_anthropic = "prompt_tokens" not in usage and "cache_read_input_tokens" in usage
-    return is_anthropic or cache_tokens > prompt or beyond == cache_tokens
-
-
-def _cache_writes(usage: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the tokens written to the cache, and how many of them for an hour."""
-    written = _first(
-        given.get("cache_creation_tokens"), given.get("cache_write_tokens"), usage.get("cache_creation_input_tokens")
-    )
-    by_lifetime = _details(usage, "cache_creation") or _details(given, "cache_creation_token_details")
-    if not by_lifetime:
-        return written, 0
-    for_5m = _first(by_lifetime.get("ephemeral_5m_input_tokens"))
-    for_1h = _first(by_lifetime.get("ephemeral_1h_input_tokens"))
-    return max(written, for_5m + for_1h), for_1h
-
-
-def _modifiers(usage: Mapping[str, Any]) -> tuple[str, ...]:
-    if "inference_geo" not in usage and "speed" not in usage:
-        return ()
-    named = (usage.get("inference_geo"), usage.get("speed"))
-    return tuple(name.lower() for name in named if isinstance(name, str))
-
-
-def _details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    for name in names:
-        value = usage.get(name)
-        if isinstance(value, Mapping):
-            return value
-    return {}
-
-
-def _first(*values: object) -> int:
-    """Return the first positive count; providers repeat a figure under several names and leave zeros in the others."""
-    for value in values:
-        if value:
-            number = _count(value)
-            if number:
-                return number
-    return 0
-
-
-def _count(value: object) -> int | None:
-    if type(value) is int:
-        return value if 0 <= value <= _MOST_TOKENS else None
-    if isinstance(value, float) and value.is_integer():
-        return _count(int(value))
-    return None
-
 
 # ------------------------------------------------------------------------------------------------------------- rates
 
@@ -300,6 +151,9 @@ class Price:
     modifiers: Mapping[str, Decimal] = field(default_factory=dict, hash=False)
     """On everything, by what the usage says it was."""
     off_peak: OffPeak | None = field(default=None, hash=False)
+    is_for_holds: bool = False
+    """It is what the model's maker takes, and good for an estimate: OpenRouter bills what it routes to, or nothing
+    (`:free`), and says so with each answer."""
 
     def __repr__(self) -> str:
         base = self.steps[""][0].rates
@@ -625,6 +479,24 @@ _CHAT = ("chat", "responses")
 
 _SHARED_TABLES = {"azure_ai": ("azure", "openai"), "azure_text": ("azure",), "text-completion-openai": ("openai",)}
 
+_ROUTES: Mapping[str, tuple[str, ...]] = {
+    # litellm's main.py (`responses/`), llms/azure/chat/{o_series,gpt_5}_transformation.py
+    "azure": ("responses/", "o_series/", "gpt5_series/"),
+    "azure_ai": ("responses/",),
+    "openai": ("responses/",),
+    # litellm's llms/bedrock/common_utils.py, `get_bedrock_route`
+    "bedrock": (
+        *("converse/", "converse_like/", "invoke/", "async_invoke/", "chat_completions/", "openai/", "mantle/"),
+        "claude_platform/",
+    ),
+}
+"""Prefixes of model names that say by which API the provider is asked, not what is billed."""
+
+_ARN = re.compile(r"arn:[^/]+:([a-z-]+)/(.+)")
+_NAMING = frozenset({"foundation-model", "inference-profile"})
+"""Kinds of Bedrock's resources whose ARN ends in the model's own name:
+docs.aws.amazon.com/service-authorization/latest/reference/list_amazonbedrock.html. All others end in an id."""
+
 _BEDROCK_GEO = re.compile(r"(?:us|eu|au|jp|apac|ca|sa|global|us-gov)\.(?=.)")
 
 
@@ -647,7 +519,8 @@ class PriceBook:
         entries: dict[str, Entry] = json.loads(table, parse_float=Decimal)
         if models is None:
             return cls(entries)
-        wanted = {key for provider, model in models for key in _candidates(provider, model)}
+        named = [name for pair in models for name in (pair, _behind_router(*pair)) if name is not None]
+        wanted = {key for provider, model in named for key in _candidates(provider, model)}
         return cls({key: entries[key] for key in wanted if key in entries})
 
     def price(
@@ -660,7 +533,11 @@ class PriceBook:
         `base_model` in it says under which name the provider bills. `region`: see `region_of`.
         """
         key, entry = self._entry(provider, model, overrides)
-        return price_from(key or f"{provider}/{model}", entry, region)
+        price = price_from(key or f"{provider}/{model}", entry, region)
+        if price is not None or (behind := _behind_router(provider, model)) is None:
+            return price
+        price = self.price(*behind, overrides)
+        return None if price is None else replace(price, is_for_holds=True)
 
     def facts(self, provider: str, model: str, overrides: Entry | None = None) -> Facts:
         """Return window, answer limit and kind of a model, as far as they are known."""
@@ -696,6 +573,26 @@ def _is_free(overrides: Entry | None) -> bool:
     return overrides is not None and not any(_amount(overrides, _KEYS[name]) != 0 for name in ("input", "output"))
 
 
+def _behind_router(provider: str, model: str) -> tuple[str, str] | None:
+    """Return the provider and model that OpenRouter's name for a model stands for, without a variant (`:free`)."""
+    maker, slash, name = model.partition("/")
+    if provider != "openrouter" or not slash:
+        return None
+    return _MAKERS.get(maker, maker), name.partition(":")[0]
+
+
+_MAKERS = {"google": "gemini", "x-ai": "xai", "mistralai": "mistral", "meta-llama": "meta_llama"}
+"""Makers whose names at OpenRouter (openrouter.ai/models) are others than in the table."""
+
+
+def names_no_model(model: str) -> bool:
+    """Whether a name is the ARN of something that only its owner knows the model of (an application's inference
+    profile, say): it has a price where `base_model` names that.
+    """
+    arn = _ARN.search(model)
+    return arn is not None and arn[1] not in _NAMING
+
+
 def split(model: str, provider: str = "openai") -> tuple[str, str]:
     """Split `provider/model`; a name without a provider has the one given."""
     head, slash, tail = model.partition("/")
@@ -713,6 +610,11 @@ def region_of(api_base: str | None, location: str | None = None) -> str | None:
 def _candidates(provider: str, model: str) -> list[str]:
     """Return the table keys a model may stand under, the most exact first."""
     names = [f"{provider}/{model}", model]
+    route = next((prefix for prefix in _ROUTES.get(provider, ()) if model.startswith(prefix)), "")
+    arn = _ARN.fullmatch(model[len(route) :])
+    if route or arn is not None:
+        model = model[len(route) :] if arn is None else arn[2] if arn[1] in _NAMING else ""
+        names += [f"{provider}/{model}", model] if model else []
     if provider.startswith("bedrock") and (geo := _BEDROCK_GEO.match(model)):
         names.append(model[geo.end() :])
     if model.startswith("ft:"):  # ft:gpt-4o-2024-08-06:org::id

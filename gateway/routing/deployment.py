@@ -148,6 +148,11 @@ class Deployment:
             return False
         return self.provider in _LIMITED or "claude" in self.model.lower()
 
+    @property
+    def states_its_bill(self) -> bool:
+        """Whether `usage.cost` of its answers is what its provider takes for them (wire/usage.py)."""
+        return self.provider == "openrouter" or _is_home("openrouter", self.api_base)
+
 
 class Unservable(ValueError):
     """Entries of `model_list` that cannot become deployments, all of them at once."""

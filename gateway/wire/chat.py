@@ -162,6 +162,9 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
         raise invalid_request("`model` must be the name of a model, as a string.", "model")
     message_spans, messages = _messages(body, spans, memo)
     definitions, tools, grown, (marks_tools, tools_end) = _definitions(body, spans, fields, memo)
+    stream = fields.get("stream")
+    if not isinstance(stream, bool | None):
+        raise invalid_request("`stream` must be true or false; servers read anything else as they like.", "stream")
     metadata = fields.get("metadata")
     user = fields.get("user")
     options = fields.get("stream_options")
@@ -174,7 +177,7 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
         model=model,
         conversation=Conversation(messages, definitions, tools, _required_word(fields.get("response_format"))),
         most_tokens=len(body) + len(messages) + grown,
-        stream=fields.get("stream") is True,
+        stream=stream is True,
         asks_usage=isinstance(options, dict) and options.get("include_usage") is True,
         answer_limit=_positive(fields.get(limited_by)),
         limited_by=limited_by,

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from gateway.wire import lenient
 from gateway.wire.chat import message_of
-from gateway.wire.sse import Said, read_leniently
+from gateway.wire.output import spoken
+from gateway.wire.sse import Said
+from gateway.wire.usage import found_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +21,30 @@ class Completion:
     fields: Mapping[str, Any]
 
     @property
-    def usage(self) -> Any:
-        return self.fields.get("usage")
+    def usage(self) -> Mapping[str, Any] | None:
+        """What it says it used, wherever that is put."""
+        return found_in(self.fields)
+
+    usage_is_early = False  # as those of `EventRelay`: what is all here is complete
+    finished = True
 
     @property
-    def service_tier(self) -> object:
+    def service_tier(self) -> str | None:
         """The tier that the provider says it served."""
-        return self.fields.get("service_tier")
+        tier = self.fields.get("service_tier")
+        return tier if isinstance(tier, str) else None
 
     def seen_text(self) -> str:
         """Join what the model said, for counting an answer that came without usage."""
         texts: list[str] = []
         for message in self._messages():
-            said = (message.get(key) for key in ("content", "refusal", "reasoning_content"))
-            texts += [text for text in said if isinstance(text, str)]
-            if message.get("tool_calls"):
-                texts.append(orjson.dumps(message["tool_calls"]).decode())
-        return "\n".join(texts)
+            # Some engines send their reasoning under both names.
+            reasoning = message.get("reasoning_content") or message.get("reasoning")
+            for said in (message.get("content"), message.get("refusal"), reasoning):
+                texts += spoken(said)
+            for calls in (message.get("tool_calls"), message.get("function_call")):
+                texts += [lenient.write(calls).decode()] if calls else []
+        return lenient.join_halves("\n".join(texts))
 
     @property
     def heard_bytes(self) -> int:
@@ -53,15 +61,8 @@ class Completion:
         return Said(tuple(filter(None, texts)), tuple(filter(None, arguments)))
 
     def _messages(self) -> Iterator[Mapping[str, Any]]:
-        for choice in self.fields["choices"]:
+        choices = self.fields.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
             message = choice.get("message") if isinstance(choice, dict) else None
             if isinstance(message, dict):
                 yield message
-
-
-def read(body: bytes) -> Completion | None:
-    """Read an answer; None where it is no chat completion."""
-    fields = read_leniently(body)
-    if not isinstance(fields, dict) or not isinstance(fields.get("choices"), list):
-        return None
-    return Completion(body, fields)

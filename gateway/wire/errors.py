@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import orjson
+from gateway.wire import lenient
 
 UpstreamFault = Literal["connect", "timeout", "reset", "garbage", "authentication"]
 """How an upstream failed: not reached, silent for too long, cut off, not understood, or our key refused."""
 
 MESSAGE_LIMIT = 2_000
 """Most characters of a message."""
+MOST_BYTES = 32_000
+"""Most bytes of an error with all that an upstream put into it; above it only what we know of it is told."""
 VALUE_LIMIT = 80
 """Most characters of somebody else's value inside a message."""
 
@@ -66,7 +68,10 @@ class GatewayError(Exception):
 
     def body(self, request_id: str) -> bytes:
         """Write the body. The message ends with the request's id, which is all that some clients keep of an error."""
-        return orjson.dumps({"error": self.fields(request_id)})
+        written = lenient.write({"error": self.fields(request_id)})
+        if len(written) <= MOST_BYTES:
+            return written
+        return lenient.write({"error": GatewayError.fields(self, request_id)})
 
     def fields(self, request_id: str) -> dict[str, Any]:
         """List the members of the `error` object."""
@@ -85,13 +90,12 @@ class UpstreamRefusal(GatewayError):
     """An upstream's own error, passed on with its status, code and every other member; only our id is added."""
 
     def __init__(self, status: int, error: Mapping[str, Any], headers: Mapping[str, str] = _NO_HEADERS) -> None:
-        code, param = error.get("code"), error.get("param")
         super().__init__(
             status,
-            str(error.get("type") or _type_for(status)),
-            str(error.get("message") or f"The upstream answered with status {status}."),
-            code=None if code is None else str(code),
-            param=None if param is None else str(param),
+            printable(_word(error.get("type")) or _type_for(status)),
+            _word(error.get("message")) or f"The upstream answered with status {status}.",
+            code=_word(error.get("code")),
+            param=_word(error.get("param")),
             headers=headers,
         )
         self.error = error
@@ -99,7 +103,8 @@ class UpstreamRefusal(GatewayError):
     def fields(self, request_id: str) -> dict[str, Any]:
         message = self.error.get("message")
         text = message if isinstance(message, str) and message else self.message
-        return {"type": self.type, "param": None, "code": None, **self.error, "message": f"{text} [{request_id}]"}
+        members = {name: value for name, value in self.error.items() if name not in _WORDS or _word(value) is not None}
+        return {"type": self.type, "param": None, "code": None, **members, "message": f"{text} [{request_id}]"}
 
 
 # --- the request is at fault -----------------------------------------------------------------------------------------
@@ -292,6 +297,14 @@ def internal_error() -> GatewayError:
     return GatewayError(500, "server_error", message, code="internal_error")
 
 
+_WORDS = frozenset({"type", "param", "code"})
+
+
+def _word(said: object) -> str | None:
+    """Return a foreign member as text where it is a word or a number; anything else may be nested without end."""
+    return str(said) if isinstance(said, str) or type(said) is int else None
+
+
 def _type_for(status: int) -> str:
     if status == 429:
         return "rate_limit_error"
@@ -300,9 +313,8 @@ def _type_for(status: int) -> str:
 
 def _error_object(body: bytes) -> Mapping[str, Any]:
     """Find the error in an upstream's body: OpenAI's object, a mere string, vLLM's bare members, or plain text."""
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
+    parsed = lenient.read(body)
+    if parsed is None and body.strip() != b"null":
         return {"message": printable(body[:2_000].decode("utf-8", "replace").strip(), 500)} if body.strip() else {}
     if isinstance(parsed, list) and parsed:  # Gemini wraps its error in a list
         parsed = parsed[0]

@@ -1,9 +1,9 @@
 r"""Server-sent events on their way through: relayed byte for byte as they come, and read only where it matters.
 
 Pure: bytes in, bytes out. The relay never parses what it need not: it looks for the few events that matter (usage,
-error, [DONE]) with scans that run in C, and parses those. What only a stream that ended badly needs (the text so far,
-a finish reason) is read from the relayed bytes when asked for. What comes out, and what was learned, does not depend
-on how the stream was cut into chunks.
+error, service tier, [DONE]) with scans that run in C, and parses those. What only a stream that ended badly needs (the
+text so far, finish reasons) is read from the relayed bytes when asked for. What comes out, and what was learned, does
+not depend on how the stream was cut into chunks.
 
 An event here: from its first byte that is no line ending to the end of the first blank line after it. Lines end in LF,
 CR or CRLF, and CRLF is one ending (https://html.spec.whatwg.org/multipage/server-sent-events.html, "Parsing an event
@@ -12,15 +12,16 @@ stream"), so a blank line is two endings in a row: \n\n, \n\r or \r\r in the byt
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
+from gateway.wire import lenient
 from gateway.wire.errors import GatewayError
+from gateway.wire.failures import ErrorObject, error_in, named_error
+from gateway.wire.output import finish_of, speaks, spoken
+from gateway.wire.usage import found_in, fuller, says_less
 
 KEEP_BYTES: Final = 128 * 1024
 """Relayed bytes that are kept unread; above it they are reduced to their text."""
@@ -33,6 +34,9 @@ _USAGE: Final = re.compile(rb'"usage"(?!: ?null)')
 
 Starts with a literal, which is what makes the scan quick. Inside a JSON string the quotes would be escaped.
 """
+
+_TIER: Final = re.compile(rb'"service_tier": ?"(\w{1,40})"')
+_ERROR: Final = re.compile(rb'"error"|(?:^|[\n\r])event: ?error')
 
 
 def event(data: bytes) -> bytes:
@@ -65,17 +69,21 @@ class EventRelay:
 
     __slots__ = (
         "_drop_lf",
+        "_ended",
         "_finish_reason",
         "_hold_back",
         "_kept",
         "_kept_bytes",
+        "_open",
         "_read_bytes",
         "_tail",
         "_texts",
         "done",
         "error",
+        "error_is_shown",
         "service_tier",
         "usage",
+        "usage_is_early",
     )
 
     def __init__(self, hold_back_usage: bool) -> None:
@@ -87,12 +95,18 @@ class EventRelay:
         self._read_bytes = 0
         self._texts: dict[tuple[object, ...], list[str]] = {}
         self._finish_reason: str | None = None
-        self.usage: dict[str, Any] | None = None
-        """The last usage object."""
-        self.service_tier: object = None
-        """The tier that the provider says it served."""
-        self.error: dict[str, Any] | None = None
-        """The last error object; where the upstream sent a mere string, under `message`."""
+        self._open: set[int] = set()  # choices that have begun and not ended
+        self._ended = False
+        self.usage: Mapping[str, Any] | None = None
+        """What the usage objects say; a later one counts where it does not say less."""
+        self.usage_is_early = False
+        """Whether it came while the answer was still being written: it may be a placeholder."""
+        self.service_tier: str | None = None
+        """The tier that the provider says it served, in whatever event."""
+        self.error: ErrorObject | None = None
+        """The last error."""
+        self.error_is_shown = False
+        """Whether it stands where clients look for one: in a member `error` of an event."""
         self.done = False
         """Whether [DONE] was seen."""
 
@@ -113,6 +127,10 @@ class EventRelay:
         self._tail = []
         return self._pass(rest) if rest else b""
 
+    def ending(self, rest: bytes) -> bytes:
+        """Return what makes a complete answer that ended without the marker end as a stream does, behind `rest`."""
+        return DONE if not rest or rest.endswith((b"\n\n", b"\r\r", b"\r\n\r\n")) else b"\n\n" + DONE
+
     @property
     def finish_reason(self) -> str | None:
         """The last finish reason. Reads what was relayed: ask only at the end."""
@@ -121,8 +139,10 @@ class EventRelay:
 
     @property
     def finished(self) -> bool:
-        """Whether the answer is complete: [DONE], or a finish reason, was seen. Ask only at the end."""
-        return self.done or self.finish_reason is not None
+        """Whether the answer is complete: [DONE], or a finish reason of each choice, was seen. Ask only at the end."""
+        if not self.done:
+            self._read_kept()
+        return self.done or (self._ended and not self._open)
 
     def seen_text(self) -> str:
         """Join what the model has said so far: content, refusals, reasoning, names and arguments of calls.
@@ -130,7 +150,7 @@ class EventRelay:
         For counting a stream that ended without usage. Parses what was relayed, so ask only then.
         """
         self._read_kept()
-        return _joined("\n".join("".join(pieces) for pieces in self._texts.values()))
+        return lenient.join_halves("\n".join("".join(pieces) for pieces in self._texts.values()))
 
     @property
     def heard_bytes(self) -> int:
@@ -140,7 +160,7 @@ class EventRelay:
     def said(self) -> Said:
         """Return what the model has said so far. Parses what was relayed, so ask only at the end."""
         self._read_kept()
-        texts = {key: _joined("".join(pieces)) for key, pieces in self._texts.items()}
+        texts = {key: lenient.join_halves("".join(pieces)) for key, pieces in self._texts.items()}
         return Said(
             tuple([text for key, text in texts.items() if key[1] == "content"]),
             tuple([text for key, text in texts.items() if key[-1] == "arguments"]),
@@ -175,8 +195,10 @@ class EventRelay:
                 start, end = _event_at(block, hit.start())
                 if self._read_usage(block[start:end]):
                     held.append((start, end))
-        if b'"error"' in block:
+        if b"error" in block:
             self._read_error(block)
+        if self.service_tier is None and b'"service_tier"' in block:
+            self._read_tier(block)
         if not self.done:
             self._read_done(block)
         self._kept.append(block)
@@ -199,22 +221,33 @@ class EventRelay:
 
     def _read_usage(self, event: bytes) -> bool:
         """Note the usage; return whether the event must not be passed on."""
-        fields = _fields(event)
-        if fields is None or not isinstance(fields.get("usage"), dict):
+        fields = fields_of(event)
+        usage = None if fields is None else found_in(fields)
+        if fields is None or usage is None:
             return False
-        self.usage = fields["usage"]
-        self.service_tier = fields.get("service_tier")
-        return self._hold_back and fields.get("choices") == [] and not fields.get("error")
+        choices = fields.get("choices")
+        if self.usage is None or not says_less(usage, self.usage):
+            self.usage_is_early = _is_open(choices)
+        self.usage = fuller(self.usage, usage)
+        return self._hold_back and not choices and "choices" in fields and not fields.get("error")
 
     def _read_error(self, block: bytes) -> None:
-        at = block.find(b'"error"')
-        while at >= 0:
-            start, end = _event_at(block, at)
-            fields = _fields(block[start:end])
-            error = fields.get("error") if fields is not None else None
-            if error:
-                self.error = error if isinstance(error, dict) else {"message": str(error)}
-            at = block.find(b'"error"', end)
+        end = 0
+        for hit in _ERROR.finditer(block):
+            if hit.end() <= end:
+                continue
+            start, end = _event_at(block, hit.end() - 1)
+            event = block[start:end]
+            fields = fields_of(event)
+            error = None if fields is None else error_in(fields)
+            if error is None and _name(event) == b"error":
+                error = named_error(fields or _data(event).decode(errors="replace"))
+            if error is not None:
+                self.error, self.error_is_shown = error, fields is not None and bool(fields.get("error"))
+
+    def _read_tier(self, block: bytes) -> None:
+        for hit in _TIER.finditer(block):
+            self.service_tier = hit[1].decode()
 
     def _read_done(self, block: bytes) -> None:
         at = block.rfind(b"[DONE]")  # from the end, where it stands
@@ -226,8 +259,8 @@ class EventRelay:
     def _read_kept(self) -> None:
         """Reduce the bytes relayed so far to their text and finish reason."""
         for block in self._kept:
-            for event in _events(block):
-                fields = _fields(event)
+            for event in events(block):
+                fields = fields_of(event)
                 if fields is not None:
                     self._read_choices(fields.get("choices"))
         self._kept = []
@@ -238,12 +271,20 @@ class EventRelay:
         for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict):
                 continue
-            if isinstance(reason := choice.get("finish_reason"), str):
-                self._finish_reason = reason
-            if isinstance(delta := choice.get("delta"), dict):
-                self._read_delta(choice.get("index"), delta)
+            number = choice.get("index")
+            index = number if isinstance(number, int) else 0
+            if (reason := finish_of(choice)) is not None:
+                self._finish_reason, self._ended = reason, True
+                self._open.discard(index)
+            elif not self._ended or speaks(choice):  # some engines send an empty chunk after the last
+                self._open.add(index)
+            delta = choice.get("delta")
+            if not isinstance(delta, dict):
+                delta = choice.get("message")
+            if isinstance(delta, dict):
+                self._read_delta(index, delta)
 
-    def _read_delta(self, index: object, delta: dict[str, Any]) -> None:
+    def _read_delta(self, index: int, delta: dict[str, Any]) -> None:
         # Some engines send their reasoning under both names.
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         self._hear((index, "content"), delta.get("content"))
@@ -260,16 +301,14 @@ class EventRelay:
                 self._hear((*key, "arguments"), function.get("arguments"))
 
     def _hear(self, key: tuple[object, ...], said: object) -> None:
-        if isinstance(said, list):  # content in parts, as Mistral sends it
-            for part in said:
-                self._hear(key, part.get("text") or part.get("thinking") if isinstance(part, dict) else part)
-        elif isinstance(said, str) and said:
-            self._texts.setdefault(key, []).append(said)
+        for text in spoken(said):
+            self._texts.setdefault(key, []).append(text)
 
 
-def _joined(text: str) -> str:
-    """Join the halves of surrogate pairs that came in two deltas."""
-    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+def _is_open(choices: object) -> bool:
+    """Whether an event belongs to an answer that goes on."""
+    listed = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    return bool(listed) and all(finish_of(choice) is None for choice in listed)
 
 
 def _last_blank_line(data: bytes, before: int) -> int:
@@ -296,7 +335,8 @@ def _event_at(block: bytes, at: int) -> tuple[int, int]:
     return start, _past_blank_line(block, min(ends)) if ends else len(block)
 
 
-def _events(block: bytes) -> Iterator[bytes]:
+def events(block: bytes) -> Iterator[bytes]:
+    """Cut whole events apart."""
     if b"\r" not in block:
         yield from block.split(b"\n\n")
         return
@@ -320,21 +360,19 @@ def _data(event: bytes) -> bytes:
     return b"\n".join(values)
 
 
-def _fields(event: bytes) -> dict[str, Any] | None:
+def _name(event: bytes) -> bytes | None:
+    """Return what an event is called."""
+    for line in event.splitlines():
+        field, _, value = line.partition(b":")
+        if field == b"event":
+            return value.strip()
+    return None
+
+
+def fields_of(event: bytes) -> dict[str, Any] | None:
     """Parse the event's data where it is a JSON object."""
     data = _data(event)
     if not data.lstrip().startswith(b"{"):
         return None
-    fields = read_leniently(data)
+    fields = lenient.read(data)
     return fields if isinstance(fields, dict) else None
-
-
-def read_leniently(data: bytes) -> Any:
-    """Read what an upstream wrote; None where it is not JSON. For half a surrogate pair, or NaN, nothing is lost."""
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        try:
-            return json.loads(data)
-        except (ValueError, RecursionError):
-            return None

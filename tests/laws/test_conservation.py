@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from gateway.money.entry import Entry, Status
 from gateway.money.ledger import Ledger, new_id
-from gateway.money.prices import Usage
 from gateway.money.report import By, report
+from gateway.wire.usage import Usage
 
 NOON = 1_700_000_000.0
 FIGURES = ("prompt_tokens", "cached_tokens", "completion_tokens", "cost_nanousd")

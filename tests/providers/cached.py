@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
-from gateway.money.prices import Usage, usage_from_openai
 from gateway.routing.demo import Demo
 from gateway.routing.upstream import Reply
+from gateway.wire.usage import Usage, usage_from_openai
 from tests.providers.deployments import deployment
 
 PRIMING = 3
@@ -62,7 +62,7 @@ class Provider:
 
     async def usage(self, messages: list[dict[str, Any]], **fields: Any) -> Usage:
         """Return the usage as the books read it."""
-        usage = usage_from_openai(await self.told(messages, **fields), "demo")
+        usage = usage_from_openai(await self.told(messages, **fields))
         assert usage is not None
         return usage
 
