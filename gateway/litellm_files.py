@@ -6,8 +6,10 @@ in it runs.
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -15,6 +17,7 @@ _PRICE_TABLE = "model_prices_and_context_window_backup.json"
 _ENDPOINTS = "provider_endpoints_support_backup.json"
 _UNLISTED = frozenset({"aiohttp_openai", "modelscope", "nadir", "nvidia_riva", "sagemaker_nova", "vertex_ai_beta"})
 """Known to litellm's code and in none of its files."""
+_BETAS = "anthropic_beta_headers_config.json"
 _OPENAI_LIKE = Path("llms") / "openai_like" / "providers.json"
 
 
@@ -49,6 +52,17 @@ def providers() -> frozenset[str]:
         listed = orjson.loads(_present(package_dir() / path).read_bytes())
         found.update(listed if key is None else listed[key])
     return frozenset(found) | _UNLISTED
+
+
+def anthropic_betas(provider: str) -> frozenset[str]:
+    """Return the values of `anthropic-beta` that a provider of Claude takes. Bedrock refuses all others."""
+    return frozenset(name for name, own_name in _betas().get(provider, {}).items() if own_name)
+
+
+@cache
+def _betas() -> dict[str, Any]:
+    table: dict[str, Any] = orjson.loads(_present(package_dir() / _BETAS).read_bytes())
+    return table
 
 
 def _present(path: Path) -> Path:

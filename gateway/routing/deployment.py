@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from gateway.budget.tokens import encoding_for
 from gateway.caching.facts import NOTHING, Book, CacheFacts, book_of, priced
 from gateway.caching_schema import shipped
+from gateway.litellm_files import anthropic_betas
 from gateway.money.prices import Price, PriceBook, PriceError, region_of
+from gateway.wire.headers import NEVER
 
 if TYPE_CHECKING:
     from gateway.config import Config, ModelEntry
@@ -87,6 +89,11 @@ class Deployment:
     """The rest of `litellm_params`; may hold credentials, so it is never shown."""
     cache: CacheFacts = NOTHING
     """How the provider's prompt cache works for this model."""
+    forward_headers: tuple[str, ...] = ()
+    """Headers of clients that go along besides those that the provider defines, in lower case; `x-team-*` is all that
+    begin so."""
+    betas: frozenset[str] | None = None
+    """The values of `anthropic-beta` that it takes; None where the provider judges them itself."""
 
     @property
     def is_providers_own(self) -> bool:
@@ -172,7 +179,9 @@ class _Complaint(ValueError):
         self.key: Final = key
 
 
-_TAKEN: Final = frozenset({"model", "api_base", "base_url", "api_key", "timeout", "weight", "custom_llm_provider"})
+_TAKEN: Final = frozenset(
+    {"model", "api_base", "base_url", "api_key", "timeout", "weight", "custom_llm_provider", "forward_headers"}
+)
 
 
 def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book) -> Deployment:
@@ -203,7 +212,34 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book)
         weight=_number(params, "weight", 1.0, above=None),
         params={name: value for name, value in params.items() if name not in _TAKEN},
         cache=priced(_cache(provider, model, kind, api_base, caches), price),
+        forward_headers=_forwarded(params.get("forward_headers")),
+        betas=_betas(provider, model),
     )
+
+
+def _forwarded(given: object) -> tuple[str, ...]:
+    """Read the names of headers that a deployment wants of clients."""
+    names = [given] if isinstance(given, str) else given or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _Complaint("forward_headers", f"{given!r} is no list of header names: write [x-team, x-trace-*]")
+    lower = tuple(name.strip().lower() for name in names)
+    for name in lower:
+        if not _HEADER.fullmatch(name):
+            raise _Complaint("forward_headers", f"{name!r} is no header name; `*` may stand at its end alone")
+        if any(one == name or (name.endswith("*") and one.startswith(name[:-1])) for one in NEVER):
+            raise _Complaint("forward_headers", f"{name!r} would pass on credentials, or what belongs to a connection")
+    return lower
+
+
+def _betas(provider: str, model: str) -> frozenset[str] | None:
+    """Return the betas of Anthropic's that a deployment takes. Anthropic itself is left to judge what is new."""
+    if provider == "anthropic":
+        return None
+    if "claude" not in model.lower():
+        return frozenset()
+    if provider == "bedrock" and not model.startswith("invoke/"):
+        return anthropic_betas("bedrock_converse")
+    return anthropic_betas(provider)
 
 
 def _cache(provider: str, model: str, kind: Kind, api_base: str | None, caches: Book) -> CacheFacts:
@@ -219,6 +255,7 @@ def _is_home(provider: str, api_base: str | None) -> bool:
     return home is not None and host is not None and (host[1] == home[1] or host[1].endswith(f".{home[1]}"))
 
 
+_HEADER: Final = re.compile(r"[a-z0-9_-]+\*?")
 _HOST: Final = re.compile(r"https?://(?:[^/@]*@)?([^/:?#@]+)")
 
 

@@ -16,7 +16,8 @@ from typing import Final
 
 import httpx
 
-from gateway.routing.upstream import PASSED_HEADERS, Trouble, UpstreamError
+from gateway.routing.upstream import KEPT_SECONDS, Trouble, UpstreamError
+from gateway.wire.headers import kept
 
 CONNECT_SECONDS: Final = 10.0
 
@@ -65,7 +66,11 @@ class Wire(httpx.AsyncHTTPTransport):
     """httpx's own transport, watched."""
 
     def __init__(self) -> None:
-        super().__init__(trust_env=False, limits=httpx.Limits(max_connections=None, max_keepalive_connections=100))
+        pooled = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEPT_SECONDS)
+        super().__init__(trust_env=False, limits=pooled)
+        self._unpooled = httpx.AsyncHTTPTransport(
+            trust_env=False, limits=httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         exchange = current.get() or Exchange()
@@ -74,12 +79,12 @@ class Wire(httpx.AsyncHTTPTransport):
         request.headers["accept-encoding"] = "identity"  # as in `direct`; and the end marker must be readable
         request.extensions = {**request.extensions, "timeout": {**timeouts, "connect": connect, "pool": None}}
         try:
-            response = await super().handle_async_request(request)
+            response = await self._sent(request)
         except httpx.TransportError as error:
             exchange.trouble = _trouble(error, reading=False)
             raise httpx.NetworkError(str(error), request=request) from error
         exchange.status = response.status_code
-        exchange.headers = {name: response.headers[name] for name in PASSED_HEADERS if name in response.headers}
+        exchange.headers = kept(response.headers)
         exchange.open.append(response)
         response.stream = _Watched(response, exchange)
         if response.status_code < 400:
@@ -90,11 +95,29 @@ class Wire(httpx.AsyncHTTPTransport):
         exchange.error_body = whole.content
         return whole
 
+    async def _sent(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; where its connection was used before and the peer had closed it, once more over a new one."""
+        steps: list[str] = []
+
+        async def note(step: str, _: object) -> None:
+            steps.append(step)
+
+        request.extensions = {**request.extensions, "trace": note}
+        try:
+            return await super().handle_async_request(request)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            is_new = any(step.startswith("connection.") for step in steps)
+            has_answer = "http11.receive_response_headers.complete" in steps
+            if is_new or has_answer or not isinstance(request.stream, httpx.ByteStream):
+                raise
+            return await self._unpooled.handle_async_request(request)
+
     async def aclose(self) -> None:
         """Do nothing: litellm closes clients as it sees fit, and this transport outlives them."""
 
     async def shut(self) -> None:
         await super().aclose()
+        await self._unpooled.aclose()
 
 
 class _Watched(httpx.AsyncByteStream):
