@@ -15,6 +15,7 @@ from gateway.routing.upstream import Trouble
 from gateway.wire import errors
 from gateway.wire.chat import ChatRequest
 from gateway.wire.errors import GatewayError
+from gateway.wire.headers import told_of_failure
 
 
 def does_not_fit(refusal: Refusal, fitted: Fitted, request: ChatRequest, policy: Policy) -> GatewayError:
@@ -107,11 +108,18 @@ _GAVE_NO_ANSWER: dict[Trouble, str] = {
 }
 
 
-def unanswered(failure: Failure, model: str) -> GatewayError:
-    """Say what the last upstream said, or what kept it from saying anything."""
+def unanswered(failure: Failure, model: str, now: float) -> GatewayError:
+    """Say what the last upstream said, or what kept it from saying anything, and whether to ask again.
+
+    `now`: Unix seconds, for upstreams that say when by a date.
+    """
     match failure.kind:
         case "status":
-            return errors.upstream_refused(failure.status or 502, failure.body, failure.headers.get("retry-after"))
+            status, fault = failure.status or 502, failure.fault
+            if fault.kind == "key" or status == 401:
+                return errors.key_refused(status)
+            headers = told_of_failure(failure.headers, now, again=fault.kind in {"rate", "trouble"})
+            return errors.upstream_refused(status, failure.body, headers)
         case "unfit":
             kind: Trouble = "connect"
         case trouble:

@@ -199,18 +199,23 @@ def test_an_upstreams_error_keeps_its_status_code_and_every_other_member():
     }
 
 
-def test_an_upstreams_retry_after_is_passed_on_where_it_is_a_header():
-    assert errors.upstream_refused(429, b"{}", "12").headers == {"retry-after": "12"}
-    assert errors.upstream_refused(429, b"{}", "1\r\nx: y").headers == {}
-    assert errors.upstream_refused(429, b"{}").headers == {}
+def test_a_refusal_of_our_own_credential_is_our_fault_and_asking_again_does_not_help():
+    error = errors.key_refused(401)
+    assert (error.status, error.code) == (502, "upstream_authentication")
+    assert error.headers == {"x-should-retry": "false"}
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_of_our_own_credential_is_our_fault_and_quotes_nothing(status):
-    error = errors.upstream_refused(status, b'{"error":{"message":"Incorrect API key provided: sk-abc123"}}')
-    assert error.status == 502
-    assert error.code == "upstream_authentication"
-    assert "sk-abc" not in error.body("gw_1").decode()
+DEEP: dict[str, Any] = {"message": "too deep", "code": "odd"}
+for _ in range(600):
+    DEEP = {"message": "too deep", "code": "odd", "inner": DEEP}
+
+
+@pytest.mark.parametrize("error", [DEEP, {"message": "too deep", "code": "odd", "inner": "x" * 1_000_000}])
+def test_an_upstreams_error_that_nobody_could_read_is_cut_to_what_names_it(error: dict[str, Any]):
+    body = errors.upstream_refused(400, json.dumps({"error": error}).encode()).body("gw_1")
+    assert len(body) < 70_000
+    assert json.loads(body)["error"]["message"] == "too deep [gw_1]"
+    assert json.loads(body)["error"]["code"] == "odd"
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,14 @@ UpstreamFault = Literal["connect", "timeout", "reset", "garbage", "authenticatio
 
 MESSAGE_LIMIT = 2_000
 """Most characters of a message."""
+LONGEST_ERROR = 64 * 1024
+"""Most bytes of an upstream's own error; of a longer one its message, type and code are passed on."""
 VALUE_LIMIT = 80
 """Most characters of somebody else's value inside a message."""
 
 _NO_HEADERS: Mapping[str, str] = {}
+NOT_AGAIN: Mapping[str, str] = {"x-should-retry": "false"}
+"""Tells OpenAI's SDKs not to ask again by themselves."""
 
 
 def printable(text: str, limit: int = VALUE_LIMIT) -> str:
@@ -95,6 +99,16 @@ class UpstreamRefusal(GatewayError):
             headers=headers,
         )
         self.error = error
+
+    def body(self, request_id: str) -> bytes:
+        """Write the body. Of an error that is huge, or nested beyond what JSON readers take, only what names it."""
+        try:
+            written = super().body(request_id)
+        except TypeError:  # orjson: nested too deep, or half a surrogate pair
+            written = b""
+        if 0 < len(written) <= LONGEST_ERROR:
+            return written
+        return orjson.dumps({"error": GatewayError.fields(self, request_id)})
 
     def fields(self, request_id: str) -> dict[str, Any]:
         message = self.error.get("message")
@@ -245,26 +259,27 @@ _REMEDIES: Mapping[UpstreamFault, str] = {
 }
 
 
-def upstream_failed(kind: UpstreamFault, message: str) -> GatewayError:
+def upstream_failed(kind: UpstreamFault, message: str, headers: Mapping[str, str] = _NO_HEADERS) -> GatewayError:
     """Tell that no deployment answered. `message` says what happened; it must not hold upstream credentials."""
     text = f"{printable(message, 500)} {_REMEDIES[kind]}"
-    if kind == "timeout":
-        return GatewayError(504, "server_error", text, code="upstream_timeout")
-    return GatewayError(502, "server_error", text, code=f"upstream_{kind}")
+    status, code = (504, "upstream_timeout") if kind == "timeout" else (502, f"upstream_{kind}")
+    return GatewayError(status, "server_error", text, code=code, headers=headers)
 
 
-def upstream_refused(status: int, body: bytes, retry_after: str | None = None) -> GatewayError:
-    """Turn an upstream's error answer into the client's.
+def key_refused(status: int) -> GatewayError:
+    """Tell that an upstream refused *our* credential. Its own words stay behind: they may quote it."""
+    told = f"The upstream refused the gateway's own credential ({status})."
+    return upstream_failed("authentication", told, NOT_AGAIN)
 
-    Its status, code and other members stay, and its `retry-after`. A 401 or 403 is about *our* credential (and may
-    quote it), so it becomes a 502 without the upstream's words. A body in another shape is brought into OpenAI's.
+
+def upstream_refused(status: int, body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> GatewayError:
+    """Turn an upstream's error answer into the client's: its status, code and other members stay.
+
+    A body in another shape is brought into OpenAI's.
     """
-    if status in (401, 403):
-        return upstream_failed("authentication", f"The upstream refused the gateway's own credential ({status}).")
     if not 400 <= status <= 599:
         return upstream_failed("garbage", f"The upstream answered with status {status}, which is no answer.")
-    told_when = retry_after is not None and retry_after.isascii() and retry_after.isprintable()
-    return UpstreamRefusal(status, _error_object(body), {"retry-after": str(retry_after)} if told_when else _NO_HEADERS)
+    return UpstreamRefusal(status, _error_object(body), headers)
 
 
 def ledger_unavailable() -> GatewayError:
