@@ -59,6 +59,7 @@ RESTS = [
     ("Alibaba, throttled by its quota", 429, {"code": "Throttling.AllocationQuota", "message": "slow"}, "rate"),
     ("Bedrock, throttled in a 400", 400, {"__type": "ThrottlingException", "message": "slow"}, "rate"),
     ("a firewall's page", 403, b"<html>Forbidden</html>", "key"),
+    ("anybody, without a name for it", 404, error("model not found"), "model"),
     ("a wrong address", 404, b"<html>nothing here</html>", "model"),
     ("a wrong address of FastAPI", 404, {"detail": "Not Found"}, "model"),
     ("Anthropic, overloaded", 529, error("Overloaded", type="overloaded_error"), "trouble"),
@@ -87,7 +88,6 @@ DEPENDS = [
      error("Request too large (TPM): Limit 30,000, Requested 45,000.", type="tokens"), "size"),
     ("OpenRouter, nobody can do what is asked", 404, error("No endpoints found that support tool use", code=404),
      "model"),
-    ("OpenAI, no such file", 404, error("No such File object: file-1", param="id"), "model"),
 ]  # fmt: skip
 
 
@@ -111,6 +111,7 @@ REQUEST = [
     ("a prompt that is too long", 400, error("too long", code="context_length_exceeded")),
     ("an answer limit that is too high", 400, error("max_tokens is too large", type="invalid_request_error")),
     ("for legal reasons", 451, b""),
+    ("a file that is not there", 404, error("No such File object: file-1", param="id")),
 ]
 
 

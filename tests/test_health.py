@@ -100,13 +100,24 @@ def test_a_trial_that_never_ends_holds_nobody_up_for_longer_than_a_rest():
     assert health.resting(now=2.6) == frozenset()
 
 
-def test_what_lasts_is_asked_once_each_rest_and_otherwise_known():
-    health = failing(0.0, first=Failure(A, "status", 401, b"no", {"x-request-id": "r"}, retry_after=0.5))
-    known = health.begin("A", 0.9)
+def test_what_lasts_longer_than_a_rest_is_asked_once_each_rest_and_otherwise_known():
+    refused = Failure(A, "status", 401, b"no", {"x-request-id": "r"}, retry_after=0.5)
+    health = failing(0.0, first=refused)
+    assert health.begin("A", 0.9) is None, "it may have been a moment's"
+    assert health.begin("A", 1.1) is None
+    learn(health, refused, 1.2)
+    known = health.begin("A", 1.3)
     assert known is not None
     assert (known.status, known.body, dict(known.headers), known.retry_after) == (401, b"no", {}, None)
-    assert health.begin("A", 1.1) is None
-    assert health.begin("A", 1.2) is not None
+    assert health.begin("A", 3.3) is None
+    assert health.begin("A", 3.4) is not None
+
+
+def test_two_conversations_that_met_different_faults_rest_nobody():
+    health = Health()
+    outcomes = [REFUSED, BROKEN, Failure(A, "status", 402), Failure(A, "status", 429)]
+    assert [learn(health, one, 0.0, str(number)) for number, one in enumerate(outcomes)] == [None] * 4
+    assert health.resting(now=0.1) == frozenset()
 
 
 def test_what_may_pass_is_asked_each_time_where_nobody_else_is_left():

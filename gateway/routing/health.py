@@ -1,15 +1,16 @@
 """Which deployments rest after failures. The clock is an argument; nothing here calls an upstream.
 
-A deployment rests once two conversations in a row met what does not depend on the request, with no answer between
-them; where it could not even be reached, one is enough. A rest moves it to the end of the line (`attempts`), so a wrong
-guess costs a detour, never an answer: the only one left is still asked. What lasts until somebody mends it (a refused
-key, no credit, no such model) is asked one request at a time, once each rest, and the others are told what it said.
+A deployment rests once two conversations met the same fault, of a kind that does not depend on the request, with no
+answer between them; where it could not even be reached, one is enough. A rest moves it to the end of the line
+(`attempts`), so a wrong guess costs a detour, never an answer: the only one left is still asked. What lasts until
+somebody mends it (a refused key, no credit, no such model), and has outlasted a rest, is asked by one request each
+rest; the others are told what it said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from gateway.routing.attempts import Failure, Outcome
@@ -25,8 +26,8 @@ class _Ailing:
     """A deployment that has failed and not answered since."""
 
     failure: Failure
-    seen_by: Hashable
-    """The conversation that saw it first."""
+    seen_by: dict[Hashable, Hashable] = field(default_factory=dict)
+    """By fault: the conversation that met it first."""
     rests: int = 0
     """How often it was put to rest, each time for twice as long."""
     until: float = 0.0
@@ -74,7 +75,8 @@ class Health:
         if one is None or not one.rests:
             return None
         if now < one.until:
-            return replace(one.failure, headers={}, retry_after=None) if one.failure.fault.lasts else None
+            is_known = one.rests > 1 and one.failure.fault.lasts
+            return replace(one.failure, headers={}, retry_after=None) if is_known else None
         one.on_trial, one.until = True, now + self._rest(one)
         return None
 
@@ -84,8 +86,9 @@ class Health:
         return one is not None and one.rests > 0
 
     def _fails(self, name: str, failure: Failure, now: float, conversation: Hashable) -> News | None:
-        one = self._ailing.setdefault(name, _Ailing(failure, conversation))
-        is_sure = one.rests > 0 or failure.kind == "connect" or one.seen_by != conversation
+        one = self._ailing.setdefault(name, _Ailing(failure))
+        first = one.seen_by.setdefault((failure.fault, failure.status if failure.fault.lasts else None), conversation)
+        is_sure = one.rests > 0 or failure.kind == "connect" or first != conversation
         one.failure = failure
         if not is_sure or (now < one.until and not one.on_trial):
             return None  # what ends during a rest began before it, and says nothing new

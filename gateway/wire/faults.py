@@ -116,6 +116,9 @@ _OF_THE_ACCOUNT: Final = ((_RATE, RATE), (_CREDIT, CREDIT), (_KEY, KEY), (_NO_MO
 _OVER: Final = re.compile(r"limit:? (\d[\d,]{0,11}).{0,80}?requested:? (\d[\d,]{0,11})", re.DOTALL)
 """OpenAI's and Groq's words for a limit by the minute: "Limit 30000, Used 12, Requested 45000"."""
 _SO_MANY: Final = re.compile(r"\d tokens?\b|\btokens?\b.{0,80}\d", re.DOTALL)
+_OF_A_MODEL: Final = re.compile(r"\b(?:model|deployment|engine)\b")
+_NOBODY_CAN: Final = "no endpoints found"
+"""OpenRouter's words, also where no provider can do what is asked: openrouter.ai/docs/guides/routing."""
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NAMES: Final = ("code", "type", "__type", "status", "reason", "error_code")
 _PASSING: Final = frozenset({408, 409, 423, 424, 425, 498, 499})
@@ -181,10 +184,9 @@ def _missing(said: _Said, model: str) -> Fault:
         return ADDRESS
     if said.has(*_NO_MODEL):
         return MODEL
-    about_it = model.rsplit("/", 1)[-1].lower() in said.message
-    if about_it:
+    if model.rsplit("/", 1)[-1].lower() in said.message or _OF_A_MODEL.search(said.message):
         return MODEL if said.has(*_NOT_FOUND) else ADDRESS
-    return THIS_MODEL
+    return THIS_MODEL if said.message.startswith(_NOBODY_CAN) else ILLEGAL
 
 
 def _too_much(said: _Said) -> Fault:
