@@ -25,7 +25,9 @@ def does_not_fit(refusal: Refusal, fitted: Fitted, request: ChatRequest, policy:
         return errors.invalid_request(told, refusal.at)
     if _is_the_limits_fault(refusal, fitted.window, request, policy):
         return _limit_too_large(refusal, fitted.window, request, policy)
-    completion = request.answer_limit or fitted.window.reserve
+    if _is_final(refusal, request, policy):
+        return _cannot_be_cut(refusal, fitted.window, request, policy)
+    completion = fitted.window.kept_for(request.answer_limit or 0)
     return errors.context_length_exceeded(
         window=fitted.window.width or refusal.budget + completion,
         prompt=refusal.prompt_tokens,
@@ -36,6 +38,62 @@ def does_not_fit(refusal: Refusal, fitted: Fitted, request: ChatRequest, policy:
         room=refusal.room,
         at=refusal.at,
         reason=_why(refusal, fitted.window, request, policy),
+    )
+
+
+_NEVER_CUT = {"tools": "tools", "system": "leading system text", "input": "newest message"}
+_SHORTER = {
+    "tools": "Send fewer or shorter tools, have the operator let the policy choose among them (`tools: {select: …}`)",
+    "system": "Shorten the system text",
+    "input": "Shorten the newest message",
+}
+
+
+def _is_final(refusal: Refusal, request: ChatRequest, policy: Policy) -> bool:
+    """Whether a client that shortens its conversation gains nothing: what never leaves it has no room beside the rest.
+
+    An agent that compacts sends its conversation without tools to have it summarised, and then asks as before, for as
+    long as the first succeeds. Where a newest message is too long by itself, or results of tools are, that fails as
+    well or does help, so those are an overflow like any other (opencode-ai 1.18: 3 requests, and it stops).
+    """
+    if refusal.budget <= 0:  # all of the window is kept for the answer: what is too big cannot be told
+        return False
+    if refusal.component in {"tools", "system"}:
+        return True
+    alone = refusal.before.get("input", 0)
+    is_beside = policy.strict and refusal.component == "input" and _ends_with_a_person(request)
+    return alone <= refusal.budget and (is_beside or sum(_fixed(refusal, request).values()) > refusal.budget)
+
+
+def _ends_with_a_person(request: ChatRequest) -> bool:
+    return request.conversation.messages[-1].role == "user"
+
+
+def _fixed(refusal: Refusal, request: ChatRequest) -> dict[str, int]:
+    """Count what may not be cut, whoever tries: the newest message where a person wrote it."""
+    names = ("tools", "system", "input") if _ends_with_a_person(request) else ("tools", "system")
+    return {name: refusal.before.get(name, 0) for name in names}
+
+
+def _cannot_be_cut(refusal: Refusal, window: Window, request: ChatRequest, policy: Policy) -> GatewayError:
+    fixed = _fixed(refusal, request)
+    over = refusal.component if refusal.component in _SHORTER else max(fixed, key=lambda name: fixed[name])
+    whose, needs = "the policy", sum(fixed.values()) + (window.width or 0) - refusal.budget
+    if window.policy is None or (window.deployment is not None and window.deployment <= window.policy):
+        whose = "the model"
+    larger = "use a model with" if whose == "the model" else f"have the operator give policy {policy.name}"
+    do = f"{_SHORTER[over]}, or {larger} a window of {needs} tokens or more."
+    if sum(fixed.values()) <= refusal.budget:
+        do = f"{_SHORTER[over]}, or have the operator give {over} a larger share in policy {policy.name}."
+    return errors.prompt_too_large_for_policy(
+        room=f"Policy {errors.printable(policy.name)}: {_why(refusal, window, request, policy)}",
+        fixed={_NEVER_CUT[name]: tokens for name, tokens in fixed.items()},
+        component=refusal.component,
+        tokens=refusal.tokens,
+        most=refusal.room,
+        at=refusal.at,
+        param="tools" if over == "tools" else "messages",
+        do=do,
     )
 
 
@@ -66,15 +124,26 @@ def _is_the_limits_fault(refusal: Refusal, window: Window, request: ChatRequest,
 
 
 def _limit_too_large(refusal: Refusal, window: Window, request: ChatRequest, policy: Policy) -> GatewayError:
-    limit = request.answer_limit or 0
+    """Name the answer limit, and the highest with which this prompt fits; for good where a shorter one would not."""
+    limit, param = request.answer_limit or 0, request.limited_by
     assert window.width is not None, "an answer limit counts in a window alone"
-    most = bisect_right(range(1, limit), -refusal.prompt_tokens, key=lambda answer: -(window.budget(answer) or 0))
-    return errors.answer_limit_exceeded(
-        window=window.width if window.deployment is None or window.follows else window.deployment,
-        prompt=refusal.prompt_tokens,
-        completion=limit,
-        param=request.limited_by,
-        most=most if most > 0 and not policy.strict else None,
+    found = bisect_right(range(1, limit), -refusal.prompt_tokens, key=lambda answer: -(window.budget(answer) or 0))
+    most = found if found > 0 and not policy.strict else None
+    width = window.width if window.deployment is None or window.follows else window.deployment
+    if sum(_fixed(refusal, request).values()) <= refusal.budget:
+        return errors.answer_limit_exceeded(
+            window=width, prompt=refusal.prompt_tokens, completion=limit, param=param, most=most
+        )
+    fits = "" if most is None else f" to {most} or less"
+    return errors.prompt_too_large_for_policy(
+        room=f"The window is {width} tokens, and {param} keeps {limit} of them for the answer.",
+        fixed={_NEVER_CUT[name]: tokens for name, tokens in _fixed(refusal, request).items()},
+        component="completion",
+        tokens=limit,
+        most=most or 0,
+        at=param,
+        param=param,
+        do=f"Lower {param}{fits}, or leave it out.",
     )
 
 
@@ -91,7 +160,7 @@ def still_too_long(failure: Failure, fitted: Fitted, request: ChatRequest, polic
     return errors.context_length_exceeded(
         window=(found.limit if found is not None else None) or fitted.window.width or room + fitted.window.reserve,
         prompt=counted,
-        completion=request.answer_limit or fitted.window.reserve,
+        completion=fitted.window.kept_for(request.answer_limit or 0),
         policy=policy.name,
         component=largest,
         tokens=plan.after[largest],

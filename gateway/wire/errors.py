@@ -156,7 +156,7 @@ def context_length_exceeded(
 
 
 def answer_limit_exceeded(*, window: int, prompt: int, completion: int, param: str, most: int | None) -> GatewayError:
-    """Refuse an answer limit that leaves the prompt no room in a window that both share.
+    """Refuse an answer limit that leaves the prompt no room in a window that both share, where a shorter prompt would.
 
     `param` is the member that sets it, `most` the highest with which this prompt fits; None where there is none. The
     first two sentences are those of every overflow.
@@ -169,6 +169,26 @@ def answer_limit_exceeded(*, window: int, prompt: int, completion: int, param: s
     )
     extra = {"component": "completion", "tokens": completion, "room": most or 0, "at": param}
     return GatewayError(400, "invalid_request_error", message, code="context_length_exceeded", param=param, extra=extra)
+
+
+def prompt_too_large_for_policy(
+    *, room: str, fixed: Mapping[str, int], component: str, tokens: int, most: int, at: str | None, param: str, do: str
+) -> GatewayError:
+    """Refuse what no shortening of the conversation can make fit: what may not be cut is more than there is room for.
+
+    `room` is a sentence that says how much there is and whose window it is, `fixed` what may not be cut and how much it
+    is, `do` what to change. The code and the words are none of those by which agents know an overflow: they would
+    compact, ask again, and pay for each round.
+    """
+    parts = ", ".join(f"{name} {number}" for name, number in fixed.items() if number)
+    message = (
+        f"{room} What may not be cut takes {sum(fixed.values())}: {parts}. A shorter conversation does not help. {do}"
+    )
+    extra = {"component": component, "tokens": tokens, "room": most, "at": None if at is None else printable(at)}
+    return GatewayError(
+        400, "invalid_request_error", message, code="prompt_too_large_for_policy", param=param, extra=extra,
+        headers=NOT_AGAIN,
+    )  # fmt: skip
 
 
 def too_large(limit: int) -> GatewayError:
