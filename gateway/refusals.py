@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import replace
 
 from gateway.budget.allocation import Window
@@ -78,15 +79,16 @@ def _fixed(refusal: Refusal, request: ChatRequest) -> dict[str, int]:
 def _cannot_be_cut(refusal: Refusal, window: Window, request: ChatRequest, policy: Policy) -> GatewayError:
     fixed = _fixed(refusal, request)
     over = refusal.component if refusal.component in _SHORTER else max(fixed, key=lambda name: fixed[name])
-    whose, needs = "the policy", sum(fixed.values()) + (window.width or 0) - refusal.budget
-    if window.policy is None or (window.deployment is not None and window.deployment <= window.policy):
-        whose = "the model"
-    larger = "use a model with" if whose == "the model" else f"have the operator give policy {policy.name}"
+    name, is_the_models = errors.printable(policy.name), window.policy is None or window.width != window.policy
+    needs = sum(fixed.values()) + (window.width or 0) - refusal.budget
+    while not errors.is_clean(str(needs)):
+        needs += 1
+    larger = "use a model with" if is_the_models else f"have the operator give policy {name}"
     do = f"{_SHORTER[over]}, or {larger} a window of {needs} tokens or more."
     if sum(fixed.values()) <= refusal.budget:
-        do = f"{_SHORTER[over]}, or have the operator give {over} a larger share in policy {policy.name}."
+        do = f"{_SHORTER[over]}, or have the operator give {over} a larger share in policy {name}."
     return errors.prompt_too_large_for_policy(
-        room=f"Policy {errors.printable(policy.name)}: {_why(refusal, window, request, policy)}",
+        room=f"Policy {name}: {_why(refusal, window, request, policy, errors.figure)}",
         fixed={_NEVER_CUT[name]: tokens for name, tokens in fixed.items()},
         component=refusal.component,
         tokens=refusal.tokens,
@@ -97,7 +99,9 @@ def _cannot_be_cut(refusal: Refusal, window: Window, request: ChatRequest, polic
     )
 
 
-def _why(refusal: Refusal, window: Window, request: ChatRequest, policy: Policy) -> str:
+def _why(
+    refusal: Refusal, window: Window, request: ChatRequest, policy: Policy, figure: Callable[[int], str] = str
+) -> str:
     """Say how the room came about: the window, what is kept free of it, and under `strict` the share."""
     limit = request.answer_limit or 0
     budget = window.budget(limit)
@@ -105,11 +109,11 @@ def _why(refusal: Refusal, window: Window, request: ChatRequest, policy: Policy)
         return ""
     answer = window.kept_for(limit)
     error = window.width - answer - budget
-    kept = [f"{answer} kept for the answer"] if answer else []
-    kept += [f"{error} for the error of the count"] if error > 0 else []
-    less = f", {window.width} less {' and '.join(kept)}" if kept else ""
+    kept = [f"{figure(answer)} kept for the answer"] if answer else []
+    kept += [f"{figure(error)} for the error of the count"] if error > 0 else []
+    less = f", {figure(window.width)} less {' and '.join(kept)}" if kept else ""
     share = policy.allocation.in_words(refusal.component) if policy.strict and refusal.room < budget else ""
-    return f"The prompt may have {budget} tokens{less}." + (
+    return f"The prompt may have {figure(budget)} tokens{less}." + (
         f" Under strict, {refusal.component} may have {share}." if share else ""
     )
 
@@ -134,9 +138,11 @@ def _limit_too_large(refusal: Refusal, window: Window, request: ChatRequest, pol
         return errors.answer_limit_exceeded(
             window=width, prompt=refusal.prompt_tokens, completion=limit, param=param, most=most
         )
-    fits = "" if most is None else f" to {most} or less"
+    while most and not errors.is_clean(str(most)):
+        most -= 1
+    fits = f" to {most} or less" if most else ""
     return errors.prompt_too_large_for_policy(
-        room=f"The window is {width} tokens, and {param} keeps {limit} of them for the answer.",
+        room=f"The window is {errors.figure(width)} tokens, and {param} keeps {errors.figure(limit)} for the answer.",
         fixed={_NEVER_CUT[name]: tokens for name, tokens in _fixed(refusal, request).items()},
         component="completion",
         tokens=limit,

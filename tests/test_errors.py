@@ -11,7 +11,7 @@ from typing import Any, get_args
 import openai
 import pytest
 from httpx import MockTransport, Request, Response
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from langchain_core.exceptions import ContextOverflowError
 from langchain_openai import ChatOpenAI
@@ -181,6 +181,26 @@ def test_a_message_is_one_printable_line(error):
     assert error.message.isprintable()
     assert error.message.strip()
     assert len(error.message) <= errors.MESSAGE_LIMIT
+
+
+@given(st.integers(-5_000, 3_000_000))
+@example(1_429_500)
+@example(502_345)
+@example(7_502)
+def test_a_figure_never_looks_like_a_status_and_is_near_enough(tokens: int):
+    text = errors.figure(tokens)
+    assert errors.is_clean(text)
+    scale = {"k": 1_000, "M": 1_000_000}.get(text[-1], 1)
+    assert abs(float(text.rstrip("kM")) * scale - tokens) <= max(10, 0.02 * abs(tokens))
+
+
+@given(st.integers(-5_000, 3_000_000))
+def test_a_number_in_a_refusal_for_good_stays_the_number_and_never_looks_like_a_status(tokens: int):
+    error = errors.prompt_too_large_for_policy(
+        room="", fixed={"tools": 9}, component="tools", tokens=tokens, most=0, at=None, param="tools", do=""
+    )
+    assert json.loads(error.body("gw_1"))["error"]["gateway"]["tokens"] == tokens
+    assert errors.is_clean(error.body("gw_1").decode())
 
 
 # --- an upstream's own error

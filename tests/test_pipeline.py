@@ -252,7 +252,7 @@ async def test_an_answer_limit_that_leaves_no_room_is_named_with_the_highest_tha
     error = passed.client.error
     assert (passed.client.status, error["code"], error["param"]) == (400, "prompt_too_large_for_policy", name)
     assert error["message"] == (
-        f"The window is 128000 tokens, and {name} keeps 128000 of them for the answer. What may not be cut takes 8: "
+        f"The window is 128000 tokens, and {name} keeps 128000 for the answer. What may not be cut takes 8: "
         "leading system text 3, newest message 5. A shorter conversation does not help. Lower "
         f"{name} to 127992 or less, or leave it out. [{passed.settled['id']}]"
     )
@@ -313,6 +313,9 @@ async def test_what_no_shorter_conversation_would_mend_is_refused_in_words_that_
     assert not OVERFLOW.search(passed.client.text.decode().replace("prompt_too_large_for_policy", ""))
     assert said in error["message"]
     assert error["gateway"]["component"] == component
+    assert isinstance(error["gateway"]["tokens"], int | float)
+    without_id = passed.client.text.decode().replace(passed.settled["id"], "")
+    assert not re.search("429|500|502|503|504|524", without_id), "opencode asks again at these, wherever they stand"
     assert passed.client.got["x-should-retry"] == "false"
     assert passed.settled["error"] == "prompt_too_large_for_policy"
 

@@ -171,24 +171,56 @@ def answer_limit_exceeded(*, window: int, prompt: int, completion: int, param: s
     return GatewayError(400, "invalid_request_error", message, code="context_length_exceeded", param=param, extra=extra)
 
 
+class PolicyRefusal(GatewayError):
+    """A refusal that no shorter conversation would mend. No number in its body looks like a status to ask again at."""
+
+    def fields(self, request_id: str) -> dict[str, Any]:
+        fields = super().fields(request_id)
+        if self.extra is not None:
+            fields["gateway"] = {name: _in_json(value) for name, value in self.extra.items()}
+        return fields
+
+
 def prompt_too_large_for_policy(
     *, room: str, fixed: Mapping[str, int], component: str, tokens: int, most: int, at: str | None, param: str, do: str
 ) -> GatewayError:
     """Refuse what no shortening of the conversation can make fit: what may not be cut is more than there is room for.
 
     `room` is a sentence that says how much there is and whose window it is, `fixed` what may not be cut and how much it
-    is, `do` what to change. The code and the words are none of those by which agents know an overflow: they would
-    compact, ask again, and pay for each round.
+    is, `do` what to change; numbers in them are written by `figure`. The code and the words are none of those by which
+    agents know an overflow: they would compact, ask again, and pay for each round.
     """
-    parts = ", ".join(f"{name} {number}" for name, number in fixed.items() if number)
-    message = (
-        f"{room} What may not be cut takes {sum(fixed.values())}: {parts}. A shorter conversation does not help. {do}"
-    )
+    parts = ", ".join(f"{name} {figure(number)}" for name, number in fixed.items() if number)
+    whole = figure(sum(fixed.values()))
+    message = f"{room} What may not be cut takes {whole}: {parts}. A shorter conversation does not help. {do}"
     extra = {"component": component, "tokens": tokens, "room": most, "at": None if at is None else printable(at)}
-    return GatewayError(
+    return PolicyRefusal(
         400, "invalid_request_error", message, code="prompt_too_large_for_policy", param=param, extra=extra,
         headers=NOT_AGAIN,
     )  # fmt: skip
+
+
+_STATUSES = ("429", "500", "502", "503", "504", "524")
+"""What opencode takes for a status to ask again at, wherever in a body it stands (1.18, `SessionRetry`)."""
+
+
+def is_clean(text: str) -> bool:
+    """Whether nothing in a text looks like a status to ask again at."""
+    return not any(status in text for status in _STATUSES)
+
+
+def figure(tokens: int) -> str:
+    """Write a number of tokens for a message: as it is, or in thousands where it looks like a status: 4.5k."""
+    thousands = (f"{tokens / 1000:.{digits}f}".rstrip("0").rstrip(".") + "k" for digits in (3, 2))
+    return next((text for text in (str(tokens), *thousands) if is_clean(text)), f"{tokens / 1_000_000:.2f}M")
+
+
+def _in_json(value: object) -> object:
+    """Write a number that looks like a status in hundreds, which is the same number in JSON: 45e2."""
+    if not isinstance(value, int) or is_clean(str(value)):
+        return value
+    whole, rest = divmod(abs(value), 100)
+    return orjson.Fragment(f"{'-' if value < 0 else ''}{whole}.{rest:02}e2")
 
 
 def too_large(limit: int) -> GatewayError:
