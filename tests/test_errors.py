@@ -22,15 +22,26 @@ from gateway.wire import errors
 from gateway.wire.errors import GatewayError, printable
 from gateway.wire.sse import error_event
 
-TOO_LONG = errors.context_length_exceeded(
-    window=32000,
-    prompt=41310,
-    completion=4000,
-    policy="support",
-    component="input",
-    tokens=38900,
-    room=25590,
-    at="messages[41]",
+INPUT: dict[str, Any] = {
+    "window": 32000,
+    "prompt": 41310,
+    "completion": 4000,
+    "policy": "support",
+    "component": "input",
+    "tokens": 38900,
+    "room": 25590,
+    "at": "messages[41]",
+}
+TOO_LONG = errors.context_length_exceeded(**INPUT)
+FINAL = errors.prompt_too_large_for_policy(
+    room="The prompt may have 4.5k tokens.",
+    fixed={"tools": 4707},
+    component="tools",
+    tokens=4707,
+    most=2488,
+    at="tools",
+    param="tools",
+    do="Send fewer.",
 )
 LIMIT = errors.answer_limit_exceeded(
     window=128000, prompt=9, completion=128000, param="max_completion_tokens", most=127991
@@ -42,6 +53,7 @@ REFUSED = {
 CASES: list[tuple[GatewayError, type[openai.APIStatusError], int, str | None, str | None, str]] = [
     (errors.invalid_request("Bad", "n"), openai.BadRequestError, 400, None, "n", "invalid_request_error"),
     (TOO_LONG, openai.BadRequestError, 400, "context_length_exceeded", "messages", "invalid_request_error"),
+    (FINAL, openai.BadRequestError, 400, "prompt_too_large_for_policy", "tools", "invalid_request_error"),
     (LIMIT, openai.BadRequestError, 400, "context_length_exceeded", "max_completion_tokens", "invalid_request_error"),
     (errors.invalid_key(), openai.AuthenticationError, 401, "invalid_api_key", None, "invalid_request_error"),
     (
@@ -362,13 +374,14 @@ def test_the_page_on_errors_names_every_code_with_its_status():
 
 
 def test_the_body_on_the_page_is_the_one_that_is_sent():
-    shown = TOO_LONG.body("gw_01J9")
+    reason = "The prompt may have 28000 tokens, 32000 less 4000 kept for the answer."
+    shown = errors.context_length_exceeded(**INPUT, reason=reason).body("gw_01J9")
     assert json.loads(blocks("json")[0]) == json.loads(shown)
 
 
 def test_the_event_on_the_page_is_the_one_that_is_sent():
     cut = errors.upstream_failed("reset", "The upstream closed the connection.")
-    assert blocks("text")[0].encode() == error_event(cut, "gw_01J9").rstrip(b"\n") + b"\n"
+    assert blocks("text")[-1].encode() == error_event(cut, "gw_01J9").rstrip(b"\n") + b"\n"
 
 
 def test_the_python_on_the_page_runs(capsys):
