@@ -199,8 +199,8 @@ class Calls:
 
     def _tell(self, failure: Failure) -> None:
         """Log what a client was not spared; not what it was told of its own request, nor what is known of a rest."""
-        fault, name = failure.fault, failure.deployment.name
-        if (fault.whose != "request" or failure.begun) and not self.gateway.health.is_told(name):
+        is_upstreams = failure.begun or (failure.fault.whose != "request" and failure.kind != "unfit")
+        if is_upstreams and not self.gateway.health.is_told(failure.deployment.name):
             self.gateway.log.warning("upstream failed", id=self.entry.id, **_facts(failure))
 
     async def close(self) -> None:

@@ -143,18 +143,15 @@ def _route(deployment: Deployment) -> _Route:
 class DirectReply:
     """An answer that is still arriving."""
 
-    __slots__ = ("_response", "status")
+    __slots__ = ("_response", "headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status: int = response.status
+        self.headers: Mapping[str, str] = kept(response.headers)
 
     def __repr__(self) -> str:
         return f"DirectReply({self.status})"
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return kept(self._response.headers)
 
     async def read(self) -> bytes:
         try:
