@@ -103,7 +103,7 @@ async def test_what_lasts_is_asked_once_each_rest_where_nobody_else_is_left(tmp_
     async with talking(tmp_path, upstream, [BAD]) as talk:
         told = [await talk.ask(f"conversation {number}") for number in range(5)]
         assert len(upstream.bad.calls) == 5, "it may have been a moment's"
-        for calls, wait in ((6, 1.1), (7, 2.1), (8, 4.1)):
+        for calls, wait in ((10, 1.1), (11, 2.1), (12, 4.1), (13, 8.1)):
             talk.clock.seconds += wait
             told += [await talk.ask(f"conversation {number}") for number in range(5)]
             assert len(upstream.bad.calls) == calls

@@ -100,17 +100,19 @@ def test_a_trial_that_never_ends_holds_nobody_up_for_longer_than_a_rest():
     assert health.resting(now=2.6) == frozenset()
 
 
-def test_what_lasts_longer_than_a_rest_is_asked_once_each_rest_and_otherwise_known():
+def test_what_lasts_through_three_trials_is_asked_once_each_rest_and_otherwise_known():
     refused = Failure(A, "status", 401, b"no", {"x-request-id": "r"}, retry_after=0.5)
-    health = failing(0.0, first=refused)
-    assert health.begin("A", 0.9) is None, "it may have been a moment's"
-    assert health.begin("A", 1.1) is None
-    learn(health, refused, 1.2)
-    known = health.begin("A", 1.3)
+    health = failing(0.0, 1.1, first=refused)
+    assert health.begin("A", 1.2) is None, "it may have been a moment's"
+    assert health.begin("A", 3.2) is None
+    learn(health, refused, 3.3)
+    known = health.begin("A", 3.4)
     assert known is not None
     assert (known.status, known.body, dict(known.headers), known.retry_after) == (401, b"no", {}, None)
-    assert health.begin("A", 3.3) is None
-    assert health.begin("A", 3.4) is not None
+    assert health.begin("A", 7.4) is None
+    assert health.begin("A", 7.5) is not None
+    learn(health, BROKEN, 7.6)
+    assert health.begin("A", 7.7) is None, "it is another fault now"
 
 
 def test_two_conversations_that_met_different_faults_rest_nobody():

@@ -3,8 +3,8 @@
 A deployment rests once two conversations met the same fault, of a kind that does not depend on the request, with no
 answer between them; where it could not even be reached, one is enough. A rest moves it to the end of the line
 (`attempts`), so a wrong guess costs a detour, never an answer: the only one left is still asked. What lasts until
-somebody mends it (a refused key, no credit, no such model), and has outlasted a rest, is asked by one request each
-rest; the others are told what it said.
+somebody mends it (a refused key, no credit, no such model) and nothing else came of several trials, is asked by one
+request each rest; the others are told what it said.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Final, Literal
 from gateway.routing.attempts import Failure, Outcome
 
 _NOBODY: Final[frozenset[str]] = frozenset()
+_TRIALS_TO_BE_SURE: Final = 3
+"""Times in a row, each after a longer rest, that a deployment meets the same fault before nobody else need meet it."""
 
 News = Literal["rests", "well"]
 """What is worth telling an operator, once each: a deployment begins to rest, or answers again."""
@@ -31,6 +33,8 @@ class _Ailing:
     rests: int = 0
     """How often it was put to rest, each time for twice as long."""
     until: float = 0.0
+    same: int = 0
+    """How often in a row it was put to rest for the same fault, with nothing else in between."""
     on_trial: bool = False
     """Whether a request is finding out if it is well again."""
 
@@ -75,7 +79,7 @@ class Health:
         if one is None or not one.rests:
             return None
         if now < one.until:
-            is_known = one.rests > 1 and one.failure.fault.lasts
+            is_known = one.failure.fault.lasts and one.same >= _TRIALS_TO_BE_SURE
             return replace(one.failure, headers={}, retry_after=None) if is_known else None
         one.on_trial, one.until = True, now + self._rest(one)
         return None
@@ -87,14 +91,21 @@ class Health:
 
     def _fails(self, name: str, failure: Failure, now: float, conversation: Hashable) -> News | None:
         one = self._ailing.setdefault(name, _Ailing(failure))
-        first = one.seen_by.setdefault((failure.fault, failure.status if failure.fault.lasts else None), conversation)
+        first = one.seen_by.setdefault(_told_apart(failure), conversation)
         is_sure = one.rests > 0 or failure.kind == "connect" or first != conversation
+        if _told_apart(failure) != _told_apart(one.failure):
+            one.same = 0
         one.failure = failure
         if not is_sure or (now < one.until and not one.on_trial):
             return None  # what ends during a rest began before it, and says nothing new
-        one.rests, one.on_trial = one.rests + 1, False
+        one.rests, one.same, one.on_trial = one.rests + 1, one.same + 1, False
         one.until = now + min(max(failure.retry_after or 0.0, self._rest(one)), self._longest_rest)
         return "rests" if one.rests == 1 else None
 
     def _rest(self, one: _Ailing) -> float:
         return min(self._first_rest * 2.0 ** min(max(one.rests, 1) - 1, 16), self._longest_rest)
+
+
+def _told_apart(failure: Failure) -> Hashable:
+    """Return what tells one fault from another: for those that last, the status too."""
+    return failure.fault, failure.status if failure.fault.lasts else None
