@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from gateway.admission import Admitted
 from gateway.budget.tokens import Counter
@@ -33,16 +34,17 @@ from gateway.prompt_caches import Sighting
 from gateway.rewriting.plan import Edit, Plan, Refusal
 from gateway.rewriting.retention import Retention, retention
 from gateway.rewriting.summarize import Segment
-from gateway.routing.attempts import Answer, Failure, Outcome, attempts, drive
+from gateway.routing.affinity import group_of
+from gateway.routing.attempts import Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Preference
 from gateway.routing.too_long import Stated, TooLong, too_long
 from gateway.routing.upstream import Reply, Trouble, UpstreamError
-from gateway.routing.upstreams import retry_after
 from gateway.summaries import Job
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import PLAIN, Additions, ChatRequest, is_limited, sent
 from gateway.wire.completion import Completion
+from gateway.wire.headers import Carried, Received, carried, retry_after
 from gateway.wire.opening import Heard, Nothing, Opened, Opening, Streaming, Told
 from gateway.wire.sse import EventRelay
 
@@ -56,6 +58,7 @@ DRAIN_SECONDS = 0.5
 
 _SAID = 200
 """Characters of an upstream's own words that are logged."""
+_NO_HEADERS: Received = {}
 
 
 def _refuses(outcome: Outcome, member: bytes) -> bool:
@@ -78,6 +81,18 @@ class Stream:
     relay: EventRelay
 
 
+def _facts(failure: Failure) -> dict[str, Any]:
+    """Return what an operator is told of a failure."""
+    said = failure.message or failure.body[:_SAID].decode(errors="replace")
+    return {
+        "deployment": failure.deployment.name,
+        "kind": failure.kind,
+        "status": failure.status,
+        "fault": failure.fault.kind,
+        "said": said,
+    }
+
+
 class Calls:
     """The calls of one request."""
 
@@ -87,9 +102,11 @@ class Calls:
         "busy",
         "cache_use",
         "deployment",
+        "dropped",
         "entry",
         "fitted",
         "gateway",
+        "headers",
         "reply",
         "request",
         "sighting",
@@ -98,10 +115,22 @@ class Calls:
     )
 
     def __init__(
-        self, gateway: Gateway, admitted: Admitted, request: ChatRequest, entry: Entry, held: Held | None = None
+        self,
+        gateway: Gateway,
+        admitted: Admitted,
+        request: ChatRequest,
+        entry: Entry,
+        held: Held | None = None,
+        headers: Received = _NO_HEADERS,
     ) -> None:
-        """Take a request; `held` is set where it is sent for nothing but to keep a prefix in its cache."""
+        """Take a request, and its client's headers where it has one.
+
+        `held` is set where it is sent for nothing but to keep a prefix in its cache.
+        """
         self.gateway, self.admitted, self.request, self.entry = gateway, admitted, request, entry
+        self.headers = headers
+        self.dropped: tuple[str, ...] = ()
+        """Betas of the client's that the deployment that was called last does not take."""
         self.cache_use = CacheUse(gateway, admitted.policy, request, entry, held)
         self.fitted: dict[str, Fitted] = {}
         """By model name: fallbacks have windows of their own."""
@@ -177,15 +206,23 @@ class Calls:
         fallbacks = [gateway.models[name] for name in named.get(model.name) or named.get(model.declared_as, ())]
         resting = gateway.health.resting(gateway.monotonic())
         groups = [tier for one in (model, *fallbacks) for tier in one.tiers(resting)]
-        if all(len(group) < 2 for group in groups):
-            return await drive(attempts(groups, gateway.draw, resting), self.call)
-        fitted = self.fitted.get(model.name)
-        conversation = self.request.conversation if fitted is None else fitted.steady(self.request)
-        prefer = Preference(gateway.loads, conversation, resting, gateway.now())
+        prefer = None
+        if any(len(group) > 1 for group in groups):
+            fitted = self.fitted.get(model.name)
+            conversation = self.request.conversation if fitted is None else fitted.steady(self.request)
+            prefer = Preference(gateway.loads, conversation, resting, gateway.now())
         outcome = await drive(attempts(groups, gateway.draw, resting, prefer), self.call)
-        if isinstance(outcome, Answer):
+        if isinstance(outcome, Failure):
+            self._tell(outcome)
+        elif prefer is not None:
             prefer.answered(outcome.deployment, gateway.now())
         return outcome
+
+    def _tell(self, failure: Failure) -> None:
+        """Log what a client was not spared; not what it was told of its own request, nor what is known of a rest."""
+        is_upstreams = failure.begun or (failure.fault.whose != "request" and failure.kind != "unfit")
+        if is_upstreams and not self.gateway.health.is_told(failure.deployment.name):
+            self.gateway.log.warning("upstream failed", id=self.entry.id, **_facts(failure))
 
     async def close(self) -> None:
         self._leave()
@@ -269,6 +306,8 @@ class Calls:
     async def call(self, deployment: Deployment) -> Outcome:
         """Try one deployment, and once more with another plan where it finds the prompt too long."""
         model = self.gateway.models[deployment.model_name]
+        if (known := self.gateway.health.begin(deployment.name, self.gateway.monotonic())) is not None:
+            return known
         fitted = self.fitted.get(model.name) or await self.fit(model)
         if isinstance(fitted.plan, Refusal) and self.enforces:
             return Failure(deployment, "unfit", message=f"{fitted.plan.component} does not fit {model.name}")
@@ -332,10 +371,9 @@ class Calls:
         changes = self.changes(fitted)
         sighting = self.sighting = await self.cache_use.look(deployment, changes)
         marks = None if sighting is None or not self.enforces else self.cache_use.marks(sighting)
+        limit = None
         if deployment.needs_answer_limit and not is_limited(self.request):
             limit = await self._answer_limit(fitted)
-        else:
-            limit = None
         asks = deployment.asks_usage and deployment.name not in gateway.without_usage
         outcome = await self._sent(deployment, changes, marks, limit, asks=asks)
         if asks and self.request.stream and _refuses(outcome, b"stream_options"):
@@ -351,7 +389,7 @@ class Calls:
                 if sighting is not None and (not isinstance(outcome, Failure) or self._was_taken(outcome)):
                     self._note_sent(sighting, deployment, marks)
         now = gateway.monotonic()
-        gateway.health.learn(outcome, now)
+        self._learn(outcome, fitted, now)
         failure = outcome if isinstance(outcome, Failure) else None
         entry.tried(
             deployment.name,
@@ -361,15 +399,6 @@ class Calls:
         )
         if failure is None:
             entry.first_byte = now
-        elif failure.may_fall_back or failure.begun or failure.status in {401, 403}:
-            gateway.log.warning(
-                "upstream failed",
-                id=entry.id,
-                deployment=deployment.name,
-                kind=failure.kind,
-                status=failure.status,
-                said=failure.message or failure.body[:_SAID].decode(errors="replace"),
-            )
         return outcome
 
     async def _sent(
@@ -380,12 +409,38 @@ class Calls:
         usual = asks and not deployment.defaults and not deployment.left_out and not limited
         additions = PLAIN if usual else Additions((*deployment.defaults, *limited), deployment.left_out, asks)
         body = sent(self.request, deployment.model, changes, marks, additions)
-        gateway, stream, request_id = self.gateway, self.request.stream, self.entry.id
-        return await gateway.upstreams.call(deployment, body, stream=stream, request_id=request_id, now=gateway.now())
+        along, gateway = self._carried(deployment), self.gateway
+        self.dropped = along.dropped
+        return await gateway.upstreams.call(
+            deployment,
+            body,
+            stream=self.request.stream,
+            request_id=self.entry.id,
+            headers=along.headers,
+            now=gateway.now(),
+        )
 
     def _was_taken(self, failure: Failure) -> bool:
         """Whether an upstream that failed had read the prompt."""
         return failure.begun or (bool(self.unused) and self.unused[-1][0] is failure.deployment)
+
+    def _carried(self, deployment: Deployment) -> Carried:
+        """Choose the client's headers that go along with this call."""
+        more, betas = deployment.forward_headers, deployment.betas
+        return carried(self.headers, deployment.provider, betas=betas, more=more, first=not self.entry.attempts)
+
+    def _learn(self, outcome: Outcome, fitted: Fitted, now: float) -> None:
+        """Learn how the deployment is, and tell the operator once that it rests, and once that it is well again."""
+        gateway, name = self.gateway, outcome.deployment.name
+
+        def conversation() -> int:
+            return group_of(fitted.steady(self.request), gateway.loads.digests).key
+
+        match gateway.health.learn(outcome, now, conversation):
+            case "rests" if isinstance(outcome, Failure):
+                gateway.log.warning("deployment rests", id=self.entry.id, **_facts(outcome))
+            case "well":
+                gateway.log.info("deployment is well again", deployment=name)
 
     def _note_sent(self, one: Sighting, deployment: Deployment, marks: Marks | None) -> None:
         """Tell what is believed of its cache, and whoever keeps prefixes warm, that a request was taken."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -16,6 +17,7 @@ _PRICE_TABLE = "model_prices_and_context_window_backup.json"
 _ENDPOINTS = "provider_endpoints_support_backup.json"
 _UNLISTED = frozenset({"aiohttp_openai", "modelscope", "nadir", "nvidia_riva", "sagemaker_nova", "vertex_ai_beta"})
 """Known to litellm's code and in none of its files."""
+_BETAS = "anthropic_beta_headers_config.json"
 _OPENAI_LIKE = Path("llms") / "openai_like" / "providers.json"
 
 
@@ -58,6 +60,17 @@ def key_variables() -> dict[str, str]:
     """Return where the keys of providers that litellm only lists are looked for: provider → environment variable."""
     listed = orjson.loads(_present(package_dir() / _OPENAI_LIKE).read_bytes())
     return {name: one["api_key_env"] for name, one in listed.items() if one.get("api_key_env")}
+
+
+def anthropic_betas(provider: str) -> frozenset[str]:
+    """Return the values of `anthropic-beta` that a provider of Claude takes. Bedrock refuses all others."""
+    return frozenset(name for name, own_name in _betas().get(provider, {}).items() if own_name)
+
+
+@cache
+def _betas() -> dict[str, Any]:
+    table: dict[str, Any] = orjson.loads(_present(package_dir() / _BETAS).read_bytes())
+    return table
 
 
 def _present(path: Path) -> Path:

@@ -27,6 +27,7 @@ from gateway.wire import errors
 from gateway.wire.chat import ChatRequest, parse, with_limit
 from gateway.wire.completion import Completion
 from gateway.wire.errors import GatewayError
+from gateway.wire.headers import told as told_headers
 from gateway.wire.sse import DONE, error_event
 
 
@@ -97,7 +98,7 @@ class Passage:
         entry.policy = str(admitted.policy)
         self.request = self.booking.request = with_limit(self.request, admitted.model.answer_limit)
         gateway.ledger.keep(entry.id, entry.team, self.request.body)
-        calls = self.calls = Calls(gateway, admitted, self.request, entry)
+        calls = self.calls = Calls(gateway, admitted, self.request, entry, headers=self.client.headers)
         fitted = await calls.fit(admitted.model)
         entry.planned = gateway.monotonic()
         if isinstance(fitted.plan, Refusal) and calls.enforces:
@@ -191,12 +192,10 @@ class Passage:
         told = [header(b"x-gateway-policy", self.entry.policy)]
         if plan := self._plan():
             told.append(header(b"x-gateway-plan", plan))
-        reply = self.calls.reply if self.calls is not None else None
-        upstream_id = (
-            reply.headers.get("x-request-id") or reply.headers.get("request-id") if reply is not None else None
-        )
-        if upstream_id:
-            told.append(header(b"x-gateway-upstream-request-id", upstream_id))
+        if self.calls is not None and self.calls.reply is not None:
+            told += [header(name.encode(), value) for name, value in told_headers(self.calls.reply.headers).items()]
+        if self.calls is not None and self.calls.dropped:
+            told.append(header(b"x-gateway-dropped", f"anthropic-beta: {', '.join(self.calls.dropped)}"))
         return told
 
     def _plan(self) -> str | None:
@@ -228,7 +227,7 @@ class Passage:
             await self.booking.price(calls, None, failure.deployment)
         if calls.too_long_at is not None and failure.status is not None:
             return still_too_long(failure, calls.too_long_at, self.request, calls.admitted.policy)
-        return unanswered(failure, self.request.model)
+        return unanswered(failure, self.request.model, self.gateway.now())
 
     async def _end_with(self, error: GatewayError) -> None:
         called = self.calls is not None and self.calls.deployment is not None
@@ -237,7 +236,8 @@ class Passage:
         if self.client.started:
             await self.client.end(error_event(error, self.entry.id))
         else:
-            await refuse(self.client, error, self.entry.id, self._told())
+            own = {name.encode() for name in error.headers}
+            await refuse(self.client, error, self.entry.id, [one for one in self._told() if one[0] not in own])
 
     async def _cancelled(self) -> None:
         """Stop the upstream of a client that left, and enter what was used until then."""

@@ -156,7 +156,9 @@ class Script:
         self.calls: list[Called] = []
         self.client: Caller | None = None
 
-    async def send(self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str) -> Reply:
+    async def send(
+        self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str, headers: Any = None
+    ) -> Reply:
         called = Called(deployment.name, body, stream, request_id)
         self.calls.append(called)
         act = self._acts[min(len(self.calls), len(self._acts)) - 1]

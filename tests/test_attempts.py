@@ -57,14 +57,16 @@ def test_a_single_deployment_that_answers_is_asked_once():
     assert isinstance(final, Answer)
 
 
-@pytest.mark.parametrize("trouble", ["connect", "timeout", "reset", "garbage", 408, 429, 500, 502, 503, 529])
+@pytest.mark.parametrize(
+    "trouble", ["connect", "timeout", "reset", "garbage", 401, 402, 403, 404, 408, 429, 500, 502, 503, 529]
+)
 def test_what_another_deployment_may_do_better_goes_to_the_next_one_of_the_group(trouble: int | str):
     tried, final = play(attempts([[A, B]], first), trouble, Answer)
     assert tried == ["A", "B"]
     assert isinstance(final, Answer)
 
 
-@pytest.mark.parametrize("verdict", [400, 401, 403, 404, 413, 422])
+@pytest.mark.parametrize("verdict", [400, 413, 415, 422])
 def test_a_verdict_on_the_request_itself_is_final(verdict: int):
     tried, final = play(attempts([[A, B]], first), verdict)
     assert tried == ["A"]
@@ -114,9 +116,15 @@ def test_weights_of_zero_throughout_are_an_even_choice():
         (("connect", 503), 503),
         ((503, "timeout"), 503),
         ((500, 503), 500),
+        ((401, 500), 500),
+        ((500, 402), 500),
+        ((404, "connect"), None),
+        ((401, 402), 401),
     ],
 )
-def test_when_all_have_failed_the_client_gets_the_most_telling_status(outcomes: tuple[int | str, ...], told: int):
+def test_when_all_have_failed_the_client_gets_the_most_telling_status(
+    outcomes: tuple[int | str, ...], told: int | None
+):
     _, final = play(attempts([[A, B]], first), *outcomes)
     assert isinstance(final, Failure)
     assert final.status == told

@@ -182,3 +182,36 @@ def test_a_server_of_somebodys_own_is_sent_no_marker_that_nobody_asked_for():
     said = CachesFile.model_validate({"models": [{"provider": ["openai"], "rules": "openai-5.6"}]})
     models = Models((Entry("asked", {"model": "openai/gpt-5", "api_base": ours}),), said)
     assert deployments(cast(Config, models), BOOK)["asked"][0].cache.control == "breakpoints"
+
+
+def test_headers_of_clients_that_a_deployment_wants_are_read_and_credentials_refused():
+    assert one("openai/gpt-5", forward_headers=["X-Team", "x-trace-*"]).forward_headers == ("x-team", "x-trace-*")
+    assert one("openai/gpt-5").forward_headers == ()
+    assert "forward_headers" not in one("openai/gpt-5", forward_headers=["x-team"]).params
+
+
+@pytest.mark.parametrize("names", [["authorization"], ["X-Api-Key"], ["*"], ["a b"], [7], {"x": "y"}])
+def test_headers_that_would_give_something_away_or_are_none_are_refused(names: Any):
+    with pytest.raises(Unservable, match="header"):
+        one("openai/gpt-5", forward_headers=names)
+
+
+@pytest.mark.parametrize(
+    ("model", "takes", "refuses"),
+    [
+        ("bedrock/anthropic.claude-sonnet-4-5", "context-1m-2025-08-07", "files-api-2025-04-14"),
+        ("vertex_ai/claude-sonnet-4-5", "context-1m-2025-08-07", "files-api-2025-04-14"),
+        ("azure_ai/claude-sonnet-4-5", "files-api-2025-04-14", "made-up-2030-01-01"),
+    ],
+)
+def test_betas_of_claude_are_known_for_each_provider_that_serves_it(model: str, takes: str, refuses: str):
+    betas = one(model).betas
+    assert betas is not None
+    assert takes in betas
+    assert refuses not in betas
+
+
+def test_anthropic_itself_judges_its_betas_and_others_than_claude_have_none():
+    assert one("anthropic/claude-sonnet-4-5").betas is None
+    assert one("bedrock/meta.llama3-70b-instruct-v1:0").betas == frozenset()
+    assert one("openai/gpt-5").betas == frozenset()

@@ -2,14 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from gateway.routing.attempts import Failure
 from gateway.routing.direct import Direct
 from gateway.routing.upstream import UpstreamError
-from gateway.routing.upstreams import Upstreams, retry_after
+from gateway.routing.upstreams import Upstreams
 from tests.providers.deployments import deployment
 from tests.providers.openai import OpenAI
 from tests.providers.serving import serving
@@ -88,6 +89,78 @@ async def test_connections_are_used_again(direct: Direct):
         assert direct._session is not None
         assert direct._session.connector is not None
         assert sum(len(pool) for pool in direct._session.connector._conns.values()) == 1
+
+
+Ends = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+async def closes(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def resets(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+async def begins(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 2")
+    await writer.drain()
+    await asyncio.sleep(0.05)
+    writer.close()
+
+
+@asynccontextmanager
+async def serving_once(ends: Ends) -> AsyncIterator[tuple[str, list[int]]]:
+    """Answer the first request of each connection; the second one meets its end. Gives the address, and what came."""
+    came: list[int] = []
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = 0
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+                number += 1
+                came.append(number)
+                if number > 1:
+                    await ends(writer)
+                    return
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(speak, "127.0.0.1", 0)
+    async with listening:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", came
+
+
+@pytest.mark.parametrize("ends", [closes, resets])
+async def test_a_request_that_finds_its_pooled_connection_closed_goes_once_more_over_a_new_one(
+    direct: Direct, ends: Ends
+):
+    async with serving_once(ends) as (url, came):
+        for _ in range(3):
+            reply = await direct.send(deployment(url=url), BODY, stream=False, request_id="gw_1")
+            assert (reply.status, await reply.read()) == (200, b"ok")
+        assert came == [1, 2, 1, 1]
+
+
+async def test_a_request_whose_answer_had_begun_is_not_sent_again(direct: Direct):
+    async with serving_once(begins) as (url, came):
+        await (await direct.send(deployment(url=url), BODY, stream=False, request_id="gw_1")).read()
+        with pytest.raises(UpstreamError):
+            await direct.send(deployment(url=url), BODY, stream=False, request_id="gw_1")
+        assert came == [1, 2]
+
+
+async def test_headers_of_the_client_go_along_and_the_deployments_own_come_before_them(direct: Direct):
+    async with serving(OpenAI()) as server:
+        target = deployment(url=server.url, extra_headers={"X-Title": "ours"})
+        along = {"x-title": "theirs", "traceparent": "00-1", "x-client-request-id": "theirs"}
+        sent = direct.send(target, BODY, stream=False, request_id="gw_1", headers=along)
+        await (await sent).read()
+    received = {name.lower(): value for name, value in server.received[0].headers.items()}
+    assert [received[name] for name in along] == ["ours", "00-1", "theirs"]
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -186,19 +259,3 @@ async def test_one_attempt_becomes_an_answer_or_a_failure_with_the_whole_error()
     assert (busy.status, busy.body, busy.retry_after) == (503, b"<html>busy</html>", 3.0)
     assert isinstance(unreached, Failure)
     assert unreached.kind == "connect"
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after": "7"}, 7.0),
-        ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
-        ({"retry-after": "Thu, 01 Jan 1970 00:01:00 GMT"}, 10.0),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "-1"}, None),
-        ({"retry-after": "nan"}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after_is_read_as_seconds_or_date(headers: dict[str, str], seconds: float | None):
-    assert retry_after(headers, now=50.0) == seconds

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import openai
 import pytest
 from httpx import MockTransport, Request, Response
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from langchain_core.exceptions import ContextOverflowError
 from langchain_openai import ChatOpenAI
@@ -22,15 +22,26 @@ from gateway.wire import errors
 from gateway.wire.errors import GatewayError, printable
 from gateway.wire.sse import error_event
 
-TOO_LONG = errors.context_length_exceeded(
-    window=32000,
-    prompt=41310,
-    completion=4000,
-    policy="support",
-    component="input",
-    tokens=38900,
-    room=25590,
-    at="messages[41]",
+INPUT: dict[str, Any] = {
+    "window": 32000,
+    "prompt": 41310,
+    "completion": 4000,
+    "policy": "support",
+    "component": "input",
+    "tokens": 38900,
+    "room": 25590,
+    "at": "messages[41]",
+}
+TOO_LONG = errors.context_length_exceeded(**INPUT)
+FINAL = errors.prompt_too_large_for_policy(
+    room="The prompt may have 4.5k tokens.",
+    fixed={"tools": 4707},
+    component="tools",
+    tokens=4707,
+    most=2488,
+    at="tools",
+    param="tools",
+    do="Send fewer.",
 )
 LIMIT = errors.answer_limit_exceeded(
     window=128000, prompt=9, completion=128000, param="max_completion_tokens", most=127991
@@ -42,6 +53,7 @@ REFUSED = {
 CASES: list[tuple[GatewayError, type[openai.APIStatusError], int, str | None, str | None, str]] = [
     (errors.invalid_request("Bad", "n"), openai.BadRequestError, 400, None, "n", "invalid_request_error"),
     (TOO_LONG, openai.BadRequestError, 400, "context_length_exceeded", "messages", "invalid_request_error"),
+    (FINAL, openai.BadRequestError, 400, "prompt_too_large_for_policy", "tools", "invalid_request_error"),
     (LIMIT, openai.BadRequestError, 400, "context_length_exceeded", "max_completion_tokens", "invalid_request_error"),
     (errors.invalid_key(), openai.AuthenticationError, 401, "invalid_api_key", None, "invalid_request_error"),
     (
@@ -183,6 +195,26 @@ def test_a_message_is_one_printable_line(error):
     assert len(error.message) <= errors.MESSAGE_LIMIT
 
 
+@given(st.integers(-5_000, 3_000_000))
+@example(1_429_500)
+@example(502_345)
+@example(7_502)
+def test_a_figure_never_looks_like_a_status_and_is_near_enough(tokens: int):
+    text = errors.figure(tokens)
+    assert errors.is_clean(text)
+    scale = {"k": 1_000, "M": 1_000_000}.get(text[-1], 1)
+    assert abs(float(text.rstrip("kM")) * scale - tokens) <= max(10, 0.02 * abs(tokens))
+
+
+@given(st.integers(-5_000, 3_000_000))
+def test_a_number_in_a_refusal_for_good_stays_the_number_and_never_looks_like_a_status(tokens: int):
+    error = errors.prompt_too_large_for_policy(
+        room="", fixed={"tools": 9}, component="tools", tokens=tokens, most=0, at=None, param="tools", do=""
+    )
+    assert json.loads(error.body("gw_1"))["error"]["gateway"]["tokens"] == tokens
+    assert errors.is_clean(error.body("gw_1").decode())
+
+
 # --- an upstream's own error
 
 
@@ -199,18 +231,23 @@ def test_an_upstreams_error_keeps_its_status_code_and_every_other_member():
     }
 
 
-def test_an_upstreams_retry_after_is_passed_on_where_it_is_a_header():
-    assert errors.upstream_refused(429, b"{}", "12").headers == {"retry-after": "12"}
-    assert errors.upstream_refused(429, b"{}", "1\r\nx: y").headers == {}
-    assert errors.upstream_refused(429, b"{}").headers == {}
+def test_a_refusal_of_our_own_credential_is_our_fault_and_asking_again_does_not_help():
+    error = errors.key_refused(401)
+    assert (error.status, error.code) == (502, "upstream_authentication")
+    assert error.headers == {"x-should-retry": "false"}
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_of_our_own_credential_is_our_fault_and_quotes_nothing(status):
-    error = errors.upstream_refused(status, b'{"error":{"message":"Incorrect API key provided: sk-abc123"}}')
-    assert error.status == 502
-    assert error.code == "upstream_authentication"
-    assert "sk-abc" not in error.body("gw_1").decode()
+DEEP: dict[str, Any] = {"message": "too deep", "code": "odd"}
+for _ in range(600):
+    DEEP = {"message": "too deep", "code": "odd", "inner": DEEP}
+
+
+@pytest.mark.parametrize("error", [DEEP, {"message": "too deep", "code": "odd", "inner": "x" * 1_000_000}])
+def test_an_upstreams_error_that_nobody_could_read_is_cut_to_what_names_it(error: dict[str, Any]):
+    body = errors.upstream_refused(400, json.dumps({"error": error}).encode()).body("gw_1")
+    assert len(body) < 70_000
+    assert json.loads(body)["error"]["message"] == "too deep [gw_1]"
+    assert json.loads(body)["error"]["code"] == "odd"
 
 
 @pytest.mark.parametrize(
@@ -337,13 +374,14 @@ def test_the_page_on_errors_names_every_code_with_its_status():
 
 
 def test_the_body_on_the_page_is_the_one_that_is_sent():
-    shown = TOO_LONG.body("gw_01J9")
+    reason = "The prompt may have 28000 tokens, 32000 less 4000 kept for the answer."
+    shown = errors.context_length_exceeded(**INPUT, reason=reason).body("gw_01J9")
     assert json.loads(blocks("json")[0]) == json.loads(shown)
 
 
 def test_the_event_on_the_page_is_the_one_that_is_sent():
     cut = errors.upstream_failed("reset", "The upstream closed the connection.")
-    assert blocks("text")[0].encode() == error_event(cut, "gw_01J9").rstrip(b"\n") + b"\n"
+    assert blocks("text")[-1].encode() == error_event(cut, "gw_01J9").rstrip(b"\n") + b"\n"
 
 
 def test_the_python_on_the_page_runs(capsys):

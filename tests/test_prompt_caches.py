@@ -72,6 +72,9 @@ def turns_of(conversations: Conversations, rules: str) -> Iterator[list[Body]]:
         yield [marked(one) for one in bodies] if rules == "anthropic" else list(bodies)
 
 
+REFUSED = {"context_length_exceeded", "prompt_too_large_for_policy"}
+
+
 async def replayed(
     folder: Path, rules: str, turns: Iterable[list[Body]], policy: str | None = None
 ) -> tuple[list[list[Body]], list[Row]]:
@@ -86,7 +89,7 @@ async def replayed(
         for asked in bodies:
             client = await replay.send(asked)
             replay.clock.at += STEP
-            if policy is not None and client.status == 400 and client.error["code"] == "context_length_exceeded":
+            if policy is not None and client.status == 400 and client.error["code"] in REFUSED:
                 replay.clock.at -= STEP
                 break
             assert client.status == 200, client.text

@@ -204,6 +204,25 @@ async def test_cache_markers_of_the_caller_reach_claude(translated: Translated):
 # ---- Gemini
 
 
+async def test_headers_of_the_client_reach_claude_and_its_betas_with_them(translated: Translated):
+    along = {"anthropic-beta": "context-1m-2025-08-07", "traceparent": "00-1", "x-client-request-id": "mine"}
+    async with serving(Anthropic()) as server:
+        target = claude(server, extra_headers={"x-team": "blue"})
+        body = json.dumps(ASK).encode()
+        await (await translated.send(target, body, stream=False, request_id="gw_1", headers=along)).read()
+    received = {name.lower(): value for name, value in server.received[0].headers.items()}
+    assert along["anthropic-beta"] in received["anthropic-beta"]
+    assert [received[name] for name in ("traceparent", "x-client-request-id", "x-team")] == ["00-1", "mine", "blue"]
+
+
+async def test_a_request_that_finds_its_pooled_connection_closed_goes_once_more_over_a_new_one(translated: Translated):
+    async with serving(Anthropic(usage=CLAUDE_USAGE)) as server:
+        server.close_reused = True
+        for _ in range(3):
+            await answer(translated, claude(server), ASK)
+    assert len(server.received) == 4, "one of three met a connection that was used before"
+
+
 async def test_a_plain_answer_and_a_stream_of_gemini_say_the_same(translated: Translated):
     parts: list[dict[str, Any]] = [
         {"text": "Two calls at once."},

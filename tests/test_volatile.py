@@ -268,7 +268,9 @@ class Standing(Script):
         super().__init__()
         self.demo = Demo(COUNTER.count, lambda: NOW)
 
-    async def send(self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str) -> Reply:
+    async def send(
+        self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str, headers: object = None
+    ) -> Reply:
         return await self.demo.send(deployment, body, stream=stream, request_id=request_id)
 
 

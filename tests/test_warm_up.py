@@ -66,7 +66,9 @@ class Watched:
         self.bodies: list[dict[str, Any]] = []
         self.charged_nanousd = 0
 
-    async def send(self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str) -> Reply:
+    async def send(
+        self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str, headers: Any = None
+    ) -> Reply:
         fields = orjson.loads(body)
         self.bodies.append(fields)
         if is_warm_up(fields):

@@ -15,7 +15,7 @@ OURS: Final = frozenset(
     """
     model api_base base_url api_key timeout weight order custom_llm_provider organization headers extra_headers
     extra_body stream_options additional_drop_params base_model mode max_input_tokens max_output_tokens cache_tokens
-    drop_params
+    drop_params forward_headers
     """.split()  # noqa: SIM905  # read better than strings
 )
 """Keys of `litellm_params` that the gateway acts on itself, prices and defaults aside."""

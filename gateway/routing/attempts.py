@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstream import Reply, Trouble
+from gateway.wire.faults import TROUBLE, UNFIT, Fault, fault_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,22 @@ class Failure:
     message: str = ""
     begun: bool = False
     """Whether the answer had begun to arrive: it is paid for, and asking another would buy it twice."""
+    fault: Fault = field(init=False)
+    """Whose fault it was."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fault", self._fault())
+
+    def _fault(self) -> Fault:
+        if self.status is None:
+            return UNFIT if self.kind == "unfit" else TROUBLE
+        model = self.deployment.model
+        return fault_of(self.status, self.body, model=model, wildcard=self.deployment.pattern is not None)
 
     @property
     def may_fall_back(self) -> bool:
         """Whether another deployment may do better: not where the upstream judged the request, or began to answer."""
-        return not self.begun and (self.status is None or self.status in {408, 429} or self.status >= 500)
+        return not self.begun and not self.fault.ends_the_search
 
 
 Outcome = Answer | Failure
@@ -88,12 +100,19 @@ async def drive(flow: Attempts, call: Callable[[Deployment], Awaitable[Outcome]]
             return final
 
 
-_TELLING: Final = {"status": 1, "timeout": 2, "reset": 3, "garbage": 3, "connect": 4, "unfit": 5}
+_TELLING: Final = {"timeout": 2, "reset": 3, "garbage": 3, "connect": 4, "unfit": 7}
+_TELLING_FAULT: Final = {"rate": 0, "size": 5}
 
 
 def _telling(failure: Failure) -> int:
-    """Rank failures by what they tell: "later", then "broken", then "not reached"; the first of equals wins."""
-    return 0 if failure.status == 429 else _TELLING[failure.kind]
+    """Rank failures by what they tell: "later", then "broken", then "not reached"; the first of equals wins.
+
+    After them "too much for this account", then what is wrong with a deployment whoever asks: the client can do
+    nothing about it.
+    """
+    if failure.status is None:
+        return _TELLING[failure.kind]
+    return _TELLING_FAULT.get(failure.fault.kind, 1 if failure.fault.whose == "everybody" else 6)
 
 
 def _order(

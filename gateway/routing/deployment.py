@@ -25,7 +25,9 @@ from gateway.config.litellm_keys import (
     WITHOUT_EFFECT,
 )
 from gateway.config.wildcards import filled
+from gateway.litellm_files import anthropic_betas
 from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of
+from gateway.wire.headers import NEVER
 
 if TYPE_CHECKING:
     from gateway.config import Config, ModelEntry
@@ -124,6 +126,11 @@ class Deployment:
     """What the model is for, in the words of the price table."""
     pattern: str | None = None
     """The name with asterisks that the client's name was found under."""
+    forward_headers: tuple[str, ...] = ()
+    """Headers of clients that go along besides those that the provider defines, in lower case; `x-team-*` is all that
+    begin so."""
+    betas: frozenset[str] | None = None
+    """The values of `anthropic-beta` that it takes; None where the provider judges them itself."""
 
     @property
     def takes_any_provider(self) -> bool:
@@ -321,6 +328,8 @@ def _deployment(
         asks_usage=body.asks_usage,
         answer_limit=body.answer_limit,
         mode=facts.mode or "chat",
+        forward_headers=_forwarded(params.get("forward_headers")),
+        betas=_betas(provider, model),
     )
 
 
@@ -435,6 +444,31 @@ def _default(name: str, value: Any) -> Any:
     return value
 
 
+def _forwarded(given: object) -> tuple[str, ...]:
+    """Read the names of headers that a deployment wants of clients."""
+    names = [given] if isinstance(given, str) else given or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _Complaint("forward_headers", f"{given!r} is no list of header names: write [x-team, x-trace-*]")
+    lower = tuple(name.strip().lower() for name in names)
+    for name in lower:
+        if not _HEADER.fullmatch(name):
+            raise _Complaint("forward_headers", f"{name!r} is no header name; `*` may stand at its end alone")
+        if name in NEVER:
+            raise _Complaint("forward_headers", f"the header {name!r} holds a credential, or belongs to one connection")
+    return lower
+
+
+def _betas(provider: str, model: str) -> frozenset[str] | None:
+    """Return the betas of Anthropic's that a deployment takes. Anthropic itself is left to judge what is new."""
+    if provider == "anthropic":
+        return None
+    if "claude" not in model.lower():
+        return frozenset()
+    if provider == "bedrock" and not model.startswith("invoke/"):
+        return anthropic_betas("bedrock_converse")
+    return anthropic_betas(provider)
+
+
 def _cache(provider: str, model: str, kind: Kind, api_base: str | None, caches: Book) -> CacheFacts:
     """Look up the prompt cache; a server of somebody's own that speaks like a provider is asked for nothing unusual."""
     facts, declared = caches.find(provider, model)
@@ -448,6 +482,7 @@ def _is_home(provider: str, api_base: str | None) -> bool:
     return home is not None and host is not None and (host[1] == home[1] or host[1].endswith(f".{home[1]}"))
 
 
+_HEADER: Final = re.compile(r"[a-z0-9_-]+\*?")
 _HOST: Final = re.compile(r"https?://(?:[^/@]*@)?([^/:?#@]+)")
 
 

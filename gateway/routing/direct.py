@@ -9,18 +9,22 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final, Literal
+from functools import partial
+from typing import Any, Final, Literal
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict, istr
 from yarl import URL
 
 from gateway.config.addresses import CHAT, MODELS, Address, address_of
 from gateway.config.network import HERE, Network
 from gateway.routing.deployment import Deployment
-from gateway.routing.upstream import PASSED_HEADERS, Trouble, UpstreamError
+from gateway.routing.upstream import KEPT_SECONDS, Trouble, UpstreamError
+from gateway.wire.headers import NO_HEADERS, kept
 
 CONNECT_SECONDS: Final = 10.0
 """A connection is made in this time or not at all: it is cheap to try elsewhere."""
@@ -49,6 +53,53 @@ _TROUBLES: Final[tuple[tuple[type[BaseException], Trouble], ...]] = (
 """aiohttp's exceptions in our words; the first that fits counts."""
 
 _FOREIGN: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+
+
+_CLOSED: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError, aiohttp.ClientOSError)
+"""What a request meets on a connection that the peer had closed."""
+
+
+class _Handler(ResponseHandler):
+    """aiohttp's side of one connection, which knows whether anything came over it."""
+
+    heard = 0
+    """Chunks that came, over all requests that it served."""
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += 1
+        super().data_received(data)
+
+
+_over: ContextVar[tuple[_Handler, int] | None] = ContextVar("connection", default=None)
+"""The connection that this task's request went over, and what had come over it before."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """aiohttp's pool, which tells a request what it goes over."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        make: Callable[..., ResponseHandler] = _Handler
+        self._factory = partial(make, loop=self._loop)
+
+    async def connect(self, *request: Any, **how: Any) -> Any:
+        connection = await super().connect(*request, **how)
+        handler = connection.protocol
+        if isinstance(handler, _Handler):
+            _over.set((handler, handler.heard))
+        return connection
+
+
+def _was_stale(error: BaseException) -> bool:
+    """Whether a request went over a connection that was used before, and met its end before a byte of an answer.
+
+    The peer had closed it, or was about to: the request was not served, so it may be sent again.
+    """
+    over = _over.get()
+    if over is None or not isinstance(error, _CLOSED) or isinstance(error, aiohttp.ClientConnectorError):
+        return False
+    handler, heard_before = over
+    return heard_before > 0 and handler.heard == heard_before
 
 
 def _trouble(error: BaseException) -> UpstreamError:
@@ -104,19 +155,15 @@ def _address(api_base: str) -> Address:
 class DirectReply:
     """An answer that is still arriving."""
 
-    __slots__ = ("_response", "status")
+    __slots__ = ("_response", "headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status: int = response.status
+        self.headers: Mapping[str, str] = kept(response.headers)
 
     def __repr__(self) -> str:
         return f"DirectReply({self.status})"
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        found = self._response.headers
-        return {name: found[name] for name in PASSED_HEADERS if name in found}
 
     async def read(self) -> bytes:
         try:
@@ -139,42 +186,61 @@ class DirectReply:
 
 
 class Direct:
-    """The upstream of every deployment of kind `direct`. The session is opened by the first request."""
+    """The upstream of every deployment of kind `direct`. The sessions are opened by the first request that needs them.
+
+    Most requests go over pooled connections. One that finds its connection closed goes once more, over a new one.
+    """
 
     def __init__(self, network: Network = HERE) -> None:
         self._network = network
         self._session: aiohttp.ClientSession | None = None
+        self._unpooled: aiohttp.ClientSession | None = None
         self._routes: dict[str, _Route] = {}
 
-    async def send(self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str) -> DirectReply:
+    async def send(
+        self,
+        deployment: Deployment,
+        body: bytes,
+        *,
+        stream: bool,
+        request_id: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> DirectReply:
         route = self._routes.get(deployment.name)
         if route is None or route.deployment is not deployment:
             route = self._routes[deployment.name] = _route(deployment, self._network)
-        headers = route.headers.copy()
-        headers[_OUR_ID] = request_id
-        session = self._session or self._open()
+        sent = route.headers.copy()
+        sent[_OUR_ID] = request_id
+        for name, value in headers.items():
+            if name not in route.headers:
+                sent[name] = value
+        session = self._session = self._session or self._opened()
         try:
-            response = await session.post(
-                route.url,
-                data=body if len(body) <= _LARGE else io.BytesIO(body),
-                headers=headers,
-                timeout=route.timeout,
-                allow_redirects=False,
-                proxy=route.proxy,
-            )
+            response = await _post(session, route, body, sent)
         except _FOREIGN as error:
-            raise _trouble(error) from error
+            if not _was_stale(error):
+                raise _trouble(error) from error
+            response = await self._post_anew(route, body, sent)
         if 300 <= response.status < 400:
             response.close()
             raise UpstreamError("garbage", f"the upstream answered with a redirect ({response.status})")
         return DirectReply(response)
+
+    async def _post_anew(self, route: _Route, body: bytes, headers: CIMultiDict[str]) -> aiohttp.ClientResponse:
+        """Send over a connection of its own, since others of the pool may be as stale."""
+        session = self._unpooled = self._unpooled or self._opened(force_close=True)
+        try:
+            return await _post(session, route, body, headers)
+        except _FOREIGN as error:
+            raise _trouble(error) from error
 
     async def reached(self, deployment: Deployment) -> int:
         """Ask a deployment's server which models it has, which costs nothing, and return the status.
 
         One that does not speak chat completions is asked without its key. Raises `UpstreamError`.
         """
-        route, session = _route(deployment, self._network), self._session or self._open()
+        route = _route(deployment, self._network)
+        session = self._session = self._session or self._opened()
         speaks = deployment.kind == "direct"
         url = URL(_address(deployment.api_base or "").of(MODELS if speaks else ""))
         limit = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
@@ -188,18 +254,33 @@ class Direct:
             raise _trouble(error) from error
 
     async def close(self) -> None:
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        sessions, self._session, self._unpooled = (self._session, self._unpooled), None, None
+        for session in sessions:
+            if session is not None:
+                await session.close()
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _opened(self, *, force_close: bool = False) -> aiohttp.ClientSession:
         # limit=0: how many requests run at once is decided at admission, not by a queue in the pool.
         file = self._network.certificates
         trusted: ssl.SSLContext | Literal[True] = ssl.create_default_context(cafile=file) if file else True
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, ssl=trusted),
+        pooled = {"force_close": True} if force_close else {"keepalive_timeout": KEPT_SECONDS}
+        return aiohttp.ClientSession(
+            connector=_Connector(limit=0, ttl_dns_cache=60, ssl=trusted, **pooled),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             skip_auto_headers=("User-Agent",),
         )
-        return self._session
+
+
+async def _post(
+    session: aiohttp.ClientSession, route: _Route, body: bytes, headers: CIMultiDict[str]
+) -> aiohttp.ClientResponse:
+    _over.set(None)
+    return await session.post(
+        route.url,
+        data=body if len(body) <= _LARGE else io.BytesIO(body),
+        headers=headers,
+        timeout=route.timeout,
+        allow_redirects=False,
+        proxy=route.proxy,
+    )

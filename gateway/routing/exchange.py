@@ -18,7 +18,8 @@ from typing import Final
 import httpx
 
 from gateway.config.network import HERE, Network
-from gateway.routing.upstream import PASSED_HEADERS, Trouble, UpstreamError
+from gateway.routing.upstream import KEPT_SECONDS, Trouble, UpstreamError
+from gateway.wire.headers import kept
 
 CONNECT_SECONDS: Final = 10.0
 
@@ -63,7 +64,8 @@ def _trouble(error: httpx.TransportError, reading: bool) -> UpstreamError:
     return UpstreamError(kind, f"{type(error).__name__}: {error}".rstrip(": "))
 
 
-_LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+_POOLED: Final = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEPT_SECONDS)
+_UNPOOLED: Final = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 
 
 class Wire(httpx.AsyncHTTPTransport):
@@ -72,11 +74,17 @@ class Wire(httpx.AsyncHTTPTransport):
     def __init__(self, network: Network = HERE) -> None:
         file = network.certificates
         verify = ssl.create_default_context(cafile=file) if file else True
-        super().__init__(trust_env=False, limits=_LIMITS, verify=verify)
+        super().__init__(trust_env=False, limits=_POOLED, verify=verify)
         self._network = network
         self._proxied = {
-            proxy: httpx.AsyncHTTPTransport(trust_env=False, limits=_LIMITS, verify=verify, proxy=httpx.Proxy(proxy))
+            proxy: httpx.AsyncHTTPTransport(trust_env=False, limits=_POOLED, verify=verify, proxy=httpx.Proxy(proxy))
             for proxy in network.proxies
+        }
+        self._unpooled = {
+            proxy: httpx.AsyncHTTPTransport(
+                trust_env=False, limits=_UNPOOLED, verify=verify, proxy=None if proxy is None else httpx.Proxy(proxy)
+            )
+            for proxy in (None, *network.proxies)
         }
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -86,12 +94,12 @@ class Wire(httpx.AsyncHTTPTransport):
         request.headers["accept-encoding"] = "identity"  # as in `direct`; and the end marker must be readable
         request.extensions = {**request.extensions, "timeout": {**timeouts, "connect": connect, "pool": None}}
         try:
-            response = await self._send(request)
+            response = await self._sent(request)
         except httpx.TransportError as error:
             exchange.trouble = _trouble(error, reading=False)
             raise httpx.NetworkError(str(error), request=request) from error
         exchange.status = response.status_code
-        exchange.headers = {name: response.headers[name] for name in PASSED_HEADERS if name in response.headers}
+        exchange.headers = kept(response.headers)
         exchange.open.append(response)
         response.stream = _Watched(response, exchange)
         if response.status_code < 400:
@@ -102,19 +110,32 @@ class Wire(httpx.AsyncHTTPTransport):
         exchange.error_body = whole.content
         return whole
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
+    async def _sent(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; where its connection was used before and the peer had closed it, once more over a new one."""
+        steps: list[str] = []
         url = request.url
         proxy = self._network.proxy_for(url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
-        if proxy is None:
-            return await super().handle_async_request(request)
-        return await self._proxied[proxy].handle_async_request(request)
+        send = super().handle_async_request if proxy is None else self._proxied[proxy].handle_async_request
+
+        async def note(step: str, _: object) -> None:
+            steps.append(step)
+
+        request.extensions = {**request.extensions, "trace": note}
+        try:
+            return await send(request)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            is_new = any(step.startswith("connection.") for step in steps)
+            has_answer = "http11.receive_response_headers.complete" in steps
+            if is_new or has_answer or not isinstance(request.stream, httpx.ByteStream):
+                raise
+            return await self._unpooled[proxy].handle_async_request(request)
 
     async def aclose(self) -> None:
         """Do nothing: litellm closes clients as it sees fit, and this transport outlives them."""
 
     async def shut(self) -> None:
         await super().aclose()
-        for transport in self._proxied.values():
+        for transport in (*self._proxied.values(), *self._unpooled.values()):
             await transport.aclose()
 
 

@@ -26,6 +26,7 @@ from gateway.config.network import HERE, Network
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import too_long
 from gateway.routing.upstream import Reply, UpstreamError, WholeReply
+from gateway.wire.headers import NO_HEADERS
 
 if TYPE_CHECKING:
     from gateway.routing.exchange import Exchange
@@ -109,7 +110,15 @@ class Translated:
             if self._litellm is None:
                 self._litellm = await asyncio.to_thread(_import_litellm)
 
-    async def send(self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str) -> Reply:
+    async def send(
+        self,
+        deployment: Deployment,
+        body: bytes,
+        *,
+        stream: bool,
+        request_id: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Reply:
         if self._litellm is None:
             await self.load()
         fields = orjson.loads(body)
@@ -120,7 +129,10 @@ class Translated:
         exchange: Exchange = exchange_module.Exchange(end_marker=_ENDS.get(deployment.provider))
         token = exchange_module.current.set(exchange)
         try:
-            return await self._ask(deployment, self._call(deployment, fields, stream), exchange)
+            call = self._call(deployment, fields, stream)
+            if headers:  # the deployment's own come before the client's
+                call["extra_headers"] = {**headers, **(call.get("extra_headers") or {})}
+            return await self._ask(deployment, call, exchange)
         except _ErrorAnswer as answer:
             return answer.reply
         finally:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from gateway.routing.deployment import Deployment
+from gateway.wire.headers import NO_HEADERS
 
 Trouble = Literal["connect", "timeout", "reset", "garbage"]
 """No connection; silence longer than the timeout; a connection that broke; bytes that are not an HTTP answer."""
 
-PASSED_HEADERS: Final = ("content-type", "retry-after", "retry-after-ms", "x-request-id", "request-id")
-"""The answer headers that the gateway acts on or passes on; all others stay behind."""
+KEPT_SECONDS: Final = 4.0
+"""How long an idle connection is kept: less than common servers keep theirs. uvicorn (vLLM, SGLang), Node and
+cpp-httplib (llama.cpp) close it after 5 seconds: uvicorn.org/settings, nodejs.org/api/http.html#serverkeepalivetimeout,
+`CPPHTTPLIB_KEEPALIVE_TIMEOUT_SECOND`."""
 
 
 class UpstreamError(Exception):
@@ -38,7 +41,7 @@ class Reply(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Lower-case names, those of `PASSED_HEADERS` only."""
+        """Lower-case names, those that `wire.headers.kept` keeps."""
         ...
 
     async def read(self) -> bytes:
@@ -57,10 +60,19 @@ class Reply(Protocol):
 class Upstream(Protocol):
     """One way of reaching deployments."""
 
-    async def send(self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str) -> Reply:
+    async def send(
+        self,
+        deployment: Deployment,
+        body: bytes,
+        *,
+        stream: bool,
+        request_id: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Reply:
         """Send a chat completion and return when the status is known. Raises `UpstreamError` and nothing else.
 
         `body` is sent as it is where the upstream speaks chat completions: it already names the deployment's model.
+        `headers` are the client's that go along, with lower-case names; the deployment's own come before them.
         A cancelled `send` closes the upstream connection.
         """
         ...

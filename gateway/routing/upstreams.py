@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -15,6 +13,7 @@ from gateway.routing.deployment import Deployment, Kind
 from gateway.routing.direct import Direct
 from gateway.routing.translated import Translated
 from gateway.routing.upstream import Upstream, UpstreamError
+from gateway.wire.headers import NO_HEADERS, retry_after
 
 
 class Upstreams:
@@ -40,14 +39,23 @@ class Upstreams:
         }
 
     async def call(
-        self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str, now: float = 0.0
+        self,
+        deployment: Deployment,
+        body: bytes,
+        *,
+        stream: bool,
+        request_id: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+        now: float = 0.0,
     ) -> Outcome:
         """Make one attempt: an `Answer` whose body is still to be read, or a `Failure` with the whole of it.
 
-        `now` (Unix seconds) is needed for upstreams that write Retry-After as a date.
+        `headers` are the client's that go along; `now` (Unix seconds) is needed for upstreams that write Retry-After
+        as a date.
         """
+        upstream = self._by_kind[deployment.kind]
         try:
-            reply = await self._by_kind[deployment.kind].send(deployment, body, stream=stream, request_id=request_id)
+            reply = await upstream.send(deployment, body, stream=stream, request_id=request_id, headers=headers)
             if reply.status < 400:
                 return Answer(deployment, reply)
             headers = reply.headers
@@ -59,21 +67,3 @@ class Upstreams:
     async def close(self) -> None:
         for upstream in self._by_kind.values():
             await upstream.close()
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds an upstream asks to be left alone: `retry-after-ms`, or `retry-after` as number or date."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        text = headers.get(name)
-        if text is None:
-            continue
-        try:
-            seconds = float(text) * unit
-        except ValueError:
-            parsed = email.utils.parsedate_tz(text)
-            if parsed is None:
-                continue
-            seconds = email.utils.mktime_tz(parsed) - now
-        if math.isfinite(seconds) and seconds >= 0:
-            return seconds
-    return None

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import orjson
+
 from gateway.wire import lenient
 
 UpstreamFault = Literal["connect", "timeout", "reset", "garbage", "authentication"]
@@ -23,6 +25,8 @@ VALUE_LIMIT = 80
 """Most characters of somebody else's value inside a message."""
 
 _NO_HEADERS: Mapping[str, str] = {}
+NOT_AGAIN: Mapping[str, str] = {"x-should-retry": "false"}
+"""Tells OpenAI's SDKs not to ask again by themselves."""
 
 
 def printable(text: str, limit: int = VALUE_LIMIT) -> str:
@@ -147,7 +151,7 @@ def context_length_exceeded(
 
 
 def answer_limit_exceeded(*, window: int, prompt: int, completion: int, param: str, most: int | None) -> GatewayError:
-    """Refuse an answer limit that leaves the prompt no room in a window that both share.
+    """Refuse an answer limit that leaves the prompt no room in a window that both share, where a shorter prompt would.
 
     `param` is the member that sets it, `most` the highest with which this prompt fits; None where there is none. The
     first two sentences are those of every overflow.
@@ -160,6 +164,58 @@ def answer_limit_exceeded(*, window: int, prompt: int, completion: int, param: s
     )
     extra = {"component": "completion", "tokens": completion, "room": most or 0, "at": param}
     return GatewayError(400, "invalid_request_error", message, code="context_length_exceeded", param=param, extra=extra)
+
+
+class PolicyRefusal(GatewayError):
+    """A refusal that no shorter conversation would mend. No number in its body looks like a status to ask again at."""
+
+    def fields(self, request_id: str) -> dict[str, Any]:
+        fields = super().fields(request_id)
+        if self.extra is not None:
+            fields["gateway"] = {name: _in_json(value) for name, value in self.extra.items()}
+        return fields
+
+
+def prompt_too_large_for_policy(
+    *, room: str, fixed: Mapping[str, int], component: str, tokens: int, most: int, at: str | None, param: str, do: str
+) -> GatewayError:
+    """Refuse what no shortening of the conversation can make fit: what may not be cut is more than there is room for.
+
+    `room` is a sentence that says how much there is and whose window it is, `fixed` what may not be cut and how much it
+    is, `do` what to change; numbers in them are written by `figure`. The code and the words are none of those by which
+    agents know an overflow: they would compact, ask again, and pay for each round.
+    """
+    parts = ", ".join(f"{name} {figure(number)}" for name, number in fixed.items() if number)
+    whole = figure(sum(fixed.values()))
+    message = f"{room} What may not be cut takes {whole}: {parts}. A shorter conversation does not help. {do}"
+    extra = {"component": component, "tokens": tokens, "room": most, "at": None if at is None else printable(at)}
+    return PolicyRefusal(
+        400, "invalid_request_error", message, code="prompt_too_large_for_policy", param=param, extra=extra,
+        headers=NOT_AGAIN,
+    )  # fmt: skip
+
+
+_STATUSES = ("429", "500", "502", "503", "504", "524")
+"""What opencode takes for a status to ask again at, wherever in a body it stands (1.18, `SessionRetry`)."""
+
+
+def is_clean(text: str) -> bool:
+    """Whether nothing in a text looks like a status to ask again at."""
+    return not any(status in text for status in _STATUSES)
+
+
+def figure(tokens: int) -> str:
+    """Write a number of tokens for a message: as it is, or in thousands where it looks like a status: 4.5k."""
+    thousands = (f"{tokens / 1000:.{digits}f}".rstrip("0").rstrip(".") + "k" for digits in (3, 2))
+    return next((text for text in (str(tokens), *thousands) if is_clean(text)), f"{tokens / 1_000_000:.2f}M")
+
+
+def _in_json(value: object) -> object:
+    """Write a number that looks like a status in hundreds, which is the same number in JSON: 45e2."""
+    if not isinstance(value, int) or is_clean(str(value)):
+        return value
+    whole, rest = divmod(abs(value), 100)
+    return orjson.Fragment(f"{'-' if value < 0 else ''}{whole}.{rest:02}e2")
 
 
 def too_large(limit: int) -> GatewayError:
@@ -260,26 +316,27 @@ _REMEDIES: Mapping[UpstreamFault, str] = {
 }
 
 
-def upstream_failed(kind: UpstreamFault, message: str) -> GatewayError:
+def upstream_failed(kind: UpstreamFault, message: str, headers: Mapping[str, str] = _NO_HEADERS) -> GatewayError:
     """Tell that no deployment answered. `message` says what happened; it must not hold upstream credentials."""
     text = f"{printable(message, 500)} {_REMEDIES[kind]}"
-    if kind == "timeout":
-        return GatewayError(504, "server_error", text, code="upstream_timeout")
-    return GatewayError(502, "server_error", text, code=f"upstream_{kind}")
+    status, code = (504, "upstream_timeout") if kind == "timeout" else (502, f"upstream_{kind}")
+    return GatewayError(status, "server_error", text, code=code, headers=headers)
 
 
-def upstream_refused(status: int, body: bytes, retry_after: str | None = None) -> GatewayError:
-    """Turn an upstream's error answer into the client's.
+def key_refused(status: int) -> GatewayError:
+    """Tell that an upstream refused *our* credential. Its own words stay behind: they may quote it."""
+    told = f"The upstream refused the gateway's own credential ({status})."
+    return upstream_failed("authentication", told, NOT_AGAIN)
 
-    Its status, code and other members stay, and its `retry-after`. A 401 or 403 is about *our* credential (and may
-    quote it), so it becomes a 502 without the upstream's words. A body in another shape is brought into OpenAI's.
+
+def upstream_refused(status: int, body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> GatewayError:
+    """Turn an upstream's error answer into the client's: its status, code and other members stay.
+
+    A body in another shape is brought into OpenAI's.
     """
-    if status in (401, 403):
-        return upstream_failed("authentication", f"The upstream refused the gateway's own credential ({status}).")
     if not 400 <= status <= 599:
         return upstream_failed("garbage", f"The upstream answered with status {status}, which is no answer.")
-    told_when = retry_after is not None and retry_after.isascii() and retry_after.isprintable()
-    return UpstreamRefusal(status, _error_object(body), {"retry-after": str(retry_after)} if told_when else _NO_HEADERS)
+    return UpstreamRefusal(status, _error_object(body), headers)
 
 
 def ledger_unavailable() -> GatewayError:

@@ -124,7 +124,7 @@ async def test_usage_that_cannot_be_true_still_ends_in_one_settled_line(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("instruction", [{"status": 500}, {"status": 429}, {"status": 503}, {"reset": 0}])
+@pytest.mark.parametrize("instruction", [{"status": 500}, {"status": 429}, {"status": 503}, {"status": 401}])
 async def test_the_next_deployment_answers_when_one_fails(
     gateway: Gateway, upstream: Upstream, new_id: NewId, instruction: dict[str, int], stream: bool
 ) -> None:

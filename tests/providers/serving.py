@@ -43,7 +43,11 @@ class Provider:
     """In a stream: end it in good order after so many events, as if that were all."""
     close_before: bool = False
     """Break the connection without an answer."""
+    close_reused: bool = False
+    """Break a connection without an answer where it served a request before."""
     received: list[Received] = field(default_factory=list)
+    served: list[asyncio.Transport | None] = field(default_factory=list)
+    """The connections of the requests that came."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a caller left before its answer was complete."""
     url: str = ""
@@ -53,8 +57,10 @@ class Provider:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.received.append(Received(request.path_qs, dict(request.headers), await request.read()))
+        is_reused = request.transport in self.served
+        self.served.append(request.transport)
         try:
-            if self.close_before:
+            if self.close_before or (self.close_reused and is_reused):
                 assert request.transport is not None
                 request.transport.abort()
                 return web.Response()

@@ -28,6 +28,7 @@ from gateway.routing.demo.prompt import as_object, prompt_of
 from gateway.routing.demo.rules import RuleSet
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstream import Reply, WholeReply
+from gateway.wire.headers import NO_HEADERS
 from gateway.wire.media import media_of
 
 _JSON: Final = {"content-type": "application/json"}
@@ -43,7 +44,15 @@ class Demo:
         self._now = now
         self._caches: dict[str, tuple[RuleSet, Entries]] = {}
 
-    async def send(self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str) -> Reply:
+    async def send(
+        self,
+        deployment: Deployment,
+        body: bytes,
+        *,
+        stream: bool,
+        request_id: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Reply:
         now = self._now()
         try:
             fields = orjson.loads(body)
