@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.util import find_spec
 
 from gateway import litellm_files
 from gateway.config import Config
 from gateway.money.prices import PriceBook, split
 from gateway.problems import closest
-from gateway.routing.deployment import (
-    DIRECT,
-    DIRECT_ELSEWHERE,
-    Deployment,
-    Unservable,
-    deployments,
-    provider_and_model,
-)
-
-_OURS = frozenset({*DIRECT, *DIRECT_ELSEWHERE, "demo"})
+from gateway.providers import refusals
+from gateway.providers.table import PROVIDERS
+from gateway.routing.deployment import Deployment, Unservable, deployments, provider_and_model
 
 
 def catalogue(config: Config) -> Mapping[str, tuple[Deployment, ...]]:
@@ -40,16 +35,22 @@ def meant(unpriced: Iterable[Deployment]) -> Mapping[str, str]:
 
 
 def _refuse_strangers(config: Config, providers: list[str]) -> None:
-    """Raise `Unservable` for providers that nobody knows how to reach: at start, not at the first request."""
-    if _OURS.issuperset(providers):
-        return
-    known = _OURS | litellm_files.providers()
+    """Raise `Unservable` for providers that cannot be reached from here: at start, not at the first request."""
     complaints = []
     for index, (entry, provider) in enumerate(zip(config.models, providers, strict=True)):
-        if provider not in known:
-            meant = closest(provider, known)
-            told = f"there is no provider {provider!r}" + (f"; did you mean {meant!r}?" if meant else "")
-            hint = " (for a server of your own: openai/MODEL with its api_base)" if not meant else ""
-            complaints.append((entry.line, ("model_list", index, "litellm_params", "model"), told + hint))
+        told = refusals.unknown(provider)
+        if told is None and (facts := PROVIDERS.get(provider)) is not None:
+            told = refusals.not_installed(provider, facts, _is_installed)
+        if told is not None:
+            complaints.append((entry.line, ("model_list", index, "litellm_params", "model"), told))
     if complaints:
         raise Unservable(complaints)
+
+
+@cache
+def _is_installed(module: str) -> bool:
+    """Look for a module without running it; of a module inside a package, the packages around it are imported."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from gateway.money.prices import usage_from_openai
 from gateway.routing.deployment import Deployment
@@ -481,3 +482,61 @@ def test_litellm_is_loaded_late_and_never_reaches_for_the_network(tmp_path: Path
     assert run.returncode == 0, run.stderr
     assert run.stdout == "ok\n", (run.stdout, run.stderr)
     assert run.stderr == ""
+
+
+# ---- Cohere
+
+
+COHERE_CALLS: list[dict[str, Any]] = [
+    {"type": "message-start", "id": "c1", "delta": {"message": {"role": "assistant", "content": []}}},
+    {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "I look both up."}}},
+    *(
+        event
+        for index, name in enumerate(("f", "g"))
+        for event in (
+            {
+                "type": "tool-call-start",
+                "index": index,
+                "delta": {"message": {"tool_calls": {"id": f"{name}_1", "function": {"name": name, "arguments": ""}}}},
+            },
+            *(
+                {
+                    "type": "tool-call-delta",
+                    "index": index,
+                    "delta": {"message": {"tool_calls": {"function": {"arguments": piece}}}},
+                }
+                for piece in ('{"n":', f"{index}}}")
+            ),
+            {"type": "tool-call-end", "index": index},
+        )
+    ),
+    {"type": "message-end", "delta": {"finish_reason": "TOOL_CALL", "usage": {"tokens": {"input_tokens": 9}}}},
+]
+
+
+async def test_a_stream_of_cohere_has_its_calls_apart_and_its_own_end(translated: Translated):
+    class Cohere(Provider):
+        async def respond(self, request: web.Request) -> web.StreamResponse:
+            lines = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in COHERE_CALLS]
+            return await self.stream(request, [b"".join(lines)[at : at + 50] for at in range(0, 5000, 50)])
+
+    async with serving(Cohere()) as server:
+        target = deployment("cohere/command-r-plus", f"{server.url}/v2/chat", kind="translated")
+        stream = joined(await events(translated, target, ASK | {"tools": TOOLS}))
+    assert stream["finish_reason"] == "tool_calls"
+    assert [(call["id"], call["name"], call["arguments"]) for call in stream["calls"]] == [
+        ("f_1", "f", '{"n":0}'),
+        ("g_1", "g", '{"n":1}'),
+    ]
+    assert server.received[0].headers["accept-encoding"] == "identity", "not by a client of litellm's own making"
+
+
+async def test_a_redirect_is_not_followed_with_the_key(translated: Translated):
+    class Moved(Provider):
+        async def respond(self, request: web.Request) -> web.StreamResponse:
+            raise web.HTTPTemporaryRedirect(f"{self.url}/elsewhere")
+
+    async with serving(Moved()) as server:
+        target = deployment("cohere/command-r-plus", f"{server.url}/v2/chat", kind="translated")
+        assert await trouble(translated, target, stream=False) == "garbage"
+    assert len(server.received) == 1

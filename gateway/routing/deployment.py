@@ -11,38 +11,13 @@ from gateway.budget.tokens import encoding_for
 from gateway.caching.facts import NOTHING, Book, CacheFacts, book_of, priced
 from gateway.caching_schema import shipped
 from gateway.money.prices import Price, PriceBook, PriceError, region_of
+from gateway.providers import refusals
+from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, PROVIDERS, Provider
 
 if TYPE_CHECKING:
     from gateway.config import Config, ModelEntry
 
 Kind = Literal["direct", "translated", "demo"]
-
-DIRECT: Final[Mapping[str, str | None]] = {
-    "openai": "https://api.openai.com/v1",
-    "cerebras": "https://api.cerebras.ai/v1",
-    "deepinfra": "https://api.deepinfra.com/v1/openai",
-    "deepseek": "https://api.deepseek.com/v1",
-    "groq": "https://api.groq.com/openai/v1",
-    "moonshot": "https://api.moonshot.ai/v1",
-    "nebius": "https://api.studio.nebius.ai/v1",
-    "openrouter": "https://openrouter.ai/api/v1",
-    "sambanova": "https://api.sambanova.ai/v1",
-    "together_ai": "https://api.together.xyz/v1",
-    "xai": "https://api.x.ai/v1",
-    # Served by whoever runs them: the address must be given.
-    "custom_openai": None,
-    "hosted_vllm": None,
-    "litellm_proxy": None,
-    "llamafile": None,
-    "lm_studio": None,
-    "openai_like": None,
-}
-"""Providers whose API is chat completions as it stands, and where it is (the addresses are those that litellm lists).
-All others are translated. Mistral is among those: litellm does not count `stream_options`, which every stream of ours
-asks for, among what it takes."""
-
-DIRECT_ELSEWHERE: Final = frozenset({"mistral", "fireworks_ai", "perplexity", "nvidia_nim", "novita", "dashscope"})
-"""Direct where an `api_base` is given (usually an engine or a proxy of one's own), translated otherwise."""
 
 DEFAULT_TIMEOUT: Final = 600.0
 
@@ -179,21 +154,18 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book)
     params = entry.params
     provider, model = provider_and_model(params)
     given = params.get("api_base") or params.get("base_url")
-    kind = _kind(provider, given)
-    api_base = str(given) if given else DIRECT.get(provider)
-    if kind == "direct" and not api_base:
-        raise _Complaint("api_base", f"{provider} has no address of its own: name one")
+    kind, facts = _route(provider, given)
+    _refuse(provider, model, facts, params)
+    api_base = str(given) if given else facts.home
     if kind == "direct" and not str(api_base).startswith(("http://", "https://")):
         raise _Complaint("api_base", f"{api_base!r} is not an http(s) address")
-    if not model:
-        raise _Complaint("model", "names no model: write provider/model")
     key = params.get("api_key")
     price = book.price(provider, model, entry.info, region_of(api_base, _text(params.get("vertex_location"))))
     return Deployment(
         name=f"{entry.model_name}#{position}:{provider}/{model}",
         model_name=entry.model_name,
         provider=provider,
-        model=model,
+        model=_asked(provider, model, facts),
         kind=kind,
         facts=facts_of(provider, model, book, entry.info),
         price=price,
@@ -209,23 +181,55 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book)
 def _cache(provider: str, model: str, kind: Kind, api_base: str | None, caches: Book) -> CacheFacts:
     """Look up the prompt cache; a server of somebody's own that speaks like a provider is asked for nothing unusual."""
     facts, declared = caches.find(provider, model)
-    at_home = kind != "direct" or DIRECT.get(provider) is None or _is_home(provider, api_base)
+    at_home = kind != "direct" or _home(provider) is None or _is_home(provider, api_base)
     return facts if at_home or declared or facts.control == "affinity" else replace(facts, control="none")
 
 
 def _is_home(provider: str, api_base: str | None) -> bool:
     """Whether an address is the provider's own, a regional host of it (`eu.api.openai.com`) included."""
-    home, host = (_HOST.match((address or "").lower()) for address in (DIRECT.get(provider), api_base))
+    home, host = (_HOST.match((address or "").lower()) for address in (_home(provider), api_base))
     return home is not None and host is not None and (host[1] == home[1] or host[1].endswith(f".{home[1]}"))
 
 
 _HOST: Final = re.compile(r"https?://(?:[^/@]*@)?([^/:?#@]+)")
 
 
-def _kind(provider: str, api_base: object) -> Kind:
+_NOTHING: Final = Provider("translated")
+
+
+def _home(provider: str) -> str | None:
+    return PROVIDERS.get(provider, _NOTHING).home
+
+
+def _route(provider: str, api_base: object) -> tuple[Kind, Provider]:
+    """Say how a provider is reached. Whether there is such a provider is judged before (`catalogue`)."""
     if provider == "demo":
-        return "demo"
-    return "direct" if provider in DIRECT or (api_base and provider in DIRECT_ELSEWHERE) else "translated"
+        return "demo", _NOTHING
+    facts = PROVIDERS.get(provider, _NOTHING)
+    if api_base:
+        facts = DIRECT_AT_AN_ADDRESS.get(provider, facts)
+    return facts.route, facts
+
+
+def _refuse(provider: str, model: str, facts: Provider, params: Mapping[str, Any]) -> None:
+    """Raise `_Complaint` for what could only fail at the first request."""
+    if not model:
+        raise _Complaint("model", "names no model: write provider/model")
+    if (reason := refusals.elsewhere(provider, model)) is not None:
+        raise _Complaint("model", reason)
+    if (lacking := refusals.lacking(provider, facts, params)) is not None:
+        raise _Complaint(*lacking)
+
+
+_AZURE_SERIES: Final = ("o_series/", "gpt5_series/")
+"""What LiteLLM lets a list write before an Azure deployment's name, and does not send."""
+
+
+def _asked(provider: str, model: str, facts: Provider) -> str:
+    """Return the model's name as the provider knows it."""
+    if provider == AZURE:
+        return next((model.removeprefix(start) for start in _AZURE_SERIES if model.startswith(start)), model)
+    return f"{facts.model_prefix}{model}" if facts.model_prefix and "/" not in model else model
 
 
 def _number(params: Mapping[str, Any], key: str, otherwise: float, above: float | None) -> float:

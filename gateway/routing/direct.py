@@ -17,6 +17,7 @@ import aiohttp
 from multidict import CIMultiDict, istr
 from yarl import URL
 
+from gateway.providers.addresses import address
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstream import PASSED_HEADERS, Trouble, UpstreamError
 
@@ -74,8 +75,11 @@ def _route(deployment: Deployment) -> _Route:
             istr("User-Agent"): "gateway",
         }
     )
-    if deployment.api_key:
-        headers[istr("Authorization")] = f"Bearer {deployment.api_key}"
+    there = address(
+        deployment.provider, deployment.model, deployment.api_base or "", deployment.api_key, deployment.params
+    )
+    for name, value in there.headers.items():
+        headers[istr(name.title())] = value
     if organization := deployment.params.get("organization"):
         headers[istr("OpenAI-Organization")] = str(organization)
     for name, value in {**deployment.params.get("headers", {}), **deployment.params.get("extra_headers", {})}.items():
@@ -83,7 +87,7 @@ def _route(deployment: Deployment) -> _Route:
     connect = min(CONNECT_SECONDS, deployment.timeout)
     return _Route(
         deployment=deployment,
-        url=URL(f"{(deployment.api_base or '').rstrip('/')}/chat/completions"),
+        url=URL(there.url),
         headers=headers,
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect, sock_read=deployment.timeout),
     )

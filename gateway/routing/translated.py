@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from gateway.providers.cohere import EventReader
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import too_long
 from gateway.routing.upstream import Reply, UpstreamError, WholeReply
@@ -85,6 +86,8 @@ _ENDS: Final = {"gemini": b'"finishReason"'}
 """What a stream of the provider holds when it came to its end, where litellm takes an early close of the connection for
 one. Not for Vertex: Claude is served there too."""
 
+_COHERE: Final = frozenset({"cohere", "cohere_chat"})
+
 _WORDS: Final = frozenset({"text", "refusal", "thinking", "redacted_thinking", "reasoning"})
 """Types of parts that hold what was said, in which an address is only an address."""
 
@@ -105,7 +108,10 @@ class Translated:
         """Import litellm now instead of at the first request."""
         async with self._loading:
             if self._litellm is None:
-                self._litellm = await asyncio.to_thread(_import_litellm)
+                litellm = await asyncio.to_thread(_import_litellm)
+                self._wire = importlib.import_module("gateway.routing.exchange").Wire()
+                _speak_through(self._wire, litellm)
+                self._litellm = litellm
 
     async def send(self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str) -> Reply:
         if self._litellm is None:
@@ -116,6 +122,8 @@ class Translated:
                             "send the content as a data: URL")  # fmt: skip
         exchange_module = importlib.import_module("gateway.routing.exchange")
         exchange: Exchange = exchange_module.Exchange(end_marker=_ENDS.get(deployment.provider))
+        if stream and deployment.provider in _COHERE:
+            exchange.events = EventReader()
         token = exchange_module.current.set(exchange)
         try:
             return await self._ask(deployment, self._call(deployment, fields, stream), exchange)
@@ -130,8 +138,8 @@ class Translated:
         worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
         await worker.stop()
         self._handlers.clear()
-        if self._wire is not None:
-            await self._wire.shut()
+        self._litellm.in_memory_llm_clients_cache.flush_cache()
+        await self._wire.shut()
 
     async def _ask(self, deployment: Deployment, call: dict[str, Any], exchange: Exchange) -> Reply:
         try:
@@ -154,8 +162,6 @@ class Translated:
             "api_key": deployment.api_key,
             "timeout": deployment.timeout,
             "client": self._handler(deployment.timeout),
-            "max_retries": 0,
-            "num_retries": 0,
             "no-log": True,
             "_skip_mcp_handler": True,  # else tools make it import what its wheel does not depend on
         }
@@ -165,8 +171,6 @@ class Translated:
 
     def _handler(self, timeout: float) -> Any:
         """Return litellm's HTTP handler over our own transport. One for each timeout: some providers pass none on."""
-        if self._wire is None:
-            self._wire = importlib.import_module("gateway.routing.exchange").Wire()
         handler = self._handlers.get(timeout)
         if handler is None:
             kind = importlib.import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler
@@ -178,13 +182,14 @@ class Translated:
 class StreamedReply:
     """A stream of litellm's, written as chat completion events."""
 
-    __slots__ = ("_exchange", "_first", "_model", "_stream", "headers", "status")
+    __slots__ = ("_calls", "_exchange", "_first", "_model", "_stream", "headers", "status")
 
     def __init__(self, stream: Any, first: Any, exchange: Exchange, model: str) -> None:
         self._stream = stream
         self._first = first
         self._exchange = exchange
         self._model = model
+        self._calls = _CallNumbers()
         self.status = 200
         self.headers: Mapping[str, str] = _EVENTS | _ids(exchange)
 
@@ -205,6 +210,7 @@ class StreamedReply:
                 usage = _usage(getattr(chunk, "usage", None)) or usage
                 for choice in _choices(chunk):
                     self._believe(choice)
+                    self._calls.renumber(choice["delta"])
                     yield _event({**head, "choices": [choice]})
         except UpstreamError:
             raise
@@ -245,11 +251,21 @@ def _import_litellm() -> Any:
         litellm = importlib.import_module("litellm")
         for name in ("Message", "ModelResponse", "ModelResponseStream", "Usage"):
             getattr(litellm, name)()  # pydantic builds these at their first use: better now than in a request
+    # The same of what it only imports when a provider is asked for.
+    warnings.filterwarnings("ignore", message=".*`ReadOnly` qualifier", category=UserWarning)
     for name, value in _SETTINGS.items():
         setattr(litellm, name, value)
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(name).disabled = True
     return litellm
+
+
+def _speak_through(wire: Any, litellm: Any) -> None:
+    """Have the clients that litellm makes by itself use our transport too: some providers take none that is handed."""
+    kind = importlib.import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler
+    kind.create_async_transport = staticmethod(lambda *_, **__: wire)
+    kind.create_httpx_proxy_mounts = staticmethod(lambda *_, **__: None)
+    litellm.in_memory_llm_clients_cache.flush_cache()
 
 
 # ---- requests
@@ -310,9 +326,12 @@ def _completion(answer: Any, model: str) -> dict[str, Any]:
         message = {"role": "assistant", "content": None, **said}
         for call in message.get("tool_calls", ()):
             call.pop("index", None)  # belongs to streams, and counts other blocks too
+        reason = choice.finish_reason
+        if reason == "stop" and message.get("tool_calls"):
+            reason = "tool_calls"  # litellm does not read Cohere's reason
         choices.append(
             {"index": choice.index, "message": message, "logprobs": _plain(getattr(choice, "logprobs", None)),
-             "finish_reason": choice.finish_reason}
+             "finish_reason": reason}
         )  # fmt: skip
     return {
         "id": answer.id,
@@ -329,6 +348,26 @@ def _choices(chunk: Any) -> Iterator[dict[str, Any]]:
         delta = _plain(choice.delta)
         if delta or choice.finish_reason is not None:
             yield {"index": choice.index, "delta": delta, "finish_reason": choice.finish_reason}
+
+
+class _CallNumbers:
+    """Numbers the calls of a stream. Some providers' all come as the first (Cohere, Ollama); some count other blocks."""
+
+    __slots__ = ("_next", "_open")
+
+    def __init__(self) -> None:
+        self._open: dict[int, tuple[str, int]] = {}
+        self._next = 0
+
+    def renumber(self, delta: dict[str, Any]) -> None:
+        for call in delta.get("tool_calls") or ():
+            given, call_id = call.get("index") or 0, call.get("id") or ""
+            known = self._open.get(given)
+            if known is None or (call_id and known[0] and call_id != known[0]):
+                known = call_id, self._next
+                self._next += 1
+            self._open[given] = known[0] or call_id, known[1]
+            call["index"] = known[1]
 
 
 def _usage(usage: Any) -> dict[str, Any] | None:
@@ -390,7 +429,7 @@ def _words(error: Exception) -> str:
     text = str(getattr(error, "message", None) or error)
     while text.startswith("litellm.") and ": " in text:
         text = text.split(": ", 1)[1]
-    return text[:1000]
+    return text.partition("\nTraceback (")[0][:1000]
 
 
 def _refusal(message: str) -> WholeReply:
