@@ -528,7 +528,7 @@ async def test_a_stream_of_cohere_has_its_calls_apart_and_its_own_end(translated
         ("f_1", "f", '{"n":0}'),
         ("g_1", "g", '{"n":1}'),
     ]
-    assert server.received[0].headers["accept-encoding"] == "identity", "not by a client of litellm's own making"
+    assert server.received[0].headers["Accept-Encoding"] == "identity", "not by a client of litellm's own making"
 
 
 async def test_a_redirect_is_not_followed_with_the_key(translated: Translated):

@@ -351,7 +351,8 @@ def _choices(chunk: Any) -> Iterator[dict[str, Any]]:
 
 
 class _CallNumbers:
-    """Numbers the calls of a stream. Some providers' all come as the first (Cohere, Ollama); some count other blocks."""
+    """Numbers the calls of a stream. Some providers' all come as the first (Cohere, Ollama); some count more than calls.
+    """
 
     __slots__ = ("_next", "_open")
 
