@@ -13,6 +13,7 @@ from gateway.fitting import Model
 from gateway.money.entry import MOST_TAGS
 from gateway.money.keys import Caller, Keys
 from gateway.policy import Policy, UnknownProfile
+from gateway.problems import closest
 from gateway.wire import errors
 from gateway.wire.chat import ChatRequest
 
@@ -45,14 +46,25 @@ def admit(
     config: Config, models: Mapping[str, Model], caller: Caller, request: ChatRequest, headers: Received
 ) -> Admitted:
     """Choose model and policy. Raises GatewayError: 403 not for this key, 404 no such model, 400 no such profile."""
-    if not caller.may_use(request.model):
-        raise errors.model_not_allowed(request.model)
     model = models.get(request.model)
+    if not (caller.may_use(request.model) or (model is not None and _may_use(caller, model))):
+        raise errors.model_not_allowed(request.model)
     if model is None:
-        raise errors.model_not_found(request.model)
+        raise errors.model_not_found(request.model, _nearest(request.model, models, caller))
     if not model.deployments:
-        raise errors.model_unpriced(request.model)
+        raise errors.model_unpriced(request.model) if model.is_chat else errors.model_not_for_chat(request.model)
     return Admitted(model, chosen(config.policy_for(caller.policy, caller.team), request, headers))
+
+
+def _may_use(caller: Caller, model: Model) -> bool:
+    """Whether a key names the model that an alias or asterisks stand for."""
+    return caller.may_use(model.name) or caller.may_use(model.declared_as)
+
+
+def _nearest(wanted: str, models: Mapping[str, Model], caller: Caller) -> str | None:
+    """Return the model of this caller that was probably meant: it is named to him, and never taken in its place."""
+    names = (name for name in models if caller.may_use(name))
+    return closest(wanted, names) if len(wanted) <= LONGEST_NAME else None
 
 
 def chosen(policy: Policy, request: ChatRequest, headers: Received) -> Policy:

@@ -29,9 +29,9 @@ from gateway.calibrating import Calibrations
 from gateway.catalogue import catalogue
 from gateway.client import HTTPClient, head, refuse
 from gateway.config import Config
+from gateway.config.wildcards import is_pattern
 from gateway.early_folds import EarlyFolds
-from gateway.fitting import models_of
-from gateway.gateway import Gateway
+from gateway.gateway import Gateway, Models
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.pipeline import answer
@@ -138,7 +138,7 @@ def create_app(config: Config) -> Starlette:
 def _open(config: Config) -> Gateway:
     counters = Counters()
     worker = str(os.getpid()) if config.server.workers > 1 else None
-    models = models_of(catalogue(config), unpriced=config.unpriced == "allow")
+    models = Models(catalogue(config), unpriced=config.unpriced == "allow")
     log, prompt_caches = structlog.get_logger("gateway"), PromptCaches()
     return Gateway(
         config=config,
@@ -147,7 +147,7 @@ def _open(config: Config) -> Gateway:
         counters=counters,
         calibrations=Calibrations(models.values(), partial(open_state, config.state), log),
         ledger=books.Ledger(config.ledger.dir, worker, content=config.ledger.content == "requests"),
-        upstreams=Upstreams(counters.for_encoding("o200k_base").count, now=time.time),
+        upstreams=Upstreams(counters.for_encoding("o200k_base").count, now=time.time, network=config.network),
         health=Health(),
         memo=Memo(),
         log=log,
@@ -226,15 +226,16 @@ async def _json(visit: Visit, status: int, body: Any) -> None:
 async def _models(visit: Visit) -> None:
     """List the models that this key may ask for, in OpenAI's shape."""
     caller = authenticate(visit.gateway.keys, visit.client.headers, visit.gateway.now())
-    names = [name for name, model in visit.gateway.models.items() if model.deployments and caller.may_use(name)]
-    await _json(
-        visit,
-        200,
-        {
-            "object": "list",
-            "data": [{"id": name, "object": "model", "created": 0, "owned_by": "gateway"} for name in names],
-        },
-    )
+    models = visit.gateway.models
+    every = models.names() if isinstance(models, Models) else ((name, name) for name in models)
+    names = [name for name, declared in every if caller.may_use(name) or caller.may_use(declared)]
+    await _json(visit, 200, {"object": "list", "data": [_listed(name) for name in names]})
+
+
+def _listed(name: str) -> dict[str, Any]:
+    """Describe a model to clients; a name with asterisks is said to be one, as it cannot be asked for as it stands."""
+    told = {"id": name, "object": "model", "created": 0, "owned_by": "gateway"}
+    return told | {"wildcard": True} if is_pattern(name) else told
 
 
 async def _request(visit: Visit) -> None:

@@ -41,12 +41,17 @@ from gateway.routing.upstream import Reply, UpstreamError
 from gateway.summaries import Job
 from gateway.wire import completion
 from gateway.wire.cache_marks import Marks
-from gateway.wire.chat import ChatRequest, sent
+from gateway.wire.chat import Additions, ChatRequest, sent
 from gateway.wire.completion import Completion
 from gateway.wire.sse import EventRelay
 
 _SAID = 200
 """Characters of an upstream's own words that are logged."""
+
+
+def _refuses(outcome: Outcome, member: bytes) -> bool:
+    """Whether an upstream refused a request and named this member of its body."""
+    return isinstance(outcome, Failure) and outcome.status in {400, 422} and member in outcome.body
 
 
 def _told(edit: Edit) -> tuple[int, str | None, str, int, int]:
@@ -152,9 +157,10 @@ class Calls:
     async def make(self) -> Outcome:
         """Call deployments until one answers or none is left."""
         gateway, model = self.gateway, self.admitted.model
-        fallbacks = [gateway.models[name] for name in gateway.config.fallbacks.get(model.name, ())]
-        groups = [one.deployments for one in (model, *fallbacks)]
+        named = gateway.config.fallbacks
+        fallbacks = [gateway.models[name] for name in named.get(model.name) or named.get(model.declared_as, ())]
         resting = gateway.health.resting(gateway.monotonic())
+        groups = [tier for one in (model, *fallbacks) for tier in one.tiers(resting)]
         if all(len(group) < 2 for group in groups):
             return await drive(attempts(groups, gateway.draw, resting), self.call)
         fitted = self.fitted.get(model.name)
@@ -284,10 +290,12 @@ class Calls:
         changes = self.changes(fitted)
         sighting = self.sighting = await self.cache_use.look(deployment, changes)
         marks = None if sighting is None or not self.enforces else self.cache_use.marks(sighting)
-        body = sent(self.request, deployment.model, changes, marks)
-        outcome = await gateway.upstreams.call(
-            deployment, body, stream=self.request.stream, request_id=entry.id, now=gateway.now()
-        )
+        asks = deployment.asks_usage and deployment.name not in gateway.without_usage
+        outcome = await self._sent(deployment, changes, marks, asks=asks)
+        if asks and self.request.stream and _refuses(outcome, b"stream_options"):
+            gateway.without_usage.add(deployment.name)
+            gateway.log.info("usage is not asked for any more", deployment=deployment.name)
+            outcome = await self._sent(deployment, changes, marks, asks=False)
         if not isinstance(outcome, Failure):
             self.reply = outcome.reply
             try:
@@ -316,6 +324,15 @@ class Calls:
                 said=failure.message or failure.body[:_SAID].decode(errors="replace"),
             )
         return outcome
+
+    async def _sent(
+        self, deployment: Deployment, changes: Changes | None, marks: Marks | None, *, asks: bool
+    ) -> Outcome:
+        """Send the request as this deployment is to have it."""
+        additions = Additions(deployment.defaults, deployment.left_out, asks)
+        body = sent(self.request, deployment.model, changes, marks, additions)
+        gateway, stream, request_id = self.gateway, self.request.stream, self.entry.id
+        return await gateway.upstreams.call(deployment, body, stream=stream, request_id=request_id, now=gateway.now())
 
     def _note_sent(self, one: Sighting, deployment: Deployment, marks: Marks | None) -> None:
         """Tell what is believed of its cache, and whoever keeps prefixes warm, that a request was taken."""

@@ -41,9 +41,31 @@ def _moment(value: Any) -> datetime:
 
 
 def _url(value: str) -> str:
-    if not re.match(r"https?://[^/\s]+", value):
-        raise ValueError("is not an address; it begins with http:// or https://")
+    if not re.fullmatch(r"https?://[^/?#\s]+[^#\s]*", value.strip()):
+        raise ValueError("is not an address; it begins with http:// or https:// and holds neither white space nor a #")
+    return value.strip()
+
+
+def _credential(value: str) -> str:
+    """Take white space off its ends, as a secret read from a file has it, and refuse what no header carries."""
+    value = value.strip()
+    strange = re.search(r"[^\x21-\x7e]", value)
+    if strange is not None:
+        at, code = strange.start() + 1, ord(strange[0])
+        raise ValueError(f"is not a credential: character {at} of {len(value)} (U+{code:04X}) cannot stand in a header")
     return value
+
+
+def _header_values(value: Any) -> Any:
+    """Read headers to send along; what HTTP cannot carry is refused here, and not at each request."""
+    if not isinstance(value, dict):
+        raise ValueError("is not a mapping of header names to values")  # noqa: TRY004  # what pydantic reports
+    for name, text in value.items():
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+            raise ValueError(f"holds {name!r}, which is not the name of a header")
+        if not isinstance(text, str | int | float) or not re.fullmatch(r"[\x20-\x7e\t]*", str(text).strip()):
+            raise ValueError(f"gives {name} a value that is not text a header can carry")
+    return {name: str(text).strip() for name, text in value.items()}
 
 
 def _redis_url(value: str) -> str:
@@ -75,7 +97,13 @@ Bytes = Annotated[
 ]
 Sha256 = Annotated[str, AfterValidator(_sha256), Field(json_schema_extra={"pattern": "^[0-9a-fA-F]{64}$"})]
 Moment = Annotated[datetime, PlainValidator(_moment), WithJsonSchema({"type": "string"})]
-Url = Annotated[str, AfterValidator(_url), Field(json_schema_extra={"pattern": "^(https?://|os\\.environ/)"})]
+Url = Annotated[str, AfterValidator(_url), Field(json_schema_extra={"pattern": "^(https?://|os\\.environ/|\\$\\{)"})]
+Credential = Annotated[str, AfterValidator(_credential)]
+HeaderValues = Annotated[
+    dict[str, Any],
+    PlainValidator(_header_values),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number"]}}),
+]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -96,12 +124,16 @@ class ServerFile(Strict):
 
 
 class ParamsFile(Open):
-    """How to reach a deployment. Open-ended, as in LiteLLM: keys not listed here are passed on."""
+    """How to reach a deployment, and what its requests hold where the client says nothing. As in LiteLLM, members of a
+    request's body (temperature, max_tokens …) are such defaults, and a provider's own keys (aws_…, vertex_…) go along.
+    """
 
     model: Word = Field(description="provider/model, as openai/gpt-5 or anthropic/claude-sonnet-5.")
     api_base: Url | None = key(None, description="The provider's address, where it is not the usual one.")
-    api_key: str | None = key(
-        None, description="The provider's credential; os.environ/NAME reads it from the environment."
+    api_key: Credential | None = key(
+        None,
+        description="The provider's credential; os.environ/NAME reads it from the environment. Left out, it is the"
+        " provider's usual variable, as OPENAI_API_KEY; none sends no key at all.",
     )
     timeout: Seconds = key(600, description="Seconds without a byte after which a call has failed.")
     weight: float = key(
@@ -109,6 +141,18 @@ class ParamsFile(Open):
         ge=0,
         allow_inf_nan=False,
         description="This deployment's share of the conversations, against the others of its name.",
+    )
+    order: int = key(0, description="Those of its name with a lower number are asked first.")
+    extra_headers: HeaderValues | None = key(None, description="Headers to send along.")
+    headers: HeaderValues | None = key(None, description="The same, under LiteLLM's other name.")
+    extra_body: dict[str, Any] | None = key(
+        None, description="Members of the request's body, of any name, where the client does not send them."
+    )
+    stream_options: dict[str, Any] | None = key(
+        None, description="{include_usage: false} where the server takes no stream_options; else it is found out."
+    )
+    additional_drop_params: list[str] | None = key(
+        None, description="Members of the request's body that are left out for this deployment."
     )
 
 
@@ -188,6 +232,9 @@ class ConfigFile(Strict):
     fallbacks: Annotated[list[dict[str, list[Word]]], _nothing_as([])] = key(
         [],
         description="Models to try when all deployments of a name have failed, in order: [{gpt-5: [claude-sonnet]}].",
+    )
+    aliases: Annotated[dict[str, Word], _nothing_as({})] = key(
+        {}, description="Other names of models, by which clients may ask for them: {gpt-4: gpt-5}."
     )
     teams: Annotated[dict[str, TeamFile], _nothing_as({})] = key({}, description="Teams by name.")
     keys: Annotated[list[KeyFile], _nothing_as([])] = key(

@@ -7,7 +7,7 @@ the event loop first, so that deciding never holds it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -76,6 +76,20 @@ class Model:
     legal: tuple[Rules, ...]
     """The rules of every provider that may be asked."""
     count_media: CountMedia
+    answer_limit: int | None = None
+    """How long an answer may be where the request does not say, as far as the configuration does."""
+    declared_as: str = ""
+    """Its name in `model_list`: another one where asterisks cover it."""
+    is_chat: bool = True
+    """Whether what stands behind it answers chats: embeddings and the like do not."""
+
+    def tiers(self, resting: Collection[str]) -> list[tuple[Deployment, ...]]:
+        """Return the deployments by `order`, the lowest first; what is wholly at rest comes after the others."""
+        by_order: dict[int, list[Deployment]] = {}
+        for one in self.deployments:
+            by_order.setdefault(one.order, []).append(one)
+        found = [tuple(by_order[order]) for order in sorted(by_order)]
+        return sorted(found, key=lambda tier: all(one.name in resting for one in tier)) if len(found) > 1 else found
 
     def bounds(self, policy: Policy, calibration: Calibration = UNKNOWN, answer_limit: int | None = None) -> Window:
         """Say what bounds a prompt under this policy.
@@ -99,12 +113,14 @@ class Model:
 
 def models_of(catalogue: Mapping[str, Sequence[Deployment]], *, unpriced: bool) -> dict[str, Model]:
     """Gather the deployments of each model name; without `unpriced`, those without a price are left out."""
-    return {
-        name: _model(name, [d for d in group if unpriced or d.price is not None]) for name, group in catalogue.items()
-    }
+    return {name: model_of(name, group, unpriced=unpriced) for name, group in catalogue.items()}
 
 
-def _model(name: str, deployments: Sequence[Deployment]) -> Model:
+def model_of(name: str, group: Sequence[Deployment], *, unpriced: bool, declared_as: str | None = None) -> Model:
+    """Gather the deployments of a model name, as `models_of` does; those that are not for chats are left out too."""
+    chats = [one for one in group if one.is_chat]
+    deployments = [one for one in chats if unpriced or one.price is not None]
+    limits = [one.answer_limit for one in deployments]
     facts = [deployment.facts for deployment in deployments]
     encodings = sorted({fact.encoding for fact in facts}) or ["o200k_base"]
     asked = sorted({(fact.provider, fact.model) for fact in facts})
@@ -118,6 +134,9 @@ def _model(name: str, deployments: Sequence[Deployment]) -> Model:
         exact=len(encodings) == 1 and bool(facts) and all(fact.exact for fact in facts),
         legal=tuple(dict.fromkeys(_legal(deployment) for deployment in sorted(deployments, key=_by_model))),
         count_media=_MediaCounter(tuple(asked)),
+        answer_limit=max((limit for limit in limits if limit is not None), default=None),
+        declared_as=declared_as or name,
+        is_chat=bool(chats),
     )
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
+from gateway.catalogue import Catalogue
 from gateway.config import Config
+from gateway.config.wildcards import is_pattern
 from gateway.early_folds import EarlyFolds
-from gateway.fitting import Model, planning_threads
+from gateway.fitting import Model, model_of, models_of, planning_threads
+from gateway.memory import Memory
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
 from gateway.prompt_caches import PromptCaches
@@ -24,6 +28,51 @@ from gateway.shared_heads import SystemTexts
 from gateway.summaries import Summaries
 from gateway.warm_up import WarmUps
 from gateway.wire.chat import Memo
+
+
+class Models(Mapping[str, Model]):
+    """The models of a configuration by every name that a client may ask for: declared, aliased, under asterisks.
+
+    Only the declared ones are listed. What asterisks cover is made when it is asked for first.
+    """
+
+    def __init__(self, catalogue: Catalogue, *, unpriced: bool) -> None:
+        self._catalogue, self._unpriced = catalogue, unpriced
+        self._declared = models_of(catalogue, unpriced=unpriced)
+        self._covered: Memory[str, Model] = Memory(_COVERED_BYTES)
+
+    def __getitem__(self, name: str) -> Model:
+        found = self._declared.get(name) or self._covered.get(name)
+        if found is not None:
+            return found
+        aliased = self._catalogue.aliases.get(name)
+        if aliased is not None and aliased != name:
+            return self[aliased]
+        under = self._catalogue.under(name)
+        if under is None:
+            raise KeyError(name)
+        pattern, group = under
+        found = model_of(name, group, unpriced=self._unpriced, declared_as=pattern)
+        self._covered.put(name, found, _MODEL_BYTES)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._declared)
+
+    def __len__(self) -> int:
+        return len(self._declared)
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """List what clients may ask for, each with the name it is declared under; asterisks where nobody knows more."""
+        for name, model in self._declared.items():
+            known = self._catalogue.names_under(name) if is_pattern(name) else []
+            yield from ((one, name) for one in known or [name] if model.deployments)
+        yield from ((alias, meant) for alias, meant in self._catalogue.aliases.items() if self[meant].deployments)
+
+
+_COVERED_BYTES: Final = 4 * 2**20
+_MODEL_BYTES: Final = 4096
+"""What is kept for a name that asterisks cover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +109,7 @@ class Gateway:
     """None where nobody is to write any."""
     early_folds: EarlyFolds | None = None
     """None where nothing is decided about folds that nothing forces."""
+    without_usage: set[str] = field(default_factory=set)
+    """Deployments whose server refused to be asked for usage in a stream."""
     warm_ups: WarmUps | None = None
     """None where no policy names a prefix that is to be kept warm."""

@@ -6,10 +6,14 @@ in it runs.
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import orjson
+
 _PRICE_TABLE = "model_prices_and_context_window_backup.json"
+_OPENAI_LIKE = Path("llms") / "openai_like" / "providers.json"
 
 
 def package_dir() -> Path:
@@ -30,6 +34,13 @@ def tokenizers_dir() -> Path:
 def price_table() -> bytes:
     """Read the price table: one JSON object, model key → entry, 3 MB."""
     return _present(package_dir() / _PRICE_TABLE).read_bytes()
+
+
+@cache
+def key_variables() -> dict[str, str]:
+    """Return where the keys of providers that litellm only lists are looked for: provider → environment variable."""
+    listed = orjson.loads(_present(package_dir() / _OPENAI_LIKE).read_bytes())
+    return {name: one["api_key_env"] for name, one in listed.items() if one.get("api_key_env")}
 
 
 def _present(path: Path) -> Path:

@@ -25,7 +25,7 @@ from gateway.routing.attempts import Failure
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstream import UpstreamError
 from gateway.wire import errors
-from gateway.wire.chat import ChatRequest, parse
+from gateway.wire.chat import ChatRequest, parse, with_limit
 from gateway.wire.completion import Completion
 from gateway.wire.errors import GatewayError
 from gateway.wire.sse import error_event
@@ -99,6 +99,7 @@ class Passage:
         gateway, entry = self.gateway, self.entry
         admitted = admit(gateway.config, gateway.models, self.caller, self.request, self.client.headers)
         entry.policy = str(admitted.policy)
+        self.request = self.booking.request = with_limit(self.request, admitted.model.answer_limit)
         gateway.ledger.keep(entry.id, entry.team, self.request.body)
         calls = self.calls = Calls(gateway, admitted, self.request, entry)
         fitted = await calls.fit(admitted.model)

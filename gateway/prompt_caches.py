@@ -460,7 +460,7 @@ class PromptCaches:
 
     def _cache(self, deployment: Deployment) -> int:
         """Name the cache that a deployment reads, as a number: one for each model under one credential."""
-        found = self._names.get(deployment.name)
+        found = self._names.get(deployment.name) if deployment.pattern is None else None
         if found is None:
             own = deployment.name if deployment.kind == "demo" else ""  # each an account of its own
             parts = (deployment.provider, deployment.model, deployment.api_base, deployment.api_key, own)

@@ -20,7 +20,7 @@ from aiohttp import web
 from gateway.providers.table import PROVIDERS, REFUSED
 from tests.contract.running import CHECKOUT, environment, start_gateway, write_setup
 from tests.providers import accounts
-from tests.providers.documented import KEY, Everybody, documented, params
+from tests.providers.documented import HOMES, KEY, Everybody, Proxy, at_home, documented, params
 from tests.providers.reference import PLAIN
 from tests.providers.serving import Received
 from tests.providers.wires import ARGUMENTS, COMPLETION, PROMPT, WORDS
@@ -51,6 +51,9 @@ AT_ONCE = 8
 
 INSTALLED = importlib.util.find_spec("google") is not None
 SERVED = sorted(name for name in PROVIDERS if INSTALLED or name != "vertex_ai")
+AT_HOME = [name for name in SERVED if not PROVIDERS[name].wants and not name.startswith("ollama")] + ["snowflake"]
+"""Those that are somewhere, and not on the machine of whoever runs them."""
+AT_HOME = [name for name in AT_HOME if not (PROVIDERS[name].home or "https").startswith("http:")]
 
 STAND_INS = {"vllm": "hosted_vllm", "openai_like": "custom_openai"}
 """Names that mean something else to litellm, or nothing, and the one that it would be asked by."""
@@ -73,6 +76,10 @@ class Told:
     """Status, content type and body, by provider and request."""
     sent: dict[str, list[Received]] = field(default_factory=dict)
     reference: dict[str, list[Received]] = field(default_factory=dict)
+    homes: dict[str, list[str]] = field(default_factory=dict)
+    """What the proxy was asked for, by provider."""
+    known_homes: dict[str, str | None] = field(default_factory=dict)
+    """The addresses that litellm knows."""
     complaints: str = ""
 
 
@@ -99,6 +106,7 @@ async def _ask_everybody(folder: Path) -> Told:
         told.complaints = await alone
     finally:
         await runner.cleanup()
+    told.known_homes = json.loads((folder / "homes.json").read_text(encoding="utf-8"))
     told.sent, told.reference = dict(everybody.received["gateway"]), dict(everybody.received["reference"])
     return told
 
@@ -116,12 +124,17 @@ async def _reference(folder: Path, url: str, account: str) -> str:
 
 
 async def _through_the_gateway(folder: Path, url: str, account: str, told: Told) -> None:
+    proxy = Proxy()
+    listening = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
+    way = "http://{}:{}".format(*listening.sockets[0].getsockname())
     models = [{"model_name": name, "litellm_params": params(name, url, account) | {"timeout": 10}} for name in SERVED]
+    models += [{"model_name": f"{name} at home", "litellm_params": at_home(name, account)} for name in AT_HOME]
     settings = {
         "server": {"host": "127.0.0.1", "port": 0}, "model_list": models, "unpriced": "allow",
         "state": {"dir": "state"}, "ledger": {"dir": "ledger"},
     }  # fmt: skip
-    gateway = await asyncio.to_thread(start_gateway, write_setup(folder, settings, {}))
+    path = write_setup(folder, settings, {})
+    gateway = await asyncio.to_thread(start_gateway, path, HTTPS_PROXY=way, NO_PROXY="127.0.0.1")
     free = asyncio.Semaphore(AT_ONCE)
     try:
         async with aiohttp.ClientSession() as session:
@@ -132,7 +145,12 @@ async def _through_the_gateway(folder: Path, url: str, account: str, told: Told)
                     told.answers[name, kind] = answer.status, answer.content_type, await answer.read()
 
             await asyncio.gather(*[ask(name, kind) for kind in ASKED for name in SERVED])
+            for name in AT_HOME:  # one after the other: a proxy is not told who asks
+                proxy.asked.clear()
+                await ask(f"{name} at home", "plain")
+                told.homes[name] = list(proxy.asked)
     finally:
+        listening.close()
         await asyncio.to_thread(gateway.program.stop)
 
 
@@ -207,6 +225,13 @@ def test_what_is_sent_is_what_litellm_alone_sends_but_for_what_is_listed(told: T
             assert shown.replace(KEY + name, KEY + other) == expected
         assert _compared(mine.body, apart) == _compared(alone.body, apart)
         assert mine.body.get("stream_options") in (None, WE_ADD["stream_options"])
+
+
+@pytest.mark.parametrize("name", AT_HOME)
+def test_where_no_address_is_given_the_provider_itself_is_asked(told: Told, name: str):
+    known = told.known_homes.get(name) or ""
+    host = HOMES.get(name) or known.split("/")[2]
+    assert set(told.homes[name]) == {f"CONNECT {host}:443 HTTP/1.1\r\n"}
 
 
 def test_sixty_names_and_more_are_served():

@@ -388,6 +388,17 @@ _TIERS = tuple(dict.fromkeys(_SERVICE_TIERS.values()))
 _PRICE_KEY = re.compile(rf"(?:{'|'.join(_KEYS.values())})(?:_above_(\d+)(k?)_tokens)?(?:_({'|'.join(_TIERS)}))?")
 
 
+_BESIDE_TOKENS = re.compile(
+    r"input_cost_per_request|tiered_pricing|off_peak_pricing|provider_specific_entry"
+    r"|regional_(?:processing|endpoint)_uplift_multiplier\w*"
+)
+
+
+def is_price(key: str) -> bool:
+    """Whether a key of the table, or of `model_info`, enters what requests cost here."""
+    return _PRICE_KEY.fullmatch(key) is not None or _BESIDE_TOKENS.fullmatch(key) is not None
+
+
 class PriceError(ValueError):
     """A price that is not an amount of money."""
 
@@ -674,8 +685,15 @@ class PriceBook:
             if entry is None:
                 entry = DEMO_ENTRIES.get(key)
             if entry is not None and (key.startswith(f"{provider}/") or _bills_as(provider, entry)):
+                if _is_free(overrides):  # what the table says of cached tokens, or of long prompts, is of another offer
+                    entry = {name: value for name, value in entry.items() if not is_price(name)}
                 return key, {**entry, **{name: value for name, value in (overrides or {}).items() if value is not None}}
         return None, {"litellm_provider": provider, **(overrides or {})}
+
+
+def _is_free(overrides: Entry | None) -> bool:
+    """Whether prompt and answer both cost nothing, as on a machine of one's own."""
+    return overrides is not None and not any(_amount(overrides, _KEYS[name]) != 0 for name in ("input", "output"))
 
 
 def split(model: str, provider: str = "openai") -> tuple[str, str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from gateway.config.addresses import CHAT, address_of
 from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, PROVIDERS, Provider
 
 AZURE_VERSION: Final = "2025-02-01-preview"
@@ -37,16 +38,17 @@ def address(provider: str, model: str, base: str, key: str | None, params: Mappi
 
 def joined(base: str, tail: str) -> str:
     """Write a path behind an address, before its query; what the address ends in already is not written again."""
-    whole, _, query = base.partition("?")
-    whole = whole.rstrip("/")
-    segments = tail.strip("/").split("/")
-    there = whole.split("/")
+    parts = address_of(base)
+    return f"{base}{tail}" if parts is None else parts.of(_rest(parts.path, tail))
+
+
+def _rest(path: str, tail: str) -> str:
+    """Return what of `tail` is still to be written behind a path."""
+    there, segments = path.split("/"), tail.strip("/").split("/")
     for length in range(len(segments), 0, -1):
         if there[-length:] == segments[:length]:
-            segments = segments[length:]
-            break
-    path = "/".join([whole, *segments])
-    return f"{path}?{query}" if query else path
+            return "".join(f"/{segment}" for segment in segments[length:])
+    return tail
 
 
 def _headers(facts: Provider, key: str | None) -> dict[str, str]:
@@ -61,17 +63,14 @@ def _azure(base: str, model: str, key: str | None, params: Mapping[str, Any]) ->
 
     The newer API takes the key as a bearer token, as OpenAI's does.
     """
-    whole, _, query = base.partition("?")
-    version = str(params.get("api_version") or AZURE_VERSION)
-    path = "/" + whole.partition("://")[2].partition("/")[2].rstrip("/")
-    token = str(params.get("azure_ad_token") or "")
-    if version in _AZURE_V1 or path.endswith(("/openai/v1", "/openai/v1/chat/completions")):
+    parts = address_of(base)
+    version, token = str(params.get("api_version") or AZURE_VERSION), str(params.get("azure_ad_token") or "")
+    if parts is None:
+        return Address(base, {})
+    if version in _AZURE_V1 or parts.path.endswith("/openai/v1"):
         return Address(joined(base, "/openai/v1/chat/completions"), _headers(_CHAT, key or token))
-    if path.endswith("/chat/completions") or "/openai/deployments/" in f"{path}/":
-        url = joined(whole, "/chat/completions")
-    else:
-        url = joined(whole, f"/openai/deployments/{model}/chat/completions")
-    if "api-version=" not in query:
-        query = f"{query}&api-version={version}".lstrip("&")
-    headers = {"api-key": key} if key else _headers(_CHAT, token)
-    return Address(f"{url}?{query}", headers)
+    if "api-version=" not in parts.query:
+        parts = replace(parts, query=f"{parts.query}&api-version={version}".lstrip("&"))
+    is_whole = f"{parts.path}{CHAT}" in base or "/openai/deployments/" in f"{parts.path}/"
+    url = parts.of(CHAT if is_whole else f"{_rest(parts.path, '/openai')}/deployments/{model}{CHAT}")
+    return Address(url, {"api-key": key} if key else _headers(_CHAT, token))

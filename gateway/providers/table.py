@@ -101,6 +101,8 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     "helicone": _direct("https://ai-gateway.helicone.ai"),
     "heroku": _direct(None, _V1, hint="https://us.inference.heroku.com"),
     "hosted_vllm": _direct(None, hint=_LOCAL),
+    # litellm asks huggingface.co who serves the model before each request; its router finds out by itself.
+    "huggingface": _direct("https://router.huggingface.co/v1", _V1),
     "hyperbolic": _direct("https://api.hyperbolic.xyz/v1"),
     "inception": _direct("https://api.inceptionlabs.ai/v1"),
     "lambda_ai": _direct("https://api.lambda.ai/v1"),
@@ -164,7 +166,6 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     "cohere_chat": Provider("translated"),
     "databricks": Provider("translated", wants=_BASE, hint="https://NAME.cloud.databricks.com/serving-endpoints"),
     "gemini": Provider("translated"),
-    "huggingface": Provider("translated"),
     # Its API takes no `stream_options`, which every stream of ours asks for (docs.mistral.ai/api).
     "mistral": Provider("translated"),
     "ollama": Provider("translated"),

@@ -7,10 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import orjson
+
 from gateway.budget.tokens import encoding_for
 from gateway.caching.facts import NOTHING, Book, CacheFacts, book_of, priced
 from gateway.caching_schema import shipped
-from gateway.money.prices import Price, PriceBook, PriceError, region_of
+from gateway.config.addresses import address_of
+from gateway.config.environment import usual_variables
+from gateway.config.litellm_keys import CHAT_MODES, CLIENTS, DEFAULTS, INFO_IN_PARAMS, LIMITS, OURS, WITHOUT_EFFECT
+from gateway.config.wildcards import filled
+from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of
 from gateway.providers import refusals
 from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, PROVIDERS, Provider
 
@@ -62,6 +68,26 @@ class Deployment:
     """The rest of `litellm_params`; may hold credentials, so it is never shown."""
     cache: CacheFacts = NOTHING
     """How the provider's prompt cache works for this model."""
+    order: int = 0
+    """Those of its name with a lower number are asked first."""
+    key_from: str | None = None
+    """The environment variable that `api_key` was taken from without being named."""
+    defaults: tuple[tuple[str, bytes], ...] = ()
+    """Members of a request's body, as JSON, where the client does not send them."""
+    left_out: frozenset[str] = frozenset()
+    """Members of a request's body that do not leave."""
+    asks_usage: bool = True
+    """Whether a stream is asked for its usage event: not where the configuration says that the server refuses it."""
+    answer_limit: int | None = None
+    """Of `defaults`: how long an answer may be."""
+    mode: str = "chat"
+    """What the model is for, in the words of the price table."""
+    pattern: str | None = None
+    """The name with asterisks that the client's name was found under."""
+
+    @property
+    def is_chat(self) -> bool:
+        return self.mode in CHAT_MODES
 
     @property
     def is_providers_own(self) -> bool:
@@ -100,7 +126,7 @@ def deployments(config: Config, price_book: PriceBook) -> Mapping[str, tuple[Dep
     for index, entry in enumerate(config.models):
         same_name = found.setdefault(entry.model_name, [])
         try:
-            same_name.append(_deployment(entry, len(same_name), price_book, caches))
+            same_name.append(_deployment(entry, len(same_name), price_book, caches, config.usual_keys))
         except PriceError as error:
             complaints.append((entry.line, ("model_list", index, "model_info"), str(error)))
         except _Complaint as error:
@@ -108,6 +134,36 @@ def deployments(config: Config, price_book: PriceBook) -> Mapping[str, tuple[Dep
     if complaints:
         raise Unservable(complaints)
     return {name: tuple(group) for name, group in found.items()}
+
+
+def under_pattern(
+    config: Config, pattern: str, name: str, parts: tuple[str, ...], price_book: PriceBook
+) -> tuple[Deployment, ...]:
+    """Return the deployments of a name that a pattern covers, `parts` being what its asterisks stand for.
+
+    They keep the labels of their entries: what a client makes up names nothing in logs, rests and reports. An entry
+    that cannot serve this name is left out.
+    """
+    caches, out = book_of(shipped(), config.prompt_caches), []
+    for position, entry in enumerate(one for one in config.models if one.model_name == pattern):
+        asked = replace(entry, params={**entry.params, "model": filled(str(entry.params["model"]), parts)})
+        try:
+            made = _deployment(asked, position, price_book, caches, config.usual_keys)
+        except (PriceError, _Complaint):
+            continue
+        out.append(replace(made, name=_label(entry, position), model_name=name, pattern=pattern))
+    return tuple(out)
+
+
+def _label(entry: ModelEntry, position: int) -> str:
+    provider, model = provider_and_model(entry.params)
+    anyone = is_any_provider(entry.params)
+    return f"{entry.model_name}#{position}:{model if anyone else f'{provider}/{model}'}"
+
+
+def is_any_provider(params: Mapping[str, Any]) -> bool:
+    """Whether the client's name says which provider is asked."""
+    return str(params.get("model", "")).startswith("*") and not params.get("custom_llm_provider")
 
 
 def facts_of(provider: str, model: str, book: PriceBook, overrides: Mapping[str, Any] | None = None) -> ModelFacts:
@@ -147,35 +203,153 @@ class _Complaint(ValueError):
         self.key: Final = key
 
 
-_TAKEN: Final = frozenset({"model", "api_base", "base_url", "api_key", "timeout", "weight", "custom_llm_provider"})
+_NOT_PASSED: Final = (OURS | DEFAULTS | WITHOUT_EFFECT.keys()) - {
+    *("headers", "extra_headers", "organization", "cache_tokens", "additional_drop_params")
+}
 
 
-def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book) -> Deployment:
-    params = entry.params
+def _deployment(
+    entry: ModelEntry, position: int, book: PriceBook, caches: Book, usual_keys: Mapping[str, str]
+) -> Deployment:
+    params, info = entry.params, _info(entry)
     provider, model = provider_and_model(params)
     given = params.get("api_base") or params.get("base_url")
-    kind, facts = _route(provider, given)
-    _refuse(provider, model, facts, params)
-    api_base = str(given) if given else facts.home
-    if kind == "direct" and not str(api_base).startswith(("http://", "https://")):
-        raise _Complaint("api_base", f"{api_base!r} is not an http(s) address")
-    key = params.get("api_key")
-    price = book.price(provider, model, entry.info, region_of(api_base, _text(params.get("vertex_location"))))
+    kind, reached = _route(provider, given)
+    _refuse(provider, model, reached, params)
+    api_base = str(given) if given else reached.home
+    if "*" in model and "*" not in entry.model_name:
+        raise _Complaint("model", f"{model!r} has an asterisk and model_name has none: nothing says what it stands for")
+    key, key_from = _key(params, provider, kind, usual_keys)
+    if kind == "direct":
+        _refuse_address(provider, api_base, key)
+    if _sends_key_anywhere(params, given):
+        raise _Complaint("api_key", "one key for every provider: name the provider (openai/*), or leave api_key out "
+                         "and each provider's usual variable is used")  # fmt: skip
+    price = book.price(provider, model, info, region_of(api_base, _text(params.get("vertex_location"))))
+    facts = book.facts(provider, model, info)
+    body = _Body.of(params, kind, is_openai=provider == "openai" and _is_home(provider, api_base))
+    passed = {name: value for name, value in params.items() if name not in _NOT_PASSED and not is_price(name)}
     return Deployment(
-        name=f"{entry.model_name}#{position}:{provider}/{model}",
+        name=_label(entry, position),
         model_name=entry.model_name,
         provider=provider,
-        model=_asked(provider, model, facts),
+        model=_asked(provider, model, reached, at_home=not given),
         kind=kind,
-        facts=facts_of(provider, model, book, entry.info),
+        facts=facts_of(provider, model, book, info),
         price=price,
         api_base=api_base,
-        api_key=str(key) if key else None,
+        api_key=key,
         timeout=_number(params, "timeout", DEFAULT_TIMEOUT, above=0.0),
         weight=_number(params, "weight", 1.0, above=None),
-        params={name: value for name, value in params.items() if name not in _TAKEN},
+        params=passed | ({"extra_body": body.foreign} if body.foreign else {}),
         cache=priced(_cache(provider, model, kind, api_base, caches), price),
+        order=int(_number(params, "order", 0, above=None)),
+        key_from=key_from,
+        defaults=body.defaults,
+        left_out=body.left_out,
+        asks_usage=body.asks_usage,
+        answer_limit=body.answer_limit,
+        mode=facts.mode or "chat",
     )
+
+
+def _info(entry: ModelEntry) -> Mapping[str, Any]:
+    """Return what an entry says of its model, prices and limits that stand among its parameters included."""
+    told = {name: entry.params[name] for name in entry.params if name in INFO_IN_PARAMS or is_price(name)}
+    return {**told, **entry.info} if told else entry.info
+
+
+def _key(
+    params: Mapping[str, Any], provider: str, kind: Kind, usual_keys: Mapping[str, str]
+) -> tuple[str | None, str | None]:
+    """Return the credential, and the variable it is from where the entry does not name one."""
+    given = params.get("api_key")
+    here = next((name for name in usual_variables(provider) if name in usual_keys), None)
+    if isinstance(given, str) and given.lower() == "none":
+        if kind == "translated" and here is not None:
+            raise _Complaint("api_key", f"none cannot be kept for {provider}, whose library reads {here} by itself: "
+                             "unset that variable, or name a key")  # fmt: skip
+        return None, None
+    if given:
+        return str(given), None
+    if here is None or not OTHER_LOGIN.isdisjoint(params):
+        return None, None
+    return usual_keys[here], here
+
+
+OTHER_LOGIN: Final = frozenset(
+    {"azure_ad_token", "tenant_id", "client_id", "client_secret", "azure_username", "litellm_credential_name"}
+)
+"""Keys of an entry that logs in another way."""
+
+
+def _refuse_address(provider: str, api_base: str | None, key: str | None) -> None:
+    if not api_base:
+        raise _Complaint("api_base", f"{provider} has no address of its own: name one")
+    address = address_of(api_base)
+    if address is None:
+        raise _Complaint("api_base", f"{api_base!r} is not an http(s) address")
+    if address.has_login and key is not None:
+        raise _Complaint("api_base", "holds a name and password, and a key is sent too: leave one of them out "
+                         "(api_key: none sends none)")  # fmt: skip
+
+
+def _sends_key_anywhere(params: Mapping[str, Any], given: object) -> bool:
+    """Whether a key would go to whichever provider a client names."""
+    return is_any_provider(params) and not given and str(params.get("api_key") or "none").lower() != "none"
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """What an entry says of the bodies of its requests."""
+
+    defaults: tuple[tuple[str, bytes], ...]
+    foreign: Mapping[str, Any]
+    """Of `extra_body`: what only the library that translates can put in its place."""
+    left_out: frozenset[str]
+    asks_usage: bool
+    answer_limit: int | None
+
+    @staticmethod
+    def of(params: Mapping[str, Any], kind: Kind, *, is_openai: bool) -> _Body:
+        extra = params.get("extra_body") or {}
+        if not isinstance(extra, Mapping):
+            raise _Complaint("extra_body", f"{extra!r} is not a mapping")
+        given = {name: _default(name, value) for name, value in params.items() if name in DEFAULTS}
+        given |= {name: value for name, value in extra.items() if kind != "translated" or name in DEFAULTS}
+        wrong = next((name for name in given if name in _NO_DEFAULTS), None)
+        if wrong is not None:
+            raise _Complaint("extra_body", f"{wrong} is for the client, or the gateway, to say: leave it out")
+        limits = [limit for name in LIMITS if isinstance(limit := given.get(name), int) and limit > 0]
+        if is_openai and limits:  # its newer models know only this name, and all take it
+            given = {name: value for name, value in given.items() if name not in LIMITS} | {LIMITS[0]: limits[0]}
+        options, dropped = params.get("stream_options"), params.get("additional_drop_params") or ()
+        return _Body(
+            defaults=tuple((name, orjson.dumps(value)) for name, value in given.items()),
+            foreign={name: value for name, value in extra.items() if name not in given},
+            left_out=frozenset(name for name in dropped if isinstance(name, str) and name not in _NEEDED),
+            asks_usage=not (isinstance(options, Mapping) and options.get("include_usage") is False),
+            answer_limit=limits[0] if limits else None,
+        )
+
+
+_NO_DEFAULTS: Final = CLIENTS | {"model", "stream", "stream_options"}
+_NEEDED: Final = frozenset({"model", "messages", "stream"})
+_WORDS: Final = frozenset({"stop", "user", "reasoning_effort", "verbosity", "service_tier", "safety_identifier",
+                           "prompt_cache_key", "prompt_cache_retention"})  # fmt: skip
+"""Defaults that are text; any other text is a number out of the environment."""
+
+
+def _default(name: str, value: Any) -> Any:
+    """Read a default; a number may be quoted, as it comes out of the environment."""
+    if isinstance(value, str) and name not in _WORDS:
+        try:
+            value = int(value) if value.strip().isdigit() else float(value)
+        except ValueError:
+            raise _Complaint(name, f"{value!r} is not a number") from None
+    if name in LIMITS and (not isinstance(value, int) or isinstance(value, bool) or value <= 0):
+        raise _Complaint(name, f"{value!r} is not a number of tokens")
+    return value
 
 
 def _cache(provider: str, model: str, kind: Kind, api_base: str | None, caches: Book) -> CacheFacts:
@@ -199,6 +373,11 @@ _NOTHING: Final = Provider("translated")
 
 def _home(provider: str) -> str | None:
     return PROVIDERS.get(provider, _NOTHING).home
+
+
+def kind_of(provider: str, api_base: object) -> Kind:
+    """Say how deployments of a provider are reached."""
+    return _route(provider, api_base)[0]
 
 
 def _route(provider: str, api_base: object) -> tuple[Kind, Provider]:
@@ -225,8 +404,11 @@ _AZURE_SERIES: Final = ("o_series/", "gpt5_series/")
 """What LiteLLM lets a list write before an Azure deployment's name, and does not send."""
 
 
-def _asked(provider: str, model: str, facts: Provider) -> str:
+def _asked(provider: str, model: str, facts: Provider, *, at_home: bool) -> str:
     """Return the model's name as the provider knows it."""
+    if provider == "huggingface" and at_home and model.count("/") == 2:
+        served_by, name = model.split("/", 1)
+        return f"{name}:{served_by}"  # huggingface.co/docs/inference-providers
     if provider == AZURE:
         return next((model.removeprefix(start) for start in _AZURE_SERIES if model.startswith(start)), model)
     return f"{facts.model_prefix}{model}" if facts.model_prefix and "/" not in model else model

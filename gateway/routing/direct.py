@@ -1,7 +1,7 @@
 """OpenAI-compatible upstreams over aiohttp: one pooled session, the bytes of both directions as they are.
 
-This is the hot path. What a deployment's requests have in common (URL, headers, timeout) is built once; the session has
-no cookie jar, no traces and no proxy, and follows no redirect, so that a credential goes to the configured host only.
+This is the hot path. What a deployment's requests have in common (URL, headers, timeout, proxy) is built once; the
+session has no cookie jar and no traces, and follows no redirect, so that a credential goes to the configured host only.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import io
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import aiohttp
 from multidict import CIMultiDict, istr
 from yarl import URL
 
+from gateway.config.network import HERE, Network
 from gateway.providers.addresses import address
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstream import PASSED_HEADERS, Trouble, UpstreamError
@@ -63,9 +64,10 @@ class _Route:
     url: URL
     headers: CIMultiDict[str]
     timeout: aiohttp.ClientTimeout
+    proxy: str | None
 
 
-def _route(deployment: Deployment) -> _Route:
+def _route(deployment: Deployment, network: Network) -> _Route:
     headers: CIMultiDict[str] = CIMultiDict(
         {
             istr("Content-Type"): "application/json",
@@ -85,11 +87,13 @@ def _route(deployment: Deployment) -> _Route:
     for name, value in {**deployment.params.get("headers", {}), **deployment.params.get("extra_headers", {})}.items():
         headers[istr(name)] = str(value)
     connect = min(CONNECT_SECONDS, deployment.timeout)
+    url = URL(there.url)
     return _Route(
         deployment=deployment,
-        url=URL(there.url),
+        url=url,
         headers=headers,
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect, sock_read=deployment.timeout),
+        proxy=network.proxy_for(url.scheme, url.host or "", url.port),
     )
 
 
@@ -133,14 +137,15 @@ class DirectReply:
 class Direct:
     """The upstream of every deployment of kind `direct`. The session is opened by the first request."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: Network = HERE) -> None:
+        self._network = network
         self._session: aiohttp.ClientSession | None = None
         self._routes: dict[str, _Route] = {}
 
     async def send(self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str) -> DirectReply:
         route = self._routes.get(deployment.name)
         if route is None or route.deployment is not deployment:
-            route = self._routes[deployment.name] = _route(deployment)
+            route = self._routes[deployment.name] = _route(deployment, self._network)
         headers = route.headers.copy()
         headers[_OUR_ID] = request_id
         session = self._session or self._open()
@@ -151,6 +156,7 @@ class Direct:
                 headers=headers,
                 timeout=route.timeout,
                 allow_redirects=False,
+                proxy=route.proxy,
             )
         except _FOREIGN as error:
             raise _trouble(error) from error
@@ -166,8 +172,10 @@ class Direct:
 
     def _open(self) -> aiohttp.ClientSession:
         # limit=0: how many requests run at once is decided at admission, not by a queue in the pool.
+        file = self._network.certificates
+        trusted: ssl.SSLContext | Literal[True] = ssl.create_default_context(cafile=file) if file else True
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, ssl=trusted),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             skip_auto_headers=("User-Agent",),

@@ -9,6 +9,7 @@ Imported by `translated` when litellm is: it costs nothing before.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Final
 
 import httpx
 
+from gateway.config.network import HERE, Network
 from gateway.providers.cohere import EventReader
 from gateway.routing.upstream import PASSED_HEADERS, Trouble, UpstreamError
 
@@ -64,11 +66,21 @@ def _trouble(error: httpx.TransportError, reading: bool) -> UpstreamError:
     return UpstreamError(kind, f"{type(error).__name__}: {error}".rstrip(": "))
 
 
-class Wire(httpx.AsyncHTTPTransport):
-    """httpx's own transport, watched."""
+_LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=100)
 
-    def __init__(self) -> None:
-        super().__init__(trust_env=False, limits=httpx.Limits(max_connections=None, max_keepalive_connections=100))
+
+class Wire(httpx.AsyncHTTPTransport):
+    """httpx's own transport, watched. Beside it stands one for each proxy that some hosts are reached through."""
+
+    def __init__(self, network: Network = HERE) -> None:
+        file = network.certificates
+        verify = ssl.create_default_context(cafile=file) if file else True
+        super().__init__(trust_env=False, limits=_LIMITS, verify=verify)
+        self._network = network
+        self._proxied = {
+            proxy: httpx.AsyncHTTPTransport(trust_env=False, limits=_LIMITS, verify=verify, proxy=httpx.Proxy(proxy))
+            for proxy in network.proxies
+        }
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         exchange = current.get() or Exchange()
@@ -77,7 +89,7 @@ class Wire(httpx.AsyncHTTPTransport):
         request.headers["accept-encoding"] = "identity"  # as in `direct`; and the end marker must be readable
         request.extensions = {**request.extensions, "timeout": {**timeouts, "connect": connect, "pool": None}}
         try:
-            response = await super().handle_async_request(request)
+            response = await self._send(request)
         except httpx.TransportError as error:
             exchange.trouble = _trouble(error, reading=False)
             raise httpx.NetworkError(str(error), request=request) from error
@@ -101,11 +113,20 @@ class Wire(httpx.AsyncHTTPTransport):
         exchange.error_body = whole.content
         return whole
 
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        proxy = self._network.proxy_for(url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
+        if proxy is None:
+            return await super().handle_async_request(request)
+        return await self._proxied[proxy].handle_async_request(request)
+
     async def aclose(self) -> None:
         """Do nothing: litellm closes clients as it sees fit, and this transport outlives them."""
 
     async def shut(self) -> None:
         await super().aclose()
+        for transport in self._proxied.values():
+            await transport.aclose()
 
 
 class _Watched(httpx.AsyncByteStream):

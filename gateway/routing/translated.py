@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from gateway.config.network import HERE, Network
 from gateway.providers.cohere import EventReader
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import too_long
@@ -98,7 +99,8 @@ _EVENTS: Final = {"content-type": "text/event-stream; charset=utf-8"}
 class Translated:
     """The upstream of every deployment of kind `translated`."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: Network = HERE) -> None:
+        self._network = network
         self._litellm: Any = None
         self._wire: Any = None
         self._handlers: dict[float, Any] = {}
@@ -109,7 +111,7 @@ class Translated:
         async with self._loading:
             if self._litellm is None:
                 litellm = await asyncio.to_thread(_import_litellm)
-                self._wire = importlib.import_module("gateway.routing.exchange").Wire()
+                self._wire = importlib.import_module("gateway.routing.exchange").Wire(self._network)
                 _speak_through(self._wire, litellm)
                 self._litellm = litellm
 
@@ -351,8 +353,7 @@ def _choices(chunk: Any) -> Iterator[dict[str, Any]]:
 
 
 class _CallNumbers:
-    """Numbers the calls of a stream. Some providers' all come as the first (Cohere, Ollama); some count more than calls.
-    """
+    """Numbers the calls of a stream: Cohere and Ollama send each as the first, others count more than calls."""
 
     __slots__ = ("_next", "_open")
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from gateway.config.network import HERE, Network
 from gateway.routing.attempts import Answer, Failure, Outcome
 from gateway.routing.demo import Demo
 from gateway.routing.deployment import Deployment, Kind
@@ -25,13 +26,14 @@ class Upstreams:
         other: Mapping[Kind, Upstream] | None = None,
         *,
         now: Callable[[], float] = time.time,
+        network: Network = HERE,
     ) -> None:
         """Open nothing yet. `count` (tokens of a text) and `now` (seconds) are for the demo provider; `other` upstreams
-        stand in for ours.
+        stand in for ours. `network` says through which proxies they are reached.
         """
-        self.translated: Final = Translated()
+        self.translated: Final = Translated(network)
         self._by_kind: Final[Mapping[Kind, Upstream]] = {
-            "direct": Direct(),
+            "direct": Direct(network),
             "translated": self.translated,
             "demo": Demo(count, now),
             **(other or {}),

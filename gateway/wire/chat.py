@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -356,7 +356,7 @@ def with_tools(request: ChatRequest, stay: Sequence[int], memo: Memo) -> ChatReq
     within = request.spans["tools"]
     tools = array_spans(request.body, within)
     left = b"[" + b",".join([request.body[tools[i].start : tools[i].end] for i in stay]) + b"]"
-    return parse(splice(request.body, [(*within, left)]), memo)
+    return with_limit(parse(splice(request.body, [(*within, left)]), memo), request.answer_limit)
 
 
 # ---------------------------------------------------------------- writing
@@ -400,15 +400,82 @@ def message_left(raw: bytes, changes: Changes, index: int) -> bytes:
     return without(raw) if index in changes.unreasoned else raw
 
 
-def sent(request: ChatRequest, model: str, changes: Changes | None = None, marks: Marks | None = None) -> bytes:
-    """Write the request for a deployment: its model name, the usage event asked for, changes and markers spliced in."""
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """What one deployment's requests hold beyond the client's, and what they do not hold."""
+
+    defaults: tuple[tuple[str, bytes], ...] = ()
+    """Members, as JSON, where the client does not send them, or sends null."""
+    left_out: frozenset[str] = frozenset()
+    """Members that do not leave."""
+    usage: bool = True
+    """Whether a stream is asked for its usage event; otherwise the client does not ask for it either."""
+
+
+PLAIN = Additions()
+
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+
+
+def sent(
+    request: ChatRequest,
+    model: str,
+    changes: Changes | None = None,
+    marks: Marks | None = None,
+    additions: Additions = PLAIN,
+) -> bytes:
+    """Write the request for a deployment: its model name, its additions, changes and markers spliced in."""
     out = rewritten(request, changes, marks) if changes is not None or marks is not None else []
     if model != request.model:
         span = request.spans["model"]
         out.append((span.start, span.end, orjson.dumps(model)))
-    if request.stream and not request.asks_usage:
+    if additions.defaults:
+        out += _default_splices(request, additions)
+    if request.stream and not request.asks_usage and additions.usage and "stream_options" not in additions.left_out:
         out.append(_usage_splice(request))
+    if additions.left_out or not additions.usage:
+        gone = additions.left_out if additions.usage else additions.left_out | {"stream_options"}
+        out = _without_members(request, gone, out)
     return splice(request.body, out) if out else request.body
+
+
+def with_limit(request: ChatRequest, limit: int | None) -> ChatRequest:
+    """Return the request as one that says how long its answer may be, where it does not say so itself."""
+    return request if limit is None or request.answer_limit is not None else replace(request, answer_limit=limit)
+
+
+def _default_splices(request: ChatRequest, additions: Additions) -> list[tuple[int, int, bytes]]:
+    """Put in what the client left to the deployment, behind its own last member or in the place of its null."""
+    body, spans, out = request.body, request.spans, []
+    end = body.rindex(b"}")
+    said = {name for name in spans if body[spans[name].start : spans[name].end] != b"null"}
+    for name, default in additions.defaults:
+        if name in said or name in additions.left_out or (name in _LIMITS and not said.isdisjoint(_LIMITS)):
+            continue
+        if name in spans:
+            out.append((*spans[name], default))
+        else:
+            out.append((end, end, b"," + orjson.dumps(name) + b":" + default))
+    return out
+
+
+def _without_members(
+    request: ChatRequest, gone: frozenset[str], out: list[tuple[int, int, bytes]]
+) -> list[tuple[int, int, bytes]]:
+    """Cut members out of the body, with the comma that belongs to each, and what else was to be done inside them."""
+    cuts: list[tuple[int, int, bytes]] = []
+    at = request.body.index(b"{") + 1
+    stays_before = False
+    for name, span in request.spans.items():
+        if name not in gone:
+            stays_before = True
+        elif stays_before:
+            cuts.append((at, span.end, b""))
+        else:  # with the comma behind it
+            cuts.append((at, request.body.index(b",", span.end) + 1, b""))
+        at = cuts[-1][1] if name in gone else span.end
+    inside = [one for one in out if not any(start < one[1] and one[0] < end for start, end, _ in cuts)]
+    return [*inside, *cuts] if cuts else out
 
 
 def _usage_splice(request: ChatRequest) -> tuple[int, int, bytes]:

@@ -207,13 +207,23 @@ def model_not_allowed(model: str) -> GatewayError:
     return GatewayError(403, "invalid_request_error", message, code="model_not_allowed", param="model")
 
 
-def model_not_found(model: str) -> GatewayError:
-    """Refuse a model that the gateway does not serve."""
+def model_not_found(model: str, nearest: str | None = None) -> GatewayError:
+    """Refuse a model that the gateway does not serve; `nearest` is one that it does and that was perhaps meant."""
+    hint = f" Did you mean `{printable(nearest)}`?" if nearest is not None else ""
     message = (
-        f"The model `{printable(model)}` does not exist or you do not have access to it. Use one of those that "
-        "GET /v1/models lists, or have the operator add it to `model_list`."
+        f"The model `{printable(model)}` does not exist or you do not have access to it.{hint} Use one of those that "
+        "GET /v1/models lists, or have the operator add it to `model_list`, or under `aliases`."
     )
     return GatewayError(404, "invalid_request_error", message, code="model_not_found", param="model")
+
+
+def model_not_for_chat(model: str) -> GatewayError:
+    """Refuse a chat with a model that makes something else."""
+    message = (
+        f"The model `{printable(model)}` does not answer chats: it makes embeddings, images, sound or the like, and "
+        "only chat completions are served here. If it does chat, the operator can say `mode: chat` in its `model_info`."
+    )
+    return GatewayError(400, "invalid_request_error", message, code="model_not_for_chat", param="model")
 
 
 def model_unpriced(model: str) -> GatewayError:

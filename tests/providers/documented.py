@@ -6,6 +6,7 @@ below a path of its name. What is not asked for as documented is answered 404, o
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections import defaultdict
@@ -114,6 +115,22 @@ def documented(name: str) -> Documented:
 
 
 @dataclass
+class Proxy:
+    """A proxy that lets nobody through, and remembers where they wanted to go."""
+
+    asked: list[str] = field(default_factory=list)
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = await reader.readline()
+        self.asked.append(line.decode())
+        while (await reader.readline()).strip():
+            pass
+        writer.write(b"HTTP/1.1 502 Nobody Passes\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+
+@dataclass
 class Everybody:
     """The server. What came is kept by provider, for each of its two ports apart."""
 
@@ -164,6 +181,35 @@ async def _answer(
         await response.write(event)
     await response.write_eof()
     return response
+
+
+HOMES: Final[Mapping[str, str]] = {
+    "amazon_nova": "api.nova.amazon.com",
+    "ai21": "api.ai21.com",
+    "anthropic": "api.anthropic.com",
+    "bedrock": "bedrock-runtime.eu-west-1.amazonaws.com",
+    "cohere": "api.cohere.com",
+    "cohere_chat": "api.cohere.com",
+    "cometapi": "api.cometapi.com",
+    "compactifai": "api.compactif.ai",
+    "gemini": "generativelanguage.googleapis.com",
+    "huggingface": "router.huggingface.co",
+    "maritalk": "chat.maritaca.ai",
+    "minimax": "api.minimax.io",
+    "openai": "api.openai.com",
+    "openrouter": "openrouter.ai",
+    "ovhcloud": "oai.endpoints.kepler.ai.cloud.ovh.net",
+    "snowflake": "org-account.snowflakecomputing.com",
+    "vercel_ai_gateway": "ai-gateway.vercel.sh",
+    "vertex_ai": "us-central1-aiplatform.googleapis.com",
+}
+"""Where they are, of those that litellm knows no address of before a request; from their own pages."""
+
+
+def at_home(name: str, credentials: str) -> dict[str, Any]:
+    """Return the `litellm_params` of a provider where it is; those that somebody must run have no home."""
+    found = {key: value for key, value in params(name, "", credentials).items() if key != "api_base"}
+    return found | ({"account_id": "org-account"} if name == "snowflake" else {})
 
 
 def params(name: str, url: str, credentials: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
     python -m tests.providers.reference PARAMS.json
 
-PARAMS.json: by name, the `litellm_params`. Each is asked twice, plain and streamed; answers are thrown away.
+PARAMS.json: by name, the `litellm_params`. Each is asked twice, plain and streamed; answers are thrown away. Writes
+homes.json beside it: the address that litellm knows of each provider.
 """
 
 from __future__ import annotations
@@ -34,6 +35,14 @@ async def _ask(params: dict[str, Any], stream: bool, free: asyncio.Semaphore) ->
             print(params["model"], stream, type(error).__name__, str(error)[:300], file=sys.stderr)
 
 
+def _home(name: str) -> str | None:
+    """Return the address that litellm has for a provider, where it has one before the request."""
+    import litellm
+
+    address: str | None = litellm.get_llm_provider(f"{name}/m", api_key="k")[3]
+    return address
+
+
 async def _main(path: str) -> None:
     import litellm
 
@@ -41,6 +50,7 @@ async def _main(path: str) -> None:
     logging.disable(logging.CRITICAL)
     free = asyncio.Semaphore(AT_ONCE)
     named: dict[str, dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    Path(path).with_name("homes.json").write_text(json.dumps({name: _home(name) for name in named}), encoding="utf-8")
     await asyncio.gather(*[_ask(params, stream, free) for params in named.values() for stream in (False, True)])
 
 

@@ -7,9 +7,10 @@ be known at the start of the program, such as whether a folder can be written, i
 from __future__ import annotations
 
 import ipaddress
+import ssl
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +18,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from gateway.caching_schema import CachesFile, unknown_rules, without_lifetime
+from gateway.config.environment import is_read_in, read_in, usual_keys
+from gateway.config.network import Network, faults_of, network_of
+from gateway.config.wildcards import covering, is_pattern
 from gateway.config_schema import ConfigFile, InfoFile, LedgerFile, ParamsFile, StateFile
 from gateway.policy import Policies, Policy, load_policies, unknown_policy
 from gateway.policy_schema import PolicyFile
 from gateway.problems import KeyPath, Problem, closest, from_validation, in_order, one_slip_from
 from gateway.yaml_lines import Document, read
-
-ENVIRONMENT = "os.environ/"
 
 
 class ConfigErrors(Exception):
@@ -101,6 +103,12 @@ class Config:
     state: State
     ledger: LedgerSettings
     unpriced: Literal["refuse", "allow"]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names of models: name → the `model_name` that is meant."""
+    usual_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What environment variables hold that may be providers' keys, for entries without one."""
+    network: Network = field(default_factory=Network)
+    """How upstreams are reached from here."""
     prompt_caches: CachesFile | None = None
     """What the operator says of providers' prompt caches, beyond what comes with the program."""
     shipped: frozenset[str] = frozenset()
@@ -140,7 +148,7 @@ def load(path: Path, environ: Mapping[str, str], *, to_serve: bool = True) -> Co
         raise ConfigErrors(document.problems)
     problems = list(document.problems)
     missing: list[Problem] = []
-    data = _with_environment(document.data, (), document, environ, missing)
+    data = read_in(document.data, (), document, environ, missing)
     if not to_serve:
         data, missing = _without(data, [problem.key_path for problem in missing]), []
     said = None
@@ -149,7 +157,7 @@ def load(path: Path, environ: Mapping[str, str], *, to_serve: bool = True) -> Co
     except ValidationError as error:
         unset = {problem.key_path for problem in missing}
         found = from_validation(error, ConfigFile, document, data)
-        problems += (problem for problem in found if problem.key_path not in unset)
+        problems += (_pointed(problem) for problem in found if problem.key_path not in unset)
     problems += _unsound_rules(said, document)
     folder = path.parent / _text(data, "policies", "policies")
     policies = load_policies(folder)
@@ -157,7 +165,28 @@ def load(path: Path, environ: Mapping[str, str], *, to_serve: bool = True) -> Co
     problems += (*_repeated(document), *_slips(document))
     if problems or said is None:
         raise ConfigErrors(problems)
-    return _config(said, document, policies)
+    return _config(said, document, policies, environ)
+
+
+SECTIONS = frozenset(
+    """
+    litellm_settings general_settings router_settings credential_list environment_variables health_check guardrails
+    mcp_servers mcp_aliases vector_store_registry callback_settings finetune_settings files_settings search_tools
+    assistant_settings agent_list prompts worker_registry include
+    """.split()  # noqa: SIM905  # read better than strings
+)
+"""Top-level keys of a LiteLLM configuration, beside `model_list`."""
+
+
+def _pointed(problem: Problem) -> Problem:
+    """Say of a section of LiteLLM's where it is understood, in the place of a guess what was meant."""
+    if len(problem.key_path) != 1 or problem.key_path[0] not in SECTIONS:
+        return problem
+    told = (
+        f"{problem.key_path[0]} is a section of LiteLLM's: `gateway import litellm {problem.file.name}` writes this "
+        "file in our form and says what becomes of each of its keys"
+    )
+    return replace(problem, message=told, suggestion=None)
 
 
 def ledger_dir(path: Path, environ: Mapping[str, str]) -> Path:
@@ -191,7 +220,7 @@ def _section(path: Path, name: str, environ: Mapping[str, str]) -> tuple[Documen
     if not isinstance(document.data, dict):
         raise ConfigErrors([document.problem((), "must be a mapping")])
     missing: list[Problem] = []
-    return document, _with_environment(document.data.get(name, {}), (name,), document, environ, missing), missing
+    return document, read_in(document.data.get(name, {}), (name,), document, environ, missing), missing
 
 
 def _state(said: StateFile, folder: Path) -> State:
@@ -220,24 +249,6 @@ def _without(data: Any, paths: Iterable[KeyPath]) -> Any:
     return data
 
 
-def _with_environment(
-    value: Any, path: KeyPath, document: Document, environ: Mapping[str, str], missing: list[Problem]
-) -> Any:
-    """Return `value` with every `os.environ/NAME` read; what is not there goes to `missing`."""
-    if isinstance(value, dict):
-        return {key: _with_environment(item, (*path, key), document, environ, missing) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_environment(item, (*path, i), document, environ, missing) for i, item in enumerate(value)]
-    if not isinstance(value, str) or not value.startswith(ENVIRONMENT):
-        return value
-    name = value.removeprefix(ENVIRONMENT)
-    if not environ.get(name):
-        state = "empty" if name in environ else "not set"
-        missing.append(document.problem(path, f"environment variable {name} is {state}"))
-        return value
-    return environ[name]
-
-
 def _text(data: Any, key: str, default: str) -> str:
     value = data.get(key, default) if isinstance(data, dict) else default
     return value if isinstance(value, str) else default
@@ -255,7 +266,8 @@ def _broken_references(document: Document, policies: Policies) -> Iterator[Probl
 
     Works on what is written, not on what was validated, so that other mistakes hide none.
     """
-    models = {value for _, value in document.matches("model_list", "*", "model_name") if isinstance(value, str)}
+    declared, other = _declared_models(document)
+    models, patterns = declared | other, [name for name in declared if is_pattern(name)]
     teams = {path[-1] for path, _ in document.matches("teams", "*")} | {"default"}
     used: list[tuple[str, set[Any] | frozenset[str], list[tuple[KeyPath, Any]]]] = [
         ("team", teams, [*document.matches("keys", "*", "team")]),
@@ -264,7 +276,8 @@ def _broken_references(document: Document, policies: Policies) -> Iterator[Probl
             models,
             [*document.matches("keys", "*", "models", "*"), *document.matches("fallbacks", "*", "*", "*")],
         ),
-        ("model", models, [(path, path[-1]) for path, _ in document.matches("fallbacks", "*", "*")]),
+        ("model", declared, [(path, path[-1]) for path, _ in document.matches("fallbacks", "*", "*")]),
+        ("model", declared, [*document.matches("aliases", "*")]),
         (
             "policy",
             policies.names,
@@ -274,13 +287,24 @@ def _broken_references(document: Document, policies: Policies) -> Iterator[Probl
     ]
     for what, known, places in used:
         for path, name in places:
-            if isinstance(name, str) and not name.startswith(ENVIRONMENT) and name not in known:
+            if what == "model" and isinstance(name, str) and covering(patterns, name) is not None:
+                continue
+            if isinstance(name, str) and not is_read_in(name) and name not in known:
                 told = unknown_policy(name, policies.names) if what == "policy" else f"there is no {what} {name!r}"
                 yield document.problem(path, told, closest(name, map(str, known)))
-    yield from (problem for model, problem in policies.asks_models if model not in models)
+    asked = ((model, problem) for model, problem in policies.asks_models if model not in models)
+    yield from (problem for model, problem in asked if covering(patterns, model) is None)
+    for name in declared & other:
+        yield document.problem(("aliases", name), f"{name!r} is a model_name of model_list; it needs no other name")
     for path, names in document.matches("fallbacks", "*", "*"):
         if isinstance(names, list) and path[-1] in names:
             yield document.problem(path, f"{path[-1]!r} falls back to itself")
+
+
+def _declared_models(document: Document) -> tuple[set[Any], set[Any]]:
+    """Return the names in `model_list`, and the other names of models, as far as they are text."""
+    listed = {value for _, value in document.matches("model_list", "*", "model_name") if isinstance(value, str)}
+    return listed, {path[-1] for path, _ in document.matches("aliases", "*") if isinstance(path[-1], str)}
 
 
 def _unsound_rules(said: ConfigFile | None, document: Document) -> Iterator[Problem]:
@@ -326,7 +350,7 @@ def _repeated(document: Document) -> Iterator[Problem]:
                 first[value] = document.line(path)
 
 
-def _config(said: ConfigFile, document: Document, policies: Policies) -> Config:
+def _config(said: ConfigFile, document: Document, policies: Policies, environ: Mapping[str, str]) -> Config:
     folder = document.file.parent
     state = _state(said.state, folder)
     return Config(
@@ -352,6 +376,9 @@ def _config(said: ConfigFile, document: Document, policies: Policies) -> Config:
         state=state,
         ledger=LedgerSettings(folder / said.ledger.dir, said.ledger.content),
         unpriced=said.unpriced,
+        aliases=dict(said.aliases),
+        usual_keys=usual_keys(environ),
+        network=network_of(environ),
         prompt_caches=said.prompt_caches,
         shipped=policies.shipped,
         lines=document.lines,
@@ -373,6 +400,7 @@ def startup_problems(config: Config) -> tuple[Problem, ...]:
             *_unwritable(config, ("ledger", "dir"), "the ledger folder", config.ledger.dir),
             *_unwritable(config, ("state", "dir"), "the state folder", config.state.dir),
             *_unreachable(config),
+            *network_problems(config),
         )
     )
 
@@ -395,6 +423,22 @@ def _unreachable(config: Config) -> Iterator[Problem]:
     if not config.keys and not _loopback(host):
         told = f"open on {host}: without keys only a loopback address such as 127.0.0.1 is served; add keys"
         yield config.problem(("server", "host"), told)
+
+
+def network_problems(config: Config) -> Iterator[Problem]:
+    """Say what of the proxies and certificates that the environment names cannot be used."""
+    for told in faults_of(config.network):
+        yield config.problem((), told)
+    file = config.network.certificates
+    if file is None:
+        return
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:  # an SSLError where it holds no certificate
+        reason = error.strerror or "it holds no certificate"
+        yield config.problem(
+            (), f"SSL_CERT_FILE={file}: {reason}; name a file of certificates in PEM form, or unset it"
+        )
 
 
 def _loopback(host: str) -> bool:

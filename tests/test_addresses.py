@@ -1,0 +1,64 @@
+"""Addresses of upstreams."""
+
+import pytest
+
+from gateway.config.addresses import CHAT, address_of
+
+
+@pytest.mark.parametrize(
+    ("api_base", "asked"),
+    [
+        ("https://api.example/v1", "https://api.example/v1/chat/completions"),
+        ("https://api.example/v1/", "https://api.example/v1/chat/completions"),
+        ("https://api.example/v1//", "https://api.example/v1/chat/completions"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/chat/completions"),
+        ("https://api.example/v1/chat/completions", "https://api.example/v1/chat/completions"),
+        ("https://api.example/v1/chat/completions/", "https://api.example/v1/chat/completions"),
+        ("https://a.example/openai/v1?api-version=x", "https://a.example/openai/v1/chat/completions?api-version=x"),
+        ("https://a.example/openai/v1/?a=b&c=d", "https://a.example/openai/v1/chat/completions?a=b&c=d"),
+        ("https://a.example/v1/chat/completions?a=b", "https://a.example/v1/chat/completions?a=b"),
+        ("https://a.example?code=k", "https://a.example/chat/completions?code=k"),
+        (" https://a.example/v1 ", "https://a.example/v1/chat/completions"),
+        ("http://[::1]:9000/v1", "http://[::1]:9000/v1/chat/completions"),
+    ],
+)
+def test_the_address_of_a_call_keeps_the_query_behind_the_path(api_base: str, asked: str):
+    address = address_of(api_base)
+    assert address is not None
+    assert address.of(CHAT) == asked
+
+
+@pytest.mark.parametrize(
+    "text", ["api.example/v1", "ftp://a.example", "https://", "https:///v1", "https://a.example/v1#x", "https://a b/v1"]
+)
+def test_what_cannot_be_asked_is_no_address(text: str):
+    assert address_of(text) is None
+
+
+@pytest.mark.parametrize(
+    ("api_base", "has"),
+    [
+        ("https://a.example/v1", True),
+        ("https://a.example/openai/v1?x=y", True),
+        ("https://a.example/api/paas/v4", True),
+        ("https://a.example/v1beta/openai", True),
+        ("https://a.example/v1/chat/completions", True),
+        ("https://a.example", False),
+        ("https://a.example/api", False),
+        ("https://v1.example", False),
+        ("https://a.example/vllm", False),
+    ],
+)
+def test_a_path_says_whether_it_names_a_version(api_base: str, has: bool):
+    address = address_of(api_base)
+    assert address is not None
+    assert address.has_version is has
+
+
+def test_a_login_is_no_part_of_what_is_shown():
+    address = address_of("https://user:pw@Proxy.Example:8443/v1")
+    assert address is not None
+    assert (address.host, address.place, address.has_login) == ("proxy.example", "Proxy.Example:8443", True)
+    bracketed = address_of("http://[FE80::1]:80/v1")
+    assert bracketed is not None
+    assert bracketed.host == "fe80::1"
