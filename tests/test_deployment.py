@@ -198,7 +198,7 @@ def test_a_server_of_somebodys_own_is_sent_no_marker_that_nobody_asked_for():
     ],
 )
 def test_a_model_is_called_what_its_provider_calls_it(params: dict[str, Any], sent: str):
-    assert build(Entry("asked", params))[0].model == sent
+    assert one(**params).model == sent
 
 
 @pytest.mark.parametrize(
