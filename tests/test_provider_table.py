@@ -21,6 +21,7 @@ from gateway.providers.table import PROVIDERS, REFUSED
 from tests.contract.running import CHECKOUT, environment, start_gateway, write_setup
 from tests.providers import accounts
 from tests.providers.documented import HOMES, KEY, Everybody, Proxy, at_home, documented, params
+from tests.providers.page import PAGE, with_tables
 from tests.providers.reference import PLAIN
 from tests.providers.serving import Received
 from tests.providers.wires import ARGUMENTS, COMPLETION, PROMPT, WORDS
@@ -43,7 +44,7 @@ PICTURE = {
 }
 ASKED: dict[str, dict[str, Any]] = {
     "plain": PLAIN,
-    "stream": PLAIN | {"stream": True},
+    "stream": PLAIN | {"stream": True, "stream_options": {"include_usage": True}},
     "tools": PLAIN | {"tools": [TOOL]},
     "image": PLAIN | {"messages": [PICTURE]},
 }
@@ -183,6 +184,8 @@ def test_a_streamed_answer_comes_with_its_words_and_its_bill(told: Told, name: s
     choices = [choice for event in stream for choice in event["choices"]]
     assert "".join(choice["delta"].get("content") or "" for choice in choices) == WORDS
     assert [choice["finish_reason"] for choice in choices if choice["finish_reason"]] == ["stop"]
+    bills = [(one["prompt_tokens"], one["completion_tokens"]) for event in stream if (one := event.get("usage"))]
+    assert bills == ([(PROMPT, COMPLETION)] if documented(name).usage else [])
 
 
 @pytest.mark.parametrize("name", [name for name in SERVED if documented(name).tools])
@@ -241,3 +244,8 @@ def test_sixty_names_and_more_are_served():
     assert set(wanted.split()) <= PROVIDERS.keys()
     assert len(PROVIDERS) >= 60
     assert not PROVIDERS.keys() & REFUSED.keys()
+
+
+def test_the_page_of_providers_is_written_from_the_table():
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == with_tables(page), "python -m tests.providers.page writes it anew"

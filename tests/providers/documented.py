@@ -48,6 +48,8 @@ class Documented:
     has_key: bool = True
     images: bool = True
     tools: bool = True
+    usage: bool = True
+    """Of a stream too."""
 
 
 _AT_V1: Final = Documented("", "/v1/chat/completions")
@@ -78,8 +80,8 @@ DOCUMENTED: Final[Mapping[str, Documented]] = {
         },
     ),
     # docs.cohere.com/reference/chat
-    "cohere": Documented("/v2/chat", "/v2/chat", wire=wires.COHERE, model="command-r-plus", images=False),
-    "cohere_chat": Documented("/v2/chat", "/v2/chat", wire=wires.COHERE, model="command-r-plus", images=False),
+    "cohere": Documented("/v2/chat", "/v2/chat", wire=wires.COHERE, model="command-r-plus"),
+    "cohere_chat": Documented("/v2/chat", "/v2/chat", wire=wires.COHERE, model="command-r-plus"),
     # docs.databricks.com/machine-learning/foundation-model-apis/api-reference
     "databricks": Documented("/serving-endpoints", "/serving-endpoints/chat/completions"),
     # ai.google.dev/api/generate-content
@@ -98,7 +100,7 @@ DOCUMENTED: Final[Mapping[str, Documented]] = {
     "ollama": Documented("", "/api/generate", wire=wires.OLLAMA, model="llava"),
     "ollama_chat": Documented("", "/api/chat", wire=wires.OLLAMA_CHAT, model="llava"),
     # docs.snowflake.com/en/user-guide/snowflake-cortex/cortex-rest-api
-    "snowflake": Documented("/api/v2", "/api/v2/cortex/v1/chat/completions"),
+    "snowflake": Documented("/api/v2", "/api/v2/cortex/v1/chat/completions", usage=False),
     # docs.fireworks.ai/api-reference/post-chatcompletions
     "fireworks_ai": Documented(
         "/inference/v1", "/inference/v1/chat/completions", sent_model="accounts/fireworks/models/m"
