@@ -296,6 +296,9 @@ class Calls:
             gateway.without_usage.add(deployment.name)
             gateway.log.info("usage is not asked for any more", deployment=deployment.name)
             outcome = await self._sent(deployment, changes, marks, asks=False)
+        if isinstance(outcome, Failure) and outcome.kind == "unfit":
+            self.deployment = None  # it was not asked
+            return outcome
         if not isinstance(outcome, Failure):
             self.reply = outcome.reply
             try:

@@ -23,7 +23,7 @@ from gateway.refusals import does_not_fit, still_too_long, unanswered
 from gateway.rewriting.plan import Refusal
 from gateway.routing.attempts import Failure
 from gateway.routing.deployment import Deployment
-from gateway.routing.upstream import UpstreamError
+from gateway.routing.upstream import DROPPED, UpstreamError
 from gateway.wire import errors
 from gateway.wire.chat import ChatRequest, parse, with_limit
 from gateway.wire.completion import Completion
@@ -182,6 +182,8 @@ class Passage:
         upstream_id = (
             reply.headers.get("x-request-id") or reply.headers.get("request-id") if reply is not None else None
         )
+        if reply is not None and (dropped := reply.headers.get(DROPPED)):
+            told.append(header(DROPPED.encode(), dropped))
         if upstream_id:
             told.append(header(b"x-gateway-upstream-request-id", upstream_id))
         return told

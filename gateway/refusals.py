@@ -112,6 +112,8 @@ def unanswered(failure: Failure, model: str) -> GatewayError:
     match failure.kind:
         case "status":
             return errors.upstream_refused(failure.status or 502, failure.body, failure.headers.get("retry-after"))
+        case "unfit" if failure.param is not None:
+            return errors.invalid_request(failure.message, failure.param)
         case "unfit":
             kind: Trouble = "connect"
         case trouble:

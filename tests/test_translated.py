@@ -18,7 +18,7 @@ from gateway.money.prices import usage_from_openai
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.translated import REQUEST_FIELDS, Translated
-from gateway.routing.upstream import Reply, UpstreamError
+from gateway.routing.upstream import Reply, Unfit, UpstreamError
 from tests.providers.anthropic import Anthropic, text, tool_use
 from tests.providers.deployments import deployment
 from tests.providers.gemini import Gemini, error
@@ -540,3 +540,44 @@ async def test_a_redirect_is_not_followed_with_the_key(translated: Translated):
         target = deployment("cohere/command-r-plus", f"{server.url}/v2/chat", kind="translated")
         assert await trouble(translated, target, stream=False) == "garbage"
     assert len(server.received) == 1
+
+
+# ---- what a provider has no word for
+
+
+async def test_hints_that_claude_has_no_word_for_are_named_and_defaults_are_not(translated: Translated):
+    hints = {"seed": 7, "verbosity": "low", "n": 1, "service_tier": "auto", "logprobs": False, "made_up": 1}
+    async with serving(Anthropic()) as server:
+        for stream in (False, True):
+            reply = await send(translated, claude(server), ASK | hints | {"stream": stream})
+            assert reply.headers["x-gateway-dropped"] == "seed, verbosity, made_up"
+            await reply.read()
+    assert set(server.received[0].body) == {"model", "messages", "max_tokens"}
+
+
+@pytest.mark.parametrize("asked", [{"n": 2}, {"logprobs": True}, {"modalities": ["audio"]}])
+async def test_what_claude_cannot_answer_is_not_asked(translated: Translated, asked: dict[str, Any]):
+    async with serving(Anthropic()) as server:
+        with pytest.raises(Unfit) as caught:
+            await send(translated, claude(server), ASK | asked)
+    assert caught.value.param == next(iter(asked))
+    assert "anthropic/claude-sonnet-4-5" in caught.value.message
+    assert server.received == []
+
+
+async def test_functions_are_called_as_functions(translated: Translated):
+    functions = [tool["function"] for tool in TOOLS]
+    async with serving(Anthropic(content=[tool_use("t1", "f", {"n": 1})], stop_reason="tool_use")) as server:
+        plain = (await answer(translated, claude(server), ASK | {"functions": functions}))["choices"][0]
+        stream = await events(translated, claude(server), ASK | {"functions": functions})
+    assert plain["finish_reason"] == "function_call"
+    assert (plain["message"]["function_call"]["name"], json.loads(plain["message"]["function_call"]["arguments"])) == (
+        "f", {"n": 1},
+    )  # fmt: skip
+    assert "tool_calls" not in plain["message"]
+    pieces = [choice for event in stream for choice in event["choices"]]
+    told = [piece["delta"]["function_call"] for piece in pieces if "function_call" in piece["delta"]]
+    assert told[0]["name"] == "f"
+    assert json.loads("".join(one.get("arguments") or "" for one in told)) == {"n": 1}
+    assert pieces[-1]["finish_reason"] == "function_call"
+    assert all("tool_calls" not in piece["delta"] for piece in pieces)

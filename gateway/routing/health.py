@@ -27,6 +27,8 @@ class Health:
     def learn(self, outcome: Outcome, now: float) -> None:
         """Take in one outcome. An upstream that judged the request (a 400, say) is a healthy one."""
         match outcome:
+            case Failure(kind="unfit"):
+                return
             case Failure(may_fall_back=True):
                 name = outcome.deployment.name
                 count = self._in_a_row.get(name, 0) + 1

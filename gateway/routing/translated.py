@@ -23,23 +23,18 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from gateway.config.network import HERE, Network
+from gateway.providers import parameters
 from gateway.providers.cohere import EventReader
+from gateway.providers.parameters import Chosen
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import too_long
-from gateway.routing.upstream import Reply, UpstreamError, WholeReply
+from gateway.routing.upstream import DROPPED, Reply, Unfit, UpstreamError, WholeReply
 
 if TYPE_CHECKING:
     from gateway.routing.exchange import Exchange
 
-REQUEST_FIELDS: Final = frozenset(
-    """
-    messages functions function_call temperature top_p top_k n stop max_tokens max_completion_tokens modalities
-    prediction audio presence_penalty frequency_penalty logit_bias user response_format seed tools tool_choice
-    parallel_tool_calls logprobs top_logprobs reasoning_effort verbosity safety_identifier service_tier store
-    thinking web_search_options cache_control safety_settings prompt_cache_key
-    """.split()  # noqa: SIM905  # forty words read better than forty strings
-)
-"""The fields of a chat completion that are translated: OpenAI's, and four that providers add. Others are left out."""
+REQUEST_FIELDS: Final = parameters.OPENAI | parameters.PROVIDERS_OWN | {"messages"}
+"""The fields of a chat completion that a client may set on the way through litellm."""
 
 _OWN_PARAMS: Final = frozenset(
     """
@@ -87,6 +82,9 @@ _ENDS: Final = {"gemini": b'"finishReason"'}
 """What a stream of the provider holds when it came to its end, where litellm takes an early close of the connection for
 one. Not for Vertex: Claude is served there too."""
 
+_WRITES_TOOLS: Final = frozenset({"ollama"})
+"""Providers whose tools litellm writes into the prompt."""
+
 _COHERE: Final = frozenset({"cohere", "cohere_chat"})
 
 _WORDS: Final = frozenset({"text", "refusal", "thinking", "redacted_thinking", "reasoning"})
@@ -104,6 +102,8 @@ class Translated:
         self._litellm: Any = None
         self._wire: Any = None
         self._handlers: dict[float, Any] = {}
+        self._supported: dict[str, frozenset[str]] = {}
+        """What litellm says that each deployment takes, by its name."""
         self._loading: asyncio.Lock = asyncio.Lock()
 
     async def load(self) -> None:
@@ -128,7 +128,9 @@ class Translated:
             exchange.events = EventReader()
         token = exchange_module.current.set(exchange)
         try:
-            return await self._ask(deployment, self._call(deployment, fields, stream), exchange)
+            chosen = self._chosen(deployment, fields)
+            call = self._call(deployment, {"messages": fields.get("messages"), **chosen.fields}, stream)
+            return await self._ask(deployment, call, exchange, chosen)
         except _ErrorAnswer as answer:
             return answer.reply
         finally:
@@ -143,13 +145,32 @@ class Translated:
         self._litellm.in_memory_llm_clients_cache.flush_cache()
         await self._wire.shut()
 
-    async def _ask(self, deployment: Deployment, call: dict[str, Any], exchange: Exchange) -> Reply:
+    def _chosen(self, deployment: Deployment, fields: Mapping[str, Any]) -> Chosen:
+        """Choose what of a request goes to this deployment. Raises `Unfit` where it cannot serve it."""
+        supported = self._supported.get(deployment.name)
+        if supported is None:
+            listed = self._litellm.get_supported_openai_params(
+                deployment.model, custom_llm_provider=deployment.provider
+            )
+            supported = self._supported[deployment.name] = frozenset(listed or ())
+        chosen = parameters.chosen(fields, supported, writes_tools=deployment.provider in _WRITES_TOOLS)
+        if chosen.unfit is not None:
+            name = f"{deployment.provider}/{deployment.model}"
+            raise Unfit(chosen.unfit, f"`{chosen.unfit}` cannot be served by {name}: leave it out, or ask for another "
+                        "model.")  # fmt: skip
+        return chosen
+
+    async def _ask(self, deployment: Deployment, call: dict[str, Any], exchange: Exchange, chosen: Chosen) -> Reply:
+        dropped = {DROPPED: ", ".join(chosen.dropped)} if chosen.dropped else {}
+        by_function = chosen.calls_by_function
         try:
             answer = await self._litellm.acompletion(**call)
             if call.get("stream"):
                 # Some providers are only called when the first chunk is asked for: before it there is no status.
-                return StreamedReply(answer, await anext(answer), exchange, deployment.model)
-            return WholeReply(200, _JSON | _ids(exchange), (orjson.dumps(_completion(answer, deployment.model)),))
+                first = await anext(answer)
+                return StreamedReply(answer, first, exchange, deployment.model, dropped, by_function=by_function)
+            body = orjson.dumps(_completion(answer, deployment.model, by_function=by_function))
+            return WholeReply(200, _JSON | _ids(exchange) | dropped, (body,))
         except Exception as error:  # the door: litellm raises whatever its providers raise
             await exchange.abort()
             raise _failure(error, exchange, self._litellm) from error
@@ -157,7 +178,7 @@ class Translated:
     def _call(self, deployment: Deployment, fields: Mapping[str, Any], stream: bool) -> dict[str, Any]:
         """Return litellm's keywords for a request."""
         call = {name: value for name, value in deployment.params.items() if name not in _OWN_PARAMS}
-        call |= {name: value for name, value in fields.items() if name in REQUEST_FIELDS}
+        call |= fields
         call |= {
             "model": f"{deployment.provider}/{deployment.model}",
             "api_base": deployment.api_base,
@@ -184,16 +205,26 @@ class Translated:
 class StreamedReply:
     """A stream of litellm's, written as chat completion events."""
 
-    __slots__ = ("_calls", "_exchange", "_first", "_model", "_stream", "headers", "status")
+    __slots__ = ("_by_function", "_calls", "_exchange", "_first", "_model", "_stream", "headers", "status")
 
-    def __init__(self, stream: Any, first: Any, exchange: Exchange, model: str) -> None:
+    def __init__(
+        self,
+        stream: Any,
+        first: Any,
+        exchange: Exchange,
+        model: str,
+        headers: dict[str, str],
+        *,
+        by_function: bool = False,
+    ) -> None:
         self._stream = stream
         self._first = first
         self._exchange = exchange
         self._model = model
         self._calls = _CallNumbers()
         self.status = 200
-        self.headers: Mapping[str, str] = _EVENTS | _ids(exchange)
+        self.headers: Mapping[str, str] = _EVENTS | _ids(exchange) | headers
+        self._by_function = by_function
 
     async def read(self) -> bytes:
         return b"".join([chunk async for chunk in self.chunks()])
@@ -213,6 +244,8 @@ class StreamedReply:
                 for choice in _choices(chunk):
                     self._believe(choice)
                     self._calls.renumber(choice["delta"])
+                    if self._by_function:
+                        _call_by_function(choice, choice["delta"])
                     yield _event({**head, "choices": [choice]})
         except UpstreamError:
             raise
@@ -321,7 +354,14 @@ def _plain(value: Any) -> Any:
     return value.model_dump(exclude_none=True, mode="json") if hasattr(value, "model_dump") else value
 
 
-def _completion(answer: Any, model: str) -> dict[str, Any]:
+def _call_by_function(choice: dict[str, Any], said: dict[str, Any]) -> None:
+    """Write a choice as those who sent `functions` read it."""
+    parameters.as_function(said)
+    if choice["finish_reason"] == "tool_calls":
+        choice["finish_reason"] = "function_call"
+
+
+def _completion(answer: Any, model: str, *, by_function: bool = False) -> dict[str, Any]:
     choices = []
     for choice in answer.choices:
         said = {name: value for name, value in _plain(choice.message).items() if value != []}
@@ -335,6 +375,8 @@ def _completion(answer: Any, model: str) -> dict[str, Any]:
             {"index": choice.index, "message": message, "logprobs": _plain(getattr(choice, "logprobs", None)),
              "finish_reason": reason}
         )  # fmt: skip
+        if by_function:
+            _call_by_function(choices[-1], message)
     return {
         "id": answer.id,
         "object": "chat.completion",

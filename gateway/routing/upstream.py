@@ -30,6 +30,19 @@ class UpstreamError(Exception):
         return f"UpstreamError({self.kind!r}, {self.message!r})"
 
 
+DROPPED: Final = "x-gateway-dropped"
+"""A reply's header that names what of the request its provider was not asked for."""
+
+
+class Unfit(Exception):
+    """The deployment cannot serve a parameter of the request, and was not asked."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param: Final = param
+        self.message: Final = message
+
+
 class Reply(Protocol):
     """An answer whose status and headers are in. `read` or `chunks` is used, once; `close` may follow at any time."""
 
@@ -38,7 +51,7 @@ class Reply(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Lower-case names, those of `PASSED_HEADERS` only."""
+        """Lower-case names, those of `PASSED_HEADERS` only, and `DROPPED`."""
         ...
 
     async def read(self) -> bytes:
@@ -58,7 +71,8 @@ class Upstream(Protocol):
     """One way of reaching deployments."""
 
     async def send(self, deployment: Deployment, body: bytes, *, stream: bool, request_id: str) -> Reply:
-        """Send a chat completion and return when the status is known. Raises `UpstreamError` and nothing else.
+        """Send a chat completion and return when the status is known. Raises `UpstreamError`, or `Unfit`, and nothing
+        else.
 
         `body` is sent as it is where the upstream speaks chat completions: it already names the deployment's model.
         A cancelled `send` closes the upstream connection.
