@@ -332,7 +332,7 @@ class Calls:
         self, deployment: Deployment, changes: Changes | None, marks: Marks | None, *, asks: bool
     ) -> Outcome:
         """Send the request as this deployment is to have it."""
-        additions = Additions(deployment.defaults, deployment.left_out, asks)
+        additions = Additions(deployment.defaults, deployment.left_out, asks, deployment.takes)
         body = sent(self.request, deployment.model, changes, marks, additions)
         gateway, stream, request_id = self.gateway, self.request.stream, self.entry.id
         return await gateway.upstreams.call(deployment, body, stream=stream, request_id=request_id, now=gateway.now())

@@ -19,6 +19,7 @@ from gateway.config.wildcards import filled
 from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of
 from gateway.providers import refusals
 from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, PROVIDERS, Provider
+from gateway.wire.foreign import Reception, reception
 
 if TYPE_CHECKING:
     from gateway.config import Config, ModelEntry
@@ -82,6 +83,8 @@ class Deployment:
     """Of `defaults`: how long an answer may be."""
     mode: str = "chat"
     """What the model is for, in the words of the price table."""
+    takes: Reception | None = None
+    """What it takes of other providers' answers."""
     pattern: str | None = None
     """The name with asterisks that the client's name was found under."""
 
@@ -250,6 +253,7 @@ def _deployment(
         asks_usage=body.asks_usage,
         answer_limit=body.answer_limit,
         mode=facts.mode or "chat",
+        takes=reception(provider, model),
     )
 
 
