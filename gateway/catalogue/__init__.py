@@ -110,7 +110,7 @@ def _told(models: Iterable[ModelEntry]) -> Iterator[fates.Told]:
 
 
 def _kind(params: Mapping[str, Any]) -> Any:
-    return kind_of(provider_and_model(params)[0], params.get("api_base") or params.get("base_url"))
+    return kind_of(*provider_and_model(params), params.get("api_base") or params.get("base_url"))
 
 
 def _refused(models: Iterable[ModelEntry]) -> Iterator[Complaint]:

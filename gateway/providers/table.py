@@ -59,6 +59,9 @@ _V1: Final = "/v1/chat/completions"
 AZURE: Final = "azure"
 """Reached by `addresses.azure`: the deployment is in the path."""
 
+RESPONSES: Final = "responses/"
+"""Before a model of OpenAI's or Azure's that only its Responses API serves; litellm translates to it."""
+
 PROVIDERS: Final[Mapping[str, Provider]] = {
     "abliteration": _direct("https://api.abliteration.ai/v1"),
     "ai21": _direct("https://api.ai21.com/studio/v1"),

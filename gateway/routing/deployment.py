@@ -18,7 +18,7 @@ from gateway.config.litellm_keys import CHAT_MODES, CLIENTS, DEFAULTS, INFO_IN_P
 from gateway.config.wildcards import filled
 from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of
 from gateway.providers import refusals
-from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, PROVIDERS, Provider
+from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, PROVIDERS, RESPONSES, Provider
 from gateway.wire.foreign import Reception, reception
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def _deployment(
     params, info = entry.params, _info(entry)
     provider, model = provider_and_model(params)
     given = params.get("api_base") or params.get("base_url")
-    kind, reached = _route(provider, given)
+    kind, reached = _route(provider, model, given)
     _refuse(provider, model, reached, params)
     api_base = str(given) if given else reached.home
     if "*" in model and "*" not in entry.model_name:
@@ -379,18 +379,20 @@ def _home(provider: str) -> str | None:
     return PROVIDERS.get(provider, _NOTHING).home
 
 
-def kind_of(provider: str, api_base: object) -> Kind:
-    """Say how deployments of a provider are reached."""
-    return _route(provider, api_base)[0]
+def kind_of(provider: str, model: str, api_base: object) -> Kind:
+    """Say how a deployment is reached."""
+    return _route(provider, model, api_base)[0]
 
 
-def _route(provider: str, api_base: object) -> tuple[Kind, Provider]:
+def _route(provider: str, model: str, api_base: object) -> tuple[Kind, Provider]:
     """Say how a provider is reached. Whether there is such a provider is judged before (`catalogue`)."""
     if provider == "demo":
         return "demo", _NOTHING
     facts = PROVIDERS.get(provider, _NOTHING)
     if api_base:
         facts = DIRECT_AT_AN_ADDRESS.get(provider, facts)
+    if provider in ("openai", AZURE) and model.startswith(RESPONSES):
+        return "translated", replace(facts, route="translated")
     return facts.route, facts
 
 

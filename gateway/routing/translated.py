@@ -288,6 +288,7 @@ def _import_litellm() -> Any:
             getattr(litellm, name)()  # pydantic builds these at their first use: better now than in a request
     # The same of what it only imports when a provider is asked for.
     warnings.filterwarnings("ignore", message=".*`ReadOnly` qualifier", category=UserWarning)
+    warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
     for name, value in _SETTINGS.items():
         setattr(litellm, name, value)
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
@@ -301,6 +302,9 @@ def _speak_through(wire: Any, litellm: Any) -> None:
     kind.create_async_transport = staticmethod(lambda *_, **__: wire)
     kind.create_httpx_proxy_mounts = staticmethod(lambda *_, **__: None)
     litellm.in_memory_llm_clients_cache.flush_cache()
+    # The way to the Responses API asks whether its proxy has tools for the call, with packages that its wheel lacks.
+    responses = importlib.import_module("litellm.responses.main")
+    setattr(responses, "_responses_try_dispatch_mcp_gateway", lambda **_: None)  # noqa: B010  # a foreign private name
 
 
 # ---- requests

@@ -11,7 +11,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from aiohttp import web
@@ -111,9 +111,43 @@ DOCUMENTED: Final[Mapping[str, Documented]] = {
 }  # fmt: skip
 """Those whose documentation says more than that the path is /chat/completions, and the key a bearer token."""
 
+_CLAUDE_ON_VERTEX: Final = "/v1/projects/p/locations/us-east5/publishers/anthropic/models/claude-sonnet-4-5"
+
+VARIANTS: Final[Mapping[str, Documented]] = {
+    # learn.microsoft.com/azure/ai-foundry/openai/how-to/responses
+    "azure+responses": Documented(
+        "", "/openai/responses", query={"api-version": "2025-04-01-preview"}, auth=("api-key", "{key}"),
+        wire=wires.RESPONSES, model="responses/gpt-5-codex", params={"api_version": "2025-04-01-preview"},
+    ),
+    # platform.openai.com/docs/api-reference/responses
+    "openai+responses": Documented("/v1", "/v1/responses", wire=wires.RESPONSES, model="responses/gpt-5-codex"),
+    # docs.claude.com/en/api/claude-on-vertex-ai
+    "vertex_ai+claude": Documented(
+        _CLAUDE_ON_VERTEX, f"{_CLAUDE_ON_VERTEX}:rawPredict", f"{_CLAUDE_ON_VERTEX}:streamRawPredict",
+        streamed_query={"alt": "sse"}, auth=("authorization", f"Bearer {TOKEN}"), wire=wires.ANTHROPIC,
+        model="claude-sonnet-4-5", has_key=False,
+        params={"vertex_project": "p", "vertex_location": "us-east5"},
+    ),
+    "bedrock+claude": replace(
+        DOCUMENTED["bedrock"], model="anthropic.claude-3-5-sonnet-20240620-v1:0",
+        path="/model/anthropic.claude-3-5-sonnet-20240620-v1:0/converse",
+        streamed="/model/anthropic.claude-3-5-sonnet-20240620-v1:0/converse-stream",
+    ),
+    # learn.microsoft.com/azure/ai-foundry/foundry-models/how-to/use-foundry-models-claude
+    "azure_ai+claude": Documented(
+        "", "/anthropic/v1/messages", auth=("x-api-key", "{key}"), wire=wires.ANTHROPIC, model="claude-sonnet-4-5"
+    ),
+}  # fmt: skip
+"""Models of a provider that have a way of their own, by its name and theirs."""
+
 
 def documented(name: str) -> Documented:
-    return DOCUMENTED.get(name, Documented())
+    return VARIANTS.get(name) or DOCUMENTED.get(name, Documented())
+
+
+def provider(name: str) -> str:
+    """Return the provider of one of the names that are asked."""
+    return name.partition("+")[0]
 
 
 @dataclass
@@ -153,7 +187,7 @@ class Everybody:
         streams = _streams(request, how, raw)
         headers = {key.lower(): value for key, value in request.headers.items()}
         self.received[whose][name].append(Received(request.path_qs, headers, raw, streams))
-        if name not in PROVIDERS:
+        if provider(name) not in PROVIDERS:
             return web.json_response({"error": {"message": f"nobody is called {name}"}}, status=404)
         return await _answer(request, how, name, json.loads(raw or b"{}"), streams=streams)
 
@@ -217,9 +251,9 @@ def at_home(name: str, credentials: str) -> dict[str, Any]:
 def params(name: str, url: str, credentials: str) -> dict[str, Any]:
     """Return the `litellm_params` of a provider on this server; `credentials` is Vertex's service account, as JSON."""
     how = documented(name)
-    found = {"model": f"{name}/{how.model}", "api_base": f"{url}/{name}{how.base}", **how.params}
+    found = {"model": f"{provider(name)}/{how.model}", "api_base": f"{url}/{name}{how.base}", **how.params}
     if how.has_key:
         found["api_key"] = KEY + name
-    if name == "vertex_ai":
+    if provider(name) == "vertex_ai":
         found["vertex_credentials"] = credentials
     return found

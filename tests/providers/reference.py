@@ -39,7 +39,7 @@ def _home(name: str) -> str | None:
     """Return the address that litellm has for a provider, where it has one before the request."""
     import litellm
 
-    address: str | None = litellm.get_llm_provider(f"{name}/m", api_key="k")[3]
+    address: str | None = litellm.get_llm_provider(f"{name.partition('+')[0]}/m", api_key="k")[3]
     return address
 
 

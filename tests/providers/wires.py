@@ -209,9 +209,49 @@ def _ollama_stream(body: Json) -> Iterator[bytes]:
     yield from _lines({**head, "response": WORDS, "done": False}, {**head, "response": "", **_OLLAMA_END})
 
 
+# ---- OpenAI's other API: platform.openai.com/docs/api-reference/responses
+
+_RESPONSES_USAGE = {
+    "input_tokens": PROMPT, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": COMPLETION,
+    "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": PROMPT + COMPLETION,
+}  # fmt: skip
+
+
+def _responses(body: Json) -> Json:
+    said = {"type": "output_text", "text": WORDS, "annotations": []}
+    message = {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": [said]}
+    call = {
+        "type": "function_call", "id": "fc_1", "call_id": "call_1", "status": "completed", "name": "look_up",
+        "arguments": json.dumps(ARGUMENTS),
+    }  # fmt: skip
+    return {
+        "id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": body.get("model", "m"),
+        "output": [call if body.get("tools") else message], "usage": _RESPONSES_USAGE, "parallel_tool_calls": True,
+        "tool_choice": "auto", "tools": [], "error": None, "incomplete_details": None, "instructions": None,
+        "metadata": {}, "temperature": 1.0, "top_p": 1.0,
+    }  # fmt: skip
+
+
+def _responses_stream(body: Json) -> Iterator[bytes]:
+    whole = _responses(body)
+    item = {"type": "message", "id": "msg_1", "status": "in_progress", "role": "assistant", "content": []}
+    where = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    yield from _named(
+        {
+            "type": "response.created",
+            "sequence_number": 0,
+            "response": {**whole, "status": "in_progress", "output": []},
+        },
+        {"type": "response.output_item.added", "sequence_number": 1, "output_index": 0, "item": item},
+        {"type": "response.output_text.delta", "sequence_number": 2, **where, "delta": WORDS},
+        {"type": "response.completed", "sequence_number": 3, "response": whole},
+    )
+
+
 OPENAI = Wire(_openai, _openai_stream)
 ANTHROPIC = Wire(_anthropic, _anthropic_stream)
 GOOGLE = Wire(_google, _google_stream)
+RESPONSES = Wire(_responses, _responses_stream)
 BEDROCK = Wire(_bedrock, _bedrock_stream, "application/vnd.amazon.eventstream")
 COHERE = Wire(_cohere, _cohere_stream)
 OLLAMA = Wire(_ollama, _ollama_stream, "application/x-ndjson")
