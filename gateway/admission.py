@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway import conditions
 from gateway.client import text_of
 from gateway.config import Config
+from gateway.config.wildcards import is_pattern
 from gateway.conversation import leading_system
 from gateway.fitting import Model
 from gateway.money.entry import MOST_TAGS
@@ -46,7 +47,7 @@ def admit(
     config: Config, models: Mapping[str, Model], caller: Caller, request: ChatRequest, headers: Received
 ) -> Admitted:
     """Choose model and policy. Raises GatewayError: 403 not for this key, 404 no such model, 400 no such profile."""
-    model = models.get(request.model)
+    model = None if is_pattern(request.model) else models.get(request.model)
     if not (caller.may_use(request.model) or (model is not None and _may_use(caller, model))):
         raise errors.model_not_allowed(request.model)
     if model is None:
@@ -63,8 +64,11 @@ def _may_use(caller: Caller, model: Model) -> bool:
 
 def _nearest(wanted: str, models: Mapping[str, Model], caller: Caller) -> str | None:
     """Return the model of this caller that was probably meant: it is named to him, and never taken in its place."""
-    names = (name for name in models if caller.may_use(name))
-    return closest(wanted, names) if len(wanted) <= LONGEST_NAME else None
+    if len(wanted) > LONGEST_NAME:
+        return None
+    names = [name for name in models if caller.may_use(name) and not is_pattern(name)]
+    shorter = [name for name in names if wanted.startswith(name) or name.startswith(wanted)]
+    return max(shorter, key=len, default=None) or closest(wanted, names)
 
 
 def chosen(policy: Policy, request: ChatRequest, headers: Received) -> Policy:

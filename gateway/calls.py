@@ -51,7 +51,7 @@ _SAID = 200
 
 def _refuses(outcome: Outcome, member: bytes) -> bool:
     """Whether an upstream refused a request and named this member of its body."""
-    return isinstance(outcome, Failure) and outcome.status in {400, 422} and member in outcome.body
+    return isinstance(outcome, Failure) and outcome.status in {400, 422, 501} and member in outcome.body
 
 
 def _told(edit: Edit) -> tuple[int, str | None, str, int, int]:
@@ -293,9 +293,10 @@ class Calls:
         asks = deployment.asks_usage and deployment.name not in gateway.without_usage
         outcome = await self._sent(deployment, changes, marks, asks=asks)
         if asks and self.request.stream and _refuses(outcome, b"stream_options"):
-            gateway.without_usage.add(deployment.name)
-            gateway.log.info("usage is not asked for any more", deployment=deployment.name)
             outcome = await self._sent(deployment, changes, marks, asks=False)
+            if not isinstance(outcome, Failure):
+                gateway.without_usage.add(deployment.name)
+                gateway.log.info("usage is not asked for any more", deployment=deployment.name)
         if isinstance(outcome, Failure) and outcome.kind == "unfit":
             self.deployment = None  # it was not asked
             return outcome

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC
 from textwrap import wrap
 
 from gateway.budget.allocation import Window, usual_reserve
 from gateway.budget.calibration import EXACT, Calibration
+from gateway.config import Config
 from gateway.policy import CUT, Policy, PromptCache
 from gateway.policy_schema import COMPONENTS
 from gateway.rewriting.summarize import LEAST
@@ -119,6 +121,25 @@ def _in_words(policy: Policy) -> Iterable[str]:
         yield f"prompt cache: markers {cache.markers}, ttl {cache.ttl}, {groups}{volatile}{warm}"
     for profile in policy.profiles:
         yield f"profile {profile.policy}: " + (f"when {profile.when.source}" if profile.when else "when asked for")
+
+
+def access(config: Config) -> str:
+    """Say who may ask for what under which policy, by team; ends in a newline."""
+    if not config.keys:
+        return f"open to anybody who reaches it, under policy {config.default_policy}\n"
+    lines = []
+    for team in dict.fromkeys([*config.teams, *(key.team for key in config.keys)]):
+        own = config.policy_for(None, team).name
+        keys = [key for key in config.keys if key.team == team]
+        lines.append(f"team {team}, policy {own}" + ("" if keys else ": no key"))
+        for key in keys:
+            policy = config.policy_for(key.policy, team).name
+            said = [f"policy {policy}" + ("" if policy == own else ", its own")]
+            said.append("every model" if key.models is None else f"models {', '.join(key.models)}")
+            if key.expires is not None:
+                said.append(f"until {key.expires.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
+            lines += _wrapped(f"key {key.name}: {'; '.join(said)}")
+    return "\n".join(lines) + "\n"
 
 
 def _shares(policy: Policy) -> str:

@@ -142,8 +142,11 @@ class ParamsFile(Open):
         allow_inf_nan=False,
         description="This deployment's share of the conversations, against the others of its name.",
     )
-    order: int = key(0, description="Those of its name with a lower number are asked first.")
+    order: int | None = key(
+        None, ge=0, description="Those of its name with a lower number are asked first; without one, last."
+    )
     extra_headers: HeaderValues | None = key(None, description="Headers to send along.")
+    organization: Credential | None = key(None, description="Of OpenAI: whom its account bills.")
     headers: HeaderValues | None = key(None, description="The same, under LiteLLM's other name.")
     extra_body: dict[str, Any] | None = key(
         None, description="Members of the request's body, of any name, where the client does not send them."

@@ -7,6 +7,7 @@ the event loop first, so that deciding never holds it.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -85,9 +86,11 @@ class Model:
 
     def tiers(self, resting: Collection[str]) -> list[tuple[Deployment, ...]]:
         """Return the deployments by `order`, the lowest first; what is wholly at rest comes after the others."""
-        by_order: dict[int, list[Deployment]] = {}
+        if len(self.deployments) < 2:
+            return [self.deployments]
+        by_order: dict[float, list[Deployment]] = {}
         for one in self.deployments:
-            by_order.setdefault(one.order, []).append(one)
+            by_order.setdefault(math.inf if one.order is None else one.order, []).append(one)
         found = [tuple(by_order[order]) for order in sorted(by_order)]
         return sorted(found, key=lambda tier: all(one.name in resting for one in tier)) if len(found) > 1 else found
 
@@ -117,9 +120,12 @@ def models_of(catalogue: Mapping[str, Sequence[Deployment]], *, unpriced: bool) 
 
 
 def model_of(name: str, group: Sequence[Deployment], *, unpriced: bool, declared_as: str | None = None) -> Model:
-    """Gather the deployments of a model name, as `models_of` does; those that are not for chats are left out too."""
+    """Gather the deployments of a model name, as `models_of` does; those that are not for chats are left out too.
+
+    What asterisks stand for has a price of its own, or none.
+    """
     chats = [one for one in group if one.is_chat]
-    deployments = [one for one in chats if unpriced or one.price is not None]
+    deployments = [one for one in chats if unpriced or one.price is not None or "*" in name]
     limits = [one.answer_limit for one in deployments]
     facts = [deployment.facts for deployment in deployments]
     encodings = sorted({fact.encoding for fact in facts}) or ["o200k_base"]

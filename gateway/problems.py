@@ -179,6 +179,8 @@ def _wrong_value(detail: Any, path: KeyPath, document: Document, data: Any) -> P
 
 def _unread(told: str, written: Any) -> str:
     """Return a message about a value from the environment without that value: it may be a credential."""
+    if told.startswith("is not "):
+        return f"{written!r} {told}"
     _, is_not, what = told.partition(" is not ")
     return f"{written!r} is not {what}" if is_not else f"what {written!r} gives cannot be used here"
 

@@ -82,6 +82,27 @@ def read(file: Path) -> Document:
     return parse(text, file)
 
 
+def written(data: Any) -> str:
+    """Write plain data as YAML that reads back as the same data."""
+    text: str = yaml.dump(data, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+class _Writer(yaml.SafeDumper):
+    """PyYAML's writer, with quotes where our reading differs from its own, and no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(writer: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    looks_otherwise = text in _WORDS or _INTEGER.match(text) or _NUMBER.match(text)
+    return writer.represent_scalar("tag:yaml.org,2002:str", text, style='"' if looks_otherwise else None)
+
+
+_Writer.add_representer(str, _text)
+
+
 def parse(text: str, file: Path) -> Document:
     """Read YAML text as if it stood in `file`."""
     try:

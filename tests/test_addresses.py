@@ -59,6 +59,10 @@ def test_a_login_is_no_part_of_what_is_shown():
     address = address_of("https://user:pw@Proxy.Example:8443/v1")
     assert address is not None
     assert (address.host, address.place, address.has_login) == ("proxy.example", "Proxy.Example:8443", True)
+    assert address.shown("/x") == "https://Proxy.Example:8443/v1/x"
+    keyed = address_of("https://a.example/v1?code=secret")
+    assert keyed is not None
+    assert keyed.shown() == "https://a.example/v1?…"
     bracketed = address_of("http://[FE80::1]:80/v1")
     assert bracketed is not None
     assert bracketed.host == "fe80::1"

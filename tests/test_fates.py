@@ -90,7 +90,7 @@ def test_what_is_without_effect_is_named_once_with_its_reason(tmp_path: Path):
     )
     assert list(without_effect(load(file, {}).models)) == [
         "litellm_params.rpm (line 2, 2 times) is without effect: read, and used once there are limits",
-        "model_info.id (line 2) is without effect: a note: no answer and no price depends on it",
+        "model_info.id (line 2) is without effect: a note of LiteLLM's own",
         "litellm_params.tpm (line 3) is without effect: read, and used once there are limits",
     ]
 
@@ -131,6 +131,11 @@ def test_openais_own_models_are_told_the_limit_under_the_name_that_all_of_them_k
 def test_a_library_that_translates_gets_what_only_it_can_place(tmp_path: Path):
     one = deployed(tmp_path, "{model: anthropic/claude-sonnet-4-5, api_key: k, extra_body: {top_k: 5, beta: x}}")
     assert (dict(one.defaults), one.params) == ({"top_k": b"5"}, {"extra_body": {"beta": "x"}})
+
+
+def test_what_the_translation_has_no_field_for_stays_with_the_library(tmp_path: Path):
+    one = deployed(tmp_path, "{model: cohere/m, api_key: k, min_p: 0.1, extra_body: {repetition_penalty: 1.1}}")
+    assert (one.defaults, one.params) == ((), {"min_p": 0.1, "extra_body": {"repetition_penalty": 1.1}})
 
 
 @pytest.mark.parametrize(

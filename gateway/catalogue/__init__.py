@@ -14,7 +14,7 @@ from gateway.config.wildcards import covering, filling, is_pattern
 from gateway.money.prices import PriceBook, split
 from gateway.problems import closest
 from gateway.providers import refusals
-from gateway.providers.table import PROVIDERS
+from gateway.providers.table import HEEDED, PROVIDERS
 from gateway.routing.deployment import (
     Deployment,
     Unservable,
@@ -50,14 +50,15 @@ class Catalogue(Mapping[str, tuple[Deployment, ...]]):
         if pattern is None or parts is None:
             return None
         found = under_pattern(self._config, pattern, name, parts, self._book)
-        known = [one for one in found if _refused_provider(one.provider) is None]
+        known = [one for one in found if one.provider != "demo" or not one.takes_any_provider]
+        known = [one for one in known if _refused_provider(one.provider) is None]
         return (pattern, tuple(known)) if known else None
 
     def names_under(self, pattern: str) -> list[str]:
         """List what a pattern is known to cover: the priced chat models of a provider at its own address."""
         (one, *others) = self._declared[pattern]
         somewhere = one.is_providers_own or one.api_base is None
-        if others or pattern.count("*") != 1 or one.model != "*" or one.name.endswith(":*") or not somewhere:
+        if others or pattern.count("*") != 1 or one.model != "*" or one.takes_any_provider or not somewhere:
             return []
         return sorted(pattern.replace("*", name) for name in self._book.names(one.provider))
 
@@ -80,6 +81,11 @@ def catalogue(config: Config) -> Catalogue:
     if complaints:
         raise Unservable(complaints)
     return Catalogue(config, found, book)
+
+
+def known_providers() -> frozenset[str]:
+    """Return every provider that can be named."""
+    return frozenset({*PROVIDERS, "demo"})
 
 
 def meant(unpriced: Iterable[Deployment]) -> Mapping[str, str]:
@@ -106,11 +112,13 @@ def _bases(entry: ModelEntry) -> Iterator[str]:
 
 
 def _told(models: Iterable[ModelEntry]) -> Iterator[fates.Told]:
-    return fates.of_list((one.line, one.params, one.info, _kind(one.params)) for one in models)
+    return fates.of_list(map(_listed, models))
 
 
-def _kind(params: Mapping[str, Any]) -> Any:
-    return kind_of(*provider_and_model(params), params.get("api_base") or params.get("base_url"))
+def _listed(entry: ModelEntry) -> fates.Entry:
+    provider, model = provider_and_model(entry.params)
+    kind = kind_of(provider, model, entry.params.get("api_base") or entry.params.get("base_url"))
+    return entry.line, entry.params, entry.info, kind, HEEDED.get(provider, ())
 
 
 def _refused(models: Iterable[ModelEntry]) -> Iterator[Complaint]:

@@ -228,8 +228,8 @@ def _state(said: StateFile, folder: Path) -> State:
 
 
 _MADE_UP: Mapping[str, str] = {
-    "api_base": "http://not-set.invalid",
-    "base_url": "http://not-set.invalid",
+    "api_base": "http://not-set.invalid/v1",
+    "base_url": "http://not-set.invalid/v1",
     "sha256": "0" * 64,
 }
 """What stands for a variable that is not set where something must stand."""
@@ -245,7 +245,7 @@ def _without(data: Any, paths: Iterable[KeyPath]) -> Any:
         if isinstance(key, str) and key in _MADE_UP:
             around[key] = _MADE_UP[key]
         elif isinstance(around, dict) and key not in ("model", "model_name", "name"):
-            del around[key]
+            around.pop(key, None)
     return data
 
 
@@ -294,6 +294,9 @@ def _broken_references(document: Document, policies: Policies) -> Iterator[Probl
                 yield document.problem(path, told, closest(name, map(str, known)))
     asked = ((model, problem) for model, problem in policies.asks_models if model not in models)
     yield from (problem for model, problem in asked if covering(patterns, model) is None)
+    for path, name in (*document.matches("fallbacks", "*", "*", "*"), *document.matches("aliases", "*")):
+        if isinstance(name, str) and is_pattern(name):
+            yield document.problem(path, f"{name!r} names no model: nothing says what its asterisk stands for")
     for name in declared & other:
         yield document.problem(("aliases", name), f"{name!r} is a model_name of model_list; it needs no other name")
     for path, names in document.matches("fallbacks", "*", "*"):

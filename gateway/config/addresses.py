@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 CHAT: Final = "/chat/completions"
+MODELS: Final = "/models"
 
 _PARTS: Final = re.compile(
     r"(?P<scheme>https?)://(?P<authority>[^/?#\s]+)(?P<path>/[^?#\s]*)?(?:\?(?P<query>[^#\s]*))?\Z"
@@ -35,6 +36,10 @@ class Address:
     def place(self) -> str:
         """Host and port, as a message may show them."""
         return self.authority.rpartition("@")[2]
+
+    def shown(self, call: str = "") -> str:
+        """Return the address as a message may show it: a login and a query may hold a secret."""
+        return f"{self.scheme}://{self.place}{self.path}{call}{'?…' if self.query else ''}"
 
     @property
     def has_login(self) -> bool:

@@ -30,6 +30,9 @@ DEFAULTS: Final = frozenset(
 )
 """Members of a request's body that an entry may give for requests without them."""
 
+BY_LIBRARY: Final = frozenset({"min_p", "repetition_penalty", "prompt_cache_retention", "reasoning"})
+"""Of these, what only the library puts in its place where a request is translated."""
+
 LIMITS: Final = ("max_completion_tokens", "max_tokens")
 """The two names of the most that an answer may have: who gives one gives both."""
 
@@ -52,8 +55,11 @@ _LIMITED: Final = "read, and used once there are limits"
 _BY_TAG: Final = "requests are not routed by tags: every deployment of a name serves it"
 _BUDGETED: Final = "what may be spent is not bounded here yet"
 
+RATES: Final = ("rpm", "tpm", "itpm", "otpm", "max_parallel_requests")
+"""How much a deployment takes at a time: accepted, and of no effect yet."""
+
 WITHOUT_EFFECT: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("rpm", "tpm", "itpm", "otpm", "max_parallel_requests"), _LIMITED),
+    **dict.fromkeys(RATES, _LIMITED),
     **dict.fromkeys(("default_api_key_rpm_limit", "default_api_key_tpm_limit"), _LIMITED),
     **dict.fromkeys(
         ("num_retries", "max_retries", "retry_after", "cooldown_time", "allowed_fails", "retry_policy"), _ATTEMPTS
@@ -92,7 +98,7 @@ INSTEAD: Final[Mapping[str, str]] = {
 """Keys that are refused, and what to write in their place."""
 
 OF_INFO: Final = frozenset(
-    {"max_input_tokens", "max_output_tokens", "max_tokens", "mode", "base_model", "litellm_provider"}
+    {"max_input_tokens", "max_output_tokens", "max_tokens", "mode", "base_model", "litellm_provider", "order"}
 )
 """Keys of `model_info` that are acted on, prices aside."""
 

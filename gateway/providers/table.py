@@ -62,6 +62,9 @@ AZURE: Final = "azure"
 RESPONSES: Final = "responses/"
 """Before a model of OpenAI's or Azure's that only its Responses API serves; litellm translates to it."""
 
+HEEDED: Final[Mapping[str, frozenset[str]]] = {AZURE: frozenset({"api_version", "azure_ad_token"})}
+"""Keys of a provider's own that are acted on where it is reached directly (`addresses`)."""
+
 PROVIDERS: Final[Mapping[str, Provider]] = {
     "abliteration": _direct("https://api.abliteration.ai/v1"),
     "ai21": _direct("https://api.ai21.com/studio/v1"),
@@ -178,6 +181,14 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
 }
 """Every provider that can be named, by name."""
 
+KEYLESS: Final = frozenset(
+    """
+    aiohttp_openai custom_openai docker_model_runner hosted_vllm lemonade litellm_proxy llamafile lm_studio ollama
+    ollama_chat openai_like vllm
+    """.split()  # noqa: SIM905  # a dozen names read better than a dozen strings
+)
+"""Run by whoever uses them, often without a key."""
+
 DIRECT_AT_AN_ADDRESS: Final[Mapping[str, Provider]] = {"mistral": _direct(None, _V1)}
 """Translated at home, direct where an `api_base` is given: an engine or a proxy of one's own."""
 
@@ -195,7 +206,7 @@ REFUSED: Final[Mapping[str, str]] = {
          "text-completion-inception", "watsonx_text", "nlp_cloud", "petals", "oobabooga", "triton"), _TEXT
     ),
     **dict.fromkeys(
-        ("a2a", "a2a_agent", "agentcore", "auto_router", "cursor", "langflow", "langgraph", "litellm_agent", "manus",
+        ("a2a", "a2a_agent", "agentcore", "cursor", "langflow", "langgraph", "litellm_agent", "manus",
          "microsoft_365_copilot", "pydantic_ai_agents", "ragflow", "strands_decider"), _AGENT
     ),
     **dict.fromkeys(("chatgpt", "github_copilot"), _SIGN_IN),
@@ -217,6 +228,7 @@ REFUSED: Final[Mapping[str, str]] = {
     "gradient_ai": f"{_PLAIN}https://inference.do-ai.run/v1",
     "vertex_ai_beta": "is called vertex_ai",
     "custom": "is a server that speaks LiteLLM's own protocol; write openai/MODEL where it speaks OpenAI's",
+    "auto_router": "chooses a model by what is asked: name it in the request, or give it an alias",
     "azure_ai/agents": _AGENT,
     "azure_ai/doc-intelligence": _NO_CHAT,
     "bedrock_converse": "is what LiteLLM's price table calls it; write bedrock/MODEL",

@@ -14,11 +14,20 @@ from gateway.caching.facts import NOTHING, Book, CacheFacts, book_of, priced
 from gateway.caching_schema import shipped
 from gateway.config.addresses import address_of
 from gateway.config.environment import usual_variables
-from gateway.config.litellm_keys import CHAT_MODES, CLIENTS, DEFAULTS, INFO_IN_PARAMS, LIMITS, OURS, WITHOUT_EFFECT
+from gateway.config.litellm_keys import (
+    BY_LIBRARY,
+    CHAT_MODES,
+    CLIENTS,
+    DEFAULTS,
+    INFO_IN_PARAMS,
+    LIMITS,
+    OURS,
+    WITHOUT_EFFECT,
+)
 from gateway.config.wildcards import filled
 from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of
 from gateway.providers import refusals
-from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, PROVIDERS, RESPONSES, Provider
+from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, KEYLESS, PROVIDERS, RESPONSES, Provider
 from gateway.wire.foreign import Reception, reception
 
 if TYPE_CHECKING:
@@ -69,8 +78,10 @@ class Deployment:
     """The rest of `litellm_params`; may hold credentials, so it is never shown."""
     cache: CacheFacts = NOTHING
     """How the provider's prompt cache works for this model."""
-    order: int = 0
-    """Those of its name with a lower number are asked first."""
+    order: int | None = None
+    """Those of its name with a lower number are asked first, those without one last."""
+    keyless: bool = False
+    """Whether the configuration says that no key is sent."""
     key_from: str | None = None
     """The environment variable that `api_key` was taken from without being named."""
     defaults: tuple[tuple[str, bytes], ...] = ()
@@ -87,6 +98,11 @@ class Deployment:
     """What it takes of other providers' answers."""
     pattern: str | None = None
     """The name with asterisks that the client's name was found under."""
+
+    @property
+    def takes_any_provider(self) -> bool:
+        """Whether the client's name says which provider is asked."""
+        return self.name.endswith(":*")
 
     @property
     def is_chat(self) -> bool:
@@ -164,6 +180,12 @@ def _label(entry: ModelEntry, position: int) -> str:
     return f"{entry.model_name}#{position}:{model if anyone else f'{provider}/{model}'}"
 
 
+def needs_no_key(one: Deployment) -> bool:
+    """Whether nothing is missing where a deployment has no key: it said so, or many such servers want none."""
+    told = one.kind == "demo" or one.provider in KEYLESS or one.takes_any_provider
+    return told or one.keyless
+
+
 def is_any_provider(params: Mapping[str, Any]) -> bool:
     """Whether the client's name says which provider is asked."""
     return str(params.get("model", "")).startswith("*") and not params.get("custom_llm_provider")
@@ -228,10 +250,13 @@ def _deployment(
     if _sends_key_anywhere(params, given):
         raise _Complaint("api_key", "one key for every provider: name the provider (openai/*), or leave api_key out "
                          "and each provider's usual variable is used")  # fmt: skip
+    ordered = params if "order" in params else info
     price = book.price(provider, model, info, region_of(api_base, _text(params.get("vertex_location"))))
     facts = book.facts(provider, model, info)
     body = _Body.of(params, kind, is_openai=provider == "openai" and _is_home(provider, api_base))
     passed = {name: value for name, value in params.items() if name not in _NOT_PASSED and not is_price(name)}
+    if kind == "translated":
+        passed |= {name: params[name] for name in BY_LIBRARY & params.keys()}
     return Deployment(
         name=_label(entry, position),
         model_name=entry.model_name,
@@ -246,7 +271,8 @@ def _deployment(
         weight=_number(params, "weight", 1.0, above=None),
         params=passed | ({"extra_body": body.foreign} if body.foreign else {}),
         cache=priced(_cache(provider, model, kind, api_base, caches), price),
-        order=int(_number(params, "order", 0, above=None)),
+        order=int(_number(ordered, "order", 0, above=None)) if ordered.get("order") is not None else None,
+        keyless=str(params.get("api_key", "")).lower() == "none",
         key_from=key_from,
         defaults=body.defaults,
         left_out=body.left_out,
@@ -319,8 +345,9 @@ class _Body:
         extra = params.get("extra_body") or {}
         if not isinstance(extra, Mapping):
             raise _Complaint("extra_body", f"{extra!r} is not a mapping")
-        given = {name: _default(name, value) for name, value in params.items() if name in DEFAULTS}
-        given |= {name: value for name, value in extra.items() if kind != "translated" or name in DEFAULTS}
+        ours = DEFAULTS - BY_LIBRARY if kind == "translated" else DEFAULTS
+        given = {name: _default(name, value) for name, value in params.items() if name in ours}
+        given |= {name: value for name, value in extra.items() if kind != "translated" or name in ours}
         wrong = next((name for name in given if name in _NO_DEFAULTS), None)
         if wrong is not None:
             raise _Complaint("extra_body", f"{wrong} is for the client, or the gateway, to say: leave it out")
@@ -329,7 +356,7 @@ class _Body:
             given = {name: value for name, value in given.items() if name not in LIMITS} | {LIMITS[0]: limits[0]}
         options, dropped = params.get("stream_options"), params.get("additional_drop_params") or ()
         return _Body(
-            defaults=tuple((name, orjson.dumps(value)) for name, value in given.items()),
+            defaults=tuple((name, _json(name, value)) for name, value in given.items()),
             foreign={name: value for name, value in extra.items() if name not in given},
             left_out=frozenset(name for name in dropped if isinstance(name, str) and name not in _NEEDED),
             asks_usage=not (isinstance(options, Mapping) and options.get("include_usage") is False),
@@ -342,6 +369,17 @@ _NEEDED: Final = frozenset({"model", "messages", "stream"})
 _WORDS: Final = frozenset({"stop", "user", "reasoning_effort", "verbosity", "service_tier", "safety_identifier",
                            "prompt_cache_key", "prompt_cache_retention"})  # fmt: skip
 """Defaults that are text; any other text is a number out of the environment."""
+
+
+def _json(name: str, value: Any) -> bytes:
+    """Write a default. Numbers that no server reads alike are refused: beyond 64 bits, and without an end."""
+    try:
+        written = orjson.dumps(value)
+    except TypeError as error:
+        raise _Complaint(name, f"{name} cannot be sent: {error}") from None
+    if value is not None and written == b"null":
+        raise _Complaint(name, f"{value!r} is not a number that can be sent")
+    return written
 
 
 def _default(name: str, value: Any) -> Any:

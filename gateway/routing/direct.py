@@ -17,8 +17,9 @@ import aiohttp
 from multidict import CIMultiDict, istr
 from yarl import URL
 
+from gateway.config.addresses import MODELS
 from gateway.config.network import HERE, Network
-from gateway.providers.addresses import address
+from gateway.providers.addresses import address, joined
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstream import PASSED_HEADERS, Trouble, UpstreamError
 
@@ -164,6 +165,24 @@ class Direct:
             response.close()
             raise UpstreamError("garbage", f"the upstream answered with a redirect ({response.status})")
         return DirectReply(response)
+
+    async def reached(self, deployment: Deployment) -> int:
+        """Ask a deployment's server which models it has, which costs nothing, and return the status.
+
+        One that does not speak chat completions is asked without its key. Raises `UpstreamError`.
+        """
+        route, session = _route(deployment, self._network), self._session or self._open()
+        speaks = deployment.kind == "direct"
+        url = URL(joined(deployment.api_base or "", MODELS if speaks else ""))
+        limit = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
+        headers = route.headers if speaks else None
+        try:
+            async with session.get(
+                url, headers=headers, timeout=limit, allow_redirects=False, proxy=route.proxy
+            ) as response:
+                return response.status
+        except _FOREIGN as error:
+            raise _trouble(error) from error
 
     async def close(self) -> None:
         if self._session is not None:

@@ -142,8 +142,8 @@ class Preference:
     def answered(self, deployment: Deployment, now: float) -> None:
         """Learn where the conversation runs now."""
         group, stay, home = self._group, self._stay, self._homes.get(deployment.model_name)
-        if group is None or home is None:
-            return
+        if group is None or home is None or deployment.name not in self._asked:
+            return  # the only one of its order: there was nothing to choose
         held = stay is not None and now < stay.until
         if deployment.name == home:
             if held and stay is not None and stay.at != home:

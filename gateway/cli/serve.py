@@ -1,0 +1,90 @@
+"""`gateway serve` and `gateway demo`: the program that stays up, and the one that shows what it does."""
+
+# ruff: noqa: PLC0415  # each command loads only what it needs, when it runs
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from gateway.cli.opening import (
+    DEFAULT_CONFIG,
+    FILE,
+    NotThere,
+    Refused,
+    config_of,
+    deployments_of,
+    example,
+    refuse,
+    terminal,
+)
+
+DEMO_FOLDER = Path("var") / "demo"
+
+
+@example("gateway serve --config config.yaml --port 8080")
+@click.command(short_help="Run the gateway.")
+@click.option("--config", "path", type=FILE, default=DEFAULT_CONFIG, show_default=True, help="The configuration.")
+@click.option("--host", help="Listen on this address instead of server.host.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Listen here instead of on server.port; 0 = any free one.")
+def serve(path: Path, host: str | None, port: int | None) -> None:
+    """Serve until SIGTERM: requests come in on OPENAI_BASE_URL, answers and ledger lines come out."""
+    sys.exit(_serve(path, host, port))
+
+
+@example("gateway demo\ngateway demo --serve --port 8080")
+@click.command(short_help="Show what it does, in under a minute and without a key.")
+@click.option("--serve", "stay", is_flag=True, help="Start the demo's gateway for programs of your own, and stay up.")
+@click.option("--port", type=click.IntRange(0, 65535), help="With --serve: listen on this port; 0 = any free one.")
+def demo(stay: bool, port: int | None) -> None:
+    """Show what the gateway does, on a conversation of its own: no key, no network, under a minute."""
+    if stay:
+        from gateway.demo import settings
+
+        path = DEMO_FOLDER / "config.yaml"
+        click.echo(f"# configuration and ledger: {path if path.exists() else settings.write(DEMO_FOLDER)}")
+        sys.exit(_serve(path, None, port))
+
+    from gateway.demo import runner
+
+    try:
+        runner.run(terminal())
+    except runner.DemoFailed as error:
+        raise NotThere(str(error)) from error
+
+
+def _serve(path: Path, host: str | None, port: int | None) -> int:
+    import structlog
+
+    from gateway import server
+    from gateway.catalogue.warnings import notes, warnings
+    from gateway.config import startup_problems
+    from gateway.operators import logs
+
+    logs.configure()
+    log = structlog.get_logger("gateway")
+    config = config_of(path, host, port)
+    deployments = [deployment for group in deployments_of(config).values() for deployment in group]
+    refuse(startup_problems(config))
+    for told in notes(config, deployments):
+        log.info(told)
+    for told in warnings(config, deployments, datetime.now(UTC)):
+        log.warning(told)
+    try:
+        listener = server.bind(config.server.host, config.server.port)
+    except server.CannotStart as error:
+        raise Refused(str(error)) from error
+    address = server.address(listener)
+
+    def started() -> None:
+        log.info(
+            "serving", address=address, models=len(deployments), keys=len(config.keys), ledger=str(config.ledger.dir)
+        )
+        click.echo(f"export OPENAI_BASE_URL={address}/v1")
+
+    code = server.run(config, path, listener, started=started)
+    log.info("stopped", code=code)
+    return code
