@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
 
 from gateway import litellm_files
 from gateway.catalogue import fates
