@@ -102,8 +102,8 @@ class Translated:
         self._litellm: Any = None
         self._wire: Any = None
         self._handlers: dict[float, Any] = {}
-        self._supported: dict[str, frozenset[str]] = {}
-        """What litellm says that each deployment takes, by its name."""
+        self._supported: dict[str, tuple[str, frozenset[str]]] = {}
+        """What litellm says that a deployment takes, by its name, with the model: many go by the name of a wildcard."""
         self._loading: asyncio.Lock = asyncio.Lock()
 
     async def load(self) -> None:
@@ -147,12 +147,13 @@ class Translated:
 
     def _chosen(self, deployment: Deployment, fields: Mapping[str, Any]) -> Chosen:
         """Choose what of a request goes to this deployment. Raises `Unfit` where it cannot serve it."""
-        supported = self._supported.get(deployment.name)
-        if supported is None:
+        model, supported = self._supported.get(deployment.name, ("", frozenset()))
+        if model != deployment.model:
             listed = self._litellm.get_supported_openai_params(
                 deployment.model, custom_llm_provider=deployment.provider
             )
-            supported = self._supported[deployment.name] = frozenset(listed or ())
+            supported = frozenset(listed or ())
+            self._supported[deployment.name] = deployment.model, supported
         chosen = parameters.chosen(fields, supported, writes_tools=deployment.provider in _WRITES_TOOLS)
         if chosen.unfit is not None:
             name = f"{deployment.provider}/{deployment.model}"
