@@ -39,7 +39,7 @@ from gateway.routing.attempts import Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Preference
 from gateway.routing.too_long import Stated, TooLong, too_long
-from gateway.routing.upstream import Reply, Trouble, UpstreamError
+from gateway.routing.upstream import DROPPED, Reply, Trouble, UpstreamError
 from gateway.summaries import Job
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import PLAIN, Additions, ChatRequest, is_limited, sent
@@ -381,6 +381,9 @@ class Calls:
             if not isinstance(outcome, Failure):
                 gateway.without_usage.add(deployment.name)
                 gateway.log.info("usage is not asked for any more", deployment=deployment.name)
+        if isinstance(outcome, Failure) and outcome.kind == "unfit":
+            self.deployment = None  # it was not asked
+            return outcome
         if not isinstance(outcome, Failure):
             self.reply = outcome.reply
             try:
@@ -406,8 +409,9 @@ class Calls:
     ) -> Outcome:
         """Send the request as this deployment is to have it; `limit` is for one that names none and needs one."""
         limited = () if limit is None else (("max_tokens", b"%d" % limit),)
-        usual = asks and not deployment.defaults and not deployment.left_out and not limited
-        additions = PLAIN if usual else Additions((*deployment.defaults, *limited), deployment.left_out, asks)
+        defaults, takes = (*deployment.defaults, *limited), deployment.takes
+        usual = asks and takes is None and not defaults and not deployment.left_out
+        additions = PLAIN if usual else Additions(defaults, deployment.left_out, asks, takes)
         body = sent(self.request, deployment.model, changes, marks, additions)
         along, gateway = self._carried(deployment), self.gateway
         self.dropped = along.dropped
@@ -423,6 +427,12 @@ class Calls:
     def _was_taken(self, failure: Failure) -> bool:
         """Whether an upstream that failed had read the prompt."""
         return failure.begun or (bool(self.unused) and self.unused[-1][0] is failure.deployment)
+
+    def told_dropped(self) -> str:
+        """List what did not go along with the call that answered: values of headers, and members of the body."""
+        betas = f"anthropic-beta: {', '.join(self.dropped)}" if self.dropped else ""
+        members = "" if self.reply is None else self.reply.headers.get(DROPPED, "")
+        return ", ".join(filter(None, (betas, members)))
 
     def _carried(self, deployment: Deployment) -> Carried:
         """Choose the client's headers that go along with this call."""

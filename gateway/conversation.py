@@ -76,6 +76,8 @@ class Message:
     """Whether it carries the model's reasoning, to be given back."""
     is_marked: bool = False
     """Whether the client put a marker for the provider's prompt cache on it."""
+    foreign: tuple[str, ...] = ()
+    """What only some providers take back of it (wire/foreign.py)."""
     ours: Kind | None = None
     """Set on a message that we put in (`Changes.applied`): never on what came, whatever it says."""
     digest: tuple[int, int] | None = field(default=None, init=False, repr=False)

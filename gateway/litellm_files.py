@@ -14,9 +14,6 @@ from typing import Any
 import orjson
 
 _PRICE_TABLE = "model_prices_and_context_window_backup.json"
-_ENDPOINTS = "provider_endpoints_support_backup.json"
-_UNLISTED = frozenset({"aiohttp_openai", "modelscope", "nadir", "nvidia_riva", "sagemaker_nova", "vertex_ai_beta"})
-"""Known to litellm's code and in none of its files."""
 _BETAS = "anthropic_beta_headers_config.json"
 _OPENAI_LIKE = Path("llms") / "openai_like" / "providers.json"
 
@@ -39,20 +36,6 @@ def tokenizers_dir() -> Path:
 def price_table() -> bytes:
     """Read the price table: one JSON object, model key → entry, 3 MB."""
     return _present(package_dir() / _PRICE_TABLE).read_bytes()
-
-
-@cache
-def providers() -> frozenset[str]:
-    """Return every provider that litellm can reach: those of its price table and those of its lists of endpoints."""
-    found = {
-        str(entry["litellm_provider"])
-        for entry in orjson.loads(price_table()).values()
-        if isinstance(entry, dict) and "litellm_provider" in entry
-    }
-    for path, key in ((_ENDPOINTS, "providers"), (_OPENAI_LIKE, None)):
-        listed = orjson.loads(_present(package_dir() / path).read_bytes())
-        found.update(listed if key is None else listed[key])
-    return frozenset(found) | _UNLISTED
 
 
 @cache

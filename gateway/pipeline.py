@@ -22,7 +22,7 @@ from gateway.refusals import does_not_fit, still_too_long, unanswered
 from gateway.rewriting.plan import Refusal
 from gateway.routing.attempts import Failure
 from gateway.routing.deployment import Deployment
-from gateway.routing.upstream import UpstreamError
+from gateway.routing.upstream import DROPPED, UpstreamError
 from gateway.wire import errors
 from gateway.wire.chat import ChatRequest, parse, with_limit
 from gateway.wire.completion import Completion
@@ -194,8 +194,8 @@ class Passage:
             told.append(header(b"x-gateway-plan", plan))
         if self.calls is not None and self.calls.reply is not None:
             told += [header(name.encode(), value) for name, value in told_headers(self.calls.reply.headers).items()]
-        if self.calls is not None and self.calls.dropped:
-            told.append(header(b"x-gateway-dropped", f"anthropic-beta: {', '.join(self.calls.dropped)}"))
+        if self.calls is not None and (dropped := self.calls.told_dropped()):
+            told.append(header(DROPPED.encode(), dropped))
         return told
 
     def _plan(self) -> str | None:

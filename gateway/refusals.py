@@ -195,6 +195,8 @@ def unanswered(failure: Failure, model: str, now: float) -> GatewayError:
                 return errors.key_refused(status)
             headers = told_of_failure(failure.headers, now, again=fault.kind in {"rate", "trouble"})
             return errors.upstream_refused(status, failure.body, headers)
+        case "unfit" if failure.param is not None:
+            return errors.invalid_request(failure.message, failure.param)
         case "unfit":
             kind: Trouble = "connect"
         case trouble:

@@ -31,7 +31,7 @@ from gateway.pipeline import answer
 from gateway.policy import Policy, resolve
 from gateway.routing.deployment import Deployment, Kind, ModelFacts
 from gateway.routing.health import Health
-from gateway.routing.upstream import Reply, UpstreamError
+from gateway.routing.upstream import Reply, Unfit, UpstreamError
 from gateway.routing.upstreams import Upstreams
 from gateway.state import open_state
 from gateway.wire.chat import Memo
@@ -70,7 +70,7 @@ class Act:
     status: int = 200
     parts: Sequence[bytes | UpstreamError | Stall | Leave] = ()
     headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
-    instead: UpstreamError | Stall | Leave | None = None
+    instead: UpstreamError | Unfit | Stall | Leave | None = None
     """What comes instead of an answer."""
 
 
@@ -101,6 +101,10 @@ def fails(status: int, code: str | None = None, message: str = "no", **headers: 
     """An error answer in OpenAI's shape."""
     error = {"error": {"message": message, "type": "upstream_type", "param": None, "code": code}}
     return Act(status, (orjson.dumps(error),), {"content-type": "application/json", **headers})
+
+
+def cannot(param: str) -> Act:
+    return Act(instead=Unfit(param, f"`{param}` cannot be served by script/m"))
 
 
 def breaks(kind: Any = "connect") -> Act:
@@ -162,7 +166,7 @@ class Script:
         called = Called(deployment.name, body, stream, request_id)
         self.calls.append(called)
         act = self._acts[min(len(self.calls), len(self._acts)) - 1]
-        if isinstance(act.instead, UpstreamError):
+        if isinstance(act.instead, UpstreamError | Unfit):
             raise act.instead
         if act.instead is not None:
             await self._silence(act.instead)

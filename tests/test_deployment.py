@@ -33,6 +33,9 @@ class Models:
     usual_keys: Mapping[str, str] = field(default_factory=dict)
 
 
+AZURE = {"model": "azure/gpt-5", "api_base": "https://mine.openai.azure.com"}
+
+
 def build(*entries: Entry) -> Mapping[str, tuple[Deployment, ...]]:
     return deployments(cast(Config, Models(entries)), BOOK)
 
@@ -77,7 +80,7 @@ def test_the_kind_follows_from_the_provider(model: str, params: dict[str, Any], 
 
 
 def test_the_same_name_twice_is_two_deployments_with_names_of_their_own():
-    twice = build(Entry("asked", {"model": "openai/gpt-5", "weight": 3}), Entry("asked", {"model": "azure/gpt-5"}))
+    twice = build(Entry("asked", {"model": "openai/gpt-5", "weight": 3}), Entry("asked", AZURE))
     assert [each.name for each in twice["asked"]] == ["asked#0:openai/gpt-5", "asked#1:azure/gpt-5"]
     assert [each.weight for each in twice["asked"]] == [3.0, 1.0]
 
@@ -215,3 +218,32 @@ def test_anthropic_itself_judges_its_betas_and_others_than_claude_have_none():
     assert one("anthropic/claude-sonnet-4-5").betas is None
     assert one("bedrock/meta.llama3-70b-instruct-v1:0").betas == frozenset()
     assert one("openai/gpt-5").betas == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("params", "sent"),
+    [
+        ({"model": "fireworks_ai/qwen3"}, "accounts/fireworks/models/qwen3"),
+        ({"model": "fireworks_ai/accounts/mine/models/q"}, "accounts/mine/models/q"),
+        ({**AZURE, "model": "azure/o_series/my-o3"}, "my-o3"),
+        ({"model": "huggingface/together/deepseek-ai/DeepSeek-R1"}, "deepseek-ai/DeepSeek-R1:together"),
+        ({"model": "huggingface/deepseek-ai/DeepSeek-R1"}, "deepseek-ai/DeepSeek-R1"),
+    ],
+)
+def test_a_model_is_called_what_its_provider_calls_it(params: dict[str, Any], sent: str):
+    assert one(**params).model == sent
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"model": "azure/m"}, "https://NAME.openai.azure.com"),
+        ({**AZURE, "tenant_id": "t", "client_id": "c", "client_secret": "s"}, "azure_ad_token"),
+        ({"model": "bedrock/agent/A1/B2"}, "runs agents"),
+        ({"model": "snowflake/llama"}, "account_id"),
+        ({"model": "vllm/m"}, "no address of its own"),
+    ],
+)
+def test_what_could_only_fail_at_its_first_request_is_refused(params: dict[str, Any], says: str):
+    with pytest.raises(Unservable, match=says):
+        build(Entry("asked", params))

@@ -134,7 +134,7 @@ def test_a_library_that_translates_gets_what_only_it_can_place(tmp_path: Path):
 
 
 def test_what_the_translation_has_no_field_for_stays_with_the_library(tmp_path: Path):
-    one = deployed(tmp_path, "{model: fireworks_ai/m, api_key: k, min_p: 0.1, extra_body: {repetition_penalty: 1.1}}")
+    one = deployed(tmp_path, "{model: cohere/m, api_key: k, min_p: 0.1, extra_body: {repetition_penalty: 1.1}}")
     assert (one.defaults, one.params) == ((), {"min_p": 0.1, "extra_body": {"repetition_penalty": 1.1}})
 
 
@@ -193,7 +193,11 @@ def test_a_key_that_is_left_out_is_the_providers_usual_one(tmp_path: Path):
 
 
 def test_who_logs_in_otherwise_is_given_no_key(tmp_path: Path):
-    one = deployed(tmp_path, "{model: azure/x, azure_ad_token: t}", environ={"AZURE_API_KEY": "k"})
+    one = deployed(
+        tmp_path,
+        "{model: azure/x, azure_ad_token: t, api_base: https://mine.openai.azure.com}",
+        environ={"AZURE_API_KEY": "k"},
+    )
     assert one.api_key is None
 
 

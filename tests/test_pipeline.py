@@ -39,6 +39,7 @@ from tests.passage import (
     Setting,
     Stall,
     breaks,
+    cannot,
     delta,
     deployment,
     fails,
@@ -617,6 +618,25 @@ async def test_a_fallback_that_cannot_take_the_request_is_passed_over(gateway):
     passed = await gateway(body([user(words(600))]), Script(fails(500, "down")))
     assert len(passed.script.calls) == 1
     assert (passed.client.status, passed.client.error["code"]) == (500, "down")
+
+
+async def test_a_deployment_that_cannot_serve_a_parameter_is_passed_over_and_rests_for_nobody(gateway):
+    passed = await with_fallback(gateway)(body(HELLO, n=2), Script(cannot("n"), says()))
+    assert (passed.client.status, passed.settled["deployment"]) == (200, "anthropic/claude-x")
+    assert passed.settled["status"] == "answered"
+    assert passed.gateway.health.resting(passed.gateway.monotonic()) == frozenset()
+
+
+async def test_where_no_deployment_can_serve_a_parameter_the_client_is_told_which(gateway):
+    passed = await with_fallback(gateway)(body(HELLO, n=2), Script(cannot("n")))
+    assert (passed.client.status, passed.client.error["param"]) == (400, "n")
+    assert passed.client.error["type"] == "invalid_request_error"
+    assert passed.settled["status"] == "refused"
+
+
+async def test_what_was_dropped_on_the_way_is_named(gateway):
+    act = replace(says(), headers={"content-type": "application/json", "x-gateway-dropped": "seed, user"})
+    assert (await gateway(body(HELLO), Script(act))).client.got["x-gateway-dropped"] == "seed, user"
 
 
 # ---------------------------------------------------------------- too long all the same

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.translated import REQUEST_FIELDS, Translated
-from gateway.routing.upstream import Reply, UpstreamError
+from gateway.routing.upstream import Reply, Unfit, UpstreamError
 from gateway.wire.usage import usage_from_openai
 from tests.providers.anthropic import Anthropic, text, tool_use
 from tests.providers.deployments import deployment
@@ -500,3 +501,102 @@ def test_litellm_is_loaded_late_and_never_reaches_for_the_network(tmp_path: Path
     assert run.returncode == 0, run.stderr
     assert run.stdout == "ok\n", (run.stdout, run.stderr)
     assert run.stderr == ""
+
+
+# ---- Cohere
+
+
+COHERE_CALLS: list[dict[str, Any]] = [
+    {"type": "message-start", "id": "c1", "delta": {"message": {"role": "assistant", "content": []}}},
+    {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "I look both up."}}},
+    *(
+        event
+        for index, name in enumerate(("f", "g"))
+        for event in (
+            {
+                "type": "tool-call-start",
+                "index": index,
+                "delta": {"message": {"tool_calls": {"id": f"{name}_1", "function": {"name": name, "arguments": ""}}}},
+            },
+            *(
+                {
+                    "type": "tool-call-delta",
+                    "index": index,
+                    "delta": {"message": {"tool_calls": {"function": {"arguments": piece}}}},
+                }
+                for piece in ('{"n":', f"{index}}}")
+            ),
+            {"type": "tool-call-end", "index": index},
+        )
+    ),
+    {"type": "message-end", "delta": {"finish_reason": "TOOL_CALL", "usage": {"tokens": {"input_tokens": 9}}}},
+]
+
+
+async def test_a_stream_of_cohere_has_its_calls_apart_and_its_own_end(translated: Translated):
+    class Cohere(Provider):
+        async def respond(self, request: web.Request) -> web.StreamResponse:
+            lines = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in COHERE_CALLS]
+            return await self.stream(request, [b"".join(lines)[at : at + 50] for at in range(0, 5000, 50)])
+
+    async with serving(Cohere()) as server:
+        target = deployment("cohere/command-r-plus", f"{server.url}/v2/chat", kind="translated")
+        stream = joined(await events(translated, target, ASK | {"tools": TOOLS}))
+    assert stream["finish_reason"] == "tool_calls"
+    assert [(call["id"], call["name"], call["arguments"]) for call in stream["calls"]] == [
+        ("f_1", "f", '{"n":0}'),
+        ("g_1", "g", '{"n":1}'),
+    ]
+    assert server.received[0].headers["Accept-Encoding"] == "identity", "not by a client of litellm's own making"
+
+
+async def test_a_redirect_is_not_followed_with_the_key(translated: Translated):
+    class Moved(Provider):
+        async def respond(self, request: web.Request) -> web.StreamResponse:
+            raise web.HTTPTemporaryRedirect(f"{self.url}/elsewhere")
+
+    async with serving(Moved()) as server:
+        target = deployment("cohere/command-r-plus", f"{server.url}/v2/chat", kind="translated")
+        assert await trouble(translated, target, stream=False) == "garbage"
+    assert len(server.received) == 1
+
+
+# ---- what a provider has no word for
+
+
+async def test_hints_that_claude_has_no_word_for_are_named_and_defaults_are_not(translated: Translated):
+    hints = {"seed": 7, "verbosity": "low", "n": 1, "service_tier": "auto", "logprobs": False, "made_up": 1}
+    async with serving(Anthropic()) as server:
+        for stream in (False, True):
+            reply = await send(translated, claude(server), ASK | hints | {"stream": stream})
+            assert reply.headers["x-gateway-dropped"] == "seed, verbosity, made_up"
+            await reply.read()
+    assert set(server.received[0].body) == {"model", "messages", "max_tokens"}
+
+
+@pytest.mark.parametrize("asked", [{"n": 2}, {"logprobs": True}, {"modalities": ["audio"]}])
+async def test_what_claude_cannot_answer_is_not_asked(translated: Translated, asked: dict[str, Any]):
+    async with serving(Anthropic()) as server:
+        with pytest.raises(Unfit) as caught:
+            await send(translated, claude(server), ASK | asked)
+    assert caught.value.param == next(iter(asked))
+    assert "anthropic/claude-sonnet-4-5" in caught.value.message
+    assert server.received == []
+
+
+async def test_functions_are_called_as_functions(translated: Translated):
+    functions = [tool["function"] for tool in TOOLS]
+    async with serving(Anthropic(content=[tool_use("t1", "f", {"n": 1})], stop_reason="tool_use")) as server:
+        plain = (await answer(translated, claude(server), ASK | {"functions": functions}))["choices"][0]
+        stream = await events(translated, claude(server), ASK | {"functions": functions})
+    assert plain["finish_reason"] == "function_call"
+    assert (plain["message"]["function_call"]["name"], json.loads(plain["message"]["function_call"]["arguments"])) == (
+        "f", {"n": 1},
+    )  # fmt: skip
+    assert "tool_calls" not in plain["message"]
+    pieces = [choice for event in stream for choice in event["choices"]]
+    told = [piece["delta"]["function_call"] for piece in pieces if "function_call" in piece["delta"]]
+    assert told[0]["name"] == "f"
+    assert json.loads("".join(one.get("arguments") or "" for one in told)) == {"n": 1}
+    assert pieces[-1]["finish_reason"] == "function_call"
+    assert all("tool_calls" not in piece["delta"] for piece in pieces)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from functools import cache
+from importlib.util import find_spec
 
 from gateway import litellm_files
 from gateway.catalogue import fates
@@ -11,9 +12,9 @@ from gateway.config import Config, ModelEntry
 from gateway.config.wildcards import covering, filling, is_pattern
 from gateway.money.prices import PriceBook, split
 from gateway.problems import closest
+from gateway.providers import refusals
+from gateway.providers.table import HEEDED, PROVIDERS
 from gateway.routing.deployment import (
-    DIRECT,
-    DIRECT_ELSEWHERE,
     Deployment,
     Unservable,
     deployments,
@@ -21,8 +22,6 @@ from gateway.routing.deployment import (
     provider_and_model,
     under_pattern,
 )
-
-_OURS = frozenset({*DIRECT, *DIRECT_ELSEWHERE, "demo"})
 
 Complaint = tuple[int | None, tuple[str | int, ...], str]
 
@@ -50,8 +49,8 @@ class Catalogue(Mapping[str, tuple[Deployment, ...]]):
         if pattern is None or parts is None:
             return None
         found = under_pattern(self._config, pattern, name, parts, self._book)
-        real = known_providers() - {"demo"}
-        known = [one for one in found if one.provider in real or not one.takes_any_provider]
+        known = [one for one in found if one.provider != "demo" or not one.takes_any_provider]
+        known = [one for one in known if _refused_provider(one.provider) is None]
         return (pattern, tuple(known)) if known else None
 
     def names_under(self, pattern: str) -> list[str]:
@@ -84,8 +83,8 @@ def catalogue(config: Config) -> Catalogue:
 
 
 def known_providers() -> frozenset[str]:
-    """Return every provider that somebody knows how to reach."""
-    return _OURS | litellm_files.providers()
+    """Return every provider that can be named."""
+    return frozenset({*PROVIDERS, "demo"})
 
 
 def meant(unpriced: Iterable[Deployment]) -> Mapping[str, str]:
@@ -112,11 +111,13 @@ def _bases(entry: ModelEntry) -> Iterator[str]:
 
 
 def _told(models: Iterable[ModelEntry]) -> Iterator[fates.Told]:
-    return fates.of_list((one.line, one.params, one.info, _kind(one.params)) for one in models)
+    return fates.of_list(map(_listed, models))
 
 
-def _kind(params: Mapping[str, Any]) -> Any:
-    return kind_of(provider_and_model(params)[0], params.get("api_base") or params.get("base_url"))
+def _listed(entry: ModelEntry) -> fates.Entry:
+    provider, model = provider_and_model(entry.params)
+    kind = kind_of(provider, model, entry.params.get("api_base") or entry.params.get("base_url"))
+    return entry.line, entry.params, entry.info, kind, HEEDED.get(provider, ())
 
 
 def _refused(models: Iterable[ModelEntry]) -> Iterator[Complaint]:
@@ -128,14 +129,24 @@ def _refused(models: Iterable[ModelEntry]) -> Iterator[Complaint]:
 
 
 def _strangers(models: Iterable[ModelEntry], providers: list[str]) -> Iterator[Complaint]:
-    """Yield the providers that nobody knows how to reach: at start, not at the first request."""
-    known = {*_OURS, "*"}
-    if known.issuperset(providers):
-        return
-    known |= known_providers()
+    """Yield the providers that cannot be reached from here: at start, not at the first request."""
     for index, (entry, provider) in enumerate(zip(models, providers, strict=True)):
-        if provider not in known:
-            likely = closest(provider, known)
-            told = f"there is no provider {provider!r}" + (f"; did you mean {likely!r}?" if likely else "")
-            hint = " (for a server of your own: openai/MODEL with its api_base)" if not likely else ""
-            yield entry.line, ("model_list", index, "litellm_params", "model"), told + hint
+        if provider != "*" and (told := _refused_provider(provider)) is not None:
+            yield entry.line, ("model_list", index, "litellm_params", "model"), told
+
+
+def _refused_provider(provider: str) -> str | None:
+    """Say why a provider cannot be served by this installation; None where it can."""
+    told, facts = refusals.unknown(provider), PROVIDERS.get(provider)
+    if told is None and facts is not None:
+        told = refusals.not_installed(provider, facts, _is_installed)
+    return told
+
+
+@cache
+def _is_installed(module: str) -> bool:
+    """Look for a module without running it; of a module inside a package, the packages around it are imported."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

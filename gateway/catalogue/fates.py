@@ -6,7 +6,7 @@ The facts by name are `config.litellm_keys`; here they meet the price table's ke
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -40,8 +40,11 @@ class Fate:
 _ACTED: Final = Fate("acted on")
 
 
-def of_param(name: str, value: Any, kind: Kind) -> Fate:
-    """Say what becomes of a key of `litellm_params` of a deployment that is reached in this way."""
+def of_param(name: str, value: Any, kind: Kind, heeded: Collection[str] = ()) -> Fate:
+    """Say what becomes of a key of `litellm_params` of a deployment that is reached in this way.
+
+    `heeded`: those of providers' own keys that are acted on all the same where nothing is translated.
+    """
     if value is None:
         return _ACTED
     if name in INSTEAD:
@@ -59,7 +62,11 @@ def of_param(name: str, value: Any, kind: Kind) -> Fate:
     if name in CLIENTS:
         return Fate("refused", "it is the request itself, which clients send: leave it out")
     if PROVIDERS.fullmatch(name):
-        return _ACTED if kind == "translated" else Fate("without effect", "this provider's wire has no place for it")
+        return (
+            _ACTED
+            if kind == "translated" or name in heeded
+            else Fate("without effect", "this provider's wire has no place for it")
+        )
     if (price := _price(name, value)) is not None:
         return price
     if name.startswith("supports_") or name in OF_INFO:
@@ -99,11 +106,15 @@ def _dropped(names: Any) -> Fate:
     return _ACTED
 
 
-def of_list(entries: Iterable[tuple[int | None, Mapping[str, Any], Mapping[str, Any], Kind]]) -> Iterator[Told]:
-    """Judge every key of a list, in its order: line, litellm_params, model_info and kind of each entry."""
-    for index, (line, params, info, kind) in enumerate(entries):
+Entry = tuple[int | None, Mapping[str, Any], Mapping[str, Any], Kind, Collection[str]]
+"""Line, litellm_params, model_info, kind, and the keys of its provider's own that are heeded."""
+
+
+def of_list(entries: Iterable[Entry]) -> Iterator[Told]:
+    """Judge every key of a list, in its order."""
+    for index, (line, params, info, kind, heeded) in enumerate(entries):
         for name, value in params.items():
-            yield Told(index, line, ("litellm_params", str(name)), of_param(str(name), value, kind))
+            yield Told(index, line, ("litellm_params", str(name)), of_param(str(name), value, kind, heeded))
         for name, value in info.items():
             yield Told(index, line, ("model_info", str(name)), of_info(str(name), value))
 

@@ -15,13 +15,15 @@ from gateway.catalogue import fates, sections
 from gateway.config.environment import is_read_in, read_in, usual_variables
 from gateway.config.litellm_keys import CHAT_MODES, INFO_IN_PARAMS, RATES
 from gateway.money.prices import PriceBook, is_price
-from gateway.problems import KeyPath, Problem, closest
-from gateway.routing.deployment import DIRECT, OTHER_LOGIN, is_any_provider, kind_of, provider_and_model
+from gateway.problems import KeyPath, Problem
+from gateway.providers import refusals
+from gateway.providers.table import HEEDED, KEYLESS
+from gateway.routing.deployment import OTHER_LOGIN, is_any_provider, kind_of, provider_and_model
 from gateway.yaml_lines import Document
 
 _FALLBACKS: Final = ("fallbacks", "default_fallbacks")
 _REDIS: Final = ("redis_url", "redis_host", "redis_port", "redis_password")
-_OPTIONAL_KEY: Final = frozenset({name for name, home in DIRECT.items() if home is None} | {"ollama", "ollama_chat"})
+_OPTIONAL_KEY: Final = KEYLESS
 """Providers whose servers many run without any key."""
 
 
@@ -142,11 +144,7 @@ class _Import:
         if is_read_in(str(self._read(params)["model"])):
             return None  # nobody knows yet which model that is
         if provider not in self.known and not is_any_provider(params):
-            meant = closest(provider, self.known)
-            hint = (
-                f"; did you mean {meant!r}?" if meant else "; for a server of your own write openai/MODEL and api_base"
-            )
-            return f"there is no provider {provider!r}{hint}"
+            return refusals.unknown(provider)
         if not model:
             return "its model names none: write provider/model"
         said = {key: each[key] for each in (params, info) for key in ("mode", "base_model") if key in each}
@@ -157,14 +155,14 @@ class _Import:
 
     def _params(self, at: KeyPath, params: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is kept of `litellm_params`, saying of each key that was given what became of it."""
-        provider, _ = provider_and_model(self._read(params))
-        kind = kind_of(provider, params.get("api_base") or params.get("base_url"))
+        provider, model = provider_and_model(self._read(params))
+        kind = kind_of(provider, model, params.get("api_base") or params.get("base_url"))
         out: dict[str, Any] = {}
         for key, value in params.items():
             if key == "litellm_credential_name":
                 continue
             path = (*at, "litellm_params", key)
-            fate = fates.of_param(str(key), value, kind)
+            fate = fates.of_param(str(key), value, kind, HEEDED.get(provider, ()))
             told = f"left out: {fate.reason}" + (f"; did you mean {fate.suggestion!r}?" if fate.suggestion else "")
             if value is None or value == "":
                 told = "left out: it is empty"

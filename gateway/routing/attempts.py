@@ -41,6 +41,8 @@ class Failure:
     retry_after: float | None = None
     """Seconds, where the upstream named them."""
     message: str = ""
+    param: str | None = None
+    """With `unfit`: the parameter of the request that the deployment cannot serve, where it is one."""
     begun: bool = False
     """Whether the answer had begun to arrive: it is paid for, and asking another would buy it twice."""
     fault: Fault = field(init=False)

@@ -27,39 +27,15 @@ from gateway.config.litellm_keys import (
 from gateway.config.wildcards import filled
 from gateway.litellm_files import anthropic_betas
 from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of
+from gateway.providers import refusals
+from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, KEYLESS, PROVIDERS, RESPONSES, Provider
+from gateway.wire.foreign import Reception, reception
 from gateway.wire.headers import NEVER
 
 if TYPE_CHECKING:
     from gateway.config import Config, ModelEntry
 
 Kind = Literal["direct", "translated", "demo"]
-
-DIRECT: Final[Mapping[str, str | None]] = {
-    "openai": "https://api.openai.com/v1",
-    "cerebras": "https://api.cerebras.ai/v1",
-    "deepinfra": "https://api.deepinfra.com/v1/openai",
-    "deepseek": "https://api.deepseek.com/v1",
-    "groq": "https://api.groq.com/openai/v1",
-    "moonshot": "https://api.moonshot.ai/v1",
-    "nebius": "https://api.studio.nebius.ai/v1",
-    "openrouter": "https://openrouter.ai/api/v1",
-    "sambanova": "https://api.sambanova.ai/v1",
-    "together_ai": "https://api.together.xyz/v1",
-    "xai": "https://api.x.ai/v1",
-    # Served by whoever runs them: the address must be given.
-    "custom_openai": None,
-    "hosted_vllm": None,
-    "litellm_proxy": None,
-    "llamafile": None,
-    "lm_studio": None,
-    "openai_like": None,
-}
-"""Providers whose API is chat completions as it stands, and where it is (the addresses are those that litellm lists).
-All others are translated. Mistral is among those: litellm does not count `stream_options`, which every stream of ours
-asks for, among what it takes."""
-
-DIRECT_ELSEWHERE: Final = frozenset({"mistral", "fireworks_ai", "perplexity", "nvidia_nim", "novita", "dashscope"})
-"""Direct where an `api_base` is given (usually an engine or a proxy of one's own), translated otherwise."""
 
 DEFAULT_TIMEOUT: Final = 600.0
 
@@ -124,6 +100,8 @@ class Deployment:
     """Of `defaults`: how long an answer may be."""
     mode: str = "chat"
     """What the model is for, in the words of the price table."""
+    takes: Reception | None = None
+    """What it takes of other providers' answers."""
     pattern: str | None = None
     """The name with asterisks that the client's name was found under."""
     forward_headers: tuple[str, ...] = ()
@@ -227,11 +205,8 @@ def _label(entry: ModelEntry, position: int) -> str:
 
 def needs_no_key(one: Deployment) -> bool:
     """Whether nothing is missing where a deployment has no key: it said so, or many such servers want none."""
-    told = one.kind == "demo" or one.provider in _KEYLESS or one.takes_any_provider
+    told = one.kind == "demo" or one.provider in KEYLESS or one.takes_any_provider
     return told or one.keyless
-
-
-_KEYLESS: Final = frozenset({name for name, home in DIRECT.items() if home is None} | {"ollama", "ollama_chat"})
 
 
 def is_any_provider(params: Mapping[str, Any]) -> bool:
@@ -287,10 +262,9 @@ def _deployment(
     params, info = entry.params, _info(entry)
     provider, model = provider_and_model(params)
     given = params.get("api_base") or params.get("base_url")
-    kind = kind_of(provider, given)
-    api_base = str(given) if given else DIRECT.get(provider)
-    if not model:
-        raise _Complaint("model", "names no model: write provider/model")
+    kind, reached = _route(provider, model, given)
+    _refuse(provider, model, reached, params)
+    api_base = str(given) if given else reached.home
     if "*" in model and "*" not in entry.model_name:
         raise _Complaint("model", f"{model!r} has an asterisk and model_name has none: nothing says what it stands for")
     key, key_from = _key(params, provider, kind, usual_keys)
@@ -310,7 +284,7 @@ def _deployment(
         name=_label(entry, position),
         model_name=entry.model_name,
         provider=provider,
-        model=model,
+        model=_asked(provider, model, reached, at_home=not given),
         kind=kind,
         facts=facts_of(provider, model, book, info),
         price=price,
@@ -330,6 +304,7 @@ def _deployment(
         mode=facts.mode or "chat",
         forward_headers=_forwarded(params.get("forward_headers")),
         betas=_betas(provider, model),
+        takes=reception(provider, model),
     )
 
 
@@ -472,13 +447,13 @@ def _betas(provider: str, model: str) -> frozenset[str] | None:
 def _cache(provider: str, model: str, kind: Kind, api_base: str | None, caches: Book) -> CacheFacts:
     """Look up the prompt cache; a server of somebody's own that speaks like a provider is asked for nothing unusual."""
     facts, declared = caches.find(provider, model)
-    at_home = kind != "direct" or DIRECT.get(provider) is None or _is_home(provider, api_base)
+    at_home = kind != "direct" or _home(provider) is None or _is_home(provider, api_base)
     return facts if at_home or declared or facts.control == "affinity" else replace(facts, control="none")
 
 
 def _is_home(provider: str, api_base: str | None) -> bool:
     """Whether an address is the provider's own, a regional host of it (`eu.api.openai.com`) included."""
-    home, host = (_HOST.match((address or "").lower()) for address in (DIRECT.get(provider), api_base))
+    home, host = (_HOST.match((address or "").lower()) for address in (_home(provider), api_base))
     return home is not None and host is not None and (host[1] == home[1] or host[1].endswith(f".{home[1]}"))
 
 
@@ -486,11 +461,52 @@ _HEADER: Final = re.compile(r"[a-z0-9_-]+\*?")
 _HOST: Final = re.compile(r"https?://(?:[^/@]*@)?([^/:?#@]+)")
 
 
-def kind_of(provider: str, api_base: object) -> Kind:
-    """Say how deployments of a provider are reached."""
+_NOTHING: Final = Provider("translated")
+
+
+def _home(provider: str) -> str | None:
+    return PROVIDERS.get(provider, _NOTHING).home
+
+
+def kind_of(provider: str, model: str, api_base: object) -> Kind:
+    """Say how a deployment is reached."""
+    return _route(provider, model, api_base)[0]
+
+
+def _route(provider: str, model: str, api_base: object) -> tuple[Kind, Provider]:
+    """Say how a provider is reached. Whether there is such a provider is judged before (`catalogue`)."""
     if provider == "demo":
-        return "demo"
-    return "direct" if provider in DIRECT or (api_base and provider in DIRECT_ELSEWHERE) else "translated"
+        return "demo", _NOTHING
+    facts = PROVIDERS.get(provider, _NOTHING)
+    if api_base:
+        facts = DIRECT_AT_AN_ADDRESS.get(provider, facts)
+    if provider in ("openai", AZURE) and model.startswith(RESPONSES):
+        return "translated", replace(facts, route="translated")
+    return facts.route, facts
+
+
+def _refuse(provider: str, model: str, facts: Provider, params: Mapping[str, Any]) -> None:
+    """Raise `_Complaint` for what could only fail at the first request."""
+    if not model:
+        raise _Complaint("model", "names no model: write provider/model")
+    if (reason := refusals.elsewhere(provider, model)) is not None:
+        raise _Complaint("model", reason)
+    if (lacking := refusals.lacking(provider, facts, params)) is not None:
+        raise _Complaint(*lacking)
+
+
+_AZURE_SERIES: Final = ("o_series/", "gpt5_series/")
+"""What LiteLLM lets a list write before an Azure deployment's name, and does not send."""
+
+
+def _asked(provider: str, model: str, facts: Provider, *, at_home: bool) -> str:
+    """Return the model's name as the provider knows it."""
+    if provider == "huggingface" and at_home and model.count("/") == 2:
+        served_by, name = model.split("/", 1)
+        return f"{name}:{served_by}"  # huggingface.co/docs/inference-providers
+    if provider == AZURE:
+        return next((model.removeprefix(start) for start in _AZURE_SERIES if model.startswith(start)), model)
+    return f"{facts.model_prefix}{model}" if facts.model_prefix and "/" not in model else model
 
 
 def _number(params: Mapping[str, Any], key: str, otherwise: float, above: float | None) -> float:

@@ -20,8 +20,9 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict, istr
 from yarl import URL
 
-from gateway.config.addresses import CHAT, MODELS, Address, address_of
+from gateway.config.addresses import MODELS
 from gateway.config.network import HERE, Network
+from gateway.providers.addresses import address, joined
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstream import KEPT_SECONDS, Trouble, UpstreamError
 from gateway.wire.headers import NO_HEADERS, kept
@@ -128,14 +129,17 @@ def _route(deployment: Deployment, network: Network) -> _Route:
             istr("User-Agent"): "gateway",
         }
     )
-    if deployment.api_key:
-        headers[istr("Authorization")] = f"Bearer {deployment.api_key}"
+    there = address(
+        deployment.provider, deployment.model, deployment.api_base or "", deployment.api_key, deployment.params
+    )
+    for name, value in there.headers.items():
+        headers[istr(name.title())] = value
     if organization := deployment.params.get("organization"):
         headers[istr("OpenAI-Organization")] = str(organization)
     for name, value in {**deployment.params.get("headers", {}), **deployment.params.get("extra_headers", {})}.items():
         headers[istr(name)] = str(value)
     connect = min(CONNECT_SECONDS, deployment.timeout)
-    url = URL(_address(deployment.api_base or "").of(CHAT))
+    url = URL(there.url)
     return _Route(
         deployment=deployment,
         url=url,
@@ -143,13 +147,6 @@ def _route(deployment: Deployment, network: Network) -> _Route:
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect, sock_read=deployment.timeout),
         proxy=network.proxy_for(url.scheme, url.host or "", url.port),
     )
-
-
-def _address(api_base: str) -> Address:
-    address = address_of(api_base)
-    if address is None:
-        raise UpstreamError("connect", f"{api_base!r} is not an http(s) address")
-    return address
 
 
 class DirectReply:
@@ -242,7 +239,7 @@ class Direct:
         route = _route(deployment, self._network)
         session = self._session = self._session or self._opened()
         speaks = deployment.kind == "direct"
-        url = URL(_address(deployment.api_base or "").of(MODELS if speaks else ""))
+        url = URL(joined(deployment.api_base or "", MODELS if speaks else ""))
         limit = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
         headers = route.headers if speaks else None
         try:

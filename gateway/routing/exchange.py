@@ -18,6 +18,7 @@ from typing import Final
 import httpx
 
 from gateway.config.network import HERE, Network
+from gateway.providers.cohere import EventReader
 from gateway.routing.upstream import KEPT_SECONDS, Trouble, UpstreamError
 from gateway.wire.headers import kept
 
@@ -46,6 +47,8 @@ class Exchange:
     """What the provider writes when it has said all, where that is known."""
     ended: bool = False
     """Whether that was seen."""
+    events: EventReader | None = None
+    """What reads a stream in litellm's place, where litellm misreads the provider's."""
 
     async def abort(self) -> None:
         """Close what is still open; the upstream sees it at once."""
@@ -98,10 +101,18 @@ class Wire(httpx.AsyncHTTPTransport):
         except httpx.TransportError as error:
             exchange.trouble = _trouble(error, reading=False)
             raise httpx.NetworkError(str(error), request=request) from error
+        if response.has_redirect_location:
+            await response.aclose()
+            exchange.trouble = UpstreamError(
+                "garbage", f"the upstream answered with a redirect ({response.status_code})"
+            )
+            raise httpx.NetworkError(exchange.trouble.message, request=request)
         exchange.status = response.status_code
         exchange.headers = kept(response.headers)
         exchange.open.append(response)
         response.stream = _Watched(response, exchange)
+        if "event-stream" not in response.headers.get("content-type", ""):
+            exchange.events = None
         if response.status_code < 400:
             return response
         raw = b"".join([part async for part in response.stream])
@@ -149,14 +160,16 @@ class _Watched(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         exchange, kept = self._exchange, b""
-        marker = exchange.end_marker
+        marker, events = exchange.end_marker, exchange.events
         try:
             async for part in self._inner:
                 if marker is not None and not exchange.ended:
                     seen = kept + part
                     exchange.ended = marker in seen
                     kept = seen[1 - len(marker) :]
-                yield part
+                yield part if events is None else events.feed(part)
+            if events is not None:
+                yield events.end()
         except httpx.TransportError as error:
             self._exchange.trouble = _trouble(error, reading=True)
             raise httpx.ReadError(str(error)) from error

@@ -23,23 +23,19 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from gateway.config.network import HERE, Network
+from gateway.providers import parameters
+from gateway.providers.cohere import EventReader
+from gateway.providers.parameters import Chosen
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import too_long
-from gateway.routing.upstream import Reply, UpstreamError, WholeReply
+from gateway.routing.upstream import DROPPED, Reply, Unfit, UpstreamError, WholeReply
 from gateway.wire.headers import NO_HEADERS
 
 if TYPE_CHECKING:
     from gateway.routing.exchange import Exchange
 
-REQUEST_FIELDS: Final = frozenset(
-    """
-    messages functions function_call temperature top_p top_k n stop max_tokens max_completion_tokens modalities
-    prediction audio presence_penalty frequency_penalty logit_bias user response_format seed tools tool_choice
-    parallel_tool_calls logprobs top_logprobs reasoning_effort verbosity safety_identifier service_tier store
-    thinking web_search_options cache_control safety_settings prompt_cache_key
-    """.split()  # noqa: SIM905  # forty words read better than forty strings
-)
-"""The fields of a chat completion that are translated: OpenAI's, and four that providers add. Others are left out."""
+REQUEST_FIELDS: Final = parameters.OPENAI | parameters.PROVIDERS_OWN | {"messages"}
+"""The fields of a chat completion that a client may set on the way through litellm."""
 
 _OWN_PARAMS: Final = frozenset(
     """
@@ -87,6 +83,11 @@ _ENDS: Final = {"gemini": b'"finishReason"'}
 """What a stream of the provider holds when it came to its end, where litellm takes an early close of the connection for
 one. Not for Vertex: Claude is served there too."""
 
+_WRITES_TOOLS: Final = frozenset({"ollama"})
+"""Providers whose tools litellm writes into the prompt."""
+
+_COHERE: Final = frozenset({"cohere", "cohere_chat"})
+
 _WORDS: Final = frozenset({"text", "refusal", "thinking", "redacted_thinking", "reasoning"})
 """Types of parts that hold what was said, in which an address is only an address."""
 
@@ -102,13 +103,18 @@ class Translated:
         self._litellm: Any = None
         self._wire: Any = None
         self._handlers: dict[float, Any] = {}
+        self._supported: dict[str, tuple[str, frozenset[str]]] = {}
+        """What litellm says that a deployment takes, by its name, with the model: many go by the name of a wildcard."""
         self._loading: asyncio.Lock = asyncio.Lock()
 
     async def load(self) -> None:
         """Import litellm now instead of at the first request."""
         async with self._loading:
             if self._litellm is None:
-                self._litellm = await asyncio.to_thread(_import_litellm)
+                litellm = await asyncio.to_thread(_import_litellm)
+                self._wire = importlib.import_module("gateway.routing.exchange").Wire(self._network)
+                _speak_through(self._wire, litellm)
+                self._litellm = litellm
 
     async def send(
         self,
@@ -127,12 +133,15 @@ class Translated:
                             "send the content as a data: URL")  # fmt: skip
         exchange_module = importlib.import_module("gateway.routing.exchange")
         exchange: Exchange = exchange_module.Exchange(end_marker=_ENDS.get(deployment.provider))
+        if stream and deployment.provider in _COHERE:
+            exchange.events = EventReader()
         token = exchange_module.current.set(exchange)
         try:
-            call = self._call(deployment, fields, stream)
+            chosen = self._chosen(deployment, fields)
+            call = self._call(deployment, {"messages": fields.get("messages"), **chosen.fields}, stream)
             if headers:  # the deployment's own come before the client's
                 call["extra_headers"] = {**headers, **(call.get("extra_headers") or {})}
-            return await self._ask(deployment, call, exchange)
+            return await self._ask(deployment, call, exchange, chosen)
         except _ErrorAnswer as answer:
             return answer.reply
         finally:
@@ -144,16 +153,36 @@ class Translated:
         worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
         await worker.stop()
         self._handlers.clear()
-        if self._wire is not None:
-            await self._wire.shut()
+        self._litellm.in_memory_llm_clients_cache.flush_cache()
+        await self._wire.shut()
 
-    async def _ask(self, deployment: Deployment, call: dict[str, Any], exchange: Exchange) -> Reply:
+    def _chosen(self, deployment: Deployment, fields: Mapping[str, Any]) -> Chosen:
+        """Choose what of a request goes to this deployment. Raises `Unfit` where it cannot serve it."""
+        model, supported = self._supported.get(deployment.name, ("", frozenset()))
+        if model != deployment.model:
+            listed = self._litellm.get_supported_openai_params(
+                deployment.model, custom_llm_provider=deployment.provider
+            )
+            supported = frozenset(listed or ())
+            self._supported[deployment.name] = deployment.model, supported
+        chosen = parameters.chosen(fields, supported, writes_tools=deployment.provider in _WRITES_TOOLS)
+        if chosen.unfit is not None:
+            name = f"{deployment.provider}/{deployment.model}"
+            raise Unfit(chosen.unfit, f"`{chosen.unfit}` cannot be served by {name}: leave it out, or ask for another "
+                        "model.")  # fmt: skip
+        return chosen
+
+    async def _ask(self, deployment: Deployment, call: dict[str, Any], exchange: Exchange, chosen: Chosen) -> Reply:
+        dropped = {DROPPED: ", ".join(chosen.dropped)} if chosen.dropped else {}
+        by_function = chosen.calls_by_function
         try:
             answer = await self._litellm.acompletion(**call)
             if call.get("stream"):
                 # Some providers are only called when the first chunk is asked for: before it there is no status.
-                return StreamedReply(answer, await anext(answer), exchange, deployment.model)
-            return WholeReply(200, _JSON | _ids(exchange), (orjson.dumps(_completion(answer, deployment.model)),))
+                first = await anext(answer)
+                return StreamedReply(answer, first, exchange, deployment.model, dropped, by_function=by_function)
+            body = orjson.dumps(_completion(answer, deployment.model, by_function=by_function))
+            return WholeReply(200, _JSON | _ids(exchange) | dropped, (body,))
         except Exception as error:  # the door: litellm raises whatever its providers raise
             await exchange.abort()
             raise _failure(error, exchange, self._litellm) from error
@@ -161,15 +190,13 @@ class Translated:
     def _call(self, deployment: Deployment, fields: Mapping[str, Any], stream: bool) -> dict[str, Any]:
         """Return litellm's keywords for a request."""
         call = {name: value for name, value in deployment.params.items() if name not in _OWN_PARAMS}
-        call |= {name: value for name, value in fields.items() if name in REQUEST_FIELDS}
+        call |= fields
         call |= {
             "model": f"{deployment.provider}/{deployment.model}",
             "api_base": deployment.api_base,
             "api_key": deployment.api_key,
             "timeout": deployment.timeout,
             "client": self._handler(deployment.timeout),
-            "max_retries": 0,
-            "num_retries": 0,
             "no-log": True,
             "_skip_mcp_handler": True,  # else tools make it import what its wheel does not depend on
         }
@@ -179,8 +206,6 @@ class Translated:
 
     def _handler(self, timeout: float) -> Any:
         """Return litellm's HTTP handler over our own transport. One for each timeout: some providers pass none on."""
-        if self._wire is None:
-            self._wire = importlib.import_module("gateway.routing.exchange").Wire(self._network)
         handler = self._handlers.get(timeout)
         if handler is None:
             kind = importlib.import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler
@@ -192,15 +217,26 @@ class Translated:
 class StreamedReply:
     """A stream of litellm's, written as chat completion events."""
 
-    __slots__ = ("_exchange", "_first", "_model", "_stream", "headers", "status")
+    __slots__ = ("_by_function", "_calls", "_exchange", "_first", "_model", "_stream", "headers", "status")
 
-    def __init__(self, stream: Any, first: Any, exchange: Exchange, model: str) -> None:
+    def __init__(
+        self,
+        stream: Any,
+        first: Any,
+        exchange: Exchange,
+        model: str,
+        headers: dict[str, str],
+        *,
+        by_function: bool = False,
+    ) -> None:
         self._stream = stream
         self._first = first
         self._exchange = exchange
         self._model = model
+        self._calls = _CallNumbers()
         self.status = 200
-        self.headers: Mapping[str, str] = _EVENTS | _ids(exchange)
+        self.headers: Mapping[str, str] = _EVENTS | _ids(exchange) | headers
+        self._by_function = by_function
 
     async def read(self) -> bytes:
         return b"".join([chunk async for chunk in self.chunks()])
@@ -219,6 +255,9 @@ class StreamedReply:
                 usage = _usage(getattr(chunk, "usage", None)) or usage
                 for choice in _choices(chunk):
                     self._believe(choice)
+                    self._calls.renumber(choice["delta"])
+                    if self._by_function:
+                        _call_by_function(choice, choice["delta"])
                     yield _event({**head, "choices": [choice]})
         except UpstreamError:
             raise
@@ -259,11 +298,25 @@ def _import_litellm() -> Any:
         litellm = importlib.import_module("litellm")
         for name in ("Message", "ModelResponse", "ModelResponseStream", "Usage"):
             getattr(litellm, name)()  # pydantic builds these at their first use: better now than in a request
+    # The same of what it only imports when a provider is asked for.
+    warnings.filterwarnings("ignore", message=".*`ReadOnly` qualifier", category=UserWarning)
+    warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
     for name, value in _SETTINGS.items():
         setattr(litellm, name, value)
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(name).disabled = True
     return litellm
+
+
+def _speak_through(wire: Any, litellm: Any) -> None:
+    """Have the clients that litellm makes by itself use our transport too: some providers take none that is handed."""
+    kind = importlib.import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler
+    kind.create_async_transport = staticmethod(lambda *_, **__: wire)
+    kind.create_httpx_proxy_mounts = staticmethod(lambda *_, **__: None)
+    litellm.in_memory_llm_clients_cache.flush_cache()
+    # The way to the Responses API asks whether its proxy has tools for the call, with packages that its wheel lacks.
+    responses = importlib.import_module("litellm.responses.main")
+    setattr(responses, "_responses_try_dispatch_mcp_gateway", lambda **_: None)  # noqa: B010  # a foreign private name
 
 
 # ---- requests
@@ -317,17 +370,29 @@ def _plain(value: Any) -> Any:
     return value.model_dump(exclude_none=True, mode="json") if hasattr(value, "model_dump") else value
 
 
-def _completion(answer: Any, model: str) -> dict[str, Any]:
+def _call_by_function(choice: dict[str, Any], said: dict[str, Any]) -> None:
+    """Write a choice as those who sent `functions` read it."""
+    parameters.as_function(said)
+    if choice["finish_reason"] == "tool_calls":
+        choice["finish_reason"] = "function_call"
+
+
+def _completion(answer: Any, model: str, *, by_function: bool = False) -> dict[str, Any]:
     choices = []
     for choice in answer.choices:
         said = {name: value for name, value in _plain(choice.message).items() if value != []}
         message = {"role": "assistant", "content": None, **said}
         for call in message.get("tool_calls", ()):
             call.pop("index", None)  # belongs to streams, and counts other blocks too
+        reason = choice.finish_reason
+        if reason == "stop" and message.get("tool_calls"):
+            reason = "tool_calls"  # litellm does not read Cohere's reason
         choices.append(
             {"index": choice.index, "message": message, "logprobs": _plain(getattr(choice, "logprobs", None)),
-             "finish_reason": choice.finish_reason}
+             "finish_reason": reason}
         )  # fmt: skip
+        if by_function:
+            _call_by_function(choices[-1], message)
     return {
         "id": answer.id,
         "object": "chat.completion",
@@ -343,6 +408,26 @@ def _choices(chunk: Any) -> Iterator[dict[str, Any]]:
         delta = _plain(choice.delta)
         if delta or choice.finish_reason is not None:
             yield {"index": choice.index, "delta": delta, "finish_reason": choice.finish_reason}
+
+
+class _CallNumbers:
+    """Numbers the calls of a stream: Cohere and Ollama send each as the first, others count more than calls."""
+
+    __slots__ = ("_next", "_open")
+
+    def __init__(self) -> None:
+        self._open: dict[int, tuple[str, int]] = {}
+        self._next = 0
+
+    def renumber(self, delta: dict[str, Any]) -> None:
+        for call in delta.get("tool_calls") or ():
+            given, call_id = call.get("index") or 0, call.get("id") or ""
+            known = self._open.get(given)
+            if known is None or (call_id and known[0] and call_id != known[0]):
+                known = call_id, self._next
+                self._next += 1
+            self._open[given] = known[0] or call_id, known[1]
+            call["index"] = known[1]
 
 
 def _usage(usage: Any) -> dict[str, Any] | None:
@@ -404,7 +489,7 @@ def _words(error: Exception) -> str:
     text = str(getattr(error, "message", None) or error)
     while text.startswith("litellm.") and ": " in text:
         text = text.split(": ", 1)[1]
-    return text[:1000]
+    return text.partition("\nTraceback (")[0][:1000]
 
 
 def _refusal(message: str) -> WholeReply:

@@ -33,6 +33,19 @@ class UpstreamError(Exception):
         return f"UpstreamError({self.kind!r}, {self.message!r})"
 
 
+DROPPED: Final = "x-gateway-dropped"
+"""A reply's header that names what of the request its provider was not asked for."""
+
+
+class Unfit(Exception):
+    """The deployment cannot serve a parameter of the request, and was not asked."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param: Final = param
+        self.message: Final = message
+
+
 class Reply(Protocol):
     """An answer whose status and headers are in. `read` or `chunks` is used, once; `close` may follow at any time."""
 
@@ -41,7 +54,7 @@ class Reply(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Lower-case names, those that `wire.headers.kept` keeps."""
+        """Lower-case names, those that `wire.headers.kept` keeps, and `DROPPED`."""
         ...
 
     async def read(self) -> bytes:
@@ -69,7 +82,8 @@ class Upstream(Protocol):
         request_id: str,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> Reply:
-        """Send a chat completion and return when the status is known. Raises `UpstreamError` and nothing else.
+        """Send a chat completion and return when the status is known. Raises `UpstreamError`, or `Unfit`, and nothing
+        else.
 
         `body` is sent as it is where the upstream speaks chat completions: it already names the deployment's model.
         `headers` are the client's that go along, with lower-case names; the deployment's own come before them.

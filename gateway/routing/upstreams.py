@@ -12,7 +12,7 @@ from gateway.routing.demo import Demo
 from gateway.routing.deployment import Deployment, Kind
 from gateway.routing.direct import Direct
 from gateway.routing.translated import Translated
-from gateway.routing.upstream import Upstream, UpstreamError
+from gateway.routing.upstream import Unfit, Upstream, UpstreamError
 from gateway.wire.headers import NO_HEADERS, retry_after
 
 
@@ -62,6 +62,8 @@ class Upstreams:
             text = await reply.read()
         except UpstreamError as error:
             return Failure(deployment, error.kind, message=error.message)
+        except Unfit as error:
+            return Failure(deployment, "unfit", message=error.message, param=error.param)
         return Failure(deployment, "status", reply.status, text, headers, retry_after(headers, now))
 
     async def close(self) -> None:

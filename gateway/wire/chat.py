@@ -17,6 +17,7 @@ import orjson
 from gateway.conversation import Call, Changes, Conversation, Media, Message, joined
 from gateway.wire.cache_marks import Marks, by_message, end_of_tools, is_marked, marked, message_edits, request_edits
 from gateway.wire.errors import invalid_request
+from gateway.wire.foreign import Reception, is_foreign, kinds_in, received
 from gateway.wire.lexical import (
     DuplicateKey,
     NotJSON,
@@ -310,6 +311,7 @@ def message_of(fields: Mapping[str, Any]) -> Message:
         ),
         reasons=thinks,
         is_marked=is_marked(fields),
+        foreign=kinds_in(fields) if role == "assistant" else (),
     )
 
 
@@ -466,6 +468,8 @@ class Additions:
     """Members that do not leave."""
     usage: bool = True
     """Whether a stream is asked for its usage event; otherwise the client does not ask for it either."""
+    takes: Reception | None = None
+    """What is taken of other providers' answers; None for everything."""
 
 
 PLAIN = Additions()
@@ -506,7 +510,11 @@ def sent(
         cut = cuts(request.body, request.spans, gone)
         out = [one for one in out if not any(start < one[1] and one[0] < end for start, end, _ in cut)]
         out += cut
-    return splice(request.body, out) if out else request.body
+    body = splice(request.body, out) if out else request.body
+    takes = additions.takes
+    if takes is not None and is_foreign(request.conversation.messages, takes):
+        return received(body, takes)
+    return body
 
 
 def with_limit(request: ChatRequest, limit: int | None) -> ChatRequest:

@@ -6,10 +6,10 @@ OpenRouter as `reasoning_details`. All other members keep their bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from gateway.wire.lexical import Span, array_spans, object_spans, splice, value
+from gateway.wire.lexical import DuplicateKey, Span, array_spans, object_spans, splice, value
 
 MEMBERS: Final = ("thinking_blocks", "reasoning_content", "reasoning_details")
 PARTS: Final = ("thinking", "redacted_thinking")
@@ -28,17 +28,19 @@ def reasons(fields: Mapping[str, Any]) -> bool:
 
 def without(raw: bytes) -> bytes:
     """Return a message without its reasoning."""
-    spans = object_spans(raw)
-    content = spans.get("content")
-    if content is not None and raw[content.start : content.start + 1] == b"[":
-        said = _without_parts(raw, content)
-        if said is not None:
-            raw = splice(raw, [(*content, said)])
-            spans = object_spans(raw)
-    return _without_members(raw, spans) if any(name in spans for name in MEMBERS) else raw
+    return without_members(without_parts(raw), MEMBERS)
 
 
-def _without_parts(raw: bytes, content: Span) -> bytes | None:
+def without_parts(raw: bytes) -> bytes:
+    """Return a message without parts of reasoning in its content, which is null where nothing is left."""
+    content = object_spans(raw).get("content")
+    if content is None or raw[content.start : content.start + 1] != b"[":
+        return raw
+    said = _spoken(raw, content)
+    return raw if said is None else splice(raw, [(*content, said)])
+
+
+def _spoken(raw: bytes, content: Span) -> bytes | None:
     """Write the content without parts of reasoning, as null where nothing is left; None where there are none."""
     spans = array_spans(raw, content)
     kept = [
@@ -51,11 +53,18 @@ def _without_parts(raw: bytes, content: Span) -> bytes | None:
     return b"[" + b",".join([raw[start:end] for start, end in kept]) + b"]" if kept else b"null"
 
 
-def _without_members(raw: bytes, spans: Mapping[str, Span]) -> bytes:
+def without_members(raw: bytes, names: Collection[str]) -> bytes:
+    """Return an object without these members; the others keep their bytes."""
+    try:
+        spans = object_spans(raw)
+    except DuplicateKey:
+        return raw
+    if not any(name in spans for name in names):
+        return raw
     start = raw.index(b"{") + 1
     members: list[bytes] = []
     for name, span in spans.items():
-        if name not in MEMBERS:
+        if name not in names:
             members.append(raw[start : span.end].lstrip(b" \t\r\n,"))
         start = span.end
     return b"{" + b",".join(members) + raw[start:]

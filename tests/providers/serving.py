@@ -19,6 +19,8 @@ class Received:
     path: str
     headers: dict[str, str]
     raw: bytes
+    streams: bool = False
+    """Whether it asks for a stream, where the server looks at that."""
 
     @property
     def body(self) -> Any:
