@@ -113,7 +113,7 @@ async def test_a_default_limit_is_kept_free_in_a_shared_window(tmp_path: Path):
     async with up(tmp_path, "model_list:\n" + entry(more=", max_tokens: 1500", priced=priced)) as one:
         refused = await one.ask(messages=[{"role": "user", "content": text}])
         assert refused.status_code == 400
-        assert refused.json()["error"]["code"] == "context_length_exceeded"
+        assert refused.json()["error"]["code"] == "prompt_too_large_for_policy", "the message fits but for the limit"
         assert (await one.ask(messages=[{"role": "user", "content": text}], max_tokens=100)).status_code == 200
 
 
@@ -153,13 +153,14 @@ async def test_deployments_are_asked_by_their_order_and_a_lower_one_that_rests_a
             await one.ask(messages=[{"role": "user", "content": f"hello {number}"}])
         assert one.models == ["first"] * 3
         one.upstream.down = {"first"}
+        for number in range(2):  # two conversations must have met the fault
+            await one.ask(messages=[{"role": "user", "content": f"good day {number}"}])
+        assert one.models[3:] == ["first", "second"] * 2
         await one.ask()
-        assert one.models[3:] == ["first", "second"]
-        await one.ask()
-        assert one.models[5:] == ["second"], "the first one rests"
+        assert one.models[7:] == ["second"], "the first one rests"
         one.upstream.down = {"second", "first"}
         await one.ask()
-        assert one.models[6:] == ["second", "last"]
+        assert one.models[8:] == ["second", "last"]
 
 
 async def test_a_conversation_that_leaves_a_whole_order_is_answered_by_the_next(tmp_path: Path):

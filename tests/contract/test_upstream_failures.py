@@ -76,11 +76,11 @@ async def read_stream(gateway: Gateway, body: dict[str, Any]) -> list[dict[str, 
         ("gpt-5", {"cut": 3}),
         ("gpt-5", {"reset": 3}),
         ("impatient", {"stall_after": 3}),
-        ("gpt-5", {"error_event": 3}),
+        ("gpt-5", {"error_event": 3, "pause": 0.05}),
     ],
 )
 async def test_a_failure_after_the_first_byte_is_an_error_event_and_what_came_is_paid(
-    gateway: Gateway, upstream: Upstream, new_id: NewId, name: str, instruction: dict[str, int]
+    gateway: Gateway, upstream: Upstream, new_id: NewId, name: str, instruction: dict[str, Any]
 ) -> None:
     id = new_id()
     script = Script(text="one two three four five", chunks=5)

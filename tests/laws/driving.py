@@ -100,6 +100,17 @@ class Walk:
     def room(self) -> int:
         return oracle.room(self.case.talk.request(), self.budget, self.count)
 
+    def clear(self, step: int) -> int:
+        """Give what a fold frees, and what lies between two: of the room, less what is set aside for documents once the
+        conversation had some.
+        """
+        plan, shares, room = self.left[step].plan, self.case.policy.allocation, self.room
+        if plan is not None and plan.before["documents"] and not shares.tokens:
+            room = int(room * shares.history / max(shares.history + shares.documents, 1e-9))
+        elif plan is not None and plan.before["documents"]:
+            room = 0
+        return int(self.case.policy.fold.clear_at_least * room)
+
     def original_tokens(self, upto: int) -> int:
         """Count the messages of a request as they came."""
         return sum(self._sizes[:upto])

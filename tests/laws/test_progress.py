@@ -22,7 +22,7 @@ def check(walk: Walk) -> None:
         assert left.body is not None
         unfolded = sum(oracle.message_tokens(json.loads(m), walk.count) for m in walk.unfolded(before, after))
         folded = sum(oracle.message_tokens(json.loads(m), walk.count) for m in walk.lasting(after))
-        assert unfolded - folded >= int(walk.case.policy.fold.clear_at_least * walk.room)
+        assert unfolded - folded >= walk.clear(after)
 
 
 @given(cases(strict=False, limits=False))

@@ -87,7 +87,8 @@ class Summarised(Walk):
         request = parse(self.case.talk.body(self.upto[step]), memo)
         policy, model, counter = self.case.policy, self.case.model, counter_of(self.count)
         facts = Facts(self.texts, self.decisions, "writer")
-        plan = decided(request, policy, model, model.bounds(policy), counter, known, facts)
+        window = model.bounds(policy, answer_limit=request.answer_limit, thinking=request.thinking)
+        plan = decided(request, policy, model, window, counter, known, facts)
         if isinstance(plan, Refusal):
             return Left(plan, None)
         return Left(plan, sent(request, SENT, plan.changes))

@@ -89,6 +89,8 @@ class Cutting:
         self.summaries.begin(wanted=early or budget == self.rules.budget)
         self._fold_examples_and_documents(budget)
         enough = self._limit(budget) - prefix.clear - int(self.rules.recall * prefix.room)
+        if prefix.least > enough and self.ladders.documents:  # what they borrowed goes before history
+            self._cut_old_documents(max(0, self.rules.documents - prefix.newest_documents))
         if prefix.least > enough or due:
             self._shorten_without_loss(enough)
         if prefix.least > enough:
@@ -279,8 +281,8 @@ class Cutting:
                 short.append(number)
         gone: list[int] = []
         for number in short:
-            if number in paid and (beside := self._cut_beside_documents(number, left)) is not None:
-                left -= beside
+            if number in paid and (beside := self._cut_beside_documents(number, left, paid[number])) is not None:
+                left = max(0, left - beside)
                 continue
             left -= max(0, self._cut(number, left + paid.get(number, 0)) - paid.get(number, 0))
             if number in state.gone:
@@ -315,14 +317,16 @@ class Cutting:
         text = speech.cut(message.text, room - overhead, self.count, self._asked()) if room > overhead else None
         return None if text is None else Shortened("cut", text, overhead + self.count(text))
 
-    def _cut_beside_documents(self, number: int, room: int) -> int | None:
-        """Cut the words before and behind the documents of a message to a room, and leave the documents alone; return
-        the tokens of the words. None where that makes nothing shorter.
+    def _cut_beside_documents(self, number: int, room: int, paid: int) -> int | None:
+        """Cut the words before and behind the documents of a message, which take `paid` tokens, to a room, once; return
+        the tokens of the words. None where they cannot be told from the documents.
         """
-        index = self.anatomy.units[number].first
+        state, index = self.prefix.state, self.anatomy.units[number].first
         message, stands = self.messages[index], self.prefix.message_tokens(index)
+        if index in state.shortened:
+            return stands - paid
         spans = documents.known(message.text, self.prefix.voiced.tags, self.known.found) if message.is_plain else []
-        if not spans or index in self.prefix.state.shortened:
+        if not spans:
             return None
         first, last = spans[0].start, spans[-1].end
         said = []
@@ -333,9 +337,10 @@ class Cutting:
         text = f"{said[0]}{message.text[first:last]}{said[1]}"
         short = Shortened("cut", text, self.anatomy.tokens[index] - self.count(message.text) + self.count(text))
         if short.tokens >= stands:
-            return None
+            return stands - paid
         self._now_says(number, index, short)
-        return sum(map(self.count, said))
+        state.documents[index] = min(paid, short.tokens)
+        return short.tokens - state.documents[index]
 
     def _asked(self) -> list[str]:
         """Return what people said last: what a paste is read for."""
