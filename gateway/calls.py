@@ -432,7 +432,7 @@ class Calls:
         """List what did not go along with the call that answered: values of headers, and members of the body."""
         betas = f"anthropic-beta: {', '.join(self.dropped)}" if self.dropped else ""
         members = "" if self.reply is None else self.reply.headers.get(DROPPED, "")
-        return ", ".join(filter(None, (betas, members)))
+        return "; ".join(filter(None, (betas, members)))
 
     def _carried(self, deployment: Deployment) -> Carried:
         """Choose the client's headers that go along with this call."""
