@@ -167,11 +167,11 @@ def test_a_thousand_requests_take_seconds(
     path = tmp_path / "many.jsonl.gz"
     with gzip.open(path, "wt") as out:
         out.writelines(json.dumps(one) + "\n" for one in conversations.read("swe_agent_java", 60))
-    turns = read(path, model="assistant").turns[:500]
+    turns = read(path, model="assistant").turns[:250]
     before = time.process_time()
     found = judged(turns, [policies["roomy"]], model)
-    assert found.as_it_came.tokens_after > 500 * 4000
-    assert time.process_time() - before < 60  # of a processor that others use too
+    assert found.as_it_came.tokens_after > 250 * 4000
+    assert time.process_time() - before < 30  # of a processor that others use too
 
 
 # ---------------------------------------------------------------- content beside the books

@@ -100,7 +100,9 @@ def _broken_off(id: str, draw: Draw) -> Sent:
     failure = draw.choice(("cut", "error_event"))
     stop: Any = {failure: draw.randint(1, 9)}
     body = _body(id, stream=True, words=40, chunks=12, **stop)
-    return Sent(id, f"broken off {failure}", body, KEYS["main"], (200,), "failed")
+    # What came in one read with its error has not reached the client: then it is a failure like any other.
+    seen = (200, 500) if failure == "error_event" else (200,)
+    return Sent(id, f"broken off {failure}", body, KEYS["main"], seen, "failed")
 
 
 def _too_long(id: str, draw: Draw) -> Sent:
