@@ -161,7 +161,7 @@ def test_the_same_traffic_gives_the_same_verdict(
     )
 
 
-def test_a_thousand_requests_take_seconds(
+def test_hundreds_of_requests_take_seconds(
     conversations: Conversations, policies: Mapping[str, Policy], model: Model, tmp_path: Path
 ) -> None:
     path = tmp_path / "many.jsonl.gz"
