@@ -72,13 +72,13 @@ class Booking:
 
     async def pay_unused(self, calls: Calls) -> None:
         """Enter what failed calls cost: what they said they used, or what was counted of an answer that broke off."""
-        for deployment, heard in calls.unused:
-            if not heard.usage and not heard.seen_text():
-                continue
-            usage = await self._used(calls, heard, deployment)
-            tier = heard.service_tier or self.request.service_tier
-            self.entry.pay_unused(usage, deployment.price, tier, self.gateway.now(), _bill(heard, deployment))
-        calls.unused = []
+        while calls.unused:
+            deployment, heard = calls.unused[0]
+            if heard.usage or heard.seen_text():
+                usage = await self._used(calls, heard, deployment)
+                tier = heard.service_tier or self.request.service_tier
+                self.entry.pay_unused(usage, deployment.price, tier, self.gateway.now(), _bill(heard, deployment))
+            del calls.unused[0]  # with the entry, in one step: whoever is cancelled here pays it once
 
     async def _used(self, calls: Calls, heard: Heard, deployment: Deployment) -> Usage:
         """Read what an answer says it used; where that is nothing, a placeholder or absurd, our own count decides."""

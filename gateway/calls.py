@@ -44,6 +44,7 @@ from gateway.summaries import Job
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import PLAIN, Additions, ChatRequest, is_limited, sent
 from gateway.wire.completion import Completion
+from gateway.wire.failures import complaints
 from gateway.wire.headers import Carried, Received, carried, retry_after
 from gateway.wire.opening import Heard, Nothing, Opened, Opening, Streaming, Told
 from gateway.wire.sse import EventRelay
@@ -61,9 +62,11 @@ _SAID = 200
 _NO_HEADERS: Received = {}
 
 
-def _refuses(outcome: Outcome, member: bytes) -> bool:
-    """Whether an upstream refused a request and named this member of its body."""
-    return isinstance(outcome, Failure) and outcome.status in {400, 422, 501} and member in outcome.body
+def _refuses(outcome: Outcome, member: str) -> bool:
+    """Whether an upstream refused a request and named this member of its body. Some quote all of it besides."""
+    if not isinstance(outcome, Failure) or outcome.status not in {400, 422, 501} or member.encode() not in outcome.body:
+        return False
+    return any(member in text for text in complaints(outcome.body))
 
 
 def _told(edit: Edit) -> tuple[int, str | None, str, int, int]:
@@ -342,8 +345,8 @@ class Calls:
     def _learn_window(self, deployment: Deployment, found: TooLong, ours: int) -> None:
         """Remember what a deployment said that it takes and counts; `ours` is our count of what was sent."""
         gateway, declared, limit = self.gateway, deployment.facts.window, found.limit
-        if limit is None or limit < LEAST_WINDOW:
-            return
+        if limit is None or limit < LEAST_WINDOW or 2 * (ours + (self.request.answer_limit or 0)) < limit:
+            return  # a prompt that is nowhere near it was not refused for that: an error may quote what a client wrote
         factor = min(MOST_FACTOR, (found.tokens or 0) / max(1, ours))
         is_news = gateway.windows.learn(deployment.name, Stated(limit, max(1.0, factor)), gateway.monotonic())
         if is_news and (declared is None or limit < declared):
@@ -376,9 +379,9 @@ class Calls:
             limit = await self._answer_limit(fitted)
         asks = deployment.asks_usage and deployment.name not in gateway.without_usage
         outcome = await self._sent(deployment, changes, marks, limit, asks=asks)
-        if asks and self.request.stream and _refuses(outcome, b"stream_options"):
-            outcome = await self._sent(deployment, changes, marks, limit, asks=False)
-            if not isinstance(outcome, Failure):
+        if asks and self.request.stream and _refuses(outcome, "stream_options"):
+            outcome = await self._sent(deployment, changes, marks, limit, asks=False, first=False)
+            if not isinstance(outcome, Failure) and "stream_options" not in self.request.spans:
                 gateway.without_usage.add(deployment.name)
                 gateway.log.info("usage is not asked for any more", deployment=deployment.name)
         if isinstance(outcome, Failure) and outcome.kind == "unfit":
@@ -405,7 +408,14 @@ class Calls:
         return outcome
 
     async def _sent(
-        self, deployment: Deployment, changes: Changes | None, marks: Marks | None, limit: int | None, *, asks: bool
+        self,
+        deployment: Deployment,
+        changes: Changes | None,
+        marks: Marks | None,
+        limit: int | None,
+        *,
+        asks: bool,
+        first: bool = True,
     ) -> Outcome:
         """Send the request as this deployment is to have it; `limit` is for one that names none and needs one."""
         limited = () if limit is None else (("max_tokens", b"%d" % limit),)
@@ -413,7 +423,7 @@ class Calls:
         usual = asks and takes is None and not defaults and not deployment.left_out
         additions = PLAIN if usual else Additions(defaults, deployment.left_out, asks, takes)
         body = sent(self.request, deployment.model, changes, marks, additions)
-        along, gateway = self._carried(deployment), self.gateway
+        along, gateway = self._carried(deployment, first=first), self.gateway
         self.dropped = along.dropped
         return await gateway.upstreams.call(
             deployment,
@@ -434,10 +444,10 @@ class Calls:
         members = "" if self.reply is None else self.reply.headers.get(DROPPED, "")
         return "; ".join(filter(None, (betas, members)))
 
-    def _carried(self, deployment: Deployment) -> Carried:
+    def _carried(self, deployment: Deployment, *, first: bool) -> Carried:
         """Choose the client's headers that go along with this call."""
-        more, betas = deployment.forward_headers, deployment.betas
-        return carried(self.headers, deployment.provider, betas=betas, more=more, first=not self.entry.attempts)
+        more, betas, first = deployment.forward_headers, deployment.betas, first and not self.entry.attempts
+        return carried(self.headers, deployment.provider, betas=betas, more=more, first=first)
 
     def _learn(self, outcome: Outcome, fitted: Fitted, now: float) -> None:
         """Learn how the deployment is, and tell the operator once that it rests, and once that it is well again."""

@@ -38,6 +38,7 @@ async def answered(
         raise NoAnswer(f"there was none within {within_seconds:.3g} seconds") from None
     except asyncio.CancelledError:
         entry.http_status, entry.error = 499, "gateway_stopped"
+        await booking.pay_unused(calls)
         if calls.deployment is not None:
             await booking.price(calls, None, calls.deployment)
         await booking.settle("cancelled")
@@ -60,6 +61,7 @@ async def answered(
 async def _end(calls: Calls, booking: Booking, paid: Deployment | None, error: str) -> None:
     """Enter a call that brought no answer; one that was `paid` for by what was sent."""
     calls.entry.error, calls.entry.http_status = error, 502
+    await booking.pay_unused(calls)
     if paid is not None:
         await booking.price(calls, None, paid)
     await booking.settle("failed")

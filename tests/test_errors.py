@@ -206,7 +206,8 @@ def test_a_figure_never_looks_like_a_status_and_is_near_enough(tokens: int):
     assert abs(float(text.rstrip("kM")) * scale - tokens) <= max(10, 0.02 * abs(tokens))
 
 
-@given(st.integers(-5_000, 3_000_000))
+@given(st.integers(-5_000, 50_000))  # above it some numbers hold two statuses, and have no other form
+@example(524288)  # in hundreds it begins as a status does
 def test_a_number_in_a_refusal_for_good_stays_the_number_and_never_looks_like_a_status(tokens: int):
     error = errors.prompt_too_large_for_policy(
         room="", fixed={"tools": 9}, component="tools", tokens=tokens, most=0, at=None, param="tools", do=""
@@ -380,7 +381,7 @@ def test_the_body_on_the_page_is_the_one_that_is_sent():
 
 
 def test_the_event_on_the_page_is_the_one_that_is_sent():
-    cut = errors.upstream_failed("reset", "The upstream closed the connection.")
+    cut = errors.upstream_failed("reset", "The upstream's stream broke off (reset).")
     assert blocks("text")[-1].encode() == error_event(cut, "gw_01J9").rstrip(b"\n") + b"\n"
 
 

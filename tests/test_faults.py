@@ -55,6 +55,9 @@ RESTS = [
      "rate"),
     ("OpenAI, the minute's tokens are used up", 429,
      error("on tokens per min (TPM): Limit 30000, Used 29000, Requested 2000.", type="tokens"), "rate"),
+    ("Cerebras, the minute's tokens are used up", 429,
+     {"message": "Tokens per minute limit exceeded - too many tokens processed.", "type": "too_many_tokens_error",
+      "code": "token_quota_exceeded"}, "rate"),
     ("Gemini, too many requests", 429, error("Resource exhausted", status="RESOURCE_EXHAUSTED"), "rate"),
     ("Alibaba, throttled by its quota", 429, {"code": "Throttling.AllocationQuota", "message": "slow"}, "rate"),
     ("Bedrock, throttled in a 400", 400, {"__type": "ThrottlingException", "message": "slow"}, "rate"),
@@ -112,7 +115,11 @@ REQUEST = [
     ("an answer limit that is too high", 400, error("max_tokens is too large", type="invalid_request_error")),
     ("for legal reasons", 451, b""),
     ("a file that is not there", 404, error("No such File object: file-1", param="id")),
-]
+    ("Gemini, a file that is gone", 403,
+     error("You do not have permission to access the File abc or it may not exist.", status="PERMISSION_DENIED")),
+    ("Gemini, cached content that is gone", 404,
+     error("CachedContent not found (or permission denied) for model gpt-5", status="NOT_FOUND")),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("status", "body"), [case[1:] for case in REQUEST], ids=[case[0] for case in REQUEST])

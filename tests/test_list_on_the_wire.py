@@ -265,3 +265,10 @@ def load_text(folder: Path, text: str, **environ: str) -> None:
 def test_headers_that_http_cannot_carry_are_told_at_start(tmp_path: Path, header: str):
     with pytest.raises(ConfigErrors, match="extra_headers"):
         load_text(tmp_path, "model_list:\n" + entry(more=f", extra_headers: {header}"))
+
+
+async def test_a_client_whose_own_stream_options_are_refused_turns_nothing_off_for_others(tmp_path: Path):
+    async with up(tmp_path, "model_list:\n" + entry(), Scripted(forbids="made_up")) as one:
+        await one.ask(stream=True, stream_options={"made_up": 1})
+        await one.ask(stream=True)
+        assert one.sent["stream_options"] == {"include_usage": True}

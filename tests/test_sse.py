@@ -17,6 +17,7 @@ from openai import OpenAI
 from gateway.wire.errors import upstream_failed
 from gateway.wire.failures import ErrorObject
 from gateway.wire.sse import DONE, KEEP_BYTES, EventRelay, error_event, event
+from tests.timing import within
 
 USAGE = {"prompt_tokens": 120, "completion_tokens": 50, "total_tokens": 170}
 
@@ -525,3 +526,11 @@ def test_what_has_passed_at_any_moment_is_always_whole_events(stream, cut):
     out = through.feed(stream[:cut])
     assert stream.startswith(out)
     assert not out or out.endswith((b"\n\n", b"\r\r", b"\n\r", b"\r\n"))
+
+
+def test_line_endings_of_two_bytes_cost_no_more_than_others():
+    many = b"".join(chunk({"content": "x"}).replace(b"\n", b"\r\n") for _ in range(4_000))
+    with within(4.0):  # in one piece; each event once looked for endings of another kind up to the end
+        passed, read = relay(many)
+    assert passed == many
+    assert len(read.seen_text()) == 4_000

@@ -113,7 +113,7 @@ class Deployment:
     @property
     def takes_any_provider(self) -> bool:
         """Whether the client's name says which provider is asked."""
-        return self.name.endswith(":*")
+        return self.name.endswith(":*") or ":*:" in self.name
 
     @property
     def is_chat(self) -> bool:
@@ -193,7 +193,10 @@ def under_pattern(
             made = _deployment(asked, position, price_book, caches, config.usual_keys)
         except (PriceError, _Complaint):
             continue
-        out.append(replace(made, name=_label(entry, position), model_name=name, pattern=pattern))
+        label = _label(entry, position)
+        if is_any_provider(entry.params):  # the fault of one provider's key is no fault of another's
+            label += f":{made.provider}"
+        out.append(replace(made, name=label, model_name=name, pattern=pattern))
     return tuple(out)
 
 

@@ -105,7 +105,9 @@ def _was_stale(error: BaseException) -> bool:
 
 def _trouble(error: BaseException) -> UpstreamError:
     kind: Trouble = next((kind for foreign, kind in _TROUBLES if isinstance(error, foreign)), "garbage")
-    return UpstreamError(kind, f"{type(error).__name__}: {error}".rstrip(": "))
+    # What aiohttp says of an answer that it did not expect holds the address, and the address of a proxy its password.
+    said = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return UpstreamError(kind, f"{type(error).__name__}: {said}".rstrip(": "))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -139,8 +139,11 @@ class Translated:
         try:
             chosen = self._chosen(deployment, fields)
             call = self._call(deployment, {"messages": fields.get("messages"), **chosen.fields}, stream)
-            if headers:  # the deployment's own come before the client's
-                call["extra_headers"] = {**headers, **(call.get("extra_headers") or {})}
+            if headers:  # the deployment's own come before the client's, however they are written
+                own = {**(call.get("headers") or {}), **(call.get("extra_headers") or {})}
+                taken = {name.lower() for name in own}
+                others = {name: value for name, value in headers.items() if name not in taken}
+                call["extra_headers"] = {**others, **(call.get("extra_headers") or {})}
             return await self._ask(deployment, call, exchange, chosen)
         except _ErrorAnswer as answer:
             return answer.reply

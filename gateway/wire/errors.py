@@ -211,11 +211,13 @@ def figure(tokens: int) -> str:
 
 
 def _in_json(value: object) -> object:
-    """Write a number that looks like a status in hundreds, which is the same number in JSON: 45e2."""
+    """Write a number that looks like a status with an exponent, which is the same number in JSON: 45.00e2."""
     if not isinstance(value, int) or is_clean(str(value)):
         return value
-    whole, rest = divmod(abs(value), 100)
-    return orjson.Fragment(f"{'-' if value < 0 else ''}{whole}.{rest:02}e2")
+    sign, digits = "-" if value < 0 else "", str(abs(value))
+    behind = [*range(2, len(digits)), 1]  # digits behind the point: two where that will do
+    written = (f"{sign}{digits[:-count]}.{digits[-count:]}e{count}" for count in behind if count < len(digits))
+    return next((orjson.Fragment(text) for text in written if is_clean(text)), value)
 
 
 def too_large(limit: int) -> GatewayError:

@@ -7,7 +7,7 @@ or in an object that calls itself one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -106,6 +106,28 @@ def complaint_in(fields: Mapping[str, Any]) -> ErrorObject | None:
     if any(isinstance(fields.get(name), str) and fields[name] for name in ("message", "detail", "msg")):
         return _read(fields, {})
     return next((_read(value, {}) for value in fields.values() if isinstance(value, dict) and _is_status(value)), None)
+
+
+def complaints(body: bytes) -> Iterator[str]:
+    """Yield the texts of an error answer; not those of the request, which some servers quote in a member of its own."""
+    level = [lenient.read(body)]
+    if level == [None]:
+        yield body[:_MOST_SAID].decode(errors="replace")
+    for _ in range(_MOST_LEVELS):
+        below: list[Any] = []
+        for value in level[:_MOST_VALUES]:
+            if isinstance(value, str):
+                yield value[:_MOST_SAID]
+            elif isinstance(value, list):
+                below += value
+            elif isinstance(value, dict):
+                below += [one for name, one in value.items() if name not in _QUOTED]
+        level = below
+
+
+_MOST_SAID, _MOST_LEVELS, _MOST_VALUES = 4_000, 8, 64
+_QUOTED = frozenset({"input", "body", "request", "ctx"})
+"""Members in which FastAPI's validation (docs.pydantic.dev/latest/errors/errors) and its like quote a request."""
 
 
 def named_error(said: Any) -> ErrorObject:

@@ -105,7 +105,7 @@ _PLAIN: Final = (
     # Anthropic, in a 400 whose type is invalid_request_error: docs.claude.com/en/api/errors
     (re.compile(r"your credit balance is too low to access"), CREDIT),
     # xAI, in a 400 whose code is that of a bad argument: docs.x.ai/docs/key-information/debugging
-    (re.compile(r"incorrect api key provided"), KEY),
+    (re.compile(r"(?:incorrect|invalid) api key"), KEY),
     # DeepSeek, in a 400: api-docs.deepseek.com/quick_start/error_codes
     (re.compile(r"model not exist"), MODEL),
 )
@@ -115,7 +115,11 @@ _OF_THE_ACCOUNT: Final = ((_RATE, RATE), (_CREDIT, CREDIT), (_KEY, KEY), (_NO_MO
 
 _OVER: Final = re.compile(r"limit:? (\d[\d,]{0,11}).{0,80}?requested:? (\d[\d,]{0,11})", re.DOTALL)
 """OpenAI's and Groq's words for a limit by the minute: "Limit 30000, Used 12, Requested 45000"."""
+_BY_TIME: Final = re.compile(r"\bper[ -](?:second|minute|hour|day)\b")
+"""How a limit in time is told from credit, where a name says quota of both."""
 _SO_MANY: Final = re.compile(r"\d tokens?\b|\btokens?\b.{0,80}\d", re.DOTALL)
+_OF_A_THING: Final = re.compile(r"\b(?:files?|cached ?contents?|vector stores?)\b")
+"""What a client uploaded, and names: ai.google.dev/gemini-api/docs/files answers 403 where it is gone."""
 _OF_A_MODEL: Final = re.compile(r"\b(?:model|deployment|engine)\b")
 _NOBODY_CAN: Final = "no endpoints found"
 """OpenRouter's words, also where no provider can do what is asked: openrouter.ai/docs/guides/routing."""
@@ -154,6 +158,8 @@ def fault_of(status: int, body: bytes, *, model: str, wildcard: bool = False) ->
 def _by_status(status: int, said: _Said, model: str) -> Fault:
     if status >= 500 or status in _PASSING:
         return TROUBLE
+    if status in {403, 404} and _OF_A_THING.search(said.message):
+        return ILLEGAL
     match status:
         case 401:
             return KEY
@@ -193,8 +199,8 @@ def _too_much(said: _Said) -> Fault:
     over = _OVER.search(said.message)
     if over is not None and _number(over[2]) > _number(over[1]):
         return SIZE
-    if said.has(*_CREDIT) and not said.has({"throttling"}, {"service", "quota"}):
-        return CREDIT
+    if said.has(*_CREDIT) and not said.has({"throttling"}, {"service", "quota"}, {"too", "many"}):
+        return RATE if _BY_TIME.search(said.message) else CREDIT
     return RATE
 
 

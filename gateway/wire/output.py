@@ -52,10 +52,6 @@ def finish_of(choice: Mapping[str, Any]) -> str | None:
     return reason if isinstance(reason, str) and reason else None
 
 
-def _part_says_something(part: object) -> bool:
-    return any(value for name, value in part.items() if name != "type") if isinstance(part, dict) else bool(part)
-
-
 def spoken(said: object) -> Iterator[str]:
     """Yield the texts of a content: a string, or parts of text and thinking, as Mistral sends them."""
     if isinstance(said, list):

@@ -28,6 +28,8 @@ KEEP_BYTES: Final = 128 * 1024
 
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANK_LINES: Final = (b"\n\n", b"\n\r", b"\r\r")
+_ENDING: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+"""The end of an event: two line endings, each of any kind. Atomic, or CRLF would be read as two."""
 
 _USAGE: Final = re.compile(rb'"usage"(?!: ?null)')
 """A member that may be a usage object. `"usage":null`, in every chunk, is not one: to parse those would cost all.
@@ -342,7 +344,8 @@ def events(block: bytes) -> Iterator[bytes]:
         return
     start = 0
     while start < len(block):
-        _, end = _event_at(block, start)
+        found = _ENDING.search(block, start)
+        end = len(block) if found is None else found.end()
         yield block[start:end]
         start = end
 

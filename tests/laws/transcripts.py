@@ -16,7 +16,7 @@ BUDGETS = (4000, 8000, 16_000)
 ALL = bool(os.environ.get("GATEWAY_ALL"))
 """Whether every conversation is walked; else a few of each source."""
 
-_SAMPLE = 4
+_SAMPLE = 6
 _LONGEST = 120
 """Messages of a sampled conversation at most."""
 
