@@ -90,7 +90,8 @@ class Cutting:
         self._fold_examples_and_documents(budget)
         enough = self._limit(budget) - prefix.clear - int(self.rules.recall * prefix.room)
         if prefix.least > enough and self.ladders.documents:  # what they borrowed goes before history
-            self._cut_old_documents(max(0, self.rules.documents - prefix.newest_documents))
+            room = max(0, self.rules.documents - prefix.newest_documents)
+            self._cut_old_documents(room, but=frozenset(self._units("task", set())))
         if prefix.least > enough or due:
             self._shorten_without_loss(enough)
         if prefix.least > enough:
@@ -519,11 +520,11 @@ class Cutting:
         if demand["examples"] > limit["examples"]:
             self._drop_examples(limit["examples"], budget)
 
-    def _cut_old_documents(self, room: int) -> None:
-        """Cut the documents of old messages: near-duplicates first, then the oldest, to a share of their room that
-        leaves them some time to grow.
+    def _cut_old_documents(self, room: int, but: frozenset[int] = frozenset()) -> None:
+        """Cut the documents of old messages, `but` those of some units: near-duplicates first, then the oldest, to a
+        share of their room that leaves them some time to grow.
         """
-        prefix, state, hard = self.prefix, self.prefix.state, self.prefix.hard()
+        prefix, state, hard = self.prefix, self.prefix.state, self.prefix.hard() | but
         for number in state.with_results:
             if number not in hard and number not in state.gone:
                 for remedy in self.ladders.documents:
