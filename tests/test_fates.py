@@ -240,7 +240,7 @@ def test_a_name_under_asterisks_becomes_a_deployment_of_that_name_with_the_label
     assert one.facts.window == 128_000
     other = found.under("groq/llama-3.3-70b-versatile")
     assert other is not None
-    assert (other[1][0].name, other[1][0].api_key) == ("*#0:*", "g")
+    assert (other[1][0].name, other[1][0].api_key) == ("*#0:*:groq", "g")
     assert found.under("nobody/x") is None
     assert found.under("hosted_vllm/x") is None, "it has no address"
     assert "openai/gpt-4o" in found.names_under("openai/*")

@@ -183,7 +183,8 @@ def under_pattern(
 ) -> tuple[Deployment, ...]:
     """Return the deployments of a name that a pattern covers, `parts` being what its asterisks stand for.
 
-    They keep the labels of their entries: what a client makes up names nothing in logs, rests and reports. An entry
+    They keep the labels of their entries, with the provider where that is the client's choice: what a client makes up
+    names nothing in logs, rests and reports, and the fault of one provider's key is no other's. An entry
     that cannot serve this name is left out.
     """
     caches, out = book_of(shipped(), config.prompt_caches), []
