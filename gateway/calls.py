@@ -42,7 +42,7 @@ from gateway.routing.too_long import Stated, TooLong, too_long
 from gateway.routing.upstream import DROPPED, Reply, Trouble, UpstreamError
 from gateway.summaries import Job
 from gateway.wire.cache_marks import Marks
-from gateway.wire.chat import PLAIN, Additions, ChatRequest, is_limited, sent
+from gateway.wire.chat import Additions, ChatRequest, is_limited, sent
 from gateway.wire.completion import Completion
 from gateway.wire.failures import complaints
 from gateway.wire.headers import Carried, Received, carried, retry_after
@@ -374,13 +374,10 @@ class Calls:
         changes = self.changes(fitted)
         sighting = self.sighting = await self.cache_use.look(deployment, changes)
         marks = None if sighting is None or not self.enforces else self.cache_use.marks(sighting)
-        limit = None
-        if deployment.needs_answer_limit and not is_limited(self.request):
-            limit = await self._answer_limit(fitted)
-        asks = deployment.asks_usage and deployment.name not in gateway.without_usage
-        outcome = await self._sent(deployment, changes, marks, limit, asks=asks)
-        if asks and self.request.stream and _refuses(outcome, "stream_options"):
-            outcome = await self._sent(deployment, changes, marks, limit, asks=False, first=False)
+        additions = await self._additions(deployment, fitted)
+        outcome = await self._sent(deployment, changes, marks, additions)
+        if additions.usage and self.request.stream and _refuses(outcome, "stream_options"):
+            outcome = await self._sent(deployment, changes, marks, replace(additions, usage=False), first=False)
             if not isinstance(outcome, Failure) and "stream_options" not in self.request.spans:
                 gateway.without_usage.add(deployment.name)
                 gateway.log.info("usage is not asked for any more", deployment=deployment.name)
@@ -407,21 +404,24 @@ class Calls:
             entry.first_byte = now
         return outcome
 
+    async def _additions(self, deployment: Deployment, fitted: Fitted) -> Additions:
+        """Give what is added for a deployment: an answer limit too, where it needs one and the client names none."""
+        additions = deployment.additions
+        if deployment.needs_answer_limit and not is_limited(self.request):
+            limit = await self._answer_limit(fitted)
+            additions = replace(additions, defaults=(*additions.defaults, ("max_tokens", b"%d" % limit)))
+        return replace(additions, usage=False) if deployment.name in self.gateway.without_usage else additions
+
     async def _sent(
         self,
         deployment: Deployment,
         changes: Changes | None,
         marks: Marks | None,
-        limit: int | None,
+        additions: Additions,
         *,
-        asks: bool,
         first: bool = True,
     ) -> Outcome:
-        """Send the request as this deployment is to have it; `limit` is for one that names none and needs one."""
-        limited = () if limit is None else (("max_tokens", b"%d" % limit),)
-        defaults, takes = (*deployment.defaults, *limited), deployment.takes
-        usual = asks and takes is None and not defaults and not deployment.left_out
-        additions = PLAIN if usual else Additions(defaults, deployment.left_out, asks, takes)
+        """Send the request as this deployment is to have it."""
         body = sent(self.request, deployment.model, changes, marks, additions)
         along, gateway = self._carried(deployment, first=first), self.gateway
         self.dropped = along.dropped

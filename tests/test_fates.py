@@ -114,7 +114,7 @@ def test_defaults_are_members_of_the_body_and_leave_the_parameters(tmp_path: Pat
         "{model: openai/m, api_base: 'http://127.0.0.1:1/v1', temperature: 0.2, max_tokens: '77',"
         " stop: [a], extra_body: {top_k: 5, chat_template_kwargs: {enable_thinking: false}}}",
     )
-    assert dict(one.defaults) == {
+    assert dict(one.additions.defaults) == {
         "temperature": b"0.2", "max_tokens": b"77", "stop": b'["a"]', "top_k": b"5",
         "chat_template_kwargs": b'{"enable_thinking":false}',
     }  # fmt: skip
@@ -123,19 +123,19 @@ def test_defaults_are_members_of_the_body_and_leave_the_parameters(tmp_path: Pat
 
 
 def test_openais_own_models_are_told_the_limit_under_the_name_that_all_of_them_know(tmp_path: Path):
-    assert dict(deployed(tmp_path, "{model: openai/gpt-5, max_tokens: 77}").defaults) == {
+    assert dict(deployed(tmp_path, "{model: openai/gpt-5, max_tokens: 77}").additions.defaults) == {
         "max_completion_tokens": b"77"
     }
 
 
 def test_a_library_that_translates_gets_what_only_it_can_place(tmp_path: Path):
     one = deployed(tmp_path, "{model: anthropic/claude-sonnet-4-5, api_key: k, extra_body: {top_k: 5, beta: x}}")
-    assert (dict(one.defaults), one.params) == ({"top_k": b"5"}, {"extra_body": {"beta": "x"}})
+    assert (dict(one.additions.defaults), one.params) == ({"top_k": b"5"}, {"extra_body": {"beta": "x"}})
 
 
 def test_what_the_translation_has_no_field_for_stays_with_the_library(tmp_path: Path):
     one = deployed(tmp_path, "{model: cohere/m, api_key: k, min_p: 0.1, extra_body: {repetition_penalty: 1.1}}")
-    assert (one.defaults, one.params) == ((), {"min_p": 0.1, "extra_body": {"repetition_penalty": 1.1}})
+    assert (one.additions.defaults, one.params) == ((), {"min_p": 0.1, "extra_body": {"repetition_penalty": 1.1}})
 
 
 @pytest.mark.parametrize(

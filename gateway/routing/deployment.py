@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
@@ -29,6 +30,7 @@ from gateway.litellm_files import anthropic_betas
 from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of
 from gateway.providers import refusals
 from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, KEYLESS, PROVIDERS, RESPONSES, Provider
+from gateway.wire.chat import PLAIN, Additions
 from gateway.wire.foreign import Reception, reception
 from gateway.wire.headers import NEVER
 
@@ -90,18 +92,12 @@ class Deployment:
     """Whether the configuration says that no key is sent."""
     key_from: str | None = None
     """The environment variable that `api_key` was taken from without being named."""
-    defaults: tuple[tuple[str, bytes], ...] = ()
-    """Members of a request's body, as JSON, where the client does not send them."""
-    left_out: frozenset[str] = frozenset()
-    """Members of a request's body that do not leave."""
-    asks_usage: bool = True
-    """Whether a stream is asked for its usage event: not where the configuration says that the server refuses it."""
+    additions: Additions = PLAIN
+    """What the bodies of its requests hold beyond the client's, and what they do not hold."""
     answer_limit: int | None = None
-    """Of `defaults`: how long an answer may be."""
+    """Of the defaults among them: how long an answer may be."""
     mode: str = "chat"
     """What the model is for, in the words of the price table."""
-    takes: Reception | None = None
-    """What it takes of other providers' answers."""
     pattern: str | None = None
     """The name with asterisks that the client's name was found under."""
     forward_headers: tuple[str, ...] = ()
@@ -280,7 +276,8 @@ def _deployment(
     ordered = params if "order" in params else info
     price = book.price(provider, model, info, region_of(api_base, _text(params.get("vertex_location"))))
     facts = book.facts(provider, model, info)
-    body = _Body.of(params, kind, is_openai=provider == "openai" and _is_home(provider, api_base))
+    is_openai = provider == "openai" and _is_home(provider, api_base)
+    body = _Body.of(params, kind, reception(provider, model), is_openai=is_openai)
     passed = {name: value for name, value in params.items() if name not in _NOT_PASSED and not is_price(name)}
     if kind == "translated":
         passed |= {name: params[name] for name in BY_LIBRARY & params.keys()}
@@ -301,14 +298,11 @@ def _deployment(
         order=int(_number(ordered, "order", 0, above=None)) if ordered.get("order") is not None else None,
         keyless=str(params.get("api_key", "")).lower() == "none",
         key_from=key_from,
-        defaults=body.defaults,
-        left_out=body.left_out,
-        asks_usage=body.asks_usage,
+        additions=body.additions,
         answer_limit=body.answer_limit,
         mode=facts.mode or "chat",
         forward_headers=_forwarded(params.get("forward_headers")),
         betas=_betas(provider, model),
-        takes=reception(provider, model),
     )
 
 
@@ -362,15 +356,13 @@ def _sends_key_anywhere(params: Mapping[str, Any], given: object) -> bool:
 class _Body:
     """What an entry says of the bodies of its requests."""
 
-    defaults: tuple[tuple[str, bytes], ...]
+    additions: Additions
     foreign: Mapping[str, Any]
     """Of `extra_body`: what only the library that translates can put in its place."""
-    left_out: frozenset[str]
-    asks_usage: bool
     answer_limit: int | None
 
     @staticmethod
-    def of(params: Mapping[str, Any], kind: Kind, *, is_openai: bool) -> _Body:
+    def of(params: Mapping[str, Any], kind: Kind, takes: Reception, *, is_openai: bool) -> _Body:
         extra = params.get("extra_body") or {}
         if not isinstance(extra, Mapping):
             raise _Complaint("extra_body", f"{extra!r} is not a mapping")
@@ -384,13 +376,14 @@ class _Body:
         if is_openai and limits:  # its newer models know only this name, and all take it
             given = {name: value for name, value in given.items() if name not in LIMITS} | {LIMITS[0]: limits[0]}
         options, dropped = params.get("stream_options"), params.get("additional_drop_params") or ()
-        return _Body(
+        additions = Additions(
             defaults=tuple((name, _json(name, value)) for name, value in given.items()),
-            foreign={name: value for name, value in extra.items() if name not in given},
             left_out=frozenset(name for name in dropped if isinstance(name, str) and name not in _NEEDED),
-            asks_usage=not (isinstance(options, Mapping) and options.get("include_usage") is False),
-            answer_limit=limits[0] if limits else None,
+            usage=not (isinstance(options, Mapping) and options.get("include_usage") is False),
+            takes=takes,
         )
+        foreign = {name: value for name, value in extra.items() if name not in given}
+        return _Body(additions, foreign, limits[0] if limits else None)
 
 
 _NO_DEFAULTS: Final = CLIENTS | {"model", "stream", "stream_options"}
@@ -455,6 +448,7 @@ def _cache(provider: str, model: str, kind: Kind, api_base: str | None, caches: 
     return facts if at_home or declared or facts.control == "affinity" else replace(facts, control="none")
 
 
+@lru_cache(maxsize=1024)  # asked of every answer
 def _is_home(provider: str, api_base: str | None) -> bool:
     """Whether an address is the provider's own, a regional host of it (`eu.api.openai.com`) included."""
     home, host = (_HOST.match((address or "").lower()) for address in (_home(provider), api_base))
