@@ -15,6 +15,7 @@ from gateway.routing.direct import Direct
 from gateway.routing.translated import Translated
 from tests.providers.anthropic import Anthropic
 from tests.providers.deployments import deployment
+from tests.providers.everybody import pour
 from tests.providers.openai import OpenAI
 from tests.providers.serving import serving
 
@@ -80,17 +81,7 @@ class Proxy:
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         else:
             back.write(head)
-        await asyncio.gather(_pour(reader, back), _pour(there, writer))
-
-
-async def _pour(source: asyncio.StreamReader, drain: asyncio.StreamWriter) -> None:
-    try:
-        while data := await source.read(65536):
-            drain.write(data)
-            await drain.drain()
-    except ConnectionError:
-        pass
-    drain.close()
+        await asyncio.gather(pour(reader, back), pour(there, writer))
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Every provider at once: one server behind a proxy that stands in for whatever host is asked, over TLS or without.
 
-It answers in the shape that the path names, and reports 1,000 prompt and 50 completion tokens whoever is asked.
+It answers in the shape that the path names, and reports 1,000 prompt and 50 completion tokens whoever is asked. At
+`/token` it hands out what Google hands out for a service account.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Everybody:
     """Where it is, and what it was asked."""
 
     proxy: str = ""
+    url: str = ""
+    """Of the server itself, without TLS."""
     certificate: Path = Path()
     received: list[Asked] = field(default_factory=list)
 
@@ -43,6 +46,8 @@ class Everybody:
         if request.raw_path.startswith("http"):  # a proxy is given the whole address
             url = request.raw_path
         raw = await request.read()
+        if request.path == "/token":
+            return web.json_response({"access_token": "t", "token_type": "Bearer", "expires_in": 3600})
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.received.append(Asked(url, headers, json.loads(raw) if raw else None))
         return web.json_response(_answer(request.path))
@@ -110,6 +115,7 @@ async def everybody(folder: Path) -> AsyncIterator[Everybody]:
     await plain.start()
     await secure.start()
     ports = [port for _, port in (address[:2] for address in runner.addresses)]
+    far.url = f"http://127.0.0.1:{ports[0]}"
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -119,7 +125,7 @@ async def everybody(folder: Path) -> AsyncIterator[Everybody]:
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         else:
             back.write(head)
-        await asyncio.gather(_pour(reader, back), _pour(there, writer))
+        await asyncio.gather(pour(reader, back), pour(there, writer))
 
     server = await asyncio.start_server(relay, "127.0.0.1", 0)
     far.proxy = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -130,7 +136,8 @@ async def everybody(folder: Path) -> AsyncIterator[Everybody]:
         await runner.cleanup()
 
 
-async def _pour(source: asyncio.StreamReader, drain: asyncio.StreamWriter) -> None:
+async def pour(source: asyncio.StreamReader, drain: asyncio.StreamWriter) -> None:
+    """Pass on what comes from one side of a proxy until that side ends."""
     try:
         while data := await source.read(65536):
             drain.write(data)
