@@ -1,6 +1,6 @@
 """The pure path of a request as the pipeline drives it: bytes, values, a plan, bytes. No clock, no socket."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -81,6 +81,24 @@ def leave(
     return Left(plan, sent(request, name, plan.changes))
 
 
+def divided(policy: Policy, budget: int, among: Sequence[str]) -> dict[str, int]:
+    """Divide a budget: amounts in tokens first, the rest by ratio."""
+    fixed = {name: tokens for name, tokens in policy.allocation.tokens if name in among}
+    asked = sum(fixed.values())
+    if asked > budget:
+        fixed = {name: tokens * budget // asked for name, tokens in fixed.items()}
+    ratios = {name: getattr(policy.allocation, name) for name in among if name not in fixed}
+    whole = sum(ratios.values()) or 1.0
+    rest = budget - sum(fixed.values())
+    return {name: fixed[name] if name in fixed else int(rest * ratios[name] / whole) for name in among}
+
+
+def set_aside(policy: Policy, room: int) -> int:
+    """Give the most of a room that a policy can be read to set aside for documents."""
+    among = [("documents", "history"), ("examples", "documents", "history")]
+    return max(divided(policy, room, names)["documents"] for names in among)
+
+
 class Walk:
     """A conversation turn by turn: each request as it came and as it left. What left is kept; the rest is made anew."""
 
@@ -104,12 +122,10 @@ class Walk:
         """Give what a fold frees, and what lies between two: of the room, less what is set aside for documents once the
         conversation had some.
         """
-        plan, shares, room = self.left[step].plan, self.case.policy.allocation, self.room
-        if plan is not None and plan.before["documents"] and not shares.tokens:
-            room = int(room * shares.history / max(shares.history + shares.documents, 1e-9))
-        elif plan is not None and plan.before["documents"]:
-            room = 0
-        return int(self.case.policy.fold.clear_at_least * room)
+        plan, policy, room = self.left[step].plan, self.case.policy, self.room
+        if plan is not None and plan.before["documents"]:
+            room -= set_aside(policy, room)
+        return int(policy.fold.clear_at_least * room)
 
     def original_tokens(self, upto: int) -> int:
         """Count the messages of a request as they came."""

@@ -13,6 +13,7 @@ from tests.laws import oracle
 from tests.laws.conftest import Recorded
 from tests.laws.driving import Walk
 from tests.laws.generators import PROVIDERS, Case, Talk, cases
+from tests.laws.leaving import OUTPUT
 from tests.laws.transcripts import BUDGETS
 
 TAGGED = re.compile(r"(?s)<document[^>]*>.*?</document>")
@@ -20,6 +21,10 @@ STANDS_FOR = re.compile(r"\[… [\d,]+ (?:more )?documents? left out(?:: [^\[\]]
 """What stands where whole documents stood."""
 LEAST_DOCUMENTS = 200
 """Characters below which no text holds documents."""
+
+
+OF_PEOPLE = ("cut", "trace", "dedupe", "extract", "join")
+"""What is done to earlier messages of people: their words and files, documents in them, and roles that take turns."""
 
 
 def check(walk: Walk) -> None:
@@ -32,7 +37,12 @@ def check(walk: Walk) -> None:
         before, after = came.messages(), went.messages()
         head, newest, asked = oracle.head(read), oracle.newest(read), oracle.last_user(read)
         assert after[:head] == before[:head], "leading system text"
-        assert all(oracle.is_result(read[i]) or read[i]["role"] == "user" for i in left.changes.texts)
+        assert isinstance(left.plan, Plan)
+        remedy = {edit.at: edit.remedy for edit in left.plan.edits if edit.before}
+        for at in left.changes.texts:
+            is_output = OUTPUT.search(oracle.content_text(read[at]))
+            is_cut = read[at]["role"] == "user" and (remedy[at] in OF_PEOPLE or is_output)
+            assert at == asked or oracle.is_result(read[at]) or is_cut, "what neither a tool nor a person said"
         check_newest(walk, upto, left.changes, after[newest - len(before) :])
         if asked is not None and asked not in left.changes.texts:
             assert before[asked] in after, "the last user message"

@@ -15,11 +15,10 @@ from hypothesis import given
 
 from tests.conftest import Conversations
 from tests.laws import oracle
-from tests.laws.driving import Walk
+from tests.laws.driving import Walk, set_aside
 from tests.laws.generators import Case
 from tests.laws.leaving import Leaving, Message, exchange, hard, kinds, recorded_walks, requests, rewritten
 from tests.laws.meant import cases
-from tests.laws.test_shares import divided
 
 LONG = 200
 """Tokens from which on what a person sends may be a paste or documents."""
@@ -120,8 +119,7 @@ class Prefix:
         """What is set aside for documents, where there are any: only they, excerpts and the newest unit may take it."""
         if not self.documents(range(self.upto)):
             return 0
-        among = [("documents", "history"), ("examples", "documents", "history")]
-        return max(divided(self.walk.case.policy, self.room, names)["documents"] for names in among)
+        return set_aside(self.walk.case.policy, self.room)
 
 
 def check_one(leaving: Leaving, prefixes: Sequence[Prefix], claims: Sequence[str] = (*FIRM, WORDS)) -> None:

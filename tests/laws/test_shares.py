@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 import pytest
 from hypothesis import given
 
-from gateway.policy import Policy
 from gateway.rewriting.plan import Refusal
 from tests.laws import oracle
-from tests.laws.driving import Left, Walk
+from tests.laws.driving import Left, Walk, divided
 from tests.laws.generators import Case
 from tests.laws.leaving import Leaving, Message, hard, kinds, requests, rewritten
 from tests.laws.meant import cases
@@ -58,18 +57,6 @@ def left_of(message: Message, text: str) -> list[str]:
     for words in message["x_words"]:
         text = text.replace(words, "")
     return [text]
-
-
-def divided(policy: Policy, budget: int, among: Sequence[str]) -> dict[str, int]:
-    """Divide a budget: amounts in tokens first, the rest by ratio."""
-    fixed = {name: tokens for name, tokens in policy.allocation.tokens if name in among}
-    asked = sum(fixed.values())
-    if asked > budget:
-        fixed = {name: tokens * budget // asked for name, tokens in fixed.items()}
-    ratios = {name: getattr(policy.allocation, name) for name in among if name not in fixed}
-    whole = sum(ratios.values()) or 1.0
-    rest = budget - sum(fixed.values())
-    return {name: fixed[name] if name in fixed else int(rest * ratios[name] / whole) for name in among}
 
 
 def rooms(walk: Walk, came: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
