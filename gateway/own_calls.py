@@ -46,13 +46,13 @@ async def answered(
     except Exception:  # whatever it was: what was opened in the books is entered, and the error goes on
         await _end(calls, booking, calls.deployment, "internal_error")
         raise
-    await booking.pay_unused(calls)
     answer = calls.answer
     if isinstance(outcome, Failure) or not isinstance(answer, Completion):
         paid = isinstance(outcome, Failure) and outcome.begun and outcome.kind != "garbage"
         await _end(calls, booking, outcome.deployment if paid else None, "upstream_failed")
         raise NoAnswer(f"the model failed: {outcome.kind if isinstance(outcome, Failure) else 'no completion'}")
     entry.http_status = 200
+    await booking.pay_unused(calls)
     await booking.price(calls, answer, outcome.deployment)
     await booking.settle("answered")
     return answer
