@@ -98,6 +98,8 @@ class Deployment:
     """Of the defaults among them: how long an answer may be."""
     mode: str = "chat"
     """What the model is for, in the words of the price table."""
+    takes_any_provider: bool = False
+    """Whether the client's name says which provider is asked."""
     pattern: str | None = None
     """The name with asterisks that the client's name was found under."""
     forward_headers: tuple[str, ...] = ()
@@ -105,11 +107,6 @@ class Deployment:
     begin so."""
     betas: frozenset[str] | None = None
     """The values of `anthropic-beta` that it takes; None where the provider judges them itself."""
-
-    @property
-    def takes_any_provider(self) -> bool:
-        """Whether the client's name says which provider is asked."""
-        return self.name.endswith(":*") or ":*:" in self.name
 
     @property
     def is_chat(self) -> bool:
@@ -190,10 +187,9 @@ def under_pattern(
             made = _deployment(asked, position, price_book, caches, config.usual_keys)
         except (PriceError, _Complaint):
             continue
-        label = _label(entry, position)
-        if is_any_provider(entry.params):  # the fault of one provider's key is no fault of another's
-            label += f":{made.provider}"
-        out.append(replace(made, name=label, model_name=name, pattern=pattern))
+        anyone = is_any_provider(entry.params)
+        label = f"{_label(entry, position)}:{made.provider}" if anyone else _label(entry, position)
+        out.append(replace(made, name=label, model_name=name, takes_any_provider=anyone, pattern=pattern))
     return tuple(out)
 
 
@@ -301,6 +297,7 @@ def _deployment(
         additions=body.additions,
         answer_limit=body.answer_limit,
         mode=facts.mode or "chat",
+        takes_any_provider=is_any_provider(params),
         forward_headers=_forwarded(params.get("forward_headers")),
         betas=_betas(provider, model),
     )
