@@ -19,8 +19,6 @@ LIGHT = ("minify", "dedupe", "crush")
 """Remedies that lose nothing, and are therefore applied to every old result at once."""
 
 
-CRUSHED = "crush_more"
-"""Crushing with loss, down to a room."""
 LOSSLESS = frozenset(LIGHT)
 
 

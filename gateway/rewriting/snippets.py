@@ -32,8 +32,6 @@ MOST_CHARS = 400_000
 """Characters of one text that are read, half of them from its end: some 100,000 tokens. No list has room for a
 hundredth of what stands in there."""
 _MOST_ENCODED = 3
-_MOST_ENTRIES = 100
-"""Entries of one listing that are read by themselves, of each kind: the first, the last."""
 _LONGEST_ARGUMENT = 160
 _LONGEST = 600
 """Characters of a sentence or line that is kept whole; a longer one is cut at its commas."""

@@ -18,7 +18,6 @@ _QUOTED = re.compile(r'"(?:[^"]|"")*+"')
 _LEVELS = frozenset({"level", "lvl", "severity", "loglevel", "log_level", "levelname", "priority", "severitytext"})
 _NUMBER = re.compile(r"[-+]?[\d.,:/%\s]+")
 _RULE = re.compile(r"[ \t]*\|?(?:[ \t]*:?-+:?[ \t]*\|)+[ \t]*(?::?-+:?)?[ \t]*\|?[ \t\r]*")
-_MOST_MARKS = 4
 
 
 def find(text: str) -> list[Document]:

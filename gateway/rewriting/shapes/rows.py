@@ -25,7 +25,6 @@ _LONGEST_FIELD = 120
 _LONGEST_ROW, _LONGEST_ALONE, _LONGEST_PART = 600, 200, 110
 """Characters of a row among others, of a record by itself, and of each part that one with more is said in."""
 _LONGEST_NAME = 60
-_MOST_FIELDS = 64
 _INNER_FIELDS = 8
 """Fields of an object inside a record that are said in the record's own row."""
 _LIKE = 0.6
