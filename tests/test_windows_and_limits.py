@@ -12,6 +12,7 @@ from gateway.budget.allocation import USUAL_RESERVE, Window
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.pipeline import answer
 from gateway.routing.deployment import Deployment
+from gateway.wire.chat import Additions
 from tests.passage import Act, Caller, Script, Setting, deployment, fails, new_id, policy, says
 from tests.talk import body, loop, system, user, words
 
@@ -208,7 +209,7 @@ async def test_a_limit_that_is_null_is_none(gateway):
 
 
 async def test_a_limit_of_the_configuration_holds(gateway):
-    one = claude(defaults=(("max_tokens", b"500"),), answer_limit=500)
+    one = claude(additions=Additions(defaults=(("max_tokens", b"500"),)), answer_limit=500)
     assert (await left(gateway, body(HELLO), one))["max_tokens"] == 500
 
 
