@@ -50,9 +50,12 @@ class Cutting:
     # ------------------------------------------------------------ when
 
     def is_soon(self) -> bool:
-        """Tell whether too little has come since the last fold for another; a first document is a moment to fold."""
+        """Tell whether too little has come since the last fold for another; a first document, for which something is
+        set aside, is a moment to fold.
+        """
         state = self.prefix.state
-        if state.folded_at is None or state.folded_with_documents != state.has_documents:
+        first_document = state.has_documents and not state.folded_with_documents and self.rules.documents
+        if state.folded_at is None or first_document:
             return False
         return state.original - state.folded_at < self.prefix.clear
 
