@@ -17,6 +17,7 @@ from gateway.rewriting.arrange import Order, arrange
 from gateway.rewriting.folds import Folded, Kept
 from gateway.rewriting.ladder import Ladders, Shortened
 from gateway.rewriting.memory import Known
+from gateway.rewriting.ours import left_out
 from gateway.rewriting.speech import level
 from gateway.rewriting.voices import Voice
 
@@ -84,7 +85,8 @@ def fit_newest(asked: Asked, folded: Folded, budget: int, *, strict: bool) -> Fo
     if folded.total > budget and asked.ladders.history and unit is not None and unit != asked.anatomy.units[-1]:
         folded = _without(asked, folded, unit)
     if folded.total > budget and folded.kept:
-        folded = replace(folded, kept=(), total=folded.total - sum(line.tokens for line in folded.kept))
+        total = folded.total - sum(line.tokens for line in folded.kept)
+        folded = replace(folded, kept=(), total=total, forced=True)
     return folded
 
 
@@ -140,10 +142,25 @@ def _newest_results(asked: Asked, folded: Folded) -> Unit | None:
 
 
 def _without(asked: Asked, folded: Folded, unit: Unit) -> Folded:
-    """Leave a unit out, for this request."""
+    """Leave a unit out, for this request; the note of a fold, where one stands, counts it too."""
     now = sum(_tokens(asked, folded, index) for index in unit)
+    kept = list(folded.kept)
+    at = next((n for n in reversed(range(len(kept))) if kept[n].summary_of is None), None)
+    if at is not None:
+        kept[at] = _counting(asked, kept[at], unit)
+        now += folded.kept[at].tokens - kept[at].tokens
     dropped = {**folded.dropped, **dict.fromkeys(unit, "drop_oldest")}
-    return replace(folded, dropped=dropped, total=folded.total - now, forced=True)
+    return replace(folded, dropped=dropped, kept=tuple(kept), total=folded.total - now, forced=True)
+
+
+def _counting(asked: Asked, note: Kept, unit: Unit) -> Kept:
+    """Let a note stand for the messages of a unit too."""
+    was = left_out(note.messages, note.stands_for).removesuffix("]")
+    messages = note.messages + unit.after - unit.first
+    tokens = note.stands_for + sum(asked.anatomy.tokens[index] for index in unit)
+    text = left_out(messages, tokens).removesuffix("]") + note.text.removeprefix(was)
+    size = OVERHEAD_MESSAGE + asked.count(text)
+    return replace(note, text=text, tokens=size, messages=messages, stands_for=tokens)
 
 
 def _shorter(asked: Asked, index: int, room: int) -> tuple[str, str]:
