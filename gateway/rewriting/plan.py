@@ -375,6 +375,7 @@ def _rules_of(case: _Case) -> Rules:
         shares=policy.allocation,
         borrow=policy.borrow,
         documents=documents,
+        documents_in_tokens="documents" in dict(policy.allocation.tokens),
         ceilings=None if case.most is None else {**case.most, "documents": documents},
         artifacts=fold_.artifacts,
         user_text=policy.user_text,

@@ -154,10 +154,10 @@ class Prefix:
 
     def _share_of_documents(self) -> int:
         """Return what documents may take: what is set aside for them, and beside a large input their part of what that
-        leaves, or what history does not need of it.
+        leaves, or what history does not need of it. An amount in tokens is theirs whatever the input is.
         """
         aside, beside = self.rules.documents, max(0, self.whole_room - self.input)
-        part = aside * beside // max(1, self.whole_room)
+        part = beside if self.rules.documents_in_tokens else aside * beside // max(1, self.whole_room)
         return min(aside, max(part, beside - self.bending + self.old_documents()))
 
     def _newest_documents_bend(self) -> bool:
@@ -237,15 +237,15 @@ class Prefix:
         return unit.after - unit.first > 1 and not any(self.messages[index].media for index in unit)
 
     def exchange(self) -> list[int]:
-        """Find the last answer before what a person said last, and what it answers."""
+        """Find the last answer before what a person said last, and what it answers, as far as they stand."""
         turns, parts, gone = self.state.turns, self.voiced.parts, self.state.gone
         if not turns:
             return []
         answer = next((n for n in range(turns[-1] - 1, -1, -1) if parts[n] == "answer"), None)
-        if answer is None or answer in gone:
+        if answer is None:
             return []
-        asked = next((n for n in reversed(turns) if n < answer), None)
-        return [answer] if asked is None or asked in gone else [asked, answer]
+        asked = next((n for n in reversed(turns) if n < answer), answer)
+        return [n for n in sorted({asked, answer}) if n not in gone]
 
 
 def spare(anatomy: Anatomy) -> int:

@@ -29,6 +29,8 @@ class Rules:
     borrow: tuple[str, ...]
     documents: int = 0
     """Tokens that documents may take where the conversation has some; history's room is less by so much."""
+    documents_in_tokens: bool = False
+    """Whether the policy gives them as such an amount, and not as a share, which is less beside a large input."""
     ceilings: Mapping[str, int] | None = None
     """Under `strict`: the most each component may take."""
     artifacts: float = 0.0
