@@ -3,14 +3,11 @@
 import re
 
 import pytest
-from hypothesis import given
 
 from tests.conftest import Conversations
 from tests.laws import oracle
 from tests.laws.driving import Walk
-from tests.laws.generators import Case
 from tests.laws.leaving import Leaving, recorded_walks, rewritten, unquoted
-from tests.laws.meant import cases
 
 STRETCH = 40
 """Characters of somebody's text that are no accident."""
@@ -51,11 +48,6 @@ def check_header(text: str) -> None:
     first, _, rest = text.partition("\n")
     if "\x00" in unquoted(rest) or "```" in rest:
         assert any(header in first for header in HEADERS)
-
-
-@given(cases())
-def test_what_others_said_is_quoted_and_said_to_be_quoted(case: Case) -> None:
-    check(Walk(case))
 
 
 @pytest.mark.parametrize("part", range(3))

@@ -4,14 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
 
 from gateway.policy import Ladder, Policy, Reserve
 from gateway.rewriting.plan import Plan, Refusal
 from tests.laws import oracle
 from tests.laws.conftest import Recorded
 from tests.laws.driving import Walk
-from tests.laws.generators import Case, Talk, cases
+from tests.laws.generators import Case, Talk
 from tests.laws.transcripts import BUDGETS
 
 
@@ -58,11 +57,6 @@ def check_place(request: dict[str, Any], refusal: Refusal) -> None:
         assert int(refusal.at[9:-1]) < len(request["messages"])
     else:
         assert refusal.at == refusal.component
-
-
-@given(cases(modes=("enforce", "enforce", "observe", "off"), breaks=True))
-def test_what_is_sent_fits_or_the_caller_is_told_what_is_too_big(case: Case) -> None:
-    check(Walk(case))
 
 
 @pytest.mark.parametrize("budget", BUDGETS)

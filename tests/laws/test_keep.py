@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-from hypothesis import given
 
 from gateway.conversation import Changes
 from gateway.policy import Documents, Ladder, Policy, Reserve
@@ -12,7 +11,7 @@ from gateway.rewriting.plan import Plan
 from tests.laws import oracle
 from tests.laws.conftest import Recorded
 from tests.laws.driving import Walk
-from tests.laws.generators import PROVIDERS, Case, Talk, cases
+from tests.laws.generators import Case, Talk
 from tests.laws.leaving import OUTPUT
 from tests.laws.transcripts import BUDGETS
 
@@ -80,11 +79,6 @@ def check_question(raw: str, now: str) -> None:
         assert was.splitlines()[-1:] == now.splitlines()[-1:] or len(was) > LEAST_DOCUMENTS, "the last user message"
 
 
-@given(cases())
-def test_what_must_stay_arrives_as_it_came(case: Case) -> None:
-    check(Walk(case))
-
-
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_in_recorded_conversations_what_must_stay_arrives_as_it_came(recorded: Recorded, budget: int) -> None:
     for walk in recorded(budget):
@@ -127,13 +121,6 @@ def check_remedies(walk: Walk) -> None:
             elif edit.before:
                 named = (*ladder.tool_results, *ladder.documents, *(("crush", "extract") if ladder.input else ()))
                 assert edit.remedy in named
-
-
-@given(cases(legal=PROVIDERS))
-def test_only_what_the_ladder_names_is_cut_and_a_pointer_leads_to_what_is_there(case: Case) -> None:
-    walk = Walk(case)
-    check_remedies(walk)
-    check_pointers(walk)
 
 
 def test_a_result_that_a_document_points_to_is_not_stubbed() -> None:

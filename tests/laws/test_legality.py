@@ -4,13 +4,11 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
 
 from gateway.rewriting.plan import Refusal
 from tests.laws import oracle
 from tests.laws.conftest import Recorded
 from tests.laws.driving import Walk
-from tests.laws.generators import PROVIDERS, Case, cases
 from tests.laws.transcripts import BUDGETS
 
 
@@ -37,11 +35,6 @@ def stays_illegal(came: Sequence[oracle.Body]) -> bool:
         last -= 1
     old = [message for message in came[:last] if message["role"] not in {"tool", "assistant"}]
     return bool(oracle.violations([*old, *came[last:]]))
-
-
-@given(cases(legal=PROVIDERS, breaks=True))
-def test_what_came_legal_leaves_legal(case: Case) -> None:
-    check(Walk(case))
 
 
 @pytest.mark.parametrize("budget", BUDGETS)

@@ -3,13 +3,12 @@
 import json
 
 import pytest
-from hypothesis import given
 
 from gateway.conversation import Changes, PartEdits
 from tests.laws import oracle
 from tests.laws.conftest import Recorded
 from tests.laws.driving import Walk
-from tests.laws.generators import SENT, Case, cases
+from tests.laws.generators import SENT
 from tests.laws.transcripts import BUDGETS
 
 USAGE = ',"stream_options":{"include_usage":true}'
@@ -92,11 +91,6 @@ def check_parts(was: oracle.Raw, short: oracle.Raw, edits: PartEdits) -> None:
         elif edit.detail is not None:
             assert json.loads(next(now))["image_url"]["detail"] == edit.detail
     assert next(now, None) is None
-
-
-@given(cases(modes=("enforce", "enforce", "enforce", "observe", "off"), breaks=True))
-def test_what_fits_and_what_no_edit_touches_keeps_its_bytes(case: Case) -> None:
-    check(Walk(case))
 
 
 @pytest.mark.parametrize("budget", BUDGETS)

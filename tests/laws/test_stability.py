@@ -70,14 +70,6 @@ def check_edits_are_what_was_done(walk: Walk) -> None:
             assert put_in == sorted(one.before for one in left.changes.inserted)
 
 
-@given(cases(strict=False, limits=False))
-def test_old_parts_keep_their_bytes_between_folds_and_what_was_folded_stays_folded(case: Case) -> None:
-    walk = Walk(case)
-    check_edits_are_what_was_done(walk)
-    check_stability(walk)
-    check_one_way(walk)
-
-
 @given(cases(strict=False))
 def test_a_fold_for_a_long_answer_alone_says_it_was_forced(case: Case) -> None:
     if "max_tokens" in case.talk.frame and case.policy.reserve.output is not None:  # else all prefixes follow the limit

@@ -4,14 +4,11 @@ import json
 import re
 
 import pytest
-from hypothesis import given
 
 from tests.conftest import Conversations
 from tests.laws import oracle
 from tests.laws.driving import Walk
-from tests.laws.generators import Case
 from tests.laws.leaving import Leaving, quotations, recorded_walks, rewritten, unquoted
-from tests.laws.meant import cases
 
 COUNTS = re.compile(r"\[… (\d[\d,]*) messages?(?:, ([\d,]+) tokens)? left out")
 ADVICE = re.compile(
@@ -170,11 +167,6 @@ def check_altered(leaving: Leaving, number: int) -> None:
     if leaving.came[number]["x_kind"] == "said":
         for piece in (line for part in MARKS.split(now) for line in part.split("\n")):
             assert not piece.strip() or stands(piece, was), piece
-
-
-@given(cases())
-def test_what_our_notes_say_is_so(case: Case) -> None:
-    check(Walk(case))
 
 
 @pytest.mark.parametrize("part", range(3))
