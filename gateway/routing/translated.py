@@ -129,8 +129,8 @@ class Translated:
             await self.load()
         fields = orjson.loads(body)
         if (url := _unfetched(deployment.provider, fields.get("messages"))) is not None:
-            return _refusal(f"{deployment.provider} cannot read {url[:200]!r} itself and the gateway fetches nothing: "
-                            "send the content as a data: URL")  # fmt: skip
+            raise Unfit("messages", f"{deployment.provider} cannot read {url[:200]!r} itself and the gateway fetches "
+                        "nothing: send the content as a data: URL")  # fmt: skip
         exchange_module = importlib.import_module("gateway.routing.exchange")
         exchange: Exchange = exchange_module.Exchange(end_marker=_ENDS.get(deployment.provider))
         if stream and deployment.provider in _COHERE:
@@ -493,10 +493,6 @@ def _words(error: Exception) -> str:
     while text.startswith("litellm.") and ": " in text:
         text = text.split(": ", 1)[1]
     return text.partition("\nTraceback (")[0][:1000]
-
-
-def _refusal(message: str) -> WholeReply:
-    return WholeReply(400, _JSON, (_error_body(message, "invalid_request_error", None, "messages", None),))
 
 
 def _error_reply(status: int, body: bytes, headers: Mapping[str, str]) -> WholeReply:
