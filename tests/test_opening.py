@@ -136,6 +136,13 @@ def test_a_whole_answer_inside_an_event_is_one():
     assert found.relay.said().texts == ("hi",)
 
 
+def test_a_whole_answer_inside_an_event_waits_for_the_usage_behind_it():
+    answer = {name: value for name, value in WHOLE.items() if name != "usage"}
+    found, _ = opened(said(answer), said({"choices": [], "usage": USAGE}), DONE)
+    assert isinstance(found, Streaming)
+    assert (found.relay.said().texts, found.relay.usage) == (("hi",), USAGE)
+
+
 def test_a_stream_is_gathered_where_a_whole_answer_was_asked_for():
     found, _ = opened(STREAM, streamed=False)
     assert isinstance(found, Completion)

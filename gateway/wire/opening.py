@@ -140,10 +140,10 @@ class Opening:
 
     def _heed(self, relay: EventRelay, fields: dict[str, Any], block: bytes) -> Opened | None:
         """Take in one event; return what it settles."""
+        if self._gathering is None and _first_choice_has(fields, "message", "delta"):
+            self._gathering = Gathering()  # a whole answer, whose usage may come in an event of its own
         if self._gathering is not None:
             self._gathering.add(fields)
-        elif _first_choice_has(fields, "message", "delta"):
-            return self._of_object(Completion(lenient.write(fields), fields))
         elif has_output(fields):
             return Streaming(b"".join([*self._parts, block]), relay)
         if not fields.get("choices"):
@@ -154,6 +154,9 @@ class Opening:
         """Say what a stream was in which nothing was settled until its end."""
         if self._gathering is not None and relay.finished:
             whole = self._gathering.completion()
+            if whole.fields["choices"] and self._streamed:
+                fields = {**whole.fields, "usage": relay.usage}  # held back, it was not gathered
+                return self._of_object(Completion(lenient.write(fields), fields))
             if whole.fields["choices"]:
                 return whole
         return Nothing(message, heard=relay) if self._complaint is None else Told(self._complaint, relay)
