@@ -225,8 +225,9 @@ class Passage:
         """Say why there is no answer. What broke off once it had begun was paid for."""
         if failure.begun and failure.kind != "garbage":
             await self.booking.price(calls, None, failure.deployment)
-        if calls.too_long_at is not None and failure.status is not None:
-            return still_too_long(failure, calls.too_long_at, self.request, calls.admitted.policy)
+        less = calls.too_long_at
+        if less is not None and failure.status is not None and less.window.width is not None:
+            return still_too_long(failure, less, self.request, calls.admitted.policy)
         return unanswered(failure, self.request.model, self.gateway.now())
 
     async def _end_with(self, error: GatewayError) -> None:

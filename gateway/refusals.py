@@ -154,7 +154,9 @@ def _limit_too_large(refusal: Refusal, window: Window, request: ChatRequest, pol
 
 
 def still_too_long(failure: Failure, fitted: Fitted, request: ChatRequest, policy: Policy) -> GatewayError:
-    """Put the verdict of an upstream that had two plans in our wording: agents know it."""
+    """Put the verdict of an upstream that had two plans in our wording: agents know it. Its window must be known: else
+    the numbers in it would be ours alone, and the upstream's own words tell more.
+    """
     plan = fitted.plan
     if isinstance(plan, Refusal):
         return does_not_fit(plan, fitted, request, policy)

@@ -115,6 +115,14 @@ async def test_a_refusal_quotes_the_window_that_the_upstream_has(gateway):
     assert "maximum context length is 700 tokens" in passed.client.error["message"]
 
 
+async def test_where_nobody_knows_the_window_the_upstreams_own_words_are_told(gateway):
+    setting = replace(gateway, deployments=(deployment(exact=False, window=None),))
+    passed = await setting(body(LONG), Script(fails(400, None, "Input is too long for requested model.")))
+    assert len(passed.script.calls) == 2
+    assert passed.client.status == 400
+    assert passed.client.error["message"].startswith("Input is too long for requested model.")
+
+
 async def test_by_how_much_it_was_too_long_is_cut(gateway):
     setting = replace(gateway, policies=(TIGHT,), deployments=(deployment(exact=False),))
     said = fails(400, None, "prompt too long; exceeded max context length by 400 tokens")
