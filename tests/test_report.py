@@ -603,7 +603,7 @@ def test_the_rows_always_sum_to_the_total_and_the_total_to_the_ledger(requests: 
         assert _sum(shown.rows) == _sum([shown.total])
 
 
-@settings(max_examples=60)  # three reports a time
+@settings(max_examples=30)  # three reports a time
 @given(requests=REQUESTS, split=st.integers(0, 4 * 1440))
 def test_two_reports_that_meet_always_sum_to_one_over_both(requests: list[dict[str, Any]], split: int) -> None:
     at = START + timedelta(minutes=split)

@@ -12,7 +12,7 @@ from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.wire.chat import Memo, parse, sent
 from tests.conftest import Conversations
-from tests.laws import oracle, test_fit, test_idempotence, transcripts
+from tests.laws import idempotence, oracle, test_fit, transcripts
 from tests.laws.driving import Left, Walk, counter_of
 from tests.laws.generators import SENT, Case, cases
 from tests.laws.test_stability import check_one_way, check_stability
@@ -49,7 +49,7 @@ class Early(Walk):
 def check(walk: Early, every: int = 1) -> None:
     check_stability(walk)
     check_one_way(walk)
-    test_idempotence.check(walk)
+    idempotence.check(walk)
     for step in reversed(range(0, len(walk.left), every)):
         assert walk.leave(step, Memo(), Known()).fingerprint() == walk.left[step].fingerprint()
 

@@ -3,15 +3,11 @@
 import json
 from typing import Any
 
-import pytest
-
 from gateway.policy import Ladder, Policy, Reserve
 from gateway.rewriting.plan import Plan, Refusal
 from tests.laws import oracle
-from tests.laws.conftest import Recorded
 from tests.laws.driving import Walk
 from tests.laws.generators import Case, Talk
-from tests.laws.transcripts import BUDGETS
 
 
 def check(walk: Walk) -> None:
@@ -57,12 +53,6 @@ def check_place(request: dict[str, Any], refusal: Refusal) -> None:
         assert int(refusal.at[9:-1]) < len(request["messages"])
     else:
         assert refusal.at == refusal.component
-
-
-@pytest.mark.parametrize("budget", BUDGETS)
-def test_recorded_conversations_fit_or_are_refused_for_what_is_too_big(recorded: Recorded, budget: int) -> None:
-    for walk in recorded(budget):
-        check(walk)
 
 
 def test_a_request_of_system_text_alone_that_is_over_is_refused_for_it() -> None:

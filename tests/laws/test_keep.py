@@ -3,17 +3,13 @@
 import json
 import re
 
-import pytest
-
 from gateway.conversation import Changes
 from gateway.policy import Documents, Ladder, Policy, Reserve
 from gateway.rewriting.plan import Plan
 from tests.laws import oracle
-from tests.laws.conftest import Recorded
 from tests.laws.driving import Walk
 from tests.laws.generators import Case, Talk
 from tests.laws.leaving import OUTPUT
-from tests.laws.transcripts import BUDGETS
 
 TAGGED = re.compile(r"(?s)<document[^>]*>.*?</document>")
 STANDS_FOR = re.compile(r"\[… [\d,]+ (?:more )?documents? left out(?:: [^\[\]]*)?\]")
@@ -77,12 +73,6 @@ def check_question(raw: str, now: str) -> None:
         assert TAGGED.sub("", STANDS_FOR.sub("", now)) == TAGGED.sub("", was), "the last user message"
     else:
         assert was.splitlines()[-1:] == now.splitlines()[-1:] or len(was) > LEAST_DOCUMENTS, "the last user message"
-
-
-@pytest.mark.parametrize("budget", BUDGETS)
-def test_in_recorded_conversations_what_must_stay_arrives_as_it_came(recorded: Recorded, budget: int) -> None:
-    for walk in recorded(budget):
-        check(walk)
 
 
 POINTER = re.compile(

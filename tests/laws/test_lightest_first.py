@@ -6,17 +6,15 @@ for excerpts. What shortening a result without loss brings is the remedy's own a
 
 from collections.abc import Sequence
 
-import pytest
 from hypothesis import given
 
 from gateway.rewriting.crush import lossless
 from gateway.rewriting.dedupe import pointer
 from gateway.rewriting.minify import minify
-from tests.conftest import Conversations
 from tests.laws import oracle
 from tests.laws.driving import Walk
 from tests.laws.generators import Case
-from tests.laws.leaving import Leaving, Message, hard, kinds, recorded_walks, requests, rewritten
+from tests.laws.leaving import Leaving, Message, hard, kinds, requests, rewritten
 from tests.laws.meant import SHRINKING, cases
 
 SLACK = 3
@@ -81,11 +79,3 @@ CASES = cases(forms=SHRINKING, least=60)
 @given(CASES)
 def test_nothing_is_left_out_while_shortening_would_do(case: Case) -> None:
     check(Walk(case))
-
-
-@pytest.mark.parametrize("part", range(3))
-def test_in_recorded_conversations_nothing_is_left_out_while_shortening_would_do(
-    conversations: Conversations, part: int
-) -> None:
-    for walk in recorded_walks(conversations, part):
-        check(walk)

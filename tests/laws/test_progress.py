@@ -2,14 +2,10 @@
 
 import json
 
-import pytest
-
 from gateway.policy import Fold, Policy, Reserve
 from tests.laws import oracle
-from tests.laws.conftest import Recorded
 from tests.laws.driving import Walk
 from tests.laws.generators import Case, Talk
-from tests.laws.transcripts import BUDGETS
 
 
 def check(walk: Walk) -> None:
@@ -22,12 +18,6 @@ def check(walk: Walk) -> None:
         unfolded = sum(oracle.message_tokens(json.loads(m), walk.count) for m in walk.unfolded(before, after))
         folded = sum(oracle.message_tokens(json.loads(m), walk.count) for m in walk.lasting(after))
         assert unfolded - folded >= walk.clear(after)
-
-
-@pytest.mark.parametrize("budget", BUDGETS)
-def test_folds_of_recorded_conversations_free_their_least(recorded: Recorded, budget: int) -> None:
-    for walk in recorded(budget):
-        check(walk)
 
 
 def test_a_fold_that_would_free_less_than_its_least_is_put_off_while_the_request_fits() -> None:

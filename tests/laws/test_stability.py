@@ -6,16 +6,13 @@ A fold is seen from outside: the request is not the one before it, as that one l
 import json
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 
 from gateway.conversation import Changes
 from gateway.policy import Policy, Reserve
 from gateway.rewriting.plan import Plan
-from tests.laws.conftest import Recorded
 from tests.laws.driving import Left, Walk
 from tests.laws.generators import Case, Talk, cases, without_limit
-from tests.laws.transcripts import BUDGETS
 
 LEVELS = {"minify": 1, "dedupe": 2, "extract": 2, "crush": 2, "low_detail": 2, "trace": 3, "cut": 3, "stub": 3}
 LEVELS |= {"join": 3, "drop_oldest": 4, "drop_illegal": 4}
@@ -89,13 +86,6 @@ def lasting(left: Left, for_now: set[int]) -> Changes | None:
     texts = {index: text for index, text in changes.texts.items() if index not in for_now}
     inserted = tuple(one for one in changes.inserted if one.before not in recalled)
     return replace(changes, texts=texts, inserted=inserted) if texts or changes.dropped or inserted else None
-
-
-@pytest.mark.parametrize("budget", BUDGETS)
-def test_recorded_conversations_keep_their_bytes_between_folds(recorded: Recorded, budget: int) -> None:
-    for walk in recorded(budget):
-        check_stability(walk)
-        check_one_way(walk)
 
 
 def test_a_fold_that_follows_too_soon_says_it_was_forced() -> None:

@@ -23,7 +23,7 @@ from gateway.rewriting.plan import Plan, Refusal
 from gateway.rewriting.summarize import LINE, Facts, Segment, line
 from gateway.wire.chat import Memo, parse, sent
 from tests.conftest import Conversations
-from tests.laws import oracle, test_fit, test_idempotence, test_progress, transcripts
+from tests.laws import idempotence, oracle, test_fit, test_progress, transcripts
 from tests.laws.driving import Left, Walk, counter_of
 from tests.laws.generators import SENT, Case, Talk, cases
 from tests.laws.test_stability import check_stability
@@ -118,7 +118,7 @@ def check(walk: Summarised, every: int = 1) -> None:
     check_stability(walk)
     check_one_way(walk)
     check_stays(walk)
-    test_idempotence.check(walk)
+    idempotence.check(walk)
     test_progress.check(walk)
     check_determinism(walk, every)
 

@@ -17,7 +17,7 @@ from gateway.wire.legality import CHAT
 from tests.laws import oracle
 from tests.laws.driving import Left, counter_of, leave
 from tests.laws.generators import PROVIDERS, SENT, STYLES, Case, Number, Talk, cases
-from tests.laws.test_no_op import undone
+from tests.laws.no_op import undone
 
 FEWER = settings(max_examples=settings().max_examples // 10)
 """The laws themselves are held elsewhere; here, that they hold with text that moves."""

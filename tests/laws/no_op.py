@@ -2,14 +2,10 @@
 
 import json
 
-import pytest
-
 from gateway.conversation import Changes, PartEdits
 from tests.laws import oracle
-from tests.laws.conftest import Recorded
 from tests.laws.driving import Walk
 from tests.laws.generators import SENT
-from tests.laws.transcripts import BUDGETS
 
 USAGE = ',"stream_options":{"include_usage":true}'
 
@@ -91,9 +87,3 @@ def check_parts(was: oracle.Raw, short: oracle.Raw, edits: PartEdits) -> None:
         elif edit.detail is not None:
             assert json.loads(next(now))["image_url"]["detail"] == edit.detail
     assert next(now, None) is None
-
-
-@pytest.mark.parametrize("budget", BUDGETS)
-def test_recorded_conversations_keep_the_bytes_that_no_edit_touches(recorded: Recorded, budget: int) -> None:
-    for walk in recorded(budget):
-        check(walk)

@@ -3,12 +3,9 @@
 import json
 import re
 
-import pytest
-
-from tests.conftest import Conversations
 from tests.laws import oracle
 from tests.laws.driving import Walk
-from tests.laws.leaving import Leaving, quotations, recorded_walks, rewritten, unquoted
+from tests.laws.leaving import Leaving, quotations, rewritten, unquoted
 
 COUNTS = re.compile(r"\[… (\d[\d,]*) messages?(?:, ([\d,]+) tokens)? left out")
 ADVICE = re.compile(
@@ -167,9 +164,3 @@ def check_altered(leaving: Leaving, number: int) -> None:
     if leaving.came[number]["x_kind"] == "said":
         for piece in (line for part in MARKS.split(now) for line in part.split("\n")):
             assert not piece.strip() or stands(piece, was), piece
-
-
-@pytest.mark.parametrize("part", range(3))
-def test_in_recorded_conversations_what_our_notes_say_is_so(conversations: Conversations, part: int) -> None:
-    for walk in recorded_walks(conversations, part):
-        check(walk)

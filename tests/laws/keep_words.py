@@ -10,12 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import pytest
-
-from tests.conftest import Conversations
 from tests.laws import oracle
 from tests.laws.driving import Walk, set_aside
-from tests.laws.leaving import Leaving, Message, exchange, hard, kinds, recorded_walks, requests, rewritten
+from tests.laws.leaving import Leaving, Message, exchange, hard, kinds, requests, rewritten
 
 LONG = 200
 """Tokens from which on what a person sends may be a paste or documents."""
@@ -155,9 +152,3 @@ def may_shrink(message: Message, tokens: int) -> bool:
 def was_kept(prefix: Prefix, number: int) -> bool:
     """Tell whether a message was among what stays in an earlier request."""
     return number in prefix.hard or number in prefix.exchange
-
-
-@pytest.mark.parametrize("part", range(3))
-def test_in_recorded_conversations_what_people_said_stays(conversations: Conversations, part: int) -> None:
-    for walk in recorded_walks(conversations, part):
-        check(walk)

@@ -3,13 +3,9 @@
 import json
 from collections.abc import Sequence
 
-import pytest
-
 from gateway.rewriting.plan import Refusal
 from tests.laws import oracle
-from tests.laws.conftest import Recorded
 from tests.laws.driving import Walk
-from tests.laws.transcripts import BUDGETS
 
 
 def check(walk: Walk) -> None:
@@ -35,9 +31,3 @@ def stays_illegal(came: Sequence[oracle.Body]) -> bool:
         last -= 1
     old = [message for message in came[:last] if message["role"] not in {"tool", "assistant"}]
     return bool(oracle.violations([*old, *came[last:]]))
-
-
-@pytest.mark.parametrize("budget", BUDGETS)
-def test_recorded_conversations_leave_legal(recorded: Recorded, budget: int) -> None:
-    for walk in recorded(budget):
-        check(walk)

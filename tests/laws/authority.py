@@ -2,12 +2,9 @@
 
 import re
 
-import pytest
-
-from tests.conftest import Conversations
 from tests.laws import oracle
 from tests.laws.driving import Walk
-from tests.laws.leaving import Leaving, recorded_walks, rewritten, unquoted
+from tests.laws.leaving import Leaving, rewritten, unquoted
 
 STRETCH = 40
 """Characters of somebody's text that are no accident."""
@@ -48,9 +45,3 @@ def check_header(text: str) -> None:
     first, _, rest = text.partition("\n")
     if "\x00" in unquoted(rest) or "```" in rest:
         assert any(header in first for header in HEADERS)
-
-
-@pytest.mark.parametrize("part", range(3))
-def test_in_recorded_conversations_what_others_said_is_quoted(conversations: Conversations, part: int) -> None:
-    for walk in recorded_walks(conversations, part):
-        check(walk)
