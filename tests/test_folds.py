@@ -259,6 +259,36 @@ def test_of_identical_results_the_newest_stays_and_the_older_point_to_it():
     assert 4 not in found.shortened
 
 
+BY_REPEATS = Ladders(tool_results=("dedupe",), documents=(), examples=(), history=("drop_oldest",), input=())
+
+
+def asked_again(times: int) -> list[dict[str, object]]:
+    """A question of its own, one that is asked so many times and always gets the same answer, and one more question."""
+    own = [user(words(30, "own")), assistant(words(100, "told"))]
+    again = [user(words(30, "q")), assistant(words(100, "a"))]
+    return [user("begin"), assistant("yes"), *own, *again * times, user("and else"), assistant("no"), user("now")]
+
+
+def test_an_exchange_that_is_repeated_word_for_word_goes_before_all_that_is_not():
+    found = folded(asked_again(7), BY_REPEATS)
+    assert gone(found) == list(range(4, 14))  # the newest two stay: one is what was asked last when it was folded
+    assert set(found.dropped.values()) == {"dedupe"}
+    assert not found.kept  # nothing of it is missing
+
+
+def test_what_is_left_out_later_is_all_that_a_note_counts():
+    more = [one for n in range(8) for one in (user(words(20, f"m{n}")), assistant(words(90, f"n{n}")))]
+    listed = asked_again(7)
+    found = folded([*listed, assistant("yes"), *more, user("and?")], BY_REPEATS)
+    missed = [index for index, remedy in found.dropped.items() if remedy != "dedupe"]
+    assert missed
+    assert sum(note.messages for note in found.kept) == len(missed)
+
+
+def test_repeats_stay_where_the_ladder_has_no_such_remedy():
+    assert "dedupe" not in folded(asked_again(7)).dropped.values()
+
+
 def test_results_that_differ_in_white_space_of_their_json_alone_are_the_same():
     listed = [
         user("a"),

@@ -20,6 +20,8 @@ LIGHT = ("minify", "dedupe", "crush")
 
 
 LOSSLESS = frozenset(LIGHT)
+REPEATED = "dedupe"
+"""How a message goes that a later one repeats word for word: nothing of it is gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from gateway.conversation import Message, Unit, last_user
 from gateway.rewriting import crush, documents, extract, recall
 from gateway.rewriting.arrange import Order, arrange
 from gateway.rewriting.folds import Folded, Kept
-from gateway.rewriting.ladder import Ladders, Shortened
+from gateway.rewriting.ladder import REPEATED, Ladders, Shortened
 from gateway.rewriting.memory import Known
 from gateway.rewriting.ours import left_out
 from gateway.rewriting.speech import level
@@ -256,7 +256,7 @@ _WITH_LOSS = frozenset({"cut", "extract", "stub"})
 def _missing(folded: Folded) -> set[int]:
     """List the messages that are left out, or stand only in part."""
     cut = {index for index, short in folded.shortened.items() if short.remedy in _WITH_LOSS}
-    return cut | set(folded.dropped)
+    return cut | {index for index, remedy in folded.dropped.items() if remedy != REPEATED}
 
 
 def _gone(asked: Asked, folded: Folded) -> list[recall.Folded]:

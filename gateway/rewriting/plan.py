@@ -18,7 +18,7 @@ from gateway.rewriting import recall, system_documents
 from gateway.rewriting.folds import Folded, Kept, Rules, fold, has_tools, reasoning_open
 from gateway.rewriting.folds.voiced import Voiced
 from gateway.rewriting.folds.voiced import voiced as voiced_of
-from gateway.rewriting.ladder import Ladders
+from gateway.rewriting.ladder import REPEATED, Ladders
 from gateway.rewriting.media import LOW, TRACED
 from gateway.rewriting.memory import Known
 from gateway.rewriting.newest import Asked, fit_newest, with_recall
@@ -485,6 +485,8 @@ def _edits(anatomy: Anatomy, folded: Folded) -> tuple[Edit, ...]:
 
 
 def _gone(remedy: str, component: str) -> str:
+    if remedy == REPEATED:
+        return "a later exchange says the same"
     return JOIN_REASON if remedy == JOIN else f"{component} was over; oldest first"
 
 

@@ -23,7 +23,7 @@ from gateway.rewriting.folds.lists import LIST_SHARE, SMALL_ROOM, Lists
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.summaries import Summaries
 from gateway.rewriting.folds.voiced import Part
-from gateway.rewriting.ladder import Ladders, Results, Shortened
+from gateway.rewriting.ladder import REPEATED, Ladders, Results, Shortened
 from gateway.rewriting.memory import Known
 
 SHOTS = 0.1
@@ -71,15 +71,19 @@ class Cutting:
         """Return the most tokens that history takes before it folds: less what is kept for excerpts, once there is
         something to be excerpted.
         """
-        free = self.rules.recall if self.prefix.state.gone else 0.0
+        free = self.rules.recall if self._is_missed() else 0.0
         return int(max(self.rules.target, self.rules.trigger - free) * self.prefix.room)
 
     def _limit(self, budget: int) -> int:
         """Return the most tokens of the whole prefix at which it need not fold."""
         prefix = self.prefix
-        if not prefix.state.gone:
+        if not self._is_missed():
             return budget
         return min(budget, prefix.fixed + prefix.state.examples_tokens + prefix.input + self._trigger())
+
+    def _is_missed(self) -> bool:
+        """Tell whether anything is left out that no later message repeats."""
+        return any(remedy != REPEATED for remedy in self.prefix.state.gone.values())
 
     # ------------------------------------------------------------ the fold
 
@@ -120,6 +124,33 @@ class Cutting:
                     state.settled.update(self.anatomy.units[number])
             if self.prefix.least <= enough:
                 return
+        self._leave_out_repeats()
+
+    def _leave_out_repeats(self) -> None:
+        """Leave out an exchange without tools that a later one repeats word for word: nothing of it is gone."""
+        prefix, state, parts = self.prefix, self.prefix.state, self.prefix.voiced.parts
+        if "dedupe" not in self.ladders.light or not self.ladders.history:
+            return
+        spared = prefix.hard() | set(prefix.exchange())
+        later: set[tuple[str | None, str | None]] = set()
+        for answer in range(len(state.now) - 1, 0, -1):
+            asked = answer - 1
+            if parts[answer] != "answer" or parts[asked] != "said" or {asked, answer} & state.gone.keys():
+                continue
+            said = self._as_it_came(asked), self._as_it_came(answer)
+            if None in said:
+                continue
+            if said in later and not {asked, answer} & spared:
+                self._drop(asked, REPEATED)
+                self._drop(answer, REPEATED)
+            later.add(said)
+
+    def _as_it_came(self, number: int) -> str | None:
+        """Return the text of a unit that is nothing but text, and is not shortened."""
+        unit = self.anatomy.units[number]
+        message = self.messages[unit.first]
+        is_text = unit.after == unit.first + 1 and message.is_plain and not message.media
+        return message.text if is_text and unit.first not in self.prefix.state.shortened else None
 
     def _age_media(self, enough: int) -> None:
         """Lower the detail of old images; where that is not enough, leave a trace of each image, audio and file."""
@@ -401,9 +432,8 @@ class Cutting:
         self.lists.write(fresh, room, with_list=self._lists_wanted())
 
     def _all_gone(self) -> list[int]:
-        """List the messages that are left out, examples apart."""
-        component = self.anatomy.component
-        return sorted(index for index in self.prefix.state.gone_messages if component[index] != "examples")
+        """List the messages that are left out, examples and what a later exchange repeats apart."""
+        return self.prefix.missed()
 
     def _lists_wanted(self) -> bool:
         asking = self.rules.asking
@@ -648,7 +678,7 @@ class Cutting:
         state.total -= state.now[number]
         if self.prefix.is_example(number):
             state.examples_tokens -= state.now[number]
-        else:
+        elif remedy != REPEATED:
             state.unread = (*state.unread, *unit)
         state.now[number] = 0
         for index in unit:

@@ -84,10 +84,8 @@ class Lists:
 
     def _unsaid(self, fresh: Sequence[int]) -> Sequence[int]:
         """List all that is gone where no note stands for what went before: there was no room for one."""
-        state, component = self.prefix.state, self.anatomy.component
-        if state.kept or state.summaries.standing:
-            return fresh
-        return sorted(index for index in state.gone_messages if component[index] != "examples")
+        state = self.prefix.state
+        return fresh if state.kept or state.summaries.standing else self.prefix.missed()
 
     def _listed(self, room: int) -> tuple[str, frozenset[str]]:
         """Write a list of what only the messages that are gone hold, in at most `room` tokens."""

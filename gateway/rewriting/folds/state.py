@@ -11,7 +11,7 @@ from gateway.conversation import Message
 from gateway.rewriting.artifacts import Piece, Seen
 from gateway.rewriting.folds.values import Kept, Rules, as_kept
 from gateway.rewriting.folds.voiced import Voiced
-from gateway.rewriting.ladder import Shortened
+from gateway.rewriting.ladder import REPEATED, Shortened
 from gateway.rewriting.summary_state import SummaryState
 
 MOVED_STEP = 64
@@ -235,6 +235,11 @@ class Prefix:
             return False
         unit = self.anatomy.units[number]
         return unit.after - unit.first > 1 and not any(self.messages[index].media for index in unit)
+
+    def missed(self) -> list[int]:
+        """List the messages that notes stand for: what is left out, but examples and what a later exchange repeats."""
+        component, gone = self.anatomy.component, self.state.gone_messages
+        return sorted(index for index, remedy in gone.items() if component[index] != "examples" and remedy != REPEATED)
 
     def exchange(self) -> list[int]:
         """Find the last answer before what a person said last, and what it answers, as far as they stand."""
