@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.conversation import Call, Message
 from gateway.memory import Memory
 from gateway.rewriting.artifacts import Piece, Seen, Speakers, current, listed, pieces_of
-from gateway.rewriting.snippets import Reader, of_text, preserved, tokens
+from gateway.rewriting.snippets import Reader, of_text, preserved, snippets, tokens
 from tests.talk import assistant, calls, count, messages, result, user
 
 
@@ -351,3 +352,19 @@ def test_a_list_never_cuts_a_number(text, room):
 @given(st.lists(TEXTS, max_size=6).map("\n".join))
 def test_reading_never_fails_and_says_the_same_twice(text):
     assert of_text(text) == of_text(text)
+
+
+def test_files_in_columns_are_no_table():
+    listing = (
+        "CHANGES.rst  GOVERNANCE.md  cextern\nLICENSE.rst  setup.cfg  examples\n__pycache__  conftest.py  licenses"
+    )
+    assert [piece.kind for piece in of_text(listing, speaks=False)] != []
+    assert all(piece.kind != "row" for piece in of_text(listing, speaks=False))
+    table = "NAME  READY  STATUS\nweb-1  1/1  Running\nweb-2  0/1  Pending"
+    assert [piece.kind for piece in of_text(table, speaks=False)] == ["row", "row"]
+
+
+def test_a_call_says_yes_and_no_as_it_was_written():
+    call = Call("c", "lock_doors", '{"unlock": false, "all": true}')
+    (piece,) = snippets(Message("assistant", calls=(call,)))
+    assert piece.text == "lock_doors(unlock: false, all: true)"

@@ -139,6 +139,8 @@ def _flat(value: Any) -> str:
         if not value:
             return ""
         return json.dumps(value, ensure_ascii=False) if _is_small(value) else " " * (_LONGEST_ARGUMENT + 1)
+    if isinstance(value, bool):
+        return "true" if value else "false"  # as calls are written
     return _SPACES.sub(" ", "" if value is None else str(value))
 
 

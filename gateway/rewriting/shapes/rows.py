@@ -372,10 +372,14 @@ def _is_header(cells: Sequence[str]) -> bool:
     )
 
 
+_NO_NAME = re.compile(r"[(:]|\w\.[A-Za-z]\w{0,7}\Z")
+"""What no padded column is named: `ls` lists files in columns too."""
+
+
 def _of_columns(lines: Sequence[str], at: int) -> tuple[list[Row], int]:
     """Read a table of padded columns: names in the first line, as many cells in those below."""
     header = _GAP.split(lines[at].strip())
-    if len(header) < 3 or not _is_header(header) or any("(" in cell or ":" in cell for cell in header):
+    if len(header) < 3 or not _is_header(header) or any(_NO_NAME.search(cell) for cell in header):
         return [], at
     rows: list[list[str]] = []
     end = at + 1
