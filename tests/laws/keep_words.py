@@ -87,9 +87,10 @@ class Prefix:
     def may_stay(self, name: str, numbers: set[int], tokens: int) -> bool:
         """Tell whether there is room for a claim."""
         policy = self.walk.case.policy
+        unsure = self.size({n for n, one in enumerate(self.came) if one.get("x_unsure")} - self.hard)
         if name == "a few-shot pair" and self.size(numbers) > SHOTS * self.room:
             return False
-        if name == WORDS and self.size(numbers) > policy.user_text * self.room:
+        if name == WORDS and self.size(numbers) + unsure > policy.user_text * self.room:
             return False
         if name != WORDS:
             return tokens <= self.room
@@ -99,7 +100,7 @@ class Prefix:
         documents = self.documents(n for n in range(self.upto) if n not in task)
         mine = self.size(self.hard) - self.documents(self.hard)
         unused = max(0, self.aside - documents)
-        return tokens - documents - mine + max(0, mine - unused) + slack <= room
+        return tokens + unsure - documents - mine + max(0, mine - unused) + slack <= room
 
     def documents(self, numbers: Iterable[int]) -> int:
         """Count the documents of messages; where the ladder has no remedy for them they are words like others."""

@@ -113,7 +113,7 @@ def _is_user(message: Message) -> bool:
 def exchange(messages: Sequence[Message], kinds: Sequence[str]) -> list[int]:
     """Number the last answer before what a person said last, and what it answers."""
     people = [n for n, kind in enumerate(kinds) if kind in ("said", "task")]
-    if not people:
+    if not people or any(message.get("x_unsure") for message in messages[people[-1] :]):
         return []
     answer = max((n for n in range(people[-1]) if kinds[n] == "answer"), default=None)
     if answer is None:
@@ -201,7 +201,8 @@ def _fenced(text: str) -> list[str]:
 OUTPUT = re.compile(
     r"(?i)\A\s*(?:<\w*(?:output|result|observation)|observation|execution|\[|```|\{)|[$#>]\s*\Z|bash-\$\s*\Z"
 )
-"""What a tool's output in a user message looks like; whoever sends such a thing is taken for no person."""
+"""What a tool's output in a user message looks like. Whoever sends such a thing is taken for no person whose words must
+stay; it may be one all the same."""
 
 
 def marked(talk: Talk) -> Talk:
@@ -215,9 +216,10 @@ def marked(talk: Talk) -> Talk:
         )
         if kind == "answer" and oracle.calls(message):
             kind = "step"
+        more: dict[str, Any] = {"x_id": number, "x_kind": kind}
         if kind == "said" and OUTPUT.search(oracle.content_text(message)):
             kind = "result"
-        more = {"x_id": number, "x_kind": kind}
+            more |= {"x_kind": kind, "x_unsure": True}
         if kind == "result":
             more["x_tool"] = calls.get(message.get("tool_call_id") or "", message.get("name") or "tool")
         messages.append(json.dumps({**message, **more}, ensure_ascii=False))

@@ -1,5 +1,6 @@
 """Law 15. A note of ours says only what is so: counts, names, speakers; and nothing is cut inside a word or number."""
 
+import html
 import json
 import re
 
@@ -13,6 +14,10 @@ ADVICE = re.compile(
 )
 NUMBERS = re.compile(r"\s*(?:\[([\d, ]+)\]|messages\[(\d+)\]) ([^\x00]*?): ?")
 CELL = re.compile(r'[,;\n:›=().|…{}<>\[\]"\\]')
+MOST_NAMES = 12
+PAIR = re.compile(r"\\+(u[dD][89abAB][\da-fA-F]{2})\\+(u[dD][c-fC-F][\da-fA-F]{2})")
+"""A character beyond the first 65,536, as JSON escapes it."""
+TAG = re.compile(r"<[^<>]*>")
 SPACES = re.compile(r"\s+")
 UNSPACED = 0x2E80
 """From this character on, scripts write words without spaces between them, mostly."""
@@ -57,8 +62,10 @@ def check_quotations(leaving: Leaving, text: str) -> None:
         said = [text for number in numbers for text in sayings(leaving, number)]
         said += [name for number in numbers for _, name, _ in oracle.calls(leaving.came[number])]
         for piece in map(bare, pieces):
-            assert any(ENCODED.search(piece) or stands(piece, text) for text in said) or all(
-                any(stands(cell, text) for text in said) for cell in cells(piece)
+            whole = any(ENCODED.search(piece) or stands(piece, text) or is_lines(piece, text) for text in said)
+            parts = (names(piece), cells(piece))
+            assert whole or any(
+                listed and all(any(stands(part, text) for text in said) for part in listed) for listed in parts
             ), piece
 
 
@@ -67,16 +74,32 @@ def bare(piece: str) -> str:
     return piece.removeprefix("… ").removesuffix(" …")
 
 
+def names(piece: str) -> list[str]:
+    """Give the words of a piece that has few: the names on the way to a member, or the attributes of an element."""
+    found = [word for word in re.split(r"[\s=()]+", piece) if word]
+    return found if len(found) <= MOST_NAMES else []
+
+
+def is_lines(piece: str, said: str) -> bool:
+    """Tell whether a piece is lines of a text one after another, perhaps with others between them: of a listing."""
+    left = piece
+    for line in map(str.strip, _unescaped(said).split("\n")):
+        if line and left.startswith(line) and not left[len(line) : len(line) + 1].strip():
+            left = left[len(line) :].lstrip()
+    return not left
+
+
 def cells(piece: str) -> list[str]:
     """Give the fields of a row or a call as a list writes it, or those of a table."""
     return [said for cell in CELL.split(piece) if (said := cell.strip(" '`*_#"))]
 
 
 def sayings(leaving: Leaving, number: int) -> list[str]:
-    """Give what a message says: its text and its calls, and every string inside of them."""
+    """Give what a message says: its text and its calls, every string inside of them, and markup without its tags."""
     message = leaving.came[number]
     texts = [oracle.content_text(message), *[arguments for _, _, arguments in oracle.calls(message)]]
-    return [*texts, *[said for text in texts for said in _strings(text, 3)]]
+    texts += [said for text in texts for said in _strings(text, 3)]
+    return [*texts, *[html.unescape(TAG.sub("", text)) for text in texts if "<" in text]]
 
 
 def _strings(text: str, deep: int) -> list[str]:
@@ -107,7 +130,7 @@ def is_speaker(leaving: Leaving, number: int, who: str) -> bool:
 
 def stands(piece: str, said: str) -> bool:
     """Tell whether a piece stands in a text, cut at the edges of words; white space and escapes may differ."""
-    spaced = not any(ord(one) >= UNSPACED for one in piece)
+    spaced = not any(one.isalpha() and ord(one) >= UNSPACED for one in piece)
     for text in (said, _unescaped(said), _unescaped(said).replace("\\", "")):
         if _stands(
             SPACES.sub(" " * spaced, piece if "\\" in text else piece.replace("\\", "")).strip(),
@@ -118,7 +141,10 @@ def stands(piece: str, said: str) -> bool:
 
 
 def _unescaped(said: str) -> str:
-    return re.sub(r'\\(["\\/])', r"\1", said.replace("\\n", "\n").replace("\\t", "\t"))
+    said = said.replace("\\n", "\n").replace("\\t", "\t").replace("\\xa0", "\xa0")
+    if "\\u" in said:
+        said = PAIR.sub(lambda found: json.loads(rf'"\{found[1]}\{found[2]}"'), said)
+    return re.sub(r'\\(["\\/])', r"\1", said)
 
 
 def _stands(piece: str, said: str) -> bool:
