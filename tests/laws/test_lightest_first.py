@@ -12,7 +12,7 @@ from gateway.rewriting.crush import lossless
 from gateway.rewriting.dedupe import pointer
 from gateway.rewriting.minify import minify
 from tests.laws import oracle
-from tests.laws.driving import Walk
+from tests.laws.driving import Walk, set_aside
 from tests.laws.generators import Case
 from tests.laws.leaving import Leaving, Message, hard, kinds, requests, rewritten
 from tests.laws.meant import SHRINKING, cases
@@ -49,6 +49,8 @@ def is_enough(walk: Walk, came: Sequence[Message]) -> bool:
     fixed = walk.budget - room
     input_tokens = sum(oracle.message_tokens(came[n], count) for n in stays)
     old = shortened([m for n, m in enumerate(came) if n not in stays and named[n] != "system"], walk)
+    if any(message.get("x_docs") for message in came):  # their share is set aside
+        room -= set_aside(policy, room)
     trigger = min(walk.budget, fixed + input_tokens + int(policy.fold.trigger * room))
     return fixed + input_tokens + old <= trigger - (policy.fold.clear_at_least + policy.recall) * room - SLACK
 
