@@ -44,6 +44,7 @@ from gateway.summaries import Job
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import Additions, ChatRequest, is_limited, sent
 from gateway.wire.completion import Completion
+from gateway.wire.errors import printable
 from gateway.wire.failures import complaints
 from gateway.wire.headers import Carried, Received, carried, retry_after
 from gateway.wire.opening import Heard, Nothing, Opened, Opening, Streaming, Told
@@ -57,8 +58,8 @@ MOST_FACTOR = 4.0
 DRAIN_SECONDS = 0.5
 """How long an answer that is over may take to close."""
 
-_SAID = 200
-"""Characters of an upstream's own words that are logged."""
+_SAID = 500
+"""Characters of an error that are logged."""
 _NO_HEADERS: Received = {}
 
 
@@ -84,16 +85,19 @@ class Stream:
     relay: EventRelay
 
 
-def _facts(failure: Failure) -> dict[str, Any]:
-    """Return what an operator is told of a failure."""
-    said = failure.message or failure.body[:_SAID].decode(errors="replace")
-    return {
+def _facts_of(failure: Failure, *, quotes: bool) -> dict[str, Any]:
+    """Return what an operator is told of a failure; with `quotes`, what the upstream said as well."""
+    facts = {
         "deployment": failure.deployment.name,
         "kind": failure.kind,
         "status": failure.status,
         "fault": failure.fault.kind,
-        "said": said,
     }
+    if failure.message:
+        facts["reason"] = printable(failure.message, _SAID)
+    if quotes and (said := failure.said or failure.body[: 4 * _SAID].decode(errors="replace")):
+        facts["said"] = printable(said, _SAID)
+    return facts
 
 
 class Calls:
@@ -225,7 +229,10 @@ class Calls:
         """Log what a client was not spared; not what it was told of its own request, nor what is known of a rest."""
         is_upstreams = failure.begun or (failure.fault.whose != "request" and failure.kind != "unfit")
         if is_upstreams and not self.gateway.health.is_told(failure.deployment.name):
-            self.gateway.log.warning("upstream failed", id=self.entry.id, **_facts(failure))
+            self.gateway.log.warning("upstream failed", id=self.entry.id, **self._facts(failure))
+
+    def _facts(self, failure: Failure) -> dict[str, Any]:
+        return _facts_of(failure, quotes=self.gateway.config.log_upstream_errors)
 
     async def close(self) -> None:
         self._leave()
@@ -458,7 +465,7 @@ class Calls:
 
         match gateway.health.learn(outcome, now, conversation):
             case "rests" if isinstance(outcome, Failure):
-                gateway.log.warning("deployment rests", id=self.entry.id, **_facts(outcome))
+                gateway.log.warning("deployment rests", id=self.entry.id, **self._facts(outcome))
             case "well":
                 gateway.log.info("deployment is well again", deployment=name)
 
@@ -472,16 +479,18 @@ class Calls:
     async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
         """Take in an answer until it is known what it is; None where it is one. See `wire/opening.py`."""
         request, chunks = self.request, reply.chunks()
-        opening = Opening(streamed=request.stream, hold_back_usage=not request.asks_usage)
+        hold_back, secrets = not request.asks_usage, deployment.secrets
+        opening = Opening(streamed=request.stream, hold_back_usage=hold_back, secrets=secrets)
         opened: Opened | None = None
         trouble: Trouble = "garbage"
+        said = ""
         chunk: bytes | None = b""
         try:
             while opened is None:
                 chunk = await anext(chunks, None)
                 opened = opening.finish() if chunk is None else opening.feed(chunk)
         except UpstreamError as error:
-            opened, trouble = opening.cut(error.message), error.kind
+            opened, trouble, said = opening.cut(error.message), error.kind, error.said
         match opened:
             case Streaming():
                 self.answer = Stream(opened.ready, chunks, opened.relay)
@@ -499,7 +508,7 @@ class Calls:
                 told, later = opened.error, retry_after(reply.headers, self.gateway.now())
                 return Failure(deployment, "status", told.status, told.body, reply.headers, later)
             case Nothing():
-                return Failure(deployment, trouble, message=opened.message, begun=opened.begun)
+                return Failure(deployment, trouble, message=opened.message, said=said, begun=opened.begun)
 
 
 async def drain(chunks: AsyncIterator[bytes]) -> None:

@@ -250,6 +250,10 @@ class ConfigFile(Strict):
     unpriced: Literal["refuse", "allow"] = key(
         "refuse", description="A model without a price: refuse its requests, or allow them and enter them as unpriced."
     )
+    log_upstream_errors: bool = key(
+        False,
+        description="Log what upstreams say in errors: it may quote requests. Credentials are taken out all the same.",
+    )
     prompt_caches: CachesFile = key(
         {}, description="What you know better of providers' prompt caches; it goes before what comes with the program."
     )

@@ -192,8 +192,10 @@ class Passage:
         told = [header(b"x-gateway-policy", self.entry.policy)]
         if plan := self._plan():
             told.append(header(b"x-gateway-plan", plan))
-        if self.calls is not None and self.calls.reply is not None:
-            told += [header(name.encode(), value) for name, value in told_headers(self.calls.reply.headers).items()]
+        calls = self.calls
+        if calls is not None and calls.reply is not None and calls.deployment is not None:
+            upstreams = calls.deployment.secrets.out_of_headers(told_headers(calls.reply.headers))
+            told += [header(name.encode(), value) for name, value in upstreams.items()]
         if self.calls is not None and (dropped := self.calls.told_dropped()):
             told.append(header(DROPPED.encode(), dropped))
         return told

@@ -109,6 +109,8 @@ class Config:
     """What environment variables hold that may be providers' keys, for entries without one."""
     network: Network = field(default_factory=Network)
     """How upstreams are reached from here."""
+    log_upstream_errors: bool = False
+    """Whether what upstreams say in errors goes into the log."""
     prompt_caches: CachesFile | None = None
     """What the operator says of providers' prompt caches, beyond what comes with the program."""
     shipped: frozenset[str] = frozenset()
@@ -380,6 +382,7 @@ def _config(said: ConfigFile, document: Document, policies: Policies, environ: M
         state=state,
         ledger=LedgerSettings(folder / said.ledger.dir, said.ledger.content),
         unpriced=said.unpriced,
+        log_upstream_errors=said.log_upstream_errors,
         aliases=dict(said.aliases),
         usual_keys=usual_keys(environ),
         network=network_of(environ),

@@ -29,10 +29,12 @@ from gateway.config.wildcards import filled
 from gateway.litellm_files import anthropic_betas
 from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of
 from gateway.providers import refusals
+from gateway.providers.credentials import credentials
 from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, KEYLESS, PROVIDERS, RESPONSES, Provider
 from gateway.wire.chat import PLAIN, Additions
 from gateway.wire.foreign import Reception, reception
 from gateway.wire.headers import NEVER
+from gateway.wire.secrets import Secrets
 
 if TYPE_CHECKING:
     from gateway.config import Config, ModelEntry
@@ -107,6 +109,11 @@ class Deployment:
     begin so."""
     betas: frozenset[str] | None = None
     """The values of `anthropic-beta` that it takes; None where the provider judges them itself."""
+    secrets: Secrets = field(init=False, repr=False, compare=False)
+    """Its credentials, to be taken out of what comes from it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "secrets", Secrets(credentials(self.api_key, self.api_base, self.params)))
 
     @property
     def is_chat(self) -> bool:
