@@ -20,6 +20,7 @@ import uvicorn
 from gateway.app import create_app
 from gateway.config import load
 from gateway.operators import logs
+from gateway.operators.rate import Rate
 from gateway.server import bind
 
 KEY = "sk-proj-Ab3/dE+fGhIjKlMnOp"
@@ -36,16 +37,19 @@ model_list:
     litellm_params: {{model: openai/m, api_base: "http://me:{urllib.parse.quote(PASSWORD, safe="")}@HOST/v1"}}
   - model_name: azure
     litellm_params: {{model: azure/m, api_base: "UP", api_key: "{KEY}"}}
+unpriced: allow
+log_upstream_errors: true
+ledger: {{dir: ledger}}
+state: {{dir: state}}
+"""
+
+TRANSLATED = f"""
   - model_name: claude
     litellm_params: {{model: anthropic/claude-sonnet-4-5, api_base: "UP", api_key: "{KEY}"}}
   - model_name: bedrock
     litellm_params: {{model: bedrock/converse/anthropic.claude-sonnet-4-20250514-v1:0, aws_region_name: us-east-1,
                       aws_access_key_id: AKIA0123456789ABCDEF, aws_secret_access_key: "{AWS}",
                       aws_bedrock_runtime_endpoint: "UP"}}
-unpriced: allow
-log_upstream_errors: true
-ledger: {{dir: ledger}}
-state: {{dir: state}}
 """
 
 Head = dict[str, str]
@@ -138,6 +142,7 @@ class Place:
     port: int
     echo: Echo
     log: io.StringIO
+    rate: Rate
     folder: Path
 
     async def ask(self, model: str, *, stream: bool) -> str:
@@ -173,7 +178,7 @@ async def place(folder: Path, config: str = CONFIG) -> AsyncIterator[Place]:
     host = f"127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
     file = folder / "config.yaml"
     file.write_text(config.replace("UP", f"http://{host}").replace("HOST", host))
-    logs.configure(log, terminal=False)
+    rate = logs.configure(log, terminal=False)
     app = create_app(load(file, {}))
     server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, ws="none"))
     listener = bind("127.0.0.1", 0)
@@ -181,7 +186,7 @@ async def place(folder: Path, config: str = CONFIG) -> AsyncIterator[Place]:
     while not server.started:
         await asyncio.sleep(0.01)
     try:
-        yield Place(listener.getsockname()[1], echo, log, folder)
+        yield Place(listener.getsockname()[1], echo, log, rate, folder)
     finally:
         server.should_exit = True
         await running
@@ -201,7 +206,8 @@ def assert_no_secret_in(text: str) -> None:
 
 @pytest.mark.parametrize("models", [("key", "login", "azure"), ("claude", "bedrock")])
 async def test_nobody_hears_a_secret_that_an_upstream_echoes(tmp_path: Path, models: tuple[str, ...]):
-    async with place(tmp_path) as one:
+    listed = "" if "key" in models else TRANSLATED
+    async with place(tmp_path, CONFIG.replace("model_list:", f"model_list:{listed.rstrip()}")) as one:
         for name, answer in ANSWERS.items():
             one.echo.answer = answer
             for model in models:

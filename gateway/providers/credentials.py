@@ -11,11 +11,15 @@ import binascii
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from gateway.config.addresses import address_of
+from gateway.wire.secrets import Secrets
+
+if TYPE_CHECKING:
+    from gateway.config import Config
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _ENDS: Final = ("key", "token", "secret", "password", "passwd", "passphrase", "credential", "credentials", "jwt",
@@ -56,6 +60,20 @@ def credentials(api_key: str | None, api_base: str | None, params: Mapping[str, 
             yield from _of_headers(value)
         else:
             yield from _of_value(value, named=is_credential(name))
+
+
+def every(config: Config) -> Secrets:
+    """Return all that a log must not hold of a configuration: its entries' credentials, providers' keys of the
+    environment, passwords of proxies and of Redis.
+    """
+    found = list(config.usual_keys.values())
+    for entry in config.models:
+        api_base = entry.params.get("api_base") or entry.params.get("base_url")
+        found += credentials(str(entry.params.get("api_key") or ""), str(api_base or ""), entry.params)
+    for address in (*config.network.proxies, config.state.redis or ""):
+        login = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
+        found += [login.partition(":")[2], _unquoted(login.partition(":")[2])]
+    return Secrets(found)
 
 
 def signatures(headers: Mapping[str, str]) -> Iterator[str]:
