@@ -17,6 +17,7 @@ import orjson
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -24,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admission import authenticate
+from gateway.browsers import Browsers
 from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
 from gateway.catalogue import catalogue
@@ -49,6 +51,7 @@ from gateway.warm_up_sender import send
 from gateway.wire import errors
 from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError
+from gateway.wire.origins import Origins
 
 SETTLE_SECONDS = 5.0
 """How long a stop waits for the entries of requests that it cut."""
@@ -129,10 +132,19 @@ def create_app(config: Config) -> Starlette:
             Route(f"{prefix}/ready", _Endpoint(_ready), methods=["GET"]),
         )
     ]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={405: _not_allowed})
+    app = Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers={405: _not_allowed}, middleware=_door_for_browsers(config)
+    )
     app.router.default = _Endpoint(_unknown)
     app.router.redirect_slashes = False
     return app
+
+
+def _door_for_browsers(config: Config) -> list[Middleware]:
+    """Make the door, where any request has to be looked at."""
+    listed = frozenset(origin.encode() for origin in config.cors)
+    origins = Origins(not config.keys, frozenset(config.server.hosts), listed)
+    return [Middleware(Browsers, origins, lambda: _new_id(time.time()))] if origins.is_needed else []
 
 
 def _open(config: Config) -> Gateway:

@@ -43,6 +43,8 @@ class Server:
     workers: int = 1
     max_body: int = 32_000_000
     """In bytes."""
+    hosts: tuple[str, ...] = ()
+    """Names beside those of loopback by which it may be called while there are no keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,8 @@ class Config:
     """What environment variables hold that may be providers' keys, for entries without one."""
     network: Network = field(default_factory=Network)
     """How upstreams are reached from here."""
+    cors: tuple[str, ...] = ()
+    """Origins whose pages are served."""
     log_upstream_errors: bool = False
     """Whether what upstreams say in errors goes into the log."""
     prompt_caches: CachesFile | None = None
@@ -361,7 +365,7 @@ def _config(said: ConfigFile, document: Document, policies: Policies, environ: M
     state = _state(said.state, folder)
     return Config(
         file=document.file,
-        server=Server(**said.server.model_dump()),
+        server=Server(**{**said.server.model_dump(), "hosts": tuple(said.server.hosts)}),
         models=tuple(
             ModelEntry(
                 model_name=entry.model_name,
@@ -382,6 +386,7 @@ def _config(said: ConfigFile, document: Document, policies: Policies, environ: M
         state=state,
         ledger=LedgerSettings(folder / said.ledger.dir, said.ledger.content),
         unpriced=said.unpriced,
+        cors=tuple(said.cors),
         log_upstream_errors=said.log_upstream_errors,
         aliases=dict(said.aliases),
         usual_keys=usual_keys(environ),
