@@ -158,7 +158,9 @@ def _open(config: Config) -> Gateway:
         models=models,
         counters=counters,
         calibrations=Calibrations(models.values(), partial(open_state, config.state), log),
-        ledger=books.Ledger(config.ledger.dir, worker, content=config.ledger.content == "requests"),
+        ledger=books.Ledger(
+            config.ledger.dir, worker, content=config.ledger.content == "requests", mode=config.ledger.mode
+        ),
         upstreams=Upstreams(counters.for_encoding("o200k_base").count, now=time.time, network=config.network),
         health=Health(),
         memo=Memo(),

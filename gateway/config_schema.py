@@ -85,6 +85,15 @@ def _origin(value: str) -> str:
     return origin
 
 
+def _mode(value: Any) -> int:
+    """Read the mode of a file as `chmod` takes it; YAML leaves of 0640 the number 640."""
+    text = str(value).removeprefix("0o")
+    mode = int(text, 8) if re.fullmatch(r"0?[0-7]{3}", text) else 0
+    if isinstance(value, bool) or mode & 0o600 != 0o600 or mode & ~0o664:
+        raise ValueError(f"{value!r} is not a mode for the ledger's files; write 0600, 0640, 0644 or 0660")
+    return mode
+
+
 def _redis_url(value: str) -> str:
     if not re.match(r"(rediss?|unix)://\S+", value):
         raise ValueError("is not a Redis address; it begins with redis://, rediss:// or unix://")
@@ -120,6 +129,11 @@ HeaderValues = Annotated[
     dict[str, Any],
     PlainValidator(_header_values),
     WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number"]}}),
+]
+Mode = Annotated[
+    int,
+    PlainValidator(_mode),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^(0o|0)?[0-7]{3}$"}]}),
 ]
 Host = Annotated[str, AfterValidator(_host)]
 Origin = Annotated[str, AfterValidator(_origin)]
@@ -245,6 +259,9 @@ class LedgerFile(Strict):
         "none",
         description="What of the messages is kept, in files beside the books: none, or the requests as they came,"
         " for gateway simulate.",
+    )
+    mode: Mode | None = key(
+        None, description="Mode of new ledger files. Left out: 0640 less the umask. Requests that are kept are 0600."
     )
 
 

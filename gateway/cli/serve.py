@@ -62,6 +62,7 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
     from gateway import server
     from gateway.catalogue.warnings import notes, warnings
     from gateway.config import startup_problems
+    from gateway.config.folders import exposed
     from gateway.operators import logs
     from gateway.providers.credentials import every
 
@@ -73,7 +74,7 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
     refuse(startup_problems(config))
     for told in notes(config, deployments):
         log.info(told)
-    for told in warnings(config, deployments, datetime.now(UTC)):
+    for told in (*warnings(config, deployments, datetime.now(UTC)), *exposed(config)):
         log.warning(told)
     try:
         listener = server.bind(config.server.host, config.server.port)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from gateway.caching_schema import CachesFile, unknown_rules, without_lifetime
+from gateway.config import folders
 from gateway.config.environment import is_read_in, read_in, usual_keys
 from gateway.config.network import Network, faults_of, network_of
 from gateway.config.wildcards import covering, is_pattern
@@ -89,6 +90,8 @@ class LedgerSettings:
     dir: Path
     content: Literal["none", "requests"] = "none"
     """`requests`: what was asked is kept too, in files beside the books."""
+    mode: int | None = None
+    """Of new files of the books; None is what the umask leaves of 0640."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +387,7 @@ def _config(said: ConfigFile, document: Document, policies: Policies, environ: M
         policies=policies.by_name,
         default_policy=said.default_policy,
         state=state,
-        ledger=LedgerSettings(folder / said.ledger.dir, said.ledger.content),
+        ledger=LedgerSettings(folder / said.ledger.dir, said.ledger.content, said.ledger.mode),
         unpriced=said.unpriced,
         cors=tuple(said.cors),
         log_upstream_errors=said.log_upstream_errors,
@@ -407,21 +410,22 @@ def startup_problems(config: Config) -> tuple[Problem, ...]:
 
     Makes the ledger's and the state's folder if they are not there. Whether the port is taken is seen when it is bound.
     """
+    books = folders.ledger_folder_mode(config.ledger.mode, content=config.ledger.content != "none")
     return in_order(
         (
-            *_unwritable(config, ("ledger", "dir"), "the ledger folder", config.ledger.dir),
-            *_unwritable(config, ("state", "dir"), "the state folder", config.state.dir),
+            *_unwritable(config, ("ledger", "dir"), "the ledger folder", config.ledger.dir, books),
+            *_unwritable(config, ("state", "dir"), "the state folder", config.state.dir, folders.PRIVATE),
             *_unreachable(config),
             *network_problems(config),
         )
     )
 
 
-def _unwritable(config: Config, path: KeyPath, what: str, folder: Path | None) -> Iterator[Problem]:
+def _unwritable(config: Config, path: KeyPath, what: str, folder: Path | None, mode: int) -> Iterator[Problem]:
     if folder is None:
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folders.make(folder, mode)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"\n")
     except OSError as error:
