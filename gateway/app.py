@@ -25,11 +25,10 @@ from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admission import authenticate
-from gateway.browsers import Browsers
 from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
 from gateway.catalogue import catalogue
-from gateway.client import HTTPClient, head, refuse
+from gateway.client import Browsers, HTTPClient, head, refuse
 from gateway.config import Config
 from gateway.config.wildcards import is_pattern
 from gateway.early_folds import EarlyFolds
