@@ -6,7 +6,7 @@ What they came to is told as an outcome, and as facts in the request's entry.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -46,7 +46,7 @@ from gateway.wire.chat import Additions, ChatRequest, is_limited, sent
 from gateway.wire.completion import Completion
 from gateway.wire.errors import printable
 from gateway.wire.failures import complaints
-from gateway.wire.headers import Carried, Received, carried, retry_after
+from gateway.wire.headers import Carried, Received, carried, retry_after, told
 from gateway.wire.opening import Heard, Nothing, Opened, Opening, Streaming, Told
 from gateway.wire.sse import EventRelay
 
@@ -115,6 +115,7 @@ class Calls:
         "gateway",
         "headers",
         "reply",
+        "reply_of",
         "request",
         "sighting",
         "too_long_at",
@@ -147,6 +148,8 @@ class Calls:
         """The one that is at work for this request, where its load counts: until all of its answer is here."""
         self.reply: Reply | None = None
         """What may still have to be closed."""
+        self.reply_of: Deployment | None = None
+        """The deployment that gave it."""
         self.answer: Completion | Stream | None = None
         """As far as it is here: all of it, or a stream's beginning."""
         self.sighting: Sighting | None = None
@@ -357,8 +360,8 @@ class Calls:
         factor = min(MOST_FACTOR, (found.tokens or 0) / max(1, ours))
         is_news = gateway.windows.learn(deployment.name, Stated(limit, max(1.0, factor)), gateway.monotonic())
         if is_news and (declared is None or limit < declared):
-            told = {"deployment": deployment.name, "declared": declared, "said": limit}
-            gateway.log.warning("window is smaller than declared", **told)
+            facts = {"deployment": deployment.name, "declared": declared, "said": limit}
+            gateway.log.warning("window is smaller than declared", **facts)
 
     async def _answer_limit(self, fitted: Fitted) -> int:
         """Say how long the answer may be, for a provider that must be told and a client that does not."""
@@ -392,7 +395,7 @@ class Calls:
             self.deployment = None  # it was not asked
             return outcome
         if not isinstance(outcome, Failure):
-            self.reply = outcome.reply
+            self.reply, self.reply_of = outcome.reply, deployment
             try:
                 outcome = await self._begun(deployment, outcome.reply) or outcome
             finally:  # a client that leaves now has had its prompt read
@@ -445,6 +448,12 @@ class Calls:
         """Whether an upstream that failed had read the prompt."""
         return failure.begun or (bool(self.unused) and self.unused[-1][0] is failure.deployment)
 
+    def told_of_reply(self) -> Mapping[str, str]:
+        """Return what a client is told of the headers of the last answer that began, without secrets."""
+        if self.reply is None or self.reply_of is None:
+            return {}
+        return self.reply_of.secrets.out_of_headers(told(self.reply.headers))
+
     def told_dropped(self) -> str:
         """List what did not go along with the call that answered: values of headers, and members of the body."""
         betas = f"anthropic-beta: {', '.join(self.dropped)}" if self.dropped else ""
@@ -489,8 +498,8 @@ class Calls:
             while opened is None:
                 chunk = await anext(chunks, None)
                 opened = opening.finish() if chunk is None else opening.feed(chunk)
-        except UpstreamError as error:
-            opened, trouble, said = opening.cut(error.message), error.kind, error.said
+        except UpstreamError as cut:
+            opened, trouble, said = opening.cut(cut.message), cut.kind, cut.said
         match opened:
             case Streaming():
                 self.answer = Stream(opened.ready, chunks, opened.relay)
@@ -505,8 +514,8 @@ class Calls:
             self.unused.append((deployment, opened.heard))
         match opened:
             case Told():
-                told, later = opened.error, retry_after(reply.headers, self.gateway.now())
-                return Failure(deployment, "status", told.status, told.body, reply.headers, later)
+                error, later = opened.error, retry_after(reply.headers, self.gateway.now())
+                return Failure(deployment, "status", error.status, error.body, reply.headers, later)
             case Nothing():
                 return Failure(deployment, trouble, message=opened.message, said=said, begun=opened.begun)
 

@@ -172,14 +172,14 @@ def _logging_as_it_was() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def place(folder: Path, config: str = CONFIG) -> AsyncIterator[Place]:
+async def place(folder: Path, config: str = CONFIG, **environ: str) -> AsyncIterator[Place]:
     echo, log = Echo(), io.StringIO()
     upstream = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
     host = f"127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
     file = folder / "config.yaml"
     file.write_text(config.replace("UP", f"http://{host}").replace("HOST", host))
     rate = logs.configure(log, terminal=False)
-    app = create_app(load(file, {}))
+    app = create_app(load(file, {name: value.replace("HOST", host) for name, value in environ.items()}))
     server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, ws="none"))
     listener = bind("127.0.0.1", 0)
     running = asyncio.create_task(server.serve(sockets=[listener]))
@@ -219,6 +219,40 @@ async def test_nobody_hears_a_secret_that_an_upstream_echoes(tmp_path: Path, mod
         assert any(secret in head for secret in (KEY, "AWS4-HMAC-SHA256") for head in one.echo.heads), "it was sent"
         assert_no_secret_in(one.written())
         assert "***" in one.written(), "its words were logged, without them"
+
+
+async def test_the_headers_of_an_answer_that_broke_off_are_cleaned_of_the_secrets_of_who_gave_it(tmp_path: Path):
+    def breaks(head: str, headers: Head) -> bytes:
+        if "portal" not in head:
+            return error(500, whole)(head, headers)
+        lines = [
+            "HTTP/1.1 200 OK",
+            "content-type: text/event-stream",
+            "content-length: 99",
+            *in_headers(headers),
+            "",
+            "",
+        ]
+        return "\r\n".join(lines).encode() + b": nothing more\n\n"
+
+    async with place(tmp_path, CONFIG + "fallbacks: [{key: [azure]}]\n") as one:
+        one.echo.answer = breaks
+        told = await one.ask("key", stream=True)
+        assert told.startswith("HTTP/1.1 500 ")
+        assert "x-gateway-upstream-request-id" in told
+        assert_no_secret_in(told)
+        assert len(one.echo.heads) == 2
+
+
+async def test_a_proxy_may_echo_its_own_password(tmp_path: Path):
+    proxy = f"http://me:{urllib.parse.quote(PASSWORD, safe='')}@HOST"
+    elsewhere = CONFIG.replace('"UP/v1"', '"http://upstream.invalid/v1"')
+    async with place(tmp_path, elsewhere, HTTP_PROXY=proxy) as one:
+        for name in ("400", "an error event", "no HTTP"):
+            one.echo.answer = ANSWERS[name]
+            assert_no_secret_in(await one.ask("key", stream=True))
+        assert "Proxy-Authorization: Basic" in one.echo.heads[0]
+        assert_no_secret_in(one.written())
 
 
 async def test_the_words_of_an_upstream_stay_out_of_the_log_unless_they_are_asked_for(tmp_path: Path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,10 +70,14 @@ def every(config: Config) -> Secrets:
     for entry in config.models:
         api_base = entry.params.get("api_base") or entry.params.get("base_url")
         found += credentials(str(entry.params.get("api_key") or ""), str(api_base or ""), entry.params)
-    for address in (*config.network.proxies, config.state.redis or ""):
-        login = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
-        found += [login.partition(":")[2], _unquoted(login.partition(":")[2])]
-    return Secrets(found)
+    return Secrets([*found, *logins((*config.network.proxies, config.state.redis or ""))])
+
+
+def logins(addresses: Iterable[str]) -> Iterator[str]:
+    """Yield the passwords in the addresses of servers of any kind."""
+    for address in addresses:
+        password = address.partition("://")[2].partition("/")[0].rpartition("@")[0].partition(":")[2]
+        yield from filter(None, {password, _unquoted(password)})
 
 
 def signatures(headers: Mapping[str, str]) -> Iterator[str]:
