@@ -209,6 +209,8 @@ async def test_nobody_hears_a_secret_that_an_upstream_echoes(tmp_path: Path, mod
     listed = "" if "key" in models else TRANSLATED
     async with place(tmp_path, CONFIG.replace("model_list:", f"model_list:{listed.rstrip()}")) as one:
         for name, answer in ANSWERS.items():
+            if listed and name in {"403", "404", "500", "plain text"}:
+                continue  # litellm reads all statuses alike, and takes its time
             one.echo.answer = answer
             for model in models:
                 for stream in (False, True):

@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import re
+import time
 import urllib.parse
 from collections.abc import Callable
 
@@ -67,6 +68,15 @@ def test_what_holds_no_secret_stays_as_it_is(secrets, data):
 
 def test_a_longer_secret_goes_whole_before_one_that_it_holds():
     assert Secrets(["secret-12", "secret-12-and-more"]).out_of_text("secret-12-and-more secret-12") == "*** ***"
+
+
+def test_a_secret_of_backslashes_is_searched_for_in_good_time():
+    secret = "a" + "\\" * 40 + "b/" * 20
+    hostile = ("a" + "\\" * 4000).encode() * 20
+    began = time.process_time()
+    assert Secrets([secret]).out_of(hostile + b"b") == hostile + b"b"
+    assert secret not in Secrets([secret]).out_of_text(f"-{secret}-{json.dumps(secret)}-")
+    assert time.process_time() - began < 2
 
 
 def test_seven_characters_are_any_word():

@@ -22,6 +22,8 @@ LEAST: Final = 8
 HIDDEN: Final = "***"
 
 _RUN: Final = re.compile(r"[A-Za-z0-9]+")
+_PARTS: Final = re.compile(r"[A-Za-z0-9]+|\\+|.", re.DOTALL)
+"""Runs of what no escape changes, runs of backslashes, and other characters each by itself."""
 _NAMED: Final = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 """Characters with a name in HTML."""
 _LETTERS: Final = {"\n": "n", "\r": "r", "\t": "t"}
@@ -114,28 +116,34 @@ def _without(data: bytes, pattern: re.Pattern[bytes], *, whole_words: bool) -> b
 @lru_cache(maxsize=1024)
 def _pattern(text: str, is_base64: bool) -> re.Pattern[bytes]:
     url_safe = {"+": "-", "/": "_"} if is_base64 else {}
-    return re.compile(b"".join(_character(char, url_safe.get(char)) for char in text))
+    return re.compile(b"".join(_characters(part, url_safe.get(part)) for part in _PARTS.findall(text)))
 
 
-def _character(char: str, instead: str | None) -> bytes:
-    r"""Return a pattern of a character as it is, and escaped: `\/`, `\u002F` (JSON), `%2F` (URLs), `&#x2F;` (HTML).
+def _characters(part: str, instead: str | None) -> bytes:
+    r"""Return a pattern of a part of a secret, as it is and escaped: `\/`, `\u002F` (JSON), `%2F` (URL), `&#47;`.
 
     Escapes may have been escaped again, as JSON inside a string of JSON is. `instead` may stand in its place.
     """
-    if _RUN.fullmatch(char):
-        return char.encode()
-    raw, code = char.encode("utf-8", "surrogatepass"), ord(char)
-    units = char.encode("utf-16-be", "surrogatepass")
-    in_json = b"".join(rb"\\{1,8}u" + units[at : at + 2].hex().encode() for at in range(0, len(units), 2))
-    in_url = b"".join(b"%%(?:25){0,3}%02x" % byte for byte in raw)
-    names = [f"#x0{{0,6}}{code:x}", f"#0{{0,6}}{code}", *([_NAMED[char]] if char in _NAMED else [])]
-    ways = [rb"\\{0,8}" + re.escape(raw), in_json, in_url, f"&(?:amp;)?(?:{'|'.join(names)});".encode()]
-    if char == "\\":
-        ways[0] = rb"\\{1,8}"
-    if char in _LETTERS:
-        ways.append(rb"\\{1,8}" + _LETTERS[char].encode())
-    if char == " ":
+    if _RUN.fullmatch(part):
+        return part.encode()
+    escaped = b"".join(_escaped(char) for char in part)
+    if part.startswith("\\"):  # one quantifier for all of them: several beside each other would be tried in every way
+        return rb"(?i:\\{%d,%d}|%b)" % (len(part), 8 * len(part), escaped)
+    ways = [rb"\\{0,8}" + re.escape(part.encode("utf-8", "surrogatepass")), escaped]
+    if part in _LETTERS:
+        ways.append(rb"\\{1,8}" + _LETTERS[part].encode())
+    if part == " ":
         ways.append(rb"\+")
     if instead is not None:
         ways.append(re.escape(instead).encode())
     return b"(?i:" + b"|".join(ways) + b")"
+
+
+def _escaped(char: str) -> bytes:
+    """Return a pattern of a character that is written by its number, or by its name."""
+    units = char.encode("utf-16-be", "surrogatepass")
+    in_json = b"".join(rb"\\{1,8}u" + units[at : at + 2].hex().encode() for at in range(0, len(units), 2))
+    in_url = b"".join(b"%%(?:25){0,3}%02x" % byte for byte in char.encode("utf-8", "surrogatepass"))
+    names = [f"#x0{{0,6}}{ord(char):x}", f"#0{{0,6}}{ord(char)}", *([_NAMED[char]] if char in _NAMED else [])]
+    in_html = f"&(?:amp;)?(?:{'|'.join(names)});".encode()
+    return b"(?:" + b"|".join([in_json, in_url, in_html]) + b")"
