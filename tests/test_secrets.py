@@ -7,12 +7,14 @@ import re
 import time
 import urllib.parse
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.providers.credentials import credentials, is_credential, signatures
+from gateway.config import load
+from gateway.providers.credentials import credentials, every, is_credential, signatures
 from gateway.routing.attempts import Failure
 from gateway.wire.secrets import HIDDEN, NO_SECRETS, Secrets
 from gateway.wire.sse import EventRelay
@@ -127,6 +129,15 @@ def test_what_a_library_signed_a_request_with_is_known_from_its_headers():
     found = set(signatures({"Authorization": signed, "X-Amz-Security-Token": "FwoG-session", "User-Agent": "litellm"}))
     assert {"0a1b2c3d4e", "FwoG-session"} <= found
     assert "litellm" not in found
+
+
+def test_a_log_hides_all_that_a_configuration_holds(tmp_path: Path):
+    text = "model_list: [{model_name: m, litellm_params: {model: openai/m, api_base: 'http://me:in-address@h/v1'}}]\n"
+    (tmp_path / "config.yaml").write_text(text + "state: {redis: 'redis://:of-redis-1@h:6379/0'}\n")
+    environ = {"ANTHROPIC_API_KEY": "usual-key-1", "HTTPS_PROXY": "http://me:of%2Dproxy@h:3128", "HOME": "no-secret"}
+    assert set(every(load(tmp_path / "config.yaml", environ)).texts) == {
+        "in-address", "of-redis-1", "usual-key-1", "of%2Dproxy", "of-proxy",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["api_key", "apiKey", "x-goog-api-key", "hf_token", "vertex_credentials"])
