@@ -17,6 +17,7 @@ import orjson
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,7 +28,7 @@ from gateway.admission import authenticate
 from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
 from gateway.catalogue import catalogue
-from gateway.client import HTTPClient, head, refuse
+from gateway.client import Browsers, HTTPClient, head, refuse
 from gateway.config import Config
 from gateway.config.wildcards import is_pattern
 from gateway.early_folds import EarlyFolds
@@ -49,6 +50,7 @@ from gateway.warm_up_sender import send
 from gateway.wire import errors
 from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError
+from gateway.wire.origins import Origins
 
 SETTLE_SECONDS = 5.0
 """How long a stop waits for the entries of requests that it cut."""
@@ -129,10 +131,19 @@ def create_app(config: Config) -> Starlette:
             Route(f"{prefix}/ready", _Endpoint(_ready), methods=["GET"]),
         )
     ]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={405: _not_allowed})
+    app = Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers={405: _not_allowed}, middleware=_door_for_browsers(config)
+    )
     app.router.default = _Endpoint(_unknown)
     app.router.redirect_slashes = False
     return app
+
+
+def _door_for_browsers(config: Config) -> list[Middleware]:
+    """Make the door, where any request has to be looked at."""
+    listed = frozenset(origin.encode() for origin in config.cors)
+    origins = Origins(not config.keys, frozenset(config.server.hosts), listed)
+    return [Middleware(Browsers, origins, lambda: _new_id(time.time()))] if origins.is_needed else []
 
 
 def _open(config: Config) -> Gateway:
@@ -146,7 +157,9 @@ def _open(config: Config) -> Gateway:
         models=models,
         counters=counters,
         calibrations=Calibrations(models.values(), partial(open_state, config.state), log),
-        ledger=books.Ledger(config.ledger.dir, worker, content=config.ledger.content == "requests"),
+        ledger=books.Ledger(
+            config.ledger.dir, worker, content=config.ledger.content == "requests", mode=config.ledger.mode
+        ),
         upstreams=Upstreams(counters.for_encoding("o200k_base").count, now=time.time, network=config.network),
         health=Health(),
         memo=Memo(),

@@ -6,7 +6,7 @@ What they came to is told as an outcome, and as facts in the request's entry.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -44,8 +44,9 @@ from gateway.summaries import Job
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import Additions, ChatRequest, is_limited, sent
 from gateway.wire.completion import Completion
+from gateway.wire.errors import printable
 from gateway.wire.failures import complaints
-from gateway.wire.headers import Carried, Received, carried, retry_after
+from gateway.wire.headers import Carried, Received, carried, retry_after, told
 from gateway.wire.opening import Heard, Nothing, Opened, Opening, Streaming, Told
 from gateway.wire.sse import EventRelay
 
@@ -57,8 +58,8 @@ MOST_FACTOR = 4.0
 DRAIN_SECONDS = 0.5
 """How long an answer that is over may take to close."""
 
-_SAID = 200
-"""Characters of an upstream's own words that are logged."""
+_SAID = 500
+"""Characters of an error that are logged."""
 _NO_HEADERS: Received = {}
 
 
@@ -84,16 +85,19 @@ class Stream:
     relay: EventRelay
 
 
-def _facts(failure: Failure) -> dict[str, Any]:
-    """Return what an operator is told of a failure."""
-    said = failure.message or failure.body[:_SAID].decode(errors="replace")
-    return {
+def _facts_of(failure: Failure, *, quotes: bool) -> dict[str, Any]:
+    """Return what an operator is told of a failure; with `quotes`, what the upstream said as well."""
+    facts = {
         "deployment": failure.deployment.name,
         "kind": failure.kind,
         "status": failure.status,
         "fault": failure.fault.kind,
-        "said": said,
     }
+    if failure.message:
+        facts["reason"] = printable(failure.message, _SAID)
+    if quotes and (said := failure.said or failure.body[: 4 * _SAID].decode(errors="replace")):
+        facts["said"] = printable(said, _SAID)
+    return facts
 
 
 class Calls:
@@ -111,6 +115,7 @@ class Calls:
         "gateway",
         "headers",
         "reply",
+        "reply_of",
         "request",
         "sighting",
         "too_long_at",
@@ -143,6 +148,8 @@ class Calls:
         """The one that is at work for this request, where its load counts: until all of its answer is here."""
         self.reply: Reply | None = None
         """What may still have to be closed."""
+        self.reply_of: Deployment | None = None
+        """The deployment that gave it."""
         self.answer: Completion | Stream | None = None
         """As far as it is here: all of it, or a stream's beginning."""
         self.sighting: Sighting | None = None
@@ -225,7 +232,10 @@ class Calls:
         """Log what a client was not spared; not what it was told of its own request, nor what is known of a rest."""
         is_upstreams = failure.begun or (failure.fault.whose != "request" and failure.kind != "unfit")
         if is_upstreams and not self.gateway.health.is_told(failure.deployment.name):
-            self.gateway.log.warning("upstream failed", id=self.entry.id, **_facts(failure))
+            self.gateway.log.warning("upstream failed", id=self.entry.id, **self._facts(failure))
+
+    def _facts(self, failure: Failure) -> dict[str, Any]:
+        return _facts_of(failure, quotes=self.gateway.config.log_upstream_errors)
 
     async def close(self) -> None:
         self._leave()
@@ -350,8 +360,8 @@ class Calls:
         factor = min(MOST_FACTOR, (found.tokens or 0) / max(1, ours))
         is_news = gateway.windows.learn(deployment.name, Stated(limit, max(1.0, factor)), gateway.monotonic())
         if is_news and (declared is None or limit < declared):
-            told = {"deployment": deployment.name, "declared": declared, "said": limit}
-            gateway.log.warning("window is smaller than declared", **told)
+            facts = {"deployment": deployment.name, "declared": declared, "said": limit}
+            gateway.log.warning("window is smaller than declared", **facts)
 
     async def _answer_limit(self, fitted: Fitted) -> int:
         """Say how long the answer may be, for a provider that must be told and a client that does not."""
@@ -385,7 +395,7 @@ class Calls:
             self.deployment = None  # it was not asked
             return outcome
         if not isinstance(outcome, Failure):
-            self.reply = outcome.reply
+            self.reply, self.reply_of = outcome.reply, deployment
             try:
                 outcome = await self._begun(deployment, outcome.reply) or outcome
             finally:  # a client that leaves now has had its prompt read
@@ -438,6 +448,12 @@ class Calls:
         """Whether an upstream that failed had read the prompt."""
         return failure.begun or (bool(self.unused) and self.unused[-1][0] is failure.deployment)
 
+    def told_of_reply(self) -> Mapping[str, str]:
+        """Return what a client is told of the headers of the last answer that began, without secrets."""
+        if self.reply is None or self.reply_of is None:
+            return {}
+        return self.reply_of.secrets.out_of_headers(told(self.reply.headers))
+
     def told_dropped(self) -> str:
         """List what did not go along with the call that answered: values of headers, and members of the body."""
         betas = f"anthropic-beta: {', '.join(self.dropped)}" if self.dropped else ""
@@ -458,7 +474,7 @@ class Calls:
 
         match gateway.health.learn(outcome, now, conversation):
             case "rests" if isinstance(outcome, Failure):
-                gateway.log.warning("deployment rests", id=self.entry.id, **_facts(outcome))
+                gateway.log.warning("deployment rests", id=self.entry.id, **self._facts(outcome))
             case "well":
                 gateway.log.info("deployment is well again", deployment=name)
 
@@ -472,16 +488,18 @@ class Calls:
     async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
         """Take in an answer until it is known what it is; None where it is one. See `wire/opening.py`."""
         request, chunks = self.request, reply.chunks()
-        opening = Opening(streamed=request.stream, hold_back_usage=not request.asks_usage)
+        hold_back, secrets = not request.asks_usage, deployment.secrets
+        opening = Opening(streamed=request.stream, hold_back_usage=hold_back, secrets=secrets)
         opened: Opened | None = None
         trouble: Trouble = "garbage"
+        said = ""
         chunk: bytes | None = b""
         try:
             while opened is None:
                 chunk = await anext(chunks, None)
                 opened = opening.finish() if chunk is None else opening.feed(chunk)
-        except UpstreamError as error:
-            opened, trouble = opening.cut(error.message), error.kind
+        except UpstreamError as cut:
+            opened, trouble, said = opening.cut(cut.message), cut.kind, cut.said
         match opened:
             case Streaming():
                 self.answer = Stream(opened.ready, chunks, opened.relay)
@@ -496,10 +514,10 @@ class Calls:
             self.unused.append((deployment, opened.heard))
         match opened:
             case Told():
-                told, later = opened.error, retry_after(reply.headers, self.gateway.now())
-                return Failure(deployment, "status", told.status, told.body, reply.headers, later)
+                error, later = opened.error, retry_after(reply.headers, self.gateway.now())
+                return Failure(deployment, "status", error.status, error.body, reply.headers, later)
             case Nothing():
-                return Failure(deployment, trouble, message=opened.message, begun=opened.begun)
+                return Failure(deployment, trouble, message=opened.message, said=said, begun=opened.begun)
 
 
 async def drain(chunks: AsyncIterator[bytes]) -> None:

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
-from starlette.types import Receive, Scope, Send
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.wire import errors
 from gateway.wire.errors import GatewayError, printable
+from gateway.wire.origins import Origins
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -175,3 +177,68 @@ async def refuse(client: Client, error: GatewayError, request_id: str, more: Hea
     own = [header(name.encode(), value) for name, value in error.headers.items()]
     await client.start(error.status, head(request_id, b"application/json", len(body)) + own + (more or []))
     await client.end(body)
+
+
+# ---------------------------------------------------------------- browsers
+
+_LOOKED_AT: Final = frozenset(
+    {
+        b"host",
+        b"origin",
+        b"sec-fetch-site",
+        b"access-control-request-method",
+        b"access-control-request-headers",
+        b"access-control-request-private-network",
+    }
+)
+
+
+class Browsers:
+    """The door for browsers, an application around another: refuses foreign pages and hosts, answers listed origins."""
+
+    def __init__(self, app: ASGIApp, origins: Origins, new_id: Callable[[], str]) -> None:
+        self._app, self._origins, self._new_id = app, origins, new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        said: dict[bytes, bytes] = {}
+        hosts: list[bytes] = []
+        for name, value in scope["headers"]:
+            if name in _LOOKED_AT:
+                said[name] = value
+                if name == b"host":
+                    hosts.append(value)
+        origin = said.get(b"origin")
+        error = self._origins.refusal(hosts, origin, said.get(b"sec-fetch-site"))
+        if error is not None:
+            shown = {name.decode(): printable(value.decode("latin-1"), 200) for name, value in said.items()}
+            structlog.get_logger("gateway").warning(
+                "request refused, a gateway without keys serves this machine alone",
+                host=shown.get("host"),
+                origin=shown.get("origin"),
+            )
+            await refuse(HTTPClient(scope, receive, send), error, self._new_id())
+            return
+        if origin is None or origin not in self._origins.listed:
+            await self._app(scope, receive, send)
+        elif scope["method"] == "OPTIONS" and b"access-control-request-method" in said:
+            names = said.get(b"access-control-request-headers", b"")
+            private = said.get(b"access-control-request-private-network") == b"true"
+            client = HTTPClient(scope, receive, send)
+            await client.start(204, self._origins.preflight(origin, names, private=private))
+            await client.end()
+        else:
+            await self._app(scope, receive, _with(self._origins.shared_with(origin), send))
+
+
+def _with(headers: Headers, send: Send) -> Send:
+    """Return a `send` that adds headers to the answer."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *headers]}
+        await send(message)
+
+    return sent

@@ -68,6 +68,32 @@ def _header_values(value: Any) -> Any:
     return {name: str(text).strip() for name, text in value.items()}
 
 
+def _host(value: str) -> str:
+    name = value.strip().lower().removeprefix("[").removesuffix("]").removesuffix(".")
+    is_address = ":" in name and re.fullmatch(r"[0-9a-f:.]+", name) and name.count(":") > 1
+    if not is_address and not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", name):
+        raise ValueError(
+            f"{value!r} is not the name of a host; write it alone, as gateway.internal: no scheme, no port"
+        )
+    return name
+
+
+def _origin(value: str) -> str:
+    origin = value.strip().removesuffix("/").lower()
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/*@]+", origin):
+        raise ValueError(f"{value!r} is not an origin; write scheme, host and port alone, as https://app.example.com")
+    return origin
+
+
+def _mode(value: Any) -> int:
+    """Read the mode of a file as `chmod` takes it; YAML leaves of 0640 the number 640."""
+    text = str(value).removeprefix("0o")
+    mode = int(text, 8) if re.fullmatch(r"0?[0-7]{3}", text) else 0
+    if isinstance(value, bool) or mode & 0o600 != 0o600 or mode & ~0o664:
+        raise ValueError(f"{value!r} is not a mode for the ledger's files; write 0600, 0640, 0644 or 0660")
+    return mode
+
+
 def _redis_url(value: str) -> str:
     if not re.match(r"(rediss?|unix)://\S+", value):
         raise ValueError("is not a Redis address; it begins with redis://, rediss:// or unix://")
@@ -104,6 +130,13 @@ HeaderValues = Annotated[
     PlainValidator(_header_values),
     WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number"]}}),
 ]
+Mode = Annotated[
+    int,
+    PlainValidator(_mode),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^(0o|0)?[0-7]{3}$"}]}),
+]
+Host = Annotated[str, AfterValidator(_host)]
+Origin = Annotated[str, AfterValidator(_origin)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -121,6 +154,10 @@ class ServerFile(Strict):
     port: Port = key(8080, description="Port to listen on; 0 takes any free one.")
     workers: int = key(1, ge=1, le=256, description="Processes that share the port.")
     max_body: Bytes = key("32MB", description="Largest request body; a larger one is answered 413.")
+    hosts: Annotated[list[Host], _nothing_as([])] = key(
+        [],
+        description="Names by which a gateway without keys may be called, beside localhost and loopback addresses.",
+    )
 
 
 class ParamsFile(Open):
@@ -223,6 +260,9 @@ class LedgerFile(Strict):
         description="What of the messages is kept, in files beside the books: none, or the requests as they came,"
         " for gateway simulate.",
     )
+    mode: Mode | None = key(
+        None, description="Mode of new ledger files. Left out: 0640 less the umask. Requests that are kept are 0600."
+    )
 
 
 class ConfigFile(Strict):
@@ -249,6 +289,14 @@ class ConfigFile(Strict):
     ledger: LedgerFile = key({}, description="The books.")
     unpriced: Literal["refuse", "allow"] = key(
         "refuse", description="A model without a price: refuse its requests, or allow them and enter them as unpriced."
+    )
+    cors: Annotated[list[Origin], _nothing_as([])] = key(
+        [],
+        description="Origins whose pages may call the gateway from a browser, as https://app.example.com.",
+    )
+    log_upstream_errors: bool = key(
+        False,
+        description="Log what upstreams say in errors: it may quote requests. Credentials are taken out all the same.",
     )
     prompt_caches: CachesFile = key(
         {}, description="What you know better of providers' prompt caches; it goes before what comes with the program."

@@ -27,7 +27,6 @@ from gateway.wire import errors
 from gateway.wire.chat import ChatRequest, parse, with_limit
 from gateway.wire.completion import Completion
 from gateway.wire.errors import GatewayError
-from gateway.wire.headers import told as told_headers
 from gateway.wire.sse import DONE, error_event
 
 
@@ -192,10 +191,10 @@ class Passage:
         told = [header(b"x-gateway-policy", self.entry.policy)]
         if plan := self._plan():
             told.append(header(b"x-gateway-plan", plan))
-        if self.calls is not None and self.calls.reply is not None:
-            told += [header(name.encode(), value) for name, value in told_headers(self.calls.reply.headers).items()]
-        if self.calls is not None and (dropped := self.calls.told_dropped()):
-            told.append(header(DROPPED.encode(), dropped))
+        if self.calls is not None:
+            told += [header(name.encode(), value) for name, value in self.calls.told_of_reply().items()]
+            if dropped := self.calls.told_dropped():
+                told.append(header(DROPPED.encode(), dropped))
         return told
 
     def _plan(self) -> str | None:

@@ -185,16 +185,6 @@ _GAVE_NO_ANSWER: dict[Trouble, str] = {
 }
 
 
-def _without_key(failure: Failure) -> bytes:
-    """Return an upstream's error without the key that it was called with: some quote what they got."""
-    key = (failure.deployment.api_key or "").encode()
-    return failure.body.replace(key, b"***") if len(key) >= _LEAST_KEY else failure.body
-
-
-_LEAST_KEY = 8
-"""Characters of a key that is looked for: a shorter one may be any word."""
-
-
 def unanswered(failure: Failure, model: str, now: float) -> GatewayError:
     """Say what the last upstream said, or what kept it from saying anything, and whether to ask again.
 
@@ -206,7 +196,7 @@ def unanswered(failure: Failure, model: str, now: float) -> GatewayError:
             if fault.kind == "key" or status == 401:
                 return errors.key_refused(status)
             headers = told_of_failure(failure.headers, now, again=fault.kind in {"rate", "trouble"})
-            return errors.upstream_refused(status, _without_key(failure), headers)
+            return errors.upstream_refused(status, failure.body, headers)
         case "unfit" if failure.param is not None:
             return errors.invalid_request(failure.message, failure.param)
         case "unfit":

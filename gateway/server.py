@@ -6,6 +6,7 @@ printed, and clients that come while workers start wait in the queue of the sock
 
 from __future__ import annotations
 
+import atexit
 import ipaddress
 import os
 import signal
@@ -110,10 +111,13 @@ def app() -> ASGIApp:
     from gateway.app import create_app
     from gateway.config import load
     from gateway.operators import logs
+    from gateway.providers.credentials import every
 
     sys.setswitchinterval(SWITCH_SECONDS)
     logs.configure()
-    return create_app(load(Path(os.environ[CONFIG_VARIABLE]), os.environ))
+    config = load(Path(os.environ[CONFIG_VARIABLE]), os.environ)
+    atexit.register(logs.configure(hidden=every(config)).flush)
+    return create_app(config)
 
 
 def _supervise(settings: Any, listener: socket.socket, started: Callable[[], None]) -> int:

@@ -32,6 +32,8 @@ _PLAIN_TAGS = frozenset(
 )
 _MOST_VALUES = 100_000
 """Aliases multiply; a file that unfolds to more values than this is refused."""
+_DEEPEST = 100
+"""Levels of lists and mappings in each other; a file with more is refused, before anything recurses into it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,10 @@ _Writer.add_representer(str, _text)
 def parse(text: str, file: Path) -> Document:
     """Read YAML text as if it stood in `file`."""
     try:
+        _bound_depth(text)
         root = _compose(text)
+    except _Unfolds as error:
+        return Document(file, None, {}, (Problem(file, error.line, (), error.message),))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         return Document(file, None, {}, (Problem(file, line, (), f"not valid YAML: {_in_words(error, text)}"),))
@@ -149,6 +154,21 @@ def _in_words(error: yaml.MarkedYAMLError, text: str) -> str:
     return f"{_PLAINLY[said]} ({said})" if said in _PLAINLY else said
 
 
+def _bound_depth(text: str) -> None:
+    """Raise `_Unfolds` where lists and mappings stand too deep in each other: libyaml composes them on its stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEEPEST:
+                raise _Unfolds(event.start_mark.line + 1 if event.start_mark else 1, _TOO_DEEP)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+_TOO_DEEP = f"lists and mappings in each other, more than {_DEEPEST} levels of them; no key here has so many"
+
+
 def _compose(text: str) -> Any:
     loader = _Loader(text)
     try:
@@ -158,7 +178,7 @@ def _compose(text: str) -> Any:
 
 
 class _Unfolds(Exception):
-    """Aliases make the file endless, or much larger than it looks."""
+    """The file is endless, or much larger or deeper than any that is meant."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -187,6 +207,8 @@ class _Reading:
             return _scalar(node)
         if id(node) in self.open_nodes:
             raise _Unfolds(line, "an alias that contains itself")
+        if len(self.open_nodes) >= _DEEPEST:
+            raise _Unfolds(line, _TOO_DEEP)
         self.open_nodes.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode):

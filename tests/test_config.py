@@ -303,6 +303,28 @@ def test_aliases_that_multiply_are_refused(tmp_path):
     assert "unfolds to more than 100,000 values" in problems(tmp_path, bomb)[0]
 
 
+@pytest.mark.parametrize("levels", [101, 5_000, 100_000])
+@pytest.mark.parametrize("step", ["[", "{a: ", "- ", "by lines"])
+def test_a_file_nested_without_end_is_an_error_message(tmp_path, levels, step):
+    text = "a:\n " + step * levels
+    if step == "by lines":
+        text = "".join(" " * level + "a:\n" for level in range(min(levels, 3_000)))
+    (said,) = problems(tmp_path, text)
+    assert "more than 100 levels" in said
+    (tmp_path / "policies").mkdir(exist_ok=True)
+    (tmp_path / "policies" / "deep.yaml").write_text(text)
+    (said,) = problems(tmp_path, SMALL)
+    assert "deep.yaml:" in said
+    assert "more than 100 levels" in said
+
+
+def test_aliases_in_each_other_are_no_way_around(tmp_path):
+    chain = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 2_000))
+    assert "more than 100 levels" in problems(tmp_path, chain)[0]
+    merged = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: *a{n - 1}}}\n" for n in range(1, 2_000))
+    assert "more than 100 levels" in problems(tmp_path, merged)[0]
+
+
 def test_a_key_one_letter_off_is_caught_even_where_any_key_may_stand(tmp_path):
     text = SMALL.replace("demo/demo", "demo/demo, api_bases: http://127.0.0.1, organization: us, tpm: 5")
     assert problems(tmp_path, text) == [

@@ -9,6 +9,7 @@ import pytest
 from gateway.caching.facts import NOTHING
 from gateway.caching_schema import CachesFile
 from gateway.config import Config
+from gateway.config.network import HERE, Network
 from gateway.litellm_files import price_table
 from gateway.money.prices import PriceBook
 from gateway.routing.deployment import Deployment, Unservable, deployments, facts_of, provider_and_model
@@ -31,6 +32,7 @@ class Models:
     models: tuple[Entry, ...]
     prompt_caches: CachesFile | None = None
     usual_keys: Mapping[str, str] = field(default_factory=dict)
+    network: Network = HERE
 
 
 AZURE = {"model": "azure/gpt-5", "api_base": "https://mine.openai.azure.com"}

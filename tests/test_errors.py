@@ -57,6 +57,22 @@ CASES: list[tuple[GatewayError, type[openai.APIStatusError], int, str | None, st
     (LIMIT, openai.BadRequestError, 400, "context_length_exceeded", "max_completion_tokens", "invalid_request_error"),
     (errors.invalid_key(), openai.AuthenticationError, 401, "invalid_api_key", None, "invalid_request_error"),
     (
+        errors.host_not_allowed("evil.example"),
+        openai.PermissionDeniedError,
+        403,
+        "host_not_allowed",
+        None,
+        "invalid_request_error",
+    ),
+    (
+        errors.origin_not_allowed("https://evil.example"),
+        openai.PermissionDeniedError,
+        403,
+        "origin_not_allowed",
+        None,
+        "invalid_request_error",
+    ),
+    (
         errors.model_not_allowed("gpt-5"),
         openai.PermissionDeniedError,
         403,

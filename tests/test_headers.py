@@ -36,6 +36,25 @@ def test_limits_of_our_account_come_back_under_a_name_of_our_own():
 
 
 @pytest.mark.parametrize(
+    ("given", "passed"),
+    [
+        ("req\x1b[31m_1", "req_1"),
+        ("\x1b]0;title\x07req_1\x1b[2J", "req_1"),
+        ("req\x1b", "req?"),
+        ("r\x00e\x7fq\u202e", "r?e?q?"),
+        ("caf\xe9", "caf?"),
+    ],
+)
+def test_an_id_comes_without_commands_to_a_terminal(given: str, passed: str):
+    assert told({"x-request-id": given}) == {"x-gateway-upstream-request-id": passed}
+
+
+def test_a_wait_comes_without_commands_to_a_terminal():
+    headers = {"retry-after": "\x1b[31m7\x1b[0m", "retry-after-ms": "1\x1b(B500"}
+    assert told_of_failure(headers, 50.0, again=True) == {"retry-after": "7", "retry-after-ms": "1500"}
+
+
+@pytest.mark.parametrize(
     ("headers", "seconds"),
     [
         ({"retry-after": "7"}, 7.0),
@@ -45,6 +64,8 @@ def test_limits_of_our_account_come_back_under_a_name_of_our_own():
         ({"retry-after": "Thu, 01 Jan 99999 00:01:00 GMT"}, None),
         ({"retry-after": "Thu, 99 Jan 1970 99:01:00 GMT"}, None),
         ({"retry-after": "Thu, 01 Jan 1970 00:00:01 GMT"}, None),
+        ({"retry-after": "\x1b[31m7\x1b[0m"}, 7.0),
+        ({"retry-after": "7\x07"}, None),
         ({"retry-after": "9" * 5000}, None),
         ({"retry-after": "1e300"}, None),
         ({"retry-after": "604800"}, None),

@@ -87,7 +87,7 @@ async def up(folder: Path, text: str, upstream: Scripted | None = None, **enviro
         transport = httpx.ASGITransport(app=app)
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://gateway") as client,
+            httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
         ):
             yield Up(client, server, folder)
 

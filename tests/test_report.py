@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import litellm_files
+from gateway.money.figures import cell
 from gateway.money.prices import PriceBook
 from gateway.money.report import By, parse_moment, report
 from gateway.wire.usage import Usage
@@ -455,8 +456,27 @@ def test_the_json_form_has_rows_and_a_total(tmp_path: Path) -> None:
 def test_the_csv_form_has_the_rows_only_and_runs_no_formulas(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [settled("1", user="=1+1"), settled("2", user='a,"b"\nc', cost_nanousd=1)])
     read = list(csv.DictReader(io.StringIO(report(tmp_path, "user").render("csv"))))
-    assert [row["user"] for row in read] == ["'=1+1", 'a,"b"\nc']
+    assert [row["user"] for row in read] == ["'=1+1", 'a,"b" c']
     assert sum(int(row["cost_nanousd"]) for row in read) == 701
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("\n=1+1", "' =1+1"),
+        ("\r\n \t@x", "'    @x"),
+        ("\u200b=1", "'\u200b=1"),
+        ("\x1b[2J-1", "[2J-1"),
+        ("\x00+1", "'+1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("a\u202eb\u2066c\u200fd\x7f\x85e", "abcd e"),
+        ("family \U0001f468\u200d\U0001f469", "family \U0001f468\u200d\U0001f469"),
+        ("", ""),
+        ("\n", " "),
+    ],
+)
+def test_a_cell_of_csv_does_nothing(name: str, shown: str) -> None:
+    assert cell(name) == shown
 
 
 def test_the_table_shows_names_as_they_are_and_nothing_they_could_do(tmp_path: Path) -> None:

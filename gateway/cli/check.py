@@ -38,6 +38,7 @@ def check(path: Path, schema: str | None, no_environment: bool, connect: bool) -
     from gateway.budget.calibration import EXACT, UNKNOWN
     from gateway.catalogue.warnings import notes, warnings
     from gateway.config import network_problems
+    from gateway.config.folders import exposed
 
     config = config_of(path, to_serve=not no_environment, environ={} if no_environment else None)
     deployments = [deployment for group in deployments_of(config).values() for deployment in group]
@@ -56,7 +57,8 @@ def check(path: Path, schema: str | None, no_environment: bool, connect: bool) -
         click.echo(f"\nalso there, used by nobody: {others}")
     click.echo("\n" + checks.access(config), nl=False)
     now = datetime.now(UTC)
-    for told in (*notes(config, deployments), *warnings(config, deployments, now, environment=not no_environment)):
+    told_of = (*notes(config, deployments), *warnings(config, deployments, now, environment=not no_environment))
+    for told in (*told_of, *exposed(config)):
         click.echo(told, err=True)
     if connect:
         from gateway.cli.connecting import tried

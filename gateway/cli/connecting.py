@@ -12,6 +12,7 @@ from gateway.routing.deployment import Deployment
 from gateway.routing.direct import Direct
 from gateway.routing.upstream import UpstreamError
 from gateway.state import StateUnavailable, open_state
+from gateway.wire.errors import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,15 @@ async def _reached(direct: Direct, one: Deployment) -> Tried:
     try:
         status = await direct.reached(one)
     except UpstreamError as error:
-        return Tried(one.name, f"not reached at {place} ({error.kind}): {error.message}", failed=True)
+        return Tried(one.name, f"not reached at {place} ({error.kind}): {_words(one, error)}", failed=True)
     if one.kind == "translated":
         return Tried(one.name, f"reached at {place}")
     if status in {401, 403}:
         return Tried(one.name, f"reached at {place}, and its key is refused ({status})", failed=True)
     return Tried(one.name, f"reached at {place} ({status})")
+
+
+def _words(one: Deployment, error: UpstreamError) -> str:
+    """Say what went wrong, with what is quoted of the upstream, but for the credentials that it may quote."""
+    told = f"{error.message}: {error.said}" if error.said else error.message
+    return printable(one.secrets.out_of_text(told), 500)

@@ -62,16 +62,19 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
     from gateway import server
     from gateway.catalogue.warnings import notes, warnings
     from gateway.config import startup_problems
+    from gateway.config.folders import exposed
     from gateway.operators import logs
+    from gateway.providers.credentials import every
 
     logs.configure()
-    log = structlog.get_logger("gateway")
     config = config_of(path, host, port)
+    rate = logs.configure(hidden=every(config))
+    log = structlog.get_logger("gateway")
     deployments = [deployment for group in deployments_of(config).values() for deployment in group]
     refuse(startup_problems(config))
     for told in notes(config, deployments):
         log.info(told)
-    for told in warnings(config, deployments, datetime.now(UTC)):
+    for told in (*warnings(config, deployments, datetime.now(UTC)), *exposed(config)):
         log.warning(told)
     try:
         listener = server.bind(config.server.host, config.server.port)
@@ -86,5 +89,6 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
         click.echo(f"export OPENAI_BASE_URL={address}/v1")
 
     code = server.run(config, path, listener, started=started)
+    rate.flush()
     log.info("stopped", code=code)
     return code

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from gateway.caching_schema import CachesFile, unknown_rules, without_lifetime
+from gateway.config import folders
 from gateway.config.environment import is_read_in, read_in, usual_keys
 from gateway.config.network import Network, faults_of, network_of
 from gateway.config.wildcards import covering, is_pattern
@@ -43,6 +44,8 @@ class Server:
     workers: int = 1
     max_body: int = 32_000_000
     """In bytes."""
+    hosts: tuple[str, ...] = ()
+    """Names beside those of loopback by which it may be called while there are no keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ class LedgerSettings:
     dir: Path
     content: Literal["none", "requests"] = "none"
     """`requests`: what was asked is kept too, in files beside the books."""
+    mode: int | None = None
+    """Of new files of the books; None is what the umask leaves of 0640."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,10 @@ class Config:
     """What environment variables hold that may be providers' keys, for entries without one."""
     network: Network = field(default_factory=Network)
     """How upstreams are reached from here."""
+    cors: tuple[str, ...] = ()
+    """Origins whose pages are served."""
+    log_upstream_errors: bool = False
+    """Whether what upstreams say in errors goes into the log."""
     prompt_caches: CachesFile | None = None
     """What the operator says of providers' prompt caches, beyond what comes with the program."""
     shipped: frozenset[str] = frozenset()
@@ -359,7 +368,7 @@ def _config(said: ConfigFile, document: Document, policies: Policies, environ: M
     state = _state(said.state, folder)
     return Config(
         file=document.file,
-        server=Server(**said.server.model_dump()),
+        server=Server(**{**said.server.model_dump(), "hosts": tuple(said.server.hosts)}),
         models=tuple(
             ModelEntry(
                 model_name=entry.model_name,
@@ -378,8 +387,10 @@ def _config(said: ConfigFile, document: Document, policies: Policies, environ: M
         policies=policies.by_name,
         default_policy=said.default_policy,
         state=state,
-        ledger=LedgerSettings(folder / said.ledger.dir, said.ledger.content),
+        ledger=LedgerSettings(folder / said.ledger.dir, said.ledger.content, said.ledger.mode),
         unpriced=said.unpriced,
+        cors=tuple(said.cors),
+        log_upstream_errors=said.log_upstream_errors,
         aliases=dict(said.aliases),
         usual_keys=usual_keys(environ),
         network=network_of(environ),
@@ -399,21 +410,22 @@ def startup_problems(config: Config) -> tuple[Problem, ...]:
 
     Makes the ledger's and the state's folder if they are not there. Whether the port is taken is seen when it is bound.
     """
+    books = folders.ledger_folder_mode(config.ledger.mode, content=config.ledger.content != "none")
     return in_order(
         (
-            *_unwritable(config, ("ledger", "dir"), "the ledger folder", config.ledger.dir),
-            *_unwritable(config, ("state", "dir"), "the state folder", config.state.dir),
+            *_unwritable(config, ("ledger", "dir"), "the ledger folder", config.ledger.dir, books),
+            *_unwritable(config, ("state", "dir"), "the state folder", config.state.dir, folders.PRIVATE),
             *_unreachable(config),
             *network_problems(config),
         )
     )
 
 
-def _unwritable(config: Config, path: KeyPath, what: str, folder: Path | None) -> Iterator[Problem]:
+def _unwritable(config: Config, path: KeyPath, what: str, folder: Path | None, mode: int) -> Iterator[Problem]:
     if folder is None:
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folders.make(folder, mode)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"\n")
     except OSError as error:

@@ -5,9 +5,10 @@ A narrow terminal shows fewer columns, never parts of them, and a note says whic
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
@@ -102,3 +103,32 @@ def share(name: str) -> Callable[[Row], str]:
 def _name(value: str | None) -> Text:
     """Show a name that a caller may have chosen: no markup, no control characters."""
     return Text("-") if value is None else Text(printable(value))
+
+
+def cell(value: object) -> object:
+    """Keep a spreadsheet from running what a caller chose as its name, and a terminal from obeying it.
+
+    What begins a formula is quoted (owasp.org/www-community/attacks/CSV_Injection), also behind what is not seen.
+    Control characters and marks of direction go; a space stays in the place of a line end or a tab.
+    """
+    if not isinstance(value, str):
+        return value
+    value = "".join(" " if char.isspace() else char for char in value if char.isspace() or not _obeyed(char))
+    first = next((char for char in value if char != " " and unicodedata.category(char) != "Cf"), "")
+    return f"'{value}" if first in _FORMULAS and first else value
+
+
+_FORMULAS: Final = "=+-@\uff1d\uff0b\uff0d\uff20"
+"""What a formula begins with, and the wide forms of it, which some spreadsheets take for the same."""
+
+
+def _obeyed(char: str) -> bool:
+    """Whether a character does something instead of being shown: those that join letters are left alone."""
+    return (
+        unicodedata.category(char) in {"Cc", "Cs"} or unicodedata.bidirectional(char) in _DIRECTIONS or char in _MARKS
+    )
+
+
+_DIRECTIONS: Final = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+_MARKS: Final = "\u061c\u200e\u200f"
+"""Unicode's marks of direction that have the class of a letter (unicode.org/reports/tr9, 2.6)."""

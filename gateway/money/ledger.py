@@ -27,6 +27,8 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from gateway.config import folders
+
 Row = dict[str, Any]
 
 _DAY_SECONDS: Final = 86_400
@@ -51,9 +53,14 @@ class Ledger:
         clock: Callable[[], float] = time.time,
         *,
         content: bool = False,
+        mode: int | None = None,
     ) -> None:
-        """Make the folder and today's file; with `content`, the one for requests too. Raises `LedgerUnavailable`."""
+        """Make the folder and today's file; with `content`, the one for requests too. Raises `LedgerUnavailable`.
+
+        New files of the books get `mode` (`config.folders`), those of requests are for the owner alone.
+        """
         self._directory = directory
+        self._mode = mode
         self._suffix = f".{worker}.jsonl" if worker else ".jsonl"
         self._clock = clock
         self._sink = _Sink()
@@ -70,11 +77,12 @@ class Ledger:
         self._is_torn = False
         self._closed = False
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            folders.make(directory, folders.ledger_folder_mode(mode, content=content))
         except OSError as error:
             raise self._unavailable(error) from error
         self._file_of_the_day()
-        self._content = Ledger(directory, f"{worker}.content" if worker else "content", clock) if content else None
+        kept_by = f"{worker}.content" if worker else "content"
+        self._content = Ledger(directory, kept_by, clock, mode=folders.PRIVATE_FILE) if content else None
 
     def __repr__(self) -> str:
         return f"Ledger({self._directory}, waiting={len(self._waiting)}, owed={len(self._owed)})"
@@ -186,7 +194,7 @@ class Ledger:
         self._close_file()
         path = self._directory / f"{date.fromordinal(_EPOCH + day)}{self._suffix}"
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            self._file = folders.open_to_append(path, self._mode)
             size = os.fstat(self._file).st_size
             self._is_torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
         except OSError as error:

@@ -27,7 +27,7 @@ from rich.text import Text
 
 from gateway.money import cache_report
 from gateway.money.amounts import dollars, rounded, usd
-from gateway.money.figures import Figures, Row, count, share
+from gateway.money.figures import Figures, Row, cell, count, share
 from gateway.money.ledger import files, timestamp
 
 By = Literal["user", "team", "key", "model", "policy", "tag", "day"]
@@ -273,7 +273,7 @@ class Report:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(names)
-        writer.writerows([[_cell(row[name]) for name in names] for row in rows])
+        writer.writerows([[cell(row[name]) for name in names] for row in rows])
         return out.getvalue()
 
     def _detail(self) -> list[dict[str, Any]]:
@@ -416,11 +416,6 @@ def _bound(moment: datetime | None, otherwise: str) -> str:
 
 def _utc(moment: datetime) -> datetime:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-
-
-def _cell(value: object) -> object:
-    """Keep a spreadsheet from running what a caller chose as its name."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _spend_figures(shown: Report) -> Figures:

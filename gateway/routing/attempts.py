@@ -36,11 +36,14 @@ class Failure:
     """`unfit`: the request cannot be made to fit this one, so it was not called."""
     status: int | None = None
     body: bytes = b""
-    """With a status: the upstream's own words, passed on as they came."""
+    """With a status: the upstream's own words, passed on as they came but for the secrets of the deployment."""
     headers: Mapping[str, str] = field(default_factory=dict)
     retry_after: float | None = None
     """Seconds, where the upstream named them."""
     message: str = ""
+    """What happened, in our words or a library's."""
+    said: str = ""
+    """What a library quotes of the upstream, beside the message."""
     param: str | None = None
     """With `unfit`: the parameter of the request that the deployment cannot serve, where it is one."""
     begun: bool = False
@@ -49,6 +52,12 @@ class Failure:
     """Whose fault it was."""
 
     def __post_init__(self) -> None:
+        """Take the deployment's secrets out of all that it said, before anybody reads it."""
+        secrets = self.deployment.secrets
+        object.__setattr__(self, "body", secrets.out_of(self.body))
+        object.__setattr__(self, "headers", secrets.out_of_headers(self.headers))
+        object.__setattr__(self, "message", secrets.out_of_text(self.message))
+        object.__setattr__(self, "said", secrets.out_of_text(self.said))
         object.__setattr__(self, "fault", self._fault())
 
     def _fault(self) -> Fault:

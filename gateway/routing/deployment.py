@@ -29,10 +29,12 @@ from gateway.config.wildcards import filled
 from gateway.litellm_files import anthropic_betas
 from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of
 from gateway.providers import refusals
+from gateway.providers.credentials import credentials, logins
 from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, KEYLESS, PROVIDERS, RESPONSES, Provider
 from gateway.wire.chat import PLAIN, Additions
 from gateway.wire.foreign import Reception, reception
 from gateway.wire.headers import NEVER
+from gateway.wire.secrets import Secrets
 
 if TYPE_CHECKING:
     from gateway.config import Config, ModelEntry
@@ -107,6 +109,14 @@ class Deployment:
     begin so."""
     betas: frozenset[str] | None = None
     """The values of `anthropic-beta` that it takes; None where the provider judges them itself."""
+    proxies: tuple[str, ...] = field(default=(), repr=False)
+    """Through which it may be reached; they may hold passwords."""
+    secrets: Secrets = field(init=False, repr=False, compare=False)
+    """Its credentials and those of the proxies, to be taken out of what comes from it."""
+
+    def __post_init__(self) -> None:
+        own = credentials(self.api_key, self.api_base, self.params)
+        object.__setattr__(self, "secrets", Secrets([*own, *logins(self.proxies)]))
 
     @property
     def is_chat(self) -> bool:
@@ -161,7 +171,7 @@ def deployments(config: Config, price_book: PriceBook) -> Mapping[str, tuple[Dep
     for index, entry in enumerate(config.models):
         same_name = found.setdefault(entry.model_name, [])
         try:
-            same_name.append(_deployment(entry, len(same_name), price_book, caches, config.usual_keys))
+            same_name.append(_deployment(entry, len(same_name), price_book, caches, config))
         except PriceError as error:
             complaints.append((entry.line, ("model_list", index, "model_info"), str(error)))
         except _Complaint as error:
@@ -184,7 +194,7 @@ def under_pattern(
     for position, entry in enumerate(one for one in config.models if one.model_name == pattern):
         asked = replace(entry, params={**entry.params, "model": filled(str(entry.params["model"]), parts)})
         try:
-            made = _deployment(asked, position, price_book, caches, config.usual_keys)
+            made = _deployment(asked, position, price_book, caches, config)
         except (PriceError, _Complaint):
             continue
         anyone = is_any_provider(entry.params)
@@ -252,9 +262,7 @@ _NOT_PASSED: Final = (OURS | DEFAULTS | WITHOUT_EFFECT.keys()) - {
 }
 
 
-def _deployment(
-    entry: ModelEntry, position: int, book: PriceBook, caches: Book, usual_keys: Mapping[str, str]
-) -> Deployment:
+def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book, config: Config) -> Deployment:
     params, info = entry.params, _info(entry)
     provider, model = provider_and_model(params)
     given = params.get("api_base") or params.get("base_url")
@@ -263,7 +271,7 @@ def _deployment(
     api_base = str(given) if given else reached.home
     if "*" in model and "*" not in entry.model_name:
         raise _Complaint("model", f"{model!r} has an asterisk and model_name has none: nothing says what it stands for")
-    key, key_from = _key(params, provider, kind, usual_keys)
+    key, key_from = _key(params, provider, kind, config.usual_keys)
     if kind == "direct":
         _refuse_address(provider, api_base, key)
     if _sends_key_anywhere(params, given):
@@ -300,6 +308,7 @@ def _deployment(
         takes_any_provider=is_any_provider(params),
         forward_headers=_forwarded(params.get("forward_headers")),
         betas=_betas(provider, model),
+        proxies=config.network.proxies,
     )
 
 

@@ -105,9 +105,13 @@ def _was_stale(error: BaseException) -> bool:
 
 def _trouble(error: BaseException) -> UpstreamError:
     kind: Trouble = next((kind for foreign, kind in _TROUBLES if isinstance(error, foreign)), "garbage")
-    # What aiohttp says of an answer that it did not expect holds the address, and the address of a proxy its password.
-    said = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    return UpstreamError(kind, f"{type(error).__name__}: {said}".rstrip(": "))
+    name = type(error).__name__
+    if isinstance(error, aiohttp.ClientResponseError):
+        # Not all that aiohttp says of it: that holds the address, and the address of a proxy its password.
+        return UpstreamError(kind, f"{name}: {error.status}", error.message)
+    if isinstance(error, aiohttp.ClientPayloadError):  # it quotes the bytes that it did not understand
+        return UpstreamError(kind, name, str(error))
+    return UpstreamError(kind, f"{name}: {error}".rstrip(": "))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

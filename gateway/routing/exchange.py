@@ -19,8 +19,10 @@ import httpx
 
 from gateway.config.network import HERE, Network
 from gateway.providers.cohere import EventReader
+from gateway.providers.credentials import signatures
 from gateway.routing.upstream import KEPT_SECONDS, Trouble, UpstreamError
 from gateway.wire.headers import kept
+from gateway.wire.secrets import NO_SECRETS, Secrets, secrets
 
 CONNECT_SECONDS: Final = 10.0
 
@@ -47,8 +49,17 @@ class Exchange:
     """What the provider writes when it has said all, where that is known."""
     ended: bool = False
     """Whether that was seen."""
+    own: Secrets = NO_SECRETS
+    """The deployment's secrets."""
+    sent: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The headers of the request, which litellm signed with what it made of those."""
     events: EventReader | None = None
     """What reads a stream in litellm's place, where litellm misreads the provider's."""
+
+    @property
+    def secrets(self) -> Secrets:
+        """What is taken out of all that came back."""
+        return secrets(tuple(dict.fromkeys((*self.own.texts, *signatures(self.sent)))))
 
     async def abort(self) -> None:
         """Close what is still open; the upstream sees it at once."""
@@ -60,11 +71,14 @@ current: Final[ContextVar[Exchange | None]] = ContextVar("exchange", default=Non
 """The exchange that requests made in this context belong to."""
 
 
-def _trouble(error: httpx.TransportError, reading: bool) -> UpstreamError:
+def _trouble(error: httpx.TransportError, reading: bool, exchange: Exchange) -> UpstreamError:
     kind: Trouble = next((kind for foreign, kind in _TROUBLES if isinstance(error, foreign)), "reset")
     if kind == "garbage" and (reading or "disconnected" in str(error)):
         kind = "reset"  # the peer closed without an answer, or in the middle of one
-    return UpstreamError(kind, f"{type(error).__name__}: {error}".rstrip(": "))
+    name = type(error).__name__
+    if isinstance(error, httpx.ProtocolError):  # it quotes the bytes that it did not understand
+        return UpstreamError(kind, name, exchange.secrets.out_of_text(str(error)))
+    return UpstreamError(kind, f"{name}: {error}".rstrip(": "))
 
 
 _POOLED: Final = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEPT_SECONDS)
@@ -96,10 +110,11 @@ class Wire(httpx.AsyncHTTPTransport):
         connect = min(CONNECT_SECONDS, timeouts.get("read") or CONNECT_SECONDS)
         request.headers["accept-encoding"] = "identity"  # as in `direct`; and the end marker must be readable
         request.extensions = {**request.extensions, "timeout": {**timeouts, "connect": connect, "pool": None}}
+        exchange.sent = request.headers
         try:
             response = await self._sent(request)
         except httpx.TransportError as error:
-            exchange.trouble = _trouble(error, reading=False)
+            exchange.trouble = _trouble(error, reading=False, exchange=exchange)
             raise httpx.NetworkError(str(error), request=request) from error
         if response.has_redirect_location:
             await response.aclose()
@@ -108,7 +123,7 @@ class Wire(httpx.AsyncHTTPTransport):
             )
             raise httpx.NetworkError(exchange.trouble.message, request=request)
         exchange.status = response.status_code
-        exchange.headers = kept(response.headers)
+        exchange.headers = exchange.secrets.out_of_headers(kept(response.headers))
         exchange.open.append(response)
         response.stream = _Watched(response, exchange)
         if "event-stream" not in response.headers.get("content-type", ""):
@@ -118,7 +133,7 @@ class Wire(httpx.AsyncHTTPTransport):
         raw = b"".join([part async for part in response.stream])
         await response.aclose()
         whole = httpx.Response(response.status_code, headers=response.headers, content=raw, request=request)
-        exchange.error_body = whole.content
+        exchange.error_body = exchange.secrets.out_of(whole.content)
         return whole
 
     async def _sent(self, request: httpx.Request) -> httpx.Response:
@@ -171,7 +186,7 @@ class _Watched(httpx.AsyncByteStream):
             if events is not None:
                 yield events.end()
         except httpx.TransportError as error:
-            self._exchange.trouble = _trouble(error, reading=True)
+            exchange.trouble = _trouble(error, reading=True, exchange=exchange)
             raise httpx.ReadError(str(error)) from error
 
     async def aclose(self) -> None:

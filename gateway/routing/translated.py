@@ -132,7 +132,7 @@ class Translated:
             raise Unfit("messages", f"{deployment.provider} cannot read {url[:200]!r} itself and the gateway fetches "
                         "nothing: send the content as a data: URL")  # fmt: skip
         exchange_module = importlib.import_module("gateway.routing.exchange")
-        exchange: Exchange = exchange_module.Exchange(end_marker=_ENDS.get(deployment.provider))
+        exchange: Exchange = exchange_module.Exchange(end_marker=_ENDS.get(deployment.provider), own=deployment.secrets)
         if stream and deployment.provider in _COHERE:
             exchange.events = EventReader()
         token = exchange_module.current.set(exchange)
@@ -476,20 +476,20 @@ def _failure(error: Exception, exchange: Exchange, litellm: Any) -> _ErrorAnswer
         return UpstreamError("timeout", "no answer in time")
     status = getattr(error, "status_code", None)
     if exchange.status is None and status in _TYPES and not isinstance(error, litellm.RateLimitError):
-        return _ErrorAnswer(_error_reply(status, _words(error).encode(), {}))
-    return UpstreamError("garbage", f"the answer could not be read: {_words(error)}")
+        return _ErrorAnswer(_error_reply(status, _words(error, exchange).encode(), {}))
+    return UpstreamError("garbage", "the answer could not be read", _words(error, exchange))
 
 
 def _cut(error: Exception, exchange: Exchange) -> UpstreamError:
     """Say what broke a stream: the connection, silence, or the provider with an error event."""
     if exchange.trouble is not None:
         return exchange.trouble
-    return UpstreamError("reset", _words(error))
+    return UpstreamError("reset", "the stream could not be read on", _words(error, exchange))
 
 
-def _words(error: Exception) -> str:
-    """Return an exception's text without the names that litellm puts before it."""
-    text = str(getattr(error, "message", None) or error)
+def _words(error: Exception, exchange: Exchange) -> str:
+    """Return an exception's text without secrets, and without the names that litellm puts before it."""
+    text = exchange.secrets.out_of_text(str(getattr(error, "message", None) or error))
     while text.startswith("litellm.") and ": " in text:
         text = text.split(": ", 1)[1]
     return text.partition("\nTraceback (")[0][:1000]

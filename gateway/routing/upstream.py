@@ -24,10 +24,12 @@ cpp-httplib (llama.cpp) close it after 5 seconds: uvicorn.org/settings, nodejs.o
 class UpstreamError(Exception):
     """The upstream could not answer. Whether another deployment may do better is for `attempts` to say."""
 
-    def __init__(self, kind: Trouble, message: str) -> None:
+    def __init__(self, kind: Trouble, message: str, said: str = "") -> None:
+        """Tell what happened in `message`; what is quoted of the upstream goes into `said`."""
         super().__init__(message)
         self.kind: Final = kind
         self.message: Final = message
+        self.said: Final = said
 
     def __repr__(self) -> str:
         return f"UpstreamError({self.kind!r}, {self.message!r})"

@@ -61,7 +61,7 @@ class Upstreams:
             headers = reply.headers
             text = await reply.read()
         except UpstreamError as error:
-            return Failure(deployment, error.kind, message=error.message)
+            return Failure(deployment, error.kind, message=error.message, said=error.said)
         except Unfit as error:
             return Failure(deployment, "unfit", message=error.message, param=error.param)
         return Failure(deployment, "status", reply.status, text, headers, retry_after(headers, now))

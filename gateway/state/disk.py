@@ -16,6 +16,7 @@ from typing import Any, Final
 import diskcache
 from diskcache.core import MODE_RAW
 
+from gateway.config import folders
 from gateway.state import Change, StateUnavailable
 
 _WAIT_SECONDS: Final = 5.0
@@ -62,6 +63,8 @@ class DiskState:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         with self._known_failures():
+            folders.make(directory)
+            folders.make_file(directory / diskcache.core.DBNAME)  # what SQLite puts beside it takes its mode from it
             self._cache = diskcache.Cache(
                 str(directory), timeout=_WAIT_SECONDS, disk=_BytesOnly, eviction_policy="none", statistics=0
             )

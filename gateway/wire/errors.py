@@ -258,6 +258,26 @@ def invalid_key() -> GatewayError:
     )
 
 
+def host_not_allowed(host: str | None) -> GatewayError:
+    """Refuse a request to a gateway without keys that was sent to another name than this machine's own."""
+    called = f"as `{printable(host)}`" if host is not None else "without a Host header"
+    message = (
+        f"This gateway has no keys, so it answers only who calls it by a loopback name (localhost, 127.0.0.1), and it "
+        f"was called {called}. The operator can list that name under `server: {{hosts: […]}}`, or configure `keys`."
+    )
+    return GatewayError(403, "invalid_request_error", message, code="host_not_allowed")
+
+
+def origin_not_allowed(origin: str | None) -> GatewayError:
+    """Refuse a request to a gateway without keys that a page of another origin sent."""
+    page = f"a page of `{printable(origin)}`" if origin is not None else "a page of another site"
+    message = (
+        f"This gateway has no keys, so it answers no pages but its own, and {page} sent this. The operator can list "
+        "the page's origin under `cors: […]`, as https://app.example.com."
+    )
+    return GatewayError(403, "invalid_request_error", message, code="origin_not_allowed")
+
+
 def model_not_allowed(model: str) -> GatewayError:
     """Refuse a model that a key's list does not name.
 

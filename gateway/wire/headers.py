@@ -62,7 +62,7 @@ def told(headers: Mapping[str, str]) -> dict[str, str]:
         if _is_plain(headers[name]):
             out[OUR_LIMITS + name.partition("ratelimit-")[2]] = headers[name]
     if upstream_id := headers.get("x-request-id") or headers.get("request-id"):
-        out["x-gateway-upstream-request-id"] = upstream_id if _is_plain(upstream_id) else _made_plain(upstream_id)
+        out["x-gateway-upstream-request-id"] = _cleaned(upstream_id)
     return out
 
 
@@ -75,7 +75,7 @@ def told_of_failure(headers: Mapping[str, str], now: float, *, again: bool) -> d
     out = told(headers)
     for name in ("retry-after", "retry-after-ms"):
         if name in headers and _seconds(name, headers[name], now) is not None:
-            out[name] = headers[name].strip()
+            out[name] = _cleaned(headers[name])
     said = headers.get("x-should-retry", "").strip().lower()
     if said in {"true", "false"}:
         out["x-should-retry"] = said
@@ -92,8 +92,9 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 def _seconds(name: str, text: str, now: float) -> float | None:
     """Read a wait, where it is a number or a date within reason; None where it is not."""
-    if not _is_plain(text) or len(text) > 64:
+    if len(text) > 64:
         return None
+    text = _cleaned(text)
     try:
         seconds = float(text) * (0.001 if name == "retry-after-ms" else 1.0)
     except ValueError:
@@ -111,8 +112,16 @@ def _is_plain(value: str) -> bool:
     return len(value) <= LONGEST_VALUE and value.isascii() and value.isprintable()
 
 
-def _made_plain(value: str) -> str:
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in value[:LONGEST_VALUE])
+_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+"""What terminals take for commands: ecma-international.org/publications-and-standards/standards/ecma-48, 5.3 to 5.6."""
+
+
+def _cleaned(value: str) -> str:
+    """Return a value without commands to terminals; other characters that are not plain are replaced."""
+    if _is_plain(value):
+        return value.strip()
+    value = _ESCAPES.sub("", value[:LONGEST_VALUE])
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in value).strip()
 
 
 # ---------------------------------------------------------------- to an upstream

@@ -17,6 +17,7 @@ from gateway.wire.completion import Completion
 from gateway.wire.failures import ErrorObject, complaint_in, error_in
 from gateway.wire.output import has_output
 from gateway.wire.reshaping import Gathering, as_stream
+from gateway.wire.secrets import NO_SECRETS, Secrets
 from gateway.wire.sse import KEEP_BYTES, EventRelay, events, fields_of
 
 Heard = Completion | EventRelay
@@ -64,10 +65,21 @@ Opened = Streaming | Completion | Told | Nothing
 class Opening:
     """The beginning of one answer."""
 
-    __slots__ = ("_complaint", "_gathering", "_hold_back", "_kind", "_parts", "_relay", "_size", "_streamed")
+    __slots__ = (
+        "_complaint",
+        "_gathering",
+        "_hold_back",
+        "_kind",
+        "_parts",
+        "_relay",
+        "_secrets",
+        "_size",
+        "_streamed",
+    )
 
-    def __init__(self, *, streamed: bool, hold_back_usage: bool) -> None:
-        """Take an answer that was asked for as a stream, or whole; `hold_back_usage` is for a stream (`EventRelay`)."""
+    def __init__(self, *, streamed: bool, hold_back_usage: bool, secrets: Secrets = NO_SECRETS) -> None:
+        """Take an answer that was asked for as a stream, or whole; the others are for a stream (`EventRelay`)."""
+        self._secrets = secrets
         self._streamed, self._hold_back = streamed, hold_back_usage and streamed
         self._kind: Literal["unknown", "object", "events"] = "unknown"
         self._parts: list[bytes] = []  # what is not yet recognised, of an object, or ready of a stream
@@ -115,7 +127,7 @@ class Opening:
             self._kind = "object"
             return head
         if _FIELD.match(head) and not head.startswith(b":"):
-            self._kind, self._relay = "events", EventRelay(self._hold_back)
+            self._kind, self._relay = "events", EventRelay(self._hold_back, self._secrets)
             self._gathering = None if self._streamed else Gathering()
             return head
         if not head or head.startswith(b":") or any(start.startswith(head) for start in (_BOM, *_FIELDS)):
@@ -182,7 +194,7 @@ class Opening:
             return Nothing("the answer has no choices", heard=whole) if complaint is None else Told(complaint, whole)
         if not self._streamed:
             return _gathered(whole) if _first_choice_has(fields, "delta", "message") else whole
-        relay = EventRelay(self._hold_back)
+        relay = EventRelay(self._hold_back, self._secrets)
         return Streaming(relay.feed(as_stream(whole)), relay)
 
 

@@ -21,6 +21,7 @@ from gateway.wire import lenient
 from gateway.wire.errors import GatewayError
 from gateway.wire.failures import ErrorObject, error_in, named_error
 from gateway.wire.output import finish_of, speaks, spoken
+from gateway.wire.secrets import NO_SECRETS, Secrets
 from gateway.wire.usage import found_in, fuller, says_less
 
 KEEP_BYTES: Final = 128 * 1024
@@ -78,6 +79,7 @@ class EventRelay:
         "_kept_bytes",
         "_open",
         "_read_bytes",
+        "_secrets",
         "_tail",
         "_texts",
         "done",
@@ -88,8 +90,10 @@ class EventRelay:
         "usage_is_early",
     )
 
-    def __init__(self, hold_back_usage: bool) -> None:
+    def __init__(self, hold_back_usage: bool, secrets: Secrets = NO_SECRETS) -> None:
+        """Begin. `secrets` are taken out of every event that may be an error."""
         self._hold_back = hold_back_usage
+        self._secrets = secrets
         self._tail: list[bytes] = []  # the event that is not yet complete, in pieces
         self._drop_lf = False  # an event that was held back ended in CR: an LF that follows is its own
         self._kept: list[bytes] = []
@@ -190,6 +194,8 @@ class EventRelay:
 
     def _pass(self, block: bytes) -> bytes:
         """Read what matters in whole events, and return them without those to hold back."""
+        if b"error" in block or block.count(b'"choices"') < block.count(b"data:"):  # an event is no chunk of an answer
+            block = self._secrets.out_of(block)
         held: list[tuple[int, int]] = []
         end = 0
         for hit in _USAGE.finditer(block):

@@ -40,7 +40,7 @@ def body_of(id: str, *, model: str = "gpt-5", stream: bool = False, **more: Any)
 
 def request_head(path: str, headers: Mapping[str, str]) -> bytes:
     """The first lines of a POST."""
-    lines = [f"POST {path} HTTP/1.1", "host: gateway", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [f"POST {path} HTTP/1.1", "host: localhost", *(f"{name}: {value}" for name, value in headers.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 

@@ -1,0 +1,88 @@
+"""The folders and files that the gateway makes for itself: nobody else on the machine reads them unless it is said.
+
+What is there already stays as it is, whatever its mode: who made it may have had a reason. It is warned of.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gateway.config import Config
+
+PRIVATE: Final = 0o700
+PRIVATE_FILE: Final = 0o600
+_LEDGER_FILE: Final = 0o640
+_OTHERS: Final = 0o077
+"""The rights of everybody but the owner."""
+
+
+def make(folder: Path, mode: int = PRIVATE) -> None:
+    """Make a folder with this mode, where it is not there."""
+    try:
+        folder.mkdir(mode, parents=True)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    else:
+        folder.chmod(mode)  # whatever the umask takes or leaves
+
+
+def make_file(path: Path, mode: int = PRIVATE_FILE) -> None:
+    """Make an empty file with this mode, where there is none."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except FileExistsError:
+        return
+    os.close(file)
+
+
+def open_to_append(path: Path, mode: int | None) -> int:
+    """Open a file for reading and appending. A new one gets this mode; None is 0640, less what the umask takes."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    try:
+        file = os.open(path, flags | os.O_EXCL, mode or _LEDGER_FILE)
+    except FileExistsError:
+        return os.open(path, flags, mode or _LEDGER_FILE)
+    if mode is not None:
+        os.fchmod(file, mode)
+    return file
+
+
+def ledger_folder_mode(mode: int | None, *, content: bool) -> int:
+    """Say which mode a new folder of the books gets: who may read its files may list it.
+
+    `mode` is that of the files, where it is configured. Where it is not, a folder with requests in it is private.
+    """
+    if mode is None and content:
+        return PRIVATE
+    readers = (mode or _LEDGER_FILE) & 0o044
+    return PRIVATE | readers | readers >> 2
+
+
+def exposed(config: Config) -> Iterator[str]:
+    """Say what of the state and of kept requests others on this machine can reach."""
+    places = [] if config.state.dir is None else [("state", config.state.dir, PRIVATE)]
+    if config.ledger.content != "none":
+        places.append(("ledger", config.ledger.dir, ledger_folder_mode(config.ledger.mode, content=True)))
+    for name, folder, mode in places:
+        has = _mode(folder)
+        if has & _OTHERS & ~mode:
+            yield (
+                f"the {name} folder {folder} has mode {has:04o}, so others on this machine can reach what is in it: "
+                f"chmod {mode:o} {folder}"
+            )
+        elif has & _OTHERS:
+            files = sorted(path.name for path in folder.glob("*.content.jsonl*") if _mode(path) & _OTHERS)
+            if files:
+                yield f"{len(files)} files of requests in {folder} can be read by others, as {files[0]}: chmod 600 them"
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode & 0o777
+    except OSError:
+        return 0

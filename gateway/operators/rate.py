@@ -1,0 +1,118 @@
+"""How often a line may stand in the log: the same one a few times in a while, and then how many were left out.
+
+What fails once mostly fails at every request: without a bound, the log fills the disk that the ledger needs. The bound
+stands at the door of the log, so that no caller has to think of it.
+
+Two lines are the same where logger, level, text and deployment are; what else differs (an id, a reason) does not count.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+WINDOW_SECONDS: Final = 10.0
+MOST_LINES: Final = 5
+"""How many times the same line may come in a window."""
+MOST_KINDS: Final = 256
+"""How many different lines are told apart. Beyond it all others are taken for the same one."""
+MOST_OTHERS: Final = 50
+"""How many of those may come in a window."""
+
+_TELLS: Final = "_tells"
+"""Marks our own line about others, which is never left out."""
+
+Kind = tuple[str, str, str, str]
+"""Logger, level, text, deployment."""
+Later = Callable[[float, Callable[[], None]], None]
+_OTHERS: Final[Kind] = ("gateway", "warning", "lines of many kinds", "")
+
+
+@dataclass(slots=True)
+class _Window:
+    began: float
+    lines: int = 0
+    left_out: int = 0
+
+
+class Rate(logging.Filter):
+    """The bound on one log: a processor for our own lines, and a filter for those of libraries. Any thread may log."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic, later: Later | None = None) -> None:
+        """Take a clock, and what calls back after so many seconds; both are the system's unless a test says."""
+        super().__init__()
+        self._now = now
+        self._later = later or _by_timer
+        self._windows: dict[Kind, _Window] = {}
+        self._lock = threading.Lock()
+        self._is_due = False
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        """Let a line of ours through, or raise `DropEvent`."""
+        if event.pop(_TELLS, False):
+            return event
+        kind = (str(getattr(logger, "name", "")), method, str(event.get("event")), str(event.get("deployment", "")))
+        if not self._admits(kind):
+            raise structlog.DropEvent
+        return event
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let a library's line through or not; ours have come by already."""
+        if hasattr(record, "_logger"):
+            return True
+        return self._admits((record.name, record.levelname.lower(), str(record.msg)[:200], ""))
+
+    def flush(self) -> None:
+        """Say now how many lines were left out."""
+        with self._lock:
+            self._is_due = False
+            told = [(kind, window.left_out) for kind, window in self._windows.items() if window.left_out]
+            for window in self._windows.values():
+                window.left_out = 0
+        for (name, level, text, deployment), count in told:
+            facts = {"deployment": deployment} if deployment else {}
+            log = structlog.get_logger(name or "gateway")
+            getattr(log, level, log.warning)("lines left out", of=text, left_out=count, **facts, **{_TELLS: True})
+
+    def _admits(self, kind: Kind) -> bool:
+        now = self._now()
+        with self._lock:
+            window = self._window(kind, now)
+            most = MOST_OTHERS if window is self._windows.get(_OTHERS) else MOST_LINES
+            if window.lines < most:
+                window.lines += 1
+                return True
+            window.left_out += 1
+            is_first, self._is_due = not self._is_due, True
+        if is_first:
+            self._later(WINDOW_SECONDS, self.flush)
+        return False
+
+    def _window(self, kind: Kind, now: float) -> _Window:
+        """Return the window that a line falls in. One that is over and has nothing to tell begins anew."""
+        if kind not in self._windows and len(self._windows) >= MOST_KINDS:
+            self._forget_quiet_ones(now)
+            kind = kind if len(self._windows) < MOST_KINDS else _OTHERS
+        window = self._windows.setdefault(kind, _Window(now))
+        if now - window.began >= WINDOW_SECONDS:
+            window.began, window.lines = now, 0
+        return window
+
+    def _forget_quiet_ones(self, now: float) -> None:
+        """Forget the windows that are over and have nothing to tell."""
+        for kind, window in list(self._windows.items()):
+            if now - window.began >= WINDOW_SECONDS and not window.left_out:
+                del self._windows[kind]
+
+
+def _by_timer(seconds: float, call: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, call)
+    timer.daemon = True
+    timer.start()
