@@ -72,7 +72,13 @@ def test_the_same_line_comes_a_few_times_and_then_its_count():
     assert [line["id"] for line in told.lines] == list(range(MOST_LINES))
     told.clock.move(WINDOW_SECONDS)
     assert told.lines[MOST_LINES:] == [
-        {"level": "critical", "event": "lines left out", "of": "ledger unavailable", "left_out": 100 - MOST_LINES}
+        {
+            "level": "critical",
+            "event": "lines left out",
+            "of": "ledger unavailable",
+            "by": "gateway",
+            "left_out": 100 - MOST_LINES,
+        }
     ]
     told.log.critical("ledger unavailable", id=100)
     assert told.lines[-1]["id"] == 100
@@ -108,15 +114,29 @@ def test_lines_of_endless_kinds_are_bounded_too():
     assert told.lines[-1]["event"] == "a new kind"
 
 
-def test_what_libraries_log_is_bounded_by_the_text_without_its_values():
+class Formatting(logging.Filter):
+    """Puts values into texts before anybody else sees them, as litellm's does on the loggers of others."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = record.getMessage(), ()
+        return True
+
+
+@pytest.mark.parametrize("filters", [[], [Formatting()]])
+def test_what_libraries_log_is_bounded_by_the_place_that_logs_it(monkeypatch, filters):
+    monkeypatch.setattr(logging.getLogger("asyncio"), "filters", filters)
     out = io.StringIO()
     rate = logs.configure(out)
     for number in range(50):
         logging.getLogger("asyncio").error("task %d failed", number)
+    logging.getLogger("asyncio").error("another")
     rate.flush()
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert [line["event"] for line in lines] == [f"task {n} failed" for n in range(MOST_LINES)] + ["lines left out"]
-    assert lines[-1]["of"] == "task %d failed"
+    assert [line["event"] for line in lines] == [
+        *(f"task {number} failed" for number in range(MOST_LINES)), "another", "lines left out",
+    ]  # fmt: skip
+    assert lines[-1]["of"].startswith("task ")
+    assert (lines[-1]["by"], lines[-1]["logger"]) == ("asyncio", "gateway")
     assert lines[-1]["left_out"] == 50 - MOST_LINES
 
 

@@ -3,7 +3,8 @@
 What fails once mostly fails at every request: without a bound, the log fills the disk that the ledger needs. The bound
 stands at the door of the log, so that no caller has to think of it.
 
-Two lines are the same where logger, level, text and deployment are; what else differs (an id, a reason) does not count.
+Two lines of ours are the same where logger, level, text and deployment are; what else differs (an id, a reason) does
+not count. Two lines of a library are the same where the same line of its code wrote them: their texts hold values.
 """
 
 from __future__ import annotations
@@ -30,14 +31,16 @@ _TELLS: Final = "_tells"
 """Marks our own line about others, which is never left out."""
 
 Kind = tuple[str, str, str, str]
-"""Logger, level, text, deployment."""
+"""Logger, level, text or place in the code, deployment."""
 Later = Callable[[float, Callable[[], None]], None]
-_OTHERS: Final[Kind] = ("gateway", "warning", "lines of many kinds", "")
+_OTHERS: Final[Kind] = ("gateway", "warning", "", "")
 
 
 @dataclass(slots=True)
 class _Window:
     began: float
+    text: str
+    """What its first line said."""
     lines: int = 0
     left_out: int = 0
 
@@ -58,8 +61,9 @@ class Rate(logging.Filter):
         """Let a line of ours through, or raise `DropEvent`."""
         if event.pop(_TELLS, False):
             return event
-        kind = (str(getattr(logger, "name", "")), method, str(event.get("event")), str(event.get("deployment", "")))
-        if not self._admits(kind):
+        text = str(event.get("event"))
+        kind = (str(getattr(logger, "name", "")), method, text, str(event.get("deployment", "")))
+        if not self._admits(kind, text):
             raise structlog.DropEvent
         return event
 
@@ -67,24 +71,28 @@ class Rate(logging.Filter):
         """Let a library's line through or not; ours have come by already."""
         if hasattr(record, "_logger"):
             return True
-        return self._admits((record.name, record.levelname.lower(), str(record.msg)[:200], ""))
+        kind = (record.name, record.levelname.lower(), f"{record.pathname}:{record.lineno}", "")
+        return self._admits(kind, str(record.msg)[:200])
 
     def flush(self) -> None:
         """Say now how many lines were left out."""
         with self._lock:
             self._is_due = False
-            told = [(kind, window.left_out) for kind, window in self._windows.items() if window.left_out]
+            told = [(kind, window.text, window.left_out) for kind, window in self._windows.items() if window.left_out]
             for window in self._windows.values():
                 window.left_out = 0
-        for (name, level, text, deployment), count in told:
-            facts = {"deployment": deployment} if deployment else {}
-            log = structlog.get_logger(name or "gateway")
-            getattr(log, level, log.warning)("lines left out", of=text, left_out=count, **facts, **{_TELLS: True})
+        log = structlog.get_logger("gateway")  # not the library's: others may hang filters of theirs on that
+        for (name, level, _, deployment), text, count in told:
+            facts = {"of": text, "by": name, "deployment": deployment}
+            tell = getattr(log, level, log.warning)
+            tell(
+                "lines left out", left_out=count, **{key: fact for key, fact in facts.items() if fact}, **{_TELLS: True}
+            )
 
-    def _admits(self, kind: Kind) -> bool:
+    def _admits(self, kind: Kind, text: str) -> bool:
         now = self._now()
         with self._lock:
-            window = self._window(kind, now)
+            window = self._window(kind, text, now)
             most = MOST_OTHERS if window is self._windows.get(_OTHERS) else MOST_LINES
             if window.lines < most:
                 window.lines += 1
@@ -95,12 +103,13 @@ class Rate(logging.Filter):
             self._later(WINDOW_SECONDS, self.flush)
         return False
 
-    def _window(self, kind: Kind, now: float) -> _Window:
+    def _window(self, kind: Kind, text: str, now: float) -> _Window:
         """Return the window that a line falls in. One that is over and has nothing to tell begins anew."""
         if kind not in self._windows and len(self._windows) >= MOST_KINDS:
             self._forget_quiet_ones(now)
-            kind = kind if len(self._windows) < MOST_KINDS else _OTHERS
-        window = self._windows.setdefault(kind, _Window(now))
+            if len(self._windows) >= MOST_KINDS:
+                kind, text = _OTHERS, "lines of many kinds"
+        window = self._windows.setdefault(kind, _Window(now, text))
         if now - window.began >= WINDOW_SECONDS:
             window.began, window.lines = now, 0
         return window
