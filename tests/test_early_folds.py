@@ -154,7 +154,7 @@ class Slow:
     """A state in which another process decides as well, right before each step of this one."""
 
     def __init__(self, state: State) -> None:
-        self.state, self.get, self.close = state, state.get, state.close
+        self.state, self.get, self.get_many, self.close = state, state.get, state.get_many, state.close
 
     def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None:
         self._other(key)

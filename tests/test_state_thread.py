@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 import structlog
@@ -20,6 +21,9 @@ class Held:
         if self.down:
             raise StateUnavailable("gone")
         return self.values.get(key)
+
+    def get_many(self, keys: Any) -> list[bytes | None]:
+        return [self.get(key) for key in keys]
 
     def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None:
         self.values[key] = value

@@ -500,7 +500,8 @@ class Overtaken:
 
     def __init__(self, inner: State, key: str) -> None:
         self.inner, self.key = inner, key
-        self.get, self.put, self.close = inner.get, inner.put, inner.close
+        self.get, self.get_many = inner.get, inner.get_many
+        self.put, self.close = inner.put, inner.close
 
     def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
         """Change a value, once the other has written its summary and decided that it enters."""
