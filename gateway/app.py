@@ -23,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
+from gateway import placements
 from gateway.admission import authenticate
 from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
@@ -35,13 +36,14 @@ from gateway.gateway import Gateway, Models
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.pipeline import answer
-from gateway.placements import Placements
 from gateway.prompt_caches import PromptCaches
 from gateway.routing.health import Health
 from gateway.routing.upstreams import Upstreams
 from gateway.shared_caches import SharedCaches
 from gateway.shared_heads import SharedHeads
 from gateway.state import open_state
+from gateway.state.shared import Sharing
+from gateway.state.store import Store
 from gateway.summaries import Summaries
 from gateway.summary_writer import write
 from gateway.warm_up import WarmUps
@@ -83,9 +85,9 @@ def create_app(config: Config) -> Starlette:
         running: set[asyncio.Task[Any]] = set()
         app.state.gateway, app.state.running = gateway, running
         await gateway.calibrations.load()
-        placements = Placements(gateway.loads, partial(open_state, config.state), gateway.log, gateway.now)
         if any(len(model.deployments) > 1 for model in gateway.models.values()):
-            await placements.open()
+            gateway.sharing.add(placements.shared(gateway.loads, gateway.now))
+        await gateway.sharing.open()
         heads = SharedHeads(gateway.system_texts, partial(open_state, config.state), gateway.log)
         shared = SharedCaches(
             gateway.prompt_caches, partial(open_state, config.state), gateway.log, gateway.now, os.urandom(6).hex()
@@ -112,7 +114,7 @@ def create_app(config: Config) -> Starlette:
             await gateway.upstreams.close()
             await gateway.calibrations.close()
             gateway.planning.shutdown(wait=False, cancel_futures=True)
-            await placements.close()
+            await gateway.sharing.close()
             await heads.close()
             await shared.close()
             gateway.ledger.close()
@@ -140,12 +142,14 @@ def _open(config: Config) -> Gateway:
     worker = str(os.getpid()) if config.server.workers > 1 else None
     models = Models(catalogue(config), unpriced=config.unpriced == "allow")
     log, prompt_caches = structlog.get_logger("gateway"), PromptCaches()
+    store = Store(partial(open_state, config.state, log.warning), log, config.state.timeout_seconds)
     return Gateway(
         config=config,
         keys=Keys(config.keys),
         models=models,
         counters=counters,
         calibrations=Calibrations(models.values(), partial(open_state, config.state), log),
+        sharing=Sharing(store, log),
         ledger=books.Ledger(config.ledger.dir, worker, content=config.ledger.content == "requests"),
         upstreams=Upstreams(counters.for_encoding("o200k_base").count, now=time.time, network=config.network),
         health=Health(),

@@ -38,6 +38,7 @@ from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError, too_large
 from gateway.wire.sse import DONE, event
 from gateway.yaml_lines import parse
+from tests.sharing import sharing
 
 COUNTERS = Counters()
 """Shared by all tests of a run: an encoding takes half a second to load."""
@@ -353,6 +354,7 @@ class Setting:
             models=models,
             counters=COUNTERS,
             calibrations=Calibrations(models.values(), partial(open_state, config.state), log),
+            sharing=sharing(partial(open_state, config.state)),
             ledger=books.Ledger(config.ledger.dir, clock=self.now),
             upstreams=Upstreams(len, {"direct": script, "translated": script, "demo": script}),
             health=Health(),
