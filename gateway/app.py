@@ -84,7 +84,6 @@ def create_app(config: Config) -> Starlette:
             gateway.summaries.written_by(partial(write, gateway))
         running: set[asyncio.Task[Any]] = set()
         app.state.gateway, app.state.running = gateway, running
-        await gateway.calibrations.load()
         if any(len(model.deployments) > 1 for model in gateway.models.values()):
             gateway.sharing.add(placements.shared(gateway.loads, gateway.now))
         await gateway.sharing.open()
@@ -112,7 +111,6 @@ def create_app(config: Config) -> Starlette:
             if gateway.warm_ups is not None:
                 await gateway.warm_ups.close()
             await gateway.upstreams.close()
-            await gateway.calibrations.close()
             gateway.planning.shutdown(wait=False, cancel_futures=True)
             await gateway.sharing.close()
             await heads.close()
@@ -142,14 +140,14 @@ def _open(config: Config) -> Gateway:
     worker = str(os.getpid()) if config.server.workers > 1 else None
     models = Models(catalogue(config), unpriced=config.unpriced == "allow")
     log, prompt_caches = structlog.get_logger("gateway"), PromptCaches()
-    store = Store(partial(open_state, config.state, log.warning), log, config.state.timeout_seconds)
+    sharing = Sharing(Store(partial(open_state, config.state, log.warning), log, config.state.timeout_seconds), log)
     return Gateway(
         config=config,
         keys=Keys(config.keys),
         models=models,
         counters=counters,
-        calibrations=Calibrations(models.values(), partial(open_state, config.state), log),
-        sharing=Sharing(store, log),
+        calibrations=Calibrations(models.values(), sharing),
+        sharing=sharing,
         ledger=books.Ledger(config.ledger.dir, worker, content=config.ledger.content == "requests"),
         upstreams=Upstreams(counters.for_encoding("o200k_base").count, now=time.time, network=config.network),
         health=Health(),

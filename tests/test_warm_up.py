@@ -160,7 +160,7 @@ async def line(
         yield Line(replay, gateway, provider, warm)
     finally:
         await warm.close()
-        await gateway.calibrations.close()
+        await gateway.sharing.close()
         gateway.ledger.close()
 
 
