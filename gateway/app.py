@@ -23,7 +23,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
-from gateway import placements
+from gateway import placements, shared_caches, shared_heads
 from gateway.admission import authenticate
 from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
@@ -39,8 +39,6 @@ from gateway.pipeline import answer
 from gateway.prompt_caches import PromptCaches
 from gateway.routing.health import Health
 from gateway.routing.upstreams import Upstreams
-from gateway.shared_caches import SharedCaches
-from gateway.shared_heads import SharedHeads
 from gateway.state import open_state
 from gateway.state.shared import Sharing
 from gateway.state.store import Store
@@ -86,14 +84,10 @@ def create_app(config: Config) -> Starlette:
         app.state.gateway, app.state.running = gateway, running
         if any(len(model.deployments) > 1 for model in gateway.models.values()):
             gateway.sharing.add(placements.shared(gateway.loads, gateway.now))
-        await gateway.sharing.open()
-        heads = SharedHeads(gateway.system_texts, partial(open_state, config.state), gateway.log)
-        shared = SharedCaches(
-            gateway.prompt_caches, partial(open_state, config.state), gateway.log, gateway.now, os.urandom(6).hex()
-        )
         if any(one.cache.matching != "none" for model in gateway.models.values() for one in model.deployments):
-            await shared.open()
-            heads.open()
+            shared_caches.share(gateway.sharing, gateway.prompt_caches, gateway.now, os.urandom(6).hex())
+            gateway.sharing.add(shared_heads.shared(gateway.system_texts))
+        await gateway.sharing.open()
         if gateway.warm_ups is not None:
             gateway.warm_ups.sent_by(partial(send, gateway))
             gateway.warm_ups.open()
@@ -113,8 +107,6 @@ def create_app(config: Config) -> Starlette:
             await gateway.upstreams.close()
             gateway.planning.shutdown(wait=False, cancel_futures=True)
             await gateway.sharing.close()
-            await heads.close()
-            await shared.close()
             gateway.ledger.close()
             gateway.counters.close()
 

@@ -70,8 +70,8 @@ class Codec(Generic[V]):
 # ---------------------------------------------------------------- what JSON holds, each or a ValueError
 
 
-def text(value: Any, longest: int = 1000) -> str:
-    """Return a text of so many characters at most that can be written again."""
+def text(value: Any, longest: int = LONGEST) -> str:
+    """Return a text of so many characters at most."""
     if type(value) is not str or len(value) > longest:
         raise ValueError(f"no text of at most {longest} characters")
     return value
