@@ -100,8 +100,6 @@ def create_app(config: Config) -> Starlette:
                 await asyncio.wait(running, timeout=SETTLE_SECONDS)
             if gateway.summaries is not None:
                 await gateway.summaries.close()
-            if gateway.early_folds is not None:
-                await gateway.early_folds.close()
             if gateway.warm_ups is not None:
                 await gateway.warm_ups.close()
             await gateway.upstreams.close()
@@ -149,18 +147,18 @@ def _open(config: Config) -> Gateway:
         monotonic=time.monotonic,
         draw=random.random,
         summaries=Summaries(partial(open_state, config.state), log, time.time, time.monotonic),
-        early_folds=EarlyFolds(partial(open_state, config.state), log, time.monotonic),
+        early_folds=EarlyFolds(sharing.store),
         prompt_caches=prompt_caches,
-        warm_ups=_warm_ups(config, prompt_caches, log),
+        warm_ups=_warm_ups(config, prompt_caches, sharing.store, log),
     )
 
 
-def _warm_ups(config: Config, caches: PromptCaches, log: FilteringBoundLogger) -> WarmUps | None:
+def _warm_ups(config: Config, caches: PromptCaches, store: Store, log: FilteringBoundLogger) -> WarmUps | None:
     """Make who keeps prefixes warm, where a policy or a profile names any."""
     policies = [one for policy in config.policies.values() for one in (policy, *[p.policy for p in policy.profiles])]
     if not any(policy.prompt_cache.warm for policy in policies):
         return None
-    return WarmUps(caches, partial(open_state, config.state), log, time.time, os.urandom(6).hex())
+    return WarmUps(caches, store, log, time.time, os.urandom(6).hex())
 
 
 async def _warm(gateway: Gateway) -> None:

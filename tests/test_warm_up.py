@@ -39,7 +39,7 @@ from gateway.wire.usage import usage_from_openai
 from tests.caching_replay import PRICE, PRICES, Clock, Replay, facts_of
 from tests.load.recorded import Body
 from tests.passage import COUNTERS, policy
-from tests.sharing import sharing
+from tests.sharing import sharing, store
 from tests.talk import Wire, system, user, words
 
 MINUTE = 60.0
@@ -153,14 +153,15 @@ async def line(
     provider = provider or Watched(clock)
     gateway = replace(replay.open(), upstreams=Upstreams(len, {"demo": provider}), monotonic=clock)
     log = structlog.get_logger("gateway")
-    opens = opens or partial(open_state, gateway.config.state)
-    warm = WarmUps(gateway.prompt_caches, opens, log, clock, name)
+    way = gateway.sharing.store if opens is None else store(opens)
+    warm = WarmUps(gateway.prompt_caches, way, log, clock, name)
     gateway = replay.gateway = replace(gateway, warm_ups=warm)
     warm.sent_by(partial(send, gateway))
     try:
         yield Line(replay, gateway, provider, warm)
     finally:
         await warm.close()
+        await way.close()
         await gateway.sharing.close()
         gateway.ledger.close()
 
