@@ -77,36 +77,10 @@ def create_app(config: Config) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        gateway = _open(config)
-        if gateway.summaries is not None:
-            gateway.summaries.written_by(partial(write, gateway))
-        running: set[asyncio.Task[Any]] = set()
-        app.state.gateway, app.state.running = gateway, running
-        if any(len(model.deployments) > 1 for model in gateway.models.values()):
-            gateway.sharing.add(placements.shared(gateway.loads, gateway.now))
-        if any(one.cache.matching != "none" for model in gateway.models.values() for one in model.deployments):
-            shared_caches.share(gateway.sharing, gateway.prompt_caches, gateway.now, os.urandom(6).hex())
-            gateway.sharing.add(shared_heads.shared(gateway.system_texts))
-        await gateway.sharing.open()
-        if gateway.warm_ups is not None:
-            gateway.warm_ups.sent_by(partial(send, gateway))
-            gateway.warm_ups.open()
-        warming = asyncio.create_task(_warm(gateway))
-        try:
+        async with contextlib.AsyncExitStack() as closing:
+            app.state.running = set[asyncio.Task[Any]]()
+            app.state.gateway = await _opened(config, app.state.running, closing)
             yield
-        finally:
-            warming.cancel()
-            if running:  # what the server gave up on still has its entries to write
-                await asyncio.wait(running, timeout=SETTLE_SECONDS)
-            if gateway.summaries is not None:
-                await gateway.summaries.close()
-            if gateway.warm_ups is not None:
-                await gateway.warm_ups.close()
-            await gateway.upstreams.close()
-            gateway.planning.shutdown(wait=False, cancel_futures=True)
-            await gateway.sharing.close()
-            gateway.ledger.close()
-            gateway.counters.close()
 
     routes = [
         route
@@ -125,7 +99,7 @@ def create_app(config: Config) -> Starlette:
     return app
 
 
-def _open(config: Config) -> Gateway:
+def _made(config: Config) -> Gateway:
     counters = Counters()
     worker = str(os.getpid()) if config.server.workers > 1 else None
     models = Models(catalogue(config), unpriced=config.unpriced == "allow")
@@ -146,11 +120,52 @@ def _open(config: Config) -> Gateway:
         now=time.time,
         monotonic=time.monotonic,
         draw=random.random,
-        summaries=Summaries(partial(open_state, config.state), log, time.time, time.monotonic),
+        summaries=Summaries(sharing.store, log, time.time, time.monotonic),
         early_folds=EarlyFolds(sharing.store),
         prompt_caches=prompt_caches,
         warm_ups=_warm_ups(config, prompt_caches, sharing.store, log),
     )
+
+
+async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: contextlib.AsyncExitStack) -> Gateway:
+    """Open all that lives as long as the process, and say how each is closed: the last opened first.
+
+    Whatever goes wrong with one, the others are closed, and the ledger last: what it owes the disk is written.
+    """
+    gateway = _made(config)
+    closing.callback(gateway.counters.close)
+    closing.callback(gateway.ledger.close)
+    _share(gateway)
+    closing.push_async_callback(gateway.sharing.close)
+    await gateway.sharing.open()
+    closing.callback(gateway.planning.shutdown, wait=False, cancel_futures=True)
+    closing.push_async_callback(gateway.upstreams.close)
+    if gateway.warm_ups is not None:
+        gateway.warm_ups.sent_by(partial(send, gateway))
+        gateway.warm_ups.open()
+        closing.push_async_callback(gateway.warm_ups.close)
+    if gateway.summaries is not None:
+        gateway.summaries.written_by(partial(write, gateway))
+        closing.push_async_callback(gateway.summaries.close)
+    closing.push_async_callback(_settled, running)
+    closing.callback(asyncio.create_task(_warm(gateway)).cancel)
+    return gateway
+
+
+async def _settled(running: set[asyncio.Task[Any]]) -> None:
+    """Wait for requests that the server gave up on: they still have their entries to write."""
+    if running:
+        await asyncio.wait(running, timeout=SETTLE_SECONDS)
+
+
+def _share(gateway: Gateway) -> None:
+    """Share through the state what more than one process, or the next start, has a use for."""
+    models = gateway.models.values()
+    if any(len(model.deployments) > 1 for model in models):
+        gateway.sharing.add(placements.shared(gateway.loads, gateway.now))
+    if any(one.cache.matching != "none" for model in models for one in model.deployments):
+        shared_caches.share(gateway.sharing, gateway.prompt_caches, gateway.now, os.urandom(6).hex())
+        gateway.sharing.add(shared_heads.shared(gateway.system_texts))
 
 
 def _warm_ups(config: Config, caches: PromptCaches, store: Store, log: FilteringBoundLogger) -> WarmUps | None:

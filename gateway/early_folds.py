@@ -109,6 +109,10 @@ class EarlyFolds:
         self._remembered: Memory[str, frozenset[int]] = Memory(_REMEMBERED_BYTES)
         """By group: what was decided, as far as this process has read. It is never taken back."""
 
+    def patience(self) -> Patience:
+        """Return how long one request waits for the state, in all."""
+        return self._store.patience()
+
     async def settled(
         self,
         begins: Callable[[], Beginnings | None],
@@ -122,7 +126,7 @@ class EarlyFolds:
         `begins` is asked only where a decision may stand; it names nothing that is too short for a cache. Where the
         state does not answer, those decisions hold that this process remembers.
         """
-        patience = patience or self._store.patience()
+        patience = patience or self.patience()
         plan, lost = await planning(frozenset())
         if isinstance(plan, Refusal) or (plan.changes is None and when == "over"):
             return plan, lost
