@@ -333,28 +333,24 @@ class Summaries:
 
     def _record(self, events: Sequence[Event], state: State) -> list[Found]:
         """Record decisions, up to the first that somebody made otherwise; return what stands."""
-        out: list[Found] = []
-        for event in events:
-            name = decision_key(event.prefix)
-            out.append(Found(name, decision=self._first(state, DECISIONS, name, event.decision)))
-            if out[-1].decision != event.decision:
-                break
-        return out
+        mine = [(decision_key(event.prefix), event.decision) for event in events]
+        stand = self._first(state, DECISIONS, mine)
+        return [Found(name, decision=decision) for (name, _), decision in zip(mine, stand, strict=False)]
 
     def _compared(self, remembered: Sequence[Found], state: State) -> list[Found]:
         """Put back what the state has lost; return what stands otherwise there."""
         found = self._get([one.name for one in remembered], state)
         for ours, theirs in zip(remembered, found, strict=True):
             if ours.text is not None and theirs.text is None:
-                self._first(state, TEXTS, ours.name, ours.text)
+                self._first(state, TEXTS, [(ours.name, ours.text)])
             elif ours.decision is not None and theirs.decision is None:
-                self._first(state, DECISIONS, ours.name, ours.decision)
+                self._first(state, DECISIONS, [(ours.name, ours.decision)])
         stand = [theirs for theirs in found if theirs.text is not None or theirs.decision is not None]
         return [theirs for theirs in stand if theirs not in remembered]
 
     def _keep(self, key: str, text: str, state: State) -> str:
         """Keep a summary, unless somebody has kept one; return the one that stands."""
-        stands = self._first(state, TEXTS, text_key(key), text)
+        [stands] = self._first(state, TEXTS, [(text_key(key), text)])
         state.update(lease_key(key), _none)
         return stands
 
@@ -366,17 +362,16 @@ class Summaries:
     def _lease(self, seconds: float, *, rests: bool = False) -> Lease:
         return Lease(self._now() + seconds, os.urandom(8).hex(), rests)
 
-    def _first(self, state: State, codec: Codec[V], name: str, value: V) -> V:
-        """Put a value where none is that is understood; return the one that stands."""
-        stands = [value]
-
-        def change(raw: bytes | None) -> bytes | None:
-            held = self._store.understood(codec, raw)
-            stands.append(value if held is None else held)
-            return codec.write(value) if held is None else raw
-
-        state.update(name, change, KEEP_SECONDS)
-        return stands[-1]
+    def _first(self, state: State, codec: Codec[V], values: Sequence[tuple[str, V]]) -> list[V]:
+        """Put each value where none that is understood is, up to the first that is another; return what stands."""
+        mine = [(name, codec.write(value)) for name, value in values]
+        out: list[V] = []
+        for (name, value), (_, written), raw in zip(values, mine, state.put_first(mine, KEEP_SECONDS), strict=False):
+            held = value if raw == written else self._store.understood(codec, raw)
+            if held is None:
+                state.put(name, written, KEEP_SECONDS)
+            out.append(value if held is None else held)
+        return out
 
     def _take(self, key: str, timeout_seconds: float, state: State) -> Literal["ours", "others", "done", "resting"]:
         """Take the job of a segment, unless it is done, somebody else's, or failed a while ago."""

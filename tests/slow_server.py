@@ -1,10 +1,16 @@
-"""A way to a server that is slow: a TCP proxy of the tests, which holds each answer back for some time, or for good."""
+"""A way to a server that is slow: a TCP proxy of the tests, which holds each answer back for some time, or for good.
+
+As a process of its own, so that it is not slow beyond that: python -m tests.slow_server redis://… ; it tells its
+address, and reads seconds line by line.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -93,3 +99,31 @@ async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sl
 
 
 HUNG = inf
+
+
+@contextmanager
+def process(url: str, seconds: float = 0.0) -> Iterator[tuple[str, Callable[[float], None]]]:
+    """Run the proxy as a process; yields its address, and what sets how slow it is."""
+    command = [sys.executable, "-m", "tests.slow_server", url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        stdin = running.stdin
+
+        def slow(seconds: float) -> None:
+            stdin.write(f"{seconds}\n")
+            stdin.flush()
+
+        address = running.stdout.readline().strip()
+        slow(seconds)
+        try:
+            yield address, slow
+        finally:
+            stdin.close()
+
+
+if __name__ == "__main__":
+    with slowed(sys.argv[1]) as here:
+        print(here.url, flush=True)
+        for line in sys.stdin:
+            here.seconds = float(line)

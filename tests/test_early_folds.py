@@ -156,7 +156,8 @@ class Slow:
     """A state in which another process decides as well, right before each step of this one."""
 
     def __init__(self, state: State) -> None:
-        self.state, self.get, self.get_many, self.close = state, state.get, state.get_many, state.close
+        self.state, self.get, self.get_many = state, state.get, state.get_many
+        self.put_first, self.close = state.put_first, state.close
 
     def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None:
         self._other(key)

@@ -85,6 +85,21 @@ def test_several_values_are_read_in_one_step_in_the_order_of_their_keys(state):
     assert state.get_many([]) == []
 
 
+def test_the_first_value_stands_and_what_comes_behind_another_one_is_not_put(state):
+    assert state.put_first([("a", b"1"), ("b", b"2")], 60) == [b"1", b"2"]
+    assert state.put_first([("a", b"1"), ("c", b"3")], 60) == [b"1", b"3"]
+    assert state.put_first([("a", b"1"), ("b", b"other"), ("d", b"4")], 60) == [b"1", b"2"]
+    assert state.get_many(["a", "b", "c", "d"]) == [b"1", b"2", b"3", None]
+
+
+def test_what_stands_is_kept_from_the_last_time_it_was_put(state):
+    state.put_first([("a", b"1")], 0.3)
+    state.put_first([("a", b"1"), ("b", b"2")], 60)
+    state.put_first([("c", b"3")], 0.3)
+    time.sleep(0.4)
+    assert state.get_many(["a", "b", "c"]) == [b"1", b"2", None]
+
+
 def test_a_later_value_replaces_the_earlier(state):
     state.put("a", b"1")
     state.put("a", b"2")

@@ -47,6 +47,9 @@ class Held:
     def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None:
         self.values[key] = value
 
+    def put_first(self, values: Any, expires_seconds: float) -> list[bytes]:
+        return [self.values.setdefault(key, value) for key, value in values]
+
     def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
         self.values[key] = change(self.get(key)) or b""
         return self.values[key]

@@ -26,7 +26,7 @@ from gateway.policy import Policy, Summarize
 from gateway.rewriting import ours
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.rewriting.summarize import Event, Facts, Segment
-from gateway.state import Change, State, StateUnavailable, open_state
+from gateway.state import StateUnavailable, open_state
 from gateway.state.disk import DiskState
 from gateway.summaries import (
     CONFIRM_SECONDS,
@@ -509,25 +509,20 @@ async def test_of_two_who_decide_at_once_the_first_to_record_it_is_followed(tmp_
         assert len(set(decided)) == 1
 
 
-class Overtaken:
+class Overtaken(DiskState):
     """A state in which another process decides right before this one would."""
 
-    def __init__(self, inner: State, key: str) -> None:
-        self.inner, self.key = inner, key
-        self.get, self.get_many = inner.get, inner.get_many
-        self.put, self.close = inner.put, inner.close
-
-    def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
-        """Change a value, once the other has written its summary and decided that it enters."""
-        if key == "decision/p":
-            self.inner.put(f"summary/{self.key}", TEXT.encode())
-            self.inner.put("decision/p", self.key.encode())
-        return self.inner.update(key, change, expires_seconds)
+    def put_first(self, values: Sequence[tuple[str, bytes]], expires_seconds: float) -> list[bytes]:
+        """Put values, once the other has written its summary and decided that it enters."""
+        if values[0][0] == "decision/p":
+            self.put("summary/a", TEXT.encode())
+            self.put("decision/p", b"a")
+        return super().put_first(values, expires_seconds)
 
 
 async def test_who_is_overtaken_takes_in_what_the_other_decided_on(tmp_path: Path) -> None:
     clock = Clock()
-    way = store(lambda: Overtaken(open_state(config.State(dir=tmp_path)), "a"))
+    way = store(lambda: Overtaken(tmp_path))
     summaries = Summaries(way, structlog.get_logger(), clock, clock)
     assert await settled(summaries, "a") == ("a",)
     await summaries.close()

@@ -31,6 +31,12 @@ class State(Protocol):
 
     def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None: ...
 
+    def put_first(self, values: Sequence[tuple[str, bytes]], expires_seconds: float) -> list[bytes]:
+        """Put each value where there is none, up to the first key that holds another one; return what stands.
+
+        All in one step, and what stands is kept for so long from now on.
+        """
+
     def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
         """Change a value in one step that nobody else's can come between, in any process; return what it is then.
 

@@ -102,6 +102,21 @@ class DiskState:
         with self._known_failures():
             self._done(lambda cache: cache.set(key, value, expire=expires_seconds))
 
+    def put_first(self, values: Sequence[tuple[str, bytes]], expires_seconds: float) -> list[bytes]:
+        def work(cache: diskcache.Cache) -> list[bytes]:
+            stand: list[bytes] = []
+            with cache.transact():
+                for key, value in values:
+                    held = cache.get(key)
+                    cache.set(key, value if held is None else held, expire=expires_seconds)
+                    stand.append(value if held is None else held)
+                    if stand[-1] != value:
+                        break
+            return stand
+
+        with self._known_failures():
+            return self._done(work)
+
     def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
         def work(cache: diskcache.Cache) -> bytes | None:
             with cache.transact():

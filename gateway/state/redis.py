@@ -44,6 +44,24 @@ end
 return 1
 """
 
+# Put each value where there is none, up to the first key that holds another; return what stands. ARGV[1] is how many
+# milliseconds it is kept.
+_PUT_FIRST: Final = """
+local stand = {}
+for at, key in ipairs(KEYS) do
+    local kind = redis.call('TYPE', key).ok
+    local held = kind == 'string' and redis.call('GET', key)
+    if held then
+        redis.call('PEXPIRE', key, ARGV[1])
+    else
+        redis.call('SET', key, ARGV[at + 1], 'PX', ARGV[1])
+    end
+    stand[at] = held or ARGV[at + 1]
+    if held and held ~= ARGV[at + 1] then break end
+end
+return stand
+"""
+
 
 class RedisState:
     """State in a Redis server, 6.0 or later. Connects when it is first used."""
@@ -72,6 +90,13 @@ class RedisState:
         milliseconds = None if expires_seconds is None else _milliseconds(expires_seconds)
         with self._known_failures():
             self._client.set(PREFIX + key, value, px=milliseconds)
+
+    def put_first(self, values: Sequence[tuple[str, bytes]], expires_seconds: float) -> list[bytes]:
+        keys, raws = [PREFIX + key for key, _ in values], [raw for _, raw in values]
+        with self._known_failures():
+            # Sent whole each time: it is short, and who sends its digest alone may have to ask twice.
+            found = self._client.eval(_PUT_FIRST, len(keys), *keys, _milliseconds(expires_seconds), *raws)
+            return [_bytes(one) or b"" for one in found]
 
     def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
         for _ in range(_MOST_TRIES):

@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 from structlog.typing import FilteringBoundLogger
@@ -33,6 +34,9 @@ REST_SECONDS: Final = 5.0
 """How long a state that is down is left alone before it is looked at again."""
 CLOSE_SECONDS: Final = 0.5
 """How long the end of the program waits for threads that let go of the state."""
+_STEPS: Final = 5
+"""In which a timeout is waited for. One that took longer than it was to was longer for this process had other work, and
+the state is not to blame for that."""
 _MOST_THREADS: Final = 4
 """Of either kind; each is started where all others are busy."""
 
@@ -96,14 +100,15 @@ class Store:
             raise StateUnavailable("it was slow a moment ago")
         if patience.seconds <= 0:
             raise StateUnavailable("this request has waited for it long enough")
-        loop = asyncio.get_running_loop()
-        began, asked = loop.time(), self._planning.submit(work, self._opened)
+        asked = self._planning.submit(work, self._opened)
         answer = asyncio.wrap_future(asked)
-        await asyncio.wait([answer], timeout=patience.seconds)
-        patience.seconds -= min(patience.seconds, loop.time() - began)
-        if not asked.done():  # asked itself: a loop that was busy has not heard yet
+        while patience.seconds > 0 and not asked.done():
+            began, step = monotonic(), min(patience.seconds, self._timeout / _STEPS)
+            await asyncio.wait([answer], timeout=step)
+            patience.seconds -= min(step, monotonic() - began)
+        if not asked.done():
             answer.cancel()
-            self._note_slow(loop.time())
+            self._note_slow(monotonic())
             raise StateUnavailable(f"no answer within {self._timeout * 1000:.0f} ms")
         return await self._answer(answer)
 
@@ -161,17 +166,16 @@ class Store:
             self._looking = asyncio.get_running_loop().create_task(self._until_it_is_well())
 
     async def _until_it_is_well(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._failed is not None or self._is_slow:
             await asyncio.sleep(self._rest)
             try:
                 for _ in range(2):  # the first may have to connect
-                    began = loop.time()
+                    began = monotonic()
                     await asyncio.wrap_future(self._background.submit(_look_at, self._opened))
             except StateUnavailable:
                 continue
             was_down, self._failed = self._failed is not None, None
-            was_slow, self._is_slow = self._is_slow, self._is_slow and loop.time() - began > self._timeout
+            was_slow, self._is_slow = self._is_slow, self._is_slow and monotonic() - began > self._timeout
             if not self._is_slow and (was_down or was_slow):
                 self._slow.clear()
                 self._log.info("state available again")
