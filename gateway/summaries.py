@@ -28,7 +28,7 @@ from gateway.rewriting.summarize import Event, Facts, Segment
 from gateway.state import State, StateUnavailable
 from gateway.state.codec import Codec
 from gateway.state.store import Patience, Store
-from gateway.summary_record import (
+from gateway.state.summary_record import (
     DECISIONS,
     LEASES,
     TEXTS,

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from gateway import calibrating, early_folds, placements, shared_caches, shared_heads, summary_record, warm_up
+from gateway import calibrating, early_folds, placements, shared_caches, shared_heads, warm_up
 from gateway.budget.calibration import Stats, observe
 from gateway.budget.kinds import Kinds
 from gateway.caching.habits import Follows, Habits, seen
@@ -16,9 +16,10 @@ from gateway.caching.seen import Written
 from gateway.prompt_caches import Counted, PromptCaches, Sent
 from gateway.routing.deployment import ModelFacts
 from gateway.routing.loads import Loads, Stay
+from gateway.state import summary_record
 from gateway.state.codec import Codec
 from gateway.state.shared import Shared
-from gateway.summary_record import Lease
+from gateway.state.summary_record import Lease
 from gateway.warm_up import Claim
 from tests.sharing import sharing
 

@@ -28,6 +28,7 @@ from gateway.rewriting.plan import Plan, Refusal
 from gateway.rewriting.summarize import Event, Facts, Segment
 from gateway.state import StateUnavailable, open_state
 from gateway.state.disk import DiskState
+from gateway.state.summary_record import DECISIONS
 from gateway.summaries import (
     CONFIRM_SECONDS,
     DOWN_SECONDS,
@@ -38,7 +39,6 @@ from gateway.summaries import (
     Summaries,
     Waiting,
 )
-from gateway.summary_record import DECISIONS
 from tests import redis_server
 from tests.contract.running import (
     Gateway,

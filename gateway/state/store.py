@@ -248,5 +248,5 @@ def _done(future: Future[V], work: Callable[[State], V], opened: Callable[[], St
     """Do it, and return what tells how it went."""
     try:
         return partial(future.set_result, work(opened()))
-    except BaseException as error:  # noqa: BLE001  # whoever waits for it gets it
+    except BaseException as error:  # noqa: BLE001  # the outermost of its thread: whoever waits for it gets it
         return partial(future.set_exception, error)
