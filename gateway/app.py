@@ -24,6 +24,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
+from gateway import placements, shared_caches, shared_heads
 from gateway.admission import authenticate
 from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
@@ -36,13 +37,12 @@ from gateway.gateway import Gateway, Models
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.pipeline import answer
-from gateway.placements import Placements
 from gateway.prompt_caches import PromptCaches
 from gateway.routing.health import Health
 from gateway.routing.upstreams import Upstreams
-from gateway.shared_caches import SharedCaches
-from gateway.shared_heads import SharedHeads
 from gateway.state import open_state
+from gateway.state.shared import Sharing
+from gateway.state.store import Store
 from gateway.summaries import Summaries
 from gateway.summary_writer import write
 from gateway.warm_up import WarmUps
@@ -79,46 +79,10 @@ def create_app(config: Config) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        gateway = _open(config)
-        if gateway.summaries is not None:
-            gateway.summaries.written_by(partial(write, gateway))
-        running: set[asyncio.Task[Any]] = set()
-        app.state.gateway, app.state.running = gateway, running
-        await gateway.calibrations.load()
-        placements = Placements(gateway.loads, partial(open_state, config.state), gateway.log, gateway.now)
-        if any(len(model.deployments) > 1 for model in gateway.models.values()):
-            await placements.open()
-        heads = SharedHeads(gateway.system_texts, partial(open_state, config.state), gateway.log)
-        shared = SharedCaches(
-            gateway.prompt_caches, partial(open_state, config.state), gateway.log, gateway.now, os.urandom(6).hex()
-        )
-        if any(one.cache.matching != "none" for model in gateway.models.values() for one in model.deployments):
-            await shared.open()
-            heads.open()
-        if gateway.warm_ups is not None:
-            gateway.warm_ups.sent_by(partial(send, gateway))
-            gateway.warm_ups.open()
-        warming = asyncio.create_task(_warm(gateway))
-        try:
+        async with contextlib.AsyncExitStack() as closing:
+            app.state.running = set[asyncio.Task[Any]]()
+            app.state.gateway = await _opened(config, app.state.running, closing)
             yield
-        finally:
-            warming.cancel()
-            if running:  # what the server gave up on still has its entries to write
-                await asyncio.wait(running, timeout=SETTLE_SECONDS)
-            if gateway.summaries is not None:
-                await gateway.summaries.close()
-            if gateway.early_folds is not None:
-                await gateway.early_folds.close()
-            if gateway.warm_ups is not None:
-                await gateway.warm_ups.close()
-            await gateway.upstreams.close()
-            await gateway.calibrations.close()
-            gateway.planning.shutdown(wait=False, cancel_futures=True)
-            await placements.close()
-            await heads.close()
-            await shared.close()
-            gateway.ledger.close()
-            gateway.counters.close()
 
     routes = [
         route
@@ -146,17 +110,19 @@ def _door_for_browsers(config: Config) -> list[Middleware]:
     return [Middleware(Browsers, origins, lambda: _new_id(time.time()))] if origins.is_needed else []
 
 
-def _open(config: Config) -> Gateway:
+def _made(config: Config) -> Gateway:
     counters = Counters()
     worker = str(os.getpid()) if config.server.workers > 1 else None
     models = Models(catalogue(config), unpriced=config.unpriced == "allow")
     log, prompt_caches = structlog.get_logger("gateway"), PromptCaches()
+    sharing = Sharing(Store(partial(open_state, config.state, log.warning), log, config.state.timeout_seconds), log)
     return Gateway(
         config=config,
         keys=Keys(config.keys),
         models=models,
         counters=counters,
-        calibrations=Calibrations(models.values(), partial(open_state, config.state), log),
+        calibrations=Calibrations(models.values(), sharing),
+        sharing=sharing,
         ledger=books.Ledger(
             config.ledger.dir, worker, content=config.ledger.content == "requests", mode=config.ledger.mode
         ),
@@ -167,19 +133,60 @@ def _open(config: Config) -> Gateway:
         now=time.time,
         monotonic=time.monotonic,
         draw=random.random,
-        summaries=Summaries(partial(open_state, config.state), log, time.time, time.monotonic),
-        early_folds=EarlyFolds(partial(open_state, config.state), log, time.monotonic),
+        summaries=Summaries(sharing.store, log, time.time, time.monotonic),
+        early_folds=EarlyFolds(sharing.store),
         prompt_caches=prompt_caches,
-        warm_ups=_warm_ups(config, prompt_caches, log),
+        warm_ups=_warm_ups(config, prompt_caches, sharing.store, log),
     )
 
 
-def _warm_ups(config: Config, caches: PromptCaches, log: FilteringBoundLogger) -> WarmUps | None:
+async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: contextlib.AsyncExitStack) -> Gateway:
+    """Open all that lives as long as the process, and say how each is closed: the last opened first.
+
+    Whatever goes wrong with one, the others are closed, and the ledger last: what it owes the disk is written.
+    """
+    gateway = _made(config)
+    closing.callback(gateway.counters.close)
+    closing.callback(gateway.ledger.close)
+    _share(gateway)
+    closing.push_async_callback(gateway.sharing.close)
+    await gateway.sharing.open()
+    closing.callback(gateway.planning.shutdown, wait=False, cancel_futures=True)
+    closing.push_async_callback(gateway.upstreams.close)
+    if gateway.warm_ups is not None:
+        gateway.warm_ups.sent_by(partial(send, gateway))
+        gateway.warm_ups.open()
+        closing.push_async_callback(gateway.warm_ups.close)
+    if gateway.summaries is not None:
+        gateway.summaries.written_by(partial(write, gateway))
+        closing.push_async_callback(gateway.summaries.close)
+    closing.push_async_callback(_settled, running)
+    closing.callback(asyncio.create_task(_warm(gateway)).cancel)
+    return gateway
+
+
+async def _settled(running: set[asyncio.Task[Any]]) -> None:
+    """Wait for requests that the server gave up on: they still have their entries to write."""
+    if running:
+        await asyncio.wait(running, timeout=SETTLE_SECONDS)
+
+
+def _share(gateway: Gateway) -> None:
+    """Share through the state what more than one process, or the next start, has a use for."""
+    models = gateway.models.values()
+    if any(len(model.deployments) > 1 for model in models):
+        gateway.sharing.add(placements.shared(gateway.loads, gateway.now))
+    if any(one.cache.matching != "none" for model in models for one in model.deployments):
+        shared_caches.share(gateway.sharing, gateway.prompt_caches, gateway.now, os.urandom(6).hex())
+        gateway.sharing.add(shared_heads.shared(gateway.system_texts))
+
+
+def _warm_ups(config: Config, caches: PromptCaches, store: Store, log: FilteringBoundLogger) -> WarmUps | None:
     """Make who keeps prefixes warm, where a policy or a profile names any."""
     policies = [one for policy in config.policies.values() for one in (policy, *[p.policy for p in policy.profiles])]
     if not any(policy.prompt_cache.warm for policy in policies):
         return None
-    return WarmUps(caches, partial(open_state, config.state), log, time.time, os.urandom(6).hex())
+    return WarmUps(caches, store, log, time.time, os.urandom(6).hex())
 
 
 async def _warm(gateway: Gateway) -> None:

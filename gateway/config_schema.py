@@ -243,6 +243,11 @@ class StateFile(Strict):
 
     dir: Word | None = key(None, description="A folder, relative to this file. var/state where neither is given.")
     redis: RedisUrl | None = key(None, description="A Redis address, redis://….")
+    timeout: Seconds = key(
+        "50ms",
+        description="How long planning a request waits for the state, in all. Three answers that took longer within ten"
+        " seconds, and requests are planned without it until it answers in time again.",
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> StateFile:

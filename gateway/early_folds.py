@@ -4,7 +4,7 @@ What is in a provider's cache and how long conversations last are things that pr
 enter only once (law 5): whoever finds that a fold pays records the beginning of the conversation at which it does,
 before anything is sent, and from then on that beginning is folded for everybody. One entry of the state holds what was
 decided for conversations that begin alike; it is read where a request is over, or may fold early by its policy, and
-never otherwise. A state that is down means no early folds: the plan is then that of the request alone.
+never otherwise. A state that is down means no early folds but those that this process remembers.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import orjson
-from structlog.typing import FilteringBoundLogger
 
 from gateway.caching.economics import Option, Outlook, pays
 from gateway.conversation import Changes
+from gateway.memory import Memory
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.state import State, StateUnavailable
-from gateway.state_thread import StateThread
+from gateway.state.codec import Codec, whole
+from gateway.state.store import Patience, Store
 
 KEEP_SECONDS: Final = 90 * 86_400.0
 """How long decisions are kept, as those about summaries."""
@@ -29,8 +30,8 @@ MOST_DECISIONS: Final = 1000
 """Of conversations that begin alike; beyond, nothing more is decided for them, so that nothing is ever taken back."""
 LEAST_TOKENS: Final = 2048
 """Prompts that are surely shorter are never folded early: there is nothing to be saved."""
-DOWN_SECONDS: Final = 5.0
-"""How long a state that did not answer is not asked again."""
+_REMEMBERED_BYTES: Final = 4 * 2**20
+_LINK_BYTES: Final = 60
 
 Planning = Callable[[frozenset[int]], Awaitable[tuple[Plan | Refusal, bool]]]
 """Plans with these prefixes folded early; whether other decisions were lost."""
@@ -101,37 +102,47 @@ class Beginnings:
 
 
 class EarlyFolds:
-    """One process's way to the decisions. The state is opened when it is first needed."""
+    """One process's way to the decisions."""
 
-    def __init__(self, opens: Callable[[], State], log: FilteringBoundLogger, monotonic: Callable[[], float]) -> None:
-        """Take how the state is opened, raising `StateUnavailable`."""
-        self._monotonic = monotonic
-        self._way = StateThread("early-folds", opens, log, "nothing is folded early")
-        self._down_until = 0.0
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._remembered: Memory[str, frozenset[int]] = Memory(_REMEMBERED_BYTES)
+        """By group: what was decided, as far as this process has read. It is never taken back."""
 
-    async def close(self) -> None:
-        """Let go of the state."""
-        await self._way.close()
+    def patience(self) -> Patience:
+        """Return how long one request waits for the state, in all."""
+        return self._store.patience()
 
     async def settled(
-        self, begins: Callable[[], Beginnings | None], planning: Planning, *, when: Literal["over", "cheaper"]
+        self,
+        begins: Callable[[], Beginnings | None],
+        planning: Planning,
+        *,
+        when: Literal["over", "cheaper"],
+        patience: Patience | None = None,
     ) -> tuple[Plan | Refusal, bool]:
         """Plan with what was decided, and decide where a fold pays now; whether decisions could not be read.
 
-        `begins` is asked only where a decision may stand; it names nothing that is too short for a cache.
+        `begins` is asked only where a decision may stand; it names nothing that is too short for a cache. Where the
+        state does not answer, those decisions hold that this process remembers.
         """
+        patience = patience or self.patience()
         plan, lost = await planning(frozenset())
         if isinstance(plan, Refusal) or (plan.changes is None and when == "over"):
             return plan, lost
         beginnings = begins()
         if beginnings is None:
             return plan, lost
+        group, unread = beginnings.group, False
         try:
-            early = _places(beginnings.links, await self._asked(partial(_read, beginnings.group)))
+            stand = await self._asked(group, partial(self._read, group), patience)
         except StateUnavailable:
-            return plan, True
+            stand, unread = self._remembered.get(group) or frozenset(), True
+        early = _places(beginnings.links, stand)
         if early:
             plan, lost = await planning(early)
+        if unread:
+            return plan, True
         whole = len(beginnings.links) - 1
         if isinstance(plan, Refusal) or lost or whole in early or not beginnings.judge.may_fold(plan):
             return plan, lost
@@ -141,46 +152,34 @@ class EarlyFolds:
         if not beginnings.judge.pays(plan, folded):
             return plan, False
         try:
-            stand = await self._asked(partial(_decide, beginnings.group, beginnings.links[whole]))
+            stand = await self._asked(group, partial(self._decide, group, beginnings.links[whole]), patience)
         except StateUnavailable:
             return plan, False  # it is not folded, and nothing was lost
         return (folded if beginnings.links[whole] in stand else plan), False
 
-    async def _asked(self, work: Callable[[State], frozenset[int]]) -> frozenset[int]:
-        """Ask the state, unless it did not answer a moment ago."""
-        self._refuse_while_down()
-        try:
-            return await self._way.run(partial(self._guarded, work))
-        except StateUnavailable:
-            self._down_until = max(self._down_until, self._monotonic() + DOWN_SECONDS)
-            raise
+    async def _asked(self, group: str, work: Callable[[State], frozenset[int]], patience: Patience) -> frozenset[int]:
+        """Ask the state what was decided, and remember it."""
+        stand = await self._store.soon(work, patience) | (self._remembered.get(group) or frozenset())
+        if stand:
+            self._remembered.put(group, stand, _LINK_BYTES * len(stand))
+        return stand
 
-    def _guarded(self, work: Callable[[State], frozenset[int]], state: State) -> frozenset[int]:
-        """Ask, unless who waited before this one found it down: each would wait as long again."""
-        self._refuse_while_down()
-        try:
-            return work(state)
-        except StateUnavailable:
-            self._down_until = self._monotonic() + DOWN_SECONDS
-            raise
+    # ------------------------------------------------------------ in a thread
 
-    def _refuse_while_down(self) -> None:
-        if self._monotonic() < self._down_until:
-            raise StateUnavailable("it did not answer a moment ago")
+    def _read(self, group: str, state: State) -> frozenset[int]:
+        return self._store.understood(LINKS, state.get(_key(group))) or frozenset()
 
+    def _decide(self, group: str, link: int, state: State) -> frozenset[int]:
+        """Add a beginning to those that fold early; return the ones that do."""
+        decided = list[frozenset[int]]()
 
-def _read(group: str, state: State) -> frozenset[int]:
-    return _understood(state.get(_key(group)))
+        def change(raw: bytes | None) -> bytes:
+            stand = self._store.understood(LINKS, raw) or frozenset()
+            decided.append(stand | {link} if len(stand) < MOST_DECISIONS else stand)
+            return LINKS.write(decided[-1])
 
-
-def _decide(group: str, link: int, state: State) -> frozenset[int]:
-    """Add a beginning to those that fold early; return the ones that do."""
-
-    def change(raw: bytes | None) -> bytes:
-        stand = _understood(raw)
-        return orjson.dumps(sorted(stand | {link} if len(stand) < MOST_DECISIONS else stand))
-
-    return _understood(state.update(_key(group), change, KEEP_SECONDS))
+        state.update(_key(group), change, KEEP_SECONDS)
+        return decided[-1]
 
 
 def _places(links: Sequence[int], decided: frozenset[int]) -> frozenset[int]:
@@ -192,12 +191,9 @@ def _key(group: str) -> str:
     return f"fold/{group}"
 
 
-def _understood(raw: bytes | None) -> frozenset[int]:
-    """Read what the state holds; what nobody can read decides nothing."""
-    if raw is None:
-        return frozenset()
-    try:
-        read = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return frozenset()
-    return frozenset(one for one in read if isinstance(one, int)) if isinstance(read, list) else frozenset()
+def _from_json(said: Any) -> frozenset[int]:
+    return frozenset([whole(one, least=-(2**63)) if one < 2**63 else whole(one, most=2**64 - 1) for one in said])
+
+
+LINKS: Final = Codec("early folds", 1, sorted, _from_json, earlier=lambda raw: _from_json(orjson.loads(raw)))
+"""The beginnings at which conversations that begin alike are folded."""

@@ -42,6 +42,7 @@ from gateway.rewriting.summarize import Facts, Segment
 from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED
 from gateway.rewriting.tools import Tool, called, select, task
 from gateway.routing.deployment import Deployment
+from gateway.state.store import Patience
 from gateway.summaries import Job, Summaries, Waiting
 from gateway.wire.cache_marks import is_marked_tool
 from gateway.wire.chat import ChatRequest, Memo, named_tools, tool_name, tools_of, with_tools
@@ -355,11 +356,12 @@ async def fit(
     if policy.mode == "off" or (proven and not policy.strict and not cheaper):
         return Fitted(model, None, window, moved=moved, is_moved=moves is not None)
     form = _Form(request, policy, model, window, weighing, known, moves)
-    found, lost = await _settled(form, summaries, early_folds, threads, job)
+    patience = summaries.patience() if summaries is not None else early_folds[0].patience() if early_folds else None
+    found, lost = await _settled(form, summaries, early_folds, threads, job, patience)
     told = form.told(found)
     if told is None:
         form = replace(form, moved=None)
-        told, lost = await _settled(form, summaries, early_folds, threads, job)
+        told, lost = await _settled(form, summaries, early_folds, threads, job, patience)
     if moved is not None and form.moved is None and isinstance(told, Plan):
         told = with_left(told, moved, form.anatomy)
     return Fitted(model, told, window, decision_lost=lost, moved=moved, is_moved=form.moved is not None)
@@ -377,6 +379,7 @@ async def _settled(
     early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None,
     threads: Executor | None,
     job: Callable[[Segment], Job] | None,
+    patience: Patience | None,
 ) -> tuple[Plan | Refusal, bool]:
     """Plan a request, long ones off the event loop, with what is decided of its summaries and early folds."""
     request, policy = form.request, form.policy
@@ -395,12 +398,12 @@ async def _settled(
         # What is folded early may not be folded at all once its cost is known: nobody waits for a summary of it.
         waits = job is not None and policy.summarize.run == "inline" and len(form.conversation.messages) not in early
         waiting = Waiting(job, policy.summarize.timeout) if job is not None and waits else None
-        return await summaries.settled(partial(planning, early), writer_of(policy, request), waiting)
+        return await summaries.settled(partial(planning, early), writer_of(policy, request), waiting, patience)
 
     if early_folds is None or policy.mode != "enforce" or policy.strict:
         return await summarised(frozenset())
     folds, begins = early_folds
-    return await folds.settled(begins, summarised, when=policy.fold.when)
+    return await folds.settled(begins, summarised, when=policy.fold.when, patience=patience)
 
 
 def writer_of(policy: Policy, request: ChatRequest) -> str:

@@ -27,6 +27,7 @@ from gateway.routing.loads import Loads
 from gateway.routing.too_long import Windows
 from gateway.routing.upstreams import Upstreams
 from gateway.shared_heads import SystemTexts
+from gateway.state.shared import Sharing
 from gateway.summaries import Summaries
 from gateway.warm_up import WarmUps
 from gateway.wire.chat import Memo
@@ -86,6 +87,8 @@ class Gateway:
     models: Mapping[str, Model]
     counters: Counters
     calibrations: Calibrations
+    sharing: Sharing
+    """What processes keep together through the state, and the way to it."""
     ledger: Ledger
     upstreams: Upstreams
     health: Health

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from math import exp
 from typing import Final
@@ -22,7 +22,7 @@ from gateway.budget.components import (
 )
 from gateway.budget.tokens import Counter
 from gateway.caching.facts import CacheFacts
-from gateway.caching.groups import Counts, Groups
+from gateway.caching.groups import Groups
 from gateway.caching.habits import NOTHING_KNOWN, Follows, Habits, Stage, head_stage, seen, total, turn_stage, waited
 from gateway.caching.markers import RATES_OF_KEYS, Breakpoint, callers, key_of
 from gateway.caching.marking import Ends, Standing, ends_of
@@ -199,18 +199,6 @@ class Sent:
     written: tuple[Written, ...]
 
 
-@dataclass(slots=True)
-class News:
-    """What other processes are to hear."""
-
-    sent: deque[Sent] = field(default_factory=lambda: deque(maxlen=MOST_NEWS))
-    counted: deque[Counted] = field(default_factory=lambda: deque(maxlen=MOST_NEWS))
-    groups: dict[int, Counts] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.sent or self.counted or self.groups)
-
-
 class PromptCaches:
     """One for a process."""
 
@@ -221,7 +209,9 @@ class PromptCaches:
         self._rates: Generations[int, tuple[float, float]] = Generations(2**20)
         """By prefix group: when its last request was, and requests a minute until then."""
         self._names: dict[str, int] = {}
-        self._news = News()
+        self._untold_sent: deque[Sent] = deque(maxlen=MOST_NEWS)
+        self._untold_counted: deque[Counted] = deque(maxlen=MOST_NEWS)
+        """What other processes are to hear."""
         self.groups = Groups()
         self._habits: dict[str, Habits] = {}
         """By kind; as they were when last exchanged."""
@@ -431,30 +421,38 @@ class PromptCaches:
 
     # ------------------------------------------------------------ with other processes
 
-    def take_news(self) -> News:
-        """Return what there is to tell since this was last asked."""
-        news, self._news = self._news, News()
-        self._telling, self._untold = self._untold, {}
-        news.groups = self.groups.take_news()
-        return news
+    def take_sent(self) -> Sequence[Sent]:
+        """Return what was left in caches since this was last asked."""
+        sent, self._untold_sent = self._untold_sent, deque(maxlen=MOST_NEWS)
+        return tuple(sent)
 
-    def give_back(self, news: News) -> None:
+    def give_back_sent(self, sent: Sequence[Sent]) -> None:
         """Take back what could not be told; the oldest is let go where it is too much."""
-        self._news.sent.extendleft(reversed(news.sent))
-        self._news.counted.extendleft(reversed(news.counted))
-        for kind, told in self._telling.items():
-            self._untold[kind] = told + self._untold.get(kind, NOTHING_KNOWN)
-        self._telling = {}
-        self.groups.give_back(news.groups)
+        self._untold_sent = deque([*sent, *self._untold_sent], maxlen=MOST_NEWS)
 
-    def adopt(self, sent: Iterable[Sent], habits: Mapping[str, Habits], groups: Mapping[int, Counts]) -> None:
-        """Take in what other processes told, and what all have counted together."""
+    def adopt_sent(self, sent: Iterable[Sent]) -> None:
+        """Take in what other processes left there."""
         for one in sent:
             for written in one.written:
                 self._seen.adopt(written, one.at, one.tokens)
+
+    def take_counted(self) -> Sequence[Counted]:
+        """Return what was counted since this was last asked."""
+        counted, self._untold_counted = self._untold_counted, deque(maxlen=MOST_NEWS)
+        self._telling, self._untold = self._untold, {}
+        return tuple(counted)
+
+    def give_back_counted(self, counted: Sequence[Counted]) -> None:
+        """Take back what could not be told; the oldest is let go where it is too much."""
+        self._untold_counted = deque([*counted, *self._untold_counted], maxlen=MOST_NEWS)
+        for kind, told in self._telling.items():
+            self._untold[kind] = told + self._untold.get(kind, NOTHING_KNOWN)
+        self._telling = {}
+
+    def adopt_habits(self, habits: Mapping[str, Habits]) -> None:
+        """Take in what all have counted together."""
         self._habits.update(habits)
         self._telling = {}
-        self.groups.adopt(groups)
 
     # ------------------------------------------------------------ what is meant by it
 
@@ -481,7 +479,7 @@ class PromptCaches:
             self._learn_habits(one, one.trail, usage.prompt)
         tokens = 0 if usage.estimated else max(0, usage.prompt - OVERHEAD_REPLY)
         came = None if one.whose.ours else one.came
-        self._news.sent.append(Sent(one.now, tokens, written_by(one.sent, came, one.facts)))
+        self._untold_sent.append(Sent(one.now, tokens, written_by(one.sent, came, one.facts)))
 
     def _learn_habits(self, one: Sighting, trail: Trail, tokens: int) -> None:
         """Count a request of a conversation; one that is too short to be cached is none of its turns."""
@@ -489,7 +487,7 @@ class PromptCaches:
             trail.turn -= 1
             return
         counted = self._counted(one, trail, tokens)
-        self._news.counted.append(counted)
+        self._untold_counted.append(counted)
         if one.facts.matching == "breakpoints":
             kind = counted.kind
             self._untold[kind] = waited(self._untold.get(kind, NOTHING_KNOWN) + counted.delta(), one.now)

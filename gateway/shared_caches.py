@@ -1,216 +1,175 @@
 """Telling other workers, and the next start, what was sent to whose prompt cache and how conversations went on.
 
-Once a second, in a thread, never at a request's cost. Three values of the state hold it: the newest requests, the
-habits of each kind of conversation and the counts of prefix groups, all bounded. A state that is down or holds nonsense
-costs a guess that is a little worse.
+Three values of the state hold it: the newest requests, the habits of each kind of conversation and the counts of prefix
+groups, all bounded. A state that is down or holds nonsense costs a guess that is a little worse.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final
-
-import orjson
-from structlog.typing import FilteringBoundLogger
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from gateway.caching.groups import Counts
 from gateway.caching.habits import NOTHING_KNOWN, Habits, aged, total, waited
 from gateway.caching.seen import Written
-from gateway.prompt_caches import Counted, News, PromptCaches, Sent
-from gateway.state import State, StateUnavailable
-from gateway.state_thread import StateThread
+from gateway.prompt_caches import Counted, PromptCaches, Sent
+from gateway.state.codec import Codec, number, text, whole
+from gateway.state.shared import Shared, Sharing
 
-SENT: Final = "prompt_caches/sent"
-HABITS: Final = "prompt_caches/habits"
-GROUPS: Final = "prompt_caches/groups"
+SENT: Final = "prompt_caches/sent/1"
+HABITS: Final = "prompt_caches/habits/1"
+GROUPS: Final = "prompt_caches/groups/1"
 
-EVERY_SECONDS: Final = 1.0
 MOST_SENT_BYTES: Final = 256 * 1024
 MOST_KINDS: Final = 500
 MOST_GROUPS: Final = 2000
 
-_UNREADABLE: Final = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 
-Record = list[Any]
-"""[who wrote it, its number there, when, tokens, [[state bits, lifetime, *keys], …]]."""
+class Record(NamedTuple):
+    """One request that was sent."""
 
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the state held after an exchange."""
-
-    sent: list[Sent]
-    habits: dict[str, Habits]
-    groups: dict[int, Counts]
+    writer: str
+    """The process that tells of it."""
+    number: int
+    """Its place among those that this process told of."""
+    sent: Sent
 
 
-class SharedCaches:
-    """Keeps the beliefs of this process and those in the state alike."""
+def share(sharing: Sharing, caches: PromptCaches, now: Callable[[], float], name: str) -> None:
+    """Share the beliefs of one process. `now` is in Unix seconds, `name` is of this process."""
+    requests = _Requests(caches, name)
+    sharing.add(
+        Shared(
+            SENT,
+            RECORDS,
+            empty=tuple,
+            add=lambda records, ours: newest([*records, *ours]),
+            take_news=requests.take_news,
+            give_back=requests.give_back,
+            adopt=requests.adopt,
+        )
+    )
+    sharing.add(
+        Shared(
+            HABITS,
+            BY_KIND,
+            empty=dict,
+            add=lambda held, counted: _with_counted(held, counted, now()),
+            take_news=caches.take_counted,
+            give_back=caches.give_back_counted,
+            adopt=caches.adopt_habits,
+        )
+    )
+    sharing.add(
+        Shared(
+            GROUPS,
+            BY_GROUP,
+            empty=dict,
+            add=_with_groups,
+            take_news=caches.groups.take_news,
+            give_back=caches.groups.give_back,
+            adopt=caches.groups.adopt,
+        )
+    )
 
-    def __init__(
-        self,
-        caches: PromptCaches,
-        opens: Callable[[], State],
-        log: FilteringBoundLogger,
-        now: Callable[[], float],
-        name: str,
-    ) -> None:
-        """Take beliefs to keep alike; `opens` opens the state, `now` is in Unix seconds, `name` is of this process."""
-        self._caches, self._log, self._now, self._name = caches, log, now, name
+
+class _Requests:
+    """Numbers what this process sent, and picks out what it has not heard yet of what others did."""
+
+    def __init__(self, caches: PromptCaches, name: str) -> None:
+        self._caches, self._name = caches, name
         self._number = 0
-        self._heard: dict[str, int] = {name: 0}
-        self._way = StateThread("caches", opens, log, "prompt caches are not shared")
+        self._heard: dict[str, int] = {}
 
-    async def open(self) -> None:
-        """Read what there is, before the first request, and go on exchanging until closed."""
-        await self.exchange()
-        self._way.repeat(self.exchange, EVERY_SECONDS)
+    def take_news(self) -> Sequence[Record]:
+        sent = self._caches.take_sent()
+        first, self._number = self._number + 1, self._number + len(sent)
+        return [Record(self._name, at, one) for at, one in enumerate(sent, first)]
 
-    async def close(self) -> None:
-        """Tell the rest, and let go of the state."""
-        await self._way.close(self.exchange)
+    def give_back(self, records: Sequence[Record]) -> None:
+        self._caches.give_back_sent([one.sent for one in records])
 
-    async def exchange(self) -> None:
-        """Tell what happened here, and hear what happened elsewhere."""
-        news = self._caches.take_news()
-        try:
-            found = await self._way.run(partial(self._exchanged, news))
-        except StateUnavailable:
-            self._caches.give_back(news)
-        else:
-            self._caches.adopt(found.sent, found.habits, found.groups)
+    def adopt(self, records: Sequence[Record]) -> None:
+        heard = self._heard
+        fresh = [one for one in records if one.writer != self._name and one.number > heard.get(one.writer, 0)]
+        self._heard = {one.writer: heard.get(one.writer, 0) for one in records}
+        for one in fresh:
+            self._heard[one.writer] = max(one.number, self._heard[one.writer])
+        self._caches.adopt_sent(one.sent for one in fresh)
 
-    # ------------------------------------------------------------ in the thread
 
-    def _exchanged(self, news: News, state: State) -> Found:
-        return Found(self._sent(state, news), self._habits(state, news), self._groups(state, news))
+def newest(records: Sequence[Record]) -> Sequence[Record]:
+    """Return the newest of them, as many as there is room for."""
+    held, first = 0, len(records)
+    while first and (held := held + _bytes(records[first - 1])) <= MOST_SENT_BYTES:
+        first -= 1
+    return records[first:]
 
-    def _sent(self, state: State, news: News) -> list[Sent]:
-        """Add this process's newest requests, and return those of others that are new to it."""
-        first = self._number
-        ours = [_record(self._name, first + at, one) for at, one in enumerate(news.sent, 1)]
-        records: list[Record] = []
 
-        def change(raw: bytes | None) -> bytes:
-            nonlocal records
-            records = [*self._understood(raw, _records, []), *ours]
-            return _written(records)
+def _bytes(record: Record) -> int:
+    """Say how long a record is as JSON, at most: a key has 20 digits, and a comma."""
+    return 100 + sum([40 + 21 * len(part.keys) for part in record.sent.written])
 
-        if ours:
-            state.update(SENT, change)
-            self._number = first + len(ours)
-            news.sent.clear()  # what is told is not given back where the rest cannot be
-        else:
-            records = self._understood(state.get(SENT), _records, [])
-        fresh = [one for one in records if one[0] != self._name and one[1] > self._heard.get(one[0], 0)]
-        for writer, number, *_ in fresh:
-            self._heard[writer] = max(number, self._heard.get(writer, 0))
-        return [_sent(one) for one in fresh]
 
-    def _habits(self, state: State, news: News) -> dict[str, Habits]:
-        deltas = _deltas(news.counted)
-        now, held = self._now(), dict[str, Habits]()
+def _with_counted(held: Mapping[str, Habits], counted: Iterable[Counted], now: float) -> Mapping[str, Habits]:
+    """Add what requests say of their kinds; of too many kinds those go that were counted least lately."""
+    out = dict(held)
+    by_kind: dict[str, list[Habits]] = {}
+    for one in counted:
+        by_kind.setdefault(one.kind, []).append(one.delta())
+    for kind, deltas in by_kind.items():
+        out[kind] = aged(waited(total(deltas, out.pop(kind, NOTHING_KNOWN)), now))
+    return dict(list(out.items())[-MOST_KINDS:])
 
-        def change(raw: bytes | None) -> bytes:
-            nonlocal held
-            held = self._understood(raw, _habits, {})
-            for kind, delta in deltas.items():
-                held[kind] = aged(waited(held.pop(kind, NOTHING_KNOWN) + delta, now))
-            held = dict(list(held.items())[-MOST_KINDS:])
-            return orjson.dumps({kind: one.to_json() for kind, one in held.items()})
 
-        if deltas:
-            state.update(HABITS, change)
-            news.counted.clear()
-            return held
-        return dict(self._understood(state.get(HABITS), _habits, {}))
-
-    def _groups(self, state: State, news: News) -> dict[int, Counts]:
-        held: dict[int, Counts] = {}
-
-        def change(raw: bytes | None) -> bytes:
-            nonlocal held
-            held = self._understood(raw, _groups, {})
-            for group, more in news.groups.items():
-                held[group] = _sum(held.pop(group, (0.0, 0.0, 0.0)), more)
-            held = dict(list(held.items())[-MOST_GROUPS:])
-            return orjson.dumps({f"{group:x}": counts for group, counts in held.items()})
-
-        if news.groups:
-            state.update(GROUPS, change)
-            return held
-        return dict(self._understood(state.get(GROUPS), _groups, {}))
-
-    def _understood(self, raw: bytes | None, read: Callable[[Any], Any], otherwise: Any) -> Any:
-        """Read what the state holds; nonsense is begun anew."""
-        try:
-            return otherwise if raw is None else read(orjson.loads(raw))
-        except _UNREADABLE as error:
-            self._log.warning("shared prompt caches unreadable, begun anew", reason=str(error))
-            return otherwise
+def _with_groups(held: Mapping[int, Counts], news: Mapping[int, Counts]) -> Mapping[int, Counts]:
+    out = dict(held)
+    for group, more in news.items():
+        known = out.pop(group, (0.0, 0.0, 0.0))
+        out[group] = known[0] + more[0], known[1] + more[1], known[2] + more[2]
+    return dict(list(out.items())[-MOST_GROUPS:])
 
 
 # ---------------------------------------------------------------- as JSON
 
 
-def _record(name: str, number: int, one: Sent) -> Record:
-    written = [[part.sent + 2 * part.came, part.lifetime, *part.keys] for part in one.written]
-    return [name, number, one.at, one.tokens, written]
+def _to_json(records: Sequence[Record]) -> Any:
+    return [[writer, number, sent.at, sent.tokens, _parts(sent.written)] for writer, number, sent in records]
 
 
-def _sent(record: Record) -> Sent:
-    _, _, at, tokens, written = record
-    parts = [
-        Written(bool(bits & 1), bool(bits & 2), lifetime, tuple(keys)) for bits, lifetime, *keys in written if keys
+def _parts(written: Sequence[Written]) -> list[list[int]]:
+    return [[part.sent + 2 * part.came, part.lifetime, *part.keys] for part in written if part.keys]
+
+
+def _from_json(said: Any) -> Sequence[Record]:
+    return [
+        Record(text(writer), whole(place), Sent(number(at), whole(tokens), tuple([_part(*part) for part in parts])))
+        for writer, place, at, tokens, parts in said
     ]
-    return Sent(at, tokens, tuple(parts))
 
 
-def _records(read: Any) -> list[Record]:
-    """Check what was read. Raises one of several errors for anything else."""
-    for writer, number, at, tokens, written in read:
-        numbers = [number, tokens, *(part for parts in written for part in parts)]
-        if (
-            not isinstance(writer, str)
-            or not isinstance(at, float | int)
-            or any(type(one) is not int for one in numbers)
-        ):
-            raise TypeError(f"{[writer, number, at]!r} was never sent")
-    return list(read)
+def _part(bits: Any, lifetime: Any, *keys: Any) -> Written:
+    if not keys or not all(type(key) is int and 0 <= key < 2**64 for key in keys):
+        raise ValueError("keys of a cache are numbers of 64 bits")
+    whole(bits, most=3)
+    return Written(bool(bits & 1), bool(bits & 2), whole(lifetime, most=10**9), keys)
 
 
-def _written(records: list[Record]) -> bytes:
-    """Write the newest of them, as many as there is room for."""
-    held, kept = 2, list[bytes]()
-    for record in reversed(records):
-        one = orjson.dumps(record)
-        held += len(one) + 1
-        if held > MOST_SENT_BYTES:
-            break
-        kept.append(one)
-    return b"[" + b",".join(reversed(kept)) + b"]"
+def _group(group: Any, counts: Any) -> tuple[int, Counts]:
+    sights, begun, went_on = counts
+    return whole(int(group, 16), most=2**64 - 1), (number(sights), number(begun), number(went_on))
 
 
-def _habits(read: Any) -> dict[str, Habits]:
-    return {str(kind): Habits.from_json(one) for kind, one in read.items()}
-
-
-def _groups(read: Any) -> dict[int, Counts]:
-    out: dict[int, Counts] = {}
-    for group, (sights, begun, went_on) in read.items():
-        out[int(group, 16)] = (float(sights), float(begun), float(went_on))
-    return out
-
-
-def _deltas(counted: Iterable[Counted]) -> Mapping[str, Habits]:
-    """Add up what each request says of its kind."""
-    by_kind: dict[str, list[Habits]] = {}
-    for one in counted:
-        by_kind.setdefault(one.kind, []).append(one.delta())
-    return {kind: total(deltas) for kind, deltas in by_kind.items()}
-
-
-def _sum(one: Counts, other: Counts) -> Counts:
-    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+RECORDS: Final = Codec("requests to prompt caches", 1, _to_json, _from_json)
+BY_KIND: Final[Codec[Mapping[str, Habits]]] = Codec(
+    "habits of conversations",
+    1,
+    lambda held: {kind: one.to_json() for kind, one in held.items()},
+    lambda said: {text(kind): Habits.from_json(one) for kind, one in said.items()},
+)
+BY_GROUP: Final[Codec[Mapping[int, Counts]]] = Codec(
+    "prefix groups",
+    1,
+    lambda held: {f"{group:x}": counts for group, counts in held.items()},
+    lambda said: dict([_group(group, counts) for group, counts in said.items()]),
+)

@@ -1,24 +1,20 @@
 """Which lines of system texts change from request to request, seen here and told to the state, for the report.
 
-Telling is every few seconds, in a thread, never at a request's cost. The texts stay in this process; what is told are
-counts, and the constant beginnings of lines (caching/heads.py). Nothing that is sent depends on any of it.
+The texts stay in this process; what is told are counts, and the constant beginnings of lines (caching/heads.py).
+Nothing that is sent depends on any of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
-
-import orjson
-from structlog.typing import FilteringBoundLogger
 
 from gateway.caching.heads import (
     LONGEST_TEXT,
     MOST_FAMILIES,
     Family,
     Head,
+    Heads,
     Prompts,
     Suggestion,
     added,
@@ -28,13 +24,12 @@ from gateway.caching.heads import (
 )
 from gateway.conversation import Conversation, leading_system
 from gateway.memory import Memory
-from gateway.state import State, StateUnavailable
-from gateway.state_thread import StateThread
+from gateway.state import State
+from gateway.state.codec import Codec, Unreadable
+from gateway.state.shared import Shared
 
-KEY: Final = "prompt_caches/heads"
-EVERY_SECONDS: Final = 5.0
+KEY: Final = "prompt_caches/heads/1"
 
-_UNREADABLE: Final = (AttributeError, KeyError, TypeError, ValueError)
 _COPIES: Final = 16
 """Bytes a character of a prompt takes at most, with its lines and its like (`heads.MOST_PROMPTS`)."""
 
@@ -101,50 +96,31 @@ class SystemTexts:
         self._seen = added(seen, self._seen)
 
 
-class SharedHeads:
-    """Adds what this process sees to what the state holds."""
+def shared(texts: SystemTexts) -> Shared[Heads, dict[Family, Head]]:
+    """Add what one process sees to what the state holds; nobody but the report reads it."""
+    return Shared(
+        KEY,
+        HEADS,
+        empty=dict,
+        add=added,
+        take_news=texts.take,
+        give_back=texts.give_back,
+        adopt=_adopt_nothing,
+        hears=False,
+    )
 
-    def __init__(self, texts: SystemTexts, opens: Callable[[], State], log: FilteringBoundLogger) -> None:
-        """Take what is to be told; `opens` opens the state, raising `StateUnavailable`."""
-        self._texts, self._log = texts, log
-        self._way = StateThread("heads", opens, log, "changing system texts are not told")
 
-    def open(self) -> None:
-        """Go on telling until closed."""
-        self._way.repeat(self.tell, EVERY_SECONDS)
-
-    async def close(self) -> None:
-        """Tell the rest, and let go of the state."""
-        await self._way.close(self.tell)
-
-    async def tell(self) -> None:
-        """Tell what was seen since the last time."""
-        seen = self._texts.take()
-        if not seen:
-            return
-        try:
-            await self._way.run(partial(self._added, seen))
-        except StateUnavailable:
-            self._texts.give_back(seen)
-
-    def _added(self, seen: dict[Family, Head], state: State) -> None:
-        def change(raw: bytes | None) -> bytes:
-            return orjson.dumps(to_json(added(self._understood(raw), seen)))
-
-        state.update(KEY, change)
-
-    def _understood(self, raw: bytes | None) -> dict[Family, Head]:
-        try:
-            return {} if raw is None else from_json(orjson.loads(raw))
-        except _UNREADABLE as error:
-            self._log.warning("shared system texts unreadable, begun anew", reason=str(error))
-            return {}
+def _adopt_nothing(_heads: Heads) -> None:
+    return None
 
 
 def suggested(state: State) -> list[Suggestion]:
     """Tell what breaks prefixes, for `gateway report --caching`. Raises `StateUnavailable`."""
     raw = state.get(KEY)
     try:
-        return [] if raw is None else suggestions(from_json(orjson.loads(raw)))
-    except _UNREADABLE:
+        return [] if raw is None else suggestions(HEADS.read(raw))
+    except Unreadable:
         return []
+
+
+HEADS: Final[Codec[Heads]] = Codec("changing system texts", 1, to_json, from_json)

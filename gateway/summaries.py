@@ -1,22 +1,22 @@
 """Summaries between requests: what the shared state knows of them, and the jobs that have them written.
 
-A request waits for no summary, or, with `run: inline`, for one and no longer than the policy says. What it needs to
-know is read from the state, in one step where nothing is new, and what a fold decided is recorded there before anything
-is sent, so that every process comes to the same bytes. A state that is empty or down means no summaries, as if the
-policy had none. Contents stay in the state, under hashes; the books and the log hold none.
+A request waits for no summary, or, with `run: inline`, for one and no longer than the policy says. What a fold decided
+is recorded in the state before anything is sent, so that every process comes to the same bytes, and is never decided
+again: so what this process remembers is not asked for, and only compared with the state now and then, behind the
+request. A state that is empty or down means no summaries but those, as if the policy had none. Contents stay in the
+state, under hashes; the books and the log hold none.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
-import orjson
 from structlog.typing import FilteringBoundLogger
 
 from gateway.budget.tokens import Counter
@@ -26,6 +26,22 @@ from gateway.policy import Policy
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.rewriting.summarize import Event, Facts, Segment
 from gateway.state import State, StateUnavailable
+from gateway.state.codec import Codec
+from gateway.state.store import Patience, Store
+from gateway.state.summary_record import (
+    DECISIONS,
+    LEASES,
+    TEXTS,
+    Found,
+    Knowledge,
+    Lease,
+    OrNothing,
+    Seen,
+    decision_key,
+    lease_key,
+    read_found,
+    text_key,
+)
 
 MOST_ROUNDS: Final = 64
 """Plans made for one request at most: each but the last learned what one more fold must know. It is one, or two where a
@@ -43,7 +59,11 @@ REST_SECONDS: Final = 300.0
 MOST_FAILURES: Final = 3
 """In a row, of one policy and model."""
 DOWN_SECONDS: Final = 5.0
-"""How long a state that did not answer is not asked again."""
+"""How long a segment is left alone that somebody else writes, or while the state does not answer."""
+CONFIRM_SECONDS: Final = 60.0
+"""How often what is remembered is compared with the state: one that was emptied gets it back."""
+RELEASE_SECONDS: Final = 0.5
+"""How long the end of the program waits for jobs that it cut to be given back."""
 _MOST_KEPT: Final = 1000
 POLL_SECONDS: Final = 0.1
 """How often a request that waits asks the state for a summary that another process writes."""
@@ -91,32 +111,6 @@ class Waiting:
     """At most, for all that is written for this request."""
 
 
-class _Seen(Generic[V]):
-    """What one request is planned with, by key: as the state said, else as this process remembered it.
-
-    It holds what it once told, whatever other requests learn meanwhile.
-    """
-
-    def __init__(self, remembered: Memory[str, V]) -> None:
-        self._remembered = remembered
-        self._told: dict[str, V | None] = {}
-        self.read: set[str] = set()
-
-    def get(self, key: str, /) -> V | None:
-        if key not in self._told:
-            self._told[key] = self._remembered.get(key)
-        return self._told[key]
-
-    def take(self, key: str, value: V | None, size: int) -> bool:
-        """Take in what the state says; whether that is something else than was told."""
-        is_new = self._told.get(key) != value
-        self._told[key] = value
-        self.read.add(key)
-        if value is not None:
-            self._remembered.put(key, value, size)
-        return is_new
-
-
 @dataclass(slots=True)
 class _Breaker:
     """Failures in a row of one policy and model."""
@@ -125,52 +119,19 @@ class _Breaker:
     rests_until: float = 0.0
 
 
-@dataclass(slots=True)
-class _Request:
-    """What is read from the state for one request."""
-
-    texts: _Seen[str]
-    decisions: _Seen[tuple[str, ...]]
-
-    def unread(self, events: Sequence[Event]) -> list[str]:
-        texts = (key for event in events for key in event.candidates if key not in self.texts.read)
-        prefixes = (event.prefix for event in events if event.prefix not in self.decisions.read)
-        return list(dict.fromkeys([*map(_text_key, texts), *map(_decision_key, prefixes)]))
-
-    def take(self, found: Iterable[tuple[str, bytes | None]]) -> bool:
-        """Take in values of the state; whether any of them is news."""
-        news = False
-        for name, raw in found:
-            kind, _, key = name.rpartition("/")
-            if kind == _TEXT:
-                text = None if raw is None else raw.decode(errors="replace")
-                news |= self.texts.take(key, text, 2 * len(text or ""))
-            else:
-                decided = None if raw is None else tuple(filter(None, raw.decode(errors="replace").split(" ")))
-                news |= self.decisions.take(key, decided, len(raw or b""))
-                # Whoever decided had these texts: what was not there a moment ago is asked for once more.
-                self.texts.read -= {name for name in decided or () if self.texts.get(name) is None}
-        return news
-
-    def undecided(self, events: Sequence[Event]) -> list[Event]:
-        return [event for event in events if self.decisions.get(event.prefix) is None]
-
-
 class Summaries:
-    """One process's share of the summaries. The state is opened when it is first needed."""
+    """One process's share of the summaries."""
 
     def __init__(
         self,
-        opens: Callable[[], State],
+        store: Store,
         log: FilteringBoundLogger,
         now: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
-        """Take how the state is opened, raising StateUnavailable; `now` is Unix seconds, which machines share."""
-        self._opens, self._log, self._now, self._monotonic = opens, log, now, monotonic
+        """Take the way to the state; `now` is Unix seconds, which machines share."""
+        self._store, self._log, self._now, self._monotonic = store, log, now, monotonic
         self._write: Write | None = None
-        self._state: State | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="summaries")
         self._texts: Memory[str, str] = Memory(_TEXTS_BYTES)
         self._decisions: Memory[str, tuple[str, ...]] = Memory(_DECISIONS_BYTES)
         self._jobs: dict[str, asyncio.Task[None]] = {}
@@ -179,62 +140,76 @@ class Summaries:
         self._elsewhere: dict[str, float] = {}
         """Segments whose summary another process writes, and until when that is believed."""
         self._breakers: dict[tuple[str, str], _Breaker] = {}
-        self._down_until = 0.0
-        self._is_down = False
+        self._cut: list[str] = []
+        """Segments whose job was cut at the end."""
+        self._confirmed: dict[str, float] = {}
+        """Until when what is remembered under a name need not be compared with the state."""
+        self._confirming: set[asyncio.Task[None]] = set()
 
     def written_by(self, write: Write) -> None:
         """Say who writes; before, none are asked for."""
         self._write = write
 
     async def close(self) -> None:
-        """Cut the jobs that are under way, wait for their entries, and let go of the state."""
+        """Cut the jobs that are under way, wait for their entries, and give back what nobody writes now."""
         self._write = None
-        jobs = list(self._jobs.values())
+        jobs = [*self._jobs.values(), *self._confirming]
         for job in jobs:
             job.cancel()
         if jobs:
             await asyncio.wait(jobs)
-        if self._state is not None:
-            self._thread.submit(self._state.close)
-        await asyncio.to_thread(self._thread.shutdown)
+        if self._cut:
+            with contextlib.suppress(StateUnavailable, TimeoutError):
+                await asyncio.wait_for(self._store.run(self._give_back), RELEASE_SECONDS)
 
     # ------------------------------------------------------------ planning with what is known
 
-    async def settled(
-        self, planning: Planning, model: str, waiting: Waiting | None = None
-    ) -> tuple[Plan | Refusal, bool]:
-        """Plan with what the state knows, and record there what was decided; whether that was lost.
+    def patience(self) -> Patience:
+        """Return how long one request waits for the state, in all."""
+        return self._store.patience()
 
-        What this process remembers is tried first and then compared with the state, so that most requests are planned
-        once and read the state once. With `waiting`, a fold that nobody decided on yet waits for its summary once; then
-        it is decided with or without.
+    async def settled(
+        self, planning: Planning, model: str, waiting: Waiting | None = None, patience: Patience | None = None
+    ) -> tuple[Plan | Refusal, bool]:
+        """Plan with what is known, and record what was decided; whether the state could not be asked or told.
+
+        What this process remembers is planned with as it stands, so that a conversation asks the state where it folds
+        and not at each request. With `waiting`, a fold that nobody decided on yet waits for its summary once; then it
+        is decided with or without.
         """
-        known = _Request(_Seen(self._texts), _Seen(self._decisions))
+        known, patience = Knowledge(Seen(self._texts), Seen(self._decisions)), patience or self.patience()
+        try:
+            found = await self._planned(planning, model, waiting, patience, known)
+        except StateUnavailable:
+            return await planning(Facts(known.texts, OrNothing(known.decisions), model)), True
+        self._confirm(known.recalled())
+        return found, False
+
+    async def _planned(
+        self, planning: Planning, model: str, waiting: Waiting | None, patience: Patience, known: Knowledge
+    ) -> Plan | Refusal:
+        """Plan until the plan is that of what is known and recorded. Raises StateUnavailable."""
         facts = Facts(known.texts, known.decisions, model)
         for _ in range(MOST_ROUNDS):
             found = await planning(facts)
             if not isinstance(found, Plan) or not found.events:
-                return found, False
-            try:
-                unread = known.unread(found.events)
-                if unread and known.take(await self._in_thread(self._get, unread)):
+                return found
+            unread = known.unread(found.events)
+            if unread and known.take(await self._store.soon(partial(self._get, unread), patience)):
+                continue
+            undecided = known.undecided(found.events)
+            if waiting is not None and (segment := _due(undecided, found.wanted)) is not None:
+                text = await self._awaited(waiting.job(segment), waiting.seconds)
+                waiting = None
+                if text is not None and known.texts.take(segment.key, text, 2 * len(text)):
                     continue
-                undecided = known.undecided(found.events)
-                if waiting is not None and (segment := _due(undecided, found.wanted)) is not None:
-                    text = await self._awaited(waiting.job(segment), waiting.seconds)
-                    waiting = None
-                    if text is not None and known.texts.take(segment.key, text, 2 * len(text)):
-                        continue
-                if undecided:
-                    known.take(await self._in_thread(self._record, undecided))
-                if all(known.decisions.get(event.prefix) == event.decision for event in found.events):
-                    return found, False
-                if not undecided and not known.unread(found.events):
-                    return found, False
-            except StateUnavailable as error:
-                self._tell_unavailable(error)
-                break
-        return await planning(Facts(model=model)), True
+            if undecided:
+                known.take(await self._store.soon(partial(self._record, undecided), patience))
+            if all(known.decisions.get(event.prefix) == event.decision for event in found.events):
+                return found
+            if not undecided and not known.unread(found.events):
+                return found
+        raise StateUnavailable("what is decided changes faster than it can be planned with")
 
     async def _awaited(self, job: Job, seconds: float) -> str | None:
         """Have a summary written and wait for it; None where none came in time. Raises StateUnavailable."""
@@ -248,10 +223,30 @@ class Summaries:
             if self._elsewhere.get(key, 0.0) <= self._monotonic():
                 return None
             await asyncio.sleep(min(left, POLL_SECONDS))
-            [(_, raw)] = await self._in_thread(self._get, [_text_key(key)])
-            if raw is not None:
-                return raw.decode(errors="replace")
+            with contextlib.suppress(TimeoutError):
+                [one] = await asyncio.wait_for(self._store.run(partial(self._get, [text_key(key)])), max(left, 0.001))
+                if one.text is not None:
+                    return one.text
         return None
+
+    # ------------------------------------------------------------ comparing with the state, behind the request
+
+    def _confirm(self, recalled: Sequence[Found]) -> None:
+        """Compare what was planned with from memory with the state, what was compared a moment ago aside."""
+        now = self._monotonic()
+        due = [one for one in recalled if self._confirmed.get(one.name, 0.0) <= now]
+        if not due or self._store.is_down:
+            return
+        self._confirmed = _pruned(self._confirmed, now)
+        self._confirmed |= {one.name: now + CONFIRM_SECONDS for one in due}
+        task = asyncio.get_running_loop().create_task(self._compare(due))
+        self._confirming.add(task)
+        task.add_done_callback(self._confirming.discard)
+
+    async def _compare(self, due: Sequence[Found]) -> None:
+        with contextlib.suppress(StateUnavailable):
+            others = Knowledge(Seen(self._texts), Seen(self._decisions))
+            others.take(await self._store.run(partial(self._compared, due)))
 
     # ------------------------------------------------------------ jobs
 
@@ -260,7 +255,7 @@ class Summaries:
         key, now = job.segment.key, self._monotonic()
         if self._write is None or key in self._jobs or len(self._jobs) >= MOST_WAITING + MOST_JOBS:
             return
-        if self._texts.get(key) is not None or now < self._left_alone.get(key, 0.0) or now < self._down_until:
+        if self._texts.get(key) is not None or now < self._left_alone.get(key, 0.0) or self._store.is_down:
             return
         breaker = self._breakers.get(job.purse)
         if breaker is not None and now < breaker.rests_until:
@@ -283,33 +278,31 @@ class Summaries:
             if self._monotonic() < self._breaker(job).rests_until:
                 return
             try:
-                whose = await self._in_thread(self._take, key, job.policy.summarize.timeout)
+                whose = await self._store.run(partial(self._take, key, job.policy.summarize.timeout))
                 if whose != "ours":
                     self._leave_alone(key, DOWN_SECONDS)
                     if whose == "others":
                         self._elsewhere = _pruned(self._elsewhere, self._monotonic())
                         self._elsewhere[key] = self._monotonic() + job.policy.summarize.timeout
                     return
-                text = await self._in_thread(self._keep, key, await write(job))
+                text = await self._store.run(partial(self._keep, key, await write(job)))
                 self._texts.put(key, text, 2 * len(text))
                 self._breaker(job).failures = 0
             except asyncio.CancelledError:
-                await self._in_thread(self._lease, key, 0.0)
+                self._cut.append(key)
                 raise
             except NoSummary as error:
                 self._leave_alone(key, REST_SECONDS)
                 self._failed(job, str(error))
                 await self._rest(key)
-            except StateUnavailable as error:
+            except StateUnavailable:
                 self._leave_alone(key, DOWN_SECONDS)
-                self._tell_unavailable(error)
 
     async def _rest(self, key: str) -> None:
         """Keep others from what has just failed."""
-        try:
-            await self._in_thread(self._lease, key, REST_SECONDS)
-        except StateUnavailable as error:
-            self._tell_unavailable(error)
+        lease = LEASES.write(self._lease(REST_SECONDS, rests=True))
+        with contextlib.suppress(StateUnavailable):
+            await self._store.run(lambda state: state.put(lease_key(key), lease, REST_SECONDS))
 
     def _breaker(self, job: Job) -> _Breaker:
         return self._breakers.setdefault(job.purse, _Breaker())
@@ -333,115 +326,79 @@ class Summaries:
         self._left_alone = _pruned(self._left_alone, now)
         self._left_alone[key] = now + seconds
 
-    # ------------------------------------------------------------ in the thread
+    # ------------------------------------------------------------ in a thread
 
-    async def _in_thread(self, work: Callable[..., V], *arguments: object) -> V:
-        if self._monotonic() < self._down_until:
-            raise StateUnavailable("it did not answer a moment ago")
-        done = await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-        if self._is_down:
-            self._is_down = False
-            self._log.info("state available again")
-        return done
+    def _get(self, names: Sequence[str], state: State) -> list[Found]:
+        return [read_found(self._store, name, raw) for name, raw in zip(names, state.get_many(names), strict=True)]
 
-    def _opened(self) -> State:
-        if self._state is None:
-            self._state = self._opens()
-        return self._state
-
-    def _get(self, names: Sequence[str]) -> list[tuple[str, bytes | None]]:
-        state = self._opened()
-        return [(name, state.get(name)) for name in names]
-
-    def _record(self, events: Sequence[Event]) -> list[tuple[str, bytes | None]]:
+    def _record(self, events: Sequence[Event], state: State) -> list[Found]:
         """Record decisions, up to the first that somebody made otherwise; return what stands."""
-        out: list[tuple[str, bytes | None]] = []
-        for event in events:
-            name, mine = _decision_key(event.prefix), " ".join(event.decision).encode() or b" "
-            stands = self._first(name, mine)
-            out.append((name, stands))
-            if stands != mine:
-                break
-        return out
+        mine = [(decision_key(event.prefix), event.decision) for event in events]
+        stand = self._first(state, DECISIONS, mine)
+        return [Found(name, decision=decision) for (name, _), decision in zip(mine, stand, strict=False)]
 
-    def _keep(self, key: str, text: str) -> str:
+    def _compared(self, remembered: Sequence[Found], state: State) -> list[Found]:
+        """Put back what the state has lost; return what stands otherwise there."""
+        found = self._get([one.name for one in remembered], state)
+        for ours, theirs in zip(remembered, found, strict=True):
+            if ours.text is not None and theirs.text is None:
+                self._first(state, TEXTS, [(ours.name, ours.text)])
+            elif ours.decision is not None and theirs.decision is None:
+                self._first(state, DECISIONS, [(ours.name, ours.decision)])
+        stand = [theirs for theirs in found if theirs.text is not None or theirs.decision is not None]
+        return [theirs for theirs in stand if theirs not in remembered]
+
+    def _keep(self, key: str, text: str, state: State) -> str:
         """Keep a summary, unless somebody has kept one; return the one that stands."""
-        stands = self._first(_text_key(key), text.encode())
-        self._lease(key, 0.0)
-        return stands.decode(errors="replace")
-
-    def _lease(self, key: str, seconds: float) -> None:
-        """Let a segment rest for some time, or give it back."""
-        if seconds:
-            self._opened().put(_lease_key(key), self._lease_of(seconds, rests=True), seconds)
-        else:
-            self._opened().update(_lease_key(key), _none)
-
-    def _lease_of(self, seconds: float, *, rests: bool = False) -> bytes:
-        return orjson.dumps({"until": self._now() + seconds, "by": os.urandom(8).hex(), "rests": rests})
-
-    def _first(self, name: str, value: bytes) -> bytes:
-        """Put a value where none is; return the one that stands."""
-        state = self._opened()
-        stands = state.update(name, lambda held: value if held is None else held) or value
-        if stands == value:
-            state.put(name, value, KEEP_SECONDS)  # again, because a step that changes gives nothing a time to expire
+        [stands] = self._first(state, TEXTS, [(text_key(key), text)])
+        state.update(lease_key(key), _none)
         return stands
 
-    def _take(self, key: str, timeout_seconds: float) -> Literal["ours", "others", "done", "resting"]:
+    def _give_back(self, state: State) -> None:
+        """Give back the segments whose jobs were cut."""
+        for key in self._cut:
+            state.update(lease_key(key), _none)
+
+    def _lease(self, seconds: float, *, rests: bool = False) -> Lease:
+        return Lease(self._now() + seconds, os.urandom(8).hex(), rests)
+
+    def _first(self, state: State, codec: Codec[V], values: Sequence[tuple[str, V]]) -> list[V]:
+        """Put each value where none that is understood is, up to the first that is another; return what stands."""
+        mine = [(name, codec.write(value)) for name, value in values]
+        out: list[V] = []
+        for (name, value), (_, written), raw in zip(values, mine, state.put_first(mine, KEEP_SECONDS), strict=False):
+            held = value if raw == written else self._store.understood(codec, raw)
+            if held is None:
+                state.put(name, written, KEEP_SECONDS)
+            out.append(value if held is None else held)
+        return out
+
+    def _take(self, key: str, timeout_seconds: float, state: State) -> Literal["ours", "others", "done", "resting"]:
         """Take the job of a segment, unless it is done, somebody else's, or failed a while ago."""
-        state, now = self._opened(), self._now()
-        held = state.get(_text_key(key))
-        if held is not None:
-            text = held.decode(errors="replace")
-            self._texts.put(key, text, 2 * len(text))
+        [held] = self._get([text_key(key)], state)
+        if held.text is not None:
+            self._texts.put(key, held.text, 2 * len(held.text))
             return "done"
-        name, seconds = _lease_key(key), timeout_seconds + LEASE_SECONDS
-        mine = self._lease_of(seconds)
-        stands = state.update(name, lambda lease: lease if lease is not None and _until(lease)[0] > now else mine)
-        if stands != mine:
-            return "resting" if stands is not None and _until(stands)[1] else "others"
-        state.put(name, mine, seconds)
+        seconds, now = timeout_seconds + LEASE_SECONDS, self._now()
+        mine = self._lease(seconds)
+        stands = [mine]
+
+        def change(raw: bytes | None) -> bytes | None:
+            lease = self._store.understood(LEASES, raw)
+            is_theirs = lease is not None and lease.until > now
+            stands.append(lease if lease is not None and is_theirs else mine)
+            return raw if is_theirs else LEASES.write(mine)
+
+        name = lease_key(key)
+        state.update(name, change)
+        if stands[-1] != mine:
+            return "resting" if stands[-1].rests else "others"
+        state.put(name, LEASES.write(mine), seconds)
         return "ours"
-
-    # ------------------------------------------------------------ the log: once when it goes, once when it comes back
-
-    def _tell_unavailable(self, error: StateUnavailable) -> None:
-        now = self._monotonic()
-        if now >= self._down_until:
-            self._down_until = now + DOWN_SECONDS
-        if not self._is_down:
-            self._is_down = True
-            self._log.warning("state unavailable, requests are planned without summaries", reason=str(error))
-
-
-_TEXT, _DECISION, _LEASE = "summary", "decision", "summarising"
-
-
-def _text_key(key: str) -> str:
-    return f"{_TEXT}/{key}"
-
-
-def _decision_key(prefix: str) -> str:
-    return f"{_DECISION}/{prefix}"
-
-
-def _lease_key(key: str) -> str:
-    return f"{_LEASE}/{key}"
 
 
 def _none(_held: bytes | None) -> None:
     return None
-
-
-def _until(lease: bytes) -> tuple[float, bool]:
-    """Read when a lease is over, and whether it is a rest; one that nobody can read is over."""
-    try:
-        read = orjson.loads(lease)
-        until, rests = read["until"], read.get("rests") is True
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return 0.0, False
-    return (until if isinstance(until, int | float) else 0.0), rests
 
 
 def _due(undecided: Sequence[Event], wanted: Sequence[Segment]) -> Segment | None:

@@ -15,9 +15,8 @@ from fnmatch import fnmatchcase
 from functools import partial
 from hashlib import blake2b
 from math import inf
-from typing import Final, Literal, assert_never
+from typing import Any, Final, Literal, NamedTuple, assert_never
 
-import orjson
 from structlog.typing import FilteringBoundLogger
 
 from gateway.caching.warming import FORGIVEN, MOST_GAPS, Keeping, interval, is_worth_writing, pays
@@ -27,7 +26,8 @@ from gateway.policy import Policy
 from gateway.prompt_caches import PromptCaches, Sighting
 from gateway.routing.deployment import Deployment
 from gateway.state import State, StateUnavailable
-from gateway.state_thread import StateThread
+from gateway.state.codec import Codec, number, text
+from gateway.state.store import Store
 from gateway.wire.head import ANSWER_TOKENS, alone
 
 MOST_PREFIXES: Final = 200
@@ -74,6 +74,13 @@ class WarmUp:
     team: str
 
 
+class Claim(NamedTuple):
+    """Who reads a prefix again, as told in the state."""
+
+    by: str
+    at: float
+
+
 class NotWarmed(Exception):
     """It could not be read; the message says why, without content."""
 
@@ -106,20 +113,20 @@ class _Prefix:
 
 
 class WarmUps:
-    """One process's share of the re-reads. The state is opened when it is first needed."""
+    """One process's share of the re-reads."""
 
     def __init__(
         self,
         caches: PromptCaches,
-        opens: Callable[[], State],
+        store: Store,
         log: FilteringBoundLogger,
         now: Callable[[], float],
         name: str,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Take how the state is opened; `now` is Unix seconds, which machines share, `name` is of this process."""
-        self._caches, self._log, self._now, self._name, self._sleep = caches, log, now, name, sleep
-        self._way = StateThread("warm-ups", opens, log, "no prefix is kept warm")
+        """Take the way to the state; `now` is Unix seconds, which machines share, `name` is of this process."""
+        self._caches, self._store, self._log = caches, store, log
+        self._now, self._name, self._sleep = now, name, sleep
         self._prefixes: OrderedDict[tuple[int, int], _Prefix] = OrderedDict()
         self._held_bytes = 0
         self._send: Send | None = None
@@ -139,11 +146,10 @@ class WarmUps:
         self._running.add_done_callback(self._ended)
 
     async def close(self) -> None:
-        """Cut the calls that are under way, wait for their entries, and let go of the state."""
+        """Cut the calls that are under way, and wait for their entries."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
-        await self._way.close()
 
     # ------------------------------------------------------------ what requests tell
 
@@ -252,9 +258,22 @@ class WarmUps:
         """Claim a re-read for this process; False where another has, or where the state cannot say."""
         seconds = interval(warm_up.policy.prompt_cache.every, min(warm_up.deployment.cache.writes)) / 2
         try:
-            return await self._way.run(partial(_claim, warm_up, self._name, self._now(), seconds))
+            return await self._store.run(partial(self._claim, warm_up, seconds))
         except StateUnavailable:
             return False
+
+    def _claim(self, warm_up: WarmUp, seconds: float, state: State) -> bool:
+        """Claim a re-read, unless another process did less than so many seconds ago. In a thread."""
+        mine = CLAIMS.write(Claim(self._name, self._now()))
+
+        def change(held: bytes | None) -> bytes:
+            claim = self._store.understood(CLAIMS, held)
+            if claim is None or claim.by == self._name or abs(self._now() - claim.at) >= seconds:
+                return mine
+            return held or mine
+
+        digest = blake2b(f"{warm_up.cache:x} {warm_up.link:x}".encode(), digest_size=16).hexdigest()
+        return state.update(f"warm/{digest}", change, seconds) == mine
 
     def _tell(self, prefix: _Prefix, reason: str) -> None:
         said = {"policy": str(prefix.warm_up.policy), "deployment": prefix.warm_up.deployment.name, "reason": reason}
@@ -307,21 +326,9 @@ def _price(warm_up: WarmUp) -> Price:
     return price
 
 
-def _claim(warm_up: WarmUp, name: str, now: float, seconds: float, state: State) -> bool:
-    """Claim a re-read, unless another process did less than so many seconds ago."""
-    mine = orjson.dumps({"by": name, "at": now})
-
-    def change(held: bytes | None) -> bytes:
-        return held if held is not None and _is_taken(held, name, now, seconds) else mine
-
-    digest = blake2b(f"{warm_up.cache:x} {warm_up.link:x}".encode(), digest_size=16).hexdigest()
-    return state.update(f"warm/{digest}", change, seconds) == mine
+def _from_json(said: Any) -> Claim:
+    by, at = said["by"], said["at"]
+    return Claim(text(by), number(at))
 
 
-def _is_taken(claim: bytes, name: str, now: float, seconds: float) -> bool:
-    """Whether a claim is another's, and holds; one that nobody can read does not."""
-    try:
-        read = orjson.loads(claim)
-        return bool(read["by"] != name and abs(now - read["at"]) < seconds)
-    except (ValueError, KeyError, TypeError):
-        return False
+CLAIMS: Final = Codec("claim to a prefix", 1, Claim._asdict, _from_json)

@@ -95,7 +95,7 @@ class Replay:
         gateway = self.gateway
         assert gateway is not None
         await gateway.upstreams.close()
-        await gateway.calibrations.close()
+        await gateway.sharing.close()
         gateway.ledger.close()
         return [row for row in books.rows(gateway.config.ledger.dir) if row["event"] == "settled"]
 

@@ -38,6 +38,7 @@ from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError, too_large
 from gateway.wire.sse import DONE, event
 from gateway.yaml_lines import parse
+from tests.sharing import sharing
 
 COUNTERS = Counters()
 """Shared by all tests of a run: an encoding takes half a second to load."""
@@ -346,13 +347,15 @@ class Setting:
         catalogue: dict[str, list[Deployment]] = {}
         for one in self.deployments or (deployment(),):
             catalogue.setdefault(one.model_name, []).append(one)
+        shares = sharing(partial(open_state, config.state))
         models, log = models_of(catalogue, unpriced=self.unpriced), structlog.get_logger("gateway")
         return Gateway(
             config=config,
             keys=Keys(config.keys),
             models=models,
             counters=COUNTERS,
-            calibrations=Calibrations(models.values(), partial(open_state, config.state), log),
+            calibrations=Calibrations(models.values(), shares),
+            sharing=shares,
             ledger=books.Ledger(config.ledger.dir, clock=self.now),
             upstreams=Upstreams(len, {"direct": script, "translated": script, "demo": script}),
             health=Health(),
@@ -384,6 +387,6 @@ class Setting:
             await refuse(client, error, request_id)
         finally:
             await gateway.upstreams.close()
-            await gateway.calibrations.close()
+            await gateway.sharing.close()
             gateway.ledger.close()
         return Passed(client, script, list(books.rows(gateway.config.ledger.dir)), gateway, log)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.conversation import Conversation, Message
-from gateway.placements import read, written
+from gateway.placements import STAYS, holding
 from gateway.routing.affinity import IDLE, Digests, Load, group_of, order, rank, seeds
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import AWAY_SECONDS, BACK_SECONDS, LATELY_SECONDS, Loads, Preference
@@ -355,7 +355,7 @@ def next_places(
     first = play(schedule[:half], caches, front).served
     if restarts:
         moved, front = front.loads.take_moved(), Front()
-        front.loads.adopt(read(written(moved, schedule[half][0])))
+        front.loads.adopt(STAYS.read(STAYS.write(holding(moved, schedule[half][0]))))
     front.resting = lost
     then = play(schedule[half:], caches, front).served
     assert not any(lost & {*run} for run in then.values())

@@ -1,19 +1,16 @@
 """Learning each provider's count from its answers, together with who shares the state; never at a request's cost."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import orjson
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
-from gateway import config
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.kinds import Kinds
 from gateway.budget.tokens import Counter
@@ -21,9 +18,10 @@ from gateway.calibrating import MOST_WAITING, Calibrations
 from gateway.fitting import Model, fit, kinds_sent, models_of
 from gateway.policy import Policy, Reserve
 from gateway.routing.deployment import Deployment, ModelFacts
-from gateway.state import State, open_state
+from gateway.state import State
 from tests.contract.running import eventually
 from tests.providers.deployments import deployment
+from tests.sharing import at, sharing
 from tests.talk import assistant, request, user
 
 CLAUDE = deployment("anthropic/claude-sonnet-5", window=10_000)
@@ -42,10 +40,6 @@ def exact_model() -> Model:
     return model(replace(CLAUDE, facts=EXACTLY))
 
 
-def at(folder: Path) -> Callable[[], State]:
-    return partial(open_state, config.State(dir=folder))
-
-
 def nowhere() -> State:
     raise AssertionError("the state was opened")
 
@@ -53,17 +47,18 @@ def nowhere() -> State:
 @asynccontextmanager
 async def learning(folder: Path, *models: Model) -> AsyncIterator[Calibrations]:
     """What one worker has: loaded at its start, closed at its end."""
-    calibrations = Calibrations(models or [model(CLAUDE)], at(folder), structlog.get_logger())
-    await calibrations.load()
+    shares = sharing(at(folder), rest_seconds=0.1)
+    calibrations = Calibrations(models or [model(CLAUDE)], shares)
+    await shares.exchange()
     try:
         yield calibrations
     finally:
-        await calibrations.close()
+        await shares.close()
 
 
 async def merged(calibrations: Calibrations) -> None:
-    """Wait until no answer is on its way."""
-    await eventually(lambda: calibrations._merging is None or calibrations._merging.done(), 10, "the merge")
+    """Have all answers merged, as happens once a second."""
+    await calibrations._sharing.exchange()
 
 
 async def answers(calibrations: Calibrations, number: int, ratio: float = 1.2, one: Deployment = CLAUDE) -> None:
@@ -78,10 +73,11 @@ async def test_before_anything_was_seen_the_default_holds(tmp_path):
 
 
 async def test_a_model_with_a_public_tokenizer_never_touches_the_state():
-    calibrations = Calibrations([exact_model()], nowhere, structlog.get_logger())
-    await calibrations.load()
+    shares = sharing(nowhere)
+    calibrations = Calibrations([exact_model()], shares)
+    await shares.open()
     assert calibrations.of(exact_model()) == EXACT
-    await calibrations.close()
+    await shares.close()
 
 
 async def test_a_provider_that_counts_a_fifth_more_is_learned_after_twenty_answers(tmp_path):
@@ -154,7 +150,7 @@ async def test_answers_too_short_to_teach_anything_are_not_written(tmp_path):
     async with learning(tmp_path) as calibrations:
         calibrations.observe(CLAUDE.facts, Kinds(20), 40)
         calibrations.observe(CLAUDE.facts, Kinds(5000), 0)
-        assert calibrations._merging is None
+        assert not any(calibrations._waiting.values())
 
 
 async def test_a_state_that_is_down_keeps_what_is_known_and_is_told_once(tmp_path):
@@ -166,10 +162,11 @@ async def test_a_state_that_is_down_keeps_what_is_known_and_is_told_once(tmp_pat
             await answers(calibrations, 15)
             assert calibrations.of(model(CLAUDE)) == UNKNOWN
             in_the_way.unlink()
+            await eventually(lambda: not calibrations._sharing.store.is_down, 5)
             await answers(calibrations, 1)
             assert calibrations.of(model(CLAUDE)).version == 1, "answers that waited are merged when it is back"
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [
-        ("state unavailable, counts are corrected by what is known", "warning"),
+        ("state unavailable, requests go on without", "warning"),
         ("state available again", "info"),
     ]
 

@@ -74,7 +74,7 @@ async def talking(folder: Path, upstream: Each, deployments: Sequence[Deployment
         yield Talk(gateway, clock)
     finally:
         await gateway.upstreams.close()
-        await gateway.calibrations.close()
+        await gateway.sharing.close()
         gateway.ledger.close()
 
 

@@ -104,6 +104,8 @@ def test_paths_are_relative_to_the_file(tmp_path):
 def test_state_is_a_folder_or_redis(tmp_path):
     sound = loaded(tmp_path, SMALL + "state: {redis: os.environ/REDIS_URL}", {"REDIS_URL": "redis://:pw@127.0.0.1"})
     assert (sound.state.redis, sound.state.dir) == ("redis://:pw@127.0.0.1", None)
+    assert sound.state.timeout_seconds == 0.05
+    assert loaded(tmp_path, SMALL + "state: {timeout: 20ms}").state.timeout_seconds == 0.02
 
 
 def test_the_policy_is_the_keys_else_the_teams_else_the_default(tmp_path):

@@ -5,9 +5,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import pytest
@@ -17,12 +16,15 @@ from structlog.testing import capture_logs
 from gateway import config
 from gateway.caching.economics import Outlook
 from gateway.conversation import Changes
-from gateway.early_folds import Beginnings, ByCost, EarlyFolds, Judge, Never
+from gateway.early_folds import LINKS, Beginnings, ByCost, EarlyFolds, Judge, Never
 from gateway.fitting import Fitted, fit
 from gateway.policy import Fold, Policy, Reserve
 from gateway.rewriting.plan import Plan
 from gateway.state import Change, State, StateUnavailable, open_state
+from gateway.state.disk import DiskState
+from gateway.state.store import Store
 from tests.passage import COUNTERS, deployment
+from tests.sharing import at, store
 from tests.talk import Wire, assistant, request, user
 from tests.test_fitting import model
 
@@ -63,11 +65,11 @@ def links(listed: Sequence[Wire]) -> list[int]:
 
 @asynccontextmanager
 async def process(folder: Path) -> AsyncIterator[EarlyFolds]:
-    one = EarlyFolds(partial(open_state, config.State(dir=folder)), structlog.get_logger(), lambda: 0.0)
+    way = store(at(folder))
     try:
-        yield one
+        yield EarlyFolds(way)
     finally:
-        await one.close()
+        await way.close()
 
 
 async def left(folds: EarlyFolds, listed: list[Wire], judge: Judge, policy: Policy) -> Fitted:
@@ -96,11 +98,10 @@ async def test_what_fits_is_not_folded_and_nothing_is_read_unless_the_policy_say
         raise AssertionError("the state was opened")
 
     judge = Says(yes=True)
-    folds = EarlyFolds(opens, structlog.get_logger(), lambda: 0.0)
+    folds = EarlyFolds(store(opens))
     assert changes(await left(folds, talk(22), judge, OVER)) is None
     assert (await left(folds, [user("hello")], judge, CHEAPER)).plan is None
     assert judge.asked == []
-    await folds.close()
 
 
 async def test_a_conversation_that_was_over_may_fold_again_before_it_must(tmp_path: Path):
@@ -138,7 +139,8 @@ async def test_without_a_state_the_plan_is_that_of_the_request_alone():
         opened += 1
         raise StateUnavailable("scripted")
 
-    folds = EarlyFolds(opens, structlog.get_logger(), lambda: 0.0)
+    way = store(opens)
+    folds = EarlyFolds(way)
     with capture_logs() as logs:
         for _ in range(3):
             fitted = await left(folds, talk(40), Says(yes=True), OVER)
@@ -146,15 +148,16 @@ async def test_without_a_state_the_plan_is_that_of_the_request_alone():
     alone = await fit(request(talk(40)), OVER, WINDOW, COUNTER, WINDOW.bounds(OVER))
     assert changes(fitted) == changes(alone) is not None
     assert opened == 1
-    assert [one["event"] for one in logs] == ["state unavailable, nothing is folded early"]
-    await folds.close()
+    assert [one["event"] for one in logs] == ["state unavailable, requests go on without"]
+    await way.close()
 
 
 class Slow:
     """A state in which another process decides as well, right before each step of this one."""
 
     def __init__(self, state: State) -> None:
-        self.state, self.get, self.close = state, state.get, state.close
+        self.state, self.get, self.get_many = state, state.get, state.get_many
+        self.put_first, self.close = state.put_first, state.close
 
     def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None:
         self._other(key)
@@ -165,51 +168,81 @@ class Slow:
         return self.state.update(key, change, expires_seconds)
 
     def _other(self, key: str) -> None:
-        held: list[int] = orjson.loads(self.state.get(key) or b"[]")
-        self.state.put(key, orjson.dumps([*held, len(held)]))
+        held = LINKS.read(self.state.get(key) or b"[]")
+        self.state.put(key, LINKS.write(held | {len(held)}))
 
 
 async def test_no_decision_of_another_process_is_lost_whenever_it_comes(tmp_path: Path):
     state = open_state(config.State(dir=tmp_path))
-    folds = EarlyFolds(lambda: Slow(state), structlog.get_logger(), lambda: 0.0)
+    way = store(lambda: Slow(state))
+    folds = EarlyFolds(way)
     assert changes(await left(folds, talk(12), Says(yes=True), CHEAPER)) is not None
-    stand = orjson.loads(state.get("fold/group") or b"")
-    assert stand == sorted({*range(len(stand) - 1), links(talk(12))[-1]})
-    await folds.close()
+    stand = LINKS.read(state.get("fold/group") or b"")
+    assert stand == {*range(len(stand) - 1), links(talk(12))[-1]}
+    await way.close()
 
 
-class Hangs:
-    """A state that takes long to say that it is down."""
+async def test_while_the_state_is_down_what_this_process_remembers_still_holds(tmp_path: Path):
+    is_up = True
 
-    def __init__(self) -> None:
-        self.asked = 0
+    class GoesDown(DiskState):
+        def get(self, key: str) -> bytes | None:
+            if not is_up:
+                raise StateUnavailable("scripted")
+            return super().get(key)
 
-    def get(self, key: str) -> bytes | None:
-        self.asked += 1
-        time.sleep(0.05)
-        raise StateUnavailable(key)
+    way = store(lambda: GoesDown(tmp_path))
+    folds = EarlyFolds(way)
+    decided = changes(await left(folds, talk(12), Says(yes=True), CHEAPER))
+    is_up = False
+    later = await left(folds, talk(13), Says(yes=True), CHEAPER)
+    held = changes(later)
+    assert decided is not None
+    assert held is not None
+    assert held.dropped == decided.dropped
+    assert later.decision_lost, "others may have decided more"
+    await way.close()
 
-    def close(self) -> None:
-        return None
 
+async def test_a_slow_state_costs_a_request_no_more_than_its_patience(tmp_path: Path):
+    class Slowly(DiskState):
+        def get(self, key: str) -> bytes | None:
+            time.sleep(0.4)
+            return super().get(key)
 
-async def test_who_waits_behind_a_state_that_hangs_waits_no_second_time():
-    hangs = Hangs()
-    folds = EarlyFolds(cast(Any, lambda: hangs), structlog.get_logger(), time.monotonic)
+    way = Store(lambda: Slowly(tmp_path), structlog.get_logger(), 0.1)
+    began = time.monotonic()
+    folds = EarlyFolds(way)
     fitted = await asyncio.gather(*(left(folds, talk(34 + n), Says(yes=True), OVER) for n in range(6)))
     assert all(one.decision_lost for one in fitted)
-    assert hangs.asked == 1
-    await folds.close()
+    for n in range(6):
+        assert (await left(folds, talk(40 + n), Says(yes=True), OVER)).decision_lost
+    assert time.monotonic() - began < 3
+    await way.close()
 
 
 @pytest.mark.parametrize("raw", [b"", b"nonsense", b'{"a": 1}', b'["x", null]'])
 async def test_what_nobody_can_read_decides_nothing(tmp_path: Path, raw: bytes):
     state = open_state(config.State(dir=tmp_path))
     state.put("fold/group", raw)
+    with capture_logs() as log:
+        await _decides_anew(tmp_path)
+    assert [(one["event"], one["kind"]) for one in log] == [("state not understood, begun anew", "early folds")]
+    state.close()
+
+
+async def test_what_releases_before_this_one_decided_still_holds(tmp_path: Path):
+    state = open_state(config.State(dir=tmp_path))
+    state.put("fold/group", orjson.dumps([links(talk(12))[-1]]))
+    state.close()
     async with process(tmp_path) as one:
+        assert changes(await left(one, talk(12), Says(yes=False), CHEAPER)) is not None
+
+
+async def _decides_anew(folder: Path) -> None:
+    async with process(folder) as one:
         assert changes(await left(one, talk(12), Says(yes=False), CHEAPER)) is None
         assert changes(await left(one, talk(12), Says(yes=True), CHEAPER)) is not None
-    state.close()
 
 
 # ---------------------------------------------------------------- by cost

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,10 +10,11 @@ from gateway.caching import heads
 from gateway.caching.heads import Family, Head, Prompts, added, from_json, label_of, suggestions, to_json
 from gateway.caching.volatile import Memo, without
 from gateway.policy_schema import LONGEST_PATTERN, PromptCacheFile
-from gateway.shared_heads import SharedHeads, SystemTexts, suggested
+from gateway.shared_heads import KEY, SystemTexts, shared, suggested
 from gateway.state import StateUnavailable
 from gateway.state.disk import DiskState
 from tests.passage import Setting, policy
+from tests.sharing import at, sharing
 from tests.talk import body, conversation, system, user
 from tests.timing import within
 
@@ -149,17 +149,18 @@ def noted(texts, *numbers):
 
 
 async def test_workers_add_up_in_the_state_and_the_report_reads_it(tmp_path):
-    opened = DiskState(tmp_path)
     for first in (0, 100):
         texts = SystemTexts()
-        shared = SharedHeads(texts, lambda: DiskState(tmp_path), structlog.get_logger())
-        shared.open()
+        shares = sharing(at(tmp_path), shared(texts))
         noted(texts, *range(first, first + 40))
-        await shared.close()
+        await shares.close()
+    opened = DiskState(tmp_path)
     (one,) = suggested(opened)
     assert str(one).endswith(
         "line 2 of the system text changes in 100% of requests; declare volatile: ['Current time: .*']"
     )
+    opened.put(KEY, b"nonsense")
+    assert suggested(opened) == []
     opened.close()
 
 
@@ -168,14 +169,12 @@ async def test_what_could_not_be_told_is_told_later():
         raise StateUnavailable("down")
 
     texts = SystemTexts()
-    shared = SharedHeads(texts, down, structlog.get_logger())
+    shares = sharing(down, shared(texts))
     noted(texts, *range(10))
-    with structlog.testing.capture_logs() as log:
-        await shared.tell()
-        await shared.tell()
-    assert len(log) == 1
+    await shares.exchange()
+    await shares.exchange()
     assert next(iter(texts.take().values())).compared == 9
-    await shared.close()
+    await shares.close()
 
 
 async def test_what_a_policy_declares_is_told_no_more(tmp_path):

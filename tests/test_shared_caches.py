@@ -5,17 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import structlog
 
+from gateway import shared_caches
 from gateway.caching.groups import Groups
 from gateway.caching.habits import KNOWN, NEW, NOTHING_KNOWN
 from gateway.prompt_caches import PromptCaches, Settled, Sighting, Whose
-from gateway.shared_caches import GROUPS, MOST_SENT_BYTES, SENT, SharedCaches
+from gateway.shared_caches import GROUPS, MOST_SENT_BYTES, SENT
 from gateway.state import State, StateUnavailable
 from gateway.state.disk import DiskState
+from gateway.state.shared import Sharing
 from gateway.wire.usage import Usage
 from tests.caching_replay import facts_of
+from tests.contract.running import eventually
 from tests.passage import COUNTERS, NOW, deployment
+from tests.sharing import at, sharing
 from tests.talk import Wire, assistant, request, system, user, words
 
 WHOSE = Whose(("team", "key", "", "m"), ("team", "m"), "team/policy/m")
@@ -34,10 +37,10 @@ async def ask(
     return await caches.settle(one, Usage(prompt=prompt), lambda _: 0, COUNTERS.for_encoding("o200k_base"), lambda _: 0)
 
 
-def worker(folder: Path, name: str, opens: Callable[[], State] | None = None) -> tuple[PromptCaches, SharedCaches]:
-    caches = PromptCaches()
-    log = structlog.get_logger("gateway")
-    return caches, SharedCaches(caches, opens or (lambda: DiskState(folder)), log, lambda: NOW, name)
+def worker(folder: Path, name: str, opens: Callable[[], State] | None = None) -> tuple[PromptCaches, Sharing]:
+    caches, shares = PromptCaches(), sharing(opens or at(folder), rest_seconds=0.1)
+    shared_caches.share(shares, caches, lambda: NOW, name)
+    return caches, shares
 
 
 async def test_a_conversation_that_another_worker_began_is_expected_to_be_read(tmp_path: Path):
@@ -101,33 +104,9 @@ async def test_own_requests_are_not_heard_back_as_somebody_elses(tmp_path: Path)
     await shared.close()
 
 
-async def test_a_state_that_is_down_is_told_of_once_and_what_was_to_be_told_waits(tmp_path: Path):
-    up = False
-
-    def opens() -> State:
-        if not up:
-            raise StateUnavailable("scripted")
-        return DiskState(tmp_path)
-
-    caches, shared = worker(tmp_path, "a", opens)
-    await ask(caches, FIRST, NOW, 1603)
-    with structlog.testing.capture_logs() as log:
-        await shared.exchange()
-        await shared.exchange()
-        up = True
-        await shared.exchange()
-    assert [entry["event"] for entry in log] == [
-        "state unavailable, prompt caches are not shared",
-        "state available again",
-    ]
-    other, hearing = worker(tmp_path, "b")
-    await hearing.exchange()
-    assert (await ask(other, SECOND, NOW + 5, 1700)).expected == 1536
-    for one in (shared, hearing):
-        await one.close()
-
-
-@pytest.mark.parametrize("nonsense", [b"\xff", b"{}", b"[[1]]", b'[["w", 1, 2.0, 3, [["x"]]]]', b"null", b"3"])
+@pytest.mark.parametrize(
+    "nonsense", [b"\xff", b'[["w",1,1,1,[[]]]]', b'{"v":2,"sent":[]}', b'{"v":1,"is":[["w",1,1,1,[[]]]]}']
+)
 async def test_nonsense_in_the_state_is_begun_anew(tmp_path: Path, nonsense: bytes):
     state = DiskState(tmp_path)
     state.put(SENT, nonsense)
@@ -199,6 +178,7 @@ async def test_what_was_told_before_the_state_went_down_is_not_told_again(tmp_pa
     caches, shared = worker(tmp_path, "a", lambda: GoesDown(tmp_path))
     await ask(caches, FIRST, NOW, 1603)
     await shared.exchange()
+    await eventually(lambda: not shared.store.is_down, 5)
     await shared.exchange()
     habits = caches.habits("team/policy/m")
     assert sum(count for (_, stage), count in habits.waiting.items() if stage == NEW) == 1

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import pickle
+import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 
 from gateway import config
 from gateway.state import State, StateUnavailable, open_state
+from gateway.state.disk import _BytesOnly
 from tests.redis_server import free_port, running
 
 Opens = Callable[[], State]
@@ -73,6 +76,28 @@ def test_what_was_put_is_there_and_what_was_not_is_none(state):
     state.put("a", b"1")
     assert state.get("a") == b"1"
     assert state.get("b") is None
+
+
+def test_several_values_are_read_in_one_step_in_the_order_of_their_keys(state):
+    state.put("a", b"1")
+    state.put("c", b"3")
+    assert state.get_many(["c", "b", "a"]) == [b"3", None, b"1"]
+    assert state.get_many([]) == []
+
+
+def test_the_first_value_stands_and_what_comes_behind_another_one_is_not_put(state):
+    assert state.put_first([("a", b"1"), ("b", b"2")], 60) == [b"1", b"2"]
+    assert state.put_first([("a", b"1"), ("c", b"3")], 60) == [b"1", b"3"]
+    assert state.put_first([("a", b"1"), ("b", b"other"), ("d", b"4")], 60) == [b"1", b"2"]
+    assert state.get_many(["a", "b", "c", "d"]) == [b"1", b"2", b"3", None]
+
+
+def test_what_stands_is_kept_from_the_last_time_it_was_put(state):
+    state.put_first([("a", b"1")], 0.3)
+    state.put_first([("a", b"1"), ("b", b"2")], 60)
+    state.put_first([("c", b"3")], 0.3)
+    time.sleep(0.4)
+    assert state.get_many(["a", "b", "c"]) == [b"1", b"2", None]
 
 
 def test_a_later_value_replaces_the_earlier(state):
@@ -253,7 +278,7 @@ def plain_keys(disk):
     database.close()
     for key, raw in rows:
         try:
-            yield disk._cache.disk.get(key, raw)
+            yield _BytesOnly(str(disk._directory)).get(key, raw)
         except OSError:
             yield None
 
@@ -278,10 +303,59 @@ def test_what_is_not_bytes_is_not_there(disk, tmp_path, value):
     assert disk.get("a") is None
 
 
-def test_a_damaged_file_is_unavailable_and_nothing_else(tmp_path):
+def test_a_damaged_file_is_begun_anew_and_told(tmp_path):
     (tmp_path / "cache.db").write_bytes(b"this is no database, whatever its name says" * 100)
-    with pytest.raises(StateUnavailable, match="not a database"):
-        open_state(config.State(dir=tmp_path))
+    told: list[str] = []
+    state = open_state(config.State(dir=tmp_path), told.append)
+    assert state.update("a", one_more) == b"1"
+    assert len(told) == 1
+    assert (tmp_path / "cache.db.damaged").read_bytes().startswith(b"this is no database")
+    state.close()
+
+
+def overwritten(folder: Path) -> None:
+    for file in (folder / "cache.db", folder / "cache.db-wal"):
+        with file.open("r+b") as opened:
+            opened.write(random.Random(7).randbytes(100_000))
+
+
+def emptied(folder: Path) -> None:
+    for file in (folder / "cache.db", folder / "cache.db-wal"):
+        file.write_bytes(b"")
+
+
+def replaced_by_another(folder: Path) -> None:
+    shutil.rmtree(folder)
+    open_state(config.State(dir=folder)).close()
+
+
+@pytest.mark.parametrize("harm", [shutil.rmtree, overwritten, emptied, replaced_by_another])
+def test_a_folder_that_is_removed_or_damaged_in_use_heals_for_all_who_use_it(tmp_path, harm):
+    told: list[str] = []
+    one, other = (open_state(config.State(dir=tmp_path / "state"), told.append) for _ in range(2))
+    one.put("a", b"1")
+    assert other.get("a") == b"1"
+    harm(tmp_path / "state")
+    for state in (one, other):
+        state.update("b", one_more)  # may still go to what was there, out of pages that are kept in memory
+    for state in (one, other, one, other):
+        state.update("c", one_more)
+    assert one.get("c") == other.get("c") == b"4"
+    assert 0 < len(told) <= 2
+    assert [*(tmp_path / "state").glob("cache.db")], "and the next start finds it"
+    for state in (one, other):
+        state.close()
+
+
+def test_settings_in_the_file_are_nobodys_but_ours(disk, tmp_path):
+    with sqlite3.connect(tmp_path / "state" / "cache.db") as database:
+        database.execute("UPDATE Settings SET value = 'nonsense' WHERE key NOT LIKE 'sqlite%'")
+        database.execute("INSERT INTO Cache(key, raw, expire_time, mode, value) VALUES ('b', 1, 'never', 1, x'31')")
+    database.close()
+    again = open_state(config.State(dir=tmp_path / "state"))
+    assert again.update("a", one_more) == b"1"
+    assert again.update("b", one_more) == b"2"
+    again.close()
 
 
 def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path):
@@ -339,8 +413,9 @@ def test_what_others_keep_on_the_server_is_not_ours(redis_url):
         assert client.get("gateway:a") == b"ours"
         client.delete("gateway:a")
         client.lpush("gateway:a", b"not a value")
-        with pytest.raises(StateUnavailable):
-            state.get("a")
+        assert state.get("a") is None
+        assert state.get_many(["a", "b"]) == [None, None]
+        assert state.update("a", one_more) == b"1"
         state.close()
 
 

@@ -5,10 +5,11 @@ What the writing model does stands in each policy's prompt, where the scripted p
 
 import asyncio
 import json
+import shutil
 import statistics
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from hashlib import sha256
@@ -25,8 +26,19 @@ from gateway.policy import Policy, Summarize
 from gateway.rewriting import ours
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.rewriting.summarize import Event, Facts, Segment
-from gateway.state import Change, State, StateUnavailable, open_state
-from gateway.summaries import DOWN_SECONDS, MOST_FAILURES, REST_SECONDS, Job, NoSummary, Summaries, Waiting
+from gateway.state import StateUnavailable, open_state
+from gateway.state.disk import DiskState
+from gateway.state.summary_record import DECISIONS
+from gateway.summaries import (
+    CONFIRM_SECONDS,
+    DOWN_SECONDS,
+    MOST_FAILURES,
+    REST_SECONDS,
+    Job,
+    NoSummary,
+    Summaries,
+    Waiting,
+)
 from tests import redis_server
 from tests.contract.running import (
     Gateway,
@@ -38,6 +50,7 @@ from tests.contract.running import (
     wait_for,
     write_setup,
 )
+from tests.sharing import at, store
 from tests.upstream.script import mark
 
 PARTS = ", ".join(f"{turn}-{number}" for turn in range(2) for number in range(9))
@@ -103,7 +116,7 @@ def setup(folder: Path, upstream: Upstream, state: dict[str, str]) -> Path:
         "keys": [{"name": n, "sha256": sha256(f"sk-{n}".encode()).hexdigest(), "team": n} for n in named],
         "policies": "policies",
         "default_policy": "plain",
-        "state": state,
+        "state": {"timeout": "2s", **state},
         "ledger": {"dir": "ledger"},
     }
     return write_setup(folder, settings, named)
@@ -369,13 +382,14 @@ class Writer:
 
 @asynccontextmanager
 async def worker(folder: Path, writer: Writer, clock: Clock) -> AsyncIterator[Summaries]:
-    opens = partial(open_state, config.State(dir=folder))
-    made = Summaries(opens, structlog.get_logger(), clock, clock)
+    way = store(at(folder))
+    made = Summaries(way, structlog.get_logger(), clock, clock)
     made.written_by(writer)
     try:
         yield made
     finally:
         await made.close()
+        await way.close()
 
 
 def job(key: str) -> Job:
@@ -424,7 +438,7 @@ async def test_one_segment_is_written_once_whoever_asks_how_often(tmp_path: Path
 async def test_a_job_whose_process_died_is_done_by_another_once_its_lease_is_over(tmp_path: Path) -> None:
     clock, dead, alive = Clock(), Writer(), Writer()
     async with worker(tmp_path, dead, clock) as first, worker(tmp_path, alive, clock) as second:
-        assert first._take("a", 8.0)
+        assert await first._store.run(partial(first._take, "a", 8.0)) == "ours"
         clock.at += 60
         second.ask(job("a"))
         await done(second)
@@ -495,35 +509,31 @@ async def test_of_two_who_decide_at_once_the_first_to_record_it_is_followed(tmp_
         assert len(set(decided)) == 1
 
 
-class Overtaken:
+class Overtaken(DiskState):
     """A state in which another process decides right before this one would."""
 
-    def __init__(self, inner: State, key: str) -> None:
-        self.inner, self.key = inner, key
-        self.get, self.put, self.close = inner.get, inner.put, inner.close
-
-    def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
-        """Change a value, once the other has written its summary and decided that it enters."""
-        if key == "decision/p":
-            self.inner.put(f"summary/{self.key}", TEXT.encode())
-            self.inner.put("decision/p", self.key.encode())
-        return self.inner.update(key, change, expires_seconds)
+    def put_first(self, values: Sequence[tuple[str, bytes]], expires_seconds: float) -> list[bytes]:
+        """Put values, once the other has written its summary and decided that it enters."""
+        if values[0][0] == "decision/p":
+            self.put("summary/a", TEXT.encode())
+            self.put("decision/p", b"a")
+        return super().put_first(values, expires_seconds)
 
 
 async def test_who_is_overtaken_takes_in_what_the_other_decided_on(tmp_path: Path) -> None:
     clock = Clock()
-    summaries = Summaries(
-        lambda: Overtaken(open_state(config.State(dir=tmp_path)), "a"), structlog.get_logger(), clock, clock
-    )
+    way = store(lambda: Overtaken(tmp_path))
+    summaries = Summaries(way, structlog.get_logger(), clock, clock)
     assert await settled(summaries, "a") == ("a",)
     await summaries.close()
+    await way.close()
 
 
 async def test_a_request_that_waits_takes_in_what_another_process_writes(tmp_path: Path) -> None:
     here, there, time = Writer(), Writer(), asyncio.get_running_loop().time
     here.may_go.clear()
-    opens = partial(open_state, config.State(dir=tmp_path))
-    first, second = (Summaries(opens, structlog.get_logger(), time, time) for _ in range(2))
+    ways = [store(at(tmp_path)) for _ in range(2)]
+    first, second = (Summaries(way, structlog.get_logger(), time, time) for way in ways)
     first.written_by(here)
     second.written_by(there)
     first.ask(job("a"))
@@ -532,8 +542,10 @@ async def test_a_request_that_waits_takes_in_what_another_process_writes(tmp_pat
     waiting = Waiting(lambda segment: job(segment.key), 5.0)
     assert await settled(second, "a", waiting=waiting) == ("a",)
     assert there.asked == []
-    await first.close()
-    await second.close()
+    for made in (first, second):
+        await made.close()
+    for way in ways:
+        await way.close()
 
 
 async def test_nobody_waits_for_what_failed_a_moment_ago(tmp_path: Path) -> None:
@@ -541,12 +553,14 @@ async def test_nobody_waits_for_what_failed_a_moment_ago(tmp_path: Path) -> None
     async with worker(tmp_path, Writer(None), Clock()) as failing:
         failing.ask(job("a"))
         await done(failing)
-    other = Summaries(partial(open_state, config.State(dir=tmp_path)), structlog.get_logger(), Clock(), time)
+    way = store(at(tmp_path))
+    other = Summaries(way, structlog.get_logger(), Clock(), time)
     other.written_by(Writer())
     started = time()
     assert await settled(other, "a", waiting=Waiting(lambda segment: job(segment.key), 5.0)) == ()
     assert time() - started < 2
     await other.close()
+    await way.close()
 
 
 async def test_a_state_that_does_not_answer_is_left_alone_for_a_while() -> None:
@@ -560,12 +574,72 @@ async def test_a_state_that_does_not_answer_is_left_alone_for_a_while() -> None:
     async def planning(facts: Facts) -> Plan | Refusal:
         return Plan({}, {}, {}, events=(Event("p", ("a",), ()),))
 
-    clock = Clock()
-    summaries = Summaries(opens, structlog.get_logger(), clock, clock)
+    way = store(opens, rest_seconds=0.3)
+    summaries = Summaries(way, structlog.get_logger(), Clock(), Clock())
     for _ in range(3):
         assert (await summaries.settled(planning, "writer"))[1]
     assert opened == 1
-    clock.at += DOWN_SECONDS
-    assert (await summaries.settled(planning, "writer"))[1]
-    assert opened == 2
+    await eventually(lambda: opened > 1, 5, "a look at it, behind the requests")
     await summaries.close()
+    await way.close()
+
+
+async def test_what_is_remembered_needs_no_state(tmp_path: Path) -> None:
+    is_up = True
+
+    class GoesDown(DiskState):
+        def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+            if not is_up:
+                raise StateUnavailable("scripted")
+            return super().get_many(keys)
+
+    way, clock = store(lambda: GoesDown(tmp_path)), Clock()
+    summaries = Summaries(way, structlog.get_logger(), clock, clock)
+    summaries.written_by(Writer())
+    summaries.ask(job("a"))
+    await done(summaries)
+    assert await settled(summaries, "a", "b") == ("a",)
+    is_up = False
+    assert await settled(summaries, "a", "b") == ("a",), "and not lost"
+    await summaries.close()
+    await way.close()
+
+
+async def test_a_state_that_was_emptied_gets_back_what_a_process_remembers(tmp_path: Path) -> None:
+    clock = Clock()
+    async with worker(tmp_path, Writer(), clock) as first:
+        first.ask(job("a"))
+        await done(first)
+        assert await settled(first, "a", "b") == ("a",)
+        shutil.rmtree(tmp_path)
+        await settled(first, "a", "b")
+        await eventually(lambda: not first._confirming, 5)
+    async with worker(tmp_path, Writer(), clock) as second:
+        assert await settled(second, "a", "b") == ("a",)
+
+
+async def test_where_another_process_decided_otherwise_all_come_to_the_same(tmp_path: Path) -> None:
+    clock, state = Clock(), open_state(config.State(dir=tmp_path))
+    async with worker(tmp_path, Writer(), clock) as summaries:
+        summaries.ask(job("a"))
+        await done(summaries)
+        assert await settled(summaries, "a") == ("a",)
+        state.put("decision/p", DECISIONS.write(()))
+        clock.at += CONFIRM_SECONDS
+        await settled(summaries, "a")
+        await eventually(lambda: not summaries._confirming, 5)
+        assert await settled(summaries, "a") == ()
+    state.close()
+
+
+@pytest.mark.parametrize("raw", [b"\xff\xfe", b'{"v":2,"is":["a"]}', b'{"v":1,"is":7}', b"not; names"])
+async def test_a_decision_that_is_not_understood_is_made_anew(tmp_path: Path, raw: bytes) -> None:
+    state, clock = open_state(config.State(dir=tmp_path)), Clock()
+    state.put("decision/p", raw)
+    state.put("summary/b", raw.replace(b"n", b"\0"))
+    async with worker(tmp_path, Writer(), clock) as summaries:
+        summaries.ask(job("a"))
+        await done(summaries)
+        assert await settled(summaries, "a", "b") == ("a",)
+    assert DECISIONS.read(state.get("decision/p") or b"") == ("a",)
+    state.close()

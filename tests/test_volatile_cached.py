@@ -28,7 +28,7 @@ async def replayed(folder, rules, volatile):
         await answer(gateway, provider.client, new_id())
         assert provider.client.status == 200
         history = grown(history, turn)
-    await gateway.calibrations.close()
+    await gateway.sharing.close()
     gateway.ledger.close()
     return [row for row in rows(gateway.config.ledger.dir) if row["event"] == "settled"]
 

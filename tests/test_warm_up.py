@@ -31,7 +31,7 @@ from gateway.routing.demo import Demo
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstream import Reply, WholeReply
 from gateway.routing.upstreams import Upstreams
-from gateway.shared_caches import SharedCaches
+from gateway.shared_caches import share
 from gateway.state import State, StateUnavailable, open_state
 from gateway.warm_up import LONGEST_SLEEP, MOST_FAILURES, MOST_PREFIXES, WarmUps
 from gateway.warm_up_sender import send
@@ -39,6 +39,7 @@ from gateway.wire.usage import usage_from_openai
 from tests.caching_replay import PRICE, PRICES, Clock, Replay, facts_of
 from tests.load.recorded import Body
 from tests.passage import COUNTERS, policy
+from tests.sharing import sharing, store
 from tests.talk import Wire, system, user, words
 
 MINUTE = 60.0
@@ -152,15 +153,16 @@ async def line(
     provider = provider or Watched(clock)
     gateway = replace(replay.open(), upstreams=Upstreams(len, {"demo": provider}), monotonic=clock)
     log = structlog.get_logger("gateway")
-    opens = opens or partial(open_state, gateway.config.state)
-    warm = WarmUps(gateway.prompt_caches, opens, log, clock, name)
+    way = gateway.sharing.store if opens is None else store(opens)
+    warm = WarmUps(gateway.prompt_caches, way, log, clock, name)
     gateway = replay.gateway = replace(gateway, warm_ups=warm)
     warm.sent_by(partial(send, gateway))
     try:
         yield Line(replay, gateway, provider, warm)
     finally:
         await warm.close()
-        await gateway.calibrations.close()
+        await way.close()
+        await gateway.sharing.close()
         gateway.ledger.close()
 
 
@@ -406,23 +408,22 @@ async def test_of_two_workers_on_one_state_one_sends(tmp_path: Path):
         line(tmp_path / "a", clock=clock, provider=provider, opens=state) as first,
         line(tmp_path / "b", clock=clock, provider=provider, opens=state, name="b") as second,
     ):
-        shared = [
-            SharedCaches(one.gateway.prompt_caches, state, one.gateway.log, clock, name)
-            for name, one in (("a", first), ("b", second))
-        ]
+        shared = [sharing(state) for _ in "ab"]
+        for name, shares, one in zip("ab", shared, (first, second), strict=True):
+            share(shares, one.gateway.prompt_caches, clock, name)
         for number in range(12):
             for _ in range(int(7 * MINUTE / 5)):
                 await asyncio.gather(first.warm.turn(), second.warm.turn())
-                for one in shared:
-                    await one.exchange()
+                for shares in shared:
+                    await shares.exchange()
                 clock.at += 5.0
             for worker in (first, second):
                 await worker.send(asked(number))
         rows = [*first.told("warm_up"), *second.told("warm_up")]
         assert len(rows) == first.sent == 12 - 4, "once in each gap from the fifth on"
         assert all(row["cached_tokens"] > 4000 for row in second.told("request")[5:])
-        for one in shared:
-            await one.close()
+        for shares in shared:
+            await shares.close()
 
 
 async def test_while_the_state_is_down_nothing_is_sent(tmp_path: Path):

@@ -45,7 +45,7 @@ async def one_after_another(setting: Setting, script: Script, *bodies: bytes) ->
                 assert client.status == 200, client.error
     finally:
         await gateway.upstreams.close()
-        await gateway.calibrations.close()
+        await gateway.sharing.close()
         gateway.ledger.close()
     return list(log)
 

@@ -34,6 +34,7 @@ _MOST_SAMPLES: Final = 100  # of each kind
 _QUANTILE: Final = 0.95
 _FACTOR_MOVE_STEPS: Final = 2
 _MARGIN_MOVE_PERCENT: Final = 4
+_MOST_ANSWERS: Final = 10**12  # that were ever counted
 _MOST_WEIGHT: Final = 10_000  # percent
 
 # Fitting: how often the factors are improved, and how far one sample may pull in one of those rounds.
@@ -136,11 +137,11 @@ class Stats:
         """Whether answers can lead here: what is read from a store decides about windows, so anything else is out."""
         at = self.calibration
         return (
-            (at in {UNKNOWN, EXACT} if at.version == 0 else at.version > 0)
+            (at in {UNKNOWN, EXACT} if at.version == 0 else 0 < at.version <= _MOST_ANSWERS)
             and 0.2 <= at.factor <= 5
             and 0 <= at.margin <= 20
             and all(1 <= weight <= _MOST_WEIGHT for weight in at.weights)
-            and self.since >= 0
+            and 0 <= self.since <= _MOST_ANSWERS
             and all(len(of) <= _MOST_SAMPLES for of in self.samples)
             and all(_is_possible(one, kind) for kind, of in enumerate(self.samples) for one in of)
         )

@@ -44,6 +44,9 @@ MOST_COUNTS: Final = 1000.0
 """What all outcomes together may come to before `aged` halves them."""
 MOST_OWN: Final = 32.0
 """The same of one head's conversations."""
+_MOST: Final = 1e15
+"""Of anything that is read: a sum of many such is still a number."""
+_MOST_SLOTS: Final = 10**9
 OWN_PRIOR: Final = 2.0
 """How many of them the team's share is worth."""
 
@@ -191,7 +194,9 @@ class Habits:
             {*self.followed, *self.ended, *(stage for _, stage in self.waiting)} <= set(range(STAGES))
             and set(self.again) <= {FRESH, *range(LATER + 1)}
             and all(len(row) == len(_EMPTY) for row in rows)
-            and all(map(isfinite, counts))
+            and all(0 <= slot <= _MOST_SLOTS for slot, _ in self.waiting)
+            and all(abs(count) <= _MOST for count in counts)
+            and (self.since == inf or 0 <= self.since <= _MOST_SLOTS * SLOT_SECONDS)
         )
 
 

@@ -25,6 +25,8 @@ ALIKE: Final = 0.5
 AGES_AT: Final = 4_000
 """Comparisons after which all counts of a family are halved, so that a prompt of last month is forgotten."""
 LONGEST_PATTERN: Final = 80
+_MOST: Final = 10**12
+"""That is ever counted of anything."""
 _LONGEST_LOOK: Final = 1000
 """Characters before what changed in which the words of its label are looked for."""
 LEAST_COMPARED: Final = 20
@@ -236,6 +238,12 @@ def from_json(read: Iterable[Any]) -> dict[Family, Head]:
     """Read what `to_json` wrote. Raises ValueError or TypeError for anything else."""
     out: dict[Family, Head] = {}
     for team, policy, model, lines, compared, changed in read:
-        counts = {(int(line), str(label)[:LONGEST_PATTERN]): int(number) for line, label, number in changed}
-        out[Family(str(team), str(policy), str(model), int(lines))] = Head(int(compared), counts)
+        counts = {(_count(line), str(label)[:LONGEST_PATTERN]): _count(number) for line, label, number in changed}
+        out[Family(str(team), str(policy), str(model), _count(lines))] = Head(_count(compared), counts)
     return out
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= _MOST:
+        raise ValueError("nothing is counted like this")
+    return value

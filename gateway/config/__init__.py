@@ -79,10 +79,12 @@ class KeyEntry:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Exactly one of the two is set."""
+    """Exactly one of the first two is set."""
 
     dir: Path | None = None
     redis: str | None = field(default=None, repr=False)
+    timeout_seconds: float = 0.05
+    """How long planning a request waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,9 @@ def _section(path: Path, name: str, environ: Mapping[str, str]) -> tuple[Documen
 
 
 def _state(said: StateFile, folder: Path) -> State:
-    return State(redis=said.redis) if said.redis else State(dir=folder / (said.dir or "var/state"))
+    if said.redis:
+        return State(redis=said.redis, timeout_seconds=said.timeout)
+    return State(dir=folder / (said.dir or "var/state"), timeout_seconds=said.timeout)
 
 
 _MADE_UP: Mapping[str, str] = {

@@ -6,7 +6,7 @@ blocks, so the side of the event loop makes it from a thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -26,7 +26,16 @@ class State(Protocol):
     def get(self, key: str) -> bytes | None:
         """Return the value; None where there is none, or where it expired."""
 
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return several values at once, in the order of the keys."""
+
     def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None: ...
+
+    def put_first(self, values: Sequence[tuple[str, bytes]], expires_seconds: float) -> list[bytes]:
+        """Put each value where there is none, up to the first key that holds another one; return what stands.
+
+        All in one step, and what stands is kept for so long from now on.
+        """
 
     def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
         """Change a value in one step that nobody else's can come between, in any process; return what it is then.
@@ -39,8 +48,11 @@ class State(Protocol):
         """Let go of what the calling thread holds open. The next call opens it again."""
 
 
-def open_state(settings: Settings) -> State:
-    """Open the state where the configuration has it. Raises `StateUnavailable`."""
+def open_state(settings: Settings, tell: Callable[[str], object] | None = None) -> State:
+    """Open the state where the configuration has it. Raises `StateUnavailable`.
+
+    `tell` hears, in a sentence, of a folder that had to be begun anew while it was in use.
+    """
     if settings.redis is not None:
         from gateway.state.redis import RedisState
 
@@ -48,5 +60,5 @@ def open_state(settings: Settings) -> State:
     if settings.dir is not None:
         from gateway.state.disk import DiskState
 
-        return DiskState(settings.dir)
+        return DiskState(settings.dir, tell)
     raise StateUnavailable("the configuration names neither a folder nor a Redis server for the state")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -22,8 +22,10 @@ _MOST_TRIES: Final = 1000
 
 # Put a value in the place of the one that was read, if that is still there. '' and nothing are not the same, hence the
 # flags: was there one, which; shall there be one, which; and for how many milliseconds, 0 = as long as it has. Returns
-# whether it was done.
+# whether it was done. What is there and is no value at all, a list say, counts as nothing.
 _REPLACE: Final = """
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'string' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
 local held = redis.call('GET', KEYS[1])
 if ARGV[1] == '1' then
     if held ~= ARGV[2] then return 0 end
@@ -40,6 +42,24 @@ else
     redis.call('DEL', KEYS[1])
 end
 return 1
+"""
+
+# Put each value where there is none, up to the first key that holds another; return what stands. ARGV[1] is how many
+# milliseconds it is kept.
+_PUT_FIRST: Final = """
+local stand = {}
+for at, key in ipairs(KEYS) do
+    local kind = redis.call('TYPE', key).ok
+    local held = kind == 'string' and redis.call('GET', key)
+    if held then
+        redis.call('PEXPIRE', key, ARGV[1])
+    else
+        redis.call('SET', key, ARGV[at + 1], 'PX', ARGV[1])
+    end
+    stand[at] = held or ARGV[at + 1]
+    if held and held ~= ARGV[at + 1] then break end
+end
+return stand
 """
 
 
@@ -61,10 +81,22 @@ class RedisState:
         with self._known_failures():
             return self._read(PREFIX + key)
 
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        with self._known_failures():
+            found = self._client.mget([PREFIX + key for key in keys]) if keys else []
+            return [_bytes(one) for one in found]
+
     def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None:
         milliseconds = None if expires_seconds is None else _milliseconds(expires_seconds)
         with self._known_failures():
             self._client.set(PREFIX + key, value, px=milliseconds)
+
+    def put_first(self, values: Sequence[tuple[str, bytes]], expires_seconds: float) -> list[bytes]:
+        keys, raws = [PREFIX + key for key, _ in values], [raw for _, raw in values]
+        with self._known_failures():
+            # Sent whole each time: it is short, and who sends its digest alone may have to ask twice.
+            found = self._client.eval(_PUT_FIRST, len(keys), *keys, _milliseconds(expires_seconds), *raws)
+            return [_bytes(one) or b"" for one in found]
 
     def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
         for _ in range(_MOST_TRIES):
@@ -88,10 +120,8 @@ class RedisState:
             self._client.connection_pool.disconnect(inuse_connections=False)  # others' threads may be in the others
 
     def _read(self, name: str) -> bytes | None:
-        found = self._client.get(name)
-        if found is not None and not isinstance(found, bytes):
-            raise ValueError("it answers with text; leave decode_responses out of the address")
-        return found
+        """Read a value. MGET says of what is no value that there is none, where GET would fail."""
+        return _bytes(self._client.mget([name])[0])
 
     @staticmethod
     @contextmanager
@@ -100,6 +130,12 @@ class RedisState:
             yield
         except (redis.RedisError, OSError, ValueError) as error:
             raise StateUnavailable(f"the state in Redis: {error}") from error
+
+
+def _bytes(found: object) -> bytes | None:
+    if found is not None and not isinstance(found, bytes):
+        raise ValueError("it answers with text; leave decode_responses out of the address")
+    return found
 
 
 def _milliseconds(seconds: float) -> int:

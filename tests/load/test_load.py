@@ -7,7 +7,18 @@ import pytest
 
 from gateway.budget.tokens import Counter
 from tests.conftest import Conversations
-from tests.load import crushing, growing, kill_nine, mixed_load, mutated_bodies, planning, real_model, tokenising
+from tests.contract.running import running_upstream
+from tests.load import (
+    crushing,
+    growing,
+    kill_nine,
+    mixed_load,
+    mutated_bodies,
+    planning,
+    real_model,
+    slow_state,
+    tokenising,
+)
 from tests.load.recorded import MADE_UP, joined
 from tests.upstream.counting import prompt_tokens
 
@@ -24,6 +35,14 @@ def test_kill_nine_loses_no_accepted_request(tmp_path: Path) -> None:
     outcome = kill_nine.measure(tmp_path, kills=2)
     assert not outcome.problems, str(outcome)
     assert outcome.accepted > 0
+
+
+def test_a_state_that_hangs_is_in_the_way_of_neither_requests_nor_stop(tmp_path: Path) -> None:
+    with running_upstream() as upstream:
+        run = slow_state.measure(tmp_path / "hung", upstream, "hung", requests=24)
+    assert run.lost
+    assert run.lines <= 3, str(run)
+    assert run.stop < 6, str(run)  # 3 s above normal in the full run, on a machine that does nothing else
 
 
 def test_mutated_bodies_break_nothing(tmp_path: Path) -> None:
