@@ -1,6 +1,7 @@
 """Which lines of a system text change with each request, what would declare them, and that nothing else is told."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from gateway.caching import heads
 from gateway.caching.heads import Family, Head, Prompts, added, from_json, label_of, suggestions, to_json
 from gateway.caching.volatile import Memo, without
 from gateway.policy_schema import LONGEST_PATTERN, PromptCacheFile
-from gateway.shared_heads import KEY, SystemTexts, shared, suggested
+from gateway.shared_heads import HEADS, KEY, SystemTexts, shared, suggested
 from gateway.state import StateUnavailable
 from gateway.state.disk import DiskState
 from tests.passage import Setting, policy
@@ -162,6 +163,15 @@ async def test_workers_add_up_in_the_state_and_the_report_reads_it(tmp_path):
     opened.put(KEY, b"nonsense")
     assert suggested(opened) == []
     opened.close()
+
+
+def test_a_line_with_half_a_character_is_told_like_any_other():
+    texts = SystemTexts()
+    for n in range(30):
+        said = conversation([system("x")])
+        message = replace(said.messages[0], text=f"You help.\nMood \ud83d: {n}")
+        texts.note(replace(said, messages=(message,)), "support", "p", "gpt")
+    assert suggestions(HEADS.read(HEADS.write(texts.take())))
 
 
 async def test_what_could_not_be_told_is_told_later():

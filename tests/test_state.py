@@ -347,6 +347,15 @@ def test_a_folder_that_is_removed_or_damaged_in_use_heals_for_all_who_use_it(tmp
         state.close()
 
 
+def test_text_that_is_none_is_begun_anew(disk, tmp_path):
+    disk.put("a", b"1")
+    with sqlite3.connect(tmp_path / "state" / "cache.db") as database:
+        database.execute("UPDATE Cache SET value = CAST(x'ff' AS TEXT)")
+    database.close()
+    assert disk.get_many(["a", "b"]) == [None, None]
+    assert disk.update("a", one_more) == b"1"
+
+
 def test_settings_in_the_file_are_nobodys_but_ours(disk, tmp_path):
     with sqlite3.connect(tmp_path / "state" / "cache.db") as database:
         database.execute("UPDATE Settings SET value = 'nonsense' WHERE key NOT LIKE 'sqlite%'")

@@ -229,9 +229,19 @@ def _bounded(head: Head) -> Head:
 def to_json(heads: Heads) -> list[Any]:
     """Return values that JSON has."""
     return [
-        [*family, head.compared, [[line, label, number] for (line, label), number in head.changed.items()]]
+        [
+            *map(_sound, family[:3]),
+            family.lines,
+            head.compared,
+            [[line, _sound(label), number] for (line, label), number in head.changed.items()],
+        ]
         for family, head in heads.items()
     ]
+
+
+def _sound(text: str) -> str:
+    """Replace what is no character, which JSON cannot hold: half of a pair, say, that a client cut in two."""
+    return text.encode(errors="replace").decode()
 
 
 def from_json(read: Iterable[Any]) -> dict[Family, Head]:

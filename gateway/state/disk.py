@@ -211,7 +211,7 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
     """Tell a file that is no longer ours from one that cannot be used just now: locked, full, not allowed."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
-        return False
+        return "decode" in str(error)  # text that is none, which sqlite3 finds out by itself
     return code & 0xFF in _DAMAGED or (code == sqlite3.SQLITE_ERROR and "no such" in str(error))
 
 

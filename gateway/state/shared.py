@@ -118,7 +118,9 @@ class Sharing:
 
     async def _keep(self) -> None:
         while not self._closing.is_set():
-            await self.exchange()
+            [fault] = await asyncio.gather(self.exchange(), return_exceptions=True)
+            if isinstance(fault, Exception):
+                self._told(fault)
             self._heard.set()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self.every_seconds)

@@ -30,13 +30,15 @@ TIMEOUT_SECONDS: Final = 0.05
 """How long planning one request waits for the state, in all; `state.timeout` of the configuration."""
 MOST_SLOW: Final = 3
 SLOW_WITHIN_SECONDS: Final = 10.0
-REST_SECONDS: Final = 5.0
-"""How long a state that is down is left alone before it is looked at again."""
+REST_SECONDS: Final = 1.0
+"""How long a state that is down is left alone before it is looked at again. Where it goes and comes back again and
+again it is longer each time, up to `WELL_SECONDS`, so that the log does not fill with that."""
+WELL_SECONDS: Final = 60.0
 CLOSE_SECONDS: Final = 0.5
 """How long the end of the program waits for threads that let go of the state."""
 _STEPS: Final = 5
-"""In which a timeout is waited for. One that took longer than it was to was longer for this process had other work, and
-the state is not to blame for that."""
+"""In which a timeout is waited for. One that took longer than it was to did so for this process had other work. The
+state is not to blame for that, but the request waits, so half of it counts."""
 _MOST_THREADS: Final = 4
 """Of either kind; each is started where all others are busy."""
 
@@ -75,6 +77,7 @@ class Store:
         """Why nobody is to ask; None where it works."""
         self._is_slow = False
         self._looking: asyncio.Task[None] | None = None
+        self._pause, self._well_since = rest_seconds, float("-inf")
         self._told: set[str] = set()
 
     def __repr__(self) -> str:
@@ -105,7 +108,8 @@ class Store:
         while patience.seconds > 0 and not asked.done():
             began, step = monotonic(), min(patience.seconds, self._timeout / _STEPS)
             await asyncio.wait([answer], timeout=step)
-            patience.seconds -= min(step, monotonic() - began)
+            took = monotonic() - began
+            patience.seconds -= max(min(step, took), took / 2)
         if not asked.done():
             answer.cancel()
             self._note_slow(monotonic())
@@ -163,21 +167,26 @@ class Store:
 
     def _look(self) -> None:
         if self._looking is None or self._looking.done():
+            is_new = monotonic() - self._well_since > WELL_SECONDS
+            self._pause = self._rest if is_new else min(2 * self._pause, WELL_SECONDS)
             self._looking = asyncio.get_running_loop().create_task(self._until_it_is_well())
 
     async def _until_it_is_well(self) -> None:
         while self._failed is not None or self._is_slow:
-            await asyncio.sleep(self._rest)
-            try:
-                for _ in range(2):  # the first may have to connect
-                    began = monotonic()
-                    await asyncio.wrap_future(self._background.submit(_look_at, self._opened))
-            except StateUnavailable:
+            await asyncio.sleep(self._pause)
+            took = 0.0
+            for _ in range(2):  # the first may have to connect
+                began = monotonic()
+                look = asyncio.wrap_future(self._background.submit(_look_at, self._opened))
+                [fault] = await asyncio.gather(look, return_exceptions=True)
+                took = monotonic() - began
+            if fault is not None:
                 continue
             was_down, self._failed = self._failed is not None, None
-            was_slow, self._is_slow = self._is_slow, self._is_slow and monotonic() - began > self._timeout
+            was_slow, self._is_slow = self._is_slow, self._is_slow and took > self._timeout
             if not self._is_slow and (was_down or was_slow):
                 self._slow.clear()
+                self._well_since = monotonic()
                 self._log.info("state available again")
 
     # ------------------------------------------------------------ in the threads
@@ -226,9 +235,10 @@ class _Threads:
 
     def end(self) -> list[Future[None]]:
         """Have each thread let go of the state and end; what is returned is done as each has."""
-        for _ in self._ended:
+        ended, self._ended = self._ended, []
+        for _ in ended:
             self._queue.put(None)
-        return self._ended
+        return ended
 
     def _run(self, ended: Future[None]) -> None:
         while (asked := self._queue.get()) is not None:
