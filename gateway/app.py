@@ -147,7 +147,12 @@ def _open(config: Config) -> Gateway:
         counters=counters,
         calibrations=Calibrations(models.values(), partial(open_state, config.state), log),
         ledger=books.Ledger(config.ledger.dir, worker, content=config.ledger.content == "requests"),
-        upstreams=Upstreams(counters.for_encoding("o200k_base").count, now=time.time, network=config.network),
+        upstreams=Upstreams(
+            counters.for_encoding("o200k_base").count,
+            now=time.time,
+            network=config.network,
+            most=config.server.max_answer,
+        ),
         health=Health(),
         memo=Memo(),
         log=log,

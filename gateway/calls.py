@@ -473,6 +473,7 @@ class Calls:
         """Take in an answer until it is known what it is; None where it is one. See `wire/opening.py`."""
         request, chunks = self.request, reply.chunks()
         opening = Opening(streamed=request.stream, hold_back_usage=not request.asks_usage)
+        most = self.gateway.config.server.max_answer
         opened: Opened | None = None
         trouble: Trouble = "garbage"
         chunk: bytes | None = b""
@@ -480,10 +481,13 @@ class Calls:
             while opened is None:
                 chunk = await anext(chunks, None)
                 opened = opening.finish() if chunk is None else opening.feed(chunk)
+                if opened is None and opening.held_bytes > most:
+                    opened, trouble = opening.given_up(f"it is longer than {most:,} bytes"), "too_large"
         except UpstreamError as error:
             opened, trouble = opening.cut(error.message), error.kind
         match opened:
             case Streaming():
+                opened.relay.passes_long_events = True
                 self.answer = Stream(opened.ready, chunks, opened.relay)
                 return None
             case Completion():

@@ -86,9 +86,9 @@ async def test_connections_are_used_again(direct: Direct):
         target = deployment(url=server.url)
         for _ in range(3):
             await (await direct.send(target, BODY, stream=False, request_id="gw_1")).read()
-        assert direct._session is not None
-        assert direct._session.connector is not None
-        assert sum(len(pool) for pool in direct._session.connector._conns.values()) == 1
+        assert "whole" in direct._sessions
+        assert direct._sessions["whole"].connector is not None
+        assert sum(len(pool) for pool in direct._sessions["whole"].connector._conns.values()) == 1
 
 
 Ends = Callable[[asyncio.StreamWriter], Awaitable[None]]
