@@ -12,8 +12,8 @@ from typing import Any, Final
 from gateway.wire import lenient
 from gateway.wire.output import finish_of, speaks, spoken
 
-MOST_TEXT: Final = 64 * 1024
-"""Bytes of text (UTF-8) that are kept of one stream: some 16,000 tokens of English."""
+MOST_TEXT: Final = 48 * 1024
+"""Bytes of text (UTF-8) that are kept of one stream: some 12,000 tokens of English."""
 MOST_PLACES: Final = 512
 """Texts that are told apart in one stream: of choices, of their reasoning, of each argument of a call."""
 
