@@ -34,6 +34,7 @@ from gateway.early_folds import EarlyFolds
 from gateway.gateway import Gateway, Models
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
+from gateway.money.ledger.lookup import TooManyLookups
 from gateway.pipeline import answer
 from gateway.placements import Placements
 from gateway.prompt_caches import PromptCaches
@@ -112,6 +113,7 @@ def create_app(config: Config) -> Starlette:
             await gateway.upstreams.close()
             await gateway.calibrations.close()
             gateway.planning.shutdown(wait=False, cancel_futures=True)
+            gateway.lookups.close()
             await placements.close()
             await heads.close()
             await shared.close()
@@ -247,7 +249,11 @@ async def _request(visit: Visit) -> None:
     """Tell a key of one of its own past requests; another's does not exist for it."""
     caller = authenticate(visit.gateway.keys, visit.client.headers, visit.gateway.now())
     wanted: str = visit.scope["path_params"]["id"]
-    found = await asyncio.to_thread(books.find, visit.gateway.config.ledger.dir, wanted)
+    gateway = visit.gateway
+    try:
+        found = await gateway.lookups.find(gateway.config.ledger.dir, wanted, caller.key)
+    except TooManyLookups:
+        raise errors.too_many_lookups() from None
     if found is None or found.get("key") != caller.key:
         raise errors.request_not_found(wanted)
     await _json(visit, 200, found)

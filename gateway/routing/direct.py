@@ -31,6 +31,9 @@ from gateway.wire.headers import NO_HEADERS, kept
 CONNECT_SECONDS: Final = 10.0
 """A connection is made in this time or not at all: it is cheap to try elsewhere."""
 
+DNS_SECONDS: Final = 5.0
+"""A name is resolved in this time or not at all: nothing else bounds it, since `sock_connect` begins after it."""
+
 _OUR_ID: Final = istr(
     "X-Client-Request-Id"
 )  # OpenAI logs it beside its own id: platform.openai.com/docs/api-reference/debugging-requests
@@ -80,6 +83,17 @@ class _Handler(ResponseHandler):
 
 _over: ContextVar[tuple[_Handler, int] | None] = ContextVar("connection", default=None)
 """The connection that this task's request went over, and what had come over it before."""
+
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """The system's resolver, with a deadline. uvloop asks it in threads that nothing else uses."""
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> Any:
+        try:
+            async with asyncio.timeout(DNS_SECONDS):
+                return await super().resolve(host, port, family)
+        except TimeoutError:
+            raise socket.gaierror(socket.EAI_AGAIN, f"no answer within {DNS_SECONDS:g} seconds") from None
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -278,7 +292,7 @@ class Direct:
         if use == "stream":
             pooled["socket_factory"] = _narrow_socket
         return aiohttp.ClientSession(
-            connector=_Connector(limit=0, ttl_dns_cache=60, ssl=trusted, **pooled),
+            connector=_Connector(limit=0, ttl_dns_cache=60, ssl=trusted, resolver=_Resolver(), **pooled),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             skip_auto_headers=("User-Agent",),

@@ -316,6 +316,12 @@ def request_not_found(wanted: str) -> GatewayError:
     return GatewayError(404, "invalid_request_error", message, code="request_not_found", param="id")
 
 
+def too_many_lookups() -> GatewayError:
+    """Refuse to look up one more past request while many of the same key wait."""
+    message = "Too many past requests are looked up with this key at once. Ask for one after the other."
+    return GatewayError(429, "rate_limit_error", message, code="rate_limit_exceeded", headers={"retry-after": "1"})
+
+
 # --- the gateway or an upstream is at fault --------------------------------------------------------------------------
 
 _REMEDIES: Mapping[UpstreamFault, str] = {
