@@ -13,8 +13,8 @@ EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: clo
 
 def whole(body: bytes, status: str = "200 OK", more: bytes = b"") -> bytes:
     """One answer as bytes."""
-    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n".encode()
-    return head + more + b"\r\n" + body
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n".encode()
+    return head + more + f"content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 def event(**fields: Any) -> bytes:
