@@ -29,7 +29,7 @@ from gateway.wire.usage import found_in, fuller, says_less
 KEEP_BYTES: Final = 128 * 1024
 """Relayed bytes that are kept unread; above it they are reduced to their text. To read them costs five times what it
 costs to pass them on, and most streams end before, with their usage."""
-PACK_BYTES: Final = 8 * 1024
+PACK_BYTES: Final = 24 * 1024
 """Bytes of them that are kept as they came; more are packed, to a tenth and less: chunks are much alike."""
 MOST_PACKED: Final = 32 * 1024
 """Packed bytes that are kept: what does not become small is reduced sooner."""
