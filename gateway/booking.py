@@ -90,7 +90,7 @@ class Booking:
         doubts_prompt = said.contradicts or not said.prompt
         if not text and not doubts_prompt:
             return said
-        ours = await self._counted(calls, text, deployment, heard.grown)
+        ours = await self._counted(calls, text, deployment, heard.grown if doubts_completion else int)
         if said.contradicts:
             said = usage_from_openai(heard.usage, ours.prompt) or ours
         return mended(said, ours.prompt if not said.prompt else None, ours.completion)

@@ -421,6 +421,14 @@ def test_an_event_without_end_is_passed_on_and_its_size_known():
     assert sum(map(len, out)) == seen.held_bytes == 1_000_006
 
 
+def test_a_long_event_at_the_end_of_a_stream_is_ended_there():
+    long = chunk({"content": "x" * 40_000}, choice={"finish_reason": "stop"}).removesuffix(b"\n\n")
+    out, seen = passing(*(long[at : at + 9_000] for at in range(0, len(long), 9_000)))
+    assert seen.cut() == b"\n\n"
+    assert b"".join(out) + seen.finish() == long + b"\n\n"
+    assert (seen.cut(), seen.finished, seen.finish()) == (b"", True, b"")
+
+
 def test_where_somebody_reads_whole_events_they_are_held():
     through = EventRelay(hold_back_usage=True)
     assert through.feed(b"data: " + b"x" * 100_000) == b""

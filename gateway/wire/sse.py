@@ -135,6 +135,7 @@ class EventRelay:
         """Return what is left at a clean end of the stream. After a cut, do not ask: half an event helps nobody."""
         if self._long is not None:
             self._read_long(self._long)
+            return b"\n\n"
         rest = b"".join(self._tail)
         self._tail, self.held_bytes = [], 0
         return self._pass(rest) if rest else b""
