@@ -33,6 +33,8 @@ class Fault:
     timeout: float = 30
     """Of the deployment."""
     scheme: str = "http"
+    leaves: float | None = None
+    """The client leaves after so many seconds, whatever has come by then."""
 
     def statuses(self, *, stream: bool) -> tuple[int, ...]:
         return self.plain if self.streamed is None or not stream else self.streamed
@@ -173,6 +175,8 @@ MOST_TELLING = (
     Fault("bad_json", writes(whole(b'{"choices": [{'), said(b"data: {nonsense\n\n", END)), streamed=(200,),
           ends=("failed", "answered")),
     Fault("gzip_bomb", packed("gzip", gzip.compress(b'{"a":"' + b" " * 30_000_000))),
+    Fault("client_leaves_while_waiting", stalls(), ends=("cancelled",), leaves=0.2),
+    Fault("client_leaves_mid_stream", stalls(_HEAD, said()), ends=("cancelled",), leaves=0.2),
     Fault("extra_bytes", writes(_KEPT + b"HTTP/1.1 200 OK\r\n\r\nmore"), **OK),
     Fault("deep_error", error("500 Error", _DEEP), plain=(500, 502)),
     Fault("echo", echoes, plain=(400,)),
