@@ -36,6 +36,7 @@ from gateway.early_folds import EarlyFolds
 from gateway.gateway import Gateway, Models
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
+from gateway.money.ledger.lookup import TooManyLookups
 from gateway.pipeline import answer
 from gateway.prompt_caches import PromptCaches
 from gateway.routing.health import Health
@@ -126,7 +127,12 @@ def _made(config: Config) -> Gateway:
         ledger=books.Ledger(
             config.ledger.dir, worker, content=config.ledger.content == "requests", mode=config.ledger.mode
         ),
-        upstreams=Upstreams(counters.for_encoding("o200k_base").count, now=time.time, network=config.network),
+        upstreams=Upstreams(
+            counters.for_encoding("o200k_base").count,
+            now=time.time,
+            network=config.network,
+            most=config.server.max_answer,
+        ),
         health=Health(),
         memo=Memo(),
         log=log,
@@ -151,6 +157,7 @@ async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: cont
     _share(gateway)
     closing.push_async_callback(gateway.sharing.close)
     await gateway.sharing.open()
+    closing.callback(gateway.lookups.close)
     closing.callback(gateway.planning.shutdown, wait=False, cancel_futures=True)
     closing.push_async_callback(gateway.upstreams.close)
     if gateway.warm_ups is not None:
@@ -262,7 +269,11 @@ async def _request(visit: Visit) -> None:
     """Tell a key of one of its own past requests; another's does not exist for it."""
     caller = authenticate(visit.gateway.keys, visit.client.headers, visit.gateway.now())
     wanted: str = visit.scope["path_params"]["id"]
-    found = await asyncio.to_thread(books.find, visit.gateway.config.ledger.dir, wanted)
+    gateway = visit.gateway
+    try:
+        found = await gateway.lookups.find(gateway.config.ledger.dir, wanted, caller.key)
+    except TooManyLookups:
+        raise errors.too_many_lookups() from None
     if found is None or found.get("key") != caller.key:
         raise errors.request_not_found(wanted)
     await _json(visit, 200, found)

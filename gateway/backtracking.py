@@ -1,10 +1,13 @@
-"""Which regular expressions can take exponential time, told from the expression alone and cheaply. Pure.
+r"""Which regular expressions can take exponential time, told from the expression alone and cheaply. Pure.
 
 Python's engine tries one way after the other. A pattern is safe when no text can be read in many ways: inside whatever
 repeats, each next character must decide which part of the pattern takes it (Brüggemann-Klein and Wood, "One-unambiguous
 regular languages", 1998; counted here with repetition, so that `(a+)+` is told too). That is stricter than needed: a
 few patterns that would do no harm are refused as well. Outside of repeats choices multiply (`.*a.*b.*c`), so only few
-may stand in one pattern; that the text is short is the caller's part.
+may stand in one pattern; that the text is short is the caller's part. Two endless parts side by side that take the same
+text (`\d+\d+`) are refused, since nobody needs them; so is what refers back to a group: nothing is proven of it.
+
+What is proven is still tried by `gateway check`, on texts that `worst_texts` makes of the pattern.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log2
 from typing import Any
 
@@ -22,9 +26,15 @@ MOST_PLACES = 1_000
 MOST_CHOICES = 17
 """Choices that may multiply outside of repeats, in bits; an endless part that can end at several places has 8."""
 
+MOST_PAIRS = 20_000
+"""Pairs of places that are looked at to tell whether two parts take the same text; beyond it they are taken to."""
+
 _ENDLESS = 20
 """From this many repeats on a part counts as endless."""
 _CHOICES_OF_ENDLESS = 8
+
+MOST_LETTERS = 6
+"""Letters of which texts are made to try a pattern on: one for each way in which its places take them."""
 
 _BEYOND = {256: "\u0100", 257: "\u0660", 258: "\u2003", 259: "\u2014"}
 """Beyond Latin-1 there are four kinds of characters: letters, digits, spaces, others; one of each stands for all."""
@@ -68,9 +78,35 @@ def why_slow(pattern: str) -> str | None:
             "what one of its repeats takes can be read in several ways, as in (a+)+; "
             "let all that repeats begin or end with a character that nothing else in it takes"
         )
+    if walk.refers_back:
+        return "it refers back to what a group took; write out what that may be"
     if walk.choices(whole) > MOST_CHOICES:
         return "it has too many parts in a row that may end anywhere, such as .*; make several patterns of it"
+    if walk.has_alike_neighbours():
+        return (
+            "two endless parts of it stand side by side and take the same text, as in \\d+\\d+; make one of them, or "
+            "put something between them that neither takes"
+        )
     return None
+
+
+def worst_texts(pattern: str, size: int) -> list[str]:
+    """Write texts on which a pattern, which must compile, is likely to be slowest: much that fits, and no end to it."""
+    walk = _Walk(re.compile(pattern).flags)
+    try:
+        walk.sequence(read(pattern))
+    except (_TooLarge, RecursionError):
+        return []
+    looping = [walk.takes[place] for inside, _ in walk.repeats for place in inside]
+    counted = Counter(code for taken in looping or walk.takes for code in taken if code < 256)
+    signatures: dict[tuple[bool, ...], int] = {}
+    for code, _ in counted.most_common():
+        signatures.setdefault(tuple(code in taken for taken in walk.takes), code)
+    letters = [chr(code) for code in list(signatures.values())[:MOST_LETTERS]]
+    in_order = "".join(chr(min(taken, default=0)) for taken in walk.takes if min(taken, default=256) < 256)
+    wholes = [*letters, *map("".join, pairwise(letters)), in_order[:200]]
+    end = next((chr(code) for code in range(255, -1, -1) if code not in counted), "\0")
+    return [(whole * (size // len(whole) + 1))[: size - 1] + end for whole in dict.fromkeys(wholes) if whole]
 
 
 class _Walk:
@@ -85,6 +121,38 @@ class _Walk:
         self.nothing = 0.0
         """Choices among ways to take nothing, in bits."""
         self.ambiguous = False
+        self.refers_back = False
+        self.endless: list[tuple[range, _Part]] = []
+        """Repeats without end, and where each begins and ends."""
+
+    def has_alike_neighbours(self) -> bool:
+        """Whether a text can be shared out in many ways between two endless parts, the second right after the first."""
+        for inside, left in self.endless:
+            after = {place for last in left.last for place in self.follow[last]}
+            for other, right in self.endless:
+                apart = other.start >= inside.stop or inside.start >= other.stop
+                if apart and not after.isdisjoint(right.first) and self._take_alike(inside, left, other, right):
+                    return True
+        return False
+
+    def _take_alike(self, inside: range, left: _Part, other: range, right: _Part) -> bool:
+        """Whether one text can be taken whole by either of two parts."""
+        waiting = [(one, two) for one in left.first for two in right.first]
+        seen = set(waiting)
+        ends = set(left.last), set(right.last)
+        while waiting:
+            one, two = waiting.pop()
+            if self.takes[one].isdisjoint(self.takes[two]):
+                continue
+            if one in ends[0] and two in ends[1]:
+                return True
+            steps = ((a, b) for a in self.follow[one] if a in inside for b in self.follow[two] if b in other)
+            new = set(steps) - seen
+            seen |= new
+            waiting += new
+            if len(seen) > MOST_PAIRS:
+                return True
+        return False
 
     def choices(self, whole: _Part) -> float:
         """Add up, in bits, the choices at which more than one place takes the next character, or none does."""
@@ -114,8 +182,7 @@ class _Walk:
             case "GROUPREF_EXISTS":
                 return self._either([self.sequence(branch or ()) for branch in argument[1:]])
             case "GROUPREF":
-                part = self._starred(lambda: self._place(_EVERYTHING))
-                return _Part(part.first, part.last, True)
+                self.refers_back = True
             case "ASSERT" | "ASSERT_NOT":
                 self.nothing += log2(self._most_alike(self.sequence(argument[1]).first))
         return _NOTHING
@@ -165,6 +232,8 @@ class _Walk:
         part = self._starred(lambda: self.sequence(body))
         bits = _CHOICES_OF_ENDLESS if most >= _ENDLESS else log2(most - least + 1)
         self.repeats.append((range(start, len(self.takes)), bits))
+        if most >= _ENDLESS:
+            self.endless.append((range(start, len(self.takes)), part))
         return _Part(part.first, part.last, part.empty or least == 0)
 
     def _starred(self, make: Callable[[], _Part]) -> _Part:

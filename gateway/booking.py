@@ -74,7 +74,7 @@ class Booking:
         """Enter what failed calls cost: what they said they used, or what was counted of an answer that broke off."""
         while calls.unused:
             deployment, heard = calls.unused[0]
-            if heard.usage or heard.seen_text():
+            if heard.usage or heard.seen_text() or heard.grown(0):
                 usage = await self._used(calls, heard, deployment)
                 tier = heard.service_tier or self.request.service_tier
                 self.entry.pay_unused(usage, deployment.price, tier, self.gateway.now(), _bill(heard, deployment))
@@ -84,13 +84,13 @@ class Booking:
         """Read what an answer says it used; where that is nothing, a placeholder or absurd, our own count decides."""
         said = usage_from_openai(heard.usage)
         if said is None:
-            return await self._counted(calls, heard.seen_text(), deployment)
+            return await self._counted(calls, heard.seen_text(), deployment, heard.grown)
         doubts_completion = not said.completion or heard.usage_is_early or not heard.finished
         text = heard.seen_text() if doubts_completion else ""
         doubts_prompt = said.contradicts or not said.prompt
         if not text and not doubts_prompt:
             return said
-        ours = await self._counted(calls, text, deployment)
+        ours = await self._counted(calls, text, deployment, heard.grown if doubts_completion else int)
         if said.contradicts:
             said = usage_from_openai(heard.usage, ours.prompt) or ours
         return mended(said, ours.prompt if not said.prompt else None, ours.completion)
@@ -105,14 +105,16 @@ class Booking:
         except LedgerUnavailable as error:
             self.gateway.log.critical("entry lost", id=self.entry.id, reason=str(error))
 
-    async def _counted(self, calls: Calls, said: str, deployment: Deployment) -> Usage:
-        """Count the prompt as it was sent, and what came back."""
+    async def _counted(
+        self, calls: Calls, said: str, deployment: Deployment, grown: Callable[[int], int] = int
+    ) -> Usage:
+        """Count the prompt as it was sent, and what came back; `grown` scales what is kept of it to all of it."""
         fitted = calls.fitted[deployment.model_name]
         counter = calls.counter(fitted.model)
         await counter.learn([said])
         rewritten = fitted.prompt_tokens if calls.changes(fitted) is not None else None
         prompt = rewritten or await prompt_tokens(self.request, fitted.model, counter)
-        return Usage(prompt=prompt, completion=counter.count(said) if said else 0, estimated=True)
+        return Usage(prompt=prompt, completion=grown(counter.count(said)) if said else grown(0), estimated=True)
 
     async def _settle_cache(
         self, calls: Calls, usage: Usage, deployment: Deployment, tier: str | None, now: float

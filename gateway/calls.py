@@ -490,6 +490,7 @@ class Calls:
         request, chunks = self.request, reply.chunks()
         hold_back, secrets = not request.asks_usage, deployment.secrets
         opening = Opening(streamed=request.stream, hold_back_usage=hold_back, secrets=secrets)
+        most = self.gateway.config.server.max_answer
         opened: Opened | None = None
         trouble: Trouble = "garbage"
         said = ""
@@ -498,10 +499,13 @@ class Calls:
             while opened is None:
                 chunk = await anext(chunks, None)
                 opened = opening.finish() if chunk is None else opening.feed(chunk)
+                if opened is None and opening.held_bytes > most:
+                    opened, trouble = opening.given_up(f"it is longer than {most:,} bytes"), "too_large"
         except UpstreamError as cut:
             opened, trouble, said = opening.cut(cut.message), cut.kind, cut.said
         match opened:
             case Streaming():
+                opened.relay.passes_long_events = True
                 self.answer = Stream(opened.ready, chunks, opened.relay)
                 return None
             case Completion():

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.wire import errors
+from gateway.wire import errors, packing
 from gateway.wire.errors import GatewayError, printable
 from gateway.wire.origins import Origins
 
@@ -70,7 +70,16 @@ class HTTPClient:
         self._watcher: asyncio.Task[Any] | None = None
 
     async def body(self, most: int) -> bytes:
-        """Read the body; what is over `most` is not kept, whether its length was declared or not."""
+        """Read the body, and unpack it where it is packed; what is over `most` is not kept, before or after that."""
+        encoding = text_of(self.headers.get(b"content-encoding", b"")).strip().lower()
+        if not encoding or encoding == "identity":
+            return await self._read(most)
+        if not packing.is_read(encoding):
+            raise errors.unknown_encoding(encoding, packing.READ)
+        return await _unpacked(encoding, await self._read(most), most)
+
+    async def _read(self, most: int) -> bytes:
+        """Read the body as it came, whether its length was declared or not."""
         declared = self.headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > most:
             raise errors.too_large(most)
@@ -131,6 +140,22 @@ def head(request_id: str, content_type: bytes, length: int | None = None) -> Hea
 def header(name: bytes, value: str) -> tuple[bytes, bytes]:
     """Write a header; what may not stand in one (control characters above all) is escaped."""
     return name, printable(value, _LONGEST_VALUE).encode("latin-1", "replace")
+
+
+async def _unpacked(encoding: str, body: bytes, most: int) -> bytes:
+    """Unpack a body in pieces, between which others have their turn."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        for part in packing.unpacked(encoding, body):
+            size += len(part)
+            if size > most:
+                raise errors.too_large(most)
+            parts.append(part)
+            await asyncio.sleep(0)
+    except packing.BadPacking as error:
+        raise errors.invalid_request(f"The body is not {encoding}: {error}.", "content-encoding") from error
+    return b"".join(parts)
 
 
 class Comments:

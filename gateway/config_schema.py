@@ -153,7 +153,14 @@ class ServerFile(Strict):
     host: Word = key("127.0.0.1", description="Address to listen on. Without keys only a loopback address is served.")
     port: Port = key(8080, description="Port to listen on; 0 takes any free one.")
     workers: int = key(1, ge=1, le=256, description="Processes that share the port.")
-    max_body: Bytes = key("32MB", description="Largest request body; a larger one is answered 413.")
+    max_body: Bytes = key(
+        "32MB", description="Largest request body, unpacked where it came packed; a larger one is answered 413."
+    )
+    max_answer: Bytes = key(
+        "64MB",
+        description="Largest answer of an upstream, unpacked: a whole one, or one event of a stream. What is larger is"
+        " cut, and is a failure of the upstream's.",
+    )
     hosts: Annotated[list[Host], _nothing_as([])] = key(
         [],
         description="Names by which a gateway without keys may be called, beside localhost and loopback addresses.",

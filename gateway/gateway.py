@@ -20,6 +20,7 @@ from gateway.fitting import Model, model_of, models_of, planning_threads
 from gateway.memory import Memory
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
+from gateway.money.ledger.lookup import Lookups
 from gateway.prompt_caches import PromptCaches
 from gateway.rewriting.memory import Known
 from gateway.routing.health import Health
@@ -116,6 +117,8 @@ class Gateway:
     """None where nobody is to write any."""
     early_folds: EarlyFolds | None = None
     """None where nothing is decided about folds that nothing forces."""
+    lookups: Lookups = field(default_factory=Lookups)
+    """Where past requests are looked up."""
     without_usage: set[str] = field(default_factory=set)
     """Deployments whose server refused to be asked for usage in a stream."""
 

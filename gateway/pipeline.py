@@ -169,7 +169,7 @@ class Passage:
 
         An answer that is complete is one, however its connection ended: then it gets the end marker from us.
         """
-        relay, out = stream.relay, stream.ready
+        relay, out, most = stream.relay, stream.ready, self.gateway.config.server.max_answer
         trouble = UpstreamError("reset", "the stream ended before the answer was complete")
         try:
             while not relay.done and (relay.error is None or relay.error_is_shown):
@@ -180,8 +180,11 @@ class Passage:
                     out = relay.finish()
                     break
                 out = relay.feed(chunk)
+                if relay.held_bytes > most:
+                    out, trouble = relay.cut(), UpstreamError("too_large", f"one event is longer than {most:,} bytes")
+                    break
         except UpstreamError as error:
-            out, trouble = b"", error
+            out, trouble = relay.cut(), error
         if relay.done or relay.error is not None:
             return out, None
         return (out + relay.ending(out), None) if relay.finished else (out, trouble)

@@ -182,6 +182,7 @@ _GAVE_NO_ANSWER: dict[Trouble, str] = {
     "timeout": "said nothing for too long",
     "reset": "broke the connection off",
     "garbage": "answered with something that is not a chat completion",
+    "too_large": "answered with more bytes than an answer may have",
 }
 
 

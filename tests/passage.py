@@ -325,6 +325,7 @@ class Setting:
     teams: Mapping[str, Team] = field(default_factory=dict)
     unpriced: bool = False
     max_body: int = 1_000_000
+    max_answer: int = 1_000_000
     draw: Callable[[], float] = lambda: 0.0
     now: Callable[[], float] = lambda: NOW
     comment_seconds: float = COMMENT_SECONDS
@@ -333,7 +334,7 @@ class Setting:
         given = tuple(self.policies) or (Policy("default"),)
         config = Config(
             file=self.folder / "config.yaml",
-            server=Server(max_body=self.max_body),
+            server=Server(max_body=self.max_body, max_answer=self.max_answer),
             models=(),
             fallbacks=self.fallbacks,
             teams=self.teams,

@@ -1,5 +1,6 @@
 """The application on a socket: routes, their shapes, and what a stranger is not told."""
 
+import gzip
 import http.client
 import json
 import socket
@@ -316,6 +317,17 @@ def test_a_body_that_is_too_large_is_found_out_without_its_length_too(server):
     assert (said.status, said.error["code"]) == (413, "request_too_large")
     assert ask(connection, "GET", "/health").status == 200
     connection.close()
+
+
+def test_a_packed_body_is_read_and_bounded_by_what_it_becomes(server):
+    packed = {"content-encoding": "gzip"}
+    said = server.ask("POST", "/v1/chat/completions", gzip.compress(body([user("hi")])), **packed)
+    assert said.status == 200
+    bomb = gzip.compress(b" " * (MAX_BODY + 1))
+    said = server.ask("POST", "/v1/chat/completions", bomb, **packed)
+    assert (said.status, said.error["code"]) == (413, "request_too_large")
+    said = server.ask("POST", "/v1/chat/completions", bomb, **{"content-encoding": "br"})
+    assert (said.status, said.error["code"]) == (415, "unknown_encoding")
 
 
 def test_a_body_of_exactly_the_most_is_taken(server):

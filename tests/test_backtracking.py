@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.backtracking import why_slow
+from gateway.backtracking import why_slow, worst_texts
 from tests.timing import within
 
 
@@ -25,7 +26,9 @@ from tests.timing import within
         r"\d{1,3}(?:,\d{3})*",
         r"\b[A-Z]{2,5}-\d{1,6}\b",
         r"[0-9a-f]{40}",
-        r"(['\"]).*?\1",
+        r"(?:ab)+(?:cd)+",
+        r"\d+[a-z]+\d*",
+        r"^\s*Today is \w+ .*$",
         r"^(?:(?!draft).)*$",
         r"(?:[^,]*,)*x",
         r"(?:(?:(?:){99}){99}){99}",
@@ -61,6 +64,34 @@ def test_a_repeat_whose_text_can_be_read_in_several_ways_is_refused(pattern):
 @pytest.mark.parametrize("pattern", [r".*.*.*x", r"(.*a){12}", r"(a?){30}a{30}", r".*a.*b.*c.*d"])
 def test_choices_that_multiply_are_refused(pattern):
     assert "too many parts" in (why_slow(pattern) or "")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r"\d+\d+", r"\w+\s*\w+", r".*\w+", r"(?:ab)+(?:ab)*", r"x\d{2,}(?:\d\d)+", r"[a-f]+\b[f-k]{3,}", r".*(?:a|.+)"],
+)
+def test_endless_neighbours_that_take_the_same_text_are_refused(pattern):
+    assert "side by side" in (why_slow(pattern) or "")
+
+
+@pytest.mark.parametrize("pattern", [r"(['\"]).*?\1", r"(?P<a>\w+) (?P=a)", r"(a)(?:b|\1)"])
+def test_what_refers_back_to_a_group_is_refused(pattern):
+    assert "refers back" in (why_slow(pattern) or "")
+
+
+def test_texts_to_try_a_pattern_on_are_long_and_make_it_slow():
+    for pattern in (r"\d+\d+x", r".*a.*b", r"(?:\w+\.)+\w+!", "", "x{3}", r"[^\x00-\xff]+a"):
+        texts = worst_texts(pattern, 1_000)
+        assert all(len(text) == 1_000 for text in texts), pattern
+    compiled = re.compile(r"a.*a.*a.*b")
+    slowest = max(timed(compiled, text) for text in worst_texts(compiled.pattern, 150))
+    assert slowest > 20 * timed(compiled, "the quick brown fox " * 8)
+
+
+def timed(compiled: re.Pattern[str], text: str) -> float:
+    started = time.process_time()
+    compiled.search(text)
+    return time.process_time() - started + 1e-6
 
 
 def test_a_pattern_that_unfolds_to_much_is_refused():

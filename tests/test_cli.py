@@ -177,6 +177,22 @@ def test_a_misspelt_model_is_told_with_the_one_that_was_probably_meant(
     assert warning.partition("; did you mean ")[2] == ("" if meant is None else f"{meant!r}?")
 
 
+def test_check_tries_each_pattern_on_a_long_text_and_refuses_a_slow_one(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.cli.trying.CPU_SECONDS", 1)
+    policy = config.parent / "policies" / "short.yaml"
+    policy.write_text(POLICY + "preserve: ['\\bdeadline\\b', '^.*never.*$', 'a[ab]*b[ab]*!']\n")
+    shown = gateway("check", "--config", config)
+    assert shown.exit_code == 2
+    assert "policy short: preserve: 'a[ab]*b[ab]*!' takes more than 1 seconds" in shown.output
+    assert "never" not in shown.output
+    policy.write_text(POLICY + "prompt_cache: {volatile: ['Current time: .*', '\\d+\\d+']}\n")
+    shown = gateway("check", "--config", config)
+    assert shown.exit_code == 2
+    assert "side by side" in shown.output
+
+
 @pytest.mark.parametrize("kind", ["policy", "config"])
 def test_check_prints_a_schema_for_editors(kind: str) -> None:
     schema = json.loads(gateway("check", "--schema", kind).output)

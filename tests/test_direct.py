@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -86,9 +87,9 @@ async def test_connections_are_used_again(direct: Direct):
         target = deployment(url=server.url)
         for _ in range(3):
             await (await direct.send(target, BODY, stream=False, request_id="gw_1")).read()
-        assert direct._session is not None
-        assert direct._session.connector is not None
-        assert sum(len(pool) for pool in direct._session.connector._conns.values()) == 1
+        assert "whole" in direct._sessions
+        assert direct._sessions["whole"].connector is not None
+        assert sum(len(pool) for pool in direct._sessions["whole"].connector._conns.values()) == 1
 
 
 Ends = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -259,3 +260,15 @@ async def test_one_attempt_becomes_an_answer_or_a_failure_with_the_whole_error()
     assert (busy.status, busy.body, busy.retry_after) == (503, b"<html>busy</html>", 3.0)
     assert isinstance(unreached, Failure)
     assert unreached.kind == "connect"
+
+
+async def test_a_name_that_nobody_resolves_is_given_up(direct: Direct, monkeypatch: pytest.MonkeyPatch):
+    async def silent(*_: Any, **__: Any) -> Any:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", silent)
+    monkeypatch.setattr("gateway.routing.direct.DNS_SECONDS", 0.05)
+    with pytest.raises(UpstreamError) as caught:
+        await direct.send(deployment(url="http://model.invalid"), BODY, stream=False, request_id="gw_1")
+    assert caught.value.kind == "connect"
+    assert "no answer within" in caught.value.message

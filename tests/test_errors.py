@@ -99,6 +99,14 @@ CASES: list[tuple[GatewayError, type[openai.APIStatusError], int, str | None, st
         None,
         "invalid_request_error",
     ),
+    (
+        errors.unknown_encoding("br", ("gzip", "deflate")),
+        openai.APIStatusError,
+        415,
+        "unknown_encoding",
+        "content-encoding",
+        "invalid_request_error",
+    ),
     (errors.too_large(32_000_000), openai.APIStatusError, 413, "request_too_large", None, "invalid_request_error"),
     (errors.internal_error(), openai.InternalServerError, 500, "internal_error", None, "server_error"),
     (

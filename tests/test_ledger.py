@@ -20,7 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.money.ledger import Ledger, LedgerUnavailable, files, find, id_time, new_id, rows, timestamp
+from gateway.money.ledger import Ledger, LedgerUnavailable, files, id_time, new_id, rows, timestamp
+from gateway.money.ledger.lookup import find
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC).timestamp()
 MIDNIGHT = datetime(2026, 2, 1, tzinfo=UTC).timestamp()

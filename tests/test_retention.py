@@ -15,7 +15,8 @@ from gateway.conversation import Changes, Insertion
 from gateway.memory import Memory
 from gateway.rewriting.retention import MOST_WORDINGS, Values, cut_of, misses, read, retention
 from gateway.wire import completion
-from gateway.wire.sse import EventRelay, Said, event
+from gateway.wire.sse import EventRelay, event
+from gateway.wire.transcript import Said
 from tests.contract.raw import post
 from tests.contract.running import (
     KEYS,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import tracemalloc
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +18,8 @@ from openai import OpenAI
 
 from gateway.wire.errors import upstream_failed
 from gateway.wire.failures import ErrorObject
-from gateway.wire.sse import DONE, KEEP_BYTES, EventRelay, error_event, event
+from gateway.wire.sse import DONE, KEEP_BYTES, LONGEST_HELD, MOST_PACKED, PACK_BYTES, EventRelay, error_event, event
+from gateway.wire.transcript import MOST_PLACES, MOST_TEXT
 from tests.timing import within
 
 USAGE = {"prompt_tokens": 120, "completion_tokens": 50, "total_tokens": 170}
@@ -328,15 +331,108 @@ def test_a_long_stream_is_kept_as_its_text_only():
     through = EventRelay(hold_back_usage=True)
     for number in range(3 * KEEP_BYTES // 100):
         through.feed(chunk({"content": f"{number} "}))
-        assert through._kept_bytes <= KEEP_BYTES
+        assert through._kept_bytes <= PACK_BYTES
+        assert through._unread_bytes <= KEEP_BYTES + PACK_BYTES
     assert through.seen_text().split() == [str(number) for number in range(3 * KEEP_BYTES // 100)]
+    assert through.grown(100) == 100
+
+
+def test_of_a_very_long_stream_the_beginning_is_kept_and_all_of_it_counted():
+    through, pieces = EventRelay(hold_back_usage=True), 6 * MOST_TEXT // 10
+    tracemalloc.start()
+    for number in range(pieces):
+        through.feed(chunk({"content": f"{number:9} "}))
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 150_000
+    assert len(through.seen_text()) == MOST_TEXT
+    assert through.seen_text().split()[:3] == ["0", "1", "2"]
+    assert through.grown(1_000) == pytest.approx(6_000, rel=0.01)
+
+
+def test_text_is_cut_between_two_characters_and_more_places_than_anybody_has_are_not_kept():
+    through = EventRelay(hold_back_usage=True)
+    through.feed(chunk({"content": "a" + "\u4e2d" * MOST_TEXT}))
+    assert len(through.seen_text()) == 1 + (MOST_TEXT - 1) // 3
+    many = EventRelay(hold_back_usage=True)
+    for number in range(3 * MOST_PLACES):
+        many.feed(chunk({"content": "x"}, choice={"index": number}))
+    assert many.seen_text() == "\n".join("x" * MOST_PLACES)
+    assert many.grown(10) == 30
+
+
+def test_chunks_that_do_not_pack_are_read_sooner():
+    draw, through = random.Random(1), EventRelay(hold_back_usage=True)
+    for _ in range(KEEP_BYTES // 1000):
+        through.feed(chunk({"content": draw.randbytes(500).hex()}))
+        assert through._packed_bytes <= MOST_PACKED + PACK_BYTES
+    assert len(through.seen_text()) == MOST_TEXT
 
 
 def test_one_large_event_in_many_small_chunks_is_not_scanned_again_and_again():
     large = chunk({"content": "x" * 2_000_000})
     out, seen = relay(*(large[at : at + 100] for at in range(0, len(large), 100)))
     assert out == large
-    assert len(seen.seen_text()) == 2_000_000
+    assert len(seen.seen_text()) == MOST_TEXT
+    assert seen.grown(MOST_TEXT) == 2_000_000
+
+
+# --- an event that is too long to be held
+
+
+def passing(*chunks: bytes) -> tuple[list[bytes], EventRelay]:
+    through = EventRelay(hold_back_usage=True)
+    through.passes_long_events = True
+    return [through.feed(piece) for piece in chunks], through
+
+
+@pytest.mark.parametrize("size", [1, 997, 30_000, 200_000])
+def test_a_long_event_is_passed_on_as_it_comes_and_what_follows_is_read(size: int):
+    usage = {"prompt_tokens": 7, "completion_tokens": 9}
+    long = chunk({"content": "x" * 100_000}, choice={"finish_reason": "stop"}, usage=usage)
+    stream = chunk({"content": "Hi"}) + long + chunk({"content": "!"}) + DONE
+    out, seen = passing(*(stream[at : at + size] for at in range(0, len(stream), size)))
+    assert b"".join(out) == stream
+    if size < 100_000:
+        assert max(map(len, out)) <= LONGEST_HELD + 2 * size
+        assert seen.grown(1) > 100_000 / 4
+    assert (seen.usage, seen.usage_is_early, seen.done, seen.held_bytes) == (usage, False, True, 0)
+    assert seen.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("ending", ["\r\n", "\r", "\n"])
+def test_the_end_of_a_long_event_is_found_wherever_the_chunks_are_cut(ending: str):
+    long = b'data: {"choices":[{"index":0,"delta":{"content":"' + b"x" * LONGEST_HELD + b'"}}]}'
+    stream = (long + b"\n\n" + chunk({"content": "!"})).replace(b"\n", ending.encode())
+    for at in range(len(long) - 2, len(long) + 8):
+        out, seen = passing(stream[:at], stream[at : at + 1], stream[at + 1 :])
+        assert b"".join(out) == stream
+        assert seen.seen_text().endswith("!")
+
+
+def test_media_in_a_long_event_are_not_counted_as_text():
+    image = chunk({"images": [{"image_url": {"url": "data:image/png;base64," + "A" * 100_000}}]})
+    _, seen = passing(*(image[at : at + 9_000] for at in range(0, len(image), 9_000)))
+    assert seen.grown(0) == 0
+
+
+def test_an_event_without_end_is_passed_on_and_its_size_known():
+    out, seen = passing(b"data: ", *[b"x" * 10_000] * 100)
+    assert sum(map(len, out)) == seen.held_bytes == 1_000_006
+
+
+def test_a_long_event_at_the_end_of_a_stream_is_ended_there():
+    long = chunk({"content": "x" * 40_000}, choice={"finish_reason": "stop"}).removesuffix(b"\n\n")
+    out, seen = passing(*(long[at : at + 9_000] for at in range(0, len(long), 9_000)))
+    assert seen.cut() == b"\n\n"
+    assert b"".join(out) + seen.finish() == long + b"\n\n"
+    assert (seen.cut(), seen.finished, seen.finish()) == (b"", True, b"")
+
+
+def test_where_somebody_reads_whole_events_they_are_held():
+    through = EventRelay(hold_back_usage=True)
+    assert through.feed(b"data: " + b"x" * 100_000) == b""
+    assert through.held_bytes == 100_006
 
 
 # --- events of our own

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from aiohttp import web
 
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import TooLong, too_long
-from gateway.routing.translated import REQUEST_FIELDS, Translated
+from gateway.routing.translated import REQUEST_FIELDS, Translated, _Recent
 from gateway.routing.upstream import Reply, Unfit, UpstreamError
 from gateway.wire.usage import usage_from_openai
 from tests.providers.anthropic import Anthropic, text, tool_use
@@ -601,3 +602,12 @@ async def test_functions_are_called_as_functions(translated: Translated):
     assert json.loads("".join(one.get("arguments") or "" for one in told)) == {"n": 1}
     assert pieces[-1]["finish_reason"] == "function_call"
     assert all("tool_calls" not in piece["delta"] for piece in pieces)
+
+
+async def test_of_a_long_stream_litellm_keeps_the_latest_chunks_and_those_with_usage():
+    chunks = _Recent([SimpleNamespace(usage="first")])
+    for number in range(5_000):
+        chunks.append(SimpleNamespace(usage="later" if number == 2_500 else None, number=number))
+    assert len(chunks) <= 300
+    assert [one.usage for one in chunks if one.usage] == ["first", "later"]
+    assert [one.number for one in chunks[-100:]] == list(range(4_900, 5_000))

@@ -37,6 +37,7 @@ def check(path: Path, schema: str | None, no_environment: bool, connect: bool) -
     from gateway import check as checks
     from gateway.budget.calibration import EXACT, UNKNOWN
     from gateway.catalogue.warnings import notes, warnings
+    from gateway.cli.trying import too_slow
     from gateway.config import network_problems
     from gateway.config.folders import exposed
 
@@ -50,6 +51,8 @@ def check(path: Path, schema: str | None, no_environment: bool, connect: bool) -
         for one in deployments
         if one.is_chat
     ]
+    if slow := list(too_slow(config.policies.values())):
+        raise Refused("\n".join(slow))
     used = config.policies_in_use()
     click.echo(checks.render(used, known), nl=False)
     others = ", ".join(sorted(config.policies.keys() - {policy.name for policy in used}))

@@ -79,9 +79,9 @@ def explain(
 
 
 def _past_request(request_id: str, folder: Path) -> dict[str, Any]:
-    from gateway.money import ledger
+    from gateway.money.ledger import lookup
 
-    entry = ledger.find(folder, request_id)
+    entry = lookup.find(folder, request_id)
     if entry is None:
         raise NotThere(f"no request {request_id} in {folder}")
     return entry

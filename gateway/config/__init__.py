@@ -43,7 +43,8 @@ class Server:
     port: int = 8080
     workers: int = 1
     max_body: int = 32_000_000
-    """In bytes."""
+    """In bytes, as is the next."""
+    max_answer: int = 64_000_000
     hosts: tuple[str, ...] = ()
     """Names beside those of loopback by which it may be called while there are no keys."""
 

@@ -27,9 +27,9 @@ from rich.text import Text
 from gateway.config import load as load_config
 from gateway.demo import conversation, settings
 from gateway.demo.conversation import Recording, Turn
-from gateway.money import ledger
 from gateway.money.amounts import rounded
 from gateway.money.keys import new_key
+from gateway.money.ledger import lookup
 from gateway.money.report import report
 from gateway.operators import tables
 
@@ -220,7 +220,7 @@ def _conclude(console: Console, books: Path, outcomes: list[Outcome]) -> None:
     console.print(Text("gateway report --by user", style="bold"))
     console.print(*report(books, by="user").tables(console.width), sep="\n")
     shown = max(outcomes, key=lambda outcome: outcome.before - outcome.after)
-    entry = ledger.find(books, shown.request_id)
+    entry = lookup.find(books, shown.request_id)
     if entry is None:
         raise DemoFailed(f"request {shown.request_id} was answered but is not in the ledger")
     console.print()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
@@ -30,9 +31,18 @@ from gateway.wire.headers import NO_HEADERS, kept
 CONNECT_SECONDS: Final = 10.0
 """A connection is made in this time or not at all: it is cheap to try elsewhere."""
 
+DNS_SECONDS: Final = 5.0
+"""A name is resolved in this time or not at all: nothing else bounds it, since `sock_connect` begins after it."""
+
 _OUR_ID: Final = istr(
     "X-Client-Request-Id"
 )  # OpenAI logs it beside its own id: platform.openai.com/docs/api-reference/debugging-requests
+READ_BYTES: Final = 16 * 1024
+"""Bytes of an answer that are taken at a time; twice as many wait in front of it before its connection is not read any
+more. What a client is too slow for stays with the upstream."""
+WINDOW_BYTES: Final = 32 * 1024
+"""What the kernel takes of a stream that nobody reads (Linux doubles it): all of it may come in one read, which nothing
+here can stop. A stream does not need more: it is 320 kB, or a thousand events, a second from a server 100 ms away."""
 _LARGE: Final = 2**20  # beyond this aiohttp wants to send a body in pieces, and warns otherwise
 
 _TROUBLES: Final[tuple[tuple[type[BaseException], Trouble], ...]] = (
@@ -73,6 +83,17 @@ class _Handler(ResponseHandler):
 
 _over: ContextVar[tuple[_Handler, int] | None] = ContextVar("connection", default=None)
 """The connection that this task's request went over, and what had come over it before."""
+
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """The system's resolver, with a deadline. uvloop asks it in threads that nothing else uses."""
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> Any:
+        try:
+            async with asyncio.timeout(DNS_SECONDS):
+                return await super().resolve(host, port, family)
+        except TimeoutError:
+            raise socket.gaierror(socket.EAI_AGAIN, f"no answer within {DNS_SECONDS:g} seconds") from None
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -178,7 +199,7 @@ class DirectReply:
     async def chunks(self) -> AsyncIterator[bytes]:
         content = self._response.content
         try:
-            while chunk := await content.readany():
+            while chunk := await content.read(READ_BYTES):
                 yield chunk
         except _FOREIGN as error:
             self._response.close()
@@ -186,6 +207,10 @@ class DirectReply:
 
     async def close(self) -> None:
         self._response.close()  # at the end of a body aiohttp has given the connection back: then this does nothing
+
+
+_Use = Literal["whole", "stream", "once"]
+"""What a session is for: answers that come whole, streams, and what goes over a connection of its own."""
 
 
 class Direct:
@@ -196,8 +221,7 @@ class Direct:
 
     def __init__(self, network: Network = HERE) -> None:
         self._network = network
-        self._session: aiohttp.ClientSession | None = None
-        self._unpooled: aiohttp.ClientSession | None = None
+        self._sessions: dict[_Use, aiohttp.ClientSession] = {}
         self._routes: dict[str, _Route] = {}
 
     async def send(
@@ -217,9 +241,8 @@ class Direct:
         for name, value in headers.items():
             if name not in route.headers:
                 sent[name] = value
-        session = self._session = self._session or self._opened()
         try:
-            response = await _post(session, route, body, sent)
+            response = await _post(self._session("stream" if stream else "whole"), route, body, sent)
         except _FOREIGN as error:
             if not _was_stale(error):
                 raise _trouble(error) from error
@@ -231,9 +254,8 @@ class Direct:
 
     async def _post_anew(self, route: _Route, body: bytes, headers: CIMultiDict[str]) -> aiohttp.ClientResponse:
         """Send over a connection of its own, since others of the pool may be as stale."""
-        session = self._unpooled = self._unpooled or self._opened(force_close=True)
         try:
-            return await _post(session, route, body, headers)
+            return await _post(self._session("once"), route, body, headers)
         except _FOREIGN as error:
             raise _trouble(error) from error
 
@@ -243,7 +265,7 @@ class Direct:
         One that does not speak chat completions is asked without its key. Raises `UpstreamError`.
         """
         route = _route(deployment, self._network)
-        session = self._session = self._session or self._opened()
+        session = self._session("whole")
         speaks = deployment.kind == "direct"
         url = URL(joined(deployment.api_base or "", MODELS if speaks else ""))
         limit = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
@@ -257,22 +279,36 @@ class Direct:
             raise _trouble(error) from error
 
     async def close(self) -> None:
-        sessions, self._session, self._unpooled = (self._session, self._unpooled), None, None
-        for session in sessions:
-            if session is not None:
-                await session.close()
+        while self._sessions:
+            await self._sessions.popitem()[1].close()
 
-    def _opened(self, *, force_close: bool = False) -> aiohttp.ClientSession:
+    def _session(self, use: _Use) -> aiohttp.ClientSession:
+        session = self._sessions.get(use)
+        if session is None:
+            session = self._sessions[use] = self._opened(use)
+        return session
+
+    def _opened(self, use: _Use) -> aiohttp.ClientSession:
         # limit=0: how many requests run at once is decided at admission, not by a queue in the pool.
         file = self._network.certificates
         trusted: ssl.SSLContext | Literal[True] = ssl.create_default_context(cafile=file) if file else True
-        pooled = {"force_close": True} if force_close else {"keepalive_timeout": KEPT_SECONDS}
+        pooled: dict[str, Any] = {"force_close": True} if use == "once" else {"keepalive_timeout": KEPT_SECONDS}
+        if use == "stream":
+            pooled["socket_factory"] = _narrow_socket
         return aiohttp.ClientSession(
-            connector=_Connector(limit=0, ttl_dns_cache=60, ssl=trusted, **pooled),
+            connector=_Connector(limit=0, ttl_dns_cache=60, ssl=trusted, resolver=_Resolver(), **pooled),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             skip_auto_headers=("User-Agent",),
+            read_bufsize=READ_BYTES,
         )
+
+
+def _narrow_socket(address: Any) -> socket.socket:
+    """Make the socket of a stream."""
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES)
+    return made
 
 
 async def _post(

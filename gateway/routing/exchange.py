@@ -20,7 +20,8 @@ import httpx
 from gateway.config.network import HERE, Network
 from gateway.providers.cohere import EventReader
 from gateway.providers.credentials import signatures
-from gateway.routing.upstream import KEPT_SECONDS, Trouble, UpstreamError
+from gateway.routing.upstream import ERROR_BYTES, KEPT_SECONDS, MOST_ANSWER, Trouble, UpstreamError
+from gateway.wire import packing
 from gateway.wire.headers import kept
 from gateway.wire.secrets import NO_SECRETS, Secrets, secrets
 
@@ -53,6 +54,8 @@ class Exchange:
     """The deployment's secrets."""
     sent: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The headers of the request, which litellm signed with what it made of those."""
+    most: int = MOST_ANSWER
+    """Bytes that a whole answer may have, or one event of a stream."""
     events: EventReader | None = None
     """What reads a stream in litellm's place, where litellm misreads the provider's."""
 
@@ -126,15 +129,15 @@ class Wire(httpx.AsyncHTTPTransport):
         exchange.headers = exchange.secrets.out_of_headers(kept(response.headers))
         exchange.open.append(response)
         response.stream = _Watched(response, exchange)
+        response.headers.pop("content-encoding", None)  # what was packed all the same is unpacked there
+        response.headers.pop("content-length", None)
         if "event-stream" not in response.headers.get("content-type", ""):
             exchange.events = None
         if response.status_code < 400:
             return response
-        raw = b"".join([part async for part in response.stream])
-        await response.aclose()
-        whole = httpx.Response(response.status_code, headers=response.headers, content=raw, request=request)
-        exchange.error_body = exchange.secrets.out_of(whole.content)
-        return whole
+        raw = await _beginning(response)
+        exchange.error_body = exchange.secrets.out_of(raw)
+        return httpx.Response(response.status_code, headers=response.headers, content=raw, request=request)
 
     async def _sent(self, request: httpx.Request) -> httpx.Response:
         """Send a request; where its connection was used before and the peer had closed it, once more over a new one."""
@@ -166,18 +169,22 @@ class Wire(httpx.AsyncHTTPTransport):
 
 
 class _Watched(httpx.AsyncByteStream):
-    """A body whose breaking is noted before litellm hears of it."""
+    """A body that is unpacked and measured, and whose breaking is noted before litellm hears of it."""
 
     def __init__(self, response: httpx.Response, exchange: Exchange) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self._inner = response.stream
         self._exchange = exchange
+        self._encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        self._in_events = "event-stream" in response.headers.get("content-type", "")
+        self._held = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         exchange, kept = self._exchange, b""
         marker, events = exchange.end_marker, exchange.events
         try:
-            async for part in self._inner:
+            async for part in self._unpacked():
+                self._measure(part)
                 if marker is not None and not exchange.ended:
                     seen = kept + part
                     exchange.ended = marker in seen
@@ -188,6 +195,46 @@ class _Watched(httpx.AsyncByteStream):
         except httpx.TransportError as error:
             exchange.trouble = _trouble(error, reading=True, exchange=exchange)
             raise httpx.ReadError(str(error)) from error
+        except UpstreamError as error:
+            exchange.trouble = error
+            raise httpx.ReadError(str(error)) from error
+
+    async def _unpacked(self) -> AsyncIterator[bytes]:
+        """Yield the body as it was before it was packed, which nobody asked for."""
+        if self._encoding == "identity":
+            async for part in self._inner:
+                yield part
+            return
+        if self._encoding not in ("gzip", "deflate"):
+            raise UpstreamError("garbage", f"the answer is packed with {self._encoding[:40]!r}")
+        zipped = packing.Zipped(self._encoding)
+        try:
+            async for part in self._inner:
+                for piece in zipped.feed(part):
+                    yield piece
+        except packing.BadPacking as error:
+            raise UpstreamError("garbage", f"the answer is not {self._encoding}: {error}") from error
+
+    def _measure(self, part: bytes) -> None:
+        """Raise UpstreamError where a whole answer, or one line of a stream, is longer than may be held."""
+        line = part.rfind(b"\n") if self._in_events else -1
+        self._held = self._held + len(part) if line < 0 else len(part) - line - 1
+        if self._held > self._exchange.most:
+            raise UpstreamError("too_large", f"it is longer than {self._exchange.most:,} bytes")
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """Read an error answer as far as anybody looks at one, and close it."""
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.stream:
+        parts.append(part[: ERROR_BYTES - size])
+        size += len(parts[-1])
+        if size == ERROR_BYTES:
+            break
+    await response.aclose()
+    return b"".join(parts)

@@ -28,7 +28,7 @@ from gateway.providers.cohere import EventReader
 from gateway.providers.parameters import Chosen
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import too_long
-from gateway.routing.upstream import DROPPED, Reply, Unfit, UpstreamError, WholeReply
+from gateway.routing.upstream import DROPPED, MOST_ANSWER, Reply, Unfit, UpstreamError, WholeReply
 from gateway.wire.headers import NO_HEADERS
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ _EVENTS: Final = {"content-type": "text/event-stream; charset=utf-8"}
 class Translated:
     """The upstream of every deployment of kind `translated`."""
 
-    def __init__(self, network: Network = HERE) -> None:
-        self._network = network
+    def __init__(self, network: Network = HERE, most: int = MOST_ANSWER) -> None:
+        self._network, self._most = network, most
         self._litellm: Any = None
         self._wire: Any = None
         self._handlers: dict[float, Any] = {}
@@ -132,7 +132,8 @@ class Translated:
             raise Unfit("messages", f"{deployment.provider} cannot read {url[:200]!r} itself and the gateway fetches "
                         "nothing: send the content as a data: URL")  # fmt: skip
         exchange_module = importlib.import_module("gateway.routing.exchange")
-        exchange: Exchange = exchange_module.Exchange(end_marker=_ENDS.get(deployment.provider), own=deployment.secrets)
+        marker, secrets = _ENDS.get(deployment.provider), deployment.secrets
+        exchange: Exchange = exchange_module.Exchange(end_marker=marker, own=secrets, most=self._most)
         if stream and deployment.provider in _COHERE:
             exchange.events = EventReader()
         token = exchange_module.current.set(exchange)
@@ -232,6 +233,7 @@ class StreamedReply:
         *,
         by_function: bool = False,
     ) -> None:
+        stream.chunks = _Recent(stream.chunks)
         self._stream = stream
         self._first = first
         self._exchange = exchange
@@ -292,6 +294,22 @@ class StreamedReply:
     def _reported(self) -> bool:
         """Whether the usage is the provider's: litellm estimates one where none came, and says nothing of it."""
         return any(getattr(chunk, "usage", None) is not None for chunk in self._stream.chunks)
+
+
+class _Recent(list[Any]):
+    """litellm's chunks of one stream: it keeps all of them, to count what a provider does not report.
+
+    We count ourselves. The latest are kept, which it looks at to see a model repeat itself, and those with usage.
+    """
+
+    def append(self, chunk: Any) -> None:
+        super().append(chunk)
+        if len(self) > 2 * _RECENT:
+            self[:] = [one for one in self[:-_RECENT] if getattr(one, "usage", None)][-_RECENT:] + self[-_RECENT:]
+
+
+_RECENT: Final = 128
+"""More than its REPEATED_STREAMING_CHUNK_LIMIT, which is 100."""
 
 
 def _import_litellm() -> Any:

@@ -12,13 +12,20 @@ from typing import Final, Literal, Protocol
 from gateway.routing.deployment import Deployment
 from gateway.wire.headers import NO_HEADERS
 
-Trouble = Literal["connect", "timeout", "reset", "garbage"]
-"""No connection; silence longer than the timeout; a connection that broke; bytes that are not an HTTP answer."""
+Trouble = Literal["connect", "timeout", "reset", "garbage", "too_large"]
+"""No connection; silence longer than the timeout; a connection that broke; bytes that are not an HTTP answer; more of
+them than an answer may have.
+"""
 
 KEPT_SECONDS: Final = 4.0
 """How long an idle connection is kept: less than common servers keep theirs. uvicorn (vLLM, SGLang), Node and
 cpp-httplib (llama.cpp) close it after 5 seconds: uvicorn.org/settings, nodejs.org/api/http.html#serverkeepalivetimeout,
 `CPPHTTPLIB_KEEPALIVE_TIMEOUT_SECOND`."""
+
+ERROR_BYTES: Final = 2**20
+"""Bytes of an error answer that are read; a longer one is cut there."""
+MOST_ANSWER: Final = 64_000_000
+"""Bytes of an answer where nobody says another number."""
 
 
 class UpstreamError(Exception):

@@ -12,7 +12,7 @@ from gateway.routing.demo import Demo
 from gateway.routing.deployment import Deployment, Kind
 from gateway.routing.direct import Direct
 from gateway.routing.translated import Translated
-from gateway.routing.upstream import Unfit, Upstream, UpstreamError
+from gateway.routing.upstream import ERROR_BYTES, MOST_ANSWER, Reply, Unfit, Upstream, UpstreamError
 from gateway.wire.headers import NO_HEADERS, retry_after
 
 
@@ -26,11 +26,12 @@ class Upstreams:
         *,
         now: Callable[[], float] = time.time,
         network: Network = HERE,
+        most: int = MOST_ANSWER,
     ) -> None:
         """Open nothing yet. `count` (tokens of a text) and `now` (seconds) are for the demo provider; `other` upstreams
-        stand in for ours. `network` says through which proxies they are reached.
+        stand in for ours. `network` says through which proxies they are reached. `most`: bytes of an answer.
         """
-        self.translated: Final = Translated(network)
+        self.translated: Final = Translated(network, most)
         self._by_kind: Final[Mapping[Kind, Upstream]] = {
             "direct": Direct(network),
             "translated": self.translated,
@@ -59,7 +60,7 @@ class Upstreams:
             if reply.status < 400:
                 return Answer(deployment, reply)
             headers = reply.headers
-            text = await reply.read()
+            text = await _beginning(reply)
         except UpstreamError as error:
             return Failure(deployment, error.kind, message=error.message, said=error.said)
         except Unfit as error:
@@ -69,3 +70,16 @@ class Upstreams:
     async def close(self) -> None:
         for upstream in self._by_kind.values():
             await upstream.close()
+
+
+async def _beginning(reply: Reply) -> bytes:
+    """Read an error answer, as far as anybody looks at one."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in reply.chunks():
+        parts.append(part[: ERROR_BYTES - size])
+        size += len(parts[-1])
+        if size == ERROR_BYTES:
+            await reply.close()
+            break
+    return b"".join(parts)

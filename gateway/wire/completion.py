@@ -9,7 +9,7 @@ from typing import Any
 from gateway.wire import lenient
 from gateway.wire.chat import message_of
 from gateway.wire.output import spoken
-from gateway.wire.sse import Said
+from gateway.wire.transcript import Said
 from gateway.wire.usage import found_in
 
 
@@ -45,6 +45,10 @@ class Completion:
             for calls in (message.get("tool_calls"), message.get("function_call")):
                 texts += [lenient.write(calls).decode()] if calls else []
         return lenient.join_halves("\n".join(texts))
+
+    def grown(self, tokens: int) -> int:
+        """Scale a count of `seen_text` to all that was said: here that is all of it."""
+        return tokens
 
     @property
     def heard_bytes(self) -> int:

@@ -7,14 +7,14 @@ into a message: it is shortened and made printable here. Which status, type and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
 
 from gateway.wire import lenient
 
-UpstreamFault = Literal["connect", "timeout", "reset", "garbage", "authentication"]
+UpstreamFault = Literal["connect", "timeout", "reset", "garbage", "too_large", "authentication"]
 """How an upstream failed: not reached, silent for too long, cut off, not understood, or our key refused."""
 
 MESSAGE_LIMIT = 2_000
@@ -229,6 +229,15 @@ def too_large(limit: int) -> GatewayError:
     return GatewayError(413, "invalid_request_error", message, code="request_too_large")
 
 
+def unknown_encoding(encoding: str, known: Sequence[str]) -> GatewayError:
+    """Refuse a body that is packed in a way that is not read here."""
+    message = (
+        f"A body with content-encoding `{printable(encoding)}` is not read here. Send it as it is, or packed with "
+        f"{', '.join(known[:-1])} or {known[-1]}."
+    )
+    return GatewayError(415, "invalid_request_error", message, code="unknown_encoding", param="content-encoding")
+
+
 def not_found(path: str, method: str = "POST") -> GatewayError:
     """Answer for a path that does not exist."""
     message = (
@@ -327,6 +336,12 @@ def request_not_found(wanted: str) -> GatewayError:
     return GatewayError(404, "invalid_request_error", message, code="request_not_found", param="id")
 
 
+def too_many_lookups() -> GatewayError:
+    """Refuse to look up one more past request while many of the same key wait."""
+    message = "Too many past requests are looked up with this key at once. Ask for one after the other."
+    return GatewayError(429, "rate_limit_error", message, code="rate_limit_exceeded", headers={"retry-after": "1"})
+
+
 # --- the gateway or an upstream is at fault --------------------------------------------------------------------------
 
 _REMEDIES: Mapping[UpstreamFault, str] = {
@@ -334,6 +349,7 @@ _REMEDIES: Mapping[UpstreamFault, str] = {
     "timeout": "Try again, stream, or ask for a shorter answer; the operator sets the deployment's `timeout`.",
     "reset": "Try again; what has come so far is incomplete.",
     "garbage": "Try again; if it stays, the operator should check that `api_base` speaks chat completions.",
+    "too_large": "Ask for a shorter answer, or stream; the operator sets `server.max_answer`.",
     "authentication": "The operator should check the deployment's `api_key`; yours is fine.",
 }
 

@@ -88,6 +88,11 @@ class Opening:
         self._gathering: Gathering | None = None
         self._complaint: ErrorObject | None = None
 
+    @property
+    def held_bytes(self) -> int:
+        """How much is held of the answer: all of a whole one, of a stream what is not passed on yet."""
+        return self._size if self._relay is None else self._size + self._relay.held_bytes
+
     def feed(self, chunk: bytes) -> Opened | None:
         """Take bytes from upstream; None where it is not yet known what they are."""
         if self._kind == "unknown":
@@ -96,6 +101,7 @@ class Opening:
                 return Nothing(_STRANGE) if chunk else None
         if self._relay is None:
             self._parts.append(chunk)
+            self._size += len(chunk)
             return None
         return self._take(self._relay, self._relay.feed(chunk))
 
@@ -114,6 +120,10 @@ class Opening:
             return Nothing(message)
         found = self._judged()
         return Nothing(message, begun=True) if isinstance(found, Nothing) and found.heard is None else found
+
+    def given_up(self, message: str) -> Nothing:
+        """Say what it was where it is too long to be held. It was written all the same, and is paid for."""
+        return Nothing(message, begun=self._kind == "object", heard=self._relay)
 
     def _recognised(self, chunk: bytes) -> bytes:
         """Settle what the bytes are; return those that count, or those in which nobody could recognise anything."""
@@ -143,9 +153,9 @@ class Opening:
         for event in events(block):
             if (fields := fields_of(event)) is not None and (found := self._heed(relay, fields, block)) is not None:
                 return found
+        self._size += len(block)
         if self._gathering is None and block:
             self._parts.append(block)
-            self._size += len(block)
             if self._size > KEEP_BYTES:
                 return Streaming(b"".join(self._parts), relay)
         return self._ended(relay, "the stream ended before the model said anything") if relay.done else None

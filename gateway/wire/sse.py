@@ -13,25 +13,33 @@ stream"), so a blank line is two endings in a row: \n\n, \n\r or \r\r in the byt
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 from gateway.wire import lenient
 from gateway.wire.errors import GatewayError
 from gateway.wire.failures import ErrorObject, error_in, named_error
-from gateway.wire.output import finish_of, speaks, spoken
+from gateway.wire.long_event import BLANK_LINE, LongEvent
+from gateway.wire.output import finish_of
 from gateway.wire.secrets import NO_SECRETS, Secrets
+from gateway.wire.transcript import Said, Transcript
 from gateway.wire.usage import found_in, fuller, says_less
 
 KEEP_BYTES: Final = 128 * 1024
-"""Relayed bytes that are kept unread; above it they are reduced to their text."""
+"""Relayed bytes that are kept unread; above it they are reduced to their text. To read them costs five times what it
+costs to pass them on, and most streams end before, with their usage."""
+PACK_BYTES: Final = 24 * 1024
+"""Bytes of them that are kept as they came; more are packed, to a tenth and less: chunks are much alike."""
+MOST_PACKED: Final = 32 * 1024
+"""Packed bytes that are kept: what does not become small is reduced sooner."""
+LONGEST_HELD: Final = 32 * 1024
+"""Bytes of one event that are held until it is complete; a longer one is passed on as it comes, and only its ends are
+read."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANK_LINES: Final = (b"\n\n", b"\n\r", b"\r\r")
-_ENDING: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
-"""The end of an event: two line endings, each of any kind. Atomic, or CRLF would be read as two."""
-
 _USAGE: Final = re.compile(rb'"usage"(?!: ?null)')
 """A member that may be a usage object. `"usage":null`, in every chunk, is not one: to parse those would cost all.
 
@@ -57,34 +65,27 @@ def error_event(error: GatewayError, request_id: str) -> bytes:
     return event(error.body(request_id))
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What an answer says to whoever asked: reasoning and refusals are left out."""
-
-    texts: tuple[str, ...] = ()
-    """One for each choice that has text."""
-    arguments: tuple[str, ...] = ()
-    """One for each call, as the model wrote it: JSON, if all went well."""
-
-
 class EventRelay:
     """One stream of chat completion chunks."""
 
     __slots__ = (
         "_drop_lf",
-        "_ended",
-        "_finish_reason",
         "_hold_back",
         "_kept",
         "_kept_bytes",
-        "_open",
+        "_long",
+        "_packed",
+        "_packed_bytes",
         "_read_bytes",
         "_secrets",
         "_tail",
-        "_texts",
+        "_transcript",
+        "_unread_bytes",
         "done",
         "error",
         "error_is_shown",
+        "held_bytes",
+        "passes_long_events",
         "service_tier",
         "usage",
         "usage_is_early",
@@ -95,14 +96,19 @@ class EventRelay:
         self._hold_back = hold_back_usage
         self._secrets = secrets
         self._tail: list[bytes] = []  # the event that is not yet complete, in pieces
+        self._long: LongEvent | None = None
         self._drop_lf = False  # an event that was held back ended in CR: an LF that follows is its own
         self._kept: list[bytes] = []
         self._kept_bytes = 0
+        self._packed: list[bytes] = []
+        self._packed_bytes = 0
+        self._unread_bytes = 0
         self._read_bytes = 0
-        self._texts: dict[tuple[object, ...], list[str]] = {}
-        self._finish_reason: str | None = None
-        self._open: set[int] = set()  # choices that have begun and not ended
-        self._ended = False
+        self._transcript = Transcript()
+        self.held_bytes = 0
+        """How much has come of an event that is not complete."""
+        self.passes_long_events = False
+        """Whether an event may be passed on before it is complete. Set it once nothing but the client reads them."""
         self.usage: Mapping[str, Any] | None = None
         """What the usage objects say; a later one counts where it does not say less."""
         self.usage_is_early = False
@@ -121,17 +127,26 @@ class EventRelay:
 
     def feed(self, chunk: bytes) -> bytes:
         """Take bytes from upstream; return the complete events to pass on now."""
+        if self._long is not None:
+            return self._pass_long(self._long, chunk)
         if self._tail or self._drop_lf or not chunk.endswith(b"\n\n"):
             chunk = self._completed(chunk)
             if not chunk:
-                return b""
+                return self._begin_long()
         return self._pass(chunk)
 
     def finish(self) -> bytes:
         """Return what is left at a clean end of the stream. After a cut, do not ask: half an event helps nobody."""
+        if self._long is not None:
+            self._read_long(self._long)
+            return b"\n\n"
         rest = b"".join(self._tail)
-        self._tail = []
+        self._tail, self.held_bytes = [], 0
         return self._pass(rest) if rest else b""
+
+    def cut(self) -> bytes:
+        """Return what ends an event of which a part was passed on, where the stream breaks off."""
+        return b"" if self._long is None else b"\n\n"
 
     def ending(self, rest: bytes) -> bytes:
         """Return what makes a complete answer that ended without the marker end as a stream does, behind `rest`."""
@@ -141,36 +156,36 @@ class EventRelay:
     def finish_reason(self) -> str | None:
         """The last finish reason. Reads what was relayed: ask only at the end."""
         self._read_kept()
-        return self._finish_reason
+        return self._transcript.finish_reason
 
     @property
     def finished(self) -> bool:
         """Whether the answer is complete: [DONE], or a finish reason of each choice, was seen. Ask only at the end."""
         if not self.done:
             self._read_kept()
-        return self.done or (self._ended and not self._open)
+        return self.done or self._transcript.finished
 
     def seen_text(self) -> str:
-        """Join what the model has said so far: content, refusals, reasoning, names and arguments of calls.
+        """Join what the model has said so far, as far as it is kept. `grown` scales its count to the whole.
 
         For counting a stream that ended without usage. Parses what was relayed, so ask only then.
         """
         self._read_kept()
-        return lenient.join_halves("\n".join("".join(pieces) for pieces in self._texts.values()))
+        return self._transcript.text()
+
+    def grown(self, tokens: int) -> int:
+        """Scale a count of `seen_text` to all that was said."""
+        return self._transcript.grown(tokens)
 
     @property
     def heard_bytes(self) -> int:
         """How much was relayed so far."""
-        return self._read_bytes + self._kept_bytes
+        return self._read_bytes + self._unread_bytes
 
     def said(self) -> Said:
-        """Return what the model has said so far. Parses what was relayed, so ask only at the end."""
+        """Return what is kept of what the model has said so far. Parses what was relayed, so ask only at the end."""
         self._read_kept()
-        texts = {key: lenient.join_halves("".join(pieces)) for key, pieces in self._texts.items()}
-        return Said(
-            tuple([text for key, text in texts.items() if key[1] == "content"]),
-            tuple([text for key, text in texts.items() if key[-1] == "arguments"]),
-        )
+        return self._transcript.said()
 
     # --- events out of chunks
 
@@ -186,11 +201,49 @@ class EventRelay:
         if end <= 0:
             if chunk:
                 self._tail.append(chunk)
+                self.held_bytes += len(chunk)
             return b""
         self._tail.append(chunk[:end])
         complete = b"".join(self._tail)
         self._tail = [chunk[end:]] if end < len(chunk) else []
+        self.held_bytes = len(chunk) - end
         return complete
+
+    # --- an event that is too long to be held
+
+    def _begin_long(self) -> bytes:
+        """Return what is held of an event where it is too long; the rest of it is passed on as it comes."""
+        if not self.passes_long_events or self.held_bytes <= LONGEST_HELD:
+            return b""
+        head = b"".join(self._tail)
+        self._tail = []
+        self._long = LongEvent(head)
+        self._count_long(self._long, len(head))
+        return head
+
+    def _pass_long(self, long: LongEvent, chunk: bytes) -> bytes:
+        """Pass a part of the event on; what comes after its end is fed as usual."""
+        end = long.feed(chunk)
+        self._count_long(long, len(chunk) if end is None else end)
+        if end is None:
+            self.held_bytes = long.size
+            return chunk
+        self._read_long(long)
+        rest = chunk[end:]
+        return chunk[:end] + self.feed(rest) if rest else chunk
+
+    def _count_long(self, long: LongEvent, size: int) -> None:
+        if not long.is_media:
+            self._transcript.pass_over(size)
+
+    def _read_long(self, long: LongEvent) -> None:
+        """Note what is read of the event, which is over."""
+        self._long, self.held_bytes = None, 0
+        if (usage := long.usage()) is not None and (found := found_in({"usage": usage})) is not None:
+            self.usage, self.usage_is_early = fuller(self.usage, found), False
+        if (reason := long.finish_reason()) is not None:
+            self._read_kept()  # what came before it, so that this is the last
+            self._transcript.end(reason)
 
     def _pass(self, block: bytes) -> bytes:
         """Read what matters in whole events, and return them without those to hold back."""
@@ -209,10 +262,7 @@ class EventRelay:
             self._read_tier(block)
         if not self.done:
             self._read_done(block)
-        self._kept.append(block)
-        self._kept_bytes += len(block)
-        if self._kept_bytes > KEEP_BYTES:
-            self._read_kept()
+        self._keep(block)
         return self._without(block, held) if held else block
 
     def _without(self, block: bytes, held: list[tuple[int, int]]) -> bytes:
@@ -264,53 +314,30 @@ class EventRelay:
             self.done = _data(block[start:end]).startswith(b"[DONE]")
             at = block.rfind(b"[DONE]", 0, start)
 
+    def _keep(self, block: bytes) -> None:
+        """Keep what was relayed until somebody asks what it says."""
+        self._kept.append(block)
+        self._kept_bytes += len(block)
+        self._unread_bytes += len(block)
+        if self._kept_bytes <= PACK_BYTES:
+            return
+        if self._unread_bytes <= KEEP_BYTES and self._packed_bytes <= MOST_PACKED:
+            self._packed.append(zlib.compress(b"".join(self._kept), 1))
+            self._packed_bytes += len(self._packed[-1])
+            self._kept, self._kept_bytes = [], 0
+        else:
+            self._read_kept()
+
     def _read_kept(self) -> None:
         """Reduce the bytes relayed so far to their text and finish reason."""
-        for block in self._kept:
+        for block in chain(map(zlib.decompress, self._packed), self._kept):
             for event in events(block):
                 fields = fields_of(event)
                 if fields is not None:
-                    self._read_choices(fields.get("choices"))
-        self._kept = []
-        self._read_bytes += self._kept_bytes
-        self._kept_bytes = 0
-
-    def _read_choices(self, choices: object) -> None:
-        for choice in choices if isinstance(choices, list) else ():
-            if not isinstance(choice, dict):
-                continue
-            number = choice.get("index")
-            index = number if isinstance(number, int) else 0
-            if (reason := finish_of(choice)) is not None:
-                self._finish_reason, self._ended = reason, True
-                self._open.discard(index)
-            elif not self._ended or speaks(choice):  # some engines send an empty chunk after the last
-                self._open.add(index)
-            delta = choice.get("delta")
-            if not isinstance(delta, dict):
-                delta = choice.get("message")
-            if isinstance(delta, dict):
-                self._read_delta(index, delta)
-
-    def _read_delta(self, index: int, delta: dict[str, Any]) -> None:
-        # Some engines send their reasoning under both names.
-        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
-        self._hear((index, "content"), delta.get("content"))
-        self._hear((index, "refusal"), delta.get("refusal"))
-        self._hear((index, "reasoning"), reasoning)
-        calls = delta.get("tool_calls")
-        calls = [*calls] if isinstance(calls, list) else []
-        calls.append({"index": "function_call", "function": delta.get("function_call")})
-        for call in calls:
-            function = call.get("function") if isinstance(call, dict) else None
-            if isinstance(function, dict):
-                key = (index, "call", str(call.get("index")))
-                self._hear((*key, "name"), function.get("name"))
-                self._hear((*key, "arguments"), function.get("arguments"))
-
-    def _hear(self, key: tuple[object, ...], said: object) -> None:
-        for text in spoken(said):
-            self._texts.setdefault(key, []).append(text)
+                    self._transcript.read(fields.get("choices"))
+        self._kept, self._packed = [], []
+        self._read_bytes += self._unread_bytes
+        self._kept_bytes = self._packed_bytes = self._unread_bytes = 0
 
 
 def _is_open(choices: object) -> bool:
@@ -350,7 +377,7 @@ def events(block: bytes) -> Iterator[bytes]:
         return
     start = 0
     while start < len(block):
-        found = _ENDING.search(block, start)
+        found = BLANK_LINE.search(block, start)
         end = len(block) if found is None else found.end()
         yield block[start:end]
         start = end

@@ -10,6 +10,7 @@ from tests.conftest import Conversations
 from tests.contract.running import running_upstream
 from tests.load import (
     crushing,
+    faults,
     growing,
     kill_nine,
     mixed_load,
@@ -17,6 +18,7 @@ from tests.load import (
     planning,
     real_model,
     slow_state,
+    streams,
     tokenising,
 )
 from tests.load.recorded import MADE_UP, joined
@@ -55,6 +57,21 @@ def test_long_texts_do_not_hold_up_the_small_ones(tmp_path: Path) -> None:
     assert (outcome.failures, outcome.uncounted) == (0, 0)
     assert outcome.long_requests >= 2
     assert outcome.added_p99 < 150, str(outcome)  # 20 ms in the full run, on a machine that does nothing else
+
+
+def test_whatever_an_upstream_does_every_request_ends_and_is_entered_once(tmp_path: Path) -> None:
+    outcome = faults.measure_most_telling(tmp_path)
+    assert not outcome.problems, str(outcome)
+
+
+def test_slow_streams_take_little_and_a_client_that_leaves_is_heard_of(tmp_path: Path) -> None:
+    outcome = streams.measure(tmp_path, 60, per_second=100, seconds=1, idle_seconds=0)
+    assert not outcome.problems, str(outcome)
+
+
+def test_of_a_stream_that_nobody_reads_little_is_held(tmp_path: Path) -> None:
+    outcome = streams.measure_stalled(tmp_path, 20, seconds=1)
+    assert not outcome.problems, str(outcome)
 
 
 def test_mutation_is_reproducible_and_varied() -> None:

@@ -15,11 +15,10 @@ The books hold no content. Where the configuration asks for it, requests are kep
 from __future__ import annotations
 
 import asyncio
-import mmap
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +30,7 @@ from gateway.config import folders
 
 Row = dict[str, Any]
 
-_DAY_SECONDS: Final = 86_400
+DAY_SECONDS: Final = 86_400
 _OWED_AT_MOST: Final = 32 * 2**20
 """Bytes of owed lines kept while they cannot be written; beyond it no more are taken."""
 _RETRY_SECONDS: Final = 1.0
@@ -188,11 +187,11 @@ class Ledger:
 
     def _file_of_the_day(self) -> int:
         """Return the open file of the current UTC day; a file that was deleted meanwhile is made anew."""
-        day = int(self._clock() // _DAY_SECONDS)
+        day = int(self._clock() // DAY_SECONDS)
         if day == self._day and self._file >= 0 and os.fstat(self._file).st_nlink:
             return self._file
         self._close_file()
-        path = self._directory / f"{date.fromordinal(_EPOCH + day)}{self._suffix}"
+        path = self._directory / f"{date.fromordinal(EPOCH_DAY + day)}{self._suffix}"
         try:
             self._file = folders.open_to_append(path, self._mode)
             size = os.fstat(self._file).st_size
@@ -224,7 +223,7 @@ class Ledger:
         return LedgerUnavailable(error.errno if error else None, f"ledger {self._directory}: {reason}")
 
 
-_EPOCH: Final = date(1970, 1, 1).toordinal()
+EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 
 
 _ONE_LINE: Final = bytes.maketrans(b"\r\n", b"  ")
@@ -343,55 +342,13 @@ def rows(directory: Path, since: date | None = None, until: date | None = None) 
     for path in files(directory, since, until):
         with path.open("rb") as lines:
             for line in lines:
-                row = _row(line)
+                row = row_of(line)
                 if row is not None:
                     yield row
 
 
-def find(directory: Path, request_id: str) -> Row | None:
-    """Return what the books say of one request: its opened row overlaid with its settled one; None = nothing.
-
-    `opened_at` and `settled_at` are the rows' times (None = no such row); a request that was never settled has the
-    status `unsettled`. Its id says the day; the day after is read too, since a request may pass midnight.
-    """
-    at = id_time(request_id)
-    if at is None:
-        return None
-    day = date.fromordinal(_EPOCH + int(at // _DAY_SECONDS))
-    merged: Row = {}
-    times: dict[str, Any] = {"opened_at": None, "settled_at": None}
-    for path in files(directory, day, day + timedelta(days=1)):
-        for row in _rows_with(path, request_id):
-            event = row.get("event")
-            if event == "opened":
-                merged = {**row, **merged}
-                times["opened_at"] = row.get("ts")
-            elif event == "settled" and times["settled_at"] is None:
-                merged = {**merged, **row}
-                times["settled_at"] = row.get("ts")
-    if not merged:
-        return None
-    return {"status": "unsettled", **merged, **times}
-
-
-def _rows_with(path: Path, request_id: str) -> Iterator[Row]:
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            needle = request_id.encode()
-            at = content.find(needle)
-            while at >= 0:
-                start = content.rfind(b"\n", 0, at) + 1
-                end = content.find(b"\n", at)
-                end = len(content) if end < 0 else end
-                row = _row(content[start:end])
-                if row is not None and row.get("id") == request_id:
-                    yield row
-                at = content.find(needle, end)
-
-
-def _row(line: bytes) -> Row | None:
+def row_of(line: bytes) -> Row | None:
+    """Read a line; None where it is none of ours."""
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
