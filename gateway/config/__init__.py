@@ -43,6 +43,14 @@ class Server:
     workers: int = 1
     max_body: int = 32_000_000
     """In bytes."""
+    header_timeout: float = 10.0
+    """Seconds, like the others."""
+    body_timeout: float = 30.0
+    keep_alive: float = 75.0
+    write_timeout: float = 60.0
+    connections_per_address: int | None = None
+    """None sets no limit."""
+    trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,24 @@
 """The program that stays up: binds the port, starts the workers, stops when told. Knows nothing of requests.
 
+uvicorn keeps the processes, the signals and the loop; what comes over a connection is read by a protocol of ours, in
+the modules beside this one (docs/decisions/0014 says why).
+
 The port is bound here, before any worker exists, for three reasons: a taken port is one clear message, port 0 can be
 printed, and clients that come while workers start wait in the queue of the socket instead of being refused.
 """
 
+# ruff: noqa: PLC0415  # a worker loads the application after the fork, the parent never
+
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,7 +26,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from gateway.config import Config
+    from gateway.config import Config, Server
+    from gateway.server.connection import Connection, ServerState
+    from gateway.server.open_connections import OpenConnections
 
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
 """Where a worker finds the path of the configuration: workers are new processes and inherit nothing else."""
@@ -73,7 +82,8 @@ def run(config: Config, path: Path, listener: socket.socket, *, started: Callabl
     workers = config.server.workers
     settings: dict[str, Any] = {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": Door(config.server),
+        "proxy_headers": False,
         "ws": "none",
         "lifespan": "on",
         "access_log": False,
@@ -81,7 +91,6 @@ def run(config: Config, path: Path, listener: socket.socket, *, started: Callabl
         "server_header": False,
         "date_header": True,
         "backlog": _BACKLOG,
-        "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": GRACE_SECONDS,
     }
     if workers > 1:
@@ -103,6 +112,37 @@ def run(config: Config, path: Path, listener: socket.socket, *, started: Callabl
     except SystemExit as left:  # the signal, once more; or uvicorn's own code where the start-up failed
         return int(left.code or 0)
     return 0 if server.started else STARTUP_FAILURE
+
+
+@dataclass(slots=True)
+class Door:
+    """Makes a connection for each client. uvicorn hands it to every worker, so it must be pickled before it is used."""
+
+    settings: Server
+    _every: OpenConnections | None = field(default=None, init=False)
+
+    def __call__(
+        self,
+        *,
+        config: Any,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Connection:
+        from gateway.server.connection import Connection
+
+        if self._every is None:
+            self._every = self.opened()
+        return Connection(config.loaded_app, self._every, server_state, app_state)
+
+    def opened(self) -> OpenConnections:
+        """Make what the connections of this process share."""
+        import structlog
+
+        from gateway.server.open_connections import OpenConnections, most_clients
+
+        log = structlog.get_logger("gateway")
+        return OpenConnections(self.settings, asyncio.get_running_loop(), log, most_clients())
 
 
 def app() -> ASGIApp:
