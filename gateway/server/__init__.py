@@ -37,6 +37,9 @@ SWITCH_SECONDS = 0.0001
 """How long a thread that plans a long request may keep the interpreter from the event loop. Python's own is 5 ms; but
 the event loop lets go of the interpreter at every call of the system, a dozen times for a small request, and waits that
 long to have it back each time. While only one thread has work nobody waits, and nothing is switched."""
+UNSENT_BYTES = 131_072
+"""Bytes that the kernel takes for a client and has not sent yet. By itself it would take megabytes for a client that
+reads nothing. Each connection has this from the listening socket."""
 GRACE_SECONDS = 30
 """How long a stop waits for answers that are under way."""
 
@@ -52,6 +55,8 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     try:
         listener.bind((host, port))
         listener.listen(_BACKLOG)

@@ -37,6 +37,8 @@ DRAINED_BYTES: Final = 65_536
 
 _WRITE_AHEAD: Final = 32_768
 """Bytes that may wait to be sent before the application is told to wait."""
+_DELAY_SECONDS: Final = 0.3
+"""How long a head that is too long waits for its refusal."""
 _LINGER_SECONDS: Final = 1.0
 """How long a connection that we ended may stay half open, so that its client can read why."""
 _TOO_LARGE: Final = 413
@@ -171,6 +173,8 @@ class Connection(asyncio.BufferedProtocol):
                         "its URL and headers did not come", settings.header_timeout, "header_timeout"
                     )
                 )
+            elif self._in_kernel():  # of the last response: closing would leave it there
+                self._transport.abort()
             else:
                 self._end()
         elif self._exchange is None:
@@ -233,7 +237,7 @@ class Connection(asyncio.BufferedProtocol):
             self._gather(data, start, stop)
             return stop
         if head.is_too_long(data, start, end):
-            self._refuse(errors.headers_too_large(head.MOST_BYTES, head.MOST_LINES))
+            self._refuse_head()
             return stop
         self._url, self._headers, self._parsed, self._overrun = b"", [], False, False
         self._whole = False
@@ -248,7 +252,7 @@ class Connection(asyncio.BufferedProtocol):
         if start == stop:
             return
         if stop - start >= head.MOST_BYTES:
-            self._refuse(errors.headers_too_large(head.MOST_BYTES, head.MOST_LINES))
+            self._refuse_head()
         elif head.is_nonsense(data, start, stop):
             self._refuse(errors.not_http())
         else:
@@ -481,6 +485,22 @@ class Connection(asyncio.BufferedProtocol):
         if self._paused and not self._later and not self._leaving:
             self._paused = False
             self._transport.resume_reading()
+
+    def _refuse_head(self) -> None:
+        """Refuse a head that is too long, a moment later and with nothing read until then.
+
+        Who sends such heads at full speed gets no further for it: told at once, he would begin anew a thousand times a
+        second.
+        """
+        self._pause()
+        self._head = bytearray()
+        self.deadline = _NEVER
+
+        def refuse() -> None:
+            if not self._leaving:
+                self._refuse(errors.headers_too_large(head.MOST_BYTES, head.MOST_LINES))
+
+        self._loop.call_later(_DELAY_SECONDS, refuse)
 
     def _refuse(self, error: GatewayError, *, linger: bool = True) -> None:
         """Answer with an error and end; nothing more is read. A response that has begun is cut."""
