@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import structlog
 import uvicorn
 
 from gateway import server
 from gateway.config import Server
+from gateway.server.open_connections import OpenConnections, free_descriptors
 
 Message = dict[str, Any]
 Application = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Any]
@@ -125,18 +127,17 @@ class Client:
 
 
 @contextmanager
-def serving(settings: Server, *, most: int | None = None) -> Iterator[Served]:
-    """Serve `echo` with these settings until the end of the block; `most` clients, where that is given."""
+def serving(settings: Server, *, descriptors: int | None = None) -> Iterator[Served]:
+    """Serve `_echo` with these settings until the end of the block; with so many descriptors, where that is given."""
     served: list[Served] = []
 
     async def application(scope: Message, receive: Callable[[], Awaitable[Message]], send: Any) -> None:
         await _echo(served[0], scope, receive, send)
 
     class Small(server.Door):
-        def opened(self) -> Any:
-            every = super().opened()
-            every.most = most if most is not None else every.most
-            return every
+        def opened(self) -> OpenConnections:
+            free = free_descriptors() if descriptors is None else descriptors
+            return OpenConnections(settings, asyncio.get_running_loop(), structlog.get_logger("gateway"), free)
 
     listener = server.bind("127.0.0.1", 0)
     served.append(Served(listener.getsockname()[1]))
@@ -187,7 +188,7 @@ async def _echo(served: Served, scope: Message, receive: Callable[[], Awaitable[
         await asyncio.sleep(0.6)
     if path == "/stream":
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
-        for part in (b"one", b"", b"two"):
+        for part in (b"one", b"", b"two", *([body] if body else [])):
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return None

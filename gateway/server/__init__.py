@@ -141,13 +141,13 @@ class Door:
         return Connection(config.loaded_app, self._every, server_state, app_state)
 
     def opened(self) -> OpenConnections:
-        """Make what the connections of this process share."""
+        """Make what the connections of this process share, on the loop that serves them."""
         import structlog
 
-        from gateway.server.open_connections import OpenConnections, most_clients
+        from gateway.server.open_connections import OpenConnections, free_descriptors
 
         log = structlog.get_logger("gateway")
-        return OpenConnections(self.settings, asyncio.get_running_loop(), log, most_clients())
+        return OpenConnections(self.settings, asyncio.get_running_loop(), log, free_descriptors())
 
 
 def app() -> ASGIApp:

@@ -372,8 +372,10 @@ class Connection(asyncio.BufferedProtocol):
             address = head.forwarded_for(told, self._every.settings.trusted_proxies)
             if address is not None:
                 client = (address, 0)
-                if (refusal := self._count(address)) is not None:
-                    return self._refuse(refusal)
+                if (many := self._count(address)) is not None:
+                    return self._refuse(many)
+        if (refusal := self._every.start(self)) is not None:
+            return self._refuse(refusal)
         length = last.get(b"content-length")
         self._remaining = None if length is None else int(length)
         self._unread = self._empty = self._framing = 0
@@ -405,7 +407,6 @@ class Connection(asyncio.BufferedProtocol):
         exchange = Exchange(self, scope, keep_alive=keep_alive, expects=expects)
         exchange.whole = self._whole
         self._exchange = exchange
-        self._every.waiting.pop(self, None)
         self._began = False
         self.deadline = _NEVER
         task = self._loop.create_task(self._serve(exchange))

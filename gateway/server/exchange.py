@@ -12,6 +12,8 @@ from typing import Final, Protocol
 from starlette.types import Message, Scope
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+PIECE_BYTES: Final = 65_536
+"""Most bytes of a body that are handed to the connection at once: the next wait until the client takes these."""
 
 _STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in http.HTTPStatus
@@ -140,16 +142,27 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """Write the head of the response, or a part of its body. What is sent to a client that is gone is lost."""
-        while (blocked := self._line.blocked) is not None:
-            await blocked.wait()
+        if self._line.blocked is not None:
+            await self._unblocked()
         if self.gone:
             return
         if not self.started:
             self._start(message)
-        elif not self.ended:
-            self._continue(message.get("body", b""), more=message.get("more_body", False))
-        else:
+        elif self.ended:
             raise RuntimeError("the response is complete already")
+        else:
+            body: bytes = message.get("body", b"")
+            rest = 0
+            while len(body) - rest > PIECE_BYTES and not self.gone:
+                self._continue(body[rest : rest + PIECE_BYTES], more=True)
+                rest += PIECE_BYTES
+                await self._unblocked()
+            if not self.gone:
+                self._continue(body[rest:] if rest else body, more=message.get("more_body", False))
+
+    async def _unblocked(self) -> None:
+        while (blocked := self._line.blocked) is not None:
+            await blocked.wait()
 
     def _start(self, message: Message) -> None:
         status: int = message["status"]

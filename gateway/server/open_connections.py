@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import math
 import resource
 import struct
 import termios
@@ -24,6 +25,8 @@ READ_BYTES: Final = 65_536
 """Most bytes of one read. A head that is too long has cost two of them by the time it is cut."""
 CLIENTS_SHARE: Final = 0.8
 """Of the file descriptors that the process has left at its start, how many may be clients'."""
+KEPT_SHARE: Final = 0.1
+"""How many of them are kept for all but clients and their calls upstream: the books, the state, lookups."""
 
 _OFTEN: Final = 0.5
 """Seconds between two sweeps; where a clock is short, a quarter of it."""
@@ -46,20 +49,20 @@ class Held(Protocol):
         """End at once: another connection needs the place."""
 
 
-def most_clients() -> int | None:
-    """Return how many clients the file descriptors allow; None where there is no limit."""
+def free_descriptors() -> int | None:
+    """Return how many more files and sockets the process may open; None where there is no limit."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return None
     own = len(list(_OWN.iterdir())) if _OWN.is_dir() else 0
-    return max(1, int((limit - own) * CLIENTS_SHARE))
+    return max(4, limit - own)
 
 
 class OpenConnections:
-    """What the connections of a process share. `most` None sets no limit."""
+    """What the connections of a process share. `free` descriptors may be used; None sets no limit."""
 
     def __init__(
-        self, settings: Server, loop: asyncio.AbstractEventLoop, log: FilteringBoundLogger, most: int | None
+        self, settings: Server, loop: asyncio.AbstractEventLoop, log: FilteringBoundLogger, free: int | None
     ) -> None:
         self.settings, self.loop, self.log = settings, loop, log
         self.buffer = bytearray(READ_BYTES)
@@ -70,31 +73,47 @@ class OpenConnections:
         self.behind: set[Held] = set()
         """Those whose clients take less than they are sent."""
         self._every: set[Held] = set()
-        self.most = most
+        self._most = math.inf if free is None else int(free * CLIENTS_SHARE)
+        self._room = math.inf if free is None else free - math.ceil(free * KEPT_SHARE)
         self._of_address: dict[str, int] = {}
         self._told = self._sweeping = False
         shortest = min(settings.header_timeout, settings.body_timeout, settings.keep_alive, settings.write_timeout)
         self._pause = min(_OFTEN, shortest / 4)
 
     def enter(self, connection: Held) -> GatewayError | None:
-        """Count a new connection. Where there is no room, the one that waits longest for a request goes.
-
-        Returns a refusal where all are at work.
-        """
-        refusal = None
-        if self.most is not None and len(self._every) >= self.most:
-            self._tell(self.most)
-            if (longest := next(iter(self.waiting), None)) is None:
-                refusal = errors.no_connection_free()
-            else:
-                self.leave(longest)
-                longest.give_way()
+        """Count a new connection; returns a refusal where all that there may be are at work."""
+        is_room = len(self._every) < self._most and self._has_room()
+        refusal = None if is_room or self._freed_by_another(connection) else errors.no_connection_free()
         self._every.add(connection)
         self.waiting[connection] = None
         if not self._sweeping:
             self._sweeping = True
             self.loop.call_later(self._pause, self._sweep)
         return refusal
+
+    def start(self, connection: Held) -> GatewayError | None:
+        """Count a request of a connection; returns a refusal where none more can be served."""
+        if not self._has_room() and not self._freed_by_another(connection):
+            return errors.no_connection_free()
+        self.waiting.pop(connection, None)
+        return None
+
+    def _has_room(self) -> bool:
+        """Tell whether one more descriptor can be had: a connection has one, a request under way two.
+
+        The second is its call upstream. Where none is left for that, the next client could not even be accepted.
+        """
+        return 2 * len(self._every) - len(self.waiting) < self._room
+
+    def _freed_by_another(self, connection: Held) -> bool:
+        """End the connection that waits longest for a request, if any does."""
+        self._tell()
+        longest = next((one for one in self.waiting if one is not connection), None)
+        if longest is None:
+            return False
+        self.leave(longest)
+        longest.give_way()
+        return True
 
     def leave(self, connection: Held) -> None:
         """Count a connection no more."""
@@ -119,13 +138,13 @@ class OpenConnections:
         else:
             del self._of_address[held]
 
-    def _tell(self, most: int) -> None:
+    def _tell(self) -> None:
         if not self._told:
             self._told = True
             self.log.warning(
                 "clients hold as many connections as they may; who waits longest without a request gives way. Raise "
                 "the limit of file descriptors (ulimit -n, LimitNOFILE)",
-                connections=most,
+                connections=len(self._every),
                 file_descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             )
 
