@@ -1,6 +1,7 @@
 """The server with a small application of a test's own, on a real socket: what comes over it is bytes on both sides."""
 
 import asyncio
+import logging
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -126,6 +127,17 @@ class Client:
         return True
 
 
+class _Faults(logging.Handler):
+    """What the loop says went wrong in a connection."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.faults: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.faults.append(record.getMessage())
+
+
 @contextmanager
 def serving(settings: Server, *, descriptors: int | None = None) -> Iterator[Served]:
     """Serve `_echo` with these settings until the end of the block; with so many descriptors, where that is given."""
@@ -154,6 +166,8 @@ def serving(settings: Server, *, descriptors: int | None = None) -> Iterator[Ser
             timeout_graceful_shutdown=1,
         )
     )
+    watch = _Faults(logging.ERROR)
+    logging.getLogger("asyncio").addHandler(watch)
     thread = threading.Thread(target=program.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
@@ -161,7 +175,9 @@ def serving(settings: Server, *, descriptors: int | None = None) -> Iterator[Ser
     finally:
         program.should_exit = True
         thread.join(10)
+        logging.getLogger("asyncio").removeHandler(watch)
         assert not thread.is_alive()
+        assert watch.faults == []
 
 
 async def _echo(served: Served, scope: Message, receive: Callable[[], Awaitable[Message]], send: Any) -> None:

@@ -7,7 +7,17 @@ import pytest
 
 from gateway.budget.tokens import Counter
 from tests.conftest import Conversations
-from tests.load import crushing, growing, kill_nine, mixed_load, mutated_bodies, planning, real_model, tokenising
+from tests.load import (
+    crushing,
+    growing,
+    kill_nine,
+    mixed_load,
+    mutated_bodies,
+    planning,
+    real_model,
+    strangers,
+    tokenising,
+)
 from tests.load.recorded import MADE_UP, joined
 from tests.upstream.counting import prompt_tokens
 
@@ -36,6 +46,11 @@ def test_long_texts_do_not_hold_up_the_small_ones(tmp_path: Path) -> None:
     assert (outcome.failures, outcome.uncounted) == (0, 0)
     assert outcome.long_requests >= 2
     assert outcome.added_p99 < 150, str(outcome)  # 20 ms in the full run, on a machine that does nothing else
+
+
+def test_strangers_are_bounded_and_keep_nobody_from_being_served(tmp_path: Path) -> None:
+    outcome = strangers.measure(tmp_path, seconds=0.5, counts=[10], silent=60, readers=8, short=True)
+    assert not outcome.problems, str(outcome)
 
 
 def test_mutation_is_reproducible_and_varied() -> None:
