@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from gateway.config import Server
 from tests.served import Client, Served, serving
@@ -360,6 +361,18 @@ def test_who_waits_longest_gives_way_and_who_is_served_stays() -> None:
             assert not clients[2].is_closed(0.1)
         for client in clients:
             client.sock.close()
+
+
+def test_that_clients_have_all_they_may_is_told_once() -> None:
+    with structlog.testing.capture_logs() as logged, serving(Server(), descriptors=5) as few:
+        for _ in range(3):
+            clients = [few.open() for _ in range(6)]
+            time.sleep(0.05)
+            for client in clients:
+                client.sock.close()
+    told = [line for line in logged if "connections" in line]
+    assert [(line["log_level"], line["connections"]) for line in told] == [("warning", 4)]
+    assert "ulimit -n" in told[0]["event"]
 
 
 def test_where_all_are_at_work_a_newcomer_is_told_to_come_again() -> None:

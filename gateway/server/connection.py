@@ -13,6 +13,7 @@ import asyncio
 import math
 import os
 import time
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Final, Protocol, cast
 
@@ -401,7 +402,7 @@ class Connection(asyncio.BufferedProtocol):
             "raw_path": raw,
             "query_string": query,
             "headers": self._headers,
-            "state": self._app_state.copy(),
+            "state": dict(self._app_state),
         }
         keep_alive = version == "1.1" and self._keep_alive and not self._stopping
         exchange = Exchange(self, scope, keep_alive=keep_alive, expects=expects)
@@ -409,12 +410,10 @@ class Connection(asyncio.BufferedProtocol):
         self._exchange = exchange
         self._began = False
         self.deadline = _NEVER
-        task = self._loop.create_task(self._serve(exchange))
+        served = cast("Coroutine[Any, Any, None]", self._app(scope, exchange.receive, exchange.send))
+        task = self._loop.create_task(served)
         self._state.tasks.add(task)
         task.add_done_callback(partial(self._done, exchange))
-
-    async def _serve(self, exchange: Exchange) -> None:
-        await self._app(exchange.scope, exchange.receive, exchange.send)
 
     def _done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
         """End what the application left: it has an outermost handler of its own, so this is a fault."""

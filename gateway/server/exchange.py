@@ -19,6 +19,13 @@ _STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in http.HTTPStatus
 }
 _WITHOUT_BODY: Final = frozenset({204, 304})
+_ENDS: Final = {
+    (False, False): b"\r\n",
+    (True, False): b"connection: close\r\n\r\n",
+    (False, True): b"transfer-encoding: chunked\r\n\r\n",
+    (True, True): b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n",
+}
+"""What ends the head of a response, by whether the connection ends with it and whether its body comes in chunks."""
 _GONE: Final[Message] = {"type": "http.disconnect"}
 
 
@@ -171,8 +178,8 @@ class Exchange:
         told: int | None = None
         closes = False
         lines = [_status_line(status)]
-        date, own = self._line.date(), message.get("headers", ())
-        for name, value in (*date, *own):
+        own = [*self._line.date(), *message.get("headers", ())]
+        for name, value in own:
             if name == b"content-length":
                 told = int(value)
             elif name == b"connection":
@@ -183,14 +190,12 @@ class Exchange:
         if told is None and not bare and not self._chunked:
             self.keep_alive = False  # HTTP/1.0: what ends the body is the end of the connection
         self._left = -1 if told is None else told
-        if b"".join(lines).count(b"\n") != len(date) + len(own) + 1:
+        closing = not (self.keep_alive or closes)
+        lines.append(_ENDS[closing, self._chunked])
+        written = b"".join(lines)
+        if written.count(b"\n") != len(own) + 2 + closing + self._chunked:
             raise RuntimeError("a header of the response holds a line break")
-        if not self.keep_alive and not closes:
-            lines.append(b"connection: close\r\n")
-        if self._chunked:
-            lines.append(b"transfer-encoding: chunked\r\n")
-        lines.append(b"\r\n")
-        self._line.write(b"".join(lines))
+        self._line.write(written)
 
     def _continue(self, body: bytes, *, more: bool) -> None:
         if self.scope["method"] == "HEAD":
