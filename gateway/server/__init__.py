@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from gateway.config import Config, Server
-    from gateway.server.connection import Connection, ServerState
-    from gateway.server.open_connections import OpenConnections
+    from gateway.server.connection import Connection
+    from gateway.server.open_connections import OpenConnections, ServerState
 
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
 """Where a worker finds the path of the configuration: workers are new processes and inherit nothing else."""

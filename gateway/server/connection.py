@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import httptools
 from starlette.types import ASGIApp, Scope
@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Scope
 from gateway.money import ledger as books
 from gateway.server import head
 from gateway.server.exchange import Exchange, written
-from gateway.server.open_connections import OpenConnections, unacknowledged
+from gateway.server.open_connections import OpenConnections, ServerState, unacknowledged
 from gateway.wire import errors
 from gateway.wire.errors import GatewayError
 
@@ -46,15 +46,6 @@ _TOO_LARGE: Final = 413
 _NEVER: Final = math.inf
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
-
-
-class ServerState(Protocol):
-    """What uvicorn keeps of all connections (uvicorn/server.py, `ServerState`)."""
-
-    total_requests: int
-    connections: set[Any]
-    tasks: set[asyncio.Task[None]]
-    default_headers: list[tuple[bytes, bytes]]
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -87,15 +78,15 @@ class Connection(asyncio.BufferedProtocol):
 
         self.blocked: asyncio.Event | None = None
         self._sent = self._taken = 0
-        self._taken_by = _NEVER
+        self._taken_by = 0.0
 
     # ------------------------------------------------------------ asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its parents
         self._transport.set_write_buffer_limits(high=_WRITE_AHEAD)
-        self._address = _pair(transport.get_extra_info("peername"))
-        self._server = _pair(transport.get_extra_info("sockname"))
+        self._address = head.endpoint(transport.get_extra_info("peername"))
+        self._server = head.endpoint(transport.get_extra_info("sockname"))
         self._state.connections.add(self)
         self.deadline = self._loop.time() + self._every.settings.header_timeout
         refusal = self._every.enter(self)
@@ -165,7 +156,9 @@ class Connection(asyncio.BufferedProtocol):
     def overdue(self) -> None:
         """Cut a client that did not send, or did not go, in time."""
         settings = self._every.settings
-        if self._leaving:
+        if self._transport.is_closing():
+            self.deadline = _NEVER
+        elif self._leaving:
             self._transport.abort()
         elif self._exchange is None and self._whole:
             if self._head:
@@ -188,8 +181,7 @@ class Connection(asyncio.BufferedProtocol):
     def look_at_writing(self, now: float) -> None:
         """Abort where the client has taken nothing since `write_timeout`.
 
-        What the kernel still holds counts as not taken: it is emptied in steps of a megabyte, which a slow client
-        needs longer for.
+        What the kernel still holds counts as not taken. It asks for more in steps, and a slow client is long over one.
         """
         waiting = self._transport.get_write_buffer_size()
         if not waiting:
@@ -211,10 +203,10 @@ class Connection(asyncio.BufferedProtocol):
         return 0 if kept is None else unacknowledged(kept.fileno())
 
     def _watch_writing(self) -> None:
+        """Look from now on whether the client takes what it is sent, until nothing waits for it."""
         if self not in self._every.behind:
             self._every.behind.add(self)
-            waiting = self._transport.get_write_buffer_size()
-            self._taken, self._taken_by = self._sent - waiting - self._in_kernel(), self._loop.time()
+            self._taken = -1
 
     # ------------------------------------------------------------ reading
 
@@ -378,7 +370,7 @@ class Connection(asyncio.BufferedProtocol):
         if (refusal := self._every.start(self)) is not None:
             return self._refuse(refusal)
         length = last.get(b"content-length")
-        self._remaining = None if length is None else int(length)
+        self._remaining = None if length is None else int(length)  # the parser has seen that it is a number
         self._unread = self._empty = self._framing = 0
         self._start(version, client, self._expects(last, version))
         return None
@@ -464,8 +456,6 @@ class Connection(asyncio.BufferedProtocol):
             self._every.leave_address(self._held.pop())
         if self._leaving or exchange is None:
             return
-        if self._transport.get_write_buffer_size():
-            self._watch_writing()
         if not exchange.keep_alive or self._overrun or self._stopping:
             self._end()
         elif self._whole:
@@ -493,11 +483,12 @@ class Connection(asyncio.BufferedProtocol):
         second.
         """
         self._pause()
+        self._leaving = True
         self._head = bytearray()
         self.deadline = _NEVER
 
         def refuse() -> None:
-            if not self._leaving:
+            if not self._transport.is_closing():
                 self._refuse(errors.headers_too_large(head.MOST_BYTES, head.MOST_LINES))
 
         self._loop.call_later(_DELAY_SECONDS, refuse)
@@ -525,8 +516,9 @@ class Connection(asyncio.BufferedProtocol):
         """
         self._leaving = True
         self._head = bytearray()
-        if self._transport.get_write_buffer_size():
-            self._watch_writing()
+        if self._transport.is_closing():
+            return
+        self._watch_writing()
         if not linger and self._whole and not self._later:
             self._every.waiting.pop(self, None)
             self.deadline = _NEVER
@@ -536,8 +528,3 @@ class Connection(asyncio.BufferedProtocol):
         self._every.waiting[self] = None
         self.deadline = self._loop.time() + _LINGER_SECONDS
         self._transport.write_eof()
-
-
-def _pair(name: Any) -> tuple[str, int] | None:
-    """Return address and port of a socket's name; a socket of the file system has none."""
-    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None

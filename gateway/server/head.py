@@ -9,7 +9,7 @@ import ipaddress
 import re
 import urllib.parse
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
@@ -110,3 +110,8 @@ def household(address: str) -> str:
     if isinstance(found, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((found, 64), strict=False))
     return address
+
+
+def endpoint(name: Any) -> tuple[str, int] | None:
+    """Return address and port of a socket's name; a socket of the file system has none."""
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None

@@ -12,7 +12,7 @@ import resource
 import struct
 import termios
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -47,6 +47,15 @@ class Held(Protocol):
 
     def give_way(self) -> None:
         """End at once: another connection needs the place."""
+
+
+class ServerState(Protocol):
+    """What uvicorn keeps of all connections (uvicorn/server.py, `ServerState`)."""
+
+    total_requests: int
+    connections: set[Any]
+    tasks: set[asyncio.Task[None]]
+    default_headers: list[tuple[bytes, bytes]]
 
 
 def free_descriptors() -> int | None:
@@ -150,19 +159,19 @@ class OpenConnections:
 
     def _sweep(self) -> None:
         now = self.loop.time()
+        self._sweeping = bool(self._every)
+        if self._sweeping:  # first, so that no fault below can stop the clocks
+            self.loop.call_later(self._pause, self._sweep)
         for connection in list(self.behind):
             connection.look_at_writing(now)
         for connection in [one for one in self._every if one.deadline <= now]:
             connection.overdue()
-        self._sweeping = bool(self._every)
-        if self._sweeping:
-            self.loop.call_later(self._pause, self._sweep)
 
 
 def unacknowledged(descriptor: int) -> int:
     """Return how many bytes of a socket the client's machine has not taken; 0 where the system does not say."""
     try:
         told = fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0\0\0\0")
-    except OSError:
+    except (OSError, ValueError):  # of a socket that was closed meanwhile, the latter
         return 0
     return int(struct.unpack("i", told)[0])
