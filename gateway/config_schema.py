@@ -6,6 +6,7 @@ before.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -108,6 +109,23 @@ def _price(value: Any) -> float:
     return float(value)
 
 
+def _network(value: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(value if isinstance(value, str) else "")  # a number is an address to it
+    except ValueError:
+        raise ValueError(f"{value!r} is not an address or a network; write 10.0.0.7 or 10.0.0.0/8") from None
+
+
+def _clock(value: Any) -> float:
+    seconds = quantities.seconds(value)
+    if not _SHORTEST_CLOCK <= seconds <= _LONGEST_CLOCK:
+        raise ValueError(f"{value!r} is not between 100ms and 1d")
+    return seconds
+
+
+_SHORTEST_CLOCK, _LONGEST_CLOCK = 0.1, 86_400.0
+
+
 def _nothing_as(empty: Any) -> BeforeValidator:
     """Read `key:` with nothing after it as empty: what is left when every entry is commented out."""
     return BeforeValidator(lambda value: empty if value is None else value)
@@ -139,6 +157,21 @@ Host = Annotated[str, AfterValidator(_host)]
 Origin = Annotated[str, AfterValidator(_origin)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+Clock = Annotated[
+    float,
+    PlainValidator(_clock),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": _SHORTEST_CLOCK, "maximum": _LONGEST_CLOCK},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"},
+            ]
+        }
+    ),
+]
+NetworkOf = Annotated[
+    ipaddress.IPv4Network | ipaddress.IPv6Network, PlainValidator(_network), WithJsonSchema({"type": "string"})
+]
 
 
 class Open(BaseModel):
@@ -164,6 +197,17 @@ class ServerFile(Strict):
     hosts: Annotated[list[Host], _nothing_as([])] = key(
         [],
         description="Names by which a gateway without keys may be called, beside localhost and loopback addresses.",
+    )
+    header_timeout: Clock = key("10s", description="How long a client may take for its URL and headers.")
+    body_timeout: Clock = key("30s", description="How long a body may make no progress.")
+    keep_alive: Clock = key("75s", description="How long a connection may stay without a request.")
+    write_timeout: Clock = key("60s", description="How long a client may take nothing of what it is sent.")
+    connections_per_address: int | None = key(
+        None, ge=1, description="Most connections of one address (of IPv6: of one /64); left out, no limit."
+    )
+    trusted_proxies: Annotated[tuple[NetworkOf, ...], _nothing_as(())] = key(
+        [],
+        description="Addresses and networks of your own proxies: whose X-Forwarded-For says whom a request is of.",
     )
 
 

@@ -33,7 +33,7 @@ DOORS = {
 INSTALLED_AS = {"common-expression-language": "cel", "pystemmer": "Stemmer", "pyyaml": "yaml"}
 """Distributions whose module has another name."""
 
-USED_BY_NAME = {"httptools": "uvicorn loads it", "uvloop": "uvicorn loads it"}
+USED_BY_NAME = {"uvloop": "uvicorn loads it"}
 """Declared dependencies that no line of ours imports, and who needs them."""
 
 # A broad `except` is for the outermost handler, and for clean-up that raises again.

@@ -47,6 +47,14 @@ class Server:
     max_answer: int = 64_000_000
     hosts: tuple[str, ...] = ()
     """Names beside those of loopback by which it may be called while there are no keys."""
+    header_timeout: float = 10.0
+    """Seconds, like the others."""
+    body_timeout: float = 30.0
+    keep_alive: float = 75.0
+    write_timeout: float = 60.0
+    connections_per_address: int | None = None
+    """None sets no limit."""
+    trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

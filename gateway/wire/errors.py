@@ -253,6 +253,67 @@ def method_not_allowed(method: str, path: str, allowed: str) -> GatewayError:
     return GatewayError(405, "invalid_request_error", message, code="method_not_allowed", headers={"allow": allowed})
 
 
+# --- what is no request ----------------------------------------------------------------------------------------------
+
+
+def not_http() -> GatewayError:
+    """Refuse what does not read as HTTP/1.1."""
+    message = "What came is not a request of HTTP/1.1 (a TLS client at a plain port, for one, sends none)."
+    return GatewayError(400, "invalid_request_error", message, code="malformed_http")
+
+
+def version_not_served() -> GatewayError:
+    """Refuse a version of HTTP that is not spoken here."""
+    message = "This gateway speaks HTTP/1.1 and HTTP/1.0. Send the request in one of them."
+    return GatewayError(505, "invalid_request_error", message, code="http_version_not_supported")
+
+
+def repeated_header(name: bytes) -> GatewayError:
+    """Refuse a request in which a header that says who asks, or where, stands twice."""
+    told = printable(name.decode("latin-1"))
+    message = f"The header {told} stands in the request more than once. Send it once."
+    return GatewayError(400, "invalid_request_error", message, code="repeated_header")
+
+
+def headers_too_large(most_bytes: int, most_lines: int) -> GatewayError:
+    """Refuse a head, that is URL and headers, of more than is read."""
+    message = (
+        f"The URL and headers of the request are more than {most_bytes} bytes or {most_lines} lines, the most this "
+        "gateway reads. Send what is long in the body."
+    )
+    return GatewayError(431, "invalid_request_error", message, code="headers_too_large")
+
+
+def bad_framing() -> GatewayError:
+    """Refuse a body in chunks of which next to nothing is body."""
+    message = "The chunks of the body hold next to nothing. Send larger chunks, or the body's length."
+    return GatewayError(400, "invalid_request_error", message, code="malformed_http")
+
+
+def request_timeout(what: str, seconds: float, setting: str) -> GatewayError:
+    """Answer a client that has not sent its request in time."""
+    message = (
+        f"The request was cut off: {what} within {seconds:g} s. Send it again; the operator can raise "
+        f"`server.{setting}`."
+    )
+    return GatewayError(408, "invalid_request_error", message, code="request_timeout")
+
+
+def too_many_connections(most: int) -> GatewayError:
+    """Refuse an address that has as many connections, or requests through a proxy, as one may have."""
+    message = (
+        f"This address has {most} connections already, the most that one may have here. Use fewer, or have the "
+        "operator raise `server.connections_per_address`."
+    )
+    return GatewayError(429, "rate_limit_error", message, code="too_many_connections", headers={"retry-after": "1"})
+
+
+def no_connection_free() -> GatewayError:
+    """Refuse because every connection that the process may have is at work."""
+    message = "The gateway has as many clients as its file descriptors allow, all of them at work. Try again shortly."
+    return GatewayError(503, "server_error", message, code="no_connection_free", headers={"retry-after": "1"})
+
+
 # --- what a key may do -----------------------------------------------------------------------------------------------
 
 

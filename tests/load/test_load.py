@@ -18,6 +18,7 @@ from tests.load import (
     planning,
     real_model,
     slow_state,
+    strangers,
     streams,
     tokenising,
 )
@@ -71,6 +72,11 @@ def test_slow_streams_take_little_and_a_client_that_leaves_is_heard_of(tmp_path:
 
 def test_of_a_stream_that_nobody_reads_little_is_held(tmp_path: Path) -> None:
     outcome = streams.measure_stalled(tmp_path, 20, seconds=1)
+    assert not outcome.problems, str(outcome)
+
+
+def test_strangers_are_bounded_and_keep_nobody_from_being_served(tmp_path: Path) -> None:
+    outcome = strangers.measure(tmp_path, seconds=0.5, counts=[10], silent=60, readers=8, short=True)
     assert not outcome.problems, str(outcome)
 
 

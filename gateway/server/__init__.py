@@ -1,11 +1,17 @@
 """The program that stays up: binds the port, starts the workers, stops when told. Knows nothing of requests.
 
+uvicorn keeps the processes, the signals and the loop; what comes over a connection is read by a protocol of ours, in
+the modules beside this one (docs/decisions/0014 says why).
+
 The port is bound here, before any worker exists, for three reasons: a taken port is one clear message, port 0 can be
 printed, and clients that come while workers start wait in the queue of the socket instead of being refused.
 """
 
+# ruff: noqa: PLC0415  # a worker loads the application after the fork, the parent never
+
 from __future__ import annotations
 
+import asyncio
 import atexit
 import ipaddress
 import os
@@ -13,6 +19,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,7 +27,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from gateway.config import Config
+    from gateway.config import Config, Server
+    from gateway.server.connection import Connection
+    from gateway.server.open_connections import OpenConnections, ServerState
 
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
 """Where a worker finds the path of the configuration: workers are new processes and inherit nothing else."""
@@ -29,6 +38,9 @@ SWITCH_SECONDS = 0.0001
 """How long a thread that plans a long request may keep the interpreter from the event loop. Python's own is 5 ms; but
 the event loop lets go of the interpreter at every call of the system, a dozen times for a small request, and waits that
 long to have it back each time. While only one thread has work nobody waits, and nothing is switched."""
+UNSENT_BYTES = 131_072
+"""Bytes that the kernel takes for a client and has not sent yet. By itself it would take megabytes for a client that
+reads nothing. Each connection has this from the listening socket."""
 GRACE_SECONDS = 30
 """How long a stop waits for answers that are under way."""
 
@@ -44,6 +56,8 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     try:
         listener.bind((host, port))
         listener.listen(_BACKLOG)
@@ -74,7 +88,8 @@ def run(config: Config, path: Path, listener: socket.socket, *, started: Callabl
     workers = config.server.workers
     settings: dict[str, Any] = {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": Door(config.server),
+        "proxy_headers": False,
         "ws": "none",
         "lifespan": "on",
         "access_log": False,
@@ -82,7 +97,6 @@ def run(config: Config, path: Path, listener: socket.socket, *, started: Callabl
         "server_header": False,
         "date_header": True,
         "backlog": _BACKLOG,
-        "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": GRACE_SECONDS,
     }
     if workers > 1:
@@ -104,6 +118,37 @@ def run(config: Config, path: Path, listener: socket.socket, *, started: Callabl
     except SystemExit as left:  # the signal, once more; or uvicorn's own code where the start-up failed
         return int(left.code or 0)
     return 0 if server.started else STARTUP_FAILURE
+
+
+@dataclass(slots=True)
+class Door:
+    """Makes a connection for each client. uvicorn hands it to every worker, so it must be pickled before it is used."""
+
+    settings: Server
+    _every: OpenConnections | None = field(default=None, init=False)
+
+    def __call__(
+        self,
+        *,
+        config: Any,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Connection:
+        from gateway.server.connection import Connection
+
+        if self._every is None:
+            self._every = self.opened()
+        return Connection(config.loaded_app, self._every, server_state, app_state)
+
+    def opened(self) -> OpenConnections:
+        """Make what the connections of this process share, on the loop that serves them."""
+        import structlog
+
+        from gateway.server.open_connections import OpenConnections, free_descriptors
+
+        log = structlog.get_logger("gateway")
+        return OpenConnections(self.settings, asyncio.get_running_loop(), log, free_descriptors())
 
 
 def app() -> ASGIApp:
