@@ -101,6 +101,8 @@ class Cutting:
             self._cut_old_documents(room, but=frozenset(self._units("task", set())))
         if prefix.least > enough or due:
             self._shorten_without_loss(enough)
+        if prefix.least > enough or due:
+            self._leave_out_repeats()
         if prefix.least > enough:
             self._age_media(enough)
         if prefix.least > enough:
@@ -124,7 +126,6 @@ class Cutting:
                     state.settled.update(self.anatomy.units[number])
             if self.prefix.least <= enough:
                 return
-        self._leave_out_repeats()
 
     def _leave_out_repeats(self) -> None:
         """Leave out an exchange without tools that a later one repeats word for word: nothing of it is gone."""
