@@ -247,7 +247,8 @@ class EventRelay:
 
     def _pass(self, block: bytes) -> bytes:
         """Read what matters in whole events, and return them without those to hold back."""
-        if b"error" in block or block.count(b'"choices"') < block.count(b"data:"):  # an event is no chunk of an answer
+        may_fail = b"error" in block
+        if may_fail or block.count(b'"choices"') < block.count(b"data:"):  # an event is no chunk of an answer
             block = self._secrets.out_of(block)
         held: list[tuple[int, int]] = []
         end = 0
@@ -256,7 +257,7 @@ class EventRelay:
                 start, end = _event_at(block, hit.start())
                 if self._read_usage(block[start:end]):
                     held.append((start, end))
-        if b"error" in block:
+        if may_fail:
             self._read_error(block)
         if self.service_tier is None and b'"service_tier"' in block:
             self._read_tier(block)
