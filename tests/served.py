@@ -181,7 +181,9 @@ def serving(settings: Server, *, descriptors: int | None = None) -> Iterator[Ser
 
 
 async def _echo(served: Served, scope: Message, receive: Callable[[], Awaitable[Message]], send: Any) -> None:
-    """Answer as the path says: /refused before the body, /large at once, /stream in chunks, else with the body."""
+    """Answer as the path says: /refused before the body, /too-large in the middle of it, /large at once, /stream in
+    chunks, else with the body.
+    """
     served.scopes.append(scope)
     path, body = scope["path"], b""
     if path == "/refused":
@@ -193,6 +195,8 @@ async def _echo(served: Served, scope: Message, receive: Callable[[], Awaitable[
             served.left.append(path)
             return None
         body, more = body + message["body"], message["more_body"]
+        if path == "/too-large" and body:
+            return await _whole(send, 413, b"no")
     served.bodies.append(body)
     if path == "/large":
         return await _whole(send, 200, b"x" * 20_000_000)

@@ -207,6 +207,31 @@ def test_requests_that_come_early_are_answered_in_turn(served: Served) -> None:
         assert [client.reply().body for _ in range(4)] == [b"one", b"/b", b"two" * 30_000, b"/d"]
 
 
+CHUNKED = b"POST /%b HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+IN_A_CHUNK = b"0\r\n\r\nGET /never HTTP/1.1\r\n\r\n"
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b"000;a=b\r\n\r\n", b"0\r\nx: y\r\nz: 1\r\n\r\n"])
+@pytest.mark.parametrize("size", [1, 2, 7, 100_000])
+def test_one_that_comes_early_behind_chunks_is_answered_too(served: Served, end: bytes, size: int) -> None:
+    body = b"%x;a=b\r\n%b\r\n%X\r\n%b\r\n" % (len(IN_A_CHUNK), IN_A_CHUNK, 26, b"a" * 26) + end
+    sent = CHUNKED % b"a" + body + CHUNKED % b"b" + b"3\r\ntwo\r\n" + end + GET % (b"c", b"")
+    with served.open() as client:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(sent), size):
+            client.send(sent[at : at + size])
+        assert [client.reply().body for _ in range(3)] == [IN_A_CHUNK + b"a" * 26, b"two", b"/c"]
+
+
+def test_one_that_comes_behind_a_body_that_is_read_away_is_answered(served: Served) -> None:
+    piece = b"%x\r\n%b\r\n" % (50_000, b"a" * 50_000)
+    with served.open() as client:
+        client.send(CHUNKED % b"too-large" + piece)
+        assert client.reply().status == 413
+        client.send(piece * 5 + b"0\r\n\r\n" + GET % (b"x", b""))
+        assert client.reply().body == b"/x"
+
+
 def test_a_client_that_asks_whether_to_go_on_is_told(served: Served) -> None:
     with served.open() as client:
         client.send(b"POST /a HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n")

@@ -71,6 +71,7 @@ class Connection(asyncio.BufferedProtocol):
         self._whole = True  # whether the request under way has come whole
         self._draining = False  # whether its rest is read for nobody
         self._remaining: int | None = 0  # of its body; None where it comes in chunks
+        self._chunks = head.Chunks()
         self._exchange: Exchange | None = None
         self._later = bytearray()  # of the next request
         self._unread = self._empty = self._framing = 0
@@ -282,6 +283,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._remaining is not None:
             stop = min(stop, start + self._remaining)
             self._remaining -= stop - start
+        else:
+            stop = self._chunks.end(data, start, stop)
         self._unread += stop - start
         self._empty += stop - start
         self._framing += stop - start
@@ -371,6 +374,7 @@ class Connection(asyncio.BufferedProtocol):
             return self._refuse(refusal)
         length = last.get(b"content-length")
         self._remaining = None if length is None else int(length)  # the parser has seen that it is a number
+        self._chunks = head.Chunks()
         self._unread = self._empty = self._framing = 0
         self._start(version, client, self._expects(last, version))
         return None

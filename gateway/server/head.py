@@ -1,4 +1,4 @@
-"""The head of a request: where it ends, which path it names, and whose address it tells. Pure.
+"""The head of a request: where it ends, which path it names, whose address it tells; and where chunks end. Pure.
 
 Everything here works on raw bytes that are bounded before: a parser sees a head only once it is whole.
 """
@@ -31,6 +31,49 @@ def end_of(data: bytearray, start: int, stop: int) -> int:
     """Return where the head that begins at `start` ends; 0 where it does not end before `stop`."""
     found = data.find(_END, start, stop)
     return found + len(_END) if found >= 0 else 0
+
+
+class Chunks:
+    """Finds where a body in chunks ends, without looking into the chunks (RFC 9112, 7.1).
+
+    A parser says so as well, but not where. It judges the framing: what is found here is only how far it is fed.
+    """
+
+    __slots__ = ("_left", "_line", "_trailers")
+
+    def __init__(self) -> None:
+        self._left = 0  # bytes of the chunk under way, and of the line break behind it
+        self._line = b""  # the beginning of a line that is not whole
+        self._trailers = False
+
+    def end(self, data: bytearray, start: int, stop: int) -> int:
+        """Return where the body ends in what came of it, or `stop`."""
+        while start < stop:
+            if self._left:
+                step = min(self._left, stop - start)
+                self._left -= step
+                start += step
+                continue
+            found = data.find(b"\n", start, stop)
+            if found < 0:
+                self._line += data[start:stop]
+                return stop
+            line, self._line = (self._line + data[start:found]).rstrip(b"\r"), b""
+            start = found + 1
+            if not self._trailers:
+                self._take(line)
+            elif not line:
+                return start
+        return stop
+
+    def _take(self, line: bytes) -> None:
+        """Take in the size of a chunk; what is none is for the parser to refuse."""
+        try:
+            size = int(line.partition(b";")[0], 16)
+        except ValueError:
+            return
+        self._trailers = size == 0
+        self._left = size + 2 if size > 0 else 0
 
 
 def is_nonsense(data: bytearray, start: int, stop: int) -> bool:
