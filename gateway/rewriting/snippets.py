@@ -21,7 +21,7 @@ from gateway.memory import Memory
 from gateway.rewriting.language import UNSPACED, clauses, sentences
 from gateway.rewriting.shapes import bulk, literals
 from gateway.rewriting.shapes.outliers import weigh
-from gateway.rewriting.shapes.rows import Row, of_lines, of_value, of_xml, plain
+from gateway.rewriting.shapes.rows import Row, cell_of, of_lines, of_value, of_xml, plain
 from gateway.rewriting.shapes.values import NotAValue, read, read_at, read_cut
 from gateway.values import is_value, values
 
@@ -139,9 +139,7 @@ def _flat(value: Any) -> str:
         if not value:
             return ""
         return json.dumps(value, ensure_ascii=False) if _is_small(value) else " " * (_LONGEST_ARGUMENT + 1)
-    if isinstance(value, bool):
-        return "true" if value else "false"  # as calls are written
-    return _SPACES.sub(" ", "" if value is None else str(value))
+    return _SPACES.sub(" ", value if isinstance(value, str) else cell_of(value))
 
 
 def _is_small(value: Any) -> bool:

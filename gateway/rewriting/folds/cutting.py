@@ -422,7 +422,7 @@ class Cutting:
         fresh = [index for number in numbers for index in self.anatomy.units[number]]
         if not fresh:
             return
-        all_gone, tokens = self._all_gone(), sum(self.anatomy.tokens[index] for index in fresh)
+        all_gone, tokens = self.prefix.missed(), sum(self.anatomy.tokens[index] for index in fresh)
         share, least = self.lists.share() + spare, self.lists.least(tokens)
         self.summaries.enter(max(fresh) + 1, all_gone, lambda: int(self._free(budget) - self.prefix.clear - least))
         standing = self.prefix.state.summaries.tokens + self.lists.tokens()
@@ -431,10 +431,6 @@ class Cutting:
             self.lists.take_back()
             fresh, room = all_gone, min(share, int(0.7 * self._free(budget)))
         self.lists.write(fresh, room, with_list=self._lists_wanted())
-
-    def _all_gone(self) -> list[int]:
-        """List the messages that are left out, examples and what a later exchange repeats apart."""
-        return self.prefix.missed()
 
     def _lists_wanted(self) -> bool:
         asking = self.rules.asking
@@ -509,7 +505,7 @@ class Cutting:
 
     def _write_one_list(self, budget: int) -> None:
         """Write one list for all that is gone, as large as there is room."""
-        all_gone = self._all_gone()
+        all_gone = self.prefix.missed()
         if all_gone:
             share = self.lists.share()
             room = min(share, self._free(budget))

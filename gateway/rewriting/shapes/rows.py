@@ -74,7 +74,7 @@ def of_value(root: Any) -> Iterator[Row]:
         elif isinstance(value, dict):
             more = _of_keyed(value, name, of) if _is_keyed(value) else _of_record(value, "", of)
         else:
-            more = (tuple(_split(((name, _cell(value)),), of, _long(value))), [])
+            more = (tuple(_split(((name, cell_of(value)),), of, _long(value))), [])
         yield from more[0]
         stack += reversed(more[1])
 
@@ -84,10 +84,10 @@ def _of_list(value: list[Any], name: str, of: str) -> tuple[Sequence[Row], list[
     if len(value) > 2 and all(isinstance(item, list) and len(item) == len(value[0]) for item in value):
         header = [item if isinstance(item, str) and not isinstance(item, Number) else "" for item in value[0]]
         if all(header) and len(set(header)) == len(header) and not any(map(_holds_more, (c for r in value for c in r))):
-            return _table([str(cell) for cell in header], [list(map(_cell, row)) for row in value[1:]], of), []
+            return _table([str(cell) for cell in header], [list(map(cell_of, row)) for row in value[1:]], of), []
     plain_ones = [item for item in value if not _holds_more(item)]
     if len(plain_ones) == len(value):
-        rows = [Row((name,), (_short(_cell(item)),), of, _long(item)) for item in value]
+        rows = [Row((name,), (_short(cell_of(item)),), of, _long(item)) for item in value]
         return [row for row in rows if row.cells[0]], []
     if all(isinstance(item, dict) for item in value):
         return _of_records([(item, "") for item in value], of, "")
@@ -136,7 +136,9 @@ def _of_record(
         if isinstance(value, dict):
             if value and len(value) <= _INNER_FIELDS and not any(map(_holds_more, value.values())):
                 if name in apart:
-                    _enter(fields, texts, name, ", ".join([f"{inner}: {_cell(deep)}" for inner, deep in value.items()]))
+                    _enter(
+                        fields, texts, name, ", ".join([f"{inner}: {cell_of(deep)}" for inner, deep in value.items()])
+                    )
                     continue
                 for inner, deep in value.items():
                     is_clear = often[inner] == 1 and inner not in record and not _ID.search(inner)
@@ -148,9 +150,9 @@ def _of_record(
             if (
                 value
                 and not any(map(_holds_more, value))
-                and sum(len(_cell(item)) + 3 for item in value) <= _LONGEST_FIELD
+                and sum(len(cell_of(item)) + 3 for item in value) <= _LONGEST_FIELD
             ):
-                _enter(fields, texts, name, " | ".join(map(_cell, value)))
+                _enter(fields, texts, name, " | ".join(map(cell_of, value)))
             elif value:
                 inside.append((value, name))
         else:
@@ -168,7 +170,7 @@ _VAGUE = frozenset(["id", "name", "type", "value", "status", "source", "kind", "
 
 
 def _enter(fields: dict[str, str], texts: list[str], name: str, value: Any) -> None:
-    cell = _cell(value)
+    cell = cell_of(value)
     if len(cell) > _LONGEST_FIELD or "\n" in cell:
         texts.append(cell)
         cell = LEFT_OUT
@@ -225,7 +227,8 @@ def _named(name: str, most: int = _LONGEST_NAME) -> str:
     return name if len(name) <= most else LEFT_OUT
 
 
-def _cell(value: Any) -> str:
+def cell_of(value: Any) -> str:
+    """Write a value as JSON does, text without its quotes; what holds more than one is empty."""
     if isinstance(value, str):
         return value.strip()
     if value is None:
@@ -240,7 +243,7 @@ def _short(cell: str) -> str:
 
 
 def _long(value: Any) -> tuple[str, ...]:
-    cell = _cell(value)
+    cell = cell_of(value)
     return (cell,) if len(cell) > _LONGEST_FIELD or "\n" in cell else ()
 
 
@@ -253,7 +256,7 @@ def _is_keyed(value: dict[str, Any]) -> bool:
     if not value or not all(isinstance(item, dict) and item for item in value.values()):
         return False
     some = list(islice(value.items(), 8))
-    if all(any(_cell(cell) == key for cell in item.values()) for key, item in some):
+    if all(any(cell_of(cell) == key for cell in item.values()) for key, item in some):
         return True
     first = some[0][1].keys()
     return len(value) > 1 and all(len(first & item.keys()) >= _LIKE * max(len(first), len(item)) for _, item in some)
