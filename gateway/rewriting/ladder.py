@@ -18,8 +18,6 @@ from gateway.rewriting.stub import stub
 LIGHT = ("minify", "dedupe", "crush")
 """Remedies that lose nothing, and are therefore applied to every old result at once."""
 
-
-LOSSLESS = frozenset(LIGHT)
 REPEATED = "dedupe"
 """How a message goes that a later one repeats word for word: nothing of it is gone."""
 
