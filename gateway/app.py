@@ -190,8 +190,7 @@ def _share(gateway: Gateway) -> None:
 
 def _warm_ups(config: Config, caches: PromptCaches, store: Store, log: FilteringBoundLogger) -> WarmUps | None:
     """Make who keeps prefixes warm, where a policy or a profile names any."""
-    policies = [one for policy in config.policies.values() for one in (policy, *[p.policy for p in policy.profiles])]
-    if not any(policy.prompt_cache.warm for policy in policies):
+    if not any(variant.prompt_cache.warm for policy in config.policies.values() for variant in policy.variants):
         return None
     return WarmUps(caches, store, log, time.time, os.urandom(6).hex())
 

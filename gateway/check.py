@@ -51,7 +51,7 @@ def rows(policies: Iterable[Policy], deployments: Sequence[Facts]) -> tuple[Row,
     return tuple(
         _row(variant, facts)
         for policy in sorted(policies, key=lambda policy: policy.name)
-        for variant in (policy, *(profile.policy for profile in policy.profiles))
+        for variant in policy.variants
         for facts in deployments
     )
 

@@ -196,11 +196,17 @@ def text_of(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-async def refuse(client: Client, error: GatewayError, request_id: str, more: Headers | None = None) -> None:
-    """Answer with an error in OpenAI's shape."""
+def write_error(error: GatewayError, request_id: str) -> tuple[Headers, bytes]:
+    """Write an error in OpenAI's shape: the headers of its answer, and the body."""
     body = error.body(request_id)
     own = [header(name.encode(), value) for name, value in error.headers.items()]
-    await client.start(error.status, head(request_id, b"application/json", len(body)) + own + (more or []))
+    return head(request_id, b"application/json", len(body)) + own, body
+
+
+async def refuse(client: Client, error: GatewayError, request_id: str, more: Headers | None = None) -> None:
+    """Answer with an error in OpenAI's shape."""
+    headers, body = write_error(error, request_id)
+    await client.start(error.status, headers + (more or []))
     await client.end(body)
 
 

@@ -181,7 +181,7 @@ class Open(BaseModel):
 
 
 class ServerFile(Strict):
-    """Where the gateway listens."""
+    """Where the gateway listens, and what a client may cost it."""
 
     host: Word = key("127.0.0.1", description="Address to listen on. Without keys only a loopback address is served.")
     port: Port = key(8080, description="Port to listen on; 0 takes any free one.")
@@ -194,7 +194,7 @@ class ServerFile(Strict):
         description="Largest answer of an upstream, unpacked: a whole one, or one event of a stream. What is larger is"
         " cut, and is a failure of the upstream's.",
     )
-    hosts: Annotated[list[Host], _nothing_as([])] = key(
+    hosts: Annotated[tuple[Host, ...], _nothing_as(())] = key(
         [],
         description="Names by which a gateway without keys may be called, beside localhost and loopback addresses.",
     )
@@ -324,7 +324,7 @@ class LedgerFile(Strict):
 class ConfigFile(Strict):
     """The gateway's own file. os.environ/NAME reads the environment; paths are relative to the file."""
 
-    server: ServerFile = key({}, description="Where the gateway listens.")
+    server: ServerFile = key({}, description="Where the gateway listens, and what a client may cost it.")
     model_list: Annotated[list[ModelFile], Field(min_length=1)] = Field(
         description="The deployments. A LiteLLM list can be pasted in."
     )
@@ -346,7 +346,7 @@ class ConfigFile(Strict):
     unpriced: Literal["refuse", "allow"] = key(
         "refuse", description="A model without a price: refuse its requests, or allow them and enter them as unpriced."
     )
-    cors: Annotated[list[Origin], _nothing_as([])] = key(
+    cors: Annotated[tuple[Origin, ...], _nothing_as(())] = key(
         [],
         description="Origins whose pages may call the gateway from a browser, as https://app.example.com.",
     )

@@ -254,6 +254,11 @@ class Policy:
             return "bookend" if "arrange" in self.ladder.documents else "as_is"
         return self.documents.order
 
+    @property
+    def variants(self) -> tuple[Policy, ...]:
+        """All that a request under this policy may meet: itself, then each profile merged over it."""
+        return (self, *(profile.policy for profile in self.profiles))
+
     def with_profile(self, name: str) -> Policy:
         """Return this policy with the profile merged in; raises UnknownProfile."""
         for profile in self.profiles:

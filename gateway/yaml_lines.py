@@ -107,9 +107,11 @@ _Writer.add_representer(str, _text)
 
 def parse(text: str, file: Path) -> Document:
     """Read YAML text as if it stood in `file`."""
+    reading = _Reading(file)
     try:
         _bound_depth(text)
         root = _compose(text)
+        data = {} if root is None else reading.value(root, ())
     except _Unfolds as error:
         return Document(file, None, {}, (Problem(file, error.line, (), error.message),))
     except yaml.MarkedYAMLError as error:
@@ -120,11 +122,6 @@ def parse(text: str, file: Path) -> Document:
         return Document(file, None, {}, (Problem(file, None, (), f"not valid YAML: {said}"),))
     if root is None:
         return Document(file, {}, {(): 1})
-    reading = _Reading(file)
-    try:
-        data = reading.value(root, ())
-    except _Unfolds as error:
-        return Document(file, None, {}, (Problem(file, error.line, (), error.message),))
     return Document(file, {} if data is None and not reading.problems else data, reading.lines, tuple(reading.problems))
 
 

@@ -381,7 +381,7 @@ def _config(said: ConfigFile, document: Document, policies: Policies, environ: M
     state = _state(said.state, folder)
     return Config(
         file=document.file,
-        server=Server(**{**said.server.model_dump(), "hosts": tuple(said.server.hosts)}),
+        server=Server(**said.server.model_dump()),
         models=tuple(
             ModelEntry(
                 model_name=entry.model_name,
@@ -402,7 +402,7 @@ def _config(said: ConfigFile, document: Document, policies: Policies, environ: M
         state=state,
         ledger=LedgerSettings(folder / said.ledger.dir, said.ledger.content, said.ledger.mode),
         unpriced=said.unpriced,
-        cors=tuple(said.cors),
+        cors=said.cors,
         log_upstream_errors=said.log_upstream_errors,
         aliases=dict(said.aliases),
         usual_keys=usual_keys(environ),

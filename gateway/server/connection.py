@@ -20,6 +20,7 @@ from typing import Any, Final, cast
 import httptools
 from starlette.types import ASGIApp, Scope
 
+from gateway.client import write_error
 from gateway.money import ledger as books
 from gateway.server import head
 from gateway.server.exchange import Exchange, written
@@ -253,7 +254,7 @@ class Connection(asyncio.BufferedProtocol):
             if not self._began:
                 self._began = True
                 self.deadline = min(self.deadline, self._loop.time() + self._every.settings.header_timeout)
-            self._head = bytearray(data[start:stop])
+            self._head = data[start:stop]
 
     def _parse(self, data: memoryview) -> bool:
         """Feed the parser; returns whether it understood, which is that the head of the request is read."""
@@ -450,7 +451,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._whole or exchange is None:
             return True
         few = self._remaining is not None and self._remaining <= DRAINED_BYTES
-        return not exchange.unasked and (exchange.asked or few or status == _TOO_LARGE)
+        return not exchange.expects and (exchange.asked or few or status == _TOO_LARGE)
 
     def answered(self) -> None:
         """Go on to the next request, to the rest of this one, or end."""
@@ -506,10 +507,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._leaving = True
                 self._transport.abort()
                 return
-        id = books.new_id(time.time(), os.urandom(books.ID_ENTROPY_BYTES))
-        own = [(name.encode(), value.encode()) for name, value in error.headers.items()]
-        told = [*self.date(), (b"content-type", b"application/json"), (b"x-request-id", id.encode()), *own]
-        self.write(written(error.status, told, error.body(id)))
+        headers, body = write_error(error, books.new_id(time.time(), os.urandom(books.ID_ENTROPY_BYTES)))
+        self.write(written(error.status, [*self.date(), *headers], body))
         self._pause()
         self._end(linger=linger)
 

@@ -55,7 +55,6 @@ class Exchange:
 
     __slots__ = (
         "_chunked",
-        "_expects",
         "_left",
         "_line",
         "_parts",
@@ -63,6 +62,7 @@ class Exchange:
         "_waiter",
         "asked",
         "ended",
+        "expects",
         "gone",
         "keep_alive",
         "scope",
@@ -71,12 +71,13 @@ class Exchange:
     )
 
     def __init__(self, line: Line, scope: Scope, *, keep_alive: bool, expects: bool) -> None:
-        """Begin. `expects`: the client sends its body only once it is told to go on."""
         self.scope, self.keep_alive = scope, keep_alive
+        self.expects = expects
+        """Whether the client sends its body only once it is told to go on, and was not told yet."""
         self.asked = False
         """Whether the application has asked for the body: it does for a caller that it knows."""
         self.started = self.ended = self.gone = self.whole = False
-        self._line, self._expects = line, expects
+        self._line = line
         self._parts: list[bytes] = []
         self._told_end = False
         self._waiter: asyncio.Future[None] | None = None
@@ -87,11 +88,6 @@ class Exchange:
     def waits(self) -> bool:
         """Whether the application waits for more of the body."""
         return self._waiter is not None and not self.whole
-
-    @property
-    def unasked(self) -> bool:
-        """Whether the client still waits to be told to send its body."""
-        return self._expects
 
     # ------------------------------------------------------------ from the connection
 
@@ -136,8 +132,8 @@ class Exchange:
 
     def _go_on(self) -> None:
         self._line.want()
-        if self._expects:
-            self._expects = False
+        if self.expects:
+            self.expects = False
             self._line.write(CONTINUE)
 
     async def _woken(self) -> None:
@@ -218,9 +214,9 @@ class Exchange:
 
 
 def written(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """Write a whole response of the server's own, after which the connection is closed."""
-    every = [*headers, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-    return b"".join([_status_line(status), *(b"%b: %b\r\n" % header for header in every), b"\r\n", body])
+    """Write a whole response, whose headers tell its length, and after which the connection is closed."""
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"".join([_status_line(status), *lines, _ENDS[True, False], body])
 
 
 def _status_line(status: int) -> bytes:

@@ -15,7 +15,7 @@ import orjson
 from gateway.wire import lenient
 
 UpstreamFault = Literal["connect", "timeout", "reset", "garbage", "too_large", "authentication"]
-"""How an upstream failed: not reached, silent for too long, cut off, not understood, or our key refused."""
+"""How an upstream failed: not reached, silent for too long, cut off, not understood, too large, or our key refused."""
 
 MESSAGE_LIMIT = 2_000
 """Most characters of a message."""

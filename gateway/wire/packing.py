@@ -18,7 +18,7 @@ _ZLIB: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
 READ: Final = ("gzip", "deflate")
-"""What clients are told that can be read."""
+"""What clients are told that can be read, and all that is read of an upstream."""
 
 
 class BadPacking(Exception):
