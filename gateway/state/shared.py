@@ -170,14 +170,10 @@ class Sharing:
                     out.append((one, value))
         return out
 
-    def _added(self, shared: Shared[V, N], news: N, state: State) -> tuple[V, bytes | None]:
-        """Add news to a value; return what it is now."""
-        values: list[V] = []
+    def _added(self, shared: Shared[V, N], news: N, state: State) -> tuple[V, bytes]:
+        """Add news to a value; return what it is now, and its bytes."""
 
-        def change(raw: bytes | None) -> bytes:
-            read = self.store.understood(shared.codec, raw)
-            values.append(shared.add(shared.empty() if read is None else read, news))
-            return shared.codec.write(values[-1])
+        def added(held: V | None) -> V:
+            return shared.add(shared.empty() if held is None else held, news)
 
-        raw = state.update(shared.key, change)
-        return values[-1], raw
+        return self.store.updated(state, shared.key, shared.codec, added)

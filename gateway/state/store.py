@@ -139,6 +139,23 @@ class Store:
                 self._log.warning("state not understood, begun anew", kind=codec.kind, reason=str(error))
             return None
 
+    def updated(
+        self, state: State, key: str, codec: Codec[V], change: Callable[[V | None], V], seconds: float | None = None
+    ) -> tuple[V, bytes]:
+        """Change a value in one step; return what it is then, and as what it lies there. In a thread.
+
+        What is not understood is none. `change` may be called more than once.
+        """
+        made: list[tuple[V, bytes]] = []
+
+        def on_bytes(raw: bytes | None) -> bytes:
+            value = change(self.understood(codec, raw))
+            made.append((value, codec.write(value)))
+            return made[-1][1]
+
+        state.update(key, on_bytes, seconds)
+        return made[-1]
+
     # ------------------------------------------------------------ up, slow or down
 
     def _refuse_while_down(self) -> None:
