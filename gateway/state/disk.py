@@ -157,6 +157,7 @@ class DiskState:
         if opened is not None and opened[0] == file is not None:
             return opened[1]
         with self._lock:
+            file = _file(self._directory)  # another thread may have begun it anew meanwhile
             if self._opened is None or self._opened[0] != file or file is None:
                 if self._opened is not None:
                     self._opened[1].close()
