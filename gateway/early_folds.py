@@ -190,7 +190,7 @@ def _key(group: str) -> str:
 
 
 def _from_json(said: Any) -> frozenset[int]:
-    return frozenset([whole(one, least=-(2**63)) if one < 2**63 else whole(one, most=2**64 - 1) for one in said])
+    return frozenset([whole(one, -(2**63), 2**64 - 1) for one in said])
 
 
 LINKS: Final = Codec("early folds", 1, sorted, _from_json, earlier=lambda raw: _from_json(orjson.loads(raw)))
