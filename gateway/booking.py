@@ -114,7 +114,7 @@ class Booking:
         await counter.learn([said])
         rewritten = fitted.prompt_tokens if calls.changes(fitted) is not None else None
         prompt = rewritten or await prompt_tokens(self.request, fitted.model, counter)
-        return Usage(prompt=prompt, completion=grown(counter.count(said)) if said else grown(0), estimated=True)
+        return Usage(prompt=prompt, completion=grown(counter.count(said)), estimated=True)
 
     async def _settle_cache(
         self, calls: Calls, usage: Usage, deployment: Deployment, tier: str | None, now: float

@@ -7,7 +7,6 @@ nothing but the learning: what was known is kept, else the defaults, and answers
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -19,7 +18,7 @@ from gateway.budget.kinds import Kinds
 from gateway.fitting import Model
 from gateway.routing.deployment import ModelFacts
 from gateway.state.codec import Codec
-from gateway.state.shared import Shared, Sharing
+from gateway.state.shared import Shared, Sharing, Untold
 
 Answer = tuple[Kinds, int]
 """Our count of what was sent, by kind of text, and the provider's."""
@@ -50,7 +49,7 @@ class Calibrations:
         """Take the models that answers will come from."""
         self._sharing = sharing
         self._held: dict[str, Stats] = {}
-        self._waiting: dict[str, deque[Answer]] = {}
+        self._waiting: dict[str, Untold[Answer]] = {}
         for key in sorted({_key(d.facts) for model in models for d in model.deployments if not d.facts.exact}):
             self._share(key)
 
@@ -74,26 +73,21 @@ class Calibrations:
             self._waiting[key].append(sample)
 
     def _share(self, key: str) -> None:
-        self._waiting[key] = deque(maxlen=MOST_WAITING)
+        waiting = self._waiting[key] = Untold(MOST_WAITING)
         self._sharing.add(
             Shared(
                 key,
                 STATS,
                 empty=partial(self._stats, key),  # a state that was emptied gets back what is known here
                 add=_observed,
-                take_news=partial(self._take, key),
-                give_back=lambda answers: self._waiting[key].extendleft(reversed(answers)),
+                take_news=waiting.take,
+                give_back=waiting.give_back,
                 adopt=partial(self._held.__setitem__, key),
             )
         )
 
     def _stats(self, key: str) -> Stats:
         return self._held.get(key) or start(exact=False)
-
-    def _take(self, key: str) -> Sequence[Answer]:
-        answers = tuple(self._waiting[key])
-        self._waiting[key].clear()
-        return answers
 
 
 def _observed(stats: Stats, answers: Sequence[Answer]) -> Stats:

@@ -171,15 +171,13 @@ class EarlyFolds:
 
     def _decide(self, group: str, link: int, state: State) -> frozenset[int]:
         """Add a beginning to those that fold early; return the ones that do."""
-        decided = list[frozenset[int]]()
 
-        def change(raw: bytes | None) -> bytes:
-            stand = self._store.understood(LINKS, raw) or frozenset()
-            decided.append(stand | {link} if len(stand) < MOST_DECISIONS else stand)
-            return LINKS.write(decided[-1])
+        def decided(held: frozenset[int] | None) -> frozenset[int]:
+            stand = held or frozenset()
+            return stand | {link} if len(stand) < MOST_DECISIONS else stand
 
-        state.update(_key(group), change, KEEP_SECONDS)
-        return decided[-1]
+        stand, _ = self._store.updated(state, _key(group), LINKS, decided, KEEP_SECONDS)
+        return stand
 
 
 def _places(links: Sequence[int], decided: frozenset[int]) -> frozenset[int]:
@@ -192,7 +190,7 @@ def _key(group: str) -> str:
 
 
 def _from_json(said: Any) -> frozenset[int]:
-    return frozenset([whole(one, least=-(2**63)) if one < 2**63 else whole(one, most=2**64 - 1) for one in said])
+    return frozenset([whole(one, -(2**63), 2**64 - 1) for one in said])
 
 
 LINKS: Final = Codec("early folds", 1, sorted, _from_json, earlier=lambda raw: _from_json(orjson.loads(raw)))

@@ -7,7 +7,6 @@ tokens) is compared with what was expected afterwards: `Settled` is what the led
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -45,6 +44,7 @@ from gateway.caching.sizes import Sizes, as_it_came, cumulated, new_texts, sizes
 from gateway.conversation import Changes, leading_system
 from gateway.fitting import LONG_BODY
 from gateway.routing.deployment import Deployment
+from gateway.state.shared import Untold
 from gateway.wire.chat import ChatRequest
 from gateway.wire.usage import Usage
 
@@ -209,9 +209,9 @@ class PromptCaches:
         self._rates: Generations[int, tuple[float, float]] = Generations(2**20)
         """By prefix group: when its last request was, and requests a minute until then."""
         self._names: dict[str, int] = {}
-        self._untold_sent: deque[Sent] = deque(maxlen=MOST_NEWS)
-        self._untold_counted: deque[Counted] = deque(maxlen=MOST_NEWS)
-        """What other processes are to hear."""
+        self.untold_sent: Untold[Sent] = Untold(MOST_NEWS)
+        """What was left in caches, for other processes to hear."""
+        self._untold_counted: Untold[Counted] = Untold(MOST_NEWS)
         self.groups = Groups()
         self._habits: dict[str, Habits] = {}
         """By kind; as they were when last exchanged."""
@@ -421,15 +421,6 @@ class PromptCaches:
 
     # ------------------------------------------------------------ with other processes
 
-    def take_sent(self) -> Sequence[Sent]:
-        """Return what was left in caches since this was last asked."""
-        sent, self._untold_sent = self._untold_sent, deque(maxlen=MOST_NEWS)
-        return tuple(sent)
-
-    def give_back_sent(self, sent: Sequence[Sent]) -> None:
-        """Take back what could not be told; the oldest is let go where it is too much."""
-        self._untold_sent = deque([*sent, *self._untold_sent], maxlen=MOST_NEWS)
-
     def adopt_sent(self, sent: Iterable[Sent]) -> None:
         """Take in what other processes left there."""
         for one in sent:
@@ -438,13 +429,12 @@ class PromptCaches:
 
     def take_counted(self) -> Sequence[Counted]:
         """Return what was counted since this was last asked."""
-        counted, self._untold_counted = self._untold_counted, deque(maxlen=MOST_NEWS)
         self._telling, self._untold = self._untold, {}
-        return tuple(counted)
+        return self._untold_counted.take()
 
     def give_back_counted(self, counted: Sequence[Counted]) -> None:
-        """Take back what could not be told; the oldest is let go where it is too much."""
-        self._untold_counted = deque([*counted, *self._untold_counted], maxlen=MOST_NEWS)
+        """Take back what could not be told."""
+        self._untold_counted.give_back(counted)
         for kind, told in self._telling.items():
             self._untold[kind] = told + self._untold.get(kind, NOTHING_KNOWN)
         self._telling = {}
@@ -479,7 +469,7 @@ class PromptCaches:
             self._learn_habits(one, one.trail, usage.prompt)
         tokens = 0 if usage.estimated else max(0, usage.prompt - OVERHEAD_REPLY)
         came = None if one.whose.ours else one.came
-        self._untold_sent.append(Sent(one.now, tokens, written_by(one.sent, came, one.facts)))
+        self.untold_sent.append(Sent(one.now, tokens, written_by(one.sent, came, one.facts)))
 
     def _learn_habits(self, one: Sighting, trail: Trail, tokens: int) -> None:
         """Count a request of a conversation; one that is too short to be cached is none of its turns."""

@@ -82,12 +82,12 @@ class _Requests:
         self._heard: dict[str, int] = {}
 
     def take_news(self) -> Sequence[Record]:
-        sent = self._caches.take_sent()
+        sent = self._caches.untold_sent.take()
         first, self._number = self._number + 1, self._number + len(sent)
         return [Record(self._name, at, one) for at, one in enumerate(sent, first)]
 
     def give_back(self, records: Sequence[Record]) -> None:
-        self._caches.give_back_sent([one.sent for one in records])
+        self._caches.untold_sent.give_back([one.sent for one in records])
 
     def adopt(self, records: Sequence[Record]) -> None:
         heard = self._heard

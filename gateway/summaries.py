@@ -380,20 +380,15 @@ class Summaries:
             self._texts.put(key, held.text, 2 * len(held.text))
             return "done"
         seconds, now = timeout_seconds + LEASE_SECONDS, self._now()
-        mine = self._lease(seconds)
-        stands = [mine]
+        name, mine = lease_key(key), self._lease(seconds)
 
-        def change(raw: bytes | None) -> bytes | None:
-            lease = self._store.understood(LEASES, raw)
-            is_theirs = lease is not None and lease.until > now
-            stands.append(lease if lease is not None and is_theirs else mine)
-            return raw if is_theirs else LEASES.write(mine)
+        def taken(held: Lease | None) -> Lease:
+            return held if held is not None and held.until > now else mine
 
-        name = lease_key(key)
-        state.update(name, change)
-        if stands[-1] != mine:
-            return "resting" if stands[-1].rests else "others"
-        state.put(name, LEASES.write(mine), seconds)
+        stands, written = self._store.updated(state, name, LEASES, taken)
+        if stands != mine:
+            return "resting" if stands.rests else "others"
+        state.put(name, written, seconds)  # in a step of its own: another's lease keeps the time that it has
         return "ours"
 
 

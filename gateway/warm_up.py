@@ -264,16 +264,16 @@ class WarmUps:
 
     def _claim(self, warm_up: WarmUp, seconds: float, state: State) -> bool:
         """Claim a re-read, unless another process did less than so many seconds ago. In a thread."""
-        mine = CLAIMS.write(Claim(self._name, self._now()))
+        mine = Claim(self._name, self._now())
 
-        def change(held: bytes | None) -> bytes:
-            claim = self._store.understood(CLAIMS, held)
-            if claim is None or claim.by == self._name or abs(self._now() - claim.at) >= seconds:
+        def claimed(held: Claim | None) -> Claim:
+            if held is None or held.by == mine.by or abs(mine.at - held.at) >= seconds:
                 return mine
-            return held or mine
+            return held
 
         digest = blake2b(f"{warm_up.cache:x} {warm_up.link:x}".encode(), digest_size=16).hexdigest()
-        return state.update(f"warm/{digest}", change, seconds) == mine
+        stands, _ = self._store.updated(state, f"warm/{digest}", CLAIMS, claimed, seconds)
+        return stands == mine
 
     def _tell(self, prefix: _Prefix, reason: str) -> None:
         said = {"policy": str(prefix.warm_up.policy), "deployment": prefix.warm_up.deployment.name, "reason": reason}

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from gateway import config
 from gateway.state import State, StateUnavailable, open_state
 from gateway.state.codec import Codec, whole
-from gateway.state.shared import CLOSE_SECONDS, START_SECONDS, Shared
+from gateway.state.shared import CLOSE_SECONDS, START_SECONDS, Shared, Untold
 from tests import redis_server
 from tests.contract.running import eventually
 from tests.sharing import at, sharing
@@ -146,6 +146,17 @@ async def test_who_only_tells_reads_nothing(tmp_path: Path):
     shares = sharing(opens, Counter(hears=False).shared)
     await shares.exchange()
     await shares.close()
+
+
+def test_of_too_much_that_waits_the_newest_is_told():
+    untold: Untold[int] = Untold(3)
+    for number in range(5):
+        untold.append(number)
+    taken = untold.take()
+    assert (taken, len(untold)) == ((2, 3, 4), 0)
+    untold.append(5)
+    untold.give_back(taken)
+    assert untold.take() == (3, 4, 5)
 
 
 SLOWNESS: dict[str, Callable[[Any], None]] = {

@@ -347,6 +347,27 @@ def test_a_folder_that_is_removed_or_damaged_in_use_heals_for_all_who_use_it(tmp
         state.close()
 
 
+def test_threads_that_find_a_folder_gone_at_once_begin_it_anew_once(tmp_path):
+    told: list[str] = []
+    state = open_state(config.State(dir=tmp_path / "state"), told.append)
+    for times in range(1, 6):
+        shutil.rmtree(tmp_path / "state")
+        all_here = threading.Barrier(6)
+
+        def count(all_here: threading.Barrier = all_here) -> None:
+            all_here.wait(60)
+            state.update("a", one_more)
+            state.close()
+
+        threads = [threading.Thread(target=count) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert state.get("a") == b"6"
+        assert len(told) == times
+
+
 def test_text_that_is_none_is_begun_anew(disk, tmp_path):
     disk.put("a", b"1")
     with sqlite3.connect(tmp_path / "state" / "cache.db") as database:

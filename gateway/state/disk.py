@@ -86,8 +86,7 @@ class DiskState:
         self._directory, self._tell = directory, tell
         self._lock = threading.Lock()
         self._opened: tuple[_File, diskcache.Cache] | None = None
-        with self._known_failures():
-            self._done(bool)
+        self._done(len)  # opens it, and shows whether it can be read
 
     def __repr__(self) -> str:
         return f"DiskState({self._directory})"
@@ -96,12 +95,10 @@ class DiskState:
         return self.get_many([key])[0]
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        with self._known_failures():
-            return self._done(lambda cache: [cache.get(key) for key in keys])
+        return self._done(lambda cache: [cache.get(key) for key in keys])
 
     def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None:
-        with self._known_failures():
-            self._done(lambda cache: cache.set(key, value, expire=expires_seconds))
+        self._done(lambda cache: cache.set(key, value, expire=expires_seconds))
 
     def put_first(self, values: Sequence[tuple[str, bytes]], expires_seconds: float) -> list[bytes]:
         def work(cache: diskcache.Cache) -> list[bytes]:
@@ -109,14 +106,13 @@ class DiskState:
             with cache.transact():
                 for key, value in values:
                     held = cache.get(key)
-                    cache.set(key, value if held is None else held, expire=expires_seconds)
                     stand.append(value if held is None else held)
+                    cache.set(key, stand[-1], expire=expires_seconds)
                     if stand[-1] != value:
                         break
             return stand
 
-        with self._known_failures():
-            return self._done(work)
+        return self._done(work)
 
     def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
         def work(cache: diskcache.Cache) -> bytes | None:
@@ -130,8 +126,7 @@ class DiskState:
                     cache.set(key, after, expire=left if expires_seconds is None else expires_seconds)
                 return after
 
-        with self._known_failures():
-            return self._done(work)
+        return self._done(work)
 
     def close(self) -> None:
         with self._known_failures():
@@ -142,14 +137,15 @@ class DiskState:
 
     def _done(self, work: Callable[[diskcache.Cache], V]) -> V:
         """Do something with the database; once more with a new one where it turns out to be damaged."""
-        file = _file(self._directory)
-        try:
-            return work(self._current(file))
-        except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
-                raise
-            self._set_aside(file, error)
-        return work(self._current(_file(self._directory)))
+        with self._known_failures():
+            file = _file(self._directory)
+            try:
+                return work(self._current(file))
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+                self._set_aside(file, error)
+            return work(self._current(_file(self._directory)))
 
     def _current(self, file: _File) -> diskcache.Cache:
         """Return the database of the folder: opened anew where its file is gone or has become another one."""
@@ -157,6 +153,7 @@ class DiskState:
         if opened is not None and opened[0] == file is not None:
             return opened[1]
         with self._lock:
+            file = _file(self._directory)  # another thread may have begun it anew meanwhile
             if self._opened is None or self._opened[0] != file or file is None:
                 if self._opened is not None:
                     self._opened[1].close()

@@ -78,10 +78,10 @@ class RedisState:
             self._replace = self._client.register_script(_REPLACE)
 
     def get(self, key: str) -> bytes | None:
-        with self._known_failures():
-            return self._read(PREFIX + key)
+        return self.get_many([key])[0]
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Read values. MGET says of what is no value that there is none, where GET would fail."""
         with self._known_failures():
             found = self._client.mget([PREFIX + key for key in keys]) if keys else []
             return [_bytes(one) for one in found]
@@ -100,8 +100,7 @@ class RedisState:
 
     def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
         for _ in range(_MOST_TRIES):
-            with self._known_failures():
-                before = self._read(PREFIX + key)
+            before = self.get(key)
             after = change(before)
             arguments: list[int | bytes] = [
                 int(before is not None),
@@ -118,10 +117,6 @@ class RedisState:
     def close(self) -> None:
         with self._known_failures():
             self._client.connection_pool.disconnect(inuse_connections=False)  # others' threads may be in the others
-
-    def _read(self, name: str) -> bytes | None:
-        """Read a value. MGET says of what is no value that there is none, where GET would fail."""
-        return _bytes(self._client.mget([name])[0])
 
     @staticmethod
     @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +30,29 @@ _MOST_FAULTS: Final = 20
 
 V = TypeVar("V")
 N = TypeVar("N")
+
+
+class Untold(Generic[N]):
+    """Pieces of news that wait to be told: the newest, as many as there is room for."""
+
+    def __init__(self, most: int) -> None:
+        self._waiting: deque[N] = deque(maxlen=most)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def append(self, one: N) -> None:
+        self._waiting.append(one)
+
+    def take(self) -> Sequence[N]:
+        """Hand over all of them."""
+        taken = tuple(self._waiting)
+        self._waiting.clear()
+        return taken
+
+    def give_back(self, taken: Sequence[N]) -> None:
+        """Take back what could not be told: it is older than what came meanwhile."""
+        self._waiting = deque([*taken, *self._waiting], self._waiting.maxlen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +170,10 @@ class Sharing:
                     out.append((one, value))
         return out
 
-    def _added(self, shared: Shared[V, N], news: N, state: State) -> tuple[V, bytes | None]:
-        """Add news to a value; return what it is now."""
-        values: list[V] = []
+    def _added(self, shared: Shared[V, N], news: N, state: State) -> tuple[V, bytes]:
+        """Add news to a value; return what it is now, and its bytes."""
 
-        def change(raw: bytes | None) -> bytes:
-            read = self.store.understood(shared.codec, raw)
-            values.append(shared.add(shared.empty() if read is None else read, news))
-            return shared.codec.write(values[-1])
+        def added(held: V | None) -> V:
+            return shared.add(shared.empty() if held is None else held, news)
 
-        raw = state.update(shared.key, change)
-        return values[-1], raw
+        return self.store.updated(state, shared.key, shared.codec, added)

@@ -71,7 +71,9 @@ class Store:
         self._opens, self._log, self._timeout, self._rest = opens, log, timeout_seconds, rest_seconds
         self._state: State | None = None
         self._opening = Lock()
-        self._background, self._planning = (_Threads(name, self._let_go) for name in ("state", "state-planning"))
+        self._background, self._planning = (
+            _Threads(name, self._opened, self._let_go) for name in ("state", "state-planning")
+        )
         self._slow: deque[float] = deque(maxlen=MOST_SLOW)
         self._failed: str | None = None
         """Why nobody is to ask; None where it works."""
@@ -94,7 +96,7 @@ class Store:
     async def run(self, work: Callable[[State], V]) -> V:
         """Do something with the state, however long it takes. Raises `StateUnavailable`."""
         self._refuse_while_down()
-        return await self._answer(asyncio.wrap_future(self._background.submit(work, self._opened)))
+        return await self._answer(asyncio.wrap_future(self._background.submit(work)))
 
     async def soon(self, work: Callable[[State], V], patience: Patience) -> V:
         """Do something with the state, within what is left of a request's patience. Raises `StateUnavailable`."""
@@ -103,7 +105,7 @@ class Store:
             raise StateUnavailable("it was slow a moment ago")
         if patience.seconds <= 0:
             raise StateUnavailable("this request has waited for it long enough")
-        asked = self._planning.submit(work, self._opened)
+        asked = self._planning.submit(work)
         answer = asyncio.wrap_future(asked)
         while patience.seconds > 0 and not asked.done():
             began, step = monotonic(), min(patience.seconds, self._timeout / _STEPS)
@@ -138,6 +140,23 @@ class Store:
                 self._told.add(codec.kind)
                 self._log.warning("state not understood, begun anew", kind=codec.kind, reason=str(error))
             return None
+
+    def updated(
+        self, state: State, key: str, codec: Codec[V], change: Callable[[V | None], V], seconds: float | None = None
+    ) -> tuple[V, bytes]:
+        """Change a value in one step; return what it is then, and as what it lies there. In a thread.
+
+        What is not understood is none. `change` may be called more than once.
+        """
+        made: list[tuple[V, bytes]] = []
+
+        def on_bytes(raw: bytes | None) -> bytes:
+            value = change(self.understood(codec, raw))
+            made.append((value, codec.write(value)))
+            return made[-1][1]
+
+        state.update(key, on_bytes, seconds)
+        return made[-1]
 
     # ------------------------------------------------------------ up, slow or down
 
@@ -177,7 +196,7 @@ class Store:
             took = 0.0
             for _ in range(2):  # the first may have to connect
                 began = monotonic()
-                look = asyncio.wrap_future(self._background.submit(_look_at, self._opened))
+                look = asyncio.wrap_future(self._background.submit(_look_at))
                 [fault] = await asyncio.gather(look, return_exceptions=True)
                 took = monotonic() - began
             if fault is not None:
@@ -206,21 +225,21 @@ def _look_at(state: State) -> None:
     state.get("look")
 
 
-Work = tuple[Future[Any], Callable[[State], Any], Callable[[], State]]
+Work = tuple[Future[Any], Callable[[State], Any]]
 
 
 class _Threads:
     """Daemon threads that work off one queue."""
 
-    def __init__(self, name: str, let_go: Callable[[], None]) -> None:
-        self._name, self._let_go = name, let_go
+    def __init__(self, name: str, opened: Callable[[], State], let_go: Callable[[], None]) -> None:
+        self._name, self._opened, self._let_go = name, opened, let_go
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._ended: list[Future[None]] = []
         self._open = 0
         """Asked and not answered."""
         self._lock = Lock()
 
-    def submit(self, work: Callable[[State], V], opened: Callable[[], State]) -> Future[V]:
+    def submit(self, work: Callable[[State], V]) -> Future[V]:
         """Have something done with the state; cancelled before it began, it is not done at all."""
         future: Future[V] = Future()
         with self._lock:
@@ -230,7 +249,7 @@ class _Threads:
             ended: Future[None] = Future()
             self._ended.append(ended)
             Thread(target=self._run, args=(ended,), name=self._name, daemon=True).start()
-        self._queue.put((future, work, opened))
+        self._queue.put((future, work))
         return future
 
     def end(self) -> list[Future[None]]:
@@ -242,8 +261,8 @@ class _Threads:
 
     def _run(self, ended: Future[None]) -> None:
         while (asked := self._queue.get()) is not None:
-            future, work, opened = asked
-            tell = _done(future, work, opened) if future.set_running_or_notify_cancel() else None
+            future, work = asked
+            tell = self._done(future, work) if future.set_running_or_notify_cancel() else None
             with self._lock:
                 self._open -= 1
             if tell is not None:
@@ -253,10 +272,9 @@ class _Threads:
         if ended.set_running_or_notify_cancel():
             ended.set_result(None)
 
-
-def _done(future: Future[V], work: Callable[[State], V], opened: Callable[[], State]) -> Callable[[], None]:
-    """Do it, and return what tells how it went."""
-    try:
-        return partial(future.set_result, work(opened()))
-    except BaseException as error:  # noqa: BLE001  # the outermost of its thread: whoever waits for it gets it
-        return partial(future.set_exception, error)
+    def _done(self, future: Future[V], work: Callable[[State], V]) -> Callable[[], None]:
+        """Do it, and return what tells how it went."""
+        try:
+            return partial(future.set_result, work(self._opened()))
+        except BaseException as error:  # noqa: BLE001  # the outermost of its thread: whoever waits for it gets it
+            return partial(future.set_exception, error)
