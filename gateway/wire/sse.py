@@ -58,6 +58,7 @@ def event(data: bytes) -> bytes:
 
 
 DONE: Final = event(b"[DONE]")
+_END: Final = b"\n\n" + DONE  # with the end of the event before it, so that the marker is all that it holds
 
 
 def error_event(error: GatewayError, request_id: str) -> bytes:
@@ -248,7 +249,8 @@ class EventRelay:
     def _pass(self, block: bytes) -> bytes:
         """Read what matters in whole events, and return them without those to hold back."""
         may_fail = b"error" in block
-        if may_fail or block.count(b'"choices"') < block.count(b"data:"):  # an event is no chunk of an answer
+        known = block.count(b'"choices"') + block.endswith(_END)
+        if may_fail or known < block.count(b"data:"):  # an event is no chunk of an answer
             block = self._secrets.out_of(block)
         held: list[tuple[int, int]] = []
         end = 0
