@@ -17,7 +17,7 @@ from gateway.config import load
 from gateway.providers.credentials import credentials, every, is_credential, signatures
 from gateway.routing.attempts import Failure
 from gateway.wire.secrets import HIDDEN, NO_SECRETS, Secrets
-from gateway.wire.sse import EventRelay
+from gateway.wire.sse import DONE, EventRelay
 from tests.passage import deployment
 
 KEY = "sk-proj-Ab3/dE+f==&9\"'\\x"
@@ -182,7 +182,15 @@ def test_an_event_that_is_no_chunk_of_an_answer_is_passed_on_without_secrets(eve
         assert "hush" not in repr(relay.error)
 
 
-def test_what_a_model_says_is_not_looked_at():
-    relay = EventRelay(hold_back_usage=False, secrets=Secrets(["hush-hush-1"]))
-    said = CHUNK.replace(b"hi", b"hush-hush-1")
-    assert relay.feed(said) == said
+@pytest.mark.parametrize("after", [b"", DONE])
+def test_what_a_model_says_is_not_looked_at(after):
+    said = CHUNK.replace(b"hi", b"hush-hush-1") + after
+    for size in (1, 7, len(said)):
+        relay = EventRelay(hold_back_usage=False, secrets=Secrets(["hush-hush-1"]))
+        assert b"".join(relay.feed(said[at : at + size]) for at in range(0, len(said), size)) == said
+
+
+def test_nothing_hides_beside_the_end_marker():
+    for end in (b"id: hush-hush-1\n" + DONE, b": hush-hush-1\n" + DONE, b"data: hush-hush-1\n" + DONE):
+        relay = EventRelay(hold_back_usage=False, secrets=Secrets(["hush-hush-1"]))
+        assert relay.feed(CHUNK + end) == CHUNK + end.replace(b"hush-hush-1", b"***")

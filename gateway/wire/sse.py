@@ -58,6 +58,7 @@ def event(data: bytes) -> bytes:
 
 
 DONE: Final = event(b"[DONE]")
+_END: Final = b"\n\n" + DONE  # with the end of the event before it, so that the marker is all that it holds
 
 
 def error_event(error: GatewayError, request_id: str) -> bytes:
@@ -248,22 +249,27 @@ class EventRelay:
     def _pass(self, block: bytes) -> bytes:
         """Read what matters in whole events, and return them without those to hold back."""
         may_fail = b"error" in block
-        if may_fail or block.count(b'"choices"') < block.count(b"data:"):  # an event is no chunk of an answer
+        known = block.count(b'"choices"') + block.endswith(_END)
+        if may_fail or known < block.count(b"data:"):  # an event is no chunk of an answer
             block = self._secrets.out_of(block)
         held: list[tuple[int, int]] = []
-        end = 0
-        for hit in _USAGE.finditer(block):
-            if hit.start() >= end:
-                start, end = _event_at(block, hit.start())
-                if self._read_usage(block[start:end]):
-                    held.append((start, end))
+        hit = _USAGE.search(block)
+        while hit is not None:
+            start, end = _event_at(block, hit.start())
+            if self._read_usage(block[start:end]):
+                held.append((start, end))
+            hit = _USAGE.search(block, end)
         if may_fail:
             self._read_error(block)
         if self.service_tier is None and b'"service_tier"' in block:
             self._read_tier(block)
-        if not self.done:
+        if not self.done and b"[DONE]" in block:
             self._read_done(block)
-        self._keep(block)
+        self._kept.append(block)
+        self._kept_bytes += len(block)
+        self._unread_bytes += len(block)
+        if self._kept_bytes > PACK_BYTES:
+            self._pack()
         return self._without(block, held) if held else block
 
     def _without(self, block: bytes, held: list[tuple[int, int]]) -> bytes:
@@ -305,8 +311,11 @@ class EventRelay:
                 self.error, self.error_is_shown = error, fields is not None and bool(fields.get("error"))
 
     def _read_tier(self, block: bytes) -> None:
-        for hit in _TIER.finditer(block):
-            self.service_tier = hit[1].decode()
+        at = block.rfind(b'"service_tier"')  # the last: most servers write it in every event
+        while at >= 0 and self.service_tier is None:
+            hit = _TIER.match(block, at)
+            self.service_tier = None if hit is None else hit[1].decode()
+            at = block.rfind(b'"service_tier"', 0, at)
 
     def _read_done(self, block: bytes) -> None:
         at = block.rfind(b"[DONE]")  # from the end, where it stands
@@ -315,13 +324,8 @@ class EventRelay:
             self.done = _data(block[start:end]).startswith(b"[DONE]")
             at = block.rfind(b"[DONE]", 0, start)
 
-    def _keep(self, block: bytes) -> None:
-        """Keep what was relayed until somebody asks what it says."""
-        self._kept.append(block)
-        self._kept_bytes += len(block)
-        self._unread_bytes += len(block)
-        if self._kept_bytes <= PACK_BYTES:
-            return
+    def _pack(self) -> None:
+        """Make what was relayed smaller, until somebody asks what it says."""
         if self._unread_bytes <= KEEP_BYTES and self._packed_bytes <= MOST_PACKED:
             self._packed.append(zlib.compress(b"".join(self._kept), 1))
             self._packed_bytes += len(self._packed[-1])
