@@ -6,15 +6,13 @@ import asyncio
 import base64
 import io
 import json
-import logging
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import structlog
 import uvicorn
 
 from gateway.app import create_app
@@ -22,6 +20,8 @@ from gateway.config import load
 from gateway.operators import logs
 from gateway.operators.rate import Rate
 from gateway.server import bind
+
+pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 
 KEY = "sk-proj-Ab3/dE+fGhIjKlMnOp"
 PASSWORD = "pass/word+1234"
@@ -159,16 +159,6 @@ class Place:
     def written(self) -> str:
         books = "".join(path.read_text() for path in (self.folder / "ledger").glob("*.jsonl"))
         return books + self.log.getvalue()
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @asynccontextmanager
