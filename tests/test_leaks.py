@@ -8,18 +8,17 @@ import io
 import json
 import urllib.parse
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from gateway.app import create_app
 from gateway.config import load
 from gateway.operators import logs
 from gateway.operators.rate import Rate
-from gateway.server import bind
+from tests.served import listening
 
 pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 
@@ -170,17 +169,8 @@ async def place(folder: Path, config: str = CONFIG, **environ: str) -> AsyncIter
     file.write_text(config.replace("UP", f"http://{host}").replace("HOST", host))
     rate = logs.configure(log, terminal=False)
     app = create_app(load(file, {name: value.replace("HOST", host) for name, value in environ.items()}))
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, ws="none"))
-    listener = bind("127.0.0.1", 0)
-    running = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield Place(listener.getsockname()[1], echo, log, rate, folder)
-    finally:
-        server.should_exit = True
-        await running
-        upstream.close()
+    with closing(upstream), listening(app) as port:
+        yield Place(port, echo, log, rate, folder)
 
 
 def assert_no_secret_in(text: str) -> None:
