@@ -18,6 +18,7 @@ from gateway.app import create_app
 from gateway.config import load
 from gateway.operators import logs
 from gateway.operators.rate import Rate
+from tests.contract.raw import chat
 from tests.served import listening
 
 pytestmark = pytest.mark.usefixtures("logging_as_it_was")
@@ -147,10 +148,8 @@ class Place:
     async def ask(self, model: str, *, stream: bool) -> str:
         """Return the answer as it came over the socket, its head included."""
         asked = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "hello"}]}
-        body = json.dumps(asked).encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
-        writer.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        writer.write(chat(asked, key=None, connection="close"))
         answer = await asyncio.wait_for(reader.read(), 30)
         writer.close()
         return answer.decode("latin-1")
