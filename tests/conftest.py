@@ -1,4 +1,4 @@
-"""What every test may use: hypothesis profiles, and the recorded conversations of `GATEWAY_DATA`.
+"""What every test may use: hypothesis profiles, recorded conversations (`GATEWAY_DATA`), logging that is put back.
 
 Profiles are chosen by `HYPOTHESIS_PROFILE`: `ci` (the same 500 examples each time, the default; what fails is shown as
 it was found), `small` (the same, made as small as it can be: minutes for each law), `fresh` (500 others each time) and
@@ -8,6 +8,7 @@ Async tests need no marker: pytest-asyncio runs in auto mode.
 
 import gzip
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, Phase, settings
 
 # No test needs the internet: litellm would fetch its price table while it is imported.
@@ -82,6 +84,17 @@ def conversations() -> Conversations:
     if folder is None:
         pytest.skip(_data_says())
     return Conversations(folder)
+
+
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    """Have logging be as it was before, whatever a test configures."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 def pytest_report_header() -> str:

@@ -1,13 +1,17 @@
-"""The server with a small application of a test's own, on a real socket: what comes over it is bytes on both sides."""
+"""Servers on real sockets, in threads: of any application, and with a small one of a test's own.
+
+What comes over the sockets of the small one is bytes on both sides.
+"""
 
 import asyncio
 import logging
 import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import structlog
 import uvicorn
@@ -17,14 +21,13 @@ from gateway.config import Server
 from gateway.server.open_connections import OpenConnections, free_descriptors
 
 Message = dict[str, Any]
-Application = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Any]
 
 
 @dataclass
 class Served:
     """A server that runs in a thread, and what its application saw."""
 
-    port: int
+    port: int = 0
     scopes: list[Message] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
@@ -139,44 +142,45 @@ class _Faults(logging.Handler):
 
 
 @contextmanager
+def listening(application: Any, *, lifespan: Literal["on", "off"] = "on", **settings: Any) -> Iterator[int]:
+    """Serve an application on a free port until the end of the block; yields the port."""
+    listener = server.bind("127.0.0.1", 0)
+    program = uvicorn.Server(uvicorn.Config(application, lifespan=lifespan, ws="none", log_config=None, **settings))
+    thread = threading.Thread(target=program.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        while not program.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        yield listener.getsockname()[1]
+    finally:
+        program.should_exit = True
+        thread.join(10)
+        listener.close()
+        assert not thread.is_alive()
+
+
+@contextmanager
 def serving(settings: Server, *, descriptors: int | None = None) -> Iterator[Served]:
     """Serve `_echo` with these settings until the end of the block; with so many descriptors, where that is given."""
-    served: list[Served] = []
+    served = Served()
 
     async def application(scope: Message, receive: Callable[[], Awaitable[Message]], send: Any) -> None:
-        await _echo(served[0], scope, receive, send)
+        await _echo(served, scope, receive, send)
 
     class Small(server.Door):
         def opened(self) -> OpenConnections:
             free = free_descriptors() if descriptors is None else descriptors
             return OpenConnections(settings, asyncio.get_running_loop(), structlog.get_logger("gateway"), free)
 
-    listener = server.bind("127.0.0.1", 0)
-    served.append(Served(listener.getsockname()[1]))
-    program = uvicorn.Server(
-        uvicorn.Config(
-            application,
-            loop="uvloop",
-            http=Small(settings),  # type: ignore[arg-type]
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-    )
+    small = {"http": Small(settings), "proxy_headers": False, "server_header": False, "timeout_graceful_shutdown": 1}
     watch = _Faults(logging.ERROR)
     logging.getLogger("asyncio").addHandler(watch)
-    thread = threading.Thread(target=program.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
     try:
-        yield served[0]
+        with listening(application, lifespan="off", loop="uvloop", **small) as served.port:
+            yield served
     finally:
-        program.should_exit = True
-        thread.join(10)
         logging.getLogger("asyncio").removeHandler(watch)
-        assert not thread.is_alive()
         assert watch.faults == []
 
 

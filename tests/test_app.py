@@ -3,8 +3,6 @@
 import gzip
 import http.client
 import json
-import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from gateway.app import create_app
 from gateway.config import load
-from gateway.server import bind
+from tests.served import listening
 from tests.talk import body, loop, system, user, words
 
 MAX_BODY = 200_000
@@ -103,19 +100,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     digests = {name: sha256(token.encode()).hexdigest() for name, token in KEYS.items()}
     (folder / "config.yaml").write_text(CONFIG.format(max_body=MAX_BODY, **digests))
     config = load(folder / "config.yaml", {})
-    listener: socket.socket = bind("127.0.0.1", 0)
-    program = uvicorn.Server(uvicorn.Config(create_app(config), lifespan="on", log_config=None, ws="none"))
-    thread = threading.Thread(target=program.run, kwargs={"sockets": [listener]})
-    thread.start()
-    place = Place(listener.getsockname()[1], folder / "ledger")
-    try:
+    with listening(create_app(config)) as port:
+        place = Place(port, folder / "ledger")
         until(lambda: place.ask("GET", "/ready", key=None).status == 200)
         yield place
-    finally:
-        program.should_exit = True
-        thread.join(20)
-        listener.close()
-    assert not thread.is_alive()
 
 
 def until(true: Any) -> None:

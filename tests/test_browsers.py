@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.app import create_app
 from gateway.config import ConfigErrors, load
-from gateway.server import bind
 from gateway.wire.origins import Origins
+from tests.served import Reply, Served, listening
 from tests.talk import body, user
 
 PAGE = "https://app.example.com"
@@ -31,52 +29,32 @@ state: {dir: state}
 LOCKED = OPEN + f"keys: [{{name: k, sha256: {sha256(b'sk-gw-k').hexdigest()}}}]\n"
 
 
-class Answer:
-    def __init__(self, raw: bytes) -> None:
-        head, _, self.text = raw.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
-        self.status = int(first.split()[1])
-        self.headers = {line.partition(": ")[0].lower(): line.partition(": ")[2] for line in lines}
-
-    @property
-    def code(self) -> str | None:
-        told: str | None = json.loads(self.text)["error"]["code"]
-        return told
-
-
-async def ask(
+def ask(
     port: int,
     method: str = "POST",
     path: str = "/v1/chat/completions",
     data: bytes = body([user("hello")], model="m"),
     host: str | None = "localhost",
     **headers: str,
-) -> Answer:
+) -> Reply:
     lines = [] if host is None else [f"host: {one}" for one in host.split("|")]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     lines += [f"content-length: {len(data)}", "connection: close"]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     version = "1.1" if host is not None else "1.0"
-    writer.write("\r\n".join([f"{method} {path} HTTP/{version}", *lines, "", ""]).encode("latin-1") + data)
-    answer = await asyncio.wait_for(reader.read(), 20)
-    writer.close()
-    return Answer(answer)
+    head = "\r\n".join([f"{method} {path} HTTP/{version}", *lines, "", ""])
+    return Served(port).ask(head.encode("latin-1") + data)
 
 
-@asynccontextmanager
-async def serving(folder: Path, config: str) -> AsyncIterator[int]:
+def code_of(refused: Reply) -> str | None:
+    told: str | None = json.loads(refused.body)["error"]["code"]
+    return told
+
+
+@contextmanager
+def serving(folder: Path, config: str) -> Iterator[int]:
     (folder / "config.yaml").write_text(config)
-    app = create_app(load(folder / "config.yaml", {}))
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, ws="none"))
-    listener = bind("127.0.0.1", 0)
-    running = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await running
+    with listening(create_app(load(folder / "config.yaml", {}))) as port:
+        yield port
 
 
 SERVED: list[Mapping[str, str | None]] = [
@@ -116,70 +94,66 @@ REFUSED: list[tuple[Mapping[str, str | None], str]] = [
 ]
 
 
-async def test_without_keys_this_machine_and_listed_names_and_pages_are_served_and_nobody_else(tmp_path: Path):
-    async with serving(tmp_path, OPEN) as port:
+def test_without_keys_this_machine_and_listed_names_and_pages_are_served_and_nobody_else(tmp_path: Path):
+    with serving(tmp_path, OPEN) as port:
         for said in SERVED:
-            assert (await ask(port, **said)).status == 200, said  # type: ignore[arg-type]
+            assert ask(port, **said).status == 200, said  # type: ignore[arg-type]
         for said, code in REFUSED:
-            refused = await ask(port, **said)  # type: ignore[arg-type]
-            assert (refused.status, refused.code) == (403, code), said
-            assert (b"server: {hosts" if "host" in code else b"cors:") in refused.text
-            assert "access-control-allow-origin" not in refused.headers
+            refused = ask(port, **said)  # type: ignore[arg-type]
+            assert (refused.status, code_of(refused)) == (403, code), said
+            assert (b"server: {hosts" if "host" in code else b"cors:") in refused.body
+            assert refused.header("access-control-allow-origin") is None
         for path in ("/v1/models", "/health", "/nowhere", "/v1/requests/x"):
-            assert (await ask(port, "GET", path, b"", host="evil.example")).code == "host_not_allowed"
-            assert (await ask(port, "GET", path, b"", origin="https://evil.example")).code == "origin_not_allowed"
-        preflight = await ask(
-            port, "OPTIONS", data=b"", origin="https://evil.example", access_control_request_method="POST"
-        )
+            assert code_of(ask(port, "GET", path, b"", host="evil.example")) == "host_not_allowed"
+            assert code_of(ask(port, "GET", path, b"", origin="https://evil.example")) == "origin_not_allowed"
+        preflight = ask(port, "OPTIONS", data=b"", origin="https://evil.example", access_control_request_method="POST")
         assert preflight.status == 403
     books = "".join(path.read_text() for path in (tmp_path / "ledger").glob("*.jsonl"))
     assert books.count('"settled"') == len(SERVED), "what is refused here was never sent to a model"
 
 
-async def test_two_hosts_are_judged_by_the_worse(tmp_path: Path):
-    async with serving(tmp_path, OPEN) as port:
+def test_two_hosts_are_judged_by_the_worse(tmp_path: Path):
+    with serving(tmp_path, OPEN) as port:
         for host in ("localhost|evil.example", "evil.example|localhost"):
-            assert (await ask(port, host=host)).status in {400, 403}
+            assert ask(port, host=host).status in {400, 403}
 
 
 @pytest.mark.parametrize("config", [OPEN, LOCKED])
-async def test_a_listed_origin_is_served_preflight_answer_and_error(tmp_path: Path, config: str):
-    async with serving(tmp_path, config) as port:
-        preflight = await ask(
+def test_a_listed_origin_is_served_preflight_answer_and_error(tmp_path: Path, config: str):
+    with serving(tmp_path, config) as port:
+        preflight = ask(
             port, "OPTIONS", data=b"", origin=PAGE, access_control_request_method="POST",
             access_control_request_headers="authorization,content-type,x-stainless-os",
             access_control_request_private_network="true",
         )  # fmt: skip
         assert preflight.status == 204
-        assert preflight.headers["access-control-allow-origin"] == PAGE
-        assert preflight.headers["access-control-allow-headers"] == "authorization,content-type,x-stainless-os"
-        assert preflight.headers["access-control-allow-private-network"] == "true"
-        assert "access-control-allow-credentials" not in preflight.headers
-        answer = await ask(port, origin=PAGE, authorization="Bearer sk-gw-k")
+        assert preflight.header("access-control-allow-origin") == PAGE
+        assert preflight.header("access-control-allow-headers") == "authorization,content-type,x-stainless-os"
+        assert preflight.header("access-control-allow-private-network") == "true"
+        assert preflight.header("access-control-allow-credentials") is None
+        answer = ask(port, origin=PAGE, authorization="Bearer sk-gw-k")
         assert answer.status == 200
-        assert answer.headers["access-control-allow-origin"] == PAGE
-        assert answer.headers["vary"] == "origin"
-        wrong = await ask(port, "DELETE", origin=PAGE, data=b"")
-        assert (wrong.status, wrong.headers["access-control-allow-origin"]) == (405, PAGE)
-        strange = await ask(
+        assert answer.header("access-control-allow-origin") == PAGE
+        assert answer.header("vary") == "origin"
+        wrong = ask(port, "DELETE", origin=PAGE, data=b"")
+        assert (wrong.status, wrong.header("access-control-allow-origin")) == (405, PAGE)
+        strange = ask(
             port, "OPTIONS", data=b"", origin=PAGE, access_control_request_method="POST",
             access_control_request_headers="a\x1b[31m",
         )  # fmt: skip
         assert strange.status in {204, 400}
-        assert "access-control-allow-headers" not in strange.headers
+        assert strange.header("access-control-allow-headers") is None
 
 
-async def test_with_keys_the_key_decides_and_a_page_that_is_not_listed_cannot_read(tmp_path: Path):
-    async with serving(tmp_path, LOCKED) as port:
-        other = await ask(port, host="any.example", origin="https://other.example", authorization="Bearer sk-gw-k")
+def test_with_keys_the_key_decides_and_a_page_that_is_not_listed_cannot_read(tmp_path: Path):
+    with serving(tmp_path, LOCKED) as port:
+        other = ask(port, host="any.example", origin="https://other.example", authorization="Bearer sk-gw-k")
         assert other.status == 200
-        assert "access-control-allow-origin" not in other.headers
-        assert (await ask(port, origin=PAGE)).code == "invalid_api_key"
-        preflight = await ask(
-            port, "OPTIONS", data=b"", origin="https://other.example", access_control_request_method="POST"
-        )
+        assert other.header("access-control-allow-origin") is None
+        assert code_of(ask(port, origin=PAGE)) == "invalid_api_key"
+        preflight = ask(port, "OPTIONS", data=b"", origin="https://other.example", access_control_request_method="POST")
         assert preflight.status == 405
-        assert "access-control-allow-origin" not in preflight.headers
+        assert preflight.header("access-control-allow-origin") is None
 
 
 @given(st.binary(max_size=60), st.none() | st.binary(max_size=60), st.none() | st.binary(max_size=20))

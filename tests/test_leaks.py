@@ -6,22 +6,22 @@ import asyncio
 import base64
 import io
 import json
-import logging
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import structlog
-import uvicorn
 
 from gateway.app import create_app
 from gateway.config import load
 from gateway.operators import logs
 from gateway.operators.rate import Rate
-from gateway.server import bind
+from tests.contract.raw import chat
+from tests.served import listening
+
+pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 
 KEY = "sk-proj-Ab3/dE+fGhIjKlMnOp"
 PASSWORD = "pass/word+1234"
@@ -148,10 +148,8 @@ class Place:
     async def ask(self, model: str, *, stream: bool) -> str:
         """Return the answer as it came over the socket, its head included."""
         asked = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "hello"}]}
-        body = json.dumps(asked).encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
-        writer.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        writer.write(chat(asked, key=None, connection="close"))
         answer = await asyncio.wait_for(reader.read(), 30)
         writer.close()
         return answer.decode("latin-1")
@@ -159,16 +157,6 @@ class Place:
     def written(self) -> str:
         books = "".join(path.read_text() for path in (self.folder / "ledger").glob("*.jsonl"))
         return books + self.log.getvalue()
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @asynccontextmanager
@@ -180,17 +168,8 @@ async def place(folder: Path, config: str = CONFIG, **environ: str) -> AsyncIter
     file.write_text(config.replace("UP", f"http://{host}").replace("HOST", host))
     rate = logs.configure(log, terminal=False)
     app = create_app(load(file, {name: value.replace("HOST", host) for name, value in environ.items()}))
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, ws="none"))
-    listener = bind("127.0.0.1", 0)
-    running = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield Place(listener.getsockname()[1], echo, log, rate, folder)
-    finally:
-        server.should_exit = True
-        await running
-        upstream.close()
+    with closing(upstream), listening(app) as port:
+        yield Place(port, echo, log, rate, folder)
 
 
 def assert_no_secret_in(text: str) -> None:

@@ -6,17 +6,17 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 
 from gateway.app import create_app
 from gateway.client import COMMENT
 from gateway.config import load
-from gateway.server import bind
 from gateway.wire.sse import DONE, event
+from tests.served import listening
 
 CONFIG = """
 model_list:
@@ -65,19 +65,9 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     upstream.start()
     (folder / "config.yaml").write_text(CONFIG.format(url=upstream.url))
     app: Starlette = create_app(load(folder / "config.yaml", {}))
-    listener = bind("127.0.0.1", 0)
-    program = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, ws="none"))
-    thread = threading.Thread(target=program.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        while not program.started:
-            time.sleep(0.01)
+    with closing(upstream.listener), listening(app) as port:
         app.state.gateway = replace(app.state.gateway, comment_seconds=0.2)
-        yield listener.getsockname()[1]
-    finally:
-        program.should_exit = True
-        thread.join()
-        upstream.listener.close()
+        yield port
 
 
 def streamed(port: int, model: str) -> tuple[http.client.HTTPResponse, bytes]:

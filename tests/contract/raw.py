@@ -44,6 +44,12 @@ def request_head(path: str, headers: Mapping[str, str]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
+def chat(body: bytes | Mapping[str, Any], *, key: str | None = KEYS["main"], **more: str) -> bytes:
+    """A whole request for a chat completion, with `more` headers."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return request_head("/v1/chat/completions", _headers(raw, key) | more) + raw
+
+
 class Connection:
     """One keep-alive connection to the gateway."""
 
@@ -52,8 +58,7 @@ class Connection:
 
     async def post(self, body: bytes, *, path: str = "/v1/chat/completions", key: str | None = KEYS["main"]) -> Answer:
         """Send a body with its length, and read the answer."""
-        headers = {"content-type": "application/json", "content-length": str(len(body))}
-        return await self.send(request_head(path, headers | _bearer(key)), [body])
+        return await self.send(request_head(path, _headers(body, key)), [body])
 
     async def post_chunked(self, pieces: Iterable[bytes], *, key: str | None = KEYS["main"]) -> Answer:
         """Send a body in chunks, its length untold, and read the answer."""
@@ -95,6 +100,10 @@ class Connection:
             await self.reader.readexactly(2)
         await self.reader.readexactly(2)
         return body
+
+
+def _headers(body: bytes, key: str | None) -> dict[str, str]:
+    return {"content-type": "application/json", "content-length": str(len(body)), **_bearer(key)}
 
 
 def _bearer(key: str | None) -> dict[str, str]:

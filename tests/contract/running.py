@@ -212,9 +212,9 @@ def model(name: str, sent: str, base: str, **more: Any) -> dict[str, Any]:
 HOUSE_PRICES = {
     "max_input_tokens": 400_000,
     "max_output_tokens": 16_000,
-    "input_cost_per_token": "3.0e-8",
-    "cache_read_input_token_cost": "7.0e-9",
-    "output_cost_per_token": "9.0e-8",
+    "input_cost_per_token": 3.0e-8,
+    "cache_read_input_token_cost": 7.0e-9,
+    "output_cost_per_token": 9.0e-8,
 }
 POLICIES: dict[str, dict[str, Any]] = {
     "roomy": {"name": "roomy", "reserve": {"output": 0, "margin": 0}},
@@ -230,7 +230,6 @@ POLICIES: dict[str, dict[str, Any]] = {
 def config(upstream: str, **changes: Any) -> dict[str, Any]:
     """The config of the contract tests, with top-level keys replaced by `changes`."""
     nobody = f"http://127.0.0.1:{free_port()}"
-    house = {name: float(value) if isinstance(value, str) else value for name, value in HOUSE_PRICES.items()}
     entry = {"team": "contract"}
     names = {name: {"name": name, "sha256": sha256(secret.encode()).hexdigest()} for name, secret in KEYS.items()}
     return {
@@ -239,7 +238,7 @@ def config(upstream: str, **changes: Any) -> dict[str, Any]:
             model("gpt-5", "gpt-5", upstream, timeout=60),
             model("gpt-4o", "gpt-4o", upstream, timeout=60),
             model("fast", "gpt-5-mini", upstream, timeout=60),
-            model("house", "house-model", upstream, timeout=60, info=house),
+            model("house", "house-model", upstream, timeout=60, info=HOUSE_PRICES),
             model("impatient", "gpt-5-mini", upstream, timeout=1),
             model("nobody", "gpt-5-mini", nobody, timeout=5),
             model("twins", "gpt-5-mini", upstream, timeout=5),

@@ -22,6 +22,9 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.contract.running import Gateway, running_gateway, write_setup
+from tests.providers.everybody import pour
+
 SECONDS = 60.0
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", "--disable-component-update",
@@ -118,32 +121,14 @@ class Forwarder:
             "127.0.0.1", self.pages if first.startswith(b"GET /page") else self.gateway
         )
         back.write(first)
-        await asyncio.gather(self._pass(reader, back), self._pass(there, writer), return_exceptions=True)
-
-    @staticmethod
-    async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
+        await asyncio.gather(pour(reader, back), pour(there, writer))
 
 
-@asynccontextmanager
-async def gateway(folder: Path, cors: str) -> AsyncIterator[int]:
-    """Start the real program without keys."""
-    (folder / "config.yaml").write_text(
-        "model_list: [{model_name: m, litellm_params: {model: demo/gpt-5}}]\n"
-        f"server: {{port: 0}}\nledger: {{dir: ledger}}\nstate: {{dir: state}}\ncors: [{cors}]\n"
-    )
-    command = [sys.executable, "-m", "gateway", "serve", "--config", str(folder / "config.yaml")]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=(folder / "log").open("wb"))
-    try:
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), SECONDS)
-        yield int(line.decode().rsplit(":", 1)[1].removesuffix("/v1\n"))
-    finally:
-        process.terminate()
-        await process.wait()
+def without_keys(folder: Path, cors: str) -> Path:
+    """Write the configuration of a gateway that has no keys, and serves the pages of one origin."""
+    models = [{"model_name": "m", "litellm_params": {"model": "demo/gpt-5"}}]
+    folders = {"ledger": {"dir": "ledger"}, "state": {"dir": "state"}}
+    return write_setup(folder, {"model_list": models, "cors": [cors], **folders}, {})
 
 
 @asynccontextmanager
@@ -172,9 +157,9 @@ async def browser(folder: Path, names: dict[str, int]) -> AsyncIterator[Any]:
             await process.wait()
 
 
-def opened(folder: Path) -> int:
+def opened(gateway: Gateway) -> int:
     """Count the requests that were let through to a model."""
-    return sum(path.read_text().count('"opened"') for path in (folder / "ledger").glob("*.jsonl"))
+    return sum(row["event"] == "opened" for row in gateway.rows())
 
 
 def judged(what: str, *, holds: bool, told: object) -> bool:
@@ -189,8 +174,8 @@ async def run(folder: Path) -> bool:
     async with listening(routes) as port, listening([("*", "/{tail:.*}", pages.bare)]) as bare:
         pages.port = port
         listed = f"http://listed.test:{port}"
-        async with gateway(folder, listed) as served:
-            forwarding = await asyncio.start_server(Forwarder(port, served).serve, "127.0.0.1", 0)
+        with running_gateway(without_keys(folder, listed)) as gateway:
+            forwarding = await asyncio.start_server(Forwarder(port, gateway.port).serve, "127.0.0.1", 0)
             rebound = forwarding.sockets[0].getsockname()[1]
             names = {"evil.test": port, "listed.test": port, "rebind.test": rebound}
             async with browser(folder, names) as visit:
@@ -203,32 +188,30 @@ async def run(folder: Path) -> bool:
                             told: dict[str, str] = report["found"]
                             return told
 
-                here = f"http://127.0.0.1:{served}"
                 await found(f"http://evil.test:{port}", f"http://127.0.0.1:{bare}")
                 sent = pages.reached.count("POST /v1/chat/completions")
                 verdicts.append(judged("the browser sends what a page asks for", holds=sent >= 2, told=pages.reached))
                 for page in (f"http://evil.test:{port}", f"http://127.0.0.1:{port}"):
-                    told, spent = await found(page, here), opened(folder)
+                    told, spent = await found(page, gateway.root), opened(gateway)
                     unread = all(told[name] == "blocked" for name in ("json", "stream", "models"))
                     verdicts.append(
                         judged(f"a page of {page} reads and spends nothing", holds=unread and not spent, told=told)
                     )
-                verdicts.append(await rebinding(found, served, folder))
-                told = await found(listed, here)
+                verdicts.append(await rebinding(found, gateway))
+                told = await found(listed, gateway.root)
                 good = all(told[name].startswith("200 ") for name in ("json", "stream", "models"))
                 verdicts.append(judged("a page of a listed origin is served", holds=good, told=told))
             forwarding.close()
-        log = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
-        print("logged:", [line for line in log if "refused" in line["event"]][:2])
+            print("logged:", *[line for line in gateway.program.lines if "request refused" in line][:2])
     return all(verdicts)
 
 
-async def rebinding(found: Any, served: int, folder: Path) -> bool:
+async def rebinding(found: Any, gateway: Gateway) -> bool:
     """Load a page by a name that then points at the gateway, and have the page ask its own origin."""
-    page, before = f"http://rebind.test:{served}", opened(folder)
+    page, before = f"http://rebind.test:{gateway.port}", opened(gateway)
     told = await found(page, page)
     refused = all(told[name].startswith("403 ") and "host_not_allowed" in told[name] for name in ("json", "models"))
-    holds = refused and opened(folder) == before
+    holds = refused and opened(gateway) == before
     return judged("a name that was pointed at the gateway is refused by its Host", holds=holds, told=told)
 
 

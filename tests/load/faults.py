@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.contract.raw import body_of, chat
 from tests.contract.running import (
     HOUSE_PRICES,
-    KEYS,
     UPSTREAM_KEY,
     Gateway,
+    Program,
     config,
-    eventually,
     free_port,
     model,
     running_gateway,
     write_setup,
 )
-from tests.load.streams import Outcome, open_files, resident_kb
+from tests.load.streams import Outcome, open_files, resident_kb, settled
 from tests.load.upstream_faults import EVERY, MOST_TELLING, Fault
 from tests.upstream.raw import Call, playing
 
@@ -57,15 +57,11 @@ class Seen:
 
 async def ask(gateway: Gateway, fault: Fault, id: str, *, stream: bool) -> Seen:
     """Send one request and read to the end of the connection."""
-    fields = {"model": fault.name, "stream": stream, "user": id, "messages": [{"role": "user", "content": "hello"}]}
-    body = json.dumps(fields).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {KEYS['main']}\r\n"
-    head += f"connection: close\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     answer, writer = b"", None
     try:
         async with asyncio.timeout(MOST_SECONDS):
             reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-            writer.write(head.encode() + body)
+            writer.write(chat(body_of(id, model=fault.name, stream=stream), connection="close"))
             async with asyncio.timeout(fault.leaves):
                 answer = await reader.read(-1)
     except (OSError, TimeoutError):
@@ -88,7 +84,7 @@ async def _round(gateway: Gateway, faults: Sequence[Fault], number: int) -> list
     return await asyncio.gather(*(one(fault, stream) for fault in faults for stream in (False, True)))
 
 
-def judge(seen: Sequence[Seen], rows: Sequence[dict[str, Any]], log: str) -> list[str]:
+def judge(seen: Sequence[Seen], rows: Sequence[dict[str, Any]], program: Program) -> list[str]:
     """What is not as it should be."""
     opened = Counter(row.get("user") for row in rows if row["event"] == "opened")
     settled = {row.get("user"): row for row in rows if row["event"] == "settled"}
@@ -103,23 +99,19 @@ def judge(seen: Sequence[Seen], rows: Sequence[dict[str, Any]], log: str) -> lis
             problems.append(f"{one.name}: settled as {settled[one.id]['status']}")
         if UPSTREAM_KEY.encode() in one.answer:
             problems.append(f"{one.name}: the answer holds the upstream's key")
-    problems += [f"the {what} holds the upstream's key" for what, text in _told(rows, log) if UPSTREAM_KEY in text]
-    return problems + ["the log holds a traceback"] * ("Traceback" in log)
-
-
-def _told(rows: Sequence[dict[str, Any]], log: str) -> tuple[tuple[str, str], ...]:
-    return ("ledger", json.dumps(list(rows))), ("log", log)
+    written = {"ledger": json.dumps(list(rows)), "log": program.log}
+    problems += [f"the {what} holds the upstream's key" for what, text in written.items() if UPSTREAM_KEY in text]
+    return problems + [f"the gateway logged: {one}" for one in list(program.tracebacks)[-1:]]
 
 
 def _settings(url: str, faults: Sequence[Fault]) -> dict[str, Any]:
-    info = {name: float(value) if isinstance(value, str) else value for name, value in HOUSE_PRICES.items()}
     models = [
-        model(one.name, one.name, url.replace("http:", f"{one.scheme}:"), timeout=one.timeout, info=info)
+        model(one.name, one.name, url.replace("http:", f"{one.scheme}:"), timeout=one.timeout, info=HOUSE_PRICES)
         for one in faults
     ]
     nobody = f"http://127.0.0.1:{free_port()}"
     limits = {"host": "127.0.0.1", "port": 0, "max_answer": "4MB"}
-    models += [model("refused", "refused", nobody, info=info), model("gpt-5", "gpt-5", url)]
+    models += [model("refused", "refused", nobody, info=HOUSE_PRICES), model("gpt-5", "gpt-5", url)]
     return config(url, server=limits, model_list=models, fallbacks=[])
 
 
@@ -142,15 +134,10 @@ async def run(folder: Path, faults: Sequence[Fault], rounds: int, idle_seconds: 
         for number in range(1, rounds):
             seen += await _round(gateway, every, number)
         seconds = time.monotonic() - started
-
-        def all_settled() -> bool:
-            return len([row for row in gateway.rows() if row["event"] == "settled"]) >= len(seen)
-
-        await eventually(all_settled, 15, "every settled line")
+        await settled(gateway, len(seen), 15)
         await asyncio.sleep(idle_seconds)
         grown, files_after = resident_kb(gateway.program.pid) - memory, open_files(gateway.program.pid)
-        rows, log = gateway.rows(), gateway.program.log
-    problems = judge(seen, rows, log)
+        problems = judge(seen, gateway.rows(), gateway.program)
     if files_after > files + 5:
         problems.append(f"{files_after} open files at the end, {files} after the first round")
     if grown > MOST_GROWTH_KB:

@@ -8,7 +8,6 @@ python -m tests.load.strangers --seconds 30
 
 import argparse
 import asyncio
-import json
 import os
 import selectors
 import socket
@@ -16,13 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.contract.raw import body_of, request_head, resident_bytes
+from tests.contract.raw import body_of, chat, request_head, resident_bytes
 from tests.contract.running import KEYS, Gateway, config, model, running_gateway, write_setup
+from tests.upstream.raw import END, EVENTS, Call, delta, playing
 
 HEADS = {
     "endless value": (b"GET / HTTP/1.1\r\nhost: a\r\nx: ", b"a" * 65_536),
@@ -106,7 +106,7 @@ def flood(port: int, kind: str, connections: int, seconds: float) -> int:
 
 
 def only_read(listener: socket.socket) -> None:
-    """Read what comes and answer the probe: the least that any server does."""
+    """Read what comes and say nothing: the least that any server does."""
     watch = selectors.DefaultSelector()
     listener.setblocking(False)
     watch.register(listener, selectors.EVENT_READ)
@@ -128,32 +128,19 @@ def only_read(listener: socket.socket) -> None:
                 client.close()
 
 
-EVENT = (
-    b'data: {"id":"a","object":"chat.completion.chunk","created":1,"model":"gpt-5-mini","choices":[{"index":0,%b}]}\n\n'
-)
-PIECE = EVENT % (b'"delta":{"content":"%b"},"finish_reason":null' % (b"amber basin " * 300))
-
-
 async def stream(megabytes: int) -> None:
     """Be a provider whose every answer is a stream of so many megabytes, and which holds none of it."""
-    part = PIECE * 16
-    parts = megabytes * 1_000_000 // len(part)
+    part = delta("amber basin " * 300) * 16
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked = await reader.readuntil(b"\r\n\r\n")
-        await reader.readexactly(int(asked.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
-        with suppress(ConnectionError):
-            for _ in range(parts):
-                writer.write(part)
-                await writer.drain()
-            writer.write(EVENT % b'"delta":{},"finish_reason":"stop"' + b"data: [DONE]\n\n")
-            await writer.drain()
-        writer.close()
+    async def play(call: Call) -> None:
+        await call.send(EVENTS)
+        for _ in range(megabytes * 1_000_000 // len(part)):
+            await call.send(part)
+        await call.send(END)
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    async with playing(play) as (url, _):
+        print(url.rpartition(":")[2], flush=True)
+        await asyncio.Event().wait()
 
 
 # --- the probe
@@ -183,15 +170,23 @@ def late(took: Sequence[float], *, few: bool) -> float:
 
 
 @contextmanager
-def attacking(port: int, kind: str, connections: int, seconds: float) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "tests.load.strangers", "--flood", str(port), kind, str(connections), str(seconds)]
+def another(*arguments: str) -> Iterator[tuple[int, Callable[[], str]]]:
+    """Run another part of this module as a program: its process, and what reads a line that it prints."""
+    command = [sys.executable, "-m", "tests.load.strangers", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
-        program.stdout.readline()
         try:
-            yield program
+            yield program.pid, program.stdout.readline
         finally:
             program.terminate()
+
+
+@contextmanager
+def attacking(port: int, kind: str, connections: int, seconds: float) -> Iterator[Callable[[], str]]:
+    """Run `flood` beside the block, which begins with it; yields what reads how many were opened, at its end."""
+    with another("--flood", str(port), kind, str(connections), str(seconds)) as (_, line):
+        line()
+        yield line
 
 
 def pin(pid: int, core: int) -> None:
@@ -211,16 +206,11 @@ def read_bytes(pid: int) -> int:
 
 @contextmanager
 def beside(core: int, *arguments: str) -> Iterator[int]:
-    """Run another part of this module as a program on one core: the port that it prints."""
-    command = [sys.executable, "-m", "tests.load.strangers", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
-        assert program.stdout is not None
-        try:
-            port = int(program.stdout.readline())
-            pin(program.pid, core)
-            yield port
-        finally:
-            program.terminate()
+    """Run another part of this module on one core: the port that it prints."""
+    with another(*arguments) as (pid, line):
+        port = int(line())
+        pin(pid, core)
+        yield port
 
 
 def heads(gateway: Gateway, outcome: Outcome, kind: str, connections: int, seconds: float) -> None:
@@ -231,11 +221,10 @@ def heads(gateway: Gateway, outcome: Outcome, kind: str, connections: int, secon
         with beside(1, "--read") as elsewhere, attacking(elsewhere, kind, connections, seconds + 0.3):
             usual = late(asked(port, seconds), few=few)
     memory, read = resident_bytes(pid), read_bytes(pid)
-    with attacking(port, kind, connections, seconds + 0.3) as program:
+    with attacking(port, kind, connections, seconds + 0.3) as opened_in_all:
         under = late(asked(port, seconds), few=few)
         grown = resident_bytes(pid) - memory
-        assert program.stdout is not None
-        opened = int(program.stdout.readline())
+        opened = int(opened_in_all())
     each = (read_bytes(pid) - read) / opened
     named = f"{kind} × {connections}"
     outcome.expect(each <= MOST_READ, f"{named}: {opened} connections, {each / 1000:.0f} kB read of each")
@@ -288,13 +277,12 @@ def _more(sock: socket.socket) -> bytes:
 def stalled(gateway: Gateway, outcome: Outcome, readers: int, clock: float) -> None:
     """Ask for long streams and read nothing; `clock`: how long a client may take nothing."""
     memory, clients = resident_bytes(gateway.program.pid), []
-    raw = json.dumps(body_of("stalled", model="endless", stream=True)).encode()
-    headers = {"authorization": f"Bearer {KEYS['main']}", "content-length": str(len(raw))}
+    request = chat(body_of("stalled", model="endless", stream=True))
     for _ in range(readers):
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(("127.0.0.1", gateway.port))
-        sock.sendall(request_head("/v1/chat/completions", headers) + raw)
+        sock.sendall(request)
         clients.append(sock)
     time.sleep(min(20, clock / 2))  # until every stream has come to a stand
     took = asked(gateway.port, min(2, clock / 2))

@@ -6,7 +6,6 @@ python -m tests.load.streams --stalled 200   # clients that stop reading while t
 
 import argparse
 import asyncio
-import json
 import resource
 import sys
 import tempfile
@@ -18,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.contract.running import KEYS, Gateway, config, eventually, running_gateway, write_setup
-from tests.upstream.raw import EVENTS, Call, Play, delta, event, playing
+from tests.contract.raw import body_of, chat
+from tests.contract.running import Gateway, config, eventually, running_gateway, write_setup
+from tests.upstream.raw import END, EVENTS, Call, Play, delta, playing
 
 MOST_KB_A_STREAM = 60
 MOST_KB_HELD = 256
@@ -29,12 +29,10 @@ PAUSE_SECONDS = 1.0
 OPEN_AT_ONCE = 50
 IDLE_SECONDS = 5.0
 """How long an idle connection to an upstream is kept, and a little more."""
-USAGE = {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}
-END = delta("", "stop") + event(choices=[], usage=USAGE) + b"data: [DONE]\n\n"
 
 
 def resident_kb(pid: int) -> int:
-    """Memory of a process."""
+    """Memory of a process, all that it shares included: a share of that moves with what other programs do."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
 
@@ -66,13 +64,10 @@ class Client:
     left_at: float | None = None
 
     @classmethod
-    async def ask(cls, gateway: Gateway, id: str, text: str = "hello") -> "Client":
+    async def ask(cls, gateway: Gateway, id: str) -> "Client":
         """Ask for a stream and wait until it begins."""
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=4096)
-        fields = {"model": "gpt-5", "stream": True, "user": id, "messages": [{"role": "user", "content": text}]}
-        body = json.dumps(fields).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {KEYS['main']}\r\n"
-        writer.write(f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+        writer.write(chat(body_of(id, stream=True)))
         status = await reader.readline()
         if b" 200 " not in status:
             raise RuntimeError(f"{id}: {status!r}")
@@ -144,12 +139,14 @@ def _percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-async def _settled(gateway: Gateway, count: int) -> list[dict[str, Any]]:
+async def settled(gateway: Gateway, count: int, seconds: float = 30) -> list[dict[str, Any]]:
+    """Wait until so many requests are settled; return all lines of the ledger."""
+
     def found() -> list[dict[str, Any]] | None:
         rows = gateway.rows()
         return rows if sum(row["event"] == "settled" for row in rows) >= count else None
 
-    return await eventually(found, 30, f"{count} settled lines")
+    return await eventually(found, seconds, f"{count} settled lines")
 
 
 def booked(rows: Sequence[dict[str, Any]], ids: Sequence[str], status: str) -> list[str]:
@@ -170,7 +167,7 @@ async def run_slow(folder: Path, streams: int, per_second: float, seconds: float
         gateway = await asyncio.to_thread(stack.enter_context, running_gateway(write_setup(folder, config(url))))
         for client in await _each(20, 20, lambda at: Client.ask(gateway, f"warm{at}")):
             client.leave()
-        await _settled(gateway, 20)
+        await settled(gateway, 20)
         idle, files = resident_kb(gateway.program.pid), open_files(gateway.program.pid)
         clients = await _each(streams, OPEN_AT_ONCE, lambda at: Client.ask(gateway, f"slow{at}"))
         for client in clients:
@@ -184,7 +181,7 @@ async def run_slow(folder: Path, streams: int, per_second: float, seconds: float
         ends = await asyncio.gather(*(client.reading for client in staying if client.reading is not None))
         for client in staying:
             client.writer.close()
-        rows = await _settled(gateway, 20 + streams)
+        rows = await settled(gateway, 20 + streams)
         await asyncio.sleep(idle_seconds)
         files_after = open_files(gateway.program.pid)
     heard = {call.id: call.left_at for call in calls}
@@ -224,7 +221,7 @@ async def run_stalled(folder: Path, streams: int, seconds: float) -> Outcome:
         gateway = await asyncio.to_thread(stack.enter_context, running_gateway(write_setup(folder, config(url))))
         for client in await _each(5, 5, lambda at: Client.ask(gateway, f"warm{at}")):
             client.leave()
-        await _settled(gateway, 5)
+        await settled(gateway, 5)
         idle = resident_kb(gateway.program.pid)
         clients = await _each(streams, OPEN_AT_ONCE, lambda at: Client.ask(gateway, f"stalled{at}"))
         held, end = 0.0, time.monotonic() + seconds
@@ -233,7 +230,7 @@ async def run_stalled(folder: Path, streams: int, seconds: float) -> Outcome:
             held = max(held, (resident_kb(gateway.program.pid) - idle) / streams)
         for client in clients:
             client.leave()
-        rows = await _settled(gateway, 5 + streams)
+        rows = await settled(gateway, 5 + streams)
     problems = booked(rows, [one.id for one in clients], "cancelled")
     if held > MOST_KB_HELD:
         problems.append(f"{held:.0f} kB a stalled stream, more than {MOST_KB_HELD}")

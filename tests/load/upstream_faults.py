@@ -3,16 +3,13 @@
 import asyncio
 import gzip
 import json
-import socket
-import struct
 import zlib
 from dataclasses import dataclass
 from typing import Any
 
 from tests.contract.running import UPSTREAM_KEY
-from tests.upstream.raw import EVENTS, Call, Play, delta, event, whole
+from tests.upstream.raw import END, EVENTS, USAGE, Call, Play, delta, event, reset, whole
 
-USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 LARGE = 3_000_000
 """Bytes of what is large and still an answer; the gateway under test takes four million."""
 ENDLESS = 50_000_000
@@ -51,16 +48,9 @@ def said(*events: bytes) -> bytes:
     return EVENTS + delta("hello") + b"".join(events)
 
 
-END = delta("", "stop") + event(choices=[], usage=USAGE) + b"data: [DONE]\n\n"
-
-
 def writes(plain: bytes, streamed: bytes | None = None) -> Play:
     """Write this and close the connection."""
-
-    async def play(call: Call) -> None:
-        await call.send(plain if streamed is None or not call.streams else streamed)
-
-    return play
+    return lambda call: call.answer(plain, streamed)
 
 
 def error(status: str, body: bytes = b'{"error": {"message": "no"}}', more: bytes = b"") -> Play:
@@ -71,11 +61,9 @@ def resets(plain: bytes = b"", streamed: bytes | None = None) -> Play:
     """Write this and reset the connection."""
 
     async def play(call: Call) -> None:
-        await call.send(plain if streamed is None or not call.streams else streamed)
+        await call.answer(plain, streamed)
         await asyncio.sleep(0.05)  # what was sent has to be read first
-        sock: socket.socket = call.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        call.writer.transport.abort()
+        reset(call.writer.transport)
 
     return play
 
@@ -84,7 +72,7 @@ def stalls(plain: bytes = b"", streamed: bytes | None = None) -> Play:
     """Write this, then nothing, until the peer goes."""
 
     async def play(call: Call) -> None:
-        await call.send(plain if streamed is None or not call.streams else streamed)
+        await call.answer(plain, streamed)
         await call.gone.wait()
 
     return play

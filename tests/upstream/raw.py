@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -25,6 +27,19 @@ def event(**fields: Any) -> bytes:
 def delta(text: str, finish: str | None = None) -> bytes:
     """One event in which the model speaks, or ends."""
     return event(choices=[{"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}])
+
+
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+END = delta("", "stop") + event(choices=[], usage=USAGE) + b"data: [DONE]\n\n"
+
+
+def reset(transport: asyncio.WriteTransport | None) -> None:
+    """End a connection the hard way: RST instead of FIN."""
+    if transport is None:
+        return
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 @dataclass
@@ -54,6 +69,10 @@ class Call:
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()
+
+    async def answer(self, plain: bytes, streamed: bytes | None = None) -> None:
+        """Send what was asked for: a whole answer, or a stream where it is another."""
+        await self.send(plain if streamed is None or not self.streams else streamed)
 
     async def watch(self) -> None:
         """Note when the peer goes."""

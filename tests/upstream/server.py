@@ -8,8 +8,6 @@ GET  /received?id=…[&call=0]    the exact bytes of a call; &part=headers | dig
 import asyncio
 import hashlib
 import json
-import socket
-import struct
 import time
 from typing import Any
 
@@ -17,6 +15,7 @@ from aiohttp import web
 
 from tests.upstream.counting import prompt_tokens, text_tokens
 from tests.upstream.prices import PRICES
+from tests.upstream.raw import reset
 from tests.upstream.script import Script, read
 from tests.upstream.tally import Call, Received, Tally
 
@@ -61,15 +60,6 @@ def _tool_calls(script: Script) -> list[dict[str, Any]]:
     ]
 
 
-def _reset(transport: asyncio.Transport | None) -> None:
-    """End a connection the hard way: RST instead of FIN."""
-    if transport is None:
-        return
-    sock = transport.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
 class Exchange:
     """One call being answered: the script, the entry in the books, and the connection."""
 
@@ -88,7 +78,7 @@ class Exchange:
             await asyncio.sleep(3600)
         if script.reset == 0 and not self._failed_enough():
             self.call.end = "reset"
-            _reset(self.request.transport)
+            reset(self.request.transport)
             return web.Response()
         if script.garbage:
             self.call.end = "error"
@@ -194,7 +184,7 @@ class Exchange:
         else:
             self._bill_sent("reset")
             await asyncio.sleep(0.2)  # what was sent has to be read first: a reset throws away what was not
-            _reset(transport)
+            reset(transport)
 
     async def _tool_call(self, response: web.StreamResponse, index: int, call: dict[str, Any]) -> None:
         function = call["function"]
