@@ -81,7 +81,7 @@ class Message:
     ours: Kind | None = None
     """Set on a message that we put in (`Changes.applied`): never on what came, whatever it says."""
     digest: tuple[int, int] | None = field(default=None, init=False, repr=False)
-    """What it says as it came, hashed, and how many positions it takes; None until a cache asks (caching/prefix.py)."""
+    """Hash of it as it came, and how many positions it takes; None until a cache asks (prompt_cache/prefixes.py)."""
 
     @property
     def is_system(self) -> bool:
@@ -182,7 +182,7 @@ class Changes:
     unreasoned: frozenset[int] = frozenset()
     """Messages that leave without the reasoning they carry."""
     system: Mapping[int, Rest] = field(default_factory=dict)
-    """What stays of leading system messages out of which declared text was moved (caching/volatile.py)."""
+    """What stays of leading system messages out of which declared text was moved (rewriting/volatile.py)."""
     parts: Mapping[int, PartEdits] = field(default_factory=dict)
     """Changes to single parts of messages that have no new text."""
 

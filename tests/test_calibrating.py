@@ -14,10 +14,11 @@ from structlog.testing import capture_logs
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.kinds import Kinds
 from gateway.budget.tokens import Counter
-from gateway.calibrating import MOST_WAITING, Calibrations
-from gateway.fitting import Model, fit, kinds_sent, models_of
 from gateway.policy import Policy, Reserve
+from gateway.routing.calibrations import MOST_WAITING, Calibrations
 from gateway.routing.deployment import Deployment, ModelFacts
+from gateway.routing.models import Model, models_of
+from gateway.serving.fit import fit, kinds_sent
 from gateway.state import State
 from tests.contract.running import eventually
 from tests.providers.deployments import deployment

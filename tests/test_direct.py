@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.routing.attempts import Failure
-from gateway.routing.direct import Direct
-from gateway.routing.upstream import UpstreamError
-from gateway.routing.upstreams import Upstreams
+from gateway.routing.upstreams.by_kind import Upstreams
+from gateway.routing.upstreams.direct import Direct
+from gateway.routing.upstreams.upstream import UpstreamError
 from tests.providers.deployments import deployment
 from tests.providers.openai import OpenAI
 from tests.providers.serving import serving

@@ -1,4 +1,4 @@
-"""Proofs of gateway/caching/economics.py and habits.py: what is marked, for how long, and which fold pays."""
+"""Proofs of gateway/prompt_cache/economics.py and habits.py: what is marked, for how long, and which fold pays."""
 
 import random
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.caching.economics import (
+from gateway.prompt_cache.economics import (
     Option,
     Outlook,
     expected_cost,
@@ -21,7 +21,7 @@ from gateway.caching.economics import (
     pays,
     tail_pays,
 )
-from gateway.caching.habits import (
+from gateway.prompt_cache.usage_patterns import (
     KNOWN,
     MOST_COUNTS,
     NEW,

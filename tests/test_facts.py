@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.caching.facts import NOTHING, book_of, facts_for, priced
 from gateway.caching_schema import CachesFile, shipped, unknown_rules
-from gateway.litellm_files import price_table
 from gateway.money.prices import PriceBook
-from gateway.routing.demo.anthropic import LEAST, anthropic_least
+from gateway.packaged_data import price_table
+from gateway.prompt_cache.rules import NOTHING, book_of, facts_for, priced
+from gateway.routing.upstreams.demo.anthropic import LEAST, anthropic_least
 from gateway.yaml_lines import read
 
 BOOK = book_of(shipped())
-FILE = Path(__file__).resolve().parent.parent / "gateway" / "caching" / "providers.yaml"
+FILE = Path(__file__).resolve().parent.parent / "gateway" / "prompt_cache" / "providers.yaml"
 
 
 def own(**said: Any) -> CachesFile:

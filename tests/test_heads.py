@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.caching import heads
-from gateway.caching.heads import Family, Head, Prompts, added, from_json, label_of, suggestions, to_json
-from gateway.caching.volatile import Memo, without
 from gateway.policy_schema import LONGEST_PATTERN, PromptCacheFile
-from gateway.shared_heads import HEADS, KEY, SystemTexts, shared, suggested
+from gateway.prompt_cache import system_texts
+from gateway.prompt_cache.shared_system_texts import HEADS, KEY, SystemTexts, shared, suggested
+from gateway.prompt_cache.system_texts import Family, Head, Prompts, added, from_json, label_of, suggestions, to_json
+from gateway.rewriting.volatile import Memo, without
 from gateway.state import StateUnavailable
 from gateway.state.disk import DiskState
 from tests.passage import Setting, policy
@@ -67,7 +67,7 @@ def test_a_suggested_pattern_is_always_one_that_a_policy_takes_and_that_takes_th
     before, after = (f"{same} {end}".replace("\n", " ") for end in (was, now))
     if before != after and (label := label_of(before, after)):
         pattern = f"{label}.*"
-        assert len(pattern) <= heads.LONGEST_PATTERN <= LONGEST_PATTERN
+        assert len(pattern) <= system_texts.LONGEST_PATTERN <= LONGEST_PATTERN
         PromptCacheFile(volatile=[pattern])
         rests = {without(text, (pattern,), Memo())[0] for text in (before, after)}
         assert len(rests) == 1
@@ -96,7 +96,7 @@ def test_a_line_that_changes_now_and_then_is_not_told():
 
 
 def test_few_requests_say_nothing():
-    assert told(seen(*(f"You help.\nCurrent time: {n}" for n in range(heads.LEAST_COMPARED)))) == []
+    assert told(seen(*(f"You help.\nCurrent time: {n}" for n in range(system_texts.LEAST_COMPARED)))) == []
 
 
 def test_a_line_of_which_nothing_stays_is_told_without_a_pattern():
@@ -124,12 +124,12 @@ def test_counts_of_several_processes_add_up():
 
 def test_what_is_kept_is_bounded():
     many = {Family("t", "p", "m", n): Head(1) for n in range(500)}
-    assert len(added({}, many)) == heads.MOST_FAMILIES
+    assert len(added({}, many)) == system_texts.MOST_FAMILIES
     head = Head()
     for n in range(9000):
         head += Head(1, {(n % 40, f"{n % 40} "): 1})
-    assert len(head.changed) <= heads.MOST_CHANGING
-    assert head.compared < heads.AGES_AT
+    assert len(head.changed) <= system_texts.MOST_CHANGING
+    assert head.compared < system_texts.AGES_AT
 
 
 def test_what_is_written_is_read_again_and_nonsense_is_refused():

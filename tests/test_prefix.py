@@ -9,8 +9,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.caching.prefix import Chain, Digests, chain_of, group_of
 from gateway.conversation import Changes, Insertion
+from gateway.prompt_cache.prefixes import Chain, Digests, chain_of, group_of
 from gateway.wire.chat import Memo, parse, sent
 from tests.talk import Wire, assistant, body, calls, loop, request, result, system, user, words
 from tests.timing import within

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.caching.facts import CacheFacts
-from gateway.caching.markers import Breakpoint
-from gateway.caching.prefix import Chain
-from gateway.caching.seen import CAME, SENT, Generations, Match, Seen, Told, Trails, own_endings, written_by
+from gateway.prompt_cache.contents import CAME, SENT, Generations, Match, Seen, Told, Trails, own_endings, written_by
+from gateway.prompt_cache.markers import Breakpoint
+from gateway.prompt_cache.prefixes import Chain
+from gateway.prompt_cache.rules import CacheFacts
 from tests.caching_replay import facts_of
 from tests.talk import assistant, calls, messages, result, system, user
 

@@ -20,10 +20,10 @@ PATCHES_PER_TEST = 0.03
 
 DOORS = {
     "Stemmer": "gateway/rewriting/language.py",
-    "aiohttp": "gateway/routing/direct.py",
+    "aiohttp": "gateway/routing/upstreams/direct.py",
     "diskcache": "gateway/state/disk.py",
     "duckdb": "gateway/money/report.py",
-    "litellm": "gateway/routing/translated.py",
+    "litellm": "gateway/routing/upstreams/translated.py",
     "msgspec": "gateway/wire/lexical.py",
     "redis": "gateway/state/redis.py",
     "tiktoken": "gateway/budget/tokens.py",
@@ -37,7 +37,7 @@ USED_BY_NAME = {"uvloop": "uvicorn loads it"}
 """Declared dependencies that no line of ours imports, and who needs them."""
 
 # A broad `except` is for the outermost handler, and for clean-up that raises again.
-OUTERMOST = {"gateway/app.py", "gateway/pipeline.py", "gateway/state/store.py"}
+OUTERMOST = {"gateway/app.py", "gateway/serving/pipeline.py", "gateway/state/store.py"}
 
 # In pieces, so that this file does not hold what it looks for.
 REGISTRY_HOSTS = re.compile(

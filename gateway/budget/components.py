@@ -62,7 +62,7 @@ class Anatomy:
     count_media: CountMedia = field(default=_nothing, compare=False, repr=False)
     """Counts a part that is not text."""
     moved_tokens: int = 0
-    """Of system text that leaves in a message of its own, at another place (caching/volatile.py), overhead included."""
+    """Of system text that leaves in a message of its own (rewriting/volatile.py), overhead included."""
 
     @property
     def system_tokens(self) -> int:
@@ -198,8 +198,8 @@ def _components(
 
 
 OURS = re.compile(r"\[… (?:[\d,]+ messages?\b|quoted from earlier messages)|Current values, moved here from ")
-"""How a message of ours begins (rewriting/ours.py, caching/volatile.py): in a request that leaves a second time it may
-be the last of a user's, and is history still, whatever it quotes. It is kept like any other message."""
+"""How a message of ours begins (rewriting/ours.py, rewriting/volatile.py): in a request that leaves a second time it
+may be the last of a user's, and is history still, whatever it quotes. It is kept like any other message."""
 
 
 def _is_example(message: Message, recognition: Recognition) -> bool:

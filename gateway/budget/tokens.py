@@ -23,8 +23,8 @@ import tiktoken
 
 from gateway.budget.kinds import EVEN, Kinds, Weights, kinds_of, weighed
 from gateway.conversation import Message
-from gateway.litellm_files import tokenizers_dir
 from gateway.memory import Memory
+from gateway.packaged_data import tokenizers_dir
 
 # The file that tiktoken looks for (the SHA-1 of its address) and the SHA-256 that it must have. Checked here first,
 # because tiktoken answers a missing or damaged file with a download.
@@ -59,6 +59,9 @@ _MEMO_ENTRY_BYTES = 128  # two ints (68) and their place in a dict that has just
 _LENGTH = (1 << 32) - 1
 _MOST_WEIGHTS = 8  # weights move rarely: a few models that share an encoding, and the ones before
 _NO_SPECIAL_TOKENS: frozenset[str] = frozenset()
+
+LONG_BODY = 256 * 1024
+"""Bytes from which on a request is read and planned in a thread: below, that takes a few milliseconds at most."""
 
 
 class EncodingUnavailable(Exception):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from gateway.config import Config
 from gateway.config.addresses import address_of
 from gateway.routing.deployment import Deployment
-from gateway.routing.direct import Direct
-from gateway.routing.upstream import UpstreamError
+from gateway.routing.upstreams.direct import Direct
+from gateway.routing.upstreams.upstream import UpstreamError
 from gateway.state import StateUnavailable, open_state
 from gateway.wire.errors import printable
 

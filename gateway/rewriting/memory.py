@@ -10,10 +10,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.caching import volatile
 from gateway.conversation import Message
 from gateway.memory import Memory
-from gateway.rewriting import relevance
+from gateway.rewriting import relevance, volatile
 from gateway.rewriting.documents import Found
 from gateway.rewriting.voices import Voice
 

@@ -5,7 +5,7 @@ summary enters at the next fold, as a line of its own behind that list, so that 
 prompt is re-bought for it. Which summaries a fold took in is a decision that is recorded under the content of its
 prefix: every later request, in any process, reads it there (law 5). A summary is always of originals (law 7).
 
-Pure: keys, texts and judgements. Who fetches, records and asks is `gateway/summaries.py`.
+Pure: keys, texts and judgements. Who fetches, records and asks is `gateway/summaries/jobs.py`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from gateway.routing.deployment import Deployment
-from gateway.routing.upstream import Reply, Trouble
+from gateway.routing.upstreams.upstream import Reply, Trouble
 from gateway.wire.faults import TROUBLE, UNFIT, Fault, fault_of
 
 

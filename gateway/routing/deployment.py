@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import orjson
 
 from gateway.budget.tokens import encoding_for
-from gateway.caching.facts import NOTHING, Book, CacheFacts, book_of, priced
 from gateway.caching_schema import shipped
 from gateway.config.addresses import address_of
 from gateway.config.environment import usual_variables
@@ -26,8 +25,9 @@ from gateway.config.litellm_keys import (
     WITHOUT_EFFECT,
 )
 from gateway.config.wildcards import filled
-from gateway.litellm_files import anthropic_betas
 from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of
+from gateway.packaged_data import anthropic_betas
+from gateway.prompt_cache.rules import NOTHING, Book, CacheFacts, book_of, priced
 from gateway.providers import refusals
 from gateway.providers.credentials import credentials, logins
 from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, KEYLESS, PROVIDERS, RESPONSES, Provider

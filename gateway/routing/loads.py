@@ -1,6 +1,6 @@
 """How busy each deployment is, and which conversations run elsewhere than where their ranking sends them.
 
-The clock is an argument, in Unix seconds, because `placements.py` shares with other processes what moved. One a
+The clock is an argument, in Unix seconds, because `routing/placements.py` shares with other processes what moved. One a
 process, bounded in memory; what is forgotten costs one reading of a prompt.
 """
 

@@ -20,11 +20,11 @@ from typing import Any, Final, cast
 import httptools
 from starlette.types import ASGIApp, Scope
 
-from gateway.client import write_error
 from gateway.money import ledger as books
 from gateway.server import head
 from gateway.server.exchange import Exchange, written
 from gateway.server.open_connections import OpenConnections, ServerState, unacknowledged
+from gateway.serving.client import write_error
 from gateway.wire import errors
 from gateway.wire.errors import GatewayError
 

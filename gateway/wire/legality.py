@@ -3,7 +3,7 @@
 Pure. What is checked is the order and pairing of messages, that they say something, and that a word stands among them
 which the form of the answer demands: what a rewrite could break. The rest of a request (schemas, ids that are too long,
 unknown parts) is the provider's to judge. Rules are told in terms of chat completions, whatever the provider's own
-shape: translating a conversation is `routing/translated.py`'s matter.
+shape: translating a conversation is `routing/upstreams/translated.py`'s matter.
 
 Beyond what is checked, three rules bind every remedy: inside a unit only the text of results may change, never ids,
 order, names, arguments or signatures; units go whole; and see `Rules.binds_reasoning`.
@@ -51,7 +51,7 @@ class Rules:
     """Whether an answer as a JSON object must be asked for in words too (`Conversation.required_word`)."""
     binds_reasoning: bool = False
     """Whether reasoning is only taken back behind the very messages it was given after: by model, see
-    `caching/providers.yaml`. What goes before reasoning that is still open then does not change."""
+    `prompt_cache/providers.yaml`. What goes before reasoning that is still open then does not change."""
 
     @property
     def takes_asides(self) -> bool:

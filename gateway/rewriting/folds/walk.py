@@ -2,8 +2,8 @@
 
 The client sends the whole conversation every time, so the state of a fold is not stored: it is computed again from the
 conversation's own prefixes. The walk adds unit after unit and folds where a prefix is over (`cutting.py` says how). A
-prefix that fits is folded where that was decided once because it was cheap (`gateway/early_folds.py`), as if there were
-no more room than it takes.
+prefix that fits is folded where that was decided once because it was cheap (`serving/early_folds.py`), as if there
+were no more room than it takes.
 
 Between two folds nothing moves, so two requests of one conversation agree byte for byte on everything old, and that is
 what keeps the provider's prompt cache warm. A fold re-buys what stands behind its first change: that is why it goes
