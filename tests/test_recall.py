@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.recall import GAP, HEADER, Folded, excerpts, paragraphs, warranted
-from gateway.rewriting.relevance import Memory
+from gateway.rewriting.documents.relevance import Memory
+from gateway.rewriting.history.recall import GAP, HEADER, Folded, excerpts, paragraphs, warranted
 from tests.timing import within
 
 

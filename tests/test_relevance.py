@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.relevance import Corpus, Index, Memory, stem, terms
+from gateway.rewriting.documents.relevance import Corpus, Index, Memory, stem, terms
 from tests.timing import within
 
 

@@ -24,8 +24,8 @@ from gateway import config
 from gateway.budget.tokens import Counter
 from gateway.policy import Policy, Summarize
 from gateway.rewriting import ours
+from gateway.rewriting.folds.summarize import Event, Facts, Segment
 from gateway.rewriting.plan import Plan, Refusal
-from gateway.rewriting.summarize import Event, Facts, Segment
 from gateway.state import StateUnavailable, open_state
 from gateway.state.disk import DiskState
 from gateway.summaries.jobs import (

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from gateway.budget.components import Anatomy, Count
 from gateway.conversation import PartEdits
-from gateway.rewriting import crush
-from gateway.rewriting.dedupe import nearly, pointer
 from gateway.rewriting.memory import Known
-from gateway.rewriting.minify import minify
-from gateway.rewriting.stub import stub
+from gateway.rewriting.results import crush
+from gateway.rewriting.results.dedupe import nearly, pointer
+from gateway.rewriting.results.minify import minify
+from gateway.rewriting.results.stub import stub
 
 LIGHT = ("minify", "dedupe", "crush")
 """Remedies that lose nothing, and are therefore applied to every old result at once."""

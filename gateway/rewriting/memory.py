@@ -12,8 +12,9 @@ from typing import Any
 
 from gateway.conversation import Message
 from gateway.memory import Memory
-from gateway.rewriting import relevance, volatile
-from gateway.rewriting.documents import Found
+from gateway.rewriting import volatile
+from gateway.rewriting.documents import relevance
+from gateway.rewriting.documents.recognition import Found
 from gateway.rewriting.voices import Voice
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from gateway.budget.components import Anatomy
 from gateway.conversation import Changes, units
-from gateway.rewriting.summarize import Segment
+from gateway.rewriting.folds.summarize import Segment
 
 REMEDY = "drop_illegal"
 REASON = "no provider takes it: a call without its results, or a result without its call"

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from gateway.budget.allocation import Window, allocate
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Anatomy, Count, Recognition
 from gateway.conversation import Changes, last_user
-from gateway.rewriting import recall, system_documents
+from gateway.rewriting.documents import in_system
 from gateway.rewriting.folds import Folded, Kept, Rules, fold, has_tools, reasoning_open
+from gateway.rewriting.folds.summarize import REMEDY as SUMMARIZE
+from gateway.rewriting.folds.summarize import Event, Facts, Segment, asking_of
 from gateway.rewriting.folds.voiced import Voiced
 from gateway.rewriting.folds.voiced import voiced as voiced_of
+from gateway.rewriting.history import recall
 from gateway.rewriting.ladder import REPEATED, Ladders
 from gateway.rewriting.media import LOW, TRACED
 from gateway.rewriting.memory import Known
@@ -26,8 +29,6 @@ from gateway.rewriting.orphans import REASON as DROP_ILLEGAL_REASON
 from gateway.rewriting.orphans import REMEDY as DROP_ILLEGAL
 from gateway.rewriting.orphans import Rest, without
 from gateway.rewriting.ours import answer as answer_note
-from gateway.rewriting.summarize import REMEDY as SUMMARIZE
-from gateway.rewriting.summarize import Event, Facts, Segment, asking_of
 from gateway.rewriting.turns import REASON as JOIN_REASON
 from gateway.rewriting.turns import REMEDY as JOIN
 from gateway.rewriting.turns import in_turns
@@ -317,7 +318,7 @@ def _documents_share(case: _Case) -> int:
     anatomy, with_remedy = case.anatomy, case.ladders.with_remedy
     among = [name for name in ("documents", "examples", "history") if name in with_remedy]
     among = [name for name in among if name != "examples" or "examples" in anatomy.component]
-    room = case.folds_to - anatomy.tools_tokens - anatomy.system_tokens + system_documents.held(anatomy)
+    room = case.folds_to - anatomy.tools_tokens - anatomy.system_tokens + in_system.held(anatomy)
     return case.policy.allocation.rooms(max(0, room), among).get("documents", 0)
 
 
@@ -327,13 +328,13 @@ def _with_cut_system(case: _Case, voiced: Voiced, answer_limit: int) -> Plan | R
     They come down to their share, to half of it where the first user message holds some too; further only before a
     refusal.
     """
-    anatomy, held = case.anatomy, system_documents.held
+    anatomy, held = case.anatomy, in_system.held
     share = _documents_share(case)
     first = next((unit.first for unit in anatomy.units if voiced.voices[unit.first] == "said"), 0)
     room = share // 2 if first and voiced.documents[first] else share
     found: Plan | Refusal | None = None
     for _ in range(_CUTS_OF_SYSTEM):
-        cut = system_documents.cut(voiced, case.ladders, room, case.policy.effort, case.count, case.known)
+        cut = in_system.cut(voiced, case.ladders, room, case.policy.effort, case.count, case.known)
         if cut is None:
             break
         found = _of_cut(anatomy, cut, _again(case, cut.anatomy, answer_limit, case.early, cut.lost))
@@ -346,12 +347,12 @@ def _with_cut_system(case: _Case, voiced: Voiced, answer_limit: int) -> Plan | R
 _CUTS_OF_SYSTEM = 3
 
 
-def _of_cut(anatomy: Anatomy, cut: system_documents.Cut, found: Plan | Refusal) -> Plan | Refusal:
+def _of_cut(anatomy: Anatomy, cut: in_system.Cut, found: Plan | Refusal) -> Plan | Refusal:
     """Tell what was decided after a cut of the system text as what is done to the request as it came."""
     before = anatomy.by_component()
     if isinstance(found, Refusal):
         return replace(found, before=before, prompt_tokens=anatomy.total)
-    remedy = system_documents.REMEDY
+    remedy = in_system.REMEDY
     own = [
         Edit(index, remedy, None, anatomy.tokens[index], cut.anatomy.tokens[index], _REASONS[remedy])
         for index in cut.indexes
@@ -363,7 +364,7 @@ def _of_cut(anatomy: Anatomy, cut: system_documents.Cut, found: Plan | Refusal) 
 def _rules_of(case: _Case) -> Rules:
     """Read the bounds of folds from a policy, and what this request adds to them."""
     policy, fold_ = case.policy, case.policy.fold
-    documents = max(0, _documents_share(case) - system_documents.held(case.anatomy))
+    documents = max(0, _documents_share(case) - in_system.held(case.anatomy))
     return Rules(
         budget=case.folds_to,
         final_budget=case.final,

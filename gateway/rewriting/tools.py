@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from gateway.conversation import Conversation
-from gateway.rewriting.relevance import Corpus
+from gateway.rewriting.documents.relevance import Corpus
 
 REMEDY = "tools_selected"
 

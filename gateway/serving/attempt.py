@@ -15,9 +15,9 @@ from gateway.budget.tokens import LONG_BODY, Counter
 from gateway.conversation import Changes
 from gateway.money.entry import Entry, runs
 from gateway.prompt_cache.tracker import Sighting
+from gateway.rewriting.folds.summarize import Segment
 from gateway.rewriting.plan import Edit, Plan, Refusal
 from gateway.rewriting.retention import Retention, retention
-from gateway.rewriting.summarize import Segment
 from gateway.routing.affinity import group_of
 from gateway.routing.attempts import Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment

@@ -29,10 +29,10 @@ from gateway.budget.kinds import Kinds, kinds_of, kinds_of_message
 from gateway.budget.tokens import LONG_BODY, Counter, Weighed
 from gateway.conversation import Changes, Conversation, Message, last_user, leading_system
 from gateway.policy import Policy
+from gateway.rewriting.folds.summarize import Facts, Segment
 from gateway.rewriting.memory import Known
 from gateway.rewriting.moved import edits_of, left_of, may_move, with_left, with_moved
 from gateway.rewriting.plan import VOLATILE, VOLATILE_LEFT, Edit, Plan, Refusal, ladders_of, plan, recognition_of
-from gateway.rewriting.summarize import Facts, Segment
 from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED
 from gateway.rewriting.tools import Tool, called, select, task
 from gateway.rewriting.volatile import Moved, moved_from

@@ -2,7 +2,7 @@
 
 Booked to the team and the user whose request asked for it, as kind `summary`. A source longer than the writer's window
 is summarised in parts, and their summaries are joined by one call more; each call has an entry of its own. What comes
-back is judged by `rewriting/summarize.py`; a text that may not stand is paid for all the same.
+back is judged by `rewriting/folds/summarize.py`; a text that may not stand is paid for all the same.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from gateway.conversation import Message
 from gateway.money.entry import Entry
 from gateway.money.ledger import ID_ENTROPY_BYTES, new_id
 from gateway.policy import Policy, Reserve
-from gateway.rewriting import summarize
-from gateway.rewriting.summary_faults import Source
+from gateway.rewriting.folds import summarize
+from gateway.rewriting.folds.summary_faults import Source
 from gateway.routing.models import Model
 from gateway.serving.admission import Admitted
 from gateway.serving.attempt import Calls

@@ -23,8 +23,8 @@ from gateway.budget.tokens import Counter
 from gateway.conversation import Message
 from gateway.memory import Memory
 from gateway.policy import Policy
+from gateway.rewriting.folds.summarize import Event, Facts, Segment
 from gateway.rewriting.plan import Plan, Refusal
-from gateway.rewriting.summarize import Event, Facts, Segment
 from gateway.state import State, StateUnavailable
 from gateway.state.codec import Codec
 from gateway.state.store import Patience, Store

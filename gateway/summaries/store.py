@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from gateway.memory import Memory
-from gateway.rewriting.summarize import Event
+from gateway.rewriting.folds.summarize import Event
 from gateway.state.codec import Codec, flag, number, text
 from gateway.state.store import Store
 

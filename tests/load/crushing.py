@@ -25,7 +25,7 @@ from typing import Any
 
 from gateway.budget.tokens import Counter
 from gateway.packaged_data import tokenizers_dir
-from gateway.rewriting import crush
+from gateway.rewriting.results import crush
 from tests.contract.running import environment
 from tests.load.recorded import recorded
 from tests.upstream.counting import content_text

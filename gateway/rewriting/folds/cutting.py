@@ -17,14 +17,15 @@ from itertools import islice
 from gateway.budget.allocation import allocate
 from gateway.budget.components import Count
 from gateway.conversation import PartEdits, with_parts
-from gateway.rewriting import documents, extract, media, speech
-from gateway.rewriting.crush import NOTHING_WANTED
+from gateway.rewriting import media, speech
+from gateway.rewriting.documents import extract, recognition
 from gateway.rewriting.folds.lists import LIST_SHARE, SMALL_ROOM, Lists
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.summaries import Summaries
 from gateway.rewriting.folds.voiced import Part
 from gateway.rewriting.ladder import REPEATED, Ladders, Results, Shortened
 from gateway.rewriting.memory import Known
+from gateway.rewriting.results.crush import NOTHING_WANTED
 
 SHOTS = 0.1
 """Of the room: most that few-shot pairs take."""
@@ -361,7 +362,7 @@ class Cutting:
         message, stands = self.messages[index], self.prefix.message_tokens(index)
         if index in state.shortened:
             return stands - paid
-        spans = documents.known(message.text, self.prefix.voiced.tags, self.known.found) if message.is_plain else []
+        spans = recognition.known(message.text, self.prefix.voiced.tags, self.known.found) if message.is_plain else []
         if not spans:
             return None
         first, last = spans[0].start, spans[-1].end
@@ -588,12 +589,12 @@ class Cutting:
         if not message.is_plain or self.anatomy.tokens[index] > self.rules.effort:
             return
         result = self.prefix.voiced.voices[index] == "result"
-        spans = documents.known(message.text, self.prefix.voiced.tags, self.known.found, asks=not result)
+        spans = recognition.known(message.text, self.prefix.voiced.tags, self.known.found, asks=not result)
         if not spans:
             return
         before = self.prefix.message_tokens(index)
         overhead = self.anatomy.tokens[index] - self.count(message.text)
-        question = self._question_before(number) if result else documents.question(message.text, spans)
+        question = self._question_before(number) if result else recognition.question(message.text, spans)
         room = max(0, before - overhead - over)
         text = extract.shrink(message.text, spans, question, room, self.count, memory=self.known.extracted)
         short = Shortened("extract", text, overhead + self.count(text))

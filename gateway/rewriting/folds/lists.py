@@ -11,13 +11,13 @@ from dataclasses import replace
 
 from gateway.budget.components import OVERHEAD_MESSAGE, Count
 from gateway.conversation import Message
-from gateway.rewriting.artifacts import Speakers, best, current, listed, pieces_of, ranked, said_by
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.values import Kept
+from gateway.rewriting.history.artifacts import Speakers, best, current, listed, pieces_of, ranked, said_by
+from gateway.rewriting.history.snippets import Reader, Snippet
 from gateway.rewriting.ladder import LIGHT
 from gateway.rewriting.memory import Known
 from gateway.rewriting.ours import left_out, with_answer
-from gateway.rewriting.snippets import Reader, Snippet
 
 LIST_SHARE = 0.3
 """Most tokens of a list, as a part of what it stands for."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, fields
 
 from gateway.budget.components import Anatomy
 from gateway.conversation import Message
-from gateway.rewriting.artifacts import Piece, Seen
+from gateway.rewriting.folds.summary_state import SummaryState
 from gateway.rewriting.folds.values import Kept, Rules, as_kept
 from gateway.rewriting.folds.voiced import Voiced
+from gateway.rewriting.history.artifacts import Piece, Seen
 from gateway.rewriting.ladder import REPEATED, Shortened
-from gateway.rewriting.summary_state import SummaryState
 
 MOVED_STEP = 64
 """Tokens."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from gateway.budget.allocation import Rooms
 from gateway.conversation import Changes, Insertion, Kind
+from gateway.rewriting.folds.summarize import Asking, Event, Segment
+from gateway.rewriting.folds.summary_state import Standing
 from gateway.rewriting.ladder import Shortened
-from gateway.rewriting.summarize import Asking, Event, Segment
-from gateway.rewriting.summary_state import Standing
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from gateway.budget.components import OURS, OVERHEAD_MESSAGE, Anatomy, Count
 from gateway.conversation import Message
-from gateway.rewriting import documents
+from gateway.rewriting.documents import recognition
 from gateway.rewriting.memory import Known
 from gateway.rewriting.voices import Voice, voices
 
@@ -118,15 +118,15 @@ def _share_a_frame(first: str, other: str) -> bool:
 
 def _document_tokens(message: Message, tags: tuple[str, ...], tokens: int, count: Count, known: Known) -> int:
     """Count the documents in a message, and what stands between them: several, or one that is tagged."""
-    if len(message.text) < documents.LEAST_CHARACTERS or OURS.match(message.text):
+    if len(message.text) < recognition.LEAST_CHARACTERS or OURS.match(message.text):
         return 0
     key = (message, tags)
     size = known.documents.get(key)
     if size is None:
-        spans = documents.known(message.text, tags, known.found)
+        spans = recognition.known(message.text, tags, known.found)
         tagged = any(message.text.startswith("<", document.start) for document in spans)
         several = len(spans) > 1 or tagged
-        runs = documents.rows(message.text, spans) if several else []
+        runs = recognition.rows(message.text, spans) if several else []
         size = sum(count(message.text[spans[run.start].start : spans[run.stop - 1].end]) for run in runs)
         size = min(size, tokens - OVERHEAD_MESSAGE)
         known.documents.put(key, size, 64)

@@ -18,9 +18,9 @@ from heapq import heapify, heappop, heapreplace
 from math import exp, log, log2
 
 from gateway.conversation import Message
+from gateway.rewriting.history.snippets import PRESERVED, Snippet, tokens
 from gateway.rewriting.ours import quoted, sendable
-from gateway.rewriting.shapes.rows import plain
-from gateway.rewriting.snippets import PRESERVED, Snippet, tokens
+from gateway.rewriting.results.shapes.rows import plain
 
 Count = Callable[[str], int]
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
-from gateway.rewriting.documents import Document, frame, rows
-from gateway.rewriting.relevance import K1, B, Index, Memory
+from gateway.rewriting.documents.recognition import Document, frame, rows
+from gateway.rewriting.documents.relevance import K1, B, Index, Memory
 
 Count = Callable[[str], int]
 

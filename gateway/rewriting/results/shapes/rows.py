@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from gateway.rewriting.shapes.values import Number
+from gateway.rewriting.results.shapes.values import Number
 
 LEFT_OUT = "…"
 """Stands for a field that is too long for a row."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 from gateway.budget.components import Anatomy, Count
 from gateway.conversation import Changes, Message, PartEdit, reworded, with_parts
-from gateway.rewriting import documents, extract, recall
+from gateway.rewriting.documents import extract, recognition
 from gateway.rewriting.folds.voiced import Voiced
+from gateway.rewriting.history import recall
 from gateway.rewriting.ladder import Ladders
 from gateway.rewriting.memory import Known
 
@@ -71,9 +72,9 @@ def cut(voiced: Voiced, ladders: Ladders, room: int, effort: int, count: Count, 
     said = [text for _, _, text in own]
     question = _task(voiced, known)
     if "dedupe" in ladders.documents:
-        said = [extract.without_twins(text, documents.known(text, voiced.tags, known.found)) for text in said]
+        said = [extract.without_twins(text, recognition.known(text, voiced.tags, known.found)) for text in said]
     if "extract" in ladders.documents:
-        found = [documents.known(text, voiced.tags, known.found) for text in said]
+        found = [recognition.known(text, voiced.tags, known.found) for text in said]
         sources = [extract.Source(text, spans, question) for text, spans in zip(said, found, strict=True)]
         left = sum(count(text) for _, _, text in own) - over
         said = extract.shrink_all(sources, max(0, left), count, memory=known.extracted)
@@ -94,8 +95,8 @@ def _task(voiced: Voiced, known: Known) -> str:
     out: list[str] = []
     for message, voice in zip(voiced.anatomy.conversation.messages, voiced.voices, strict=True):
         if voice == "said":
-            found = documents.known(message.text, voiced.tags, known.found)
-            out.append(documents.question(message.text, found))
+            found = recognition.known(message.text, voiced.tags, known.found)
+            out.append(recognition.question(message.text, found))
         elif out and voice in ("answer", "step"):
             break
     return "\n".join(out)[:_TASK_CHARS]
@@ -127,6 +128,6 @@ def _applied(voiced: Voiced, cuts: Sequence[_Text], count: Count, known: Known) 
     lost = []
     for index in sorted({*texts, *parts}):
         text = anatomy.conversation.messages[index].text
-        spans = tuple((one.start, one.end) for one in documents.known(text, voiced.tags, known.found))
+        spans = tuple((one.start, one.end) for one in recognition.known(text, voiced.tags, known.found))
         lost.append(recall.Folded(index, None, anatomy.conversation.messages[index].role, text, documents=spans))
     return Cut(cut_anatomy, tuple(lost), texts, parts)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from gateway.rewriting.forms.document import (
+from gateway.rewriting.documents.forms.document import (
     SHORT_CHARS,
     Document,
     lines,

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.rewriting.shapes import trouble
+from gateway.rewriting.results.shapes import trouble
 
 _LONGEST = 2000
 """Characters of a line that are looked at."""

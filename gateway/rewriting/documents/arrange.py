@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, assert_never
 
-from gateway.rewriting.documents import Document, rows
-from gateway.rewriting.relevance import Corpus, Memory
+from gateway.rewriting.documents.recognition import Document, rows
+from gateway.rewriting.documents.relevance import Corpus, Memory
 
 Order = Literal["as_is", "rank", "bookend", "alternate", "interleave"]
 

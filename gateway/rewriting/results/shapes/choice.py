@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gateway.rewriting.shapes import pieces
+from gateway.rewriting.results.shapes import pieces
 
 OUTLIER = 0.8
 """Weight from which a line stands out."""

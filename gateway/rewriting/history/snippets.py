@@ -19,10 +19,10 @@ from typing import Any, Literal, cast
 from gateway.conversation import Call, Message
 from gateway.memory import Memory
 from gateway.rewriting.language import UNSPACED, clauses, sentences
-from gateway.rewriting.shapes import bulk, literals
-from gateway.rewriting.shapes.outliers import weigh
-from gateway.rewriting.shapes.rows import Row, cell_of, of_lines, of_value, of_xml, plain
-from gateway.rewriting.shapes.values import NotAValue, read, read_at, read_cut
+from gateway.rewriting.results.shapes import bulk, literals
+from gateway.rewriting.results.shapes.outliers import weigh
+from gateway.rewriting.results.shapes.rows import Row, cell_of, of_lines, of_value, of_xml, plain
+from gateway.rewriting.results.shapes.values import NotAValue, read, read_at, read_cut
 from gateway.values import is_value, values
 
 Count = Callable[[str], int]

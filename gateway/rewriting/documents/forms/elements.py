@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gateway.rewriting.forms.document import Document
+from gateway.rewriting.documents.forms.document import Document
 
 _TAG = re.compile(r"<(?P<close>/?)(?P<name>[^\W\d_][\w:.-]{0,60})(?P<rest>(?:\s[^<>]{0,600}?)?)(?P<empty>/?)>")
 _LEAST_ROWS = 8

@@ -15,7 +15,7 @@ from typing import Final
 
 from gateway.budget.components import OVERHEAD_MESSAGE
 from gateway.conversation import Message
-from gateway.rewriting.summarize import LEAST, LINE, Asking, Count, Event, Segment, line, segment_of
+from gateway.rewriting.folds.summarize import LEAST, LINE, Asking, Count, Event, Segment, line, segment_of
 
 PART: Final = 10
 """All summaries take at most this part of the room."""

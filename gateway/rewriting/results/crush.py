@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from gateway.rewriting.shapes import bulk, choice, differences, lines, literals, outliers, pieces, values
+from gateway.rewriting.results.shapes import bulk, choice, differences, lines, literals, outliers, pieces, values
 
 Count = Callable[[str], int]
 

@@ -20,11 +20,11 @@ from itertools import pairwise
 
 from gateway.budget.components import document_spans
 from gateway.memory import Memory
-from gateway.rewriting.forms import elements, joins, labels, reprs, tables
-from gateway.rewriting.forms.document import Document, reads_as_list, total
-from gateway.rewriting.forms.labels import stand_last
-from gateway.rewriting.records import long_strings, record_sets, title_of
-from gateway.rewriting.shapes import outliers
+from gateway.rewriting.documents.forms import elements, joins, labels, reprs, tables
+from gateway.rewriting.documents.forms.document import Document, reads_as_list, total
+from gateway.rewriting.documents.forms.labels import stand_last
+from gateway.rewriting.results.records import long_strings, record_sets, title_of
+from gateway.rewriting.results.shapes import outliers
 
 __all__ = [
     "LEAST_CHARACTERS",

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Literal
 
+from gateway.rewriting.documents.relevance import PAIRED, WORD, Index, Memory, Reading, number, of_word
 from gateway.rewriting.language import clauses, language_of, sentences
 from gateway.rewriting.ours import QUOTED, quoted
-from gateway.rewriting.records import record_sets
-from gateway.rewriting.relevance import PAIRED, WORD, Index, Memory, Reading, number, of_word
+from gateway.rewriting.results.records import record_sets
 
 Count = Callable[[str], int]
 

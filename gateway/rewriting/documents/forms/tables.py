@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gateway.rewriting.forms.document import Document, lines
+from gateway.rewriting.documents.forms.document import Document, lines
 
 _MARKS = ("\t", "|", ";", ",")
 _LEAST_ROWS = 6

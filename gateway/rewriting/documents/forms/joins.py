@@ -13,7 +13,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean
 
-from gateway.rewriting.forms.document import SHORT_CHARS, Document, paragraphs, reads_as_list, reads_as_prose, size
+from gateway.rewriting.documents.forms.document import (
+    SHORT_CHARS,
+    Document,
+    paragraphs,
+    reads_as_list,
+    reads_as_prose,
+    size,
+)
 
 _RULE = re.compile(r"^[ \t]{0,3}(?:([-=*_~#+])(?: ?\1){2,200}|[—─═]{2,200})[ \t\r]{0,40}$", re.MULTILINE)
 _TITLED = re.compile(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from gateway.rewriting.forms.document import Document, total
+from gateway.rewriting.documents.forms.document import Document, total
 
 _OPENING = re.compile(
     r"(?<![\w.'\"])(?P<name>(?:[A-Za-z_]\w{0,40}\.){0,4}[A-Z_]\w{0,60}|[a-z]\w{0,60})\("

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from gateway.budget.components import OVERHEAD_MESSAGE
 from gateway.conversation import Message
 from gateway.rewriting import ours
-from gateway.rewriting.summary_faults import Source, form_fault
+from gateway.rewriting.folds.summary_faults import Source, form_fault
 from gateway.rewriting.tongues import NO_WORDS
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What is kept of messages that go, and what comes back of them."""
