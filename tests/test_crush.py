@@ -733,7 +733,7 @@ def test_hostile_text_takes_bounded_time(name):
 
 def test_the_same_text_gives_the_same_bytes_in_any_process():
     script = (
-        "import sys; from gateway.rewriting.crush import *; text = sys.stdin.read()\n"
+        "import sys; from gateway.rewriting.results.crush import *; text = sys.stdin.read()\n"
         "wanted = Wanted.of(['load_table path #W7003 door agreed'])\n"
         "print(lossless(text)); print(lossy(text, 150, len, wanted)); print(lossy(text, 1500, len, wanted))"
     )
