@@ -44,11 +44,11 @@ from gateway.serving.early_folds import EarlyFolds
 from gateway.serving.pipeline import answer
 from gateway.serving.services import Gateway, Models
 from gateway.serving.summary_calls import write
-from gateway.serving.warm_up_calls import send
+from gateway.serving.warm_up_calls import send_warm_up
 from gateway.state import open_state
 from gateway.state.shared import Sharing
 from gateway.state.store import Store
-from gateway.summaries.jobs import Summaries
+from gateway.summaries.jobs import SummaryJobs
 from gateway.wire import errors
 from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError
@@ -140,7 +140,7 @@ def _made(config: Config) -> Gateway:
         now=time.time,
         monotonic=time.monotonic,
         draw=random.random,
-        summaries=Summaries(sharing.store, log, time.time, time.monotonic),
+        summaries=SummaryJobs(sharing.store, log, time.time, time.monotonic),
         early_folds=EarlyFolds(sharing.store),
         prompt_caches=prompt_caches,
         warm_ups=_warm_ups(config, prompt_caches, sharing.store, log),
@@ -162,11 +162,11 @@ async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: cont
     closing.callback(gateway.planning.shutdown, wait=False, cancel_futures=True)
     closing.push_async_callback(gateway.upstreams.close)
     if gateway.warm_ups is not None:
-        gateway.warm_ups.sent_by(partial(send, gateway))
+        gateway.warm_ups.set_sender(partial(send_warm_up, gateway))
         gateway.warm_ups.open()
         closing.push_async_callback(gateway.warm_ups.close)
     if gateway.summaries is not None:
-        gateway.summaries.written_by(partial(write, gateway))
+        gateway.summaries.set_writer(partial(write, gateway))
         closing.push_async_callback(gateway.summaries.close)
     closing.push_async_callback(_settled, running)
     closing.callback(asyncio.create_task(_warm(gateway)).cancel)
@@ -185,8 +185,8 @@ def _share(gateway: Gateway) -> None:
     if any(len(model.deployments) > 1 for model in models):
         gateway.sharing.add(placements.shared(gateway.loads, gateway.now))
     if any(one.cache.matching != "none" for model in models for one in model.deployments):
-        sharing.share(gateway.sharing, gateway.prompt_caches, gateway.now, os.urandom(6).hex())
-        gateway.sharing.add(shared_system_texts.shared(gateway.system_texts))
+        sharing.share_prompt_caches(gateway.sharing, gateway.prompt_caches, gateway.now, os.urandom(6).hex())
+        gateway.sharing.add(shared_system_texts.share_system_texts(gateway.system_texts))
 
 
 def _warm_ups(config: Config, caches: PromptCaches, store: Store, log: FilteringBoundLogger) -> WarmUps | None:
@@ -217,11 +217,11 @@ class _Endpoint:
     def __init__(self, serve: Endpoint) -> None:
         self._serve = serve
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send_warm_up: Send) -> None:
         if scope["type"] != "http":
             return
         gateway: Gateway = scope["app"].state.gateway
-        client = HTTPClient(scope, receive, send)
+        client = HTTPClient(scope, receive, send_warm_up)
         request_id = _new_id(gateway.now())
         try:
             await self._serve(Visit(gateway, client, scope, request_id))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.caching_schema import shipped
 from gateway.conversation import Changes, Insertion, leading_system
-from gateway.prompt_cache.markers import Breakpoint, callers, key_of, markable, marks_of, place
+from gateway.prompt_cache.markers import Breakpoint, callers, key_of, markable, marks_of, place_markers
 from gateway.prompt_cache.prefixes import Chain, Digests, chain_of
 from gateway.prompt_cache.rules import NOTHING, CacheFacts, book_of, facts_for
 from gateway.routing.upstreams.demo import Demo
@@ -43,7 +43,7 @@ def placed(
     chain = chain_of(came, changes, Digests())
     head = leading_system(came.conversation.messages)
     theirs, may = callers(came, facts, changes), markable(came, facts, changes)
-    return place(chain, facts, theirs, head, frozen, sorted(known, reverse=True), lifetime, may, steady)
+    return place_markers(chain, facts, theirs, head, frozen, sorted(known, reverse=True), lifetime, may, steady)
 
 
 def ours(breakpoints: tuple[Breakpoint, ...]) -> list[int]:
@@ -261,7 +261,7 @@ def test_the_newest_entry_is_always_within_sight_where_a_marker_may_stand_near_i
     blocks = tuple(sum(steps[:n]) for n in range(len(steps) + 1))
     chain = Chain(tuple(range(len(blocks))), tuple(range(len(steps))), blocks)
     known = sorted(data.draw(st.lists(st.integers(0, len(steps)), min_size=1, max_size=3)), reverse=True)
-    found = place(chain, CLAUDE, (), 1, None, known, 300, lambda link: True)
+    found = place_markers(chain, CLAUDE, (), 1, None, known, 300, lambda link: True)
     newest = max(known)
     assert any(one.link >= newest and blocks[one.link] - blocks[newest] < 20 for one in found)
     assert len(found) <= 4

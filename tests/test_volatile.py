@@ -10,7 +10,7 @@ from gateway.conversation import Changes
 from gateway.explain import dry_run
 from gateway.memory import Memory
 from gateway.money.ledger import rows
-from gateway.prompt_cache.markers import callers, markable, marks_of, place
+from gateway.prompt_cache.markers import callers, markable, marks_of, place_markers
 from gateway.prompt_cache.prefixes import Digests, chain_of
 from gateway.prompt_cache.rules import CacheFacts, book_of, facts_for
 from gateway.rewriting.volatile import LABEL, LONGEST_WHOLE, REMAINDER, Memo, moved_from, without
@@ -322,4 +322,4 @@ def placed(asked, changes, facts, known=frozenset()):
     may = markable(asked, facts, changes)
     order = in_order(changes, len(messages))
     until = next((at for at, one in enumerate(order) if one < 0 and changes.inserted[-1 - one].is_passing), None)
-    return place(chain, facts, callers(asked, facts, changes), 1, None, links, 300, may, until)
+    return place_markers(chain, facts, callers(asked, facts, changes), 1, None, links, 300, may, until)

@@ -27,7 +27,7 @@ LEAST_BEFORE: Final = 30.0
 """Seconds before its end at the latest: the call takes some, and clocks differ."""
 
 
-def interval(every_seconds: float, lifetime_seconds: float) -> float:
+def reread_interval(every_seconds: float, lifetime_seconds: float) -> float:
     """Say after how many seconds without a request what is kept for so long is read again.
 
     What is kept for five minutes: `every`. What is kept longer is read as long before its end as that would be (a
@@ -38,12 +38,12 @@ def interval(every_seconds: float, lifetime_seconds: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class KeepWarmTerms:
     """What it takes to keep a prefix. Prices are in plain input tokens for each of its tokens."""
 
     lifetime: float
     """For how many seconds it is written, and kept by a re-read."""
-    interval: float
+    reread_interval: float
     """Seconds between two re-reads."""
     read: float
     """By a request."""
@@ -61,44 +61,44 @@ class Keeping:
         return balance - self.reread < -self.saves
 
 
-def pays(
-    gaps: Sequence[float], keeping: Keeping, waited_seconds: float, left_seconds: float, balance: float = 0.0
+def reread_pays(
+    gaps: Sequence[float], terms: KeepWarmTerms, waited_seconds: float, left_seconds: float, balance: float = 0.0
 ) -> bool:
     """Say whether to read a prefix again now, so many seconds after its last request and before it expires.
 
     `gaps`: seconds between its requests so far. `balance`: what re-reads have saved so far, less what they cost: where
     they have lost more than a write, the gaps have promised too much.
     """
-    if len(gaps) < LEAST_GAPS or keeping.is_lost(balance):
+    if len(gaps) < LEAST_GAPS or terms.is_lost(balance):
         return False
-    return _gained(gaps, keeping, waited_seconds, left_seconds) > 0
+    return _net_saving(gaps, terms, waited_seconds, left_seconds) > 0
 
 
-def is_worth_writing(gaps: Sequence[float], keeping: Keeping, balance: float = 0.0) -> bool:
+def write_pays(gaps: Sequence[float], terms: KeepWarmTerms, balance: float = 0.0) -> bool:
     """Say whether to write a prefix that is sent now, where it will be read again as long as that pays, and costs the
     plain price unless it is written.
     """
     if len(gaps) < LEAST_GAPS:
         return False
-    alone, gained = sum(keeping.read if gap < keeping.lifetime else keeping.write for gap in gaps), 0.0
-    if not keeping.is_lost(balance):
-        gained = _gained(gaps, keeping, keeping.interval, keeping.lifetime - keeping.interval)
+    alone, gained = sum(terms.read if gap < terms.lifetime else terms.write for gap in gaps), 0.0
+    if not terms.is_lost(balance):
+        gained = _net_saving(gaps, terms, terms.reread_interval, terms.lifetime - terms.reread_interval)
     return alone - gained < len(gaps)
 
 
-def _gained(gaps: Sequence[float], keeping: Keeping, waited: float, left: float) -> float:
+def _net_saving(gaps: Sequence[float], terms: KeepWarmTerms, waited: float, left: float) -> float:
     """Add up over all gaps that may still come what the best number of re-reads saves, less what they cost.
 
     One that never ends is added to those that are known: of n gaps the next one is as likely as any to be the longest.
     """
     longer = [*(gap for gap in gaps if gap > waited), inf]
-    saves = keeping.saves
+    saves = terms.saves
     best = spent = saved = 0.0
     at, expires = waited, waited + left
     while spent < saves * len(longer) and (open_still := sum(gap > at for gap in longer)) > 1:
-        spent += keeping.reread * open_still
-        kept = at + keeping.lifetime
+        spent += terms.reread * open_still
+        kept = at + terms.lifetime
         saved += saves * sum(expires <= gap < kept for gap in longer)
         best = max(best, saved - spent)
-        at, expires = at + keeping.interval, kept
+        at, expires = at + terms.reread_interval, kept
     return best

@@ -19,11 +19,11 @@ from typing import Any, Final, Literal, NamedTuple, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.keep_warm.decide import FORGIVEN, MOST_GAPS, Keeping, interval, is_worth_writing, pays
+from gateway.keep_warm.decide import FORGIVEN, MOST_GAPS, KeepWarmTerms, reread_interval, reread_pays, write_pays
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.money.prices import Price
 from gateway.policy import Policy
-from gateway.prompt_cache.tracker import PromptCaches, Sighting
+from gateway.prompt_cache.tracker import CacheLookup, PromptCaches
 from gateway.routing.deployment import Deployment
 from gateway.state import State, StateUnavailable
 from gateway.state.codec import Codec, number, text
@@ -51,7 +51,7 @@ class Reread:
     cost_nanousd: int
 
 
-Warmed = Reread | Literal["nothing", "later"]
+WarmUpResult = Reread | Literal["nothing", "later"]
 """What came of it. nothing: nothing was sent, for it cannot be cached as it is. later: its deployment rests after
 failures."""
 
@@ -81,11 +81,11 @@ class Claim(NamedTuple):
     at: float
 
 
-class NotWarmed(Exception):
+class WarmUpFailed(Exception):
     """It could not be read; the message says why, without content."""
 
 
-Send = Callable[[WarmUp], Awaitable[Warmed]]
+SendWarmUp = Callable[[WarmUp], Awaitable[WarmUpResult]]
 """Has a prefix read. Raises NotWarmed."""
 
 
@@ -104,12 +104,12 @@ class _Prefix:
     """What the last re-read cost, in plain tokens for each token that it read."""
     failures: int = 0
     """In a row, since the last request."""
-    unread: int = 0
+    empty_rereads: int = 0
     """Re-reads in a row that found nothing: requests do not take that back."""
 
     @property
-    def is_let_go(self) -> bool:
-        return max(self.failures, self.unread) >= MOST_FAILURES
+    def is_abandoned(self) -> bool:
+        return max(self.failures, self.empty_rereads) >= MOST_FAILURES
 
 
 class WarmUps:
@@ -128,22 +128,22 @@ class WarmUps:
         self._caches, self._store, self._log = caches, store, log
         self._now, self._name, self._sleep = now, name, sleep
         self._prefixes: OrderedDict[tuple[int, int], _Prefix] = OrderedDict()
-        self._held_bytes = 0
-        self._send: Send | None = None
+        self._total_bytes = 0
+        self._send: SendWarmUp | None = None
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
         self._running: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._prefixes)
 
-    def sent_by(self, send: Send) -> None:
+    def set_sender(self, send: SendWarmUp) -> None:
         """Say who makes the calls; before, none are made."""
         self._send = send
 
     def open(self) -> None:
         """Go on reading what is due until closed."""
         self._running = asyncio.get_running_loop().create_task(self._run())
-        self._running.add_done_callback(self._ended)
+        self._running.add_done_callback(self._report_end)
 
     async def close(self) -> None:
         """Cut the calls that are under way, and wait for their entries."""
@@ -153,50 +153,52 @@ class WarmUps:
 
     # ------------------------------------------------------------ what requests tell
 
-    def noted(self, one: Sighting, deployment: Deployment, policy: Policy, entry: Entry, cache_key: str | None) -> None:
+    def note(
+        self, lookup: CacheLookup, deployment: Deployment, policy: Policy, entry: Entry, cache_key: str | None
+    ) -> None:
         """Take in a request that was sent, where its policy names the prefix it begins with."""
-        facts, asked, price = one.facts, policy.prompt_cache, deployment.price
-        if not one.head or not facts.refreshed or not facts.writes or price is None or not price.rates().input:
+        facts, asked, price = lookup.facts, policy.prompt_cache, deployment.price
+        if not lookup.head or not facts.refreshed or not facts.writes or price is None or not price.rates().input:
             return
-        name = _first_line(one)
+        name = _first_line(lookup)
         if not any(fnmatchcase(name, glob) for glob in asked.warm):
             return
-        place = one.sent.cache, one.sent.chain.links[one.head]
-        body = alone(one.request, one.head)
+        place = lookup.sent.cache, lookup.sent.chain.links[lookup.head]
+        body = alone(lookup.request, lookup.head)
         warm_up = WarmUp(body, *place, cache_key, deployment, entry.model, policy, entry.key, entry.team)
-        known = self._prefixes.pop(place, None)
-        if known is None:
-            known = _Prefix(warm_up, one.now)
+        prefix = self._prefixes.pop(place, None)
+        if prefix is None:
+            prefix = _Prefix(warm_up, lookup.now)
         else:
-            self._held_bytes -= len(known.warm_up.body)
-            self._settle(known, one, asked.every)
-        known.warm_up, known.last, known.failures = warm_up, one.now, 0
-        self._prefixes[place] = known
-        self._held_bytes += len(body)
-        while len(self._prefixes) > MOST_PREFIXES or self._held_bytes > MOST_BYTES:
-            _, gone = self._prefixes.popitem(last=False)
-            self._held_bytes -= len(gone.warm_up.body)
+            self._total_bytes -= len(prefix.warm_up.body)
+            self._settle(prefix, lookup, asked.every)
+        prefix.warm_up, prefix.last, prefix.failures = warm_up, lookup.now, 0
+        self._prefixes[place] = prefix
+        self._total_bytes += len(body)
+        while len(self._prefixes) > MOST_PREFIXES or self._total_bytes > MOST_BYTES:
+            _, oldest = self._prefixes.popitem(last=False)
+            self._total_bytes -= len(oldest.warm_up.body)
 
-    def _settle(self, prefix: _Prefix, one: Sighting, every: float) -> None:
+    def _settle(self, prefix: _Prefix, lookup: CacheLookup, every: float) -> None:
         """Take in how long the gap before a request was, and what a re-read saved it."""
-        gap, facts = one.now - prefix.last, one.facts
-        if gap <= interval(every, min(facts.writes)):
+        gap, facts = lookup.now - prefix.last, lookup.facts
+        if gap <= reread_interval(every, min(facts.writes)):
             return
         prefix.gaps.append(gap)
-        lasts = self._caches.lasts(prefix.warm_up.cache, prefix.warm_up.link)
-        if lasts is None or lasts[1] not in facts.writes:
+        expiry = self._caches.expiry(prefix.warm_up.cache, prefix.warm_up.link)
+        if expiry is None or expiry[1] not in facts.writes:
             return
-        keeping, read = _keeping(prefix, lasts[1]), one.sent.match.read
-        prefix.balance = max(prefix.balance, min(0.0, prefix.balance + FORGIVEN * keeping.saves))
-        if gap >= keeping.lifetime and read is not None and read >= one.head:
-            prefix.balance += keeping.saves
+        terms, read = _terms(prefix, expiry[1]), lookup.sent.match.read
+        prefix.balance = max(prefix.balance, min(0.0, prefix.balance + FORGIVEN * terms.saves))
+        if gap >= terms.lifetime and read is not None and read >= lookup.head:
+            prefix.balance += terms.saves
 
-    def keeps(self, one: Sighting, lifetime: int) -> bool:
+    def will_keep(self, lookup: CacheLookup, lifetime: int) -> bool:
         """Whether the prefix of a request that is about to leave is worth writing, for it will be kept warm."""
-        prefix = self._prefixes.get((one.sent.cache, one.sent.chain.links[one.head]))
-        if prefix is None or prefix.is_let_go:
+        prefix = self._prefixes.get((lookup.sent.cache, lookup.sent.chain.links[lookup.head]))
+        if prefix is None or prefix.is_abandoned:
             return False
-        return is_worth_writing(prefix.gaps, _keeping(prefix, lifetime), prefix.balance)
+        return write_pays(prefix.gaps, _terms(prefix, lifetime), prefix.balance)
 
     # ------------------------------------------------------------ what is due
 
@@ -215,17 +217,17 @@ class WarmUps:
     def _due_in(self, prefix: _Prefix, now: float) -> float:
         """Say in how many seconds to read a prefix again, 0 for now; inf: not before another request."""
         warm_up = prefix.warm_up
-        lasts = self._caches.lasts(warm_up.cache, warm_up.link)
-        if lasts is None or prefix.is_let_go:
+        expiry = self._caches.expiry(warm_up.cache, warm_up.link)
+        if expiry is None or prefix.is_abandoned:
             return inf
-        expires, lifetime = lasts
+        expires, lifetime = expiry
         if expires <= now or lifetime not in warm_up.deployment.cache.writes:
             return inf
-        keeping = _keeping(prefix, lifetime)
-        due = expires - lifetime + keeping.interval
+        terms = _terms(prefix, lifetime)
+        due = expires - lifetime + terms.reread_interval
         if now < due:
             return due - now
-        return 0.0 if pays(prefix.gaps, keeping, now - prefix.last, expires - now, prefix.balance) else inf
+        return 0.0 if reread_pays(prefix.gaps, terms, now - prefix.last, expires - now, prefix.balance) else inf
 
     async def _warm(self, prefix: _Prefix) -> None:
         """Claim a re-read and have it made."""
@@ -234,29 +236,29 @@ class WarmUps:
             if self._send is None or not await self._claimed(warm_up) or self._due_in(prefix, self._now()):
                 return  # or a request came meanwhile
             try:
-                came = await self._send(warm_up)
-            except NotWarmed as error:
+                result = await self._send(warm_up)
+            except WarmUpFailed as error:
                 prefix.failures += 1
-                self._tell(prefix, str(error))
+                self._log_failure(prefix, str(error))
                 return
-            match came:
+            match result:
                 case Reread(tokens=0):
-                    prefix.unread += 1
-                    self._tell(prefix, "the provider read nothing from its cache")
+                    prefix.empty_rereads += 1
+                    self._log_failure(prefix, "the provider read nothing from its cache")
                 case Reread():
-                    prefix.failures = prefix.unread = 0
-                    prefix.reread = came.cost_nanousd / _plain_nanousd(warm_up) / came.tokens
+                    prefix.failures = prefix.empty_rereads = 0
+                    prefix.reread = result.cost_nanousd / _plain_nanousd(warm_up) / result.tokens
                     prefix.balance -= prefix.reread
                 case "nothing":
-                    prefix.unread = MOST_FAILURES
+                    prefix.empty_rereads = MOST_FAILURES
                 case "later":
                     pass
                 case _:
-                    assert_never(came)
+                    assert_never(result)
 
     async def _claimed(self, warm_up: WarmUp) -> bool:
         """Claim a re-read for this process; False where another has, or where the state cannot say."""
-        seconds = interval(warm_up.policy.prompt_cache.every, min(warm_up.deployment.cache.writes)) / 2
+        seconds = reread_interval(warm_up.policy.prompt_cache.every, min(warm_up.deployment.cache.writes)) / 2
         try:
             return await self._store.run(partial(self._claim, warm_up, seconds))
         except StateUnavailable:
@@ -275,37 +277,37 @@ class WarmUps:
         stands, _ = self._store.updated(state, f"warm/{digest}", CLAIMS, claimed, seconds)
         return stands == mine
 
-    def _tell(self, prefix: _Prefix, reason: str) -> None:
-        said = {"policy": str(prefix.warm_up.policy), "deployment": prefix.warm_up.deployment.name, "reason": reason}
-        self._log.warning("warm-up failed, prefix let go" if prefix.is_let_go else "warm-up failed", **said)
+    def _log_failure(self, prefix: _Prefix, reason: str) -> None:
+        fields = {"policy": str(prefix.warm_up.policy), "deployment": prefix.warm_up.deployment.name, "reason": reason}
+        self._log.warning("warm-up failed, prefix let go" if prefix.is_abandoned else "warm-up failed", **fields)
 
     async def _run(self) -> None:
         while True:
             await self._sleep(await self.turn())
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _report_end(self, task: asyncio.Task[None]) -> None:
         """Tell of a fault that ended it all: nobody waits for it."""
         fault = None if task.cancelled() else task.exception()
         if fault is not None:
             self._log.error("warm-ups ended", exc_info=fault)
 
 
-def _first_line(one: Sighting) -> str:
+def _first_line(lookup: CacheLookup) -> str:
     """Name a prefix: by the first line of its system text."""
-    text = one.request.conversation.messages[0].text.lstrip()
+    text = lookup.request.conversation.messages[0].text.lstrip()
     return text[: LONGEST_NAME + 1].partition("\n")[0][:LONGEST_NAME].rstrip()
 
 
-def _keeping(prefix: _Prefix, lifetime: int) -> Keeping:
+def _terms(prefix: _Prefix, lifetime: int) -> KeepWarmTerms:
     """Say what it takes to keep a prefix that is written for so many seconds."""
     asked, facts = prefix.warm_up.policy.prompt_cache, prefix.warm_up.deployment.cache
     read, reread = float(facts.read), prefix.reread
     if reread is None:
-        reread = read + _besides(prefix.warm_up)
-    return Keeping(lifetime, interval(asked.every, lifetime), read, float(facts.writes[lifetime]), reread)
+        reread = read + _reread_overhead(prefix.warm_up)
+    return KeepWarmTerms(lifetime, reread_interval(asked.every, lifetime), read, float(facts.writes[lifetime]), reread)
 
 
-def _besides(warm_up: WarmUp) -> float:
+def _reread_overhead(warm_up: WarmUp) -> float:
     """Guess what the first re-read costs beside the read, for each token of the prefix: next to nothing of a long one.
 
     That is the short answer, and half a step of what is read; the prefix's length is known by its bytes.
@@ -326,8 +328,8 @@ def _price(warm_up: WarmUp) -> Price:
     return price
 
 
-def _from_json(said: Any) -> Claim:
-    by, at = said["by"], said["at"]
+def _from_json(fields: Any) -> Claim:
+    by, at = fields["by"], fields["at"]
     return Claim(text(by), number(at))
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from gateway.money import amounts
 from gateway.money.figures import plain_table, printable
-from gateway.prompt_cache.misses import WHAT_IT_MEANS
+from gateway.prompt_cache.misses import MISS_MEANINGS
 
 LEVELS = {
     "whole": "whole: nothing is left out or shortened",
@@ -164,7 +164,7 @@ def _cache(entry: Mapping[str, Any]) -> str | None:
         return told
     name, _, at = str(cause).partition(":")
     where = f" (messages[{at}])" if at else ""
-    return f"{told}\n{name}{where}: {WHAT_IT_MEANS.get(name, 'unknown')}"
+    return f"{told}\n{name}{where}: {MISS_MEANINGS.get(name, 'unknown')}"
 
 
 def _saved(entry: Mapping[str, Any]) -> str | None:

@@ -13,7 +13,16 @@ from decimal import Decimal
 from math import inf
 from typing import Final, Protocol
 
-from gateway.prompt_cache.usage_patterns import KNOWN, NO_OWN, TURNS, Habits, Own, Stage, head_stage, turn_stage
+from gateway.prompt_cache.usage_patterns import (
+    KNOWN,
+    NO_HISTORY,
+    TURNS,
+    GroupHistory,
+    Habits,
+    Stage,
+    head_stage,
+    turn_stage,
+)
 
 EARLY_TOKENS: Final = 10_000.0
 """What the expectation is worth that a prompt is sent again in time, before anything was seen."""
@@ -43,33 +52,35 @@ class Prices(Protocol):
 # ---------------------------------------------------------------- markers: on_reuse
 
 
-def tail_pays(habits: Habits, prices: Prices, stage: Stage, lifetime_seconds: int, own: Own = NO_OWN) -> bool:
+def tail_pays(
+    habits: Habits, prices: Prices, stage: Stage, lifetime_seconds: int, history: GroupHistory = NO_HISTORY
+) -> bool:
     """Say whether to mark a conversation's newest message: will it go on, often enough to pay for the write?
 
-    By what was known before this request, which is not counted yet. `own` is that of its head; it tells in first turns.
+    By the habits before it, which is not counted yet. `history` is that of its head; it counts at first turns.
     """
-    again = _goes_on(habits, stage, lifetime_seconds, own)
+    again = _goes_on(habits, stage, lifetime_seconds, history)
     then = habits.share(min(TURNS - 1, max(KNOWN, stage) + 1), lifetime_seconds)
     return _pays(prices, lifetime_seconds, again, then)
 
 
 def head_pays(
-    habits: Habits, prices: Prices, stage: Stage, sights: int, lifetime_seconds: int, own: Own = NO_OWN
+    habits: Habits, prices: Prices, stage: Stage, sights: int, lifetime_seconds: int, history: GroupHistory = NO_HISTORY
 ) -> bool:
     """Say whether to mark the end of a beginning that conversations share, once the tail is not worth it.
 
     That is the tools, the system text, or as far as a first request agrees with one seen before. `sights` counts the
     first requests that began with it, this one included. It is read again by this conversation or by another.
     """
-    goes_on = _goes_on(habits, stage, lifetime_seconds, own)
+    goes_on = _goes_on(habits, stage, lifetime_seconds, history)
     seen_again = habits.share(head_stage(sights), lifetime_seconds)
     then = habits.share(head_stage(sights + 1), lifetime_seconds)
     return _pays(prices, lifetime_seconds, 1 - (1 - goes_on) * (1 - seen_again), then)
 
 
-def _goes_on(habits: Habits, stage: Stage, lifetime_seconds: int, own: Own) -> float:
+def _goes_on(habits: Habits, stage: Stage, lifetime_seconds: int, history: GroupHistory) -> float:
     share = habits.share(stage, lifetime_seconds)
-    return own.share(share) if stage == KNOWN else share
+    return history.share(share) if stage == KNOWN else share
 
 
 def _pays(prices: Prices, lifetime_seconds: int, again: float, then: float) -> bool:
@@ -181,7 +192,7 @@ def _grown(goes_on: float, lasts: float) -> float:
     return steps * (1 - lasts * reached + (lasts - 1) * reached * goes_on)
 
 
-def pays(fold: Option, instead: Option, outlook: Outlook) -> bool:
+def fold_pays(fold: Option, instead: Option, outlook: Outlook) -> bool:
     """Say whether a fold that nothing forces is cheaper than going on as before (`fold: {when: cheaper}`), by enough
     to leave something out for: if this one goes on for half as long as such conversations do, and if for very long.
     """

@@ -60,18 +60,18 @@ def callers(request: ChatRequest, facts: CacheFacts, changes: Changes | None = N
     if facts.matching != "breakpoints":
         return ()
     member = "prompt_cache_breakpoint" if facts.marks_itself else "cache_control"
-    found = list(_written(request, facts, changes, member))
+    found = list(_in_request(request, facts, changes, member))
     if facts.marks_itself and not _is_explicit(request):
         found += _by_the_provider(request, facts, changes)
-    return tuple(sorted(found, key=lambda one: (one.link, one.whole)))
+    return tuple(sorted(found, key=lambda point: (point.link, point.whole)))
 
 
-def _written(request: ChatRequest, facts: CacheFacts, changes: Changes | None, member: str) -> Iterator[Breakpoint]:
+def _in_request(request: ChatRequest, facts: CacheFacts, changes: Changes | None, member: str) -> Iterator[Breakpoint]:
     at = [index for index, message in enumerate(request.conversation.messages) if message.is_marked]
     if at:
         link_of = {index: link for link, index in enumerate(in_order(changes, len(request.message_spans)), 1)}
         for index in at:
-            fields = value(_sent(request, index, changes)) if index in link_of else {}
+            fields = value(_bytes_sent(request, index, changes)) if index in link_of else {}
             for marker, whole in _of_message(fields, member):
                 yield Breakpoint(link_of[index], _lifetime(marker, facts), ours=False, whole=whole)
     if member != "cache_control":
@@ -85,7 +85,7 @@ def _written(request: ChatRequest, facts: CacheFacts, changes: Changes | None, m
         yield Breakpoint(last, _lifetime(marker, facts), ours=False)
 
 
-def _sent(request: ChatRequest, index: int, changes: Changes | None) -> bytes:
+def _bytes_sent(request: ChatRequest, index: int, changes: Changes | None) -> bytes:
     """Return the bytes of a message as it is sent."""
     start, end = request.message_spans[index]
     raw = request.body[start:end]
@@ -136,8 +136,8 @@ def _member(request: ChatRequest, name: str) -> Any:
 
 
 def _lifetime(marker: Mapping[str, Any], facts: CacheFacts) -> int:
-    said = marker.get("ttl")
-    return _TTL.get(said, min(facts.writes)) if isinstance(said, str) else min(facts.writes)
+    ttl = marker.get("ttl")
+    return _TTL.get(ttl, min(facts.writes)) if isinstance(ttl, str) else min(facts.writes)
 
 
 # ---------------------------------------------------------------- ours
@@ -150,7 +150,7 @@ def markable(request: ChatRequest, facts: CacheFacts, changes: Changes | None = 
     head = leading_system(messages)
     member: Any = "prompt_cache_breakpoint" if facts.marks_itself else "cache_control"
 
-    def may(link: int) -> bool:
+    def may_mark(link: int) -> bool:
         if link == 0:
             return member == "cache_control" and request.tools_end is not None
         index = sent[link - 1]
@@ -163,82 +163,82 @@ def markable(request: ChatRequest, facts: CacheFacts, changes: Changes | None = 
             return bool(changes.texts[index].strip())
         if message.content == "text":
             return bool(message.text.strip())
-        return message.content == "parts" and may_carry(_sent(request, index, changes), member)
+        return message.content == "parts" and may_carry(_bytes_sent(request, index, changes), member)
 
-    return may
+    return may_mark
 
 
-def place(
+def place_markers(
     chain: Chain,
     facts: CacheFacts,
     callers: Sequence[Breakpoint],
     head: int,
-    frozen: int | None,
-    known: Iterable[int],
+    fold_end: int | None,
+    cached: Iterable[int],
     lifetime: int,
-    may: Callable[[int], bool],
-    steady: int | None = None,
+    may_mark: Callable[[int], bool],
+    stable_end: int | None = None,
 ) -> tuple[Breakpoint, ...]:
     """Return the breakpoints of a request, in order: the caller's, and ours at the best places that are left.
 
-    `head`: number of leading system messages. `frozen`: the link at the end of the last fold. `known`: links believed
-    to be cached, the deepest first. `lifetime`: in seconds, what is asked for; it gives way to the rule that none
-    stands behind a shorter one. `may`: whether a link can be marked. `steady`: the last link that the next request will
-    still have, where what stands behind it (excerpts, moved text) is for this one alone.
+    `head`: the number of leading system messages. `fold_end`: the link at the end of the last fold. `cached`: the links
+    believed to be cached, the deepest first. `lifetime`: the wanted one, in seconds; no marker may stand behind one of
+    a shorter lifetime, so it may be another. `may_mark`: whether a link can be marked. `stable_end`: the last link that
+    the next request will still have; messages behind it (excerpts, moved text) are for this request alone.
     """
     out = list(callers)
     if facts.control not in ("cache_control", "cache_point", "breakpoints") or not facts.writes:
         return tuple(out)
-    taken = {one.link for one in callers if one.whole}
-    end = min(len(chain.links) - 1, steady if steady is not None else len(chain.links))
-    latest = _nearest(end, may)
-    bridge = _bridge(chain, facts, callers, latest, known, end, may)
-    for link in (bridge, latest, head or None, frozen, 0):
+    used = {point.link for point in callers if point.whole}
+    end = min(len(chain.links) - 1, stable_end if stable_end is not None else len(chain.links))
+    latest = _last_markable(end, may_mark)
+    bridge = _bridging_link(chain, facts, callers, latest, cached, end, may_mark)
+    for link in (bridge, latest, head or None, fold_end, 0):
         if len(out) >= facts.most_markers:
             break
-        if link is None or link in taken or link > end or not may(link):
+        if link is None or link in used or link > end or not may_mark(link):
             continue
-        lives = _lives(link, lifetime, facts, callers)
-        if lives is not None:
-            taken.add(link)
-            out.append(Breakpoint(link, lives, ours=True))
-    return tuple(sorted(out, key=lambda one: (one.link, one.whole)))
+        allowed = _allowed_lifetime(link, lifetime, facts, callers)
+        if allowed is not None:
+            used.add(link)
+            out.append(Breakpoint(link, allowed, ours=True))
+    return tuple(sorted(out, key=lambda point: (point.link, point.whole)))
 
 
-def _nearest(end: int, may: Callable[[int], bool]) -> int | None:
+def _last_markable(end: int, may_mark: Callable[[int], bool]) -> int | None:
     """Find the last link that can be marked, not far from the end."""
-    return next((link for link in range(end, max(0, end - MOST_STEPS), -1) if may(link)), None)
+    return next((link for link in range(end, max(0, end - MOST_STEPS), -1) if may_mark(link)), None)
 
 
-def _bridge(
+def _bridging_link(
     chain: Chain,
     facts: CacheFacts,
     callers: Sequence[Breakpoint],
     latest: int | None,
-    known: Iterable[int],
+    cached: Iterable[int],
     end: int,
-    may: Callable[[int], bool],
+    may_mark: Callable[[int], bool],
 ) -> int | None:
     """Find the place from which the newest entry is still seen, where no marker that stands sees it."""
-    newest = next((link for link in known if link <= end), None) if facts.look_back else None
+    newest = next((link for link in cached if link <= end), None) if facts.look_back else None
     if newest is None:
         return None
-    standing = [one.link for one in callers if one.automatic or not facts.marks_itself]
+    others = [point.link for point in callers if point.automatic or not facts.marks_itself]
     if not facts.marks_itself and latest is not None:
-        standing.append(latest)
+        others.append(latest)
 
-    def sees(link: int) -> bool:
+    def reaches(link: int) -> bool:
         return link >= newest and chain.blocks[link] - chain.blocks[newest] < facts.look_back
 
-    if any(map(sees, standing)) or any(one.link == newest for one in callers):
+    if any(map(reaches, others)) or any(point.link == newest for point in callers):
         return None
     if facts.marks_itself:
         return newest
     within = range(newest, bisect_right(chain.blocks, chain.blocks[newest] + facts.look_back - 1))
-    return next((link for link in reversed(within) if link <= end and may(link)), None)
+    return next((link for link in reversed(within) if link <= end and may_mark(link)), None)
 
 
-def _lives(link: int, wanted: int, facts: CacheFacts, callers: Sequence[Breakpoint]) -> int | None:
+def _allowed_lifetime(link: int, wanted: int, facts: CacheFacts, callers: Sequence[Breakpoint]) -> int | None:
     """Choose a lifetime that is no longer than those before it and no shorter than those behind it.
 
     "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block"
@@ -246,15 +246,15 @@ def _lives(link: int, wanted: int, facts: CacheFacts, callers: Sequence[Breakpoi
     """
     offered = list(facts.writes)
     if not facts.marks_itself:
-        most = min((one.lifetime for one in callers if one.link <= link), default=max(offered))
-        least = max((one.lifetime for one in callers if one.link > link), default=0)
+        most = min((point.lifetime for point in callers if point.link <= link), default=max(offered))
+        least = max((point.lifetime for point in callers if point.link > link), default=0)
         offered = [lifetime for lifetime in offered if least <= lifetime <= most]
     return min(offered, key=lambda lifetime: (abs(lifetime - wanted), lifetime), default=None)
 
 
 def marks_of(breakpoints: Sequence[Breakpoint], facts: CacheFacts, key: str | None = None) -> Marks | None:
     """Return what is to be spliced into the request; None where that is nothing."""
-    places = {one.link: one.lifetime for one in breakpoints if one.ours}
+    places = {point.link: point.lifetime for point in breakpoints if point.ours}
     key = key if facts.control in ("key", "breakpoints") else None
     if not places and key is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.prompt_cache.contents import Told, Trail, shared
+from gateway.prompt_cache.contents import RequestAtCache, Trail, common_links
 from gateway.prompt_cache.prefixes import Chain
 from gateway.prompt_cache.rules import CacheFacts
 
@@ -20,7 +20,7 @@ OTHER_DEPLOYMENT: Final = "other_deployment"
 UNMARKED: Final = "unmarked"
 PROVIDER: Final = "provider_did_not"
 
-WHAT_IT_MEANS: Final = {
+MISS_MEANINGS: Final = {
     FIRST_SIGHT: "nothing like it was sent before",
     EXPIRED: "sent before, but longer ago than the provider keeps it",
     TOOLS: "the client's tools, or the schema of the answer, are not those of its previous request",
@@ -35,13 +35,13 @@ WHAT_IT_MEANS: Final = {
 """In the order in which a report lists them; `client_changed` has the index of the message after a colon."""
 
 
-def readable(tokens: int, facts: CacheFacts) -> int:
+def readable_tokens(tokens: int, facts: CacheFacts) -> int:
     """Return how many of a beginning's tokens a provider says it read: none below the least length, then by steps."""
     return 0 if tokens < facts.least else tokens // facts.step * facts.step
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class TokenReport:
     """Tokens of one answered request, by the provider's report and by what its cache was believed to hold."""
 
     prompt: int
@@ -57,48 +57,54 @@ class Miss:
     tokens: int
 
 
-def miss_of(
-    figures: Figures, sent: Told, came: Chain, previous: Trail | None, facts: CacheFacts, deployment: int, now: float
+def cause_of_miss(
+    report: TokenReport,
+    sent: RequestAtCache,
+    identity: Chain,
+    previous: Trail | None,
+    facts: CacheFacts,
+    deployment: int,
+    now: float,
 ) -> Miss | None:
     """Name why less was read than the conversation's previous request had made possible; None: all of that was.
 
     `now` is when it was sent.
     """
-    if figures.cached < figures.expected:
-        return Miss(PROVIDER, figures.expected - figures.cached)
+    if report.cached < report.expected:
+        return Miss(PROVIDER, report.expected - report.cached)
     if previous is None:
-        return None if figures.cached else Miss(_never_or_long_ago(figures, sent, facts), 0)
-    left = previous.came if previous.left is None else previous.left
-    before = min(previous.tokens, figures.prompt)
-    if before and not readable(before, facts):
-        return None if figures.cached else Miss(BELOW_MINIMUM, 0)
-    lost = max(0, readable(before, facts) - figures.cached)
-    last, common = len(left) // 8 - 1, shared(left, sent.chain) - 1
-    reached = -1 if sent.match.read is None else sent.match.read
-    if (left and reached >= last) or (before and not lost):
-        return None if figures.cached else Miss(BELOW_MINIMUM, 0)
-    if reached < common and previous.deployment != deployment:
+        return None if report.cached else Miss(_never_or_long_ago(report, sent, facts), 0)
+    readable = previous.original if previous.readable is None else previous.readable
+    before = min(previous.tokens, report.prompt)
+    if before and not readable_tokens(before, facts):
+        return None if report.cached else Miss(BELOW_MINIMUM, 0)
+    lost = max(0, readable_tokens(before, facts) - report.cached)
+    last, common = len(readable) // 8 - 1, common_links(readable, sent.chain) - 1
+    depth = -1 if sent.match.read is None else sent.match.read
+    if (readable and depth >= last) or (before and not lost):
+        return None if report.cached else Miss(BELOW_MINIMUM, 0)
+    if depth < common and previous.deployment != deployment:
         return Miss(OTHER_DEPLOYMENT, lost)
     may_have_expired = not facts.refreshed or now - previous.at >= min(facts.writes, default=0)
-    if reached < common and sent.match.gone is not None and may_have_expired:
+    if depth < common and sent.match.expired is not None and may_have_expired:
         return Miss(EXPIRED, lost)
     if common < last:
-        return Miss(_changed(came, previous, last - common), lost)
+        return Miss(_changed(identity, previous, last - common), lost)
     return Miss(UNMARKED if facts.matching == "breakpoints" else PROVIDER, lost)
 
 
-def _never_or_long_ago(figures: Figures, sent: Told, facts: CacheFacts) -> str:
+def _never_or_long_ago(report: TokenReport, sent: RequestAtCache, facts: CacheFacts) -> str:
     """Say why nothing was there, where the conversation is not known: another worker may have served it."""
-    if figures.prompt < facts.least:
+    if report.prompt < facts.least:
         return BELOW_MINIMUM
-    return FIRST_SIGHT if sent.match.gone is None else EXPIRED
+    return FIRST_SIGHT if sent.match.expired is None else EXPIRED
 
 
-def _changed(came: Chain, previous: Trail, lost_by_us: int) -> str:
+def _changed(identity: Chain, previous: Trail, lost_by_us: int) -> str:
     """Name the first thing that is not as it was, by who changed more of the previous request's end."""
-    kept = shared(previous.came, came)
-    if len(previous.came) // 8 - kept < lost_by_us or kept == len(previous.came) // 8:
+    common = common_links(previous.original, identity)
+    if len(previous.original) // 8 - common < lost_by_us or common == len(previous.original) // 8:
         return OUR_FOLD
-    if kept == 0:
+    if common == 0:
         return TOOLS
-    return SYSTEM if kept <= previous.head else f"{MESSAGE}:{kept - 1}"
+    return SYSTEM if common <= previous.head else f"{MESSAGE}:{common - 1}"

@@ -42,14 +42,14 @@ class Chain:
     links: tuple[int, ...]
     """links[i] covers the tools and the messages before message i: links[0] the tools alone, the last one everything.
     """
-    own: tuple[int, ...]
+    message_hashes: tuple[int, ...]
     """The hash of each message by itself, whatever stands before it."""
     blocks: tuple[int, ...]
     """Positions up to each link, as Anthropic's look-back counts them: one a tool, a text, an image, a block of
     thinking; one a run of calls, and one a run of results.
     """
 
-    def shared(self, other: Chain) -> int:
+    def common_links(self, other: Chain) -> int:
         """Count the links that two chains have in common, from the first on."""
         count = 0
         for ours, theirs in zip(self.links, other.links, strict=False):
@@ -59,7 +59,7 @@ class Chain:
         return count
 
 
-_Told = tuple[int, int]
+_MessageDigest = tuple[int, int]
 """The hash of a message, and its positions; `_RESULT` where it joins a run of results."""
 
 Settings = tuple[int, int | None]
@@ -76,77 +76,77 @@ class Digests:
     """
 
     def __init__(self, most_bytes: int = 4 * 2**20) -> None:
-        self._told: Memory[object, _Told] = Memory(most_bytes // 2)
+        self._digests: Memory[object, _MessageDigest] = Memory(most_bytes // 2)
         self._chains: Memory[tuple[int, Settings, int], Chain] = Memory(most_bytes // 2)
 
-    def of(self, request: ChatRequest, index: int) -> _Told:
+    def digest(self, request: ChatRequest, index: int) -> _MessageDigest:
         """Return the hash and the positions of a message as it came."""
         message = request.conversation.messages[index]
         if message.digest is not None:
             return message.digest
         raw = request.body[slice(*request.message_spans[index])]
-        told = _told(value(raw), raw)
-        object.__setattr__(message, "digest", told)
-        return told
+        digest = _digest_of(value(raw), raw)
+        object.__setattr__(message, "digest", digest)
+        return digest
 
-    def of_all(self, request: ChatRequest) -> list[_Told]:
+    def digest_all(self, request: ChatRequest) -> list[_MessageDigest]:
         """Return those of each message as it came."""
         messages = request.conversation.messages
         known = [message.digest for message in messages if message.digest]
-        return known if len(known) == len(messages) else [self.of(request, index) for index in range(len(messages))]
+        return known if len(known) == len(messages) else [self.digest(request, index) for index in range(len(messages))]
 
-    def begun(self, first: int, settings: Settings, own: tuple[int, ...]) -> tuple[Chain, int] | None:
+    def find_start(self, first: int, settings: Settings, hashes: tuple[int, ...]) -> tuple[Chain, int] | None:
         """Return a chain that an earlier request had, and with how many messages of these it begins."""
-        for count in range(len(own), max(0, len(own) - _NEAR), -1):
-            chain = self._chains.get((first, settings, own[count - 1]))
-            if chain is not None and chain.own[:count] == own[:count]:
+        for count in range(len(hashes), max(0, len(hashes) - _NEAR), -1):
+            chain = self._chains.get((first, settings, hashes[count - 1]))
+            if chain is not None and chain.message_hashes[:count] == hashes[:count]:
                 return chain, count
         return None
 
-    def keep(self, chain: Chain, settings: Settings) -> None:
+    def remember(self, chain: Chain, settings: Settings) -> None:
         """Keep a chain for the next request of its conversation, whether its last message stays or is another."""
-        for own in chain.own[-2:]:
-            self._chains.put((chain.links[0], settings, own), chain, _LINK_BYTES * len(chain.links) // 2)
+        for hashes in chain.message_hashes[-2:]:
+            self._chains.put((chain.links[0], settings, hashes), chain, _LINK_BYTES * len(chain.links) // 2)
 
-    def with_text(self, request: ChatRequest, index: int, text: str) -> _Told:
+    def with_text(self, request: ChatRequest, index: int, text: str) -> _MessageDigest:
         """Return those of a message whose content is replaced by a text."""
-        key = (self.of(request, index)[0], text)
-        told = self._told.get(key)
-        if told is None:
+        key = (self.digest(request, index)[0], text)
+        digest = self._digests.get(key)
+        if digest is None:
             start, end = request.message_spans[index]
-            told = _told({**value(request.body[start:end]), "content": text})
-            self._told.put(key, told, len(text))
-        return told
+            digest = _digest_of({**value(request.body[start:end]), "content": text})
+            self._digests.put(key, digest, len(text))
+        return digest
 
-    def left(self, request: ChatRequest, index: int, changes: Changes) -> _Told:
+    def digest_changed(self, request: ChatRequest, index: int, changes: Changes) -> _MessageDigest:
         """Return those of a message that leaves changed."""
         if index in changes.texts and index not in changes.system and index not in changes.unreasoned:
             return self.with_text(request, index, changes.texts[index])
         raw = message_left(request.body[slice(*request.message_spans[index])], changes, index)
-        told = self._told.get(raw)
-        if told is None:
-            told = _told(value(raw), raw)
-            self._told.put(raw, told, len(raw))
-        return told
+        digest = self._digests.get(raw)
+        if digest is None:
+            digest = _digest_of(value(raw), raw)
+            self._digests.put(raw, digest, len(raw))
+        return digest
 
-    def ours(self, text: str) -> _Told:
+    def digest_inserted(self, text: str) -> _MessageDigest:
         """Return those of a user message that we put in."""
         key = (0, text)
-        told = self._told.get(key)
-        if told is None:
-            told = _told({"role": "user", "content": text})
-            self._told.put(key, told, len(text))
-        return told
+        digest = self._digests.get(key)
+        if digest is None:
+            digest = _digest_of({"role": "user", "content": text})
+            self._digests.put(key, digest, len(text))
+        return digest
 
     def definitions(self, texts: tuple[str, ...]) -> int:
         """Return the hash of what stands before the messages."""
         if not texts:
             return 1
-        told = self._told.get(texts)
-        if told is None:
-            told = _hash(b"\n".join([_canonical(value(text.encode()), text.encode()) for text in texts])), 1
-            self._told.put(texts, told, sum(map(len, texts)))
-        return told[0]
+        digest = self._digests.get(texts)
+        if digest is None:
+            digest = _hash(b"\n".join([_canonical(value(text.encode()), text.encode()) for text in texts])), 1
+            self._digests.put(texts, digest, sum(map(len, texts)))
+        return digest[0]
 
 
 def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, settings: int = 0) -> Chain:
@@ -154,13 +154,13 @@ def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, se
 
     `settings` is what else tells two prompts apart from behind the leading system text on, for a provider that lets it.
     """
-    read = digests.of_all(request) if changes is None else _changed(request, changes, digests)
-    own = tuple(map(_HASH, read))
+    read = digests.digest_all(request) if changes is None else _changed_digests(request, changes, digests)
+    hashes = tuple(map(_HASH, read))
     first = digests.definitions(request.conversation.definitions) % _PRIME
     head = leading_system(request.conversation.messages) if settings else None
     nothing = Chain((first,), (), (request.conversation.tools,))
-    known, count = digests.begun(first, (settings, head), own) or (nothing, 0)
-    if count == len(own) == len(known.own):
+    known, count = digests.find_start(first, (settings, head), hashes) or (nothing, 0)
+    if count == len(hashes) == len(known.message_hashes):
         return known
     links, blocks = list(known.links[: count + 1]), list(known.blocks[: count + 1])
     link, total, follows = links[-1], blocks[-1], count > 0 and read[count - 1][1] == _RESULT
@@ -174,41 +174,43 @@ def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, se
             follows = False
         links.append(link)
         blocks.append(total)
-    chain = Chain(tuple(links), own, tuple(blocks))
-    digests.keep(chain, (settings, head))
+    chain = Chain(tuple(links), hashes, tuple(blocks))
+    digests.remember(chain, (settings, head))
     return chain
 
 
-def unmarked(definition: str) -> str:
+def without_markers(definition: str) -> str:
     """Return tools, as minified JSON, without the cache markers in them, which a provider reads and does not count."""
     if not any(mark in definition for mark in _MARKS):
         return definition
-    return orjson.dumps(_unmarked(value(definition.encode()))).decode()
+    return orjson.dumps(_without_markers(value(definition.encode()))).decode()
 
 
-def settings_of(request: ChatRequest, names: Sequence[str]) -> int:
+def members_hash(request: ChatRequest, names: Sequence[str]) -> int:
     """Return the hash of these members of a request, as their bytes came; 0 where it has none of them."""
-    said = [(name, request.body[slice(*request.spans[name])]) for name in names if name in request.spans]
-    return _hash(b"\n".join([name.encode() + b" " + raw for name, raw in said])) if said else 0
+    members = [(name, request.body[slice(*request.spans[name])]) for name in names if name in request.spans]
+    return _hash(b"\n".join([name.encode() + b" " + raw for name, raw in members])) if members else 0
 
 
-def _changed(request: ChatRequest, changes: Changes, digests: Digests) -> list[_Told]:
-    inserted: dict[int, list[_Told]] = {}
+def _changed_digests(request: ChatRequest, changes: Changes, digests: Digests) -> list[_MessageDigest]:
+    inserted: dict[int, list[_MessageDigest]] = {}
     for one in changes.inserted:
-        inserted.setdefault(one.before, []).append(digests.ours(one.text))
-    out: list[_Told] = []
+        inserted.setdefault(one.before, []).append(digests.digest_inserted(one.text))
+    out: list[_MessageDigest] = []
     changed = changes.changed
     for index in range(len(request.message_spans)):
         out += inserted.get(index, ())
         if index not in changes.dropped:
-            out.append(digests.left(request, index, changes) if index in changed else digests.of(request, index))
+            out.append(
+                digests.digest_changed(request, index, changes) if index in changed else digests.digest(request, index)
+            )
     return out
 
 
 # ---------------------------------------------------------------- what a message means
 
 
-def _told(fields: Any, raw: bytes = b"") -> _Told:
+def _digest_of(fields: Any, raw: bytes = b"") -> _MessageDigest:
     """Hash one message; `raw` is what stands in for it where it cannot be written anew (a number of 30 digits)."""
     if not isinstance(fields, Mapping):
         return _hash(raw), 1
@@ -232,7 +234,7 @@ def _plain(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     content = fields.get("content")
     if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], Mapping):
         return fields
-    only = _unmarked(content[0])
+    only = _without_markers(content[0])
     if set(only) != {"type", "text"} or only["type"] != "text":
         return fields
     return {**fields, "content": only["text"]}
@@ -240,37 +242,37 @@ def _plain(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _canonical(fields: Any, raw: bytes) -> bytes:
     if not raw or b"cache_control" in raw or b"prompt_cache_breakpoint" in raw:
-        fields = _unmarked(fields)
+        fields = _without_markers(fields)
     try:
         return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:
         return raw
 
 
-def _unmarked(read: Any) -> Any:
+def _without_markers(read: Any) -> Any:
     """Take the markers out of a message or of definitions, wherever a provider reads them: beside a part or a tool."""
     if isinstance(read, Mapping):
         kept = {key: part for key, part in read.items() if key not in _MARKS}
         content = kept.get("content")
         if isinstance(content, list):
-            kept["content"] = [_unmarked(part) for part in content]
+            kept["content"] = [_without_markers(part) for part in content]
         function = kept.get("function")
         if isinstance(function, Mapping):
             kept["function"] = {key: part for key, part in function.items() if key not in _MARKS}
         return kept
-    return [_unmarked(part) for part in read] if isinstance(read, list) else read
+    return [_without_markers(part) for part in read] if isinstance(read, list) else read
 
 
 def _hash(data: bytes) -> int:
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
 
 
-def group_of(chain: Chain, leading: int, within: Sequence[str] = ()) -> int:
+def prefix_group(chain: Chain, leading: int, within: Sequence[str] = ()) -> int:
     """Return the prefix group of a request: its tools and its first `leading` messages.
 
     Requests that differ in `within` (what the policy's `group_by` names: team, model) are never of one group. With the
     leading system messages a group is everyone who uses one prompt; with one message more, a conversation and its
     branches.
     """
-    upto = chain.links[min(leading, len(chain.own))]
-    return _hash("\n".join([f"{upto:x}", *within]).encode("utf-8", "surrogatepass"))
+    prefix = chain.links[min(leading, len(chain.message_hashes))]
+    return _hash("\n".join([f"{prefix:x}", *within]).encode("utf-8", "surrogatepass"))

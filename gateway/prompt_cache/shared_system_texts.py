@@ -15,13 +15,13 @@ from gateway.memory import Memory
 from gateway.prompt_cache.system_texts import (
     LONGEST_TEXT,
     MOST_FAMILIES,
-    Family,
-    Head,
-    Heads,
-    Prompts,
+    ChangesByFamily,
+    LineChanges,
+    PromptFamily,
+    RecentTexts,
     Suggestion,
-    added,
     from_json,
+    merge_changes,
     suggestions,
     to_json,
 )
@@ -36,21 +36,21 @@ _COPIES: Final = 16
 
 
 @dataclass(slots=True)
-class _Last:
+class _LastText:
     """The last system text that somebody sent, and how often it came again."""
 
-    family: Family
+    family: PromptFamily
     text: str
     again: int = 0
 
 
-class SystemTexts:
+class SystemTextWatch:
     """What one process sees of the system texts of its requests."""
 
     def __init__(self, most_bytes: int = 16 * 2**20) -> None:
-        self._prompts: Memory[Family, Prompts] = Memory(most_bytes)
-        self._seen: dict[Family, Head] = {}
-        self._last: dict[tuple[str, str, str], _Last] = {}
+        self._prompts: Memory[PromptFamily, RecentTexts] = Memory(most_bytes)
+        self._seen: dict[PromptFamily, LineChanges] = {}
+        self._last: dict[tuple[str, str, str], _LastText] = {}
 
     def note(self, conversation: Conversation, team: str, policy: str, model: str) -> None:
         """Compare a request's leading system text with the one before it."""
@@ -64,46 +64,46 @@ class SystemTexts:
             return
         if not text or len(text) > LONGEST_TEXT:
             return
-        family = Family(*asked, text.count("\n") + 1)
+        family = PromptFamily(*asked, text.count("\n") + 1)
         self._see(family, text)
         if last is not None:
             self._count(last)
         elif len(self._last) >= MOST_FAMILIES:
             self._last.clear()
-        self._last[asked] = _Last(family, text)
+        self._last[asked] = _LastText(family, text)
 
-    def take(self) -> dict[Family, Head]:
+    def take(self) -> dict[PromptFamily, LineChanges]:
         """Hand over what was seen since the last time."""
         for last in self._last.values():
             self._count(last)
         seen, self._seen = self._seen, {}
         return seen
 
-    def _see(self, family: Family, text: str) -> None:
-        prompts = self._prompts.get(family) or Prompts()
+    def _see(self, family: PromptFamily, text: str) -> None:
+        prompts = self._prompts.get(family) or RecentTexts()
         self._add(family, prompts.compared(text))
         self._prompts.put(family, prompts, _COPIES * len(text))
 
-    def _count(self, last: _Last) -> None:
-        self._add(last.family, Head(last.again))
+    def _count(self, last: _LastText) -> None:
+        self._add(last.family, LineChanges(last.again))
         last.again = 0
 
-    def _add(self, family: Family, head: Head) -> None:
+    def _add(self, family: PromptFamily, head: LineChanges) -> None:
         if head.compared:
-            self._seen = added(self._seen, {family: head})
+            self._seen = merge_changes(self._seen, {family: head})
 
-    def give_back(self, seen: dict[Family, Head]) -> None:
+    def give_back(self, seen: dict[PromptFamily, LineChanges]) -> None:
         """Take back what could not be told."""
-        self._seen = added(seen, self._seen)
+        self._seen = merge_changes(seen, self._seen)
 
 
-def shared(texts: SystemTexts) -> Shared[Heads, dict[Family, Head]]:
+def share_system_texts(texts: SystemTextWatch) -> Shared[ChangesByFamily, dict[PromptFamily, LineChanges]]:
     """Add what one process sees to what the state holds; nobody but the report reads it."""
     return Shared(
         KEY,
-        HEADS,
+        LINE_CHANGES,
         empty=dict,
-        add=added,
+        add=merge_changes,
         take_news=texts.take,
         give_back=texts.give_back,
         adopt=_adopt_nothing,
@@ -111,17 +111,17 @@ def shared(texts: SystemTexts) -> Shared[Heads, dict[Family, Head]]:
     )
 
 
-def _adopt_nothing(_heads: Heads) -> None:
+def _adopt_nothing(_heads: ChangesByFamily) -> None:
     return None
 
 
-def suggested(state: State) -> list[Suggestion]:
+def stored_suggestions(state: State) -> list[Suggestion]:
     """Tell what breaks prefixes, for `gateway report --caching`. Raises `StateUnavailable`."""
     raw = state.get(KEY)
     try:
-        return [] if raw is None else suggestions(HEADS.read(raw))
+        return [] if raw is None else suggestions(LINE_CHANGES.read(raw))
     except Unreadable:
         return []
 
 
-HEADS: Final[Codec[Heads]] = Codec("changing system texts", 1, to_json, from_json)
+LINE_CHANGES: Final[Codec[ChangesByFamily]] = Codec("changing system texts", 1, to_json, from_json)

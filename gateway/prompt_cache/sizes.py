@@ -11,69 +11,71 @@ from gateway.budget.tokens import Counter
 from gateway.conversation import Changes, Conversation, Message
 from gateway.prompt_cache.contents import Match
 from gateway.prompt_cache.markers import Breakpoint
-from gateway.prompt_cache.misses import readable
-from gateway.prompt_cache.prefixes import unmarked
+from gateway.prompt_cache.misses import readable_tokens
+from gateway.prompt_cache.prefixes import without_markers
 from gateway.prompt_cache.rules import HOUR, CacheFacts
 from gateway.wire.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class PrefixSizes:
     """Tokens up to each link of a chain by our count, and how they compare with the provider's."""
 
     tokens: Sequence[int]
-    reported: int
-    counted: int
+    provider_total: int
+    own_total: int
     """Of the same whole prompt: the provider's figure and ours."""
 
     @classmethod
-    def of_whole(cls, tokens: int) -> Sizes:
+    def of_whole(cls, tokens: int) -> PrefixSizes:
         """Take the provider's count of a prompt none of whose links is asked for."""
         return cls((tokens - OVERHEAD_REPLY,), tokens, tokens)
 
     @property
     def whole(self) -> int:
         """Tokens of the whole prompt."""
-        return self._corrected(self.tokens[-1] + OVERHEAD_REPLY)
+        return self._scaled(self.tokens[-1] + OVERHEAD_REPLY)
 
     def upto(self, link: int) -> int:
-        return self._corrected(self.tokens[link])
+        return self._scaled(self.tokens[link])
 
-    def _corrected(self, tokens: int) -> int:
-        if self.counted == self.reported:
+    def _scaled(self, tokens: int) -> int:
+        if self.own_total == self.provider_total:
             return tokens
-        return (2 * tokens * self.reported + self.counted) // (2 * self.counted)
+        return (2 * tokens * self.provider_total + self.own_total) // (2 * self.own_total)
 
 
-def sizes_of(
+def prefix_sizes(
     conversation: Conversation, changes: Changes | None, usage: Usage | None, counter: Counter, count_media: CountMedia
-) -> tuple[Sizes, Sizes]:
+) -> tuple[PrefixSizes, PrefixSizes]:
     """Count what was sent and what came, link by link, and measure both by what the provider made of the first.
 
     Without `usage` our count is taken for the provider's.
     """
-    tools = sum([counter.count(text) for text in map(unmarked, conversation.definitions)])
-    came = cumulated(tools, conversation.messages, counter, count_media)
-    sent = came
+    tools = sum([counter.count(text) for text in map(without_markers, conversation.definitions)])
+    original = cumulative_sizes(tools, conversation.messages, counter, count_media)
+    sent = original
     if changes is not None:
-        sent = cumulated(tools, changes.applied(conversation.messages), counter, count_media)
+        sent = cumulative_sizes(tools, changes.applied(conversation.messages), counter, count_media)
     ours = sent[-1] + OVERHEAD_REPLY
-    reported = ours if usage is None else usage.prompt
-    return Sizes(sent, reported, ours), Sizes(came, reported, ours)
+    provider_total = ours if usage is None else usage.prompt
+    return PrefixSizes(sent, provider_total, ours), PrefixSizes(original, provider_total, ours)
 
 
-def cumulated(tools: int, messages: Sequence[Message], counter: Counter, count_media: CountMedia) -> list[int]:
+def cumulative_sizes(tools: int, messages: Sequence[Message], counter: Counter, count_media: CountMedia) -> list[int]:
     return list(accumulate(message_sizes(messages, counter.count, count_media, counter.messages), initial=tools))
 
 
-def new_texts(changes: Changes | None) -> list[str]:
+def inserted_texts(changes: Changes | None) -> list[str]:
     rests = [] if changes is None else [rest.text for rest in changes.system.values()]
     return [] if changes is None else [*changes.texts.values(), *rests, *(one.text for one in changes.inserted)]
 
 
-def as_it_came(usage: Usage, sizes: Sizes, points: Sequence[Breakpoint], would_read: Match, facts: CacheFacts) -> Usage:
+def original_usage(
+    usage: Usage, sizes: PrefixSizes, points: Sequence[Breakpoint], original_match: Match, facts: CacheFacts
+) -> Usage:
     """Return what the provider would have reported of the original, for the same answer."""
-    read = 0 if would_read.read is None else readable(sizes.upto(would_read.read), facts)
+    read = 0 if original_match.read is None else readable_tokens(sizes.upto(original_match.read), facts)
     written = written_1h = 0
     if facts.matching == "breakpoints":
         ends = [(sizes.upto(point.link), point.lifetime) for point in points]

@@ -44,7 +44,7 @@ _NAME: Final = re.compile(r"[^\d\s:=]*[:=]")
 _DIGITS: Final = re.compile(r"\d+")
 
 
-class Family(NamedTuple):
+class PromptFamily(NamedTuple):
     """Whose requests are compared with each other."""
 
     team: str
@@ -54,7 +54,7 @@ class Family(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class LineChanges:
     """What was seen of one family."""
 
     compared: int = 0
@@ -62,25 +62,25 @@ class Head:
     changed: Mapping[tuple[int, str], int] = field(default_factory=dict)
     """(line number from 1, label) → in how many of them it was another one."""
 
-    def __add__(self, other: Head) -> Head:
+    def __add__(self, other: LineChanges) -> LineChanges:
         """Add up what two processes saw."""
         if not other.changed and self.compared + other.compared < AGES_AT:
-            return Head(self.compared + other.compared, self.changed)
+            return LineChanges(self.compared + other.compared, self.changed)
         changed = dict(self.changed)
         for (line, label), number in other.changed.items():
             same = [known for known in changed if known[0] == line and label.startswith(known[1])]
             key = min(same, key=lambda known: len(known[1]), default=(line, label))
             changed[key] = changed.get(key, 0) + number
-        return _bounded(Head(self.compared + other.compared, changed))
+        return _bounded(LineChanges(self.compared + other.compared, changed))
 
 
-Heads = Mapping[Family, Head]
+ChangesByFamily = Mapping[PromptFamily, LineChanges]
 
 
 class Suggestion(NamedTuple):
     """A line that breaks prefixes, and what would declare it."""
 
-    family: Family
+    family: PromptFamily
     line: int
     share: float
     """Of the requests, in how many it changes."""
@@ -96,32 +96,37 @@ class Suggestion(NamedTuple):
         return f"{says}; declare volatile: ['{quoted}']"
 
 
-def added(one: Heads, other: Heads) -> dict[Family, Head]:
+def merge_changes(one: ChangesByFamily, other: ChangesByFamily) -> dict[PromptFamily, LineChanges]:
     """Add up two tables; where there are too many families, those that were seen least lately go."""
     out = dict(one)
     for family, head in other.items():
-        out[family] = out.pop(family, Head()) + head
+        out[family] = out.pop(family, LineChanges()) + head
     return dict(list(out.items())[-MOST_FAMILIES:])
 
 
-def suggestions(heads: Heads) -> list[Suggestion]:
+def suggestions(heads: ChangesByFamily) -> list[Suggestion]:
     """Tell what breaks prefixes, the worst first."""
-    found = [one for family, head in heads.items() if head.compared >= LEAST_COMPARED for one in _told(family, head)]
+    found = [
+        one
+        for family, head in heads.items()
+        if head.compared >= LEAST_COMPARED
+        for one in _suggestions_of(family, head)
+    ]
     return sorted(found, key=lambda one: (-one.share * heads[one.family].compared, one.family, one.line))
 
 
-def _told(family: Family, head: Head) -> Iterator[Suggestion]:
+def _suggestions_of(family: PromptFamily, head: LineChanges) -> Iterator[Suggestion]:
     by_line: dict[int, dict[str, int]] = {}
     for (line, label), number in sorted(head.changed.items()):
         by_line.setdefault(line, {})[label] = number
     for line, labels in by_line.items():
-        for label, number in _joined(labels).items():
+        for label, number in _merge_labels(labels).items():
             share = min(1.0, number / head.compared)
             if share >= OFTEN:
                 yield Suggestion(family, line, share, f"{label}.*" if label.strip() else None)
 
 
-def _joined(labels: Mapping[str, int]) -> dict[str, int]:
+def _merge_labels(labels: Mapping[str, int]) -> dict[str, int]:
     """Put a label that goes on from a shorter one to that: what changes began sooner at times."""
     out: dict[str, int] = {}
     for label in sorted(labels, key=len):
@@ -133,7 +138,7 @@ def _joined(labels: Mapping[str, int]) -> dict[str, int]:
 # ---------------------------------------------------------------- comparing
 
 
-class Prompts:
+class RecentTexts:
     """The texts of one family that the next one is compared with. They stay in the process."""
 
     __slots__ = ("_texts",)
@@ -141,12 +146,12 @@ class Prompts:
     def __init__(self) -> None:
         self._texts: list[tuple[str, list[str]]] = []
 
-    def compared(self, text: str) -> Head:
+    def compared(self, text: str) -> LineChanges:
         """Compare a text with the last one of its prompt, and keep it in that one's place."""
         same = next((at for at, (known, _) in enumerate(self._texts) if known == text), None)
         if same is not None:
             self._texts.append(self._texts.pop(same))
-            return Head(1)
+            return LineChanges(1)
         lines = text.split("\n")
         best, differing = None, int(len(lines) * (1 - ALIKE)) + 1
         for at, (_, known) in enumerate(self._texts):
@@ -155,10 +160,10 @@ class Prompts:
                 best, differing = at, number
         if best is None:
             self._texts = [*self._texts[-MOST_PROMPTS + 1 :], (text, lines)]
-            return Head()
+            return LineChanges()
         _, known = self._texts.pop(best)
         self._texts.append((text, lines))
-        return Head(1, _changes(known, lines))
+        return LineChanges(1, _changes(known, lines))
 
 
 def _changes(known: Sequence[str], lines: Sequence[str]) -> dict[tuple[int, str], int]:
@@ -171,7 +176,7 @@ def label_of(was: str, now: str) -> str:
     r"""Return the beginning of a pattern: what two lines share before they differ, without the number or date that it
     breaks off in, escaped, with digits as \d+.
     """
-    start = _shared(was, now)
+    start = _common_length(was, now)
     first = max(0, start - _LONGEST_LOOK)
     words = _WORDS.findall(now[first:start])
     if first and words:
@@ -184,7 +189,7 @@ def label_of(was: str, now: str) -> str:
     return _cut([*words, named[0]] if named is not None else words)
 
 
-def _shared(was: str, now: str) -> int:
+def _common_length(was: str, now: str) -> int:
     """Count the characters that two texts begin with alike, by halves."""
     least, most = 0, min(len(was), len(now))
     while least < most:
@@ -212,7 +217,7 @@ def _escaped(text: str) -> str:
     return re.sub(r"[\\^$.|?*+()\[\]{}]", r"\\\g<0>", text)
 
 
-def _bounded(head: Head) -> Head:
+def _bounded(head: LineChanges) -> LineChanges:
     changed = head.changed
     if len(changed) > MOST_CHANGING:
         most = sorted(changed.items(), key=lambda one: (-one[1], one[0]))[:MOST_CHANGING]
@@ -220,13 +225,13 @@ def _bounded(head: Head) -> Head:
     if head.compared < AGES_AT:
         return replace(head, changed=changed)
     halved = {key: number // 2 for key, number in changed.items() if number > 1}
-    return Head(head.compared // 2, halved)
+    return LineChanges(head.compared // 2, halved)
 
 
 # ---------------------------------------------------------------- as JSON
 
 
-def to_json(heads: Heads) -> list[Any]:
+def to_json(heads: ChangesByFamily) -> list[Any]:
     """Return values that JSON has."""
     return [
         [
@@ -244,12 +249,12 @@ def _sound(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def from_json(read: Iterable[Any]) -> dict[Family, Head]:
+def from_json(read: Iterable[Any]) -> dict[PromptFamily, LineChanges]:
     """Read what `to_json` wrote. Raises ValueError or TypeError for anything else."""
-    out: dict[Family, Head] = {}
+    out: dict[PromptFamily, LineChanges] = {}
     for team, policy, model, lines, compared, changed in read:
         counts = {(_count(line), str(label)[:LONGEST_PATTERN]): _count(number) for line, label, number in changed}
-        out[Family(str(team), str(policy), str(model), _count(lines))] = Head(_count(compared), counts)
+        out[PromptFamily(str(team), str(policy), str(model), _count(lines))] = LineChanges(_count(compared), counts)
     return out
 
 

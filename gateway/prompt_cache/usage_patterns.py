@@ -3,7 +3,7 @@
 Habits are counts, kept for what one team sends to one model under one policy (or for something finer). Every request
 adds to them: that a conversation reached its n-th turn, how long ago the turn before it was, and how often a head (a
 beginning that conversations share: tools, system text, examples) has been seen. All is sums of such *deltas*, so that
-workers add theirs to a shared store in any order; the store alone lets go of the past (`aged`).
+workers add theirs to a shared store in any order; the store alone lets go of the past (`halve_old`).
 
 What nothing has followed yet waits by the minute in which it came, and counts as ended once the shortest lifetime of
 any cache has passed; if something follows later it is taken back. Until then it is left out of every share, with one
@@ -41,13 +41,13 @@ SLOT_SECONDS: Final = 60
 PATIENCE_SECONDS: Final = 300
 """How long a request that nothing follows waits before it counts as ended: the shortest lifetime of any cache."""
 MOST_COUNTS: Final = 1000.0
-"""What all outcomes together may come to before `aged` halves them."""
-MOST_OWN: Final = 32.0
+"""What all outcomes together may come to before `halve_old` halves them."""
+MOST_HISTORY: Final = 32.0
 """The same of one head's conversations."""
 _MOST: Final = 1e15
 """Of anything that is read: a sum of many such is still a number."""
 _MOST_SLOTS: Final = 10**9
-OWN_PRIOR: Final = 2.0
+HISTORY_PRIOR: Final = 2.0
 """How many of them the team's share is worth."""
 
 Stage = int
@@ -87,25 +87,25 @@ def head_stage(sights: int) -> Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class GroupHistory:
     """What one head's own conversations have done: a team may have an agent and a classifier under one key."""
 
-    begun: float = 0.0
+    started: float = 0.0
     """Conversations that were seen to begin with it."""
-    went_on: float = 0.0
+    continued: float = 0.0
     """Those of them that sent a second request while the first could still be read."""
 
     def share(self, expected: float) -> float:
         """Estimate how many go on, where `expected` is what the team's do."""
-        return (self.went_on + OWN_PRIOR * expected) / (self.begun + OWN_PRIOR)
+        return (self.continued + HISTORY_PRIOR * expected) / (self.started + HISTORY_PRIOR)
 
-    def plus(self, begun: float, went_on: float) -> Own:
+    def plus(self, started: float, continued: float) -> GroupHistory:
         """Count on; what is old weighs less."""
-        half = 0.5 if self.begun >= MOST_OWN else 1.0
-        return Own(half * self.begun + begun, half * self.went_on + went_on)
+        half = 0.5 if self.started >= MOST_HISTORY else 1.0
+        return GroupHistory(half * self.started + started, half * self.continued + continued)
 
 
-NO_OWN: Final = Own()
+NO_HISTORY: Final = GroupHistory()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ NOTHING_KNOWN: Final = Habits()
 
 
 @dataclass(frozen=True, slots=True)
-class Follows:
+class PreviousRequest:
     """The request that another one goes on from."""
 
     stage: Stage
@@ -213,21 +213,21 @@ class Follows:
     """Of what both begin with."""
 
 
-def seen(stage: Stage, now: float, follows: Follows | None = None, tokens: int = 0) -> Habits:
+def request_habits(stage: Stage, now: float, previous: PreviousRequest | None = None, tokens: int = 0) -> Habits:
     """Give what one request adds, of so many tokens, at its stage. `now` is in Unix seconds, which machines share."""
-    if follows is None:
+    if previous is None:
         return Habits(waiting={(_slot(now), stage): 1.0}, since=now)
-    place = bisect_left(GAPS, follows.gap_seconds)
-    was, here = (_slot(now - follows.gap_seconds), follows.stage), (_slot(now), stage)
+    place = bisect_left(GAPS, previous.gap_seconds)
+    was, here = (_slot(now - previous.gap_seconds), previous.stage), (_slot(now), stage)
     waiting = {} if was == here else {was: -1.0, here: 1.0}
     again: dict[int, float] = {}
-    if follows.tokens:
-        first = follows.tokens if follows.stage in (NEW, KNOWN) else 0
-        again = {place: float(follows.tokens), FRESH: float(max(0, tokens - follows.tokens) + first)}
-    return Habits({follows.stage: _ONES[place]}, {}, waiting, again, now - follows.gap_seconds)
+    if previous.tokens:
+        first = previous.tokens if previous.stage in (NEW, KNOWN) else 0
+        again = {place: float(previous.tokens), FRESH: float(max(0, tokens - previous.tokens) + first)}
+    return Habits({previous.stage: _ONES[place]}, {}, waiting, again, now - previous.gap_seconds)
 
 
-def waited(habits: Habits, now: float) -> Habits:
+def end_waiting(habits: Habits, now: float) -> Habits:
     """Count as ended what nothing has followed in time. Whoever keeps a sum does this to it, once a minute or less."""
     last = _slot(now - PATIENCE_SECONDS) - 1
     if all(slot > last for slot, _ in habits.waiting):
@@ -240,7 +240,7 @@ def waited(habits: Habits, now: float) -> Habits:
     return Habits(habits.followed, _sum(habits.ended, over), waiting, habits.again, habits.since)
 
 
-def aged(habits: Habits) -> Habits:
+def halve_old(habits: Habits) -> Habits:
     """Let go of half of the past where it outweighs what comes. For the one that keeps the sum of all deltas."""
     outcomes = sum(map(sum, habits.followed.values())) + sum(habits.ended.values())
     if outcomes < MOST_COUNTS:
@@ -254,7 +254,7 @@ def aged(habits: Habits) -> Habits:
     )
 
 
-def total(deltas: Iterable[Habits], start: Habits = NOTHING_KNOWN) -> Habits:
+def sum_habits(deltas: Iterable[Habits], start: Habits = NOTHING_KNOWN) -> Habits:
     """Add deltas up; in which order does not matter."""
     for delta in deltas:
         start += delta

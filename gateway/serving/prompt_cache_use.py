@@ -15,9 +15,9 @@ from gateway.conversation import Changes
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.policy import Policy
 from gateway.prompt_cache.economics import USUAL_GROWTH, outlook
-from gateway.prompt_cache.markers import Breakpoint, markable, marks_of, place
-from gateway.prompt_cache.marking import Reach, lifetime_of, reach
-from gateway.prompt_cache.tracker import Sighting, Whose, is_unseen
+from gateway.prompt_cache.markers import Breakpoint, markable, marks_of, place_markers
+from gateway.prompt_cache.marking import MarkUpTo, lifetime_of, mark_up_to
+from gateway.prompt_cache.tracker import CacheLookup, ConversationOwner, is_uncacheable
 from gateway.rewriting.moved import may_move
 from gateway.rewriting.volatile import Moved, moved_from
 from gateway.routing.deployment import Deployment
@@ -30,7 +30,7 @@ from gateway.wire.chat import ChatRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class KeepWarmTarget:
     """How the head of an earlier request is held in its cache. What is sent to keep it there is marked up to its end,
     in the same way and no further.
     """
@@ -44,58 +44,71 @@ class Held:
 class CacheUse:
     """One request, and the caches that its deployments have."""
 
-    __slots__ = ("entry", "gateway", "held", "policy", "request")
+    __slots__ = ("entry", "gateway", "policy", "request", "target")
 
     def __init__(
-        self, gateway: Gateway, policy: Policy, request: ChatRequest, entry: Entry, held: Held | None = None
+        self, gateway: Gateway, policy: Policy, request: ChatRequest, entry: Entry, target: KeepWarmTarget | None = None
     ) -> None:
-        self.gateway, self.policy, self.request, self.entry, self.held = gateway, policy, request, entry, held
+        self.gateway, self.policy, self.request, self.entry, self.target = gateway, policy, request, entry, target
 
-    async def look(self, deployment: Deployment, changes: Changes | None) -> Sighting | None:
+    async def look(self, deployment: Deployment, changes: Changes | None) -> CacheLookup | None:
         """Compare what is about to be sent with what the deployment's prompt cache is believed to hold."""
         caches, request = self.gateway.prompt_caches, self.request
-        if is_unseen(deployment, request):
+        if is_uncacheable(deployment, request):
             return None
         if len(request.body) >= LONG_BODY:
             await caches.digest(request, changes)
-        return caches.look(deployment, request, changes, self._whose(), self.gateway.now())
+        return caches.look(deployment, request, changes, self._owner(), self.gateway.now())
 
-    def marks(self, one: Sighting) -> Marks | None:
+    def marks(self, lookup: CacheLookup) -> Marks | None:
         """Decide what is said to the deployment's prompt cache, and expect of it accordingly."""
-        asked, facts = self.policy.prompt_cache, one.facts
+        asked, facts = self.policy.prompt_cache, lookup.facts
         if asked.markers == "off":
             return None
         if facts.control == "key" or facts.marks_itself:
-            return self._key(one)
+            return self._key(lookup)
         if facts.control not in ("cache_control", "cache_point"):
             return None
-        reached, lifetime = self._reach(one)
-        if reached == "nothing":
+        extent, lifetime = self._extent(lookup)
+        if extent == "nothing":
             return None
-        points = self._placed(one, lifetime, one.head if reached == "head" else one.ends.steady)
-        if points != one.sent.points:
-            self.gateway.prompt_caches.mark(one, points)
+        points = self._breakpoints(lookup, lifetime, lookup.head if extent == "head" else lookup.stable_ends.stable_end)
+        if points != lookup.sent.breakpoints:
+            self.gateway.prompt_caches.mark(lookup, points)
         return marks_of(points, facts)
 
-    def _reach(self, one: Sighting) -> tuple[Reach, int]:
+    def _extent(self, lookup: CacheLookup) -> tuple[MarkUpTo, int]:
         """Decide how far to mark, and for how many seconds."""
-        if self.held is not None:
-            return "head", self.held.lifetime
-        asked, caches, facts = self.policy.prompt_cache, self.gateway.prompt_caches, one.facts
-        standing = caches.standing(one)
-        lifetime = lifetime_of(asked.ttl, standing.habits, facts, caches.alive(one), one.now)
-        reached, warm_ups = reach(asked.markers, standing, facts, lifetime), self.gateway.warm_ups
-        if reached == "nothing" and asked.warm and warm_ups is not None and warm_ups.keeps(one, lifetime):
-            reached = "head"
-        return reached, lifetime
+        if self.target is not None:
+            return "head", self.target.lifetime
+        asked, caches, facts = self.policy.prompt_cache, self.gateway.prompt_caches, lookup.facts
+        inputs = caches.marking_inputs(lookup)
+        lifetime = lifetime_of(asked.ttl, inputs.habits, facts, caches.current_lifetime(lookup), lookup.now)
+        extent, warm_ups = mark_up_to(asked.markers, inputs, facts, lifetime), self.gateway.warm_ups
+        if extent == "nothing" and asked.warm and warm_ups is not None and warm_ups.will_keep(lookup, lifetime):
+            extent = "head"
+        return extent, lifetime
 
-    def _placed(self, one: Sighting, lifetime: int, steady: int | None) -> tuple[Breakpoint, ...]:
+    def _breakpoints(self, lookup: CacheLookup, lifetime: int, stable_end: int | None) -> tuple[Breakpoint, ...]:
         """Place markers up to a link, or to the end, beside those that stand there."""
-        known, may = self.gateway.prompt_caches.known(one), markable(self.request, one.facts, one.changes)
-        chain, points, frozen = one.sent.chain, one.sent.points, one.ends.frozen
-        return place(chain, one.facts, points, one.head, frozen, known, lifetime, may=may, steady=steady)
+        cached, may_mark = (
+            self.gateway.prompt_caches.cached_links(lookup),
+            markable(self.request, lookup.facts, lookup.changes),
+        )
+        chain, points, fold_end = lookup.sent.chain, lookup.sent.breakpoints, lookup.stable_ends.fold_end
+        return place_markers(
+            chain,
+            lookup.facts,
+            points,
+            lookup.head,
+            fold_end,
+            cached,
+            lifetime,
+            may_mark=may_mark,
+            stable_end=stable_end,
+        )
 
-    def _key(self, one: Sighting) -> Marks | None:
+    def _key(self, lookup: CacheLookup) -> Marks | None:
         """Name the prefix group to a provider that keeps together what is sent under one name.
 
         A server of somebody's own that speaks like a provider is asked for it where `prompt_caches` says so: otherwise
@@ -103,32 +116,34 @@ class CacheUse:
         """
         if "prompt_cache_key" in self.request.spans:
             return None
-        key = self.gateway.prompt_caches.key(one) if self.held is None else self.held.key
-        points = one.sent.points
-        if one.facts.marks_itself:
+        key = self.gateway.prompt_caches.choose_cache_key(lookup) if self.target is None else self.target.key
+        points = lookup.sent.breakpoints
+        if lookup.facts.marks_itself:
             # The provider marks the newest message itself; marked beside it is what the next request has though that be
             # gone. A token is written once, however many markers stand behind it, so these cost nothing
             # (developers.openai.com/api/docs/guides/prompt-caching).
-            self.gateway.prompt_caches.mark(one, points, key)
-            points = self._placed(one, min(one.facts.writes), one.ends.steady if self.held is None else one.head)
-            if points != one.sent.points:
-                self.gateway.prompt_caches.mark(one, points)
-        return marks_of(points, one.facts, key)
+            self.gateway.prompt_caches.mark(lookup, points, key)
+            points = self._breakpoints(
+                lookup, min(lookup.facts.writes), lookup.stable_ends.stable_end if self.target is None else lookup.head
+            )
+            if points != lookup.sent.breakpoints:
+                self.gateway.prompt_caches.mark(lookup, points)
+        return marks_of(points, lookup.facts, key)
 
-    def _whose(self) -> Whose:
+    def _owner(self) -> ConversationOwner:
         policy, entry = self.policy, self.entry
-        named = {
+        parts = {
             "team": entry.team,
             "model": entry.model,
             "policy": policy.name,
             "user": entry.user or "",
             "key": entry.key,
         }
-        return Whose(
+        return ConversationOwner(
             conversation=(entry.team, entry.key, entry.user or "", entry.model),
-            group=tuple([named[name] for name in policy.prompt_cache.group_by]),
+            group=tuple([parts[name] for name in policy.prompt_cache.group_by]),
             kind=f"{entry.team}/{policy.name}/{entry.model}",
-            ours=entry.kind != "request",
+            is_gateway=entry.kind != "request",
         )
 
     # ------------------------------------------------------------ early folds
@@ -144,38 +159,38 @@ class CacheUse:
 
     def _beginnings(self, model: Model, window: Window, counter: Counter) -> Beginnings | None:
         """Name the conversation by its beginnings, and who judges for it; None where it is too short for a cache."""
-        caches, now, whose, moved = self.gateway.prompt_caches, self.gateway.now(), self._whose(), self._moved(model)
-        steady = None if moved is None else Changes({}, system=moved.system)
+        caches, now, owner, moved = self.gateway.prompt_caches, self.gateway.now(), self._owner(), self._moved(model)
+        stable_end = None if moved is None else Changes({}, system=moved.system)
         first, deployment = model.deployments[0], self._preferred(model, moved, now)
-        if is_unseen(first, self.request):  # by the first, whichever is asked: every process has to say the same
+        if is_uncacheable(first, self.request):  # by the first, whichever is asked: every process has to say the same
             return None
-        one = caches.look(deployment, self.request, steady, whose, now)
-        judges = one is not None and bool(deployment.cache.writes)
-        one = one or caches.look(first, self.request, steady, whose, now)
-        if one is None:
+        lookup = caches.look(deployment, self.request, stable_end, owner, now)
+        has_judge = lookup is not None and bool(deployment.cache.writes)
+        lookup = lookup or caches.look(first, self.request, stable_end, owner, now)
+        if lookup is None:
             return None
-        facts = one.facts
-        links, head = caches.beginnings(one), one.head
-        named = f"{self.policy}/{links[min(head + 1, len(links) - 1)]:x}"
-        group = blake2b(named.encode(), digest_size=16).hexdigest()
-        if not judges or (self.policy.fold.when == "over" and not caches.has_expired(one)):
+        facts = lookup.facts
+        links, head = caches.content_links(lookup), lookup.head
+        parts = f"{self.policy}/{links[min(head + 1, len(links) - 1)]:x}"
+        group = blake2b(parts.encode(), digest_size=16).hexdigest()
+        if not has_judge or (self.policy.fold.when == "over" and not caches.has_expired(lookup)):
             return Beginnings(group, links, Never())
-        growth = self._growth(one)
-        expected = outlook(caches.habits(whose.kind), facts, min(facts.writes), one.turn, growth, now, facts.least)
+        growth = self._growth(lookup)
+        expected = outlook(caches.habits(owner.kind), facts, min(facts.writes), lookup.turn, growth, now, facts.least)
 
         def warm(changes: Changes | None) -> int:
             left = changes if moved is None else moved.added_to(changes)
-            seen = one if left is None else caches.look(deployment, self.request, left, whose, now)
-            return 0 if seen is None else caches.warm(seen, counter, model.count_media)
+            other = lookup if left is None else caches.look(deployment, self.request, left, owner, now)
+            return 0 if other is None else caches.count_cached(other, counter, model.count_media)
 
         return Beginnings(group, links, ByCost(self.policy.fold.when, expected, window.budget(), warm))
 
-    def _growth(self, one: Sighting) -> float:
+    def _growth(self, lookup: CacheLookup) -> float:
         """Estimate the tokens that each request adds, by what was said since the conversation began."""
-        spans, opening = self.request.message_spans, one.head + 1
-        if one.turn < 2 or opening >= len(spans):
+        spans, opening = self.request.message_spans, lookup.head + 1
+        if lookup.turn < 2 or opening >= len(spans):
             return USUAL_GROWTH
-        return (spans[-1].end - spans[opening].start) / BYTES_PER_TOKEN / (one.turn - 1)
+        return (spans[-1].end - spans[opening].start) / BYTES_PER_TOKEN / (lookup.turn - 1)
 
     def _preferred(self, model: Model, moved: Moved | None, now: float) -> Deployment:
         """Return the deployment that the conversation goes to first."""

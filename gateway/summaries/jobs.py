@@ -32,14 +32,14 @@ from gateway.summaries.store import (
     DECISIONS,
     LEASES,
     TEXTS,
-    Found,
+    EmptyIfUnknown,
     Knowledge,
     Lease,
-    OrNothing,
-    Seen,
+    Snapshot,
+    StateValue,
     decision_key,
     lease_key,
-    read_found,
+    read_value,
     text_key,
 )
 
@@ -90,7 +90,7 @@ class Job:
     tags: Sequence[str] = ()
 
     @property
-    def purse(self) -> tuple[str, str]:
+    def breaker_key(self) -> tuple[str, str]:
         return str(self.policy), self.model
 
 
@@ -103,7 +103,7 @@ Write = Callable[[Job], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class InlineWait:
     """A request that waits for the summary of what its own fold leaves out."""
 
     job: Callable[[Segment], Job]
@@ -119,7 +119,7 @@ class _Breaker:
     rests_until: float = 0.0
 
 
-class Summaries:
+class SummaryJobs:
     """One process's share of the summaries."""
 
     def __init__(
@@ -146,7 +146,7 @@ class Summaries:
         """Until when what is remembered under a name need not be compared with the state."""
         self._confirming: set[asyncio.Task[None]] = set()
 
-    def written_by(self, write: Write) -> None:
+    def set_writer(self, write: Write) -> None:
         """Say who writes; before, none are asked for."""
         self._write = write
 
@@ -168,8 +168,8 @@ class Summaries:
         """Return how long one request waits for the state, in all."""
         return self._store.patience()
 
-    async def settled(
-        self, planning: Planning, model: str, waiting: Waiting | None = None, patience: Patience | None = None
+    async def plan_with_state(
+        self, planning: Planning, model: str, waiting: InlineWait | None = None, patience: Patience | None = None
     ) -> tuple[Plan | Refusal, bool]:
         """Plan with what is known, and record what was decided; whether the state could not be asked or told.
 
@@ -177,16 +177,16 @@ class Summaries:
         and not at each request. With `waiting`, a fold that nobody decided on yet waits for its summary once; then it
         is decided with or without.
         """
-        known, patience = Knowledge(Seen(self._texts), Seen(self._decisions)), patience or self.patience()
+        known, patience = Knowledge(Snapshot(self._texts), Snapshot(self._decisions)), patience or self.patience()
         try:
-            found = await self._planned(planning, model, waiting, patience, known)
+            found = await self._plan_until_recorded(planning, model, waiting, patience, known)
         except StateUnavailable:
-            return await planning(Facts(known.texts, OrNothing(known.decisions), model)), True
-        self._confirm(known.recalled())
+            return await planning(Facts(known.texts, EmptyIfUnknown(known.decisions), model)), True
+        self._confirm(known.from_memory())
         return found, False
 
-    async def _planned(
-        self, planning: Planning, model: str, waiting: Waiting | None, patience: Patience, known: Knowledge
+    async def _plan_until_recorded(
+        self, planning: Planning, model: str, waiting: InlineWait | None, patience: Patience, known: Knowledge
     ) -> Plan | Refusal:
         """Plan until the plan is that of what is known and recorded. Raises StateUnavailable."""
         facts = Facts(known.texts, known.decisions, model)
@@ -199,7 +199,7 @@ class Summaries:
                 continue
             undecided = known.undecided(found.events)
             if waiting is not None and (segment := _due(undecided, found.wanted)) is not None:
-                text = await self._awaited(waiting.job(segment), waiting.seconds)
+                text = await self._await_summary(waiting.job(segment), waiting.seconds)
                 waiting = None
                 if text is not None and known.texts.take(segment.key, text, 2 * len(text)):
                     continue
@@ -211,7 +211,7 @@ class Summaries:
                 return found
         raise StateUnavailable("what is decided changes faster than it can be planned with")
 
-    async def _awaited(self, job: Job, seconds: float) -> str | None:
+    async def _await_summary(self, job: Job, seconds: float) -> str | None:
         """Have a summary written and wait for it; None where none came in time. Raises StateUnavailable."""
         key, until = job.segment.key, self._monotonic() + seconds
         self.ask(job)
@@ -231,10 +231,10 @@ class Summaries:
 
     # ------------------------------------------------------------ comparing with the state, behind the request
 
-    def _confirm(self, recalled: Sequence[Found]) -> None:
+    def _confirm(self, from_memory: Sequence[StateValue]) -> None:
         """Compare what was planned with from memory with the state, what was compared a moment ago aside."""
         now = self._monotonic()
-        due = [one for one in recalled if self._confirmed.get(one.name, 0.0) <= now]
+        due = [one for one in from_memory if self._confirmed.get(one.name, 0.0) <= now]
         if not due or self._store.is_down:
             return
         self._confirmed = _pruned(self._confirmed, now)
@@ -243,9 +243,9 @@ class Summaries:
         self._confirming.add(task)
         task.add_done_callback(self._confirming.discard)
 
-    async def _compare(self, due: Sequence[Found]) -> None:
+    async def _compare(self, due: Sequence[StateValue]) -> None:
         with contextlib.suppress(StateUnavailable):
-            others = Knowledge(Seen(self._texts), Seen(self._decisions))
+            others = Knowledge(Snapshot(self._texts), Snapshot(self._decisions))
             others.take(await self._store.run(partial(self._compared, due)))
 
     # ------------------------------------------------------------ jobs
@@ -257,7 +257,7 @@ class Summaries:
             return
         if self._texts.get(key) is not None or now < self._left_alone.get(key, 0.0) or self._store.is_down:
             return
-        breaker = self._breakers.get(job.purse)
+        breaker = self._breakers.get(job.breaker_key)
         if breaker is not None and now < breaker.rests_until:
             return
         task = asyncio.get_running_loop().create_task(self._do(job, self._write))
@@ -305,7 +305,7 @@ class Summaries:
             await self._store.run(lambda state: state.put(lease_key(key), lease, REST_SECONDS))
 
     def _breaker(self, job: Job) -> _Breaker:
-        return self._breakers.setdefault(job.purse, _Breaker())
+        return self._breakers.setdefault(job.breaker_key, _Breaker())
 
     def _failed(self, job: Job, reason: str) -> None:
         breaker = self._breaker(job)
@@ -328,16 +328,16 @@ class Summaries:
 
     # ------------------------------------------------------------ in a thread
 
-    def _get(self, names: Sequence[str], state: State) -> list[Found]:
-        return [read_found(self._store, name, raw) for name, raw in zip(names, state.get_many(names), strict=True)]
+    def _get(self, names: Sequence[str], state: State) -> list[StateValue]:
+        return [read_value(self._store, name, raw) for name, raw in zip(names, state.get_many(names), strict=True)]
 
-    def _record(self, events: Sequence[Event], state: State) -> list[Found]:
+    def _record(self, events: Sequence[Event], state: State) -> list[StateValue]:
         """Record decisions, up to the first that somebody made otherwise; return what stands."""
         mine = [(decision_key(event.prefix), event.decision) for event in events]
         stand = self._first(state, DECISIONS, mine)
-        return [Found(name, decision=decision) for (name, _), decision in zip(mine, stand, strict=False)]
+        return [StateValue(name, decision=decision) for (name, _), decision in zip(mine, stand, strict=False)]
 
-    def _compared(self, remembered: Sequence[Found], state: State) -> list[Found]:
+    def _compared(self, remembered: Sequence[StateValue], state: State) -> list[StateValue]:
         """Put back what the state has lost; return what stands otherwise there."""
         found = self._get([one.name for one in remembered], state)
         for ours, theirs in zip(remembered, found, strict=True):

@@ -30,7 +30,7 @@ class Lease(NamedTuple):
     rests: bool
 
 
-class Seen(Generic[V]):
+class Snapshot(Generic[V]):
     """What one request is planned with, by key: as this process remembers it, else as the state said.
 
     It holds what it once told, whatever other requests learn meanwhile.
@@ -38,41 +38,41 @@ class Seen(Generic[V]):
 
     def __init__(self, remembered: Memory[str, V]) -> None:
         self._remembered = remembered
-        self._told: dict[str, V | None] = {}
+        self._values: dict[str, V | None] = {}
         self.read: set[str] = set()
         """Keys that the state was asked for."""
 
     def get(self, key: str, /) -> V | None:
-        if key not in self._told:
-            self._told[key] = self._remembered.get(key)
-        return self._told[key]
+        if key not in self._values:
+            self._values[key] = self._remembered.get(key)
+        return self._values[key]
 
     def take(self, key: str, value: V | None, size: int) -> bool:
         """Take in what the state says; whether that is something else than was told."""
-        is_new = self._told.get(key) != value
-        self._told[key] = value
+        is_new = self._values.get(key) != value
+        self._values[key] = value
         self.read.add(key)
         if value is not None:
             self._remembered.put(key, value, size)
         return is_new
 
-    def recalled(self) -> list[tuple[str, V]]:
+    def from_memory(self) -> list[tuple[str, V]]:
         """List what was told without asking the state."""
-        return [(key, value) for key, value in self._told.items() if value is not None and key not in self.read]
+        return [(key, value) for key, value in self._values.items() if value is not None and key not in self.read]
 
 
 @dataclass(frozen=True, slots=True)
-class OrNothing:
+class EmptyIfUnknown:
     """Decisions, where a fold that nobody could be asked about takes in nothing."""
 
-    decisions: Seen[tuple[str, ...]]
+    decisions: Snapshot[tuple[str, ...]]
 
     def get(self, key: str, /) -> tuple[str, ...]:
         return self.decisions.get(key) or ()
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StateValue:
     """A value of the state, under its name; None where there is none."""
 
     name: str
@@ -84,8 +84,8 @@ class Found:
 class Knowledge:
     """What is read from the state for one request."""
 
-    texts: Seen[str]
-    decisions: Seen[tuple[str, ...]]
+    texts: Snapshot[str]
+    decisions: Snapshot[tuple[str, ...]]
 
     def unread(self, events: Sequence[Event]) -> list[str]:
         """List what to ask for: decisions that nobody remembers, and the texts that they are, or would be, about."""
@@ -98,7 +98,7 @@ class Knowledge:
             out += (text_key(key) for key in texts if key not in self.texts.read and self.texts.get(key) is None)
         return list(dict.fromkeys(out))
 
-    def take(self, found: Iterable[Found]) -> bool:
+    def take(self, found: Iterable[StateValue]) -> bool:
         """Take in values of the state; whether any of them is news."""
         news = False
         for one in found:
@@ -111,20 +111,20 @@ class Knowledge:
                 self.texts.read -= {name for name in one.decision or () if self.texts.get(name) is None}
         return news
 
-    def recalled(self) -> list[Found]:
+    def from_memory(self) -> list[StateValue]:
         """List what was planned with and not asked for."""
-        texts = (Found(text_key(key), text=text) for key, text in self.texts.recalled())
-        return [*texts, *(Found(decision_key(key), decision=one) for key, one in self.decisions.recalled())]
+        texts = (StateValue(text_key(key), text=text) for key, text in self.texts.from_memory())
+        return [*texts, *(StateValue(decision_key(key), decision=one) for key, one in self.decisions.from_memory())]
 
     def undecided(self, events: Sequence[Event]) -> list[Event]:
         return [event for event in events if self.decisions.get(event.prefix) is None]
 
 
-def read_found(store: Store, name: str, raw: bytes | None) -> Found:
+def read_value(store: Store, name: str, raw: bytes | None) -> StateValue:
     """Read a value of the state."""
     if name.startswith(_TEXT):
-        return Found(name, text=store.understood(TEXTS, raw))
-    return Found(name, decision=store.understood(DECISIONS, raw))
+        return StateValue(name, text=store.understood(TEXTS, raw))
+    return StateValue(name, decision=store.understood(DECISIONS, raw))
 
 
 _TEXT, _DECISION, _LEASE = "summary", "decision", "summarising"
