@@ -31,7 +31,7 @@ from gateway.keep_warm.schedule import WarmUps
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.money.ledger.lookup import TooManyLookups
-from gateway.prompt_cache import shared_system_texts, sharing
+from gateway.prompt_cache import sharing, system_text_sharing
 from gateway.prompt_cache.tracker import PromptCaches
 from gateway.routing import placements
 from gateway.routing.calibrations import Calibrations
@@ -186,7 +186,7 @@ def _share(gateway: Gateway) -> None:
         gateway.sharing.add(placements.shared(gateway.loads, gateway.now))
     if any(one.cache.matching != "none" for model in models for one in model.deployments):
         sharing.share_prompt_caches(gateway.sharing, gateway.prompt_caches, gateway.now, os.urandom(6).hex())
-        gateway.sharing.add(shared_system_texts.share_system_texts(gateway.system_texts))
+        gateway.sharing.add(system_text_sharing.share_system_texts(gateway.system_texts))
 
 
 def _warm_ups(config: Config, caches: PromptCaches, store: Store, log: FilteringBoundLogger) -> WarmUps | None:

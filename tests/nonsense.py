@@ -11,11 +11,12 @@ from gateway.budget.calibration import Stats, observe
 from gateway.budget.kinds import Kinds
 from gateway.keep_warm import schedule
 from gateway.keep_warm.schedule import Claim
-from gateway.prompt_cache import shared_system_texts
 from gateway.prompt_cache import sharing as shared_caches
-from gateway.prompt_cache.contents import WriteRecord
-from gateway.prompt_cache.system_texts import LineChanges, PromptFamily
-from gateway.prompt_cache.tracker import CacheUpdate, Observation, PromptCaches
+from gateway.prompt_cache import system_text_sharing
+from gateway.prompt_cache.contents import CacheUpdate, WriteRecord
+from gateway.prompt_cache.observations import Observation
+from gateway.prompt_cache.system_text_changes import LineChanges, PromptFamily
+from gateway.prompt_cache.tracker import PromptCaches
 from gateway.prompt_cache.usage_patterns import Habits, PreviousRequest, request_habits
 from gateway.routing import calibrations, placements
 from gateway.routing.deployment import ModelFacts
@@ -89,9 +90,9 @@ def _kinds() -> list[Kind]:
             {7: (1.0, 0.0, 0.0)},
         ),
         Kind(
-            shared_system_texts.LINE_CHANGES,
-            shared_system_texts.LINE_CHANGES.write(head),
-            lambda: shared_system_texts.share_system_texts(shared_system_texts.SystemTextWatch()),
+            system_text_sharing.LINE_CHANGES,
+            system_text_sharing.LINE_CHANGES.write(head),
+            lambda: system_text_sharing.share_system_texts(system_text_sharing.SystemTextWatch()),
             head,
         ),
         Kind(schedule.CLAIMS, schedule.CLAIMS.write(Claim("a", NOW))),

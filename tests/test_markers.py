@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.caching_schema import shipped
 from gateway.conversation import Changes, Insertion, leading_system
-from gateway.prompt_cache.markers import Breakpoint, callers, key_of, markable, marks_of, place_markers
+from gateway.prompt_cache.breakpoints import Breakpoint, callers
+from gateway.prompt_cache.markers import markable, marks_of, place_markers
 from gateway.prompt_cache.prefixes import Chain, Digests, chain_of
 from gateway.prompt_cache.rules import NOTHING, CacheFacts, book_of, facts_for
 from gateway.routing.upstreams.demo import Demo
@@ -268,23 +269,6 @@ def test_the_newest_entry_is_always_within_sight_where_a_marker_may_stand_near_i
 
 
 # ---------------------------------------------------------------- the key
-
-
-def test_a_group_has_one_key_until_it_asks_too_often():
-    assert key_of(7, 15, 1) == key_of(7, 0, 2) != key_of(8, 0, 1)
-    assert len(key_of(7, 15, 1)) == 16
-    busy = {key_of(7, 100, conversation) for conversation in range(200)}
-    assert len(busy) == 8
-    assert {one.split("-")[0] for one in busy} == {key_of(7, 0, 0)}
-
-
-@given(st.integers(0, 2**64 - 1), st.floats(0, 1e9), st.integers(0, 2**64 - 1))
-def test_a_key_is_short_stable_and_a_growing_group_only_splits(group: int, rate: float, conversation: int):
-    key = key_of(group, rate, conversation)
-    assert key == key_of(group, rate, conversation)
-    assert len(key) <= 64
-    shards = [int((key_of(group, per_minute, conversation) + "-0").split("-")[1]) for per_minute in (10, 20, 40, 80)]
-    assert [shards[at + 1] % 2**at for at in range(3)] == shards[:3]
 
 
 def test_a_key_goes_to_openai_alone():

@@ -759,7 +759,7 @@ async def test_a_client_that_leaves_before_the_upstream_took_its_request_tells_n
     passed = await replace(gateway, deployments=[cached])(said, Script(Act(instead=Leave())))
     assert passed.settled["error"] == "client_gone"
     caches = passed.gateway.prompt_caches
-    assert not [*caches.updates.take(), *caches.take_observations(), *caches.groups.take_news()]
+    assert not [*caches.updates.take(), *caches.observations.take_news(), *caches.groups.take_news()]
     passed = await replace(gateway, deployments=[cached], folder=gateway.folder / "b")(said)
     assert len(passed.gateway.prompt_caches.updates.take()) == 1
 

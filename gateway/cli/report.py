@@ -93,7 +93,7 @@ def _targets(path: Path | None) -> dict[str, dict[str, tuple[float, float]]]:
 def _breaks(path: Path | None) -> list[str]:
     """Tell what breaks prefixes, as far as the state knows."""
     from gateway.config import ConfigErrors, state_place
-    from gateway.prompt_cache.shared_system_texts import stored_suggestions
+    from gateway.prompt_cache.system_text_sharing import stored_suggestions
     from gateway.state import StateUnavailable, open_state
 
     try:

@@ -23,7 +23,8 @@ from gateway.keep_warm.decide import FORGIVEN, MOST_GAPS, KeepWarmTerms, reread_
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.money.prices import Price
 from gateway.policy import Policy
-from gateway.prompt_cache.tracker import CacheLookup, PromptCaches
+from gateway.prompt_cache.lookup import CacheLookup
+from gateway.prompt_cache.tracker import PromptCaches
 from gateway.routing.deployment import Deployment
 from gateway.state import State, StateUnavailable
 from gateway.state.codec import Codec, number, text

@@ -1,92 +1,33 @@
-"""What the providers' caches are believed to hold, and the request that each conversation made last.
+"""The believed contents of the providers' prompt caches. Pure: the time is an argument.
 
-Pure: the time is an argument, and nothing is asked or told. Of each cache two states are kept: what it holds by what
-was *sent*, and what it would hold had every request left *as it came*, which is what the saving is measured against.
-Where nothing is rewritten or marked the two are one, and are stored once.
+Each cache is kept in two states: its contents after the requests as they were *sent*, and its contents had every
+request been sent in its *original* form. The saving is measured against the second. Where a request is sent unchanged,
+both states share one entry.
 
-Everything is bounded in bytes and forgotten a generation at a time, what was used least lately first.
+The memory is bounded in bytes; the entries used least lately go first.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, repeat
-from typing import Final, Generic, NamedTuple, TypeVar
+from itertools import groupby
+from typing import Final, NamedTuple
 
-from gateway.conversation import RESULT_ROLES, Message
-from gateway.prompt_cache.markers import Breakpoint
+from gateway.prompt_cache.breakpoints import Breakpoint
+from gateway.prompt_cache.generations import Generations
 from gateway.prompt_cache.prefixes import Chain
 from gateway.prompt_cache.rules import CacheFacts
 
 SENT: Final = 0
 ORIGINAL: Final = 1
 """The two states: by what left, and by what came."""
-
 NEVER: Final = float("-inf")
-
-GENERATIONS: Final = 4
-
 SHARED_LINKS: Final = 3
 """How many of a request's first links are told to other processes each time: tools, system text and one message more,
 where conversations part. Of the others only what is new."""
-
-SLOT_BYTES: Final = 72
-"""A key of 60 bits, and its place in a dictionary that has just grown."""
 PREFIX_BYTES: Final = 136
 """An entry with its times; the beginnings of one request share it."""
-
-MOST_EARLIER_BREAKPOINTS: Final = 21
-"""Of a provider's own earlier breakpoints, how many are looked at, the present one included."""
-
-MOST_MESSAGES_BACK: Final = 40
-"""How many messages back a conversation's previous request is looked for."""
-
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
-
-
-class Generations(Generic[Key, Value]):
-    """Values by key, bounded in bytes, in four generations: when the youngest is full, the oldest is gone."""
-
-    __slots__ = ("_most", "_older", "_size", "_young")
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes // GENERATIONS
-        self._young: dict[Key, Value] = {}
-        self._older: list[dict[Key, Value]] = []
-        self._size = 0
-
-    def __len__(self) -> int:
-        return len(set(self._young).union(*self._older))
-
-    def __contains__(self, key: Key) -> bool:
-        return key in self._young or any(key in one for one in self._older)
-
-    def get(self, key: Key) -> Value | None:
-        """Return a value. To be asked for does not keep it: to be put in again does."""
-        found = self._young.get(key)
-        if found is None:
-            for older in self._older:
-                found = older.get(key)
-                if found is not None:
-                    return found
-        return found
-
-    def put(self, key: Key, value: Value, size: int) -> None:
-        """Keep a value of `size` bytes; in place of one of the youngest generation it takes no more than that did."""
-        self.put_all((key,), value, size if self._young.get(key) is None else 0)
-
-    def put_all(self, keys: Iterable[Key], value: Value, size: int) -> None:
-        """Keep one value of `size` bytes under several keys."""
-        young = self._young
-        before = len(young)
-        young.update(zip(keys, repeat(value), strict=False))
-        self._size += size + SLOT_BYTES * (len(young) - before)
-        if self._size > self._most:
-            self._older = [young, *self._older[: GENERATIONS - 2]]
-            self._young, self._size = {}, 0
 
 
 @dataclass(slots=True)
@@ -133,6 +74,16 @@ class WriteRecord:
     """In which of the two states."""
     lifetime: int
     keys: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUpdate:
+    """What one answered request left in a cache."""
+
+    at: float
+    tokens: int
+    """Up to the last key, by the provider's report."""
+    records: tuple[WriteRecord, ...]
 
 
 def write_records(sent: RequestAtCache, original: RequestAtCache | None, facts: CacheFacts) -> tuple[WriteRecord, ...]:
@@ -377,24 +328,6 @@ def _lookup_links(
     return sorted(found, reverse=True)
 
 
-def earlier_breakpoints(messages: Sequence[Message], head: int) -> list[int]:
-    """Return the links that a provider which sets its own breakpoint looks at: where it may have set earlier ones.
-
-    OpenAI's stand at the end of a user's message, of the last of a run of results, and of the leading system text; up
-    to 20 before the present one are looked at (developers.openai.com/api/docs/guides/prompt-caching).
-    """
-    ends: list[int] = [head] if head else []
-    following = ""
-    for link in range(len(messages), head, -1):
-        role = messages[link - 1].role
-        if role == "user" or (role in RESULT_ROLES and following not in RESULT_ROLES):
-            ends.append(link)
-            if len(ends) > MOST_EARLIER_BREAKPOINTS:
-                break
-        following = role
-    return ends
-
-
 def _match_of(cache: int, chain: Chain, read: int | None, expired: int | None, last: CachedPrefix | None) -> Match:
     cached_links = read is not None and last is not None and last.end == chain.links[read] ^ cache
     return Match(read, expired, last.tokens if cached_links and last is not None else 0)
@@ -415,98 +348,3 @@ def _merge(before: CachedPrefix | None, new: CachedPrefix, now: float, refreshed
     if original_until == NEVER or (not refreshed and before.original_until > now):
         original_until, original_lifetime = before.original_until, before.original_lifetime
     return CachedPrefix(until, lifetime, original_until, original_lifetime, new.end, new.tokens)
-
-
-# ---------------------------------------------------------------- the last request of each conversation
-
-
-@dataclass(slots=True)
-class Trail:
-    """One request of a conversation, as far as the next one is compared with it."""
-
-    original: bytes
-    """Its links as it came, eight bytes each."""
-    readable: bytes | None
-    """Those that it left to be read, where they are others: none where nothing was marked that had to be, and none from
-    what we put in for it alone on."""
-    head: int
-    """Its leading system messages."""
-    deployment: int
-    """Where it was sent."""
-    at: float
-    tokens: int
-    """Of what was sent, by the provider's report; 0 as long as it has not said."""
-    turn: int
-    """How many requests of the conversation were long enough to be cached, this one included if it is."""
-    stage: int = 0
-    """Where the conversation stood with it (habits.py)."""
-
-
-class Trails:
-    """The latest requests of conversations, found by how they begin: no session has an id here."""
-
-    def __init__(self, most_bytes: int = 12 * 2**20) -> None:
-        self._trails: Generations[int, Trail] = Generations(most_bytes)
-
-    def __len__(self) -> int:
-        return len(self._trails)
-
-    def find_previous(self, scope: int, chain: Chain, head: int) -> Trail | None:
-        """Return the request before this one: the latest that this one begins with, to the word.
-
-        Where there is none, the client may have changed the system text, a tool or an old message: the latest whose
-        last messages stand somewhere in this one, unless this one says no more than it: then somebody else has opened a
-        conversation in the same words. `scope` is whoever conversations never pass between, as a number.
-        """
-        hashes, links, get = chain.message_hashes, chain.links, self._trails.get
-        last = len(hashes) - 1
-        candidates = range(last, max(last - MOST_MESSAGES_BACK, min(head, last) - 1), -1)
-        for index in candidates:
-            found = get(hash((scope, links[index + 1])))
-            if found is not None:
-                return found
-        for index in candidates[1:]:
-            found = get(_position_key(scope, hashes, index, head))
-            if found is not None:
-                return found
-        return None
-
-    def note(
-        self,
-        scope: int,
-        readable: Sequence[int],
-        original: RequestAtCache,
-        head: int,
-        deployment: int,
-        now: float,
-        previous: Trail | None,
-    ) -> Trail:
-        """Keep a request for the next one of its conversation. Its tokens are told once they are known."""
-        others = None if readable == original.chain.links else array("Q", readable).tobytes()
-        turn = 1 if previous is None else previous.turn + 1
-        trail = Trail(array("Q", original.chain.links).tobytes(), others, head, deployment, now, 0, turn)
-        size = 240 + len(trail.original) + (len(others) + 40 if others is not None else 0)
-        chain = original.chain
-        keys = (
-            hash((scope, chain.links[-1])),
-            _position_key(scope, chain.message_hashes, len(chain.message_hashes) - 1, head),
-        )
-        self._trails.put_all(keys, trail, size)
-        return trail
-
-
-def _position_key(scope: int, hashes: Sequence[int], index: int, head: int) -> int:
-    """Return where a message stands, by its own words and those of the message before it, the system text left out."""
-    before = hashes[index - 1] if index > head else 0
-    return hash((scope, before, hashes[index]))
-
-
-def common_links(links: bytes, chain: Chain) -> int:
-    """Count the links that a trail and a chain have in common, from the first on."""
-    theirs = memoryview(links).cast("Q")
-    count = 0
-    for ours, other in zip(chain.links, theirs, strict=False):
-        if ours != other:
-            break
-        count += 1
-    return count

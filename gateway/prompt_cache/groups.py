@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.prompt_cache.contents import Generations
+from gateway.prompt_cache.generations import Generations
 from gateway.prompt_cache.usage_patterns import NO_HISTORY, GroupHistory
 
 _GROUP_BYTES = 176

@@ -1,146 +1,114 @@
-"""Where the breakpoints of a provider's prompt cache stand in a request: the caller's, and ours beside them.
+"""The decision on our cache markers: how far a request is marked, for how long, and at which messages. Pure.
 
-A provider reads what an earlier request wrote at a breakpoint, if a breakpoint of this request stands there or at most
-so many blocks behind it. So there is one at the end, which writes what is new and finds the one before it; one at each
-of the ends that other requests share (tools, system text, the frozen part of a folded conversation); and, where the
-newest entry is too far behind the end, one between. The caller's own win and count. Pure.
+One module has each step of a marker:
+
+- `breakpoints.py` reads the markers that the caller wrote, and the breakpoints that the provider sets itself;
+- this module decides on ours beside them;
+- `gateway/serving/prompt_cache_use.py` gathers the inputs of the decision for one request;
+- `gateway/wire/cache_marks.py` writes `cache_control` and `prompt_cache_breakpoint` into the request's bytes. No other
+  module does.
+
+A provider reads an entry that an earlier request wrote at a breakpoint, if a breakpoint of this request stands there or
+at most so many blocks behind it. So one marker stands at the end: it writes the new messages and finds the breakpoint
+of the previous request. One stands at each end that requests share: tools, system text, the fold of a conversation.
+Where the newest entry is too far from the end, one stands between. The caller's own markers win, and count.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from gateway.conversation import SYSTEM_ROLES, Changes, leading_system
+from gateway.prompt_cache import economics
+from gateway.prompt_cache.breakpoints import Breakpoint, bytes_sent
+from gateway.prompt_cache.economics import head_pays, tail_pays
 from gateway.prompt_cache.rules import CacheFacts
+from gateway.prompt_cache.usage_patterns import GroupHistory, Habits, Stage
 from gateway.wire.cache_marks import MARKED_ROLES, Marks, in_order, may_carry
-from gateway.wire.chat import ChatRequest, message_left
-from gateway.wire.lexical import value
+from gateway.wire.chat import ChatRequest
 
 if TYPE_CHECKING:
     from gateway.prompt_cache.prefixes import Chain
 
-REQUESTS_PER_KEY: Final = 15
-"""A minute, for one prefix and key; beyond them OpenAI spreads requests over machines that do not know the prefix
-(developers.openai.com/api/docs/guides/prompt-caching).
-"""
-MOST_SHARDS: Final = 1024
-RATES_OF_KEYS: Final = tuple([REQUESTS_PER_KEY << doubled for doubled in range(MOST_SHARDS.bit_length())])
-"""Requests a minute, one for each number of keys that a prefix group may have."""
 MOST_STEPS: Final = 20
 """Messages before the end that are tried where the last ones cannot carry a marker."""
 
-_TTL: Final = {"5m": 300, "30m": 1800, "1h": 3600, "12h": 43200}
+MarkUpTo = Literal["nothing", "head", "all"]
+"""No marker of ours; up to the end of tools and leading system text; up to the newest message."""
+
+
+# ---------------------------------------------------------------- how far, and for how long
 
 
 @dataclass(frozen=True, slots=True)
-class Breakpoint:
-    """A place up to which a provider keeps a prompt."""
+class MarkingInputs:
+    """Where a conversation stands when a request of it is about to leave."""
 
-    link: int
-    """Index into `Chain.links` of the request as it is sent: 0 is the tools, n the first n messages."""
-    lifetime: int
-    """In seconds."""
-    ours: bool
-    """False: the caller's, or one that the provider sets itself."""
-    whole: bool = True
-    """False: it stands inside of what the link covers last, at a part of a message or a tool that is not the last."""
-    automatic: bool = False
-    """Whether the provider sets it itself. Of OpenAI's, it is the only one that finds entries behind itself."""
+    habits: Habits
+    """Of the requests of its kind so far, this one not counted."""
+    history: GroupHistory
+    """What conversations with this head did."""
+    stage: Stage
+    sights: int
+    """Conversations that were seen to begin with this head, this one included."""
 
 
-# ---------------------------------------------------------------- the caller's
+def mark_up_to(
+    markers: Literal["off", "on_reuse", "always"], inputs: MarkingInputs, facts: CacheFacts, lifetime: int
+) -> MarkUpTo:
+    """Decide how far to mark; `lifetime` is that of the markers, in seconds."""
+    if markers == "always":
+        return "all"
+    if markers == "off":
+        return "nothing"
+    if tail_pays(inputs.habits, facts, inputs.stage, lifetime, inputs.history):
+        return "all"
+    return (
+        "head" if head_pays(inputs.habits, facts, inputs.stage, inputs.sights, lifetime, inputs.history) else "nothing"
+    )
 
 
-def callers(request: ChatRequest, facts: CacheFacts, changes: Changes | None = None) -> tuple[Breakpoint, ...]:
-    """List the breakpoints that the request has without us, as it is sent under these changes, in order."""
-    if facts.matching != "breakpoints":
-        return ()
-    member = "prompt_cache_breakpoint" if facts.marks_itself else "cache_control"
-    found = list(_in_request(request, facts, changes, member))
-    if facts.marks_itself and not _is_explicit(request):
-        found += _by_the_provider(request, facts, changes)
-    return tuple(sorted(found, key=lambda point: (point.link, point.whole)))
+def lifetime_of(
+    ttl: Literal["auto", "5m", "1h"], habits: Habits, facts: CacheFacts, current: int | None, now: float
+) -> int:
+    """Choose a lifetime in seconds. A conversation whose beginning is alive keeps what it has: `current`."""
+    if ttl == "auto":
+        if current is not None and current in facts.writes:
+            return current
+        return economics.lifetime(habits, facts, now)
+    wanted = 300 if ttl == "5m" else 3600
+    return min(facts.writes, key=lambda offered: (abs(offered - wanted), offered))
 
 
-def _in_request(request: ChatRequest, facts: CacheFacts, changes: Changes | None, member: str) -> Iterator[Breakpoint]:
-    at = [index for index, message in enumerate(request.conversation.messages) if message.is_marked]
-    if at:
-        link_of = {index: link for link, index in enumerate(in_order(changes, len(request.message_spans)), 1)}
-        for index in at:
-            fields = value(_bytes_sent(request, index, changes)) if index in link_of else {}
-            for marker, whole in _of_message(fields, member):
-                yield Breakpoint(link_of[index], _lifetime(marker, facts), ours=False, whole=whole)
-    if member != "cache_control":
-        return
-    tools = _member(request, "tools") if request.marks_tools else None
-    for number, tool in enumerate(tools if isinstance(tools, list) else ()):
-        if (marker := _of_tool(tool)) is not None:
-            yield Breakpoint(0, _lifetime(marker, facts), ours=False, whole=number == len(tools or ()) - 1)
-    if facts.control == "cache_control" and isinstance(marker := _member(request, member), dict):
-        last = len(in_order(changes, len(request.message_spans)))
-        yield Breakpoint(last, _lifetime(marker, facts), ours=False)
+# ---------------------------------------------------------------- at which messages
 
 
-def _bytes_sent(request: ChatRequest, index: int, changes: Changes | None) -> bytes:
-    """Return the bytes of a message as it is sent."""
-    start, end = request.message_spans[index]
-    raw = request.body[start:end]
-    return message_left(raw, changes, index) if changes is not None and index in changes.changed else raw
+@dataclass(frozen=True, slots=True)
+class StableEnds:
+    """Links of a rewritten request that tell where its next one will agree with it."""
+
+    fold_end: int | None = None
+    """The end of the last fold: everything up to there stays."""
+    stable_end: int | None = None
+    """The last link before a message of ours that is for this request alone; None where there is none."""
 
 
-def _of_message(fields: Mapping[str, Any], member: str) -> Iterator[tuple[Any, bool]]:
-    """Yield the markers of a message, each with whether it stands at the message's end."""
-    content, calls = fields.get("content"), fields.get("tool_calls")
-    parts = content if isinstance(content, list) else []
-    asked = calls if isinstance(calls, list) else []
-    own = fields.get(member)
-    if isinstance(own, dict) and member == "cache_control" and (fields.get("role") == "tool" or not parts):
-        yield own, not asked
-    for rest, last in ((parts, not asked), (asked, True)):
-        for number, part in enumerate(rest):
-            if isinstance(part, dict) and isinstance(part.get(member), dict):
-                yield part[member], last and number == len(rest) - 1
-
-
-def _of_tool(tool: Any) -> Any:
-    if not isinstance(tool, dict):
-        return None
-    function = tool.get("function")
-    marker = tool.get("cache_control") or (function.get("cache_control") if isinstance(function, dict) else None)
-    return marker if isinstance(marker, dict) else None
-
-
-def _by_the_provider(request: ChatRequest, facts: CacheFacts, changes: Changes | None) -> list[Breakpoint]:
-    messages = request.conversation.messages
-    sent = in_order(changes, len(messages))
-    for link in range(len(sent), 0, -1):
-        index = sent[link - 1]
-        if index < 0 or messages[index].role in ("user", "tool"):
-            return [Breakpoint(link, min(facts.writes), ours=False, automatic=True)]
-    head = leading_system(messages)
-    return [Breakpoint(head, min(facts.writes), ours=False, automatic=True)] if head else []
-
-
-def _is_explicit(request: ChatRequest) -> bool:
-    options = _member(request, "prompt_cache_options")
-    return isinstance(options, dict) and options.get("mode") == "explicit"
-
-
-def _member(request: ChatRequest, name: str) -> Any:
-    span = request.spans.get(name)
-    return None if span is None else value(request.body[span.start : span.end])
-
-
-def _lifetime(marker: Mapping[str, Any], facts: CacheFacts) -> int:
-    ttl = marker.get("ttl")
-    return _TTL.get(ttl, min(facts.writes)) if isinstance(ttl, str) else min(facts.writes)
-
-
-# ---------------------------------------------------------------- ours
+def find_stable_ends(changes: Changes | None, messages: int) -> StableEnds:
+    """Find them in a request of so many messages."""
+    if changes is None or not changes.inserted:
+        return StableEnds()
+    fold_end = stable_end = None
+    for place, index in enumerate(in_order(changes, messages)):
+        if index >= 0:
+            continue
+        if changes.inserted[-1 - index].is_passing:
+            stable_end = place if stable_end is None else stable_end
+        else:
+            fold_end = place + 1
+    return StableEnds(fold_end, stable_end)
 
 
 def markable(request: ChatRequest, facts: CacheFacts, changes: Changes | None = None) -> Callable[[int], bool]:
@@ -163,7 +131,7 @@ def markable(request: ChatRequest, facts: CacheFacts, changes: Changes | None = 
             return bool(changes.texts[index].strip())
         if message.content == "text":
             return bool(message.text.strip())
-        return message.content == "parts" and may_carry(_bytes_sent(request, index, changes), member)
+        return message.content == "parts" and may_carry(bytes_sent(request, index, changes), member)
 
     return may_mark
 
@@ -259,20 +227,3 @@ def marks_of(breakpoints: Sequence[Breakpoint], facts: CacheFacts, key: str | No
     if not places and key is None:
         return None
     return Marks("prompt_cache_breakpoint" if facts.marks_itself else "cache_control", places, key)
-
-
-def key_of(group: int, per_minute: float, conversation: int) -> str:
-    """Return the `prompt_cache_key` of a prefix group: the same in every worker, and short.
-
-    A group with more requests a minute than one key serves has several, a power of two, so that growing splits keys in
-    two and moves nothing else; a conversation (any number that stays with it) keeps to one of them.
-    """
-    shards = 1
-    while shards * REQUESTS_PER_KEY < per_minute and shards < MOST_SHARDS:
-        shards *= 2
-    key = blake2b(group.to_bytes(8, "big"), digest_size=8, person=b"gateway-group").hexdigest()
-    if shards == 1:
-        return key
-    drawn = blake2b(conversation.to_bytes(8, "big"), digest_size=8, person=b"gateway-shard").digest()
-    number = int.from_bytes(drawn, "big") % shards
-    return f"{key}-{number}" if number else key

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.prompt_cache.contents import RequestAtCache, Trail, common_links
+from gateway.prompt_cache.contents import RequestAtCache
 from gateway.prompt_cache.prefixes import Chain
 from gateway.prompt_cache.rules import CacheFacts
+from gateway.prompt_cache.trails import Trail, common_links
 
 FIRST_SIGHT: Final = "first_sight"
 EXPIRED: Final = "expired"

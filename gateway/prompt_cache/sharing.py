@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from gateway.prompt_cache.contents import WriteRecord
+from gateway.prompt_cache.contents import CacheUpdate, WriteRecord
 from gateway.prompt_cache.groups import Counts
-from gateway.prompt_cache.tracker import CacheUpdate, Observation, PromptCaches
+from gateway.prompt_cache.observations import Observation
+from gateway.prompt_cache.tracker import PromptCaches
 from gateway.prompt_cache.usage_patterns import NOTHING_KNOWN, Habits, end_waiting, halve_old, sum_habits
 from gateway.state.codec import Codec, number, text, whole
 from gateway.state.shared import Shared, Sharing
@@ -55,9 +56,9 @@ def share_prompt_caches(sharing: Sharing, caches: PromptCaches, now: Callable[[]
             BY_KIND,
             empty=dict,
             add=lambda stored, observations: _with_observations(stored, observations, now()),
-            take_news=caches.take_observations,
-            give_back=caches.give_back_observations,
-            adopt=caches.adopt_habits,
+            take_news=caches.observations.take_news,
+            give_back=caches.observations.give_back,
+            adopt=caches.observations.adopt,
         )
     )
     sharing.add(

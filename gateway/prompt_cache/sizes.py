@@ -9,8 +9,8 @@ from itertools import accumulate
 from gateway.budget.components import OVERHEAD_REPLY, CountMedia, message_sizes
 from gateway.budget.tokens import Counter
 from gateway.conversation import Changes, Conversation, Message
+from gateway.prompt_cache.breakpoints import Breakpoint
 from gateway.prompt_cache.contents import Match
-from gateway.prompt_cache.markers import Breakpoint
 from gateway.prompt_cache.misses import readable_tokens
 from gateway.prompt_cache.prefixes import without_markers
 from gateway.prompt_cache.rules import HOUR, CacheFacts

@@ -14,7 +14,7 @@ from typing import Any
 from gateway.budget.tokens import LONG_BODY, Counter
 from gateway.conversation import Changes
 from gateway.money.entry import Entry, runs
-from gateway.prompt_cache.tracker import CacheLookup
+from gateway.prompt_cache.lookup import CacheLookup
 from gateway.rewriting.folds.summarize import Segment
 from gateway.rewriting.plan import Edit, Plan, Refusal
 from gateway.rewriting.retention import Retention, retention

@@ -14,10 +14,10 @@ from gateway.budget.tokens import LONG_BODY, Counter
 from gateway.conversation import Changes
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.policy import Policy
+from gateway.prompt_cache.breakpoints import Breakpoint
 from gateway.prompt_cache.economics import USUAL_GROWTH, outlook
-from gateway.prompt_cache.markers import Breakpoint, markable, marks_of, place_markers
-from gateway.prompt_cache.marking import MarkUpTo, lifetime_of, mark_up_to
-from gateway.prompt_cache.tracker import CacheLookup, ConversationOwner, is_uncacheable
+from gateway.prompt_cache.lookup import CacheLookup, ConversationOwner, is_uncacheable
+from gateway.prompt_cache.markers import MarkUpTo, lifetime_of, mark_up_to, markable, marks_of, place_markers
 from gateway.rewriting.moved import may_move
 from gateway.rewriting.volatile import Moved, moved_from
 from gateway.routing.deployment import Deployment
@@ -176,7 +176,9 @@ class CacheUse:
         if not has_judge or (self.policy.fold.when == "over" and not caches.has_expired(lookup)):
             return Beginnings(group, links, Never())
         growth = self._growth(lookup)
-        expected = outlook(caches.habits(owner.kind), facts, min(facts.writes), lookup.turn, growth, now, facts.least)
+        expected = outlook(
+            caches.observations.habits(owner.kind), facts, min(facts.writes), lookup.turn, growth, now, facts.least
+        )
 
         def warm(changes: Changes | None) -> int:
             left = changes if moved is None else moved.added_to(changes)

@@ -17,7 +17,7 @@ from gateway.memory import Memory
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
 from gateway.money.ledger.lookup import Lookups
-from gateway.prompt_cache.shared_system_texts import SystemTextWatch
+from gateway.prompt_cache.system_text_sharing import SystemTextWatch
 from gateway.prompt_cache.tracker import PromptCaches
 from gateway.rewriting.memory import Known
 from gateway.routing.calibrations import Calibrations

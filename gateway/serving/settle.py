@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gateway.money.entry import BYTES_PER_TOKEN, Entry, Status
 from gateway.money.ledger import LedgerUnavailable
-from gateway.prompt_cache.tracker import miss_without_lookup
+from gateway.prompt_cache.lookup import miss_without_lookup
 from gateway.rewriting.plan import Plan
 from gateway.routing.deployment import Deployment
 from gateway.serving.admission import Admitted

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from gateway.prompt_cache.markers import Breakpoint
+from gateway.prompt_cache.breakpoints import Breakpoint
+from gateway.prompt_cache.lookup import CacheLookup, ConversationOwner
 from gateway.prompt_cache.misses import BELOW_MINIMUM, FIRST_SIGHT, MISS_MEANINGS
-from gateway.prompt_cache.tracker import CacheLookup, ConversationOwner, PromptCaches
+from gateway.prompt_cache.tracker import PromptCaches
 from gateway.wire.chat import Memo, parse
 from tests.caching_replay import Replay, facts_of, marked, requests_of, sampled
 from tests.conftest import Conversations
@@ -50,12 +51,12 @@ class LongestPrefix:
     def cached(self, body: Body) -> int:
         tools = body.get("tools") or []
         said = json.dumps(tools, sort_keys=True)
-        upto = text_tokens(json.dumps(tools, ensure_ascii=False, separators=(",", ":"))) if tools else 0
-        marks = [(hash(said), upto)]
+        up_to = text_tokens(json.dumps(tools, ensure_ascii=False, separators=(",", ":"))) if tools else 0
+        marks = [(hash(said), up_to)]
         for message in body["messages"]:
             said = str(hash(said + json.dumps(message, sort_keys=True)))
-            upto += message_tokens(message)
-            marks.append((hash(said), upto))
+            up_to += message_tokens(message)
+            marks.append((hash(said), up_to))
         hit = 0
         for mark, tokens in marks:
             if str(mark) not in self.seen:
@@ -243,7 +244,7 @@ def test_a_conversation_keeps_the_lifetime_it_was_written_for_though_its_client_
 MANY = 100_000 if ALL else 25_000
 GROUPS = f"""
 import gc
-from tests.test_prompt_caches import see, Memo, PromptCaches, resident
+from tests.test_tracker import see, Memo, PromptCaches, resident
 
 caches, memo = PromptCaches(), Memo(1000)
 for number in range(100):

@@ -8,15 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.policy_schema import LONGEST_PATTERN, PromptCacheFile
-from gateway.prompt_cache import system_texts
-from gateway.prompt_cache.shared_system_texts import (
-    KEY,
-    LINE_CHANGES,
-    SystemTextWatch,
-    share_system_texts,
-    stored_suggestions,
-)
-from gateway.prompt_cache.system_texts import (
+from gateway.prompt_cache import system_text_changes
+from gateway.prompt_cache.system_text_changes import (
     LineChanges,
     PromptFamily,
     RecentTexts,
@@ -25,6 +18,13 @@ from gateway.prompt_cache.system_texts import (
     merge_changes,
     suggestions,
     to_json,
+)
+from gateway.prompt_cache.system_text_sharing import (
+    KEY,
+    LINE_CHANGES,
+    SystemTextWatch,
+    share_system_texts,
+    stored_suggestions,
 )
 from gateway.rewriting.volatile import Memo, without
 from gateway.state import StateUnavailable
@@ -82,7 +82,7 @@ def test_a_suggested_pattern_is_always_one_that_a_policy_takes_and_that_takes_th
     before, after = (f"{same} {end}".replace("\n", " ") for end in (was, now))
     if before != after and (label := label_of(before, after)):
         pattern = f"{label}.*"
-        assert len(pattern) <= system_texts.LONGEST_PATTERN <= LONGEST_PATTERN
+        assert len(pattern) <= system_text_changes.LONGEST_PATTERN <= LONGEST_PATTERN
         PromptCacheFile(volatile=[pattern])
         rests = {without(text, (pattern,), Memo())[0] for text in (before, after)}
         assert len(rests) == 1
@@ -111,7 +111,7 @@ def test_a_line_that_changes_now_and_then_is_not_told():
 
 
 def test_few_requests_say_nothing():
-    assert told(seen(*(f"You help.\nCurrent time: {n}" for n in range(system_texts.LEAST_COMPARED)))) == []
+    assert told(seen(*(f"You help.\nCurrent time: {n}" for n in range(system_text_changes.LEAST_COMPARED)))) == []
 
 
 def test_a_line_of_which_nothing_stays_is_told_without_a_pattern():
@@ -139,12 +139,12 @@ def test_counts_of_several_processes_add_up():
 
 def test_what_is_kept_is_bounded():
     many = {PromptFamily("t", "p", "m", n): LineChanges(1) for n in range(500)}
-    assert len(merge_changes({}, many)) == system_texts.MOST_FAMILIES
+    assert len(merge_changes({}, many)) == system_text_changes.MOST_FAMILIES
     head = LineChanges()
     for n in range(9000):
         head += LineChanges(1, {(n % 40, f"{n % 40} "): 1})
-    assert len(head.changed) <= system_texts.MOST_CHANGING
-    assert head.compared < system_texts.AGES_AT
+    assert len(head.changed) <= system_text_changes.MOST_CHANGING
+    assert head.compared < system_text_changes.AGES_AT
 
 
 def test_what_is_written_is_read_again_and_nonsense_is_refused():

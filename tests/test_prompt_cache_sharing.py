@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.prompt_cache import sharing as shared_caches
 from gateway.prompt_cache.groups import PrefixGroups
-from gateway.prompt_cache.sharing import GROUPS, MOST_SENT_BYTES, SENT
-from gateway.prompt_cache.tracker import CacheLookup, CacheSettlement, ConversationOwner, PromptCaches
+from gateway.prompt_cache.lookup import CacheLookup, ConversationOwner
+from gateway.prompt_cache.settlement import CacheSettlement
+from gateway.prompt_cache.sharing import GROUPS, MOST_SENT_BYTES, SENT, share_prompt_caches
+from gateway.prompt_cache.tracker import PromptCaches
 from gateway.prompt_cache.usage_patterns import KNOWN, NEW, NOTHING_KNOWN
 from gateway.state import State, StateUnavailable
 from gateway.state.disk import DiskState
@@ -44,7 +45,7 @@ async def ask(
 
 def worker(folder: Path, name: str, opens: Callable[[], State] | None = None) -> tuple[PromptCaches, Sharing]:
     caches, shares = PromptCaches(), sharing(opens or at(folder), rest_seconds=0.1)
-    shared_caches.share_prompt_caches(shares, caches, lambda: NOW, name)
+    share_prompt_caches(shares, caches, lambda: NOW, name)
     return caches, shares
 
 
@@ -81,8 +82,22 @@ async def test_groups_and_habits_are_counted_together(tmp_path: Path):
         one = caches.look(model, request(FIRST), None, OWNER, NOW)
         assert one is not None
         assert caches.groups.sights(one.group) == 3
-        assert sum(count for (_, stage), count in caches.habits("team/policy/m").waiting.items() if stage == KNOWN) == 0
-        assert sum(count for (_, stage), count in caches.habits("team/policy/m").waiting.items() if stage == NEW) == 3
+        assert (
+            sum(
+                count
+                for (_, stage), count in caches.observations.habits("team/policy/m").waiting.items()
+                if stage == KNOWN
+            )
+            == 0
+        )
+        assert (
+            sum(
+                count
+                for (_, stage), count in caches.observations.habits("team/policy/m").waiting.items()
+                if stage == NEW
+            )
+            == 3
+        )
         await shared.close()
 
 
@@ -94,7 +109,7 @@ async def test_a_request_of_the_gateways_own_is_shared_and_taken_for_nobodys_hab
     await hearing.exchange()
     assert (await ask(second, SECOND, NOW + 5, 1700, owner=ours)).expected == 1536
     for caches, shared in ((first, telling), (second, hearing)):
-        assert caches.habits(OWNER.kind) == NOTHING_KNOWN
+        assert caches.observations.habits(OWNER.kind) == NOTHING_KNOWN
         assert len(caches.groups) == 0
         await shared.close()
 
@@ -185,7 +200,7 @@ async def test_what_was_told_before_the_state_went_down_is_not_told_again(tmp_pa
     await shared.exchange()
     await eventually(lambda: not shared.store.is_down, 5)
     await shared.exchange()
-    habits = caches.habits("team/policy/m")
+    habits = caches.observations.habits("team/policy/m")
     assert sum(count for (_, stage), count in habits.waiting.items() if stage == NEW) == 1
     await shared.close()
 

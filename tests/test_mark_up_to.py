@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from gateway.conversation import Changes, Insertion
-from gateway.prompt_cache.marking import MarkingInputs, StableEnds, find_stable_ends, lifetime_of, mark_up_to
+from gateway.prompt_cache.markers import MarkingInputs, StableEnds, find_stable_ends, lifetime_of, mark_up_to
 from gateway.prompt_cache.rules import CacheFacts
 from gateway.prompt_cache.usage_patterns import (
     KNOWN,
@@ -62,10 +62,10 @@ def test_a_head_that_other_conversations_begin_with_is_marked_where_the_conversa
     assert mark_up_to("on_reuse", MarkingInputs(habits, NO_HISTORY, KNOWN, 6), FACTS, 300) == "head"
 
 
-@pytest.mark.parametrize(("markers", "reached"), [("always", "all"), ("off", "nothing")])
-def test_a_policy_may_say_always_or_off(markers, reached):
-    assert mark_up_to(markers, FRESH, FACTS, 300) == reached
-    assert mark_up_to(markers, replace(FRESH, habits=going_on(9)), FACTS, 300) == reached
+@pytest.mark.parametrize(("markers", "extent"), [("always", "all"), ("off", "nothing")])
+def test_a_policy_may_say_always_or_off(markers, extent):
+    assert mark_up_to(markers, FRESH, FACTS, 300) == extent
+    assert mark_up_to(markers, replace(FRESH, habits=going_on(9)), FACTS, 300) == extent
 
 
 @pytest.mark.parametrize(("ttl", "seconds"), [("5m", 300), ("1h", 3600)])

@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.conversation import Conversation, leading_system
 from gateway.memory import Memory
-from gateway.prompt_cache.system_texts import (
+from gateway.prompt_cache.system_text_changes import (
     LONGEST_TEXT,
     MOST_FAMILIES,
     ChangesByFamily,
