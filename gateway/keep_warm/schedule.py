@@ -1,8 +1,8 @@
-"""Prefixes that a policy names are read again before the provider's cache lets go of them, while traffic makes it pay.
+"""The schedule of warm-ups: prefixes that a policy names are read again before they expire in the provider's cache.
 
-Requests tell of theirs in passing; one task looks when each would expire, decides (`keep_warm/decide.py`), and has it
-read again. Of several workers and machines one does: whoever claims it first in the state. With the state down, nothing
-is read again. Gaps are those that this process saw; what others read is known by when the prefix expires.
+Requests report their prefixes. One task watches the expiry of each, decides (`keep_warm/decide.py`) and has it read
+again. Of several workers and machines one does it: the first to claim it in the state. If the state is down, nothing is
+read again. Gaps are those that this process observed. Re-reads by other processes show in the expiry of the prefix.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from gateway.wire.head import ANSWER_TOKENS, alone
 
 MOST_PREFIXES: Final = 200
 MOST_BYTES: Final = 16 * 2**20
-"""Of what would be sent for all of them. Beyond either, the longest unused goes first."""
+"""The bytes of the request bodies for all of them. Beyond either limit, the prefix unused longest is dropped first."""
 LONGEST_NAME: Final = 256
 """Characters of a first line that are compared."""
 MOST_AT_ONCE: Final = 8
 MOST_FAILURES: Final = 3
 """In a row, of one prefix."""
 LONGEST_SLEEP: Final = 15.0
-"""In seconds: a new prefix, or a call that failed, is looked at after that."""
+"""In seconds. A new prefix, or a call that failed, is seen after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,46 +48,47 @@ class Reread:
     """A call that was made and answered."""
 
     tokens: int
-    """Read from the cache."""
+    """Tokens read from the cache."""
     cost_nanousd: int
 
 
 WarmUpResult = Reread | Literal["nothing", "later"]
-"""What came of it. nothing: nothing was sent, for it cannot be cached as it is. later: its deployment rests after
-failures."""
+"""The result of a warm-up. nothing: the request cannot be cached as it is, so it was not sent. later: its deployment
+rests after failures.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """What is sent to read a prefix again, where, and whom it is booked to: as in the last request that read it."""
+    """The request that reads a prefix again, its deployment and its owner, as in the last request with the prefix."""
 
     body: bytes
     cache: int
     link: int
-    """The end of the prefix, in the chain of what leaves."""
+    """The end of the prefix, in the chain of the request as it is sent."""
     cache_key: str | None
     """The `prompt_cache_key` that the gateway gave that request."""
     deployment: Deployment
     model: str
-    """As asked for."""
+    """The name in the client's request."""
     policy: Policy
     key: str
     team: str
 
 
 class Claim(NamedTuple):
-    """Who reads a prefix again, as told in the state."""
+    """The process that reads a prefix again, as the state holds it."""
 
     by: str
     at: float
 
 
 class WarmUpFailed(Exception):
-    """It could not be read; the message says why, without content."""
+    """The prefix could not be read. The message says why, without content."""
 
 
 SendWarmUp = Callable[[WarmUp], Awaitable[WarmUpResult]]
-"""Has a prefix read. Raises NotWarmed."""
+"""Sends a warm-up. Raises WarmUpFailed."""
 
 
 @dataclass(slots=True)
@@ -96,17 +97,17 @@ class _Prefix:
 
     warm_up: WarmUp
     last: float
-    """When a request last began with it."""
+    """The time of the last request that began with it."""
     gaps: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_GAPS))
-    """Seconds between two of its requests, where they were long enough for a re-read to come due."""
+    """Seconds between two of its requests, if long enough for a re-read to be due."""
     balance: float = 0.0
-    """What re-reads have saved so far, less what they cost, in plain tokens for each token of the prefix."""
+    """The saving of re-reads so far less their cost, in plain tokens for each token of the prefix."""
     reread: float | None = None
-    """What the last re-read cost, in plain tokens for each token that it read."""
+    """The cost of the last re-read, in plain tokens for each token that it read."""
     failures: int = 0
     """In a row, since the last request."""
     empty_rereads: int = 0
-    """Re-reads in a row that found nothing: requests do not take that back."""
+    """Re-reads in a row that read nothing. A request does not reset them."""
 
     @property
     def is_abandoned(self) -> bool:
@@ -114,7 +115,7 @@ class _Prefix:
 
 
 class WarmUps:
-    """One process's share of the re-reads."""
+    """The warm-ups of one process."""
 
     def __init__(
         self,
@@ -125,7 +126,7 @@ class WarmUps:
         name: str,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Take the way to the state; `now` is Unix seconds, which machines share, `name` is of this process."""
+        """Create the schedule. `now` is in Unix seconds, which machines share; `name` identifies this process."""
         self._caches, self._store, self._log = caches, store, log
         self._now, self._name, self._sleep = now, name, sleep
         self._prefixes: OrderedDict[tuple[int, int], _Prefix] = OrderedDict()
@@ -138,16 +139,16 @@ class WarmUps:
         return len(self._prefixes)
 
     def set_sender(self, send: SendWarmUp) -> None:
-        """Say who makes the calls; before, none are made."""
+        """Set the function that makes the calls. Before that, none are made."""
         self._send = send
 
     def open(self) -> None:
-        """Go on reading what is due until closed."""
+        """Start the task that reads due prefixes until `close`."""
         self._running = asyncio.get_running_loop().create_task(self._run())
         self._running.add_done_callback(self._report_end)
 
     async def close(self) -> None:
-        """Cut the calls that are under way, and wait for their entries."""
+        """Cancel the calls under way, and wait for their ledger entries."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
@@ -157,12 +158,12 @@ class WarmUps:
     def note(
         self, lookup: CacheLookup, deployment: Deployment, policy: Policy, entry: Entry, cache_key: str | None
     ) -> None:
-        """Take in a request that was sent, where its policy names the prefix it begins with."""
-        facts, asked, price = lookup.facts, policy.prompt_cache, deployment.price
+        """Note a request that was sent, if its policy names the prefix it begins with."""
+        facts, settings, price = lookup.facts, policy.prompt_cache, deployment.price
         if not lookup.head or not facts.refreshed or not facts.writes or price is None or not price.rates().input:
             return
         name = _first_line(lookup)
-        if not any(fnmatchcase(name, glob) for glob in asked.warm):
+        if not any(fnmatchcase(name, glob) for glob in settings.warm):
             return
         place = lookup.sent.cache, lookup.sent.chain.links[lookup.head]
         body = alone(lookup.request, lookup.head)
@@ -172,7 +173,7 @@ class WarmUps:
             prefix = _Prefix(warm_up, lookup.now)
         else:
             self._total_bytes -= len(prefix.warm_up.body)
-            self._settle(prefix, lookup, asked.every)
+            self._settle(prefix, lookup, settings.every)
         prefix.warm_up, prefix.last, prefix.failures = warm_up, lookup.now, 0
         self._prefixes[place] = prefix
         self._total_bytes += len(body)
@@ -181,7 +182,7 @@ class WarmUps:
             self._total_bytes -= len(oldest.warm_up.body)
 
     def _settle(self, prefix: _Prefix, lookup: CacheLookup, every: float) -> None:
-        """Take in how long the gap before a request was, and what a re-read saved it."""
+        """Add the gap before a request, and the saving of a re-read for it."""
         gap, facts = lookup.now - prefix.last, lookup.facts
         if gap <= reread_interval(every, min(facts.writes)):
             return
@@ -195,7 +196,7 @@ class WarmUps:
             prefix.balance += terms.saves
 
     def will_keep(self, lookup: CacheLookup, lifetime: int) -> bool:
-        """Whether the prefix of a request that is about to leave is worth writing, for it will be kept warm."""
+        """Check whether to write the prefix of a request that is about to be sent, because it will be kept warm."""
         prefix = self._prefixes.get((lookup.sent.cache, lookup.sent.chain.links[lookup.head]))
         if prefix is None or prefix.is_abandoned:
             return False
@@ -204,7 +205,7 @@ class WarmUps:
     # ------------------------------------------------------------ what is due
 
     async def turn(self) -> float:
-        """Read again what is due and pays; return after how many seconds to look again."""
+        """Read again each prefix that is due and pays. Return the seconds until the next turn."""
         now = self._now()
         due_in = [(self._due_in(prefix, now), prefix) for prefix in self._prefixes.values()]
         due = [prefix for seconds, prefix in due_in if not seconds]
@@ -216,7 +217,7 @@ class WarmUps:
         return min([LONGEST_SLEEP, *(seconds for seconds, _ in due_in if seconds)])
 
     def _due_in(self, prefix: _Prefix, now: float) -> float:
-        """Say in how many seconds to read a prefix again, 0 for now; inf: not before another request."""
+        """Return the seconds until a prefix is due: 0 for now, inf for not before another request."""
         warm_up = prefix.warm_up
         expiry = self._caches.expiry(warm_up.cache, warm_up.link)
         if expiry is None or prefix.is_abandoned:
@@ -258,7 +259,7 @@ class WarmUps:
                     assert_never(result)
 
     async def _claimed(self, warm_up: WarmUp) -> bool:
-        """Claim a re-read for this process; False where another has, or where the state cannot say."""
+        """Claim a re-read for this process; False if another has, or if the state is down."""
         seconds = reread_interval(warm_up.policy.prompt_cache.every, min(warm_up.deployment.cache.writes)) / 2
         try:
             return await self._store.run(partial(self._claim, warm_up, seconds))
@@ -266,7 +267,7 @@ class WarmUps:
             return False
 
     def _claim(self, warm_up: WarmUp, seconds: float, state: State) -> bool:
-        """Claim a re-read, unless another process did less than so many seconds ago. In a thread."""
+        """Claim a re-read, unless another process did less than so many seconds ago. Runs in a thread."""
         mine = Claim(self._name, self._now())
 
         def claimed(held: Claim | None) -> Claim:
@@ -275,8 +276,8 @@ class WarmUps:
             return held
 
         digest = blake2b(f"{warm_up.cache:x} {warm_up.link:x}".encode(), digest_size=16).hexdigest()
-        stands, _ = self._store.updated(state, f"warm/{digest}", CLAIMS, claimed, seconds)
-        return stands == mine
+        claim, _ = self._store.updated(state, f"warm/{digest}", CLAIMS, claimed, seconds)
+        return claim == mine
 
     def _log_failure(self, prefix: _Prefix, reason: str) -> None:
         fields = {"policy": str(prefix.warm_up.policy), "deployment": prefix.warm_up.deployment.name, "reason": reason}
@@ -287,31 +288,34 @@ class WarmUps:
             await self._sleep(await self.turn())
 
     def _report_end(self, task: asyncio.Task[None]) -> None:
-        """Tell of a fault that ended it all: nobody waits for it."""
+        """Log a fault that ended the task. Nobody waits for it."""
         fault = None if task.cancelled() else task.exception()
         if fault is not None:
             self._log.error("warm-ups ended", exc_info=fault)
 
 
 def _first_line(lookup: CacheLookup) -> str:
-    """Name a prefix: by the first line of its system text."""
+    """Return the name of a prefix: the first line of its system text."""
     text = lookup.request.conversation.messages[0].text.lstrip()
     return text[: LONGEST_NAME + 1].partition("\n")[0][:LONGEST_NAME].rstrip()
 
 
 def _terms(prefix: _Prefix, lifetime: int) -> KeepWarmTerms:
-    """Say what it takes to keep a prefix that is written for so many seconds."""
-    asked, facts = prefix.warm_up.policy.prompt_cache, prefix.warm_up.deployment.cache
+    """Return the terms of a prefix that is written for so many seconds."""
+    settings, facts = prefix.warm_up.policy.prompt_cache, prefix.warm_up.deployment.cache
     read, reread = float(facts.read), prefix.reread
     if reread is None:
         reread = read + _reread_overhead(prefix.warm_up)
-    return KeepWarmTerms(lifetime, reread_interval(asked.every, lifetime), read, float(facts.writes[lifetime]), reread)
+    return KeepWarmTerms(
+        lifetime, reread_interval(settings.every, lifetime), read, float(facts.writes[lifetime]), reread
+    )
 
 
 def _reread_overhead(warm_up: WarmUp) -> float:
-    """Guess what the first re-read costs beside the read, for each token of the prefix: next to nothing of a long one.
+    """Estimate the extra cost of the first re-read, for each token of the prefix. It is tiny for a long one.
 
-    That is the short answer, and half a step of what is read; the prefix's length is known by its bytes.
+    It is the cost of a short answer, and of half a step of the tokens read. The prefix's length is estimated from its
+    bytes.
     """
     deployment, rates = warm_up.deployment, _price(warm_up).rates()
     answer = ANSWER_TOKENS * float(rates.output / rates.input)

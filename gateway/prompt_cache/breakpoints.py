@@ -1,6 +1,6 @@
-"""The breakpoints that a request has without markers of ours: the caller's, and the provider's own. Pure.
+"""The breakpoints of a request without our markers: the caller's, and those that the provider sets itself. Pure.
 
-The breakpoints of ours are decided in `markers.py` and written into the request by `gateway/wire/cache_marks.py`.
+Our own are decided in `markers.py` and written into the request by `gateway/wire/cache_marks.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.wire.lexical import value
 _TTL: Final = {"5m": 300, "30m": 1800, "1h": 3600, "12h": 43200}
 
 MOST_EARLIER_BREAKPOINTS: Final = 21
-"""Of a provider's own earlier breakpoints, how many are looked at, the present one included."""
+"""The most breakpoints of its own that a provider looks at, the present one included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +30,24 @@ class Breakpoint:
     lifetime: int
     """In seconds."""
     ours: bool
-    """False: the caller's, or one that the provider sets itself."""
+    """False: it is the caller's, or the provider's own."""
     whole: bool = True
-    """False: it stands inside of what the link covers last, at a part of a message or a tool that is not the last."""
+    """False: it stands inside the last message of the link, at a part that is not the last; or at a tool that is not
+    the last.
+    """
     automatic: bool = False
-    """Whether the provider sets it itself. Of OpenAI's, it is the only one that finds entries behind itself."""
+    """True if the provider sets it itself. Of OpenAI's, only this one finds entries before it."""
 
 
 def callers(request: ChatRequest, facts: CacheFacts, changes: Changes | None = None) -> tuple[Breakpoint, ...]:
-    """List the breakpoints that the request has without us, as it is sent under these changes, in order."""
+    """List the breakpoints of the request without ours, as it is sent under these changes, in order."""
     if facts.matching != "breakpoints":
         return ()
     member = "prompt_cache_breakpoint" if facts.marks_itself else "cache_control"
-    found = list(_in_request(request, facts, changes, member))
+    breakpoints = list(_in_request(request, facts, changes, member))
     if facts.marks_itself and not _is_explicit(request):
-        found += _by_the_provider(request, facts, changes)
-    return tuple(sorted(found, key=lambda point: (point.link, point.whole)))
+        breakpoints += _by_the_provider(request, facts, changes)
+    return tuple(sorted(breakpoints, key=lambda point: (point.link, point.whole)))
 
 
 def _in_request(request: ChatRequest, facts: CacheFacts, changes: Changes | None, member: str) -> Iterator[Breakpoint]:
@@ -75,14 +77,14 @@ def bytes_sent(request: ChatRequest, index: int, changes: Changes | None) -> byt
 
 
 def _of_message(fields: Mapping[str, Any], member: str) -> Iterator[tuple[Any, bool]]:
-    """Yield the markers of a message, each with whether it stands at the message's end."""
+    """Yield the markers of a message, each with True if it stands at the message's end."""
     content, calls = fields.get("content"), fields.get("tool_calls")
     parts = content if isinstance(content, list) else []
-    asked = calls if isinstance(calls, list) else []
+    calls_listed = calls if isinstance(calls, list) else []
     own = fields.get(member)
     if isinstance(own, dict) and member == "cache_control" and (fields.get("role") == "tool" or not parts):
-        yield own, not asked
-    for rest, last in ((parts, not asked), (asked, True)):
+        yield own, not calls_listed
+    for rest, last in ((parts, not calls_listed), (calls_listed, True)):
         for number, part in enumerate(rest):
             if isinstance(part, dict) and isinstance(part.get(member), dict):
                 yield part[member], last and number == len(rest) - 1
@@ -126,7 +128,7 @@ def _lifetime(marker: Mapping[str, Any], facts: CacheFacts) -> int:
 
 
 def earlier_links(request: ChatRequest, changes: Changes | None, facts: CacheFacts) -> Sequence[int]:
-    """List where OpenAI looks for earlier breakpoints of its own, unless the caller has it set none."""
+    """List the links at which OpenAI looks for earlier breakpoints of its own. The caller may switch them off."""
     span = request.spans.get("prompt_cache_options")
     if not facts.marks_itself or (span is not None and b'"explicit"' in request.body[span.start : span.end]):
         return ()
@@ -135,10 +137,10 @@ def earlier_links(request: ChatRequest, changes: Changes | None, facts: CacheFac
 
 
 def earlier_breakpoints(messages: Sequence[Message], head: int) -> list[int]:
-    """Return the links that a provider which sets its own breakpoint looks at: where it may have set earlier ones.
+    """List the links at which a provider may have set breakpoints of its own earlier.
 
-    OpenAI's stand at the end of a user's message, of the last of a run of results, and of the leading system text; up
-    to 20 before the present one are looked at (developers.openai.com/api/docs/guides/prompt-caching).
+    OpenAI sets them at the end of a user's message, at the last of several results, and at the end of the leading
+    system text. It looks at up to 20 before the present one (developers.openai.com/api/docs/guides/prompt-caching).
     """
     ends: list[int] = [head] if head else []
     following = ""

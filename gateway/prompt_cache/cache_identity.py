@@ -1,7 +1,7 @@
 """The number of the provider cache that a request reads. Pure.
 
-Two requests read the same cache if they have the same number. It covers the account of the deployment, and the members
-of the request that the provider keeps apart.
+Two requests read the same cache if their numbers are equal. The number covers the account of the deployment and the
+members of the request by which the provider keeps requests apart.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from gateway.wire.chat import ChatRequest
 _OF_MESSAGES: Final = ("tool_choice", "thinking", "reasoning_effort")
 _SEPARATE: Final = ("prompt_cache_key",)
 _SALT: Final = ("cache_salt",)
-"""Members of a request that keep it apart from others in the cache: OpenAI from GPT-5.6 on, and vLLM."""
+"""Members by which a provider keeps requests apart in its cache: OpenAI from GPT-5.6 on, and vLLM."""
 
 
 class CacheNumbers:
-    """The numbers of the deployments' caches, each computed once."""
+    """The numbers of the deployments' caches. Each is computed once."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, int] = {}
@@ -35,18 +35,18 @@ class CacheNumbers:
         return number
 
 
-def cache_number(said: str) -> int:
-    """Give the number of what keeps one cache apart from others."""
-    return int.from_bytes(blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 4
+def cache_number(text: str) -> int:
+    """Return a number for a text that distinguishes caches."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 4
 
 
 def separated_by(request: ChatRequest, facts: CacheFacts) -> int:
-    """Return the hash of the members that keep a request apart in the cache; 0 where it has none of them."""
+    """Return the hash of the members that keep a request apart in the cache; 0 if it has none of them."""
     return members_hash(request, _SEPARATE if facts.marks_itself else _SALT)
 
 
 def message_settings(request: ChatRequest, facts: CacheFacts) -> int:
-    """Return what else Anthropic tells message lists apart by: "What invalidates the cache", prompt-caching guide."""
+    """Return the hash of settings that Anthropic compares too: "What invalidates the cache", prompt-caching guide."""
     if facts.control not in ("cache_control", "cache_point"):
         return 0
     pictures = any(part.kind == "image" for message in request.conversation.messages for part in message.media)

@@ -10,12 +10,12 @@ from typing import Final
 from gateway.prompt_cache.generations import Generations
 
 REQUESTS_PER_KEY: Final = 15
-"""A minute, for one prefix and key; beyond them OpenAI spreads requests over machines that do not know the prefix
-(developers.openai.com/api/docs/guides/prompt-caching).
+"""Requests a minute for one prefix and key. Beyond them OpenAI spreads requests over machines that do not have the
+prefix (developers.openai.com/api/docs/guides/prompt-caching).
 """
 MOST_SHARDS: Final = 1024
 RATES_OF_KEYS: Final = tuple([REQUESTS_PER_KEY << doubled for doubled in range(MOST_SHARDS.bit_length())])
-"""Requests a minute, one for each number of keys that a prefix group may have."""
+"""Requests a minute, one rate for each number of keys that a prefix group may have."""
 MINUTE: Final = 60.0
 _RATE_BYTES: Final = 160
 
@@ -30,7 +30,7 @@ class CacheKeys:
     def choose(self, group: int, opening: int, now: float) -> str:
         """Count a request of a group and return its key, by the group's rate.
 
-        `opening` is a number that stays with the conversation.
+        `opening` is any number that stays with the conversation.
         """
         at, rate = self._rates.get(group) or (now, 0.0)
         rate = rate * exp(min(at - now, 0.0) / MINUTE) + 1.0  # clocks may be set back
@@ -44,10 +44,11 @@ def possible_keys(group: int, opening: int) -> Iterator[str]:
 
 
 def key_of(group: int, per_minute: float, conversation: int) -> str:
-    """Return the `prompt_cache_key` of a prefix group: the same in every worker, and short.
+    """Return the `prompt_cache_key` of a prefix group. It is short, and the same in every worker.
 
-    A group with more requests a minute than one key serves has several, a power of two, so that growing splits keys in
-    two and moves nothing else; a conversation (any number that stays with it) keeps to one of them.
+    A group with more requests a minute than one key serves has several keys. Their number is a power of two, so that
+    growth splits each key in two and moves nothing else. A conversation keeps to one of them; `conversation` is any
+    number that stays with it.
     """
     shards = 1
     while shards * REQUESTS_PER_KEY < per_minute and shards < MOST_SHARDS:

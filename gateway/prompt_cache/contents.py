@@ -1,10 +1,10 @@
 """The believed contents of the providers' prompt caches. Pure: the time is an argument.
 
-Each cache is kept in two states: its contents after the requests as they were *sent*, and its contents had every
-request been sent in its *original* form. The saving is measured against the second. Where a request is sent unchanged,
-both states share one entry.
+Each cache is kept in two states: its contents after the requests as they were *sent*, and its contents if every request
+had been sent in its *original* form. The saving is measured against the second. An unchanged request has one entry for
+both states.
 
-The memory is bounded in bytes; the entries used least lately go first.
+The memory is bounded in bytes. The entries used least lately are dropped first.
 """
 
 from __future__ import annotations
@@ -21,39 +21,42 @@ from gateway.prompt_cache.rules import CacheFacts
 
 SENT: Final = 0
 ORIGINAL: Final = 1
-"""The two states: by what left, and by what came."""
+"""The two states of a cache: after the requests as sent, and after the requests in their original form."""
 NEVER: Final = float("-inf")
 SHARED_LINKS: Final = 3
-"""How many of a request's first links are told to other processes each time: tools, system text and one message more,
-where conversations part. Of the others only what is new."""
+"""The first links of each request are always shared with other processes: tools, system text, and the first message, at
+which conversations part. Of the other links only the new ones are shared.
+"""
 PREFIX_BYTES: Final = 136
-"""An entry with its times; the beginnings of one request share it."""
+"""The size of an entry with its times. All prefixes of one request share it."""
 
 
 @dataclass(slots=True)
 class CachedPrefix:
-    """How long a beginning stays in a cache; shared by the beginnings of one request, and by those that are alike."""
+    """The times for which a prefix stays in a cache. Prefixes of one request share an entry, and so do prefixes with
+    equal times.
+    """
 
     until: float
-    """By what was sent: read until this moment; `NEVER` = not there."""
+    """Expiry in the state *sent*; `NEVER` if it is not there."""
     lifetime: int
     original_until: float
     original_lifetime: int
     end: int
     """The last link of the request that wrote it."""
     tokens: int
-    """Tokens up to there, by the provider's own report; 0 as long as it has not said."""
+    """Tokens up to `end`, by the provider's report; 0 until it is known."""
 
 
 class Match(NamedTuple):
-    """What a cache is believed to hold of a request."""
+    """The part of a request that a cache is believed to hold."""
 
     read: int | None
     """Index of the deepest link that is read."""
     expired: int | None
-    """Index of the deepest link that was there once and has expired."""
+    """Index of the deepest link that was cached once and has expired."""
     tokens: int
-    """Tokens up to `read`, where the provider reported them; 0 = not known."""
+    """Tokens up to `read`, by the provider's report; 0 if unknown."""
 
 
 class RequestAtCache(NamedTuple):
@@ -67,29 +70,30 @@ class RequestAtCache(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WriteRecord:
-    """Beginnings that one request wrote or renewed for one lifetime: what other processes are told of it."""
+    """The prefixes that one request wrote or renewed for one lifetime, in a form for other processes."""
 
     sent: bool
     original: bool
-    """In which of the two states."""
+    """The states in which it was written: `sent`, `original` or both."""
     lifetime: int
     keys: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CacheUpdate:
-    """What one answered request left in a cache."""
+    """The changes that one answered request made to a cache."""
 
     at: float
     tokens: int
-    """Up to the last key, by the provider's report."""
+    """Tokens up to the last key, by the provider's report; 0 if unknown."""
     records: tuple[WriteRecord, ...]
 
 
 def write_records(sent: RequestAtCache, original: RequestAtCache | None, facts: CacheFacts) -> tuple[WriteRecord, ...]:
-    """List what a request wrote or renewed; of a prefix, what stands before the deepest link read is left out.
+    """List the prefixes that a request wrote or renewed.
 
-    `original` is None for a request of the gateway's own.
+    In a cache that matches by prefix, the links before the deepest one read are left out. `original` is None for a
+    request of the gateway itself.
     """
     if facts.matching == "prefix":
         lifetime = max(facts.writes, default=0)
@@ -97,17 +101,14 @@ def write_records(sent: RequestAtCache, original: RequestAtCache | None, facts: 
             return (WriteRecord(True, False, lifetime, _prefix_keys(sent)),)
         if sent.chain is original.chain and sent.match.read == original.match.read:
             return (WriteRecord(True, True, lifetime, _prefix_keys(sent)),)
-        return WriteRecord(True, False, lifetime, _prefix_keys(sent)), WriteRecord(
-            False, True, lifetime, _prefix_keys(original)
-        )
+        written = WriteRecord(True, False, lifetime, _prefix_keys(sent))
+        return written, WriteRecord(False, True, lifetime, _prefix_keys(original))
     if original is not None and sent.chain is original.chain and sent.breakpoints == original.breakpoints:
-        return tuple([WriteRecord(True, True, *one) for one in _breakpoint_writes(sent)])
-    ours = [WriteRecord(True, False, *one) for one in _breakpoint_writes(sent)]
-    return (
-        tuple(ours)
-        if original is None
-        else (*ours, *(WriteRecord(False, True, *one) for one in _breakpoint_writes(original)))
-    )
+        return tuple([WriteRecord(True, True, *write) for write in _breakpoint_writes(sent)])
+    records = [WriteRecord(True, False, *write) for write in _breakpoint_writes(sent)]
+    if original is not None:
+        records += [WriteRecord(False, True, *write) for write in _breakpoint_writes(original)]
+    return tuple(records)
 
 
 def _prefix_keys(request: RequestAtCache) -> tuple[int, ...]:
@@ -122,7 +123,7 @@ def _breakpoint_writes(request: RequestAtCache) -> Iterator[tuple[int, tuple[int
 
 
 class CacheContents:
-    """The believed state of all caches. A cache is named by a number: whatever tells one from another, hashed."""
+    """The believed contents of all caches. A cache is named by a number (`cache_identity.py`)."""
 
     def __init__(self, most_bytes: int = 32 * 2**20) -> None:
         self._prefixes: Generations[int, CachedPrefix] = Generations(most_bytes)
@@ -140,9 +141,9 @@ class CacheContents:
         state: int = SENT,
         earlier: Sequence[int] = (),
     ) -> Match:
-        """Say what would be read of a request that is sent now. Whether it is long enough is for who knows tokens.
+        """Return the part of a request that would be read if it were sent now. The least length is not checked here.
 
-        `earlier`: links that a provider without a look-back looks at besides the breakpoints (`earlier_breakpoints`).
+        `earlier`: the links of earlier breakpoints of the provider's own (`breakpoints.earlier_links`).
         """
         match facts.matching:
             case "none":
@@ -156,31 +157,30 @@ class CacheContents:
                 return self._deepest_at(cache, chain, candidates, now, state)
 
     def cached_links(self, cache: int, chain: Chain, now: float) -> Iterator[int]:
-        """Yield the links of what is sent that are in the cache, whether or not it looks there, from the deepest on."""
+        """Yield the links of a request that are in the cache, the deepest first, whether or not the provider looks
+        there.
+        """
         for index in range(len(chain.links) - 1, -1, -1):
             prefix = self._prefixes.get(chain.links[index] ^ cache)
             if prefix is not None and prefix.until > now:
                 yield index
 
     def lifetime(self, cache: int, chain: Chain, link: int) -> int | None:
-        """Return for how many seconds a link was written, by what was sent."""
+        """Return the lifetime in seconds of a link, in the state *sent*."""
         prefix = self._prefixes.get(chain.links[link] ^ cache)
         return None if prefix is None else prefix.lifetime
 
     def expiry(self, cache: int, link: int) -> tuple[float, int] | None:
-        """Return until when what ends at a link can be read, by what was sent, and for how many seconds it was written;
-        None where it never was.
-        """
+        """Return the expiry of a link and its lifetime in seconds, in the state *sent*; None if never written."""
         prefix = self._prefixes.get(link ^ cache)
         return None if prefix is None or prefix.until == NEVER else (prefix.until, prefix.lifetime)
 
     def note(
         self, sent: RequestAtCache, original: RequestAtCache | None, facts: CacheFacts, now: float
     ) -> CachedPrefix | None:
-        """Take in a request that was sent at `now`: as it left, and as it came; None for one of the gateway's own,
-        which nobody would have sent without it.
+        """Add a request that was sent at `now`, in both states. `original` is None for a request of the gateway itself.
 
-        Returns what is to be told the provider's count of the prompt, once that is known.
+        Return the entry whose `tokens` are to be set once the provider reported them.
         """
         if facts.matching == "none":
             return None
@@ -193,9 +193,9 @@ class CacheContents:
         return self._note_links(sent.cache, sent.chain, None if original is None else original.chain, facts, now, end)
 
     def adopt(self, record: WriteRecord, at: float, tokens: int) -> None:
-        """Take in what another process wrote at some moment, as far as it is not known to live longer.
+        """Add the prefixes that another process wrote at `at`, unless they are known to live longer.
 
-        `tokens` is what the provider counted up to the last key; 0 = not known.
+        `tokens`: the provider's count up to the last key; 0 if unknown.
         """
         until = at + record.lifetime
         for key in record.keys:
@@ -233,9 +233,9 @@ class CacheContents:
         lifetime = max(facts.writes, default=0)
         until = now + lifetime
         if original is None:
-            ours = CachedPrefix(until, lifetime, NEVER, 0, end, 0)
-            self._write_links(cache, sent.links, ours, now, facts.refreshed)
-            return self._prefixes.get(end) or ours
+            entry = CachedPrefix(until, lifetime, NEVER, 0, end, 0)
+            self._write_links(cache, sent.links, entry, now, facts.refreshed)
+            return self._prefixes.get(end) or entry
         prefix = CachedPrefix(until, lifetime, until, lifetime, end, 0)
         common = len(sent.links) if sent is original else sent.common_links(original)
         if facts.refreshed:
@@ -260,7 +260,7 @@ class CacheContents:
     def _write_links(
         self, cache: int, links: Sequence[int], new: CachedPrefix, now: float, refreshed: bool = False
     ) -> None:
-        """Keep each link as `new` says; what is alive in a state that `new` does not renew stays as it is there."""
+        """Set each link to `new`. A state that is alive and that `new` does not renew keeps its times."""
         for before, keys in groupby([link ^ cache for link in links], self._prefixes.get):
             after = _merge(before, new, now, refreshed)
             self._prefixes.put_all(keys, after, PREFIX_BYTES if after is not new else 0)
@@ -268,7 +268,7 @@ class CacheContents:
     # ------------------------------------------------------------ only what a breakpoint wrote
 
     def _deepest_at(self, cache: int, chain: Chain, candidates: Iterable[int], now: float, state: int) -> Match:
-        """Find the deepest entry that an earlier request wrote at one of these links, given from the deepest on."""
+        """Find the deepest entry at one of these links, given from the deepest on."""
         get, links = self._prefixes.get, chain.links
         expired = None
         for index in candidates:
@@ -285,7 +285,7 @@ class CacheContents:
     def _write_at_breakpoints(
         self, request: RequestAtCache, facts: CacheFacts, now: float, state: int, end: int
     ) -> None:
-        """Write what stands before each breakpoint, and renew what was read."""
+        """Write the prefix before each breakpoint, and renew the prefix that was read."""
         links, read = request.chain.links, request.match.read
         if read is not None and facts.refreshed:
             self._renew(links[read] ^ request.cache, 0, facts, now, state, end)
@@ -316,16 +316,16 @@ def _lookup_links(
     points = {point.link for point in breakpoints}
     if facts.marks_itself:
         return sorted(points.union(earlier), reverse=True)
-    found: set[int] = set()
+    links: set[int] = set()
     for point in sorted(points):  # a later one sees less far back, so that what it meets here was looked through
         lowest = chain.blocks[point] - facts.look_back if facts.look_back else -1
         for index in range(point, -1, -1):
-            if index in found and index != point:
+            if index in links and index != point:
                 break
             if chain.blocks[index] <= lowest:
                 break
-            found.add(index)
-    return sorted(found, reverse=True)
+            links.add(index)
+    return sorted(links, reverse=True)
 
 
 def _match_of(cache: int, chain: Chain, read: int | None, expired: int | None, last: CachedPrefix | None) -> Match:
@@ -334,7 +334,7 @@ def _match_of(cache: int, chain: Chain, read: int | None, expired: int | None, l
 
 
 def _merge(before: CachedPrefix | None, new: CachedPrefix, now: float, refreshed: bool) -> CachedPrefix:
-    """Return what holds after `new`, in both states."""
+    """Return the entry after a write of `new`, in both states."""
     if before is None:
         return new
     until, lifetime, original_until, original_lifetime = (

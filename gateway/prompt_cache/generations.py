@@ -1,4 +1,4 @@
-"""A bounded memory in generations: the values used least lately are forgotten first. Pure."""
+"""A memory of bounded size. The values used least lately are forgotten first. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final, Generic, TypeVar
 
 GENERATIONS: Final = 4
 SLOT_BYTES: Final = 72
-"""A key of 60 bits, and its place in a dictionary that has just grown."""
+"""The size of a 60-bit key and its place in a dictionary that has just grown."""
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
 class Generations(Generic[Key, Value]):
-    """Values by key, bounded in bytes, in four generations: when the youngest is full, the oldest is gone."""
+    """Values by key, bounded in bytes, in four generations. The oldest is dropped when the youngest is full."""
 
     __slots__ = ("_most", "_older", "_size", "_young")
 
@@ -28,20 +28,20 @@ class Generations(Generic[Key, Value]):
         return len(set(self._young).union(*self._older))
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._young or any(key in one for one in self._older)
+        return key in self._young or any(key in generation for generation in self._older)
 
     def get(self, key: Key) -> Value | None:
-        """Return a value. To be asked for does not keep it: to be put in again does."""
-        found = self._young.get(key)
-        if found is None:
+        """Return a value. Only `put` keeps it longer, not `get`."""
+        value = self._young.get(key)
+        if value is None:
             for older in self._older:
-                found = older.get(key)
-                if found is not None:
-                    return found
-        return found
+                value = older.get(key)
+                if value is not None:
+                    return value
+        return value
 
     def put(self, key: Key, value: Value, size: int) -> None:
-        """Keep a value of `size` bytes; in place of one of the youngest generation it takes no more than that did."""
+        """Keep a value of `size` bytes. Replacing a value of the youngest generation adds no size."""
         self.put_all((key,), value, size if self._young.get(key) is None else 0)
 
     def put_all(self, keys: Iterable[Key], value: Value, size: int) -> None:

@@ -1,6 +1,6 @@
-"""Prefix groups: who begins with the same tools and system text, by content, and what their conversations did.
+"""Prefix groups: conversations that begin with the same tools and system text, and the counts of them.
 
-Pure, and bounded in bytes: most groups are seen once, so one that was takes no more than its place in a dictionary.
+Pure, and bounded in bytes. Most groups have one conversation, so such a group takes only its place in a dictionary.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from gateway.prompt_cache.generations import Generations
 from gateway.prompt_cache.usage_patterns import NO_HISTORY, GroupHistory
 
 _GROUP_BYTES = 176
-"""What a group takes beyond its place, once it was seen again."""
+"""The size of a group with several conversations, beyond its place."""
 
 _TIME_BYTES = 24
 
 Counts = tuple[float, float, float]
-"""First requests of conversations, and of those the ones that count in `GroupHistory`: begun, and gone on."""
+"""First requests of conversations; those counted in `GroupHistory` as started; those counted as continued."""
 
 
 class PrefixGroups:
-    """What was seen of each group. A group is a number (`prefix.group_of`)."""
+    """The counts of each group. A group is a number (`prefixes.prefix_group`)."""
 
     def __init__(self, most_bytes: int = 12 * 2**20) -> None:
         self._groups: Generations[int, tuple[int, GroupHistory] | None] = Generations(most_bytes)
@@ -31,15 +31,15 @@ class PrefixGroups:
         return len(self._groups)
 
     def sights(self, group: int) -> int:
-        """Count the conversations that were seen to begin like this."""
+        """Return the number of conversations that began like this."""
         return self._entry(group)[0]
 
     def history(self, group: int) -> GroupHistory:
-        """Return how many of them went on."""
+        """Return the history of the group's conversations."""
         return self._entry(group)[1]
 
     def note_start(self, group: int, now: float) -> float | None:
-        """Count the first request of a conversation; return when the one before it was seen here."""
+        """Count the first request of a conversation. Return the time of the one before it, if this process saw it."""
         sights, history = self._entry(group)
         last = self._last.get(group)
         self._last.put(group, now, _TIME_BYTES)
@@ -54,17 +54,17 @@ class PrefixGroups:
         self._add_news(group, 0.0, 0.0, 1.0)
 
     def take_news(self) -> dict[int, Counts]:
-        """Return what was counted since this was last asked, for those who share it."""
+        """Return the counts since the last call, for the exchange."""
         news, self._news = self._news, {}
         return news
 
     def give_back(self, news: Mapping[int, Counts]) -> None:
-        """Take back what could not be shared."""
+        """Take back counts that could not be exchanged."""
         for group, counts in news.items():
             self._add_news(group, *counts)
 
     def adopt(self, shared: Mapping[int, Counts]) -> None:
-        """Take over what all workers have counted together; what was counted here since then comes on top."""
+        """Replace the counts by the sum of all workers, plus the counts made here since then."""
         for group, (sights, note_start, note_continuation) in shared.items():
             more = self._news.get(group, (0.0, 0.0, 0.0))
             self._put(group, int(sights + more[0]), GroupHistory(note_start + more[1], note_continuation + more[2]))
@@ -88,4 +88,4 @@ class PrefixGroups:
 _SEEN_ONCE = GroupHistory(1.0, 0.0)
 
 MOST_NEWS = 10_000
-"""Groups whose counts wait to be shared; the oldest go first."""
+"""The most groups whose counts wait for the exchange. The oldest are dropped first."""

@@ -1,4 +1,4 @@
-"""One request at one provider cache: the lookup before it is sent, and the identity of the client who sent it. Pure."""
+"""One request at one provider cache: the lookup before it is sent, and the owner of its conversation. Pure."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from gateway.wire.chat import ChatRequest
 
 @dataclass(frozen=True, slots=True)
 class ConversationOwner:
-    """Whom a request is from, as far as caches and habits are concerned."""
+    """The sender of a request, as prompt caches and habits distinguish senders."""
 
     conversation: tuple[str, ...]
-    """Whom conversations never pass between."""
+    """Conversations never pass between two different values of this."""
     group: tuple[str, ...]
-    """What the policy's `group_by` tells prefix groups apart by."""
+    """The values of the policy's `group_by`. Requests that differ here are never of one prefix group."""
     kind: str
-    """Whose habits are learned together: a team, under one policy, of one model."""
+    """Habits are learned for this: a team, under one policy, with one model."""
     is_gateway: bool = False
-    """Whether it is the gateway's own, a summary say: it goes on from nothing, nothing is learned from it, and nobody
-    would have sent it without the gateway.
+    """True if the gateway itself sends the request, for example to write a summary. Such a request continues no
+    conversation and teaches no habits. Without the gateway it would not exist.
     """
 
 
 @dataclass(slots=True)
 class CacheLookup:
-    """One request at one deployment: what its cache was believed to hold when it was sent."""
+    """One request at one deployment, with the believed contents of its cache at the time of sending."""
 
     request: ChatRequest
     changes: Changes | None
@@ -42,49 +42,49 @@ class CacheLookup:
     deployment: int
     scope: int
     head: int
-    """How many leading system messages there are."""
+    """The number of leading system messages."""
     now: float
     sent: RequestAtCache
-    """What leaves, with the caller's breakpoints and the provider's own, and ours once they are `marked`."""
+    """The request as it is sent, with the breakpoints of the caller and the provider; with ours too after `mark`."""
     original: RequestAtCache
-    """What it would be had everything always left as it came."""
+    """The request as the client wrote it, at a cache that was only ever sent originals."""
     identity: Chain
-    """The chain by which the client is told from others: as it came, without the system text that was moved."""
+    """Prefix hashes of the original request without moved volatile text. They identify the conversation."""
     previous: Trail | None
-    """The conversation's last request."""
+    """The previous request of the conversation."""
     owner: ConversationOwner
     group: int
-    """Its prefix group: the same tools and system text, among those that the policy's `group_by` puts together."""
+    """The prefix group: the requests with the same tools and system text, and the same owner group."""
     is_accepted: bool = False
     cache_key: str | None = None
-    """The `prompt_cache_key` that we give it, where the provider keeps apart what is sent with one."""
+    """The `prompt_cache_key` that the gateway sets, for a provider that keeps requests apart by it."""
     prefix: CachedPrefix | None = None
     trail: Trail | None = None
-    """Of the conversation, once it arrived; a request of our own leaves none."""
+    """The trail of this request, once the deployment accepted it. Requests of the gateway leave none."""
 
     @property
     def turn(self) -> int:
-        """How many requests of the conversation were long enough to be cached, this one included if it is."""
+        """Return the number of the conversation's requests that were long enough for the cache, this one included."""
         return 1 if self.previous is None else self.previous.turn + 1
 
     @property
     def is_first_turn(self) -> bool:
-        """Whether none before it was: then it counts as the conversation's first."""
+        """True if the conversation had no such request before."""
         return self.turn == 1
 
     @property
     def gap_seconds(self) -> float | None:
-        """The time since the conversation's last request."""
+        """Return the time since the previous request of the conversation."""
         return None if self.previous is None else self.now - self.previous.at
 
     @property
     def stable_ends(self) -> StableEnds:
-        """Where the conversation's next request will agree with this one."""
+        """Return the links up to which the next request of the conversation will agree with this one."""
         return find_stable_ends(self.changes, len(self.request.conversation.messages))
 
     @property
     def readable_links(self) -> Sequence[int]:
-        """The links that it leaves for the next request to read: none behind what was put in for it alone."""
+        """Return the links that the next request can read. A message inserted for this request alone ends them."""
         links, stable_end = self.sent.chain.links, self.stable_ends.stable_end
         if self.facts.matching != "breakpoints":
             return links if stable_end is None else links[: stable_end + 1]
@@ -95,27 +95,26 @@ class CacheLookup:
 
     @property
     def is_original_uncached(self) -> bool:
-        """Whether it left with its own text, which would have been neither read nor written had it left unmarked."""
-        return (
-            self.sent.chain is self.original.chain
-            and not self.original.breakpoints
-            and self.original.match.read is None
-        )
+        """True if the text was sent unchanged, and without our markers it would have been neither read nor written."""
+        sent, original = self.sent, self.original
+        return sent.chain is original.chain and not original.breakpoints and original.match.read is None
 
     @property
     def is_billed_as_original(self) -> bool:
-        """Whether nothing tells what was sent from what came, in this cache. Of our own requests nothing came."""
+        """True if the rewritten and the original request would be billed alike by this cache.
+
+        Always true for requests of the gateway itself, which have no original.
+        """
         if self.owner.is_gateway:
             return True
         sent, original = self.sent, self.original
-        same = (
-            sent.chain is original.chain and sent.breakpoints == original.breakpoints and sent.cache == original.cache
-        )
-        return same and sent.match.read == original.match.read
+        if sent.chain is not original.chain or sent.cache != original.cache:
+            return False
+        return sent.breakpoints == original.breakpoints and sent.match.read == original.match.read
 
 
 def is_uncacheable(deployment: CachingDeployment, request: ChatRequest) -> bool:
-    """Whether nothing is known of a deployment's cache, or bytes prove that the request is too short for it."""
+    """Check whether a deployment's cache is unknown, or bytes prove that the request is too short for it."""
     facts = deployment.cache
     if facts.matching == "none" or fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1):
         return True
@@ -124,12 +123,12 @@ def is_uncacheable(deployment: CachingDeployment, request: ChatRequest) -> bool:
 
 
 def miss_without_lookup(deployment: CachingDeployment, cache_lookup: CacheLookup | None) -> str | None:
-    """Name the cause where a cache that we know of was not even looked at."""
+    """Return the cause of a miss without a lookup: the request was too short for a known cache."""
     return BELOW_MINIMUM if cache_lookup is None and deployment.cache.matching != "none" else None
 
 
 def is_shorter(request: ChatRequest, link: int, tokens: int) -> bool:
-    """Whether bytes prove that tools and so many messages have fewer tokens."""
+    """Check whether bytes prove that the tools and the first `link` messages have fewer than `tokens` tokens."""
     conversation, spans = request.conversation, request.message_spans
     most = link + sum([len(text.encode()) for text in conversation.definitions])
     most += spans[link - 1].end - spans[0].start if link else 0
@@ -137,6 +136,6 @@ def is_shorter(request: ChatRequest, link: int, tokens: int) -> bool:
 
 
 def opening_link(lookup: CacheLookup) -> int:
-    """Return what stays with a conversation: its beginning, up to the first message after the system text."""
+    """Return the link that stays the same throughout a conversation: up to the first message after the system text."""
     links = lookup.identity.links
     return links[min(lookup.head + 1, len(links) - 1)]

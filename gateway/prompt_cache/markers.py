@@ -1,17 +1,17 @@
 """The decision on our cache markers: how far a request is marked, for how long, and at which messages. Pure.
 
-One module has each step of a marker:
+Each step of a marker has one module:
 
-- `breakpoints.py` reads the markers that the caller wrote, and the breakpoints that the provider sets itself;
-- this module decides on ours beside them;
-- `gateway/serving/prompt_cache_use.py` gathers the inputs of the decision for one request;
-- `gateway/wire/cache_marks.py` writes `cache_control` and `prompt_cache_breakpoint` into the request's bytes. No other
-  module does.
+- `breakpoints.py` reads the markers of the caller, and derives the breakpoints that the provider sets itself.
+- This module decides on ours beside them.
+- `gateway/serving/prompt_cache_use.py` gathers the inputs of the decision for one request.
+- `gateway/wire/cache_marks.py` writes `cache_control` and `prompt_cache_breakpoint` into the request. No other module
+  does.
 
-A provider reads an entry that an earlier request wrote at a breakpoint, if a breakpoint of this request stands there or
-at most so many blocks behind it. So one marker stands at the end: it writes the new messages and finds the breakpoint
-of the previous request. One stands at each end that requests share: tools, system text, the fold of a conversation.
-Where the newest entry is too far from the end, one stands between. The caller's own markers win, and count.
+A provider reads an entry of an earlier request if a breakpoint of this request stands at the same place, or a limited
+number of blocks behind it. So one marker stands at the end: it writes the new messages, and from there the previous
+entry is found. One stands at each end that requests share: tools, system text, the fold of a conversation. If the
+newest entry is too far from the end, one stands between. The caller's own markers come first, and count.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.prompt_cache.prefixes import Chain
 
 MOST_STEPS: Final = 20
-"""Messages before the end that are tried where the last ones cannot carry a marker."""
+"""The most messages before the end that are tried, if the last ones cannot carry a marker."""
 
 MarkUpTo = Literal["nothing", "head", "all"]
 """No marker of ours; up to the end of tools and leading system text; up to the newest message."""
@@ -45,21 +45,21 @@ MarkUpTo = Literal["nothing", "head", "all"]
 
 @dataclass(frozen=True, slots=True)
 class MarkingInputs:
-    """Where a conversation stands when a request of it is about to leave."""
+    """The facts about a conversation by which its next request is marked."""
 
     habits: Habits
-    """Of the requests of its kind so far, this one not counted."""
+    """The habits of its kind so far, without this request."""
     history: GroupHistory
-    """What conversations with this head did."""
+    """The history of the conversations with this head."""
     stage: Stage
     sights: int
-    """Conversations that were seen to begin with this head, this one included."""
+    """The number of conversations that began with this head, this one included."""
 
 
 def mark_up_to(
     markers: Literal["off", "on_reuse", "always"], inputs: MarkingInputs, facts: CacheFacts, lifetime: int
 ) -> MarkUpTo:
-    """Decide how far to mark; `lifetime` is that of the markers, in seconds."""
+    """Decide how far to mark. `lifetime` is that of the markers, in seconds."""
     if markers == "always":
         return "all"
     if markers == "off":
@@ -74,7 +74,7 @@ def mark_up_to(
 def lifetime_of(
     ttl: Literal["auto", "5m", "1h"], habits: Habits, facts: CacheFacts, current: int | None, now: float
 ) -> int:
-    """Choose a lifetime in seconds. A conversation whose beginning is alive keeps what it has: `current`."""
+    """Choose a lifetime in seconds. A conversation with a cached prefix keeps its lifetime, `current`."""
     if ttl == "auto":
         if current is not None and current in facts.writes:
             return current
@@ -88,16 +88,16 @@ def lifetime_of(
 
 @dataclass(frozen=True, slots=True)
 class StableEnds:
-    """Links of a rewritten request that tell where its next one will agree with it."""
+    """The links up to which a rewritten request will agree with the next one of its conversation."""
 
     fold_end: int | None = None
-    """The end of the last fold: everything up to there stays."""
+    """The end of the last fold. Everything before it stays."""
     stable_end: int | None = None
-    """The last link before a message of ours that is for this request alone; None where there is none."""
+    """The last link before a message inserted for this request alone; None if there is no such message."""
 
 
 def find_stable_ends(changes: Changes | None, messages: int) -> StableEnds:
-    """Find them in a request of so many messages."""
+    """Find the stable ends of a request of so many messages."""
     if changes is None or not changes.inserted:
         return StableEnds()
     fold_end = stable_end = None
@@ -112,7 +112,7 @@ def find_stable_ends(changes: Changes | None, messages: int) -> StableEnds:
 
 
 def markable(request: ChatRequest, facts: CacheFacts, changes: Changes | None = None) -> Callable[[int], bool]:
-    """Return a function that says of a link whether a marker of ours may stand at its end."""
+    """Return a function that checks whether a marker of ours may stand at the end of a link."""
     messages = request.conversation.messages
     sent = in_order(changes, len(messages))
     head = leading_system(messages)
@@ -147,12 +147,13 @@ def place_markers(
     may_mark: Callable[[int], bool],
     stable_end: int | None = None,
 ) -> tuple[Breakpoint, ...]:
-    """Return the breakpoints of a request, in order: the caller's, and ours at the best places that are left.
+    """Return all breakpoints of a request in order: the caller's, and ours at the best of the remaining places.
 
     `head`: the number of leading system messages. `fold_end`: the link at the end of the last fold. `cached`: the links
-    believed to be cached, the deepest first. `lifetime`: the wanted one, in seconds; no marker may stand behind one of
-    a shorter lifetime, so it may be another. `may_mark`: whether a link can be marked. `stable_end`: the last link that
-    the next request will still have; messages behind it (excerpts, moved text) are for this request alone.
+    believed to be cached, the deepest first. `lifetime`: the wanted one, in seconds. The result may have another,
+    because no marker may stand behind one of a shorter lifetime. `may_mark`: checks whether a link can be marked.
+    `stable_end`: the last link that the next request will still have. Messages behind it (excerpts, moved text) are for
+    this request alone.
     """
     out = list(callers)
     if facts.control not in ("cache_control", "cache_point", "breakpoints") or not facts.writes:
@@ -187,7 +188,7 @@ def _bridging_link(
     end: int,
     may_mark: Callable[[int], bool],
 ) -> int | None:
-    """Find the place from which the newest entry is still seen, where no marker that stands sees it."""
+    """Find a place from which the newest entry is still within reach, if no other marker reaches it."""
     newest = next((link for link in cached if link <= end), None) if facts.look_back else None
     if newest is None:
         return None
@@ -207,10 +208,10 @@ def _bridging_link(
 
 
 def _allowed_lifetime(link: int, wanted: int, facts: CacheFacts, callers: Sequence[Breakpoint]) -> int | None:
-    """Choose a lifetime that is no longer than those before it and no shorter than those behind it.
+    """Choose a lifetime that is not longer than those before the link and not shorter than those behind it.
 
     "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block"
-    (github.com/vellum-ai/vellum-assistant/pull/22191); OpenAI has no such rule.
+    (github.com/vellum-ai/vellum-assistant/pull/22191). OpenAI has no such rule.
     """
     offered = list(facts.writes)
     if not facts.marks_itself:
@@ -221,7 +222,7 @@ def _allowed_lifetime(link: int, wanted: int, facts: CacheFacts, callers: Sequen
 
 
 def marks_of(breakpoints: Sequence[Breakpoint], facts: CacheFacts, key: str | None = None) -> Marks | None:
-    """Return what is to be spliced into the request; None where that is nothing."""
+    """Return the markers and the key to write into the request; None if there are none."""
     places = {point.link: point.lifetime for point in breakpoints if point.ours}
     key = key if facts.control in ("key", "breakpoints") else None
     if not places and key is None:

@@ -1,4 +1,4 @@
-"""Why less was read from a provider's cache than the conversation's previous request had left there. Pure."""
+"""The cause of a cache miss: less was read than the conversation's previous request had left to read. Pure."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ MISS_MEANINGS: Final = {
     UNMARKED: "the provider keeps what a marker tells it to, and none stood within reach",
     PROVIDER: "it should have been there by the provider's own rules",
 }
-"""In the order in which a report lists them; `client_changed` has the index of the message after a colon."""
+"""The causes, in the order of the report. `client_changed` has the index of the message after a colon."""
 
 
 def readable_tokens(tokens: int, facts: CacheFacts) -> int:
-    """Return how many of a beginning's tokens a provider says it read: none below the least length, then by steps."""
+    """Return the tokens of a prefix that a provider reports as read: none below the least length, then in steps."""
     return 0 if tokens < facts.least else tokens // facts.step * facts.step
 
 
 @dataclass(frozen=True, slots=True)
 class TokenReport:
-    """Tokens of one answered request, by the provider's report and by what its cache was believed to hold."""
+    """Tokens of one answered request: those that the provider reported, and those that its cache should have read."""
 
     prompt: int
     cached: int
@@ -52,7 +52,7 @@ class TokenReport:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """Why less was read than could have been, and how many tokens less."""
+    """The cause of a miss, and the number of tokens that it did not read."""
 
     cause: str
     tokens: int
@@ -67,9 +67,9 @@ def cause_of_miss(
     deployment: int,
     now: float,
 ) -> Miss | None:
-    """Name why less was read than the conversation's previous request had made possible; None: all of that was.
+    """Name the cause of a miss; None if everything was read that the previous request had left.
 
-    `now` is when it was sent.
+    `now` is the time at which the request was sent.
     """
     if report.cached < report.expected:
         return Miss(PROVIDER, report.expected - report.cached)
@@ -95,14 +95,16 @@ def cause_of_miss(
 
 
 def _never_or_long_ago(report: TokenReport, sent: RequestAtCache, facts: CacheFacts) -> str:
-    """Say why nothing was there, where the conversation is not known: another worker may have served it."""
+    """Name the cause for an unknown conversation. Another worker may have served it before."""
     if report.prompt < facts.least:
         return BELOW_MINIMUM
     return FIRST_SIGHT if sent.match.expired is None else EXPIRED
 
 
 def _changed(identity: Chain, previous: Trail, lost_by_us: int) -> str:
-    """Name the first thing that is not as it was, by who changed more of the previous request's end."""
+    """Name the first difference, by the side that changed more of the previous request's end: the client or the
+    gateway.
+    """
     common = common_links(previous.original, identity)
     if len(previous.original) // 8 - common < lost_by_us or common == len(previous.original) // 8:
         return OUR_FOLD

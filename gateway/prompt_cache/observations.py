@@ -1,4 +1,4 @@
-"""The habits that this process has observed, and the exchange of them with other processes. Pure."""
+"""The habits that this process observes, and their exchange with other processes. Pure."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from gateway.prompt_cache.usage_patterns import (
 from gateway.state.shared import Untold
 
 MOST_NEWS: Final = 2000
-"""Requests that wait to be told to other processes; the oldest go first."""
+"""The most observations that wait for the exchange with other processes. The oldest are dropped first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one answered request adds to the habits of its kind."""
+    """The contribution of one answered request to the habits of its kind."""
 
     kind: str
     stage: int
@@ -31,25 +31,27 @@ class Observation:
     previous: PreviousRequest | None
     tokens: int
     head: tuple[Stage, PreviousRequest | None] | None = None
-    """Of a first request: how often its head was seen, and when last."""
+    """For a first request: the stage of its head, and the previous request with the same head."""
 
     def delta(self) -> Habits:
-        """Return what it adds."""
+        """Return the contribution as habits, which can be added."""
         out = request_habits(self.stage, self.now, self.previous, self.tokens)
         return out if self.head is None else out + request_habits(self.head[0], self.now, self.head[1])
 
 
 class Observations:
-    """The habits of each kind of conversation: all processes' of the last exchange, and this process's since."""
+    """The habits of each kind of conversation: those of all processes at the last exchange, and this process's since
+    then.
+    """
 
     def __init__(self) -> None:
         self._news: Untold[Observation] = Untold(MOST_NEWS)
         self._exchanged: dict[str, Habits] = {}
-        """Kind → the habits of all processes, as of the last exchange."""
+        """Kind → the habits of all processes, at the last exchange."""
         self._in_exchange: dict[str, Habits] = {}
         """Kind → the habits that are being exchanged now."""
         self._since: dict[str, Habits] = {}
-        """Kind → the habits observed here since, for the kinds whose markers depend on them."""
+        """Kind → the habits observed here since then, for the kinds whose markers depend on them."""
 
     def habits(self, kind: str) -> Habits:
         """Return the habits of a kind of conversation."""
@@ -57,7 +59,7 @@ class Observations:
         return sum_habits([part for part in parts if part is not None], self._exchanged.get(kind, NOTHING_KNOWN))
 
     def add(self, observation: Observation, *, decides: bool) -> None:
-        """Add an observation for the next exchange, and at once where it `decides` about markers."""
+        """Queue an observation for the next exchange. If it `decides` about markers, count it at once too."""
         self._news.append(observation)
         if decides:
             kind = observation.kind
@@ -77,6 +79,6 @@ class Observations:
         self._in_exchange = {}
 
     def adopt(self, habits: Mapping[str, Habits]) -> None:
-        """Replace the exchanged habits by those that all processes counted together."""
+        """Replace the exchanged habits by the sum of all processes."""
         self._exchanged.update(habits)
         self._in_exchange = {}

@@ -1,9 +1,9 @@
-"""The chain of a request: one number for each beginning that it shares, or does not share, with other requests.
+"""The chain of a request: one number for each prefix of it. Pure.
 
-Pure. Block 0 is what stands before the messages (tools, functions, response schema), then comes one link a message. Two
-requests share a beginning where a link of theirs is equal. A message counts by its meaning: how its JSON is set, in
-which order its keys stand, and whether it carries a cache marker, say nothing to the model and do not change it. The
-model's name is not in it: caches are kept for each deployment apart.
+Two requests share a prefix if their links there are equal. The first link covers the tools, functions and response
+schema. Each message adds one link. A message is hashed by its meaning: the layout of its JSON, the order of its keys
+and its cache markers make no difference to the model, and none to the hash. The name of the model is not covered,
+because each deployment's cache has its own number.
 """
 
 from __future__ import annotations
@@ -22,31 +22,34 @@ from gateway.wire.chat import ChatRequest, message_left
 from gateway.wire.lexical import value
 
 _MARKS: Final = ("cache_control", "prompt_cache_breakpoint")
-"""Members that tell a provider where to write its cache; they are no text."""
+"""Members that tell a provider where to write its cache. They are not text."""
 
 _PRIME: Final = (1 << 60) - 93
 _FACTOR: Final = 0x9E3779B97F4A7C1
-"""A chain is a polynomial in its messages' hashes (64 bits of BLAKE2b each) over the field of this prime, which costs
-a tenth of a microsecond a message: two different beginnings agree once in 2**60. A number below that takes 32 bytes."""
+"""A chain is a polynomial in the hashes of its messages (64 bits of BLAKE2b each) over the field of this prime. It
+costs a tenth of a microsecond a message. Two different prefixes agree once in 2**60. A number below that takes 32
+bytes.
+"""
 
 _LINK_BYTES: Final = 90
-"""What a message takes in a remembered chain: three places in tuples, and two numbers."""
+"""The size of a message in a remembered chain: three places in tuples, and two numbers."""
 _NEAR: Final = 12
-"""How many messages at the end of a request may be new to its conversation for its chain to be extended."""
+"""The most new messages at the end of a request for which its conversation's chain is extended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A request's beginnings, the shortest first."""
+    """The prefixes of a request, the shortest first."""
 
     links: tuple[int, ...]
-    """links[i] covers the tools and the messages before message i: links[0] the tools alone, the last one everything.
+    """links[i] covers the tools and the messages before message i. links[0] covers the tools alone, the last one
+    everything.
     """
     message_hashes: tuple[int, ...]
-    """The hash of each message by itself, whatever stands before it."""
+    """The hash of each message alone, without the messages before it."""
     blocks: tuple[int, ...]
-    """Positions up to each link, as Anthropic's look-back counts them: one a tool, a text, an image, a block of
-    thinking; one a run of calls, and one a run of results.
+    """Positions up to each link, as Anthropic's look-back counts them: one for a tool, a text, an image, a block of
+    thinking; one for a run of calls, and one for a run of results.
     """
 
     def common_links(self, other: Chain) -> int:
@@ -60,19 +63,19 @@ class Chain:
 
 
 _MessageDigest = tuple[int, int]
-"""The hash of a message, and its positions; `_RESULT` where it joins a run of results."""
+"""The hash of a message, and its positions; `_RESULT` if it belongs to a run of results."""
 
 Settings = tuple[int, int | None]
-"""What else tells prompts apart, and the message from which on it does."""
+"""A hash of settings by which a provider also keeps prompts apart, and the message from which on it does."""
 
 _RESULT: Final = -1
 _HASH: Final = itemgetter(0)
 
 
 class Digests:
-    """Hashes of what was seen before, and the chains of the latest requests. Bounded in bytes.
+    """Hashes of known messages, and the chains of the latest requests. Bounded in bytes.
 
-    A message that was read from the same bytes is the same object (`wire.chat.Memo`), and carries its own.
+    A message read from the same bytes is the same object (`wire.chat.Memo`), and carries its own digest.
     """
 
     def __init__(self, most_bytes: int = 4 * 2**20) -> None:
@@ -80,7 +83,7 @@ class Digests:
         self._chains: Memory[tuple[int, Settings, int], Chain] = Memory(most_bytes // 2)
 
     def digest(self, request: ChatRequest, index: int) -> _MessageDigest:
-        """Return the hash and the positions of a message as it came."""
+        """Return the digest of a message in its original form."""
         message = request.conversation.messages[index]
         if message.digest is not None:
             return message.digest
@@ -90,13 +93,17 @@ class Digests:
         return digest
 
     def digest_all(self, request: ChatRequest) -> list[_MessageDigest]:
-        """Return those of each message as it came."""
+        """Return the digest of each message in its original form."""
         messages = request.conversation.messages
-        known = [message.digest for message in messages if message.digest]
-        return known if len(known) == len(messages) else [self.digest(request, index) for index in range(len(messages))]
+        digests = [message.digest for message in messages if message.digest]
+        return (
+            digests
+            if len(digests) == len(messages)
+            else [self.digest(request, index) for index in range(len(messages))]
+        )
 
     def find_start(self, first: int, settings: Settings, hashes: tuple[int, ...]) -> tuple[Chain, int] | None:
-        """Return a chain that an earlier request had, and with how many messages of these it begins."""
+        """Return the chain of an earlier request, and the number of these messages that it begins with."""
         for count in range(len(hashes), max(0, len(hashes) - _NEAR), -1):
             chain = self._chains.get((first, settings, hashes[count - 1]))
             if chain is not None and chain.message_hashes[:count] == hashes[:count]:
@@ -104,12 +111,12 @@ class Digests:
         return None
 
     def remember(self, chain: Chain, settings: Settings) -> None:
-        """Keep a chain for the next request of its conversation, whether its last message stays or is another."""
+        """Keep a chain for the next request of its conversation, whether its last message stays or is replaced."""
         for hashes in chain.message_hashes[-2:]:
             self._chains.put((chain.links[0], settings, hashes), chain, _LINK_BYTES * len(chain.links) // 2)
 
     def with_text(self, request: ChatRequest, index: int, text: str) -> _MessageDigest:
-        """Return those of a message whose content is replaced by a text."""
+        """Return the digest of a message whose content is replaced by a text."""
         key = (self.digest(request, index)[0], text)
         digest = self._digests.get(key)
         if digest is None:
@@ -119,7 +126,7 @@ class Digests:
         return digest
 
     def digest_changed(self, request: ChatRequest, index: int, changes: Changes) -> _MessageDigest:
-        """Return those of a message that leaves changed."""
+        """Return the digest of a message as the changes leave it."""
         if index in changes.texts and index not in changes.system and index not in changes.unreasoned:
             return self.with_text(request, index, changes.texts[index])
         raw = message_left(request.body[slice(*request.message_spans[index])], changes, index)
@@ -130,7 +137,7 @@ class Digests:
         return digest
 
     def digest_inserted(self, text: str) -> _MessageDigest:
-        """Return those of a user message that we put in."""
+        """Return the digest of a user message that the gateway inserts."""
         key = (0, text)
         digest = self._digests.get(key)
         if digest is None:
@@ -139,7 +146,7 @@ class Digests:
         return digest
 
     def definitions(self, texts: tuple[str, ...]) -> int:
-        """Return the hash of what stands before the messages."""
+        """Return the hash of the definitions that stand before the messages."""
         if not texts:
             return 1
         digest = self._digests.get(texts)
@@ -150,19 +157,19 @@ class Digests:
 
 
 def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, settings: int = 0) -> Chain:
-    """Return the chain of a request: as it came, or as the changes leave it.
+    """Return the chain of a request, in its original form or as the changes leave it.
 
-    `settings` is what else tells two prompts apart from behind the leading system text on, for a provider that lets it.
+    `settings` is a hash by which a provider also keeps prompts apart, from the end of the leading system text on.
     """
     read = digests.digest_all(request) if changes is None else _changed_digests(request, changes, digests)
     hashes = tuple(map(_HASH, read))
     first = digests.definitions(request.conversation.definitions) % _PRIME
     head = leading_system(request.conversation.messages) if settings else None
     nothing = Chain((first,), (), (request.conversation.tools,))
-    known, count = digests.find_start(first, (settings, head), hashes) or (nothing, 0)
-    if count == len(hashes) == len(known.message_hashes):
-        return known
-    links, blocks = list(known.links[: count + 1]), list(known.blocks[: count + 1])
+    start, count = digests.find_start(first, (settings, head), hashes) or (nothing, 0)
+    if count == len(hashes) == len(start.message_hashes):
+        return start
+    links, blocks = list(start.links[: count + 1]), list(start.blocks[: count + 1])
     link, total, follows = links[-1], blocks[-1], count > 0 and read[count - 1][1] == _RESULT
     for index, (hashed, number) in enumerate(read[count:], count):
         link = (link * _FACTOR + hashed + (settings if index == head else 0)) % _PRIME
@@ -180,14 +187,14 @@ def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, se
 
 
 def without_markers(definition: str) -> str:
-    """Return tools, as minified JSON, without the cache markers in them, which a provider reads and does not count."""
+    """Return tools as minified JSON without their cache markers, which a provider does not count."""
     if not any(mark in definition for mark in _MARKS):
         return definition
     return orjson.dumps(_without_markers(value(definition.encode()))).decode()
 
 
 def members_hash(request: ChatRequest, names: Sequence[str]) -> int:
-    """Return the hash of these members of a request, as their bytes came; 0 where it has none of them."""
+    """Return the hash of these members of a request, by their original bytes; 0 if it has none of them."""
     members = [(name, request.body[slice(*request.spans[name])]) for name in names if name in request.spans]
     return _hash(b"\n".join([name.encode() + b" " + raw for name, raw in members])) if members else 0
 
@@ -211,7 +218,7 @@ def _changed_digests(request: ChatRequest, changes: Changes, digests: Digests) -
 
 
 def _digest_of(fields: Any, raw: bytes = b"") -> _MessageDigest:
-    """Hash one message; `raw` is what stands in for it where it cannot be written anew (a number of 30 digits)."""
+    """Hash one message. `raw` replaces a message that cannot be written anew (a number of 30 digits)."""
     if not isinstance(fields, Mapping):
         return _hash(raw), 1
     fields = _plain(fields)
@@ -219,7 +226,7 @@ def _digest_of(fields: Any, raw: bytes = b"") -> _MessageDigest:
 
 
 def _positions(fields: Mapping[str, Any]) -> int:
-    """Count the positions of one message; it has one at least."""
+    """Count the positions of one message, at least one."""
     role = fields.get("role")
     if isinstance(role, str) and role in RESULT_ROLES:
         return _RESULT
@@ -230,7 +237,7 @@ def _positions(fields: Mapping[str, Any]) -> int:
 
 
 def _plain(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Write a content of one text part as that text, which is the same to the model: a marker needs the part."""
+    """Replace a content of one text part by its text. The model sees no difference; a marker needs the part."""
     content = fields.get("content")
     if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], Mapping):
         return fields
@@ -250,16 +257,16 @@ def _canonical(fields: Any, raw: bytes) -> bytes:
 
 
 def _without_markers(read: Any) -> Any:
-    """Take the markers out of a message or of definitions, wherever a provider reads them: beside a part or a tool."""
+    """Remove the markers of a message or of definitions, wherever a provider reads them: beside a part or a tool."""
     if isinstance(read, Mapping):
-        kept = {key: part for key, part in read.items() if key not in _MARKS}
-        content = kept.get("content")
+        fields = {key: part for key, part in read.items() if key not in _MARKS}
+        content = fields.get("content")
         if isinstance(content, list):
-            kept["content"] = [_without_markers(part) for part in content]
-        function = kept.get("function")
+            fields["content"] = [_without_markers(part) for part in content]
+        function = fields.get("function")
         if isinstance(function, Mapping):
-            kept["function"] = {key: part for key, part in function.items() if key not in _MARKS}
-        return kept
+            fields["function"] = {key: part for key, part in function.items() if key not in _MARKS}
+        return fields
     return [_without_markers(part) for part in read] if isinstance(read, list) else read
 
 
@@ -270,9 +277,9 @@ def _hash(data: bytes) -> int:
 def prefix_group(chain: Chain, leading: int, within: Sequence[str] = ()) -> int:
     """Return the prefix group of a request: its tools and its first `leading` messages.
 
-    Requests that differ in `within` (what the policy's `group_by` names: team, model) are never of one group. With the
-    leading system messages a group is everyone who uses one prompt; with one message more, a conversation and its
-    branches.
+    Requests that differ in `within` (the values of the policy's `group_by`: team, model) are never of one group. With
+    the leading system messages, a group is everyone who uses one prompt. With one message more, it is a conversation
+    and its branches.
     """
     prefix = chain.links[min(leading, len(chain.message_hashes))]
     return _hash("\n".join([f"{prefix:x}", *within]).encode("utf-8", "surrogatepass"))

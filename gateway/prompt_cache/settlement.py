@@ -1,6 +1,6 @@
 """The settlement of an answered request: the miss and the saving, by the usage that the provider reported.
 
-Counting is done after the answer, never before a request is sent.
+Tokens are counted after the answer, never before a request is sent.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from gateway.prompt_cache.sizes import PrefixSizes, inserted_texts, original_usa
 from gateway.wire.usage import Usage
 
 Cost = Callable[[Usage], int | None]
-"""What usage costs at this deployment, at this moment; None = it has no price."""
+"""Returns the cost of a usage at this deployment now, in nano-USD; None if it has no price."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheSettlement:
-    """What the books say of one request and its provider's cache."""
+    """The figures of one request and its provider's cache for the ledger."""
 
     expected: int = 0
-    """Tokens that should have been read."""
+    """Tokens that the cache should have read."""
     miss: str | None = None
     lost: int = 0
     """Tokens that the miss did not read."""
     lost_nanousd: int | None = 0
     saved_nanousd: int | None = 0
-    """What the original would have cost, less what was paid; negative where it would have been cheaper. None: nobody
-    can say."""
+    """The cost of the original request less the cost that was paid. Negative if the original would have been cheaper;
+    None if unknown.
+    """
     markers: int = 0
-    """Markers of ours."""
+    """The number of markers that the gateway set."""
 
 
 async def settle(
@@ -66,13 +67,13 @@ async def settle(
     else:
         sizes = await asyncio.get_running_loop().run_in_executor(None, weigh)
     if expected is None:
-        expected = sizes[0].upto(lookup.sent.match.read or 0)
+        expected = sizes[0].up_to(lookup.sent.match.read or 0)
     original = PrefixSizes.of_whole(usage.prompt) if exact and is_same else sizes[1]
     return _settlement(lookup, usage, cost, expected, original, markers)
 
 
 def _expected_tokens(lookup: CacheLookup) -> int | None:
-    """Return the tokens of what should have been read, where they are known without counting: 0 for nothing."""
+    """Return the tokens that should have been read, if they are known without counting; 0 if none should."""
     read, _, tokens = lookup.sent.match
     if read is None or tokens:
         return tokens
@@ -82,7 +83,10 @@ def _expected_tokens(lookup: CacheLookup) -> int | None:
 def _settlement(
     lookup: CacheLookup, usage: Usage, cost: Cost, expected: int, original: PrefixSizes, markers: int
 ) -> CacheSettlement:
-    """Say what there is to say; `upto`: tokens of what should have been read; `original`: of what came."""
+    """Put the figures together.
+
+    `expected`: tokens that should have been read. `original`: the sizes of the original request.
+    """
     facts, paid = lookup.facts, cost(usage)
     figures = TokenReport(usage.prompt, usage.cached, readable_tokens(expected, facts))
     miss = cause_of_miss(figures, lookup.sent, lookup.identity, lookup.previous, facts, lookup.deployment, lookup.now)
@@ -101,7 +105,7 @@ def _settlement(
 
 
 def _lost(miss: Miss | None, usage: Usage, cost: Cost, paid: int | None) -> int | None:
-    """Price a miss: what was paid, less what would have been had its tokens been read."""
+    """Return the price of a miss: the cost that was paid less the cost with the missed tokens read."""
     if miss is None or not miss.tokens or paid is None:
         return 0
     tokens = min(miss.tokens, usage.prompt - usage.cached)

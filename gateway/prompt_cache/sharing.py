@@ -1,7 +1,7 @@
-"""Telling other workers, and the next start, what was sent to whose prompt cache and how conversations went on.
+"""The exchange of prompt-cache state and conversation statistics between workers, and across restarts.
 
-Three values of the state hold it: the newest requests, the habits of each kind of conversation and the counts of prefix
-groups, all bounded. A state that is down or holds nonsense costs a guess that is a little worse.
+Three values in the state hold them, each bounded: the newest requests, the habits of each kind of conversation, and the
+counts of prefix groups. If the state is down or unreadable, the beliefs are a little less precise.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ MOST_GROUPS: Final = 2000
 
 
 class SharedUpdate(NamedTuple):
-    """One request that was sent."""
+    """One cache update, as the state holds it."""
 
     writer: str
-    """The process that tells of it."""
+    """The process that wrote it."""
     number: int
-    """Its place among those that this process told of."""
+    """Its number among the updates of that process."""
     update: CacheUpdate
 
 
 def share_prompt_caches(sharing: Sharing, caches: PromptCaches, now: Callable[[], float], name: str) -> None:
-    """Share the beliefs of one process. `now` is in Unix seconds, `name` is of this process."""
+    """Share the prompt caches of one process. `now` is in Unix seconds, `name` identifies this process."""
     requests = _Updates(caches, name)
     sharing.add(
         Shared(
@@ -75,7 +75,7 @@ def share_prompt_caches(sharing: Sharing, caches: PromptCaches, now: Callable[[]
 
 
 class _Updates:
-    """Numbers what this process sent, and picks out what it has not heard yet of what others did."""
+    """The updates of this process, numbered, and the filter for those of others that are new to it."""
 
     def __init__(self, caches: PromptCaches, name: str) -> None:
         self._caches, self._name = caches, name
@@ -100,7 +100,7 @@ class _Updates:
 
 
 def newest(shared: Sequence[SharedUpdate]) -> Sequence[SharedUpdate]:
-    """Return the newest of them, as many as there is room for."""
+    """Return the newest updates, as many as there is room for."""
     size, first = 0, len(shared)
     while first and (size := size + _bytes(shared[first - 1])) <= MOST_SENT_BYTES:
         first -= 1
@@ -108,14 +108,16 @@ def newest(shared: Sequence[SharedUpdate]) -> Sequence[SharedUpdate]:
 
 
 def _bytes(shared: SharedUpdate) -> int:
-    """Say how long a record is as JSON, at most: a key has 20 digits, and a comma."""
+    """Return the length of an update as JSON, at most: a key has 20 digits and a comma."""
     return 100 + sum([40 + 21 * len(part.keys) for part in shared.update.records])
 
 
 def _with_observations(
     stored: Mapping[str, Habits], observations: Iterable[Observation], now: float
 ) -> Mapping[str, Habits]:
-    """Add what requests say of their kinds; of too many kinds those go that were counted least lately."""
+    """Add observations to the habits of their kinds. If there are too many kinds, those observed least lately are
+    dropped.
+    """
     out = dict(stored)
     by_kind: dict[str, list[Habits]] = {}
     for observation in observations:

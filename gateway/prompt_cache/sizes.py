@@ -1,4 +1,4 @@
-"""Tokens up to each link of a request, by the provider's own measure, and what the original would have used. Pure."""
+"""Tokens up to each link of a request, scaled to the provider's count, and the usage of the original request. Pure."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from gateway.wire.usage import Usage
 
 @dataclass(frozen=True, slots=True)
 class PrefixSizes:
-    """Tokens up to each link of a chain by our count, and how they compare with the provider's."""
+    """Tokens up to each link of a chain by our count, with the ratio to the provider's."""
 
     tokens: Sequence[int]
     provider_total: int
     own_total: int
-    """Of the same whole prompt: the provider's figure and ours."""
+    """Tokens of the same whole prompt: the provider's count, and ours."""
 
     @classmethod
     def of_whole(cls, tokens: int) -> PrefixSizes:
-        """Take the provider's count of a prompt none of whose links is asked for."""
+        """Return the sizes of a prompt of which only the provider's total is needed."""
         return cls((tokens - OVERHEAD_REPLY,), tokens, tokens)
 
     @property
     def whole(self) -> int:
-        """Tokens of the whole prompt."""
+        """Return the tokens of the whole prompt."""
         return self._scaled(self.tokens[-1] + OVERHEAD_REPLY)
 
-    def upto(self, link: int) -> int:
+    def up_to(self, link: int) -> int:
         return self._scaled(self.tokens[link])
 
     def _scaled(self, tokens: int) -> int:
@@ -48,9 +48,9 @@ class PrefixSizes:
 def prefix_sizes(
     conversation: Conversation, changes: Changes | None, usage: Usage | None, counter: Counter, count_media: CountMedia
 ) -> tuple[PrefixSizes, PrefixSizes]:
-    """Count what was sent and what came, link by link, and measure both by what the provider made of the first.
+    """Count the sent and the original request link by link, and scale both by the provider's count of the sent one.
 
-    Without `usage` our count is taken for the provider's.
+    Without `usage`, our count is used as the provider's.
     """
     tools = sum([counter.count(text) for text in map(without_markers, conversation.definitions)])
     original = cumulative_sizes(tools, conversation.messages, counter, count_media)
@@ -74,11 +74,11 @@ def inserted_texts(changes: Changes | None) -> list[str]:
 def original_usage(
     usage: Usage, sizes: PrefixSizes, points: Sequence[Breakpoint], original_match: Match, facts: CacheFacts
 ) -> Usage:
-    """Return what the provider would have reported of the original, for the same answer."""
-    read = 0 if original_match.read is None else readable_tokens(sizes.upto(original_match.read), facts)
+    """Return the usage that the provider would have reported for the original request, with the same answer."""
+    read = 0 if original_match.read is None else readable_tokens(sizes.up_to(original_match.read), facts)
     written = written_1h = 0
     if facts.matching == "breakpoints":
-        ends = [(sizes.upto(point.link), point.lifetime) for point in points]
+        ends = [(sizes.up_to(point.link), point.lifetime) for point in points]
         ends = [(tokens, lifetime) for tokens, lifetime in ends if tokens >= facts.least]
         last = max((tokens for tokens, _ in ends), default=0)
         last_1h = max((tokens for tokens, lifetime in ends if lifetime >= HOUR), default=0)

@@ -1,9 +1,9 @@
-"""Which lines of the leading system text change from request to request, and the pattern that would declare them.
+"""The lines of the leading system text that change from request to request, and the patterns that would declare them.
 
-Pure. A prefix family is a team, a policy and a model, with system texts of so many lines. Each request's text is
-compared with the one before it of the same prompt, line by line; what is counted, and may leave the process, is a
-line's number and a *label*: the words of the line that stand before what changed, digits masked, so that nothing of
-what changes is ever told. Counts add up, so that workers put theirs together.
+Pure. A prompt family is a team, a policy and a model, with system texts of so many lines. Each text is compared line by
+line with the one before it of the same prompt. The number of a changed line is counted together with a *label*: the
+words of the line before the change, with digits masked. Only these leave the process, so that no changing text is ever
+shared. Counts can be added, so that workers put theirs together.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from typing import Any, Final, NamedTuple
 
 MOST_FAMILIES: Final = 200
 MOST_CHANGING: Final = 12
-"""Lines of one family that are counted, each with its label; of more, those that changed most often stay."""
+"""Lines of one family that are counted, each with its label. If there are more, those that changed most often stay."""
 MOST_PROMPTS: Final = 4
-"""Texts of one family that are kept to compare with: a team may have several prompts of as many lines."""
+"""Texts of one family that are kept for comparison. A team may have several prompts of as many lines."""
 LONGEST_TEXT: Final = 200_000
-"""Characters of a text beyond which it is not compared."""
+"""The longest text that is compared, in characters."""
 ALIKE: Final = 0.5
-"""A text is of the same prompt as another where at least this part of its lines is the same."""
+"""The share of equal lines from which on two texts are of the same prompt."""
 AGES_AT: Final = 4_000
 """Comparisons after which all counts of a family are halved, so that a prompt of last month is forgotten."""
 LONGEST_PATTERN: Final = 80
 _MOST: Final = 10**12
-"""That is ever counted of anything."""
+"""The highest count that is read."""
 _LONGEST_LOOK: Final = 1000
-"""Characters before what changed in which the words of its label are looked for."""
+"""Characters before the change in which the words of a label are searched."""
 LEAST_COMPARED: Final = 20
 """Comparisons below which nothing is suggested."""
 OFTEN: Final = 0.2
-"""A line is told of where it changes in at least this part of the requests."""
+"""The least share of requests with a change for which a line is suggested."""
 
 _OF_A_DATE: Final = re.compile(
     r"(?i)\d|^(?:mon|tues|wednes|thurs|fri|satur|sun)day\b|^(?:mon|tue|wed|thu|fri|sat|sun|am|pm|utc|gmt)[,.]?$"
@@ -40,12 +40,12 @@ _OF_A_DATE: Final = re.compile(
 )
 _WORDS: Final = re.compile(r"\s*\S+\s*")
 _NAME: Final = re.compile(r"[^\d\s:=]*[:=]")
-"""What a value stands behind without a space: `id=`, `Time:`."""
+"""A name directly before a value: `id=`, `Time:`."""
 _DIGITS: Final = re.compile(r"\d+")
 
 
 class PromptFamily(NamedTuple):
-    """Whose requests are compared with each other."""
+    """The requests that are compared with each other."""
 
     team: str
     policy: str
@@ -55,21 +55,21 @@ class PromptFamily(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LineChanges:
-    """What was seen of one family."""
+    """The changes of one family."""
 
     compared: int = 0
     """Requests that were compared with one before them."""
     changed: Mapping[tuple[int, str], int] = field(default_factory=dict)
-    """(line number from 1, label) → in how many of them it was another one."""
+    """(line number from 1, label) → the requests in which the line differed."""
 
     def __add__(self, other: LineChanges) -> LineChanges:
-        """Add up what two processes saw."""
+        """Add the counts of two processes."""
         if not other.changed and self.compared + other.compared < AGES_AT:
             return LineChanges(self.compared + other.compared, self.changed)
         changed = dict(self.changed)
         for (line, label), number in other.changed.items():
-            same = [known for known in changed if known[0] == line and label.startswith(known[1])]
-            key = min(same, key=lambda known: len(known[1]), default=(line, label))
+            same = [earlier for earlier in changed if earlier[0] == line and label.startswith(earlier[1])]
+            key = min(same, key=lambda earlier: len(earlier[1]), default=(line, label))
             changed[key] = changed.get(key, 0) + number
         return _bounded(LineChanges(self.compared + other.compared, changed))
 
@@ -78,14 +78,14 @@ ChangesByFamily = Mapping[PromptFamily, LineChanges]
 
 
 class Suggestion(NamedTuple):
-    """A line that breaks prefixes, and what would declare it."""
+    """A line that breaks prefixes, and the pattern that would declare it."""
 
     family: PromptFamily
     line: int
     share: float
-    """Of the requests, in how many it changes."""
+    """The share of the requests in which it changes."""
     pattern: str | None
-    """None where nothing of the line stays the same."""
+    """None if nothing of the line stays the same."""
 
     def __str__(self) -> str:
         where = f"{self.family.team}, policy {self.family.policy}, {self.family.model}"
@@ -96,38 +96,40 @@ class Suggestion(NamedTuple):
         return f"{says}; declare volatile: ['{quoted}']"
 
 
-def merge_changes(one: ChangesByFamily, other: ChangesByFamily) -> dict[PromptFamily, LineChanges]:
-    """Add up two tables; where there are too many families, those that were seen least lately go."""
-    out = dict(one)
-    for family, head in other.items():
-        out[family] = out.pop(family, LineChanges()) + head
+def merge_changes(first: ChangesByFamily, other: ChangesByFamily) -> dict[PromptFamily, LineChanges]:
+    """Add two tables. If there are too many families, those seen least lately are dropped."""
+    out = dict(first)
+    for family, changes in other.items():
+        out[family] = out.pop(family, LineChanges()) + changes
     return dict(list(out.items())[-MOST_FAMILIES:])
 
 
-def suggestions(heads: ChangesByFamily) -> list[Suggestion]:
-    """Tell what breaks prefixes, the worst first."""
-    found = [
-        one
-        for family, head in heads.items()
-        if head.compared >= LEAST_COMPARED
-        for one in _suggestions_of(family, head)
+def suggestions(changes_by_family: ChangesByFamily) -> list[Suggestion]:
+    """List the lines that break prefixes, the worst first."""
+    listed = [
+        suggestion
+        for family, changes in changes_by_family.items()
+        if changes.compared >= LEAST_COMPARED
+        for suggestion in _suggestions_of(family, changes)
     ]
-    return sorted(found, key=lambda one: (-one.share * heads[one.family].compared, one.family, one.line))
+    return sorted(
+        listed, key=lambda line: (-line.share * changes_by_family[line.family].compared, line.family, line.line)
+    )
 
 
-def _suggestions_of(family: PromptFamily, head: LineChanges) -> Iterator[Suggestion]:
+def _suggestions_of(family: PromptFamily, changes: LineChanges) -> Iterator[Suggestion]:
     by_line: dict[int, dict[str, int]] = {}
-    for (line, label), number in sorted(head.changed.items()):
+    for (line, label), number in sorted(changes.changed.items()):
         by_line.setdefault(line, {})[label] = number
     for line, labels in by_line.items():
         for label, number in _merge_labels(labels).items():
-            share = min(1.0, number / head.compared)
+            share = min(1.0, number / changes.compared)
             if share >= OFTEN:
                 yield Suggestion(family, line, share, f"{label}.*" if label.strip() else None)
 
 
 def _merge_labels(labels: Mapping[str, int]) -> dict[str, int]:
-    """Put a label that goes on from a shorter one to that: what changes began sooner at times."""
+    """Merge a label into a shorter one that it begins with: the change begins earlier at times."""
     out: dict[str, int] = {}
     for label in sorted(labels, key=len):
         under = next((short for short in out if label.startswith(short)), label)
@@ -139,7 +141,7 @@ def _merge_labels(labels: Mapping[str, int]) -> dict[str, int]:
 
 
 class RecentTexts:
-    """The texts of one family that the next one is compared with. They stay in the process."""
+    """The texts of one family with which the next one is compared. They stay in the process."""
 
     __slots__ = ("_texts",)
 
@@ -148,33 +150,34 @@ class RecentTexts:
 
     def compared(self, text: str) -> LineChanges:
         """Compare a text with the last one of its prompt, and keep it in that one's place."""
-        same = next((at for at, (known, _) in enumerate(self._texts) if known == text), None)
+        same = next((at for at, (earlier, _) in enumerate(self._texts) if earlier == text), None)
         if same is not None:
             self._texts.append(self._texts.pop(same))
             return LineChanges(1)
         lines = text.split("\n")
         best, differing = None, int(len(lines) * (1 - ALIKE)) + 1
-        for at, (_, known) in enumerate(self._texts):
-            number = sum(map(str.__ne__, known, lines))
+        for at, (_, earlier) in enumerate(self._texts):
+            number = sum(map(str.__ne__, earlier, lines))
             if number < differing:
                 best, differing = at, number
         if best is None:
             self._texts = [*self._texts[-MOST_PROMPTS + 1 :], (text, lines)]
             return LineChanges()
-        _, known = self._texts.pop(best)
+        _, earlier = self._texts.pop(best)
         self._texts.append((text, lines))
-        return LineChanges(1, _changes(known, lines))
+        return LineChanges(1, _changes(earlier, lines))
 
 
-def _changes(known: Sequence[str], lines: Sequence[str]) -> dict[tuple[int, str], int]:
-    pairs = enumerate(zip(known, lines, strict=True), 1)
-    found = [((number, label_of(was, now)), 1) for number, (was, now) in pairs if was != now]
-    return dict(found[:MOST_CHANGING])
+def _changes(earlier: Sequence[str], lines: Sequence[str]) -> dict[tuple[int, str], int]:
+    pairs = enumerate(zip(earlier, lines, strict=True), 1)
+    differing = [((number, label_of(was, now)), 1) for number, (was, now) in pairs if was != now]
+    return dict(differing[:MOST_CHANGING])
 
 
 def label_of(was: str, now: str) -> str:
-    r"""Return the beginning of a pattern: what two lines share before they differ, without the number or date that it
-    breaks off in, escaped, with digits as \d+.
+    r"""Return the beginning of a pattern: the common beginning of two lines, escaped, with digits as \d+.
+
+    A number or a date that is cut off by the change is left out.
     """
     start = _common_length(was, now)
     first = max(0, start - _LONGEST_LOOK)
@@ -190,7 +193,7 @@ def label_of(was: str, now: str) -> str:
 
 
 def _common_length(was: str, now: str) -> int:
-    """Count the characters that two texts begin with alike, by halves."""
+    """Count the characters that two texts have in common from the start, by halves."""
     least, most = 0, min(len(was), len(now))
     while least < most:
         middle = (least + most + 1) // 2
@@ -202,7 +205,7 @@ def _common_length(was: str, now: str) -> int:
 
 
 def _cut(words: list[str]) -> str:
-    """Write words as a pattern; of many the last ones."""
+    """Write words as a pattern. If there are many, only the last ones."""
     said, room = list[str](), LONGEST_PATTERN - len(".*")
     for word in reversed(words):
         written = _DIGITS.sub(r"\\d+", _escaped(word))
@@ -217,40 +220,40 @@ def _escaped(text: str) -> str:
     return re.sub(r"[\\^$.|?*+()\[\]{}]", r"\\\g<0>", text)
 
 
-def _bounded(head: LineChanges) -> LineChanges:
-    changed = head.changed
+def _bounded(changes: LineChanges) -> LineChanges:
+    changed = changes.changed
     if len(changed) > MOST_CHANGING:
-        most = sorted(changed.items(), key=lambda one: (-one[1], one[0]))[:MOST_CHANGING]
+        most = sorted(changed.items(), key=lambda item: (-item[1], item[0]))[:MOST_CHANGING]
         changed = dict(sorted(most))
-    if head.compared < AGES_AT:
-        return replace(head, changed=changed)
+    if changes.compared < AGES_AT:
+        return replace(changes, changed=changed)
     halved = {key: number // 2 for key, number in changed.items() if number > 1}
-    return LineChanges(head.compared // 2, halved)
+    return LineChanges(changes.compared // 2, halved)
 
 
 # ---------------------------------------------------------------- as JSON
 
 
-def to_json(heads: ChangesByFamily) -> list[Any]:
-    """Return values that JSON has."""
+def to_json(changes_by_family: ChangesByFamily) -> list[Any]:
+    """Return plain JSON values."""
     return [
         [
             *map(_sound, family[:3]),
             family.lines,
-            head.compared,
-            [[line, _sound(label), number] for (line, label), number in head.changed.items()],
+            changes.compared,
+            [[line, _sound(label), number] for (line, label), number in changes.changed.items()],
         ]
-        for family, head in heads.items()
+        for family, changes in changes_by_family.items()
     ]
 
 
 def _sound(text: str) -> str:
-    """Replace what is no character, which JSON cannot hold: half of a pair, say, that a client cut in two."""
+    """Replace characters that JSON cannot hold, for example half of a surrogate pair that a client cut in two."""
     return text.encode(errors="replace").decode()
 
 
 def from_json(read: Iterable[Any]) -> dict[PromptFamily, LineChanges]:
-    """Read what `to_json` wrote. Raises ValueError or TypeError for anything else."""
+    """Read the values of `to_json`. Raises ValueError or TypeError for anything else."""
     out: dict[PromptFamily, LineChanges] = {}
     for team, policy, model, lines, compared, changed in read:
         counts = {(_count(line), str(label)[:LONGEST_PATTERN]): _count(number) for line, label, number in changed}

@@ -1,8 +1,7 @@
-"""Which lines of system texts change from request to request, seen here and told to the state, for the report.
+"""The watch on changing lines of system texts in one process, and their exchange through the state, for the report.
 
-The texts stay in this process; what is told are counts, and the constant beginnings of lines
-(prompt_cache/system_texts.py).
-Nothing that is sent depends on any of it.
+The texts stay in this process. Counts, and the constant beginnings of lines, are shared (`system_text_changes.py`). No
+request depends on any of it.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ from gateway.state.shared import Shared
 KEY: Final = "prompt_caches/heads/1"
 
 _COPIES: Final = 16
-"""Bytes a character of a prompt takes at most, with its lines and its like (`heads.MOST_PROMPTS`)."""
+"""Bytes that a character of a prompt takes at most, with the other texts of its family (`MOST_PROMPTS`)."""
 
 
 @dataclass(slots=True)
 class _LastText:
-    """The last system text that somebody sent, and how often it came again."""
+    """The last system text of a sender, and the number of times that it came again."""
 
     family: PromptFamily
     text: str
@@ -45,11 +44,11 @@ class _LastText:
 
 
 class SystemTextWatch:
-    """What one process sees of the system texts of its requests."""
+    """The system texts of one process's requests, compared."""
 
     def __init__(self, most_bytes: int = 16 * 2**20) -> None:
         self._prompts: Memory[PromptFamily, RecentTexts] = Memory(most_bytes)
-        self._seen: dict[PromptFamily, LineChanges] = {}
+        self._changes: dict[PromptFamily, LineChanges] = {}
         self._last: dict[tuple[str, str, str], _LastText] = {}
 
     def note(self, conversation: Conversation, team: str, policy: str, model: str) -> None:
@@ -73,11 +72,11 @@ class SystemTextWatch:
         self._last[asked] = _LastText(family, text)
 
     def take(self) -> dict[PromptFamily, LineChanges]:
-        """Hand over what was seen since the last time."""
+        """Return the changes since the last call."""
         for last in self._last.values():
             self._count(last)
-        seen, self._seen = self._seen, {}
-        return seen
+        changes, self._changes = self._changes, {}
+        return changes
 
     def _see(self, family: PromptFamily, text: str) -> None:
         prompts = self._prompts.get(family) or RecentTexts()
@@ -88,17 +87,17 @@ class SystemTextWatch:
         self._add(last.family, LineChanges(last.again))
         last.again = 0
 
-    def _add(self, family: PromptFamily, head: LineChanges) -> None:
-        if head.compared:
-            self._seen = merge_changes(self._seen, {family: head})
+    def _add(self, family: PromptFamily, changes: LineChanges) -> None:
+        if changes.compared:
+            self._changes = merge_changes(self._changes, {family: changes})
 
-    def give_back(self, seen: dict[PromptFamily, LineChanges]) -> None:
-        """Take back what could not be told."""
-        self._seen = merge_changes(seen, self._seen)
+    def give_back(self, changes: dict[PromptFamily, LineChanges]) -> None:
+        """Take back changes that could not be shared."""
+        self._changes = merge_changes(changes, self._changes)
 
 
 def share_system_texts(texts: SystemTextWatch) -> Shared[ChangesByFamily, dict[PromptFamily, LineChanges]]:
-    """Add what one process sees to what the state holds; nobody but the report reads it."""
+    """Add the changes of one process to those in the state. Only the report reads them."""
     return Shared(
         KEY,
         LINE_CHANGES,
@@ -111,12 +110,12 @@ def share_system_texts(texts: SystemTextWatch) -> Shared[ChangesByFamily, dict[P
     )
 
 
-def _adopt_nothing(_heads: ChangesByFamily) -> None:
+def _adopt_nothing(_changes: ChangesByFamily) -> None:
     return None
 
 
 def stored_suggestions(state: State) -> list[Suggestion]:
-    """Tell what breaks prefixes, for `gateway report --caching`. Raises `StateUnavailable`."""
+    """List the lines that break prefixes, for `gateway report --caching`. Raises `StateUnavailable`."""
     raw = state.get(KEY)
     try:
         return [] if raw is None else suggestions(LINE_CHANGES.read(raw))

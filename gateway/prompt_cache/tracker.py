@@ -1,7 +1,7 @@
 """The prompt caches of all providers, as one process tracks them: a lookup before each call, a note after it.
 
-No request waits for anything here before it is sent. `settlement.py` compares the expectation with the usage that the
-provider reports. `sharing.py` exchanges the news with other processes.
+Nothing here delays a request. `settlement.py` compares the expectation with the usage that the provider reports.
+`sharing.py` exchanges the news with other processes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from gateway.wire.chat import ChatRequest
 from gateway.wire.usage import Usage
 
 MOST_UPDATES: Final = 2000
-"""Cache updates that wait for the exchange with other processes; the oldest go first."""
+"""The most cache updates that wait for the exchange with other processes. The oldest are dropped first."""
 
 
 class PromptCaches:
@@ -49,7 +49,7 @@ class PromptCaches:
         self.groups = PrefixGroups()
         self.observations = Observations()
         self.updates: Untold[CacheUpdate] = Untold(MOST_UPDATES)
-        """The news about cache contents for other processes."""
+        """Updates of cache contents, for other processes."""
 
     # ------------------------------------------------------------ before a request is sent
 
@@ -61,9 +61,9 @@ class PromptCaches:
         owner: ConversationOwner,
         now: float,
     ) -> CacheLookup | None:
-        """Compare a request that is about to be sent with what the deployment's cache is believed to hold.
+        """Compare a request that is about to be sent with the believed contents of the deployment's cache.
 
-        None: nothing is known of this cache, or the bytes prove that the prompt is too short for it.
+        Return None if the rules of this cache are unknown, or if the bytes prove that the prompt is too short for it.
         """
         facts = deployment.cache
         if is_uncacheable(deployment, request):
@@ -91,14 +91,14 @@ class PromptCaches:
         )
 
     def mark(self, lookup: CacheLookup, points: tuple[Breakpoint, ...], key: str | None = None) -> None:
-        """Look again, at the breakpoints that the request leaves with: all of them, the caller's and ours.
+        """Repeat the lookup with all breakpoints of the request, the caller's and ours.
 
-        `key` is set where the provider keeps apart what is sent with it.
+        `key` is the `prompt_cache_key`, for a provider that keeps requests apart by it.
         """
-        told, earlier = lookup.sent, earlier_links(lookup.request, lookup.changes, lookup.facts)
-        cache = told.cache if key is None else told.cache ^ cache_number(key)
+        sent, earlier = lookup.sent, earlier_links(lookup.request, lookup.changes, lookup.facts)
+        cache = sent.cache if key is None else sent.cache ^ cache_number(key)
         lookup.cache_key = key or lookup.cache_key
-        lookup.sent = self._at_cache(cache, told.chain, points, lookup.facts, lookup.now, SENT, earlier)
+        lookup.sent = self._at_cache(cache, sent.chain, points, lookup.facts, lookup.now, SENT, earlier)
 
     def _at_cache(
         self,
@@ -115,16 +115,16 @@ class PromptCaches:
         )
 
     async def digest(self, request: ChatRequest, changes: Changes | None) -> None:
-        """Read the messages of a long request that nobody has read yet, off the event loop, so that `look` need not."""
+        """Hash the messages of a long request off the event loop, so that `look` does not have to."""
         read = asyncio.get_running_loop().run_in_executor
         for form in (None,) if changes is None else (None, changes):
             await read(None, chain_of, request, form, self._digests)
 
     def cached_links(self, lookup: CacheLookup) -> Iterator[int]:
-        """Yield the links of what is about to be sent that are in the cache already, from the deepest on.
+        """Yield the links of the request that are in the cache, the deepest first.
 
-        Where the provider keeps apart what is sent with a key, and that is not chosen yet, it is what it holds under
-        the one of ours under which it holds most.
+        Some providers keep requests apart by `prompt_cache_key`. Before the key is chosen, the links are those under
+        the key of ours that holds the most.
         """
         cache, chain, now = lookup.sent.cache, lookup.sent.chain, lookup.now
         if not lookup.facts.marks_itself or lookup.cache_key is not None or "prompt_cache_key" in lookup.request.spans:
@@ -136,7 +136,7 @@ class PromptCaches:
         """Choose the `prompt_cache_key` of a request: that of its group, or one of several for a busy group.
 
         Some providers keep requests apart by this key. There a conversation keeps the key under which it is read,
-        whatever the rate of its group is by now.
+        whatever the rate of its group is now.
         """
         opening = opening_link(lookup)
         wanted = self._keys.choose(lookup.group, opening, lookup.now)
@@ -146,43 +146,44 @@ class PromptCaches:
         return next((key for key in keys if self._is_read_under(lookup, key)), wanted)
 
     def _is_read_under(self, lookup: CacheLookup, key: str) -> bool:
-        """Whether more than the system text of the conversation would be read under a key."""
-        told, earlier = lookup.sent, earlier_links(lookup.request, lookup.changes, lookup.facts)
-        cache = told.cache ^ cache_number(key)
-        read = self._contents.look(cache, told.chain, told.breakpoints, lookup.facts, lookup.now, SENT, earlier).read
+        """Check whether the cache of a key holds more of the conversation than its system text."""
+        sent, earlier = lookup.sent, earlier_links(lookup.request, lookup.changes, lookup.facts)
+        cache = sent.cache ^ cache_number(key)
+        read = self._contents.look(cache, sent.chain, sent.breakpoints, lookup.facts, lookup.now, SENT, earlier).read
         return read is not None and read > lookup.head
 
     # ------------------------------------------------------------ what a lookup says
 
     def stage(self, lookup: CacheLookup) -> Stage:
-        """Say where the conversation stands, as habits count it."""
+        """Return the stage of the conversation, as habits count it."""
         return turn_stage(lookup.turn, is_new=lookup.is_first_turn and not self.groups.sights(lookup.group))
 
     def marking_inputs(self, lookup: CacheLookup) -> MarkingInputs:
-        """Say what the markers of a request are decided by."""
+        """Return the inputs of the decision on markers."""
         sights = self.groups.sights(lookup.group) + lookup.is_first_turn
         return MarkingInputs(
             self.observations.habits(lookup.owner.kind), self.groups.history(lookup.group), self.stage(lookup), sights
         )
 
     def current_lifetime(self, lookup: CacheLookup) -> int | None:
-        """Return for how many seconds what is cached of the conversation was written; None where nothing is, or nothing
-        but the system text, which it shares with others.
+        """Return the lifetime in seconds of the conversation's cached prefix; None if nothing of it is cached.
+
+        The system text alone does not count: other conversations share it.
         """
         link = next(self.cached_links(lookup), 0)
         return self._contents.lifetime(lookup.sent.cache, lookup.sent.chain, link) if link > lookup.head else None
 
     def has_expired(self, lookup: CacheLookup) -> bool:
-        """Whether the conversation's last request was sent here, and longer ago than this cache keeps anything."""
+        """Check whether this deployment got the conversation's last request longer ago than its cache keeps one."""
         previous = lookup.previous
         if previous is None or previous.deployment != lookup.deployment:
             return False
         return lookup.now - previous.at >= max(lookup.facts.writes, default=0)
 
     def content_links(self, lookup: CacheLookup) -> tuple[int, ...]:
-        """Return the links of what a request says, whatever else its provider tells prompts apart by.
+        """Return the links by the content of the messages alone, without the settings that a provider also compares.
 
-        A tool choice, and whether there is a picture, may change from request to request of one conversation.
+        The settings (a tool choice, the presence of a picture) may change from request to request of one conversation.
         """
         if not message_settings(lookup.request, lookup.facts):
             return lookup.identity.links
@@ -190,7 +191,7 @@ class PromptCaches:
         return chain_of(lookup.request, moved, self._digests).links
 
     def count_cached(self, lookup: CacheLookup, counter: Counter, count_media: CountMedia) -> int:
-        """Count the tokens at the beginning of what would be sent that can be read, wherever markers stand."""
+        """Count the tokens of the cached prefix of a request, wherever its markers stand."""
         link = next(self.cached_links(lookup), 0)
         if not link:
             return 0
@@ -200,29 +201,29 @@ class PromptCaches:
         return readable_tokens(cumulative_sizes(tools, messages[:link], counter, count_media)[-1], lookup.facts)
 
     async def head_tokens(self, lookup: CacheLookup, counter: Counter, count_media: CountMedia) -> int:
-        """Count the tools and the leading system text of what would be sent."""
+        """Count the tokens of the tools and the leading system text, as they would be sent."""
         conversation = lookup.request.conversation
         head = replace(conversation, messages=conversation.messages[: lookup.head])
         asked = texts(head, counter.messages)
         await counter.learn([*asked, *map(without_markers, head.definitions), *inserted_texts(lookup.changes)])
         sent, _ = prefix_sizes(head, lookup.changes, None, counter, count_media)
-        return sent.upto(lookup.head)
+        return sent.up_to(lookup.head)
 
     def expiry(self, cache: int, link: int) -> tuple[float, int] | None:
-        """Return until when a beginning can be read and for how many seconds it was written; None: it never was."""
+        """Return the time at which a prefix expires and its lifetime in seconds; None if it was never cached."""
         return self._contents.expiry(cache, link)
 
     # ------------------------------------------------------------ after it was sent, and answered
 
     def note(self, lookup: CacheLookup) -> None:
-        """Take in that the request was sent, and taken."""
+        """Note that the request was sent and that the deployment accepted it."""
         original = None if lookup.owner.is_gateway else lookup.original
         lookup.is_accepted, lookup.prefix = True, self._contents.note(lookup.sent, original, lookup.facts, lookup.now)
         if original is None:
             return
-        told = original._replace(chain=lookup.identity)
+        identified = original._replace(chain=lookup.identity)
         lookup.trail = self._trails.note(
-            lookup.scope, lookup.readable_links, told, lookup.head, lookup.deployment, lookup.now, lookup.previous
+            lookup.scope, lookup.readable_links, identified, lookup.head, lookup.deployment, lookup.now, lookup.previous
         )
 
     async def settle(
@@ -243,13 +244,13 @@ class PromptCaches:
         return await settle(lookup, usage, cost, counter, count_media, exact=exact)
 
     def adopt_updates(self, updates: Iterable[CacheUpdate]) -> None:
-        """Take in what other processes left there."""
+        """Add the cache contents that other processes wrote."""
         for update in updates:
             for record in update.records:
                 self._contents.adopt(record, update.at, update.tokens)
 
     def _observe(self, lookup: CacheLookup, usage: Usage) -> None:
-        """Count what the request says of its group and of its kind, and what it left in the cache."""
+        """Observe the request for its group and its kind, and queue the update of its cache."""
         if lookup.trail is not None:
             self._observe_turn(lookup, lookup.trail, usage.prompt)
         tokens = 0 if usage.estimated else max(0, usage.prompt - OVERHEAD_REPLY)
@@ -257,7 +258,7 @@ class PromptCaches:
         self.updates.append(CacheUpdate(lookup.now, tokens, write_records(lookup.sent, original, lookup.facts)))
 
     def _observe_turn(self, lookup: CacheLookup, trail: Trail, tokens: int) -> None:
-        """Observe a request of a conversation; one that is too short to be cached is none of its turns."""
+        """Observe a request of a conversation. A request too short for the cache is no turn."""
         if tokens < lookup.facts.least:
             trail.turn -= 1
             return
@@ -265,13 +266,13 @@ class PromptCaches:
         self.observations.add(observation, decides=lookup.facts.matching == "breakpoints")
 
     def _observation(self, lookup: CacheLookup, trail: Trail, tokens: int) -> Observation:
-        """Count a request that is long enough to be cached."""
+        """Observe a request that is long enough for the cache."""
         previous, stage, group = lookup.previous, self.stage(lookup), lookup.group
         trail.stage = stage
         if previous is None or lookup.is_first_turn:
             last, sights = self.groups.note_start(group, lookup.now), self.groups.sights(group)
-            seen_before = None if last is None else PreviousRequest(head_stage(sights - 1), lookup.now - last)
-            return Observation(lookup.owner.kind, stage, lookup.now, None, tokens, (head_stage(sights), seen_before))
+            before = None if last is None else PreviousRequest(head_stage(sights - 1), lookup.now - last)
+            return Observation(lookup.owner.kind, stage, lookup.now, None, tokens, (head_stage(sights), before))
         gap = lookup.now - previous.at
         if previous.turn == 1 and gap <= max(lookup.facts.writes, default=0):
             self.groups.note_continuation(group)
@@ -280,7 +281,7 @@ class PromptCaches:
 
 
 def _set_tokens(lookup: CacheLookup, usage: Usage) -> None:
-    """Keep the provider's own count of the prompt for the requests that begin with it."""
+    """Set the provider's count of the prompt on the entries that later requests will match."""
     tokens = max(0, usage.prompt - OVERHEAD_REPLY)
     if lookup.prefix is not None and lookup.prefix.end == lookup.sent.chain.links[-1] ^ lookup.sent.cache:
         lookup.prefix.tokens = tokens

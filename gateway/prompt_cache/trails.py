@@ -1,6 +1,6 @@
-"""The latest request of each conversation, and the search for it among the messages of the next one. Pure.
+"""The latest request of each conversation, and the search for it when the next one comes. Pure.
 
-Clients send no id of a conversation. A conversation is recognised by the hashes of its messages.
+Clients send no conversation id. The hashes of its messages identify a conversation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateway.prompt_cache.generations import Generations
 from gateway.prompt_cache.prefixes import Chain
 
 MOST_MESSAGES_BACK: Final = 40
-"""How many messages back a conversation's previous request is looked for."""
+"""The most messages, from the end of a request back, at which its previous request is searched."""
 
 
 @dataclass(slots=True)
@@ -23,25 +23,26 @@ class Trail:
     """One request of a conversation, as far as the next one is compared with it."""
 
     original: bytes
-    """Its links as it came, eight bytes each."""
+    """The links of the original request, eight bytes each."""
     readable: bytes | None
-    """Those that it left to be read, where they are others: none where nothing was marked that had to be, and none from
-    what we put in for it alone on."""
+    """The links that the next request can read, if they differ from `original`. Empty if no marker was set where one is
+    needed. A message inserted for that request alone ends them.
+    """
     head: int
-    """Its leading system messages."""
+    """The number of leading system messages."""
     deployment: int
-    """Where it was sent."""
+    """The number of the cache that it was sent to."""
     at: float
     tokens: int
-    """Of what was sent, by the provider's report; 0 as long as it has not said."""
+    """Tokens of the sent request, by the provider's report; 0 until it is known."""
     turn: int
-    """How many requests of the conversation were long enough to be cached, this one included if it is."""
+    """The number of the conversation's requests that were long enough for the cache, this one included."""
     stage: int = 0
-    """Where the conversation stood with it (habits.py)."""
+    """The stage of the conversation at this request (`usage_patterns.py`)."""
 
 
 class Trails:
-    """The latest requests of conversations, found by how they begin: no session has an id here."""
+    """The latest requests of conversations, by the hashes of their messages."""
 
     def __init__(self, most_bytes: int = 12 * 2**20) -> None:
         self._trails: Generations[int, Trail] = Generations(most_bytes)
@@ -50,23 +51,23 @@ class Trails:
         return len(self._trails)
 
     def find_previous(self, scope: int, chain: Chain, head: int) -> Trail | None:
-        """Return the request before this one: the latest that this one begins with, to the word.
+        """Find the previous request of a conversation: the latest that is a prefix of this one.
 
-        Where there is none, the client may have changed the system text, a tool or an old message: the latest whose
-        last messages stand somewhere in this one, unless this one says no more than it: then somebody else has opened a
-        conversation in the same words. `scope` is whoever conversations never pass between, as a number.
+        If there is none, the client may have changed the system text, a tool or an old message. Then it is the latest
+        request whose last messages stand somewhere in this one. A request with no further messages is not matched so:
+        it is another conversation that begins with the same words. `scope` is the hash of the conversation's owner.
         """
         hashes, links, get = chain.message_hashes, chain.links, self._trails.get
         last = len(hashes) - 1
         candidates = range(last, max(last - MOST_MESSAGES_BACK, min(head, last) - 1), -1)
         for index in candidates:
-            found = get(hash((scope, links[index + 1])))
-            if found is not None:
-                return found
+            trail = get(hash((scope, links[index + 1])))
+            if trail is not None:
+                return trail
         for index in candidates[1:]:
-            found = get(_position_key(scope, hashes, index, head))
-            if found is not None:
-                return found
+            trail = get(_position_key(scope, hashes, index, head))
+            if trail is not None:
+                return trail
         return None
 
     def note(
@@ -79,7 +80,7 @@ class Trails:
         now: float,
         previous: Trail | None,
     ) -> Trail:
-        """Keep a request for the next one of its conversation. Its tokens are told once they are known."""
+        """Keep a request for the next one of its conversation. Its tokens are set later."""
         others = None if readable == original.chain.links else array("Q", readable).tobytes()
         turn = 1 if previous is None else previous.turn + 1
         trail = Trail(array("Q", original.chain.links).tobytes(), others, head, deployment, now, 0, turn)
@@ -94,7 +95,7 @@ class Trails:
 
 
 def _position_key(scope: int, hashes: Sequence[int], index: int, head: int) -> int:
-    """Return where a message stands, by its own words and those of the message before it, the system text left out."""
+    """Return the key of a message's position: its hash and that of the message before, without the system text."""
     before = hashes[index - 1] if index > head else 0
     return hash((scope, before, hashes[index]))
 

@@ -1,6 +1,6 @@
-"""What one request does with its provider's prompt cache: what is expected of it, the markers and the key that it is
-sent with, and whether it is folded while that is cheap. The deciding is done in `gateway/prompt_cache` and
-`gateway/serving/early_folds.py`.
+"""The use of the provider's prompt cache by one request: the lookup, the markers, the key, and early folds.
+
+It gathers the inputs. The decisions are in `gateway/prompt_cache` and `gateway/serving/early_folds.py`.
 """
 
 from __future__ import annotations
@@ -31,18 +31,16 @@ from gateway.wire.chat import ChatRequest
 
 @dataclass(frozen=True, slots=True)
 class KeepWarmTarget:
-    """How the head of an earlier request is held in its cache. What is sent to keep it there is marked up to its end,
-    in the same way and no further.
-    """
+    """The cached head that a warm-up keeps. The warm-up is marked up to its end, in the same way and no further."""
 
     lifetime: int
-    """For how many seconds it was written."""
+    """The lifetime with which it was written, in seconds."""
     key: str | None
-    """The `prompt_cache_key` that it got from us."""
+    """The `prompt_cache_key` that the gateway gave it."""
 
 
 class CacheUse:
-    """One request, and the caches that its deployments have."""
+    """One request, and the caches of its deployments."""
 
     __slots__ = ("entry", "gateway", "policy", "request", "target")
 
@@ -52,7 +50,7 @@ class CacheUse:
         self.gateway, self.policy, self.request, self.entry, self.target = gateway, policy, request, entry, target
 
     async def look(self, deployment: Deployment, changes: Changes | None) -> CacheLookup | None:
-        """Compare what is about to be sent with what the deployment's prompt cache is believed to hold."""
+        """Compare a request that is about to be sent with the believed contents of the deployment's cache."""
         caches, request = self.gateway.prompt_caches, self.request
         if is_uncacheable(deployment, request):
             return None
@@ -61,9 +59,9 @@ class CacheUse:
         return caches.look(deployment, request, changes, self._owner(), self.gateway.now())
 
     def marks(self, lookup: CacheLookup) -> Marks | None:
-        """Decide what is said to the deployment's prompt cache, and expect of it accordingly."""
-        asked, facts = self.policy.prompt_cache, lookup.facts
-        if asked.markers == "off":
+        """Return the markers and the key for the deployment's cache, and repeat the lookup with them."""
+        settings, facts = self.policy.prompt_cache, lookup.facts
+        if settings.markers == "off":
             return None
         if facts.control == "key" or facts.marks_itself:
             return self._key(lookup)
@@ -81,46 +79,42 @@ class CacheUse:
         """Decide how far to mark, and for how many seconds."""
         if self.target is not None:
             return "head", self.target.lifetime
-        asked, caches, facts = self.policy.prompt_cache, self.gateway.prompt_caches, lookup.facts
+        settings, caches, facts = self.policy.prompt_cache, self.gateway.prompt_caches, lookup.facts
         inputs = caches.marking_inputs(lookup)
-        lifetime = lifetime_of(asked.ttl, inputs.habits, facts, caches.current_lifetime(lookup), lookup.now)
-        extent, warm_ups = mark_up_to(asked.markers, inputs, facts, lifetime), self.gateway.warm_ups
-        if extent == "nothing" and asked.warm and warm_ups is not None and warm_ups.will_keep(lookup, lifetime):
+        lifetime = lifetime_of(settings.ttl, inputs.habits, facts, caches.current_lifetime(lookup), lookup.now)
+        extent, warm_ups = mark_up_to(settings.markers, inputs, facts, lifetime), self.gateway.warm_ups
+        if extent == "nothing" and settings.warm and warm_ups is not None and warm_ups.will_keep(lookup, lifetime):
             extent = "head"
         return extent, lifetime
 
     def _breakpoints(self, lookup: CacheLookup, lifetime: int, stable_end: int | None) -> tuple[Breakpoint, ...]:
-        """Place markers up to a link, or to the end, beside those that stand there."""
-        cached, may_mark = (
-            self.gateway.prompt_caches.cached_links(lookup),
-            markable(self.request, lookup.facts, lookup.changes),
-        )
-        chain, points, fold_end = lookup.sent.chain, lookup.sent.breakpoints, lookup.stable_ends.fold_end
+        """Place markers up to a link, or to the end, beside the existing breakpoints."""
+        caches, sent, facts = self.gateway.prompt_caches, lookup.sent, lookup.facts
         return place_markers(
-            chain,
-            lookup.facts,
-            points,
+            sent.chain,
+            facts,
+            sent.breakpoints,
             lookup.head,
-            fold_end,
-            cached,
+            lookup.stable_ends.fold_end,
+            caches.cached_links(lookup),
             lifetime,
-            may_mark=may_mark,
+            may_mark=markable(self.request, facts, lookup.changes),
             stable_end=stable_end,
         )
 
     def _key(self, lookup: CacheLookup) -> Marks | None:
-        """Name the prefix group to a provider that keeps together what is sent under one name.
+        """Return the key of the prefix group, for a provider that keeps requests with one key together.
 
-        A server of somebody's own that speaks like a provider is asked for it where `prompt_caches` says so: otherwise
-        its facts have no control (routing/deployment.py).
+        A server of the operator's own that speaks a provider's API gets the key only if `prompt_caches` says so.
+        Otherwise its facts have no control (routing/deployment.py).
         """
         if "prompt_cache_key" in self.request.spans:
             return None
         key = self.gateway.prompt_caches.choose_cache_key(lookup) if self.target is None else self.target.key
         points = lookup.sent.breakpoints
         if lookup.facts.marks_itself:
-            # The provider marks the newest message itself; marked beside it is what the next request has though that be
-            # gone. A token is written once, however many markers stand behind it, so these cost nothing
+            # The provider marks the newest message itself. Ours stand where the next request still agrees if that
+            # message is gone. A token is written once, however many markers stand behind it, so ours cost nothing
             # (developers.openai.com/api/docs/guides/prompt-caching).
             self.gateway.prompt_caches.mark(lookup, points, key)
             points = self._breakpoints(
@@ -151,14 +145,14 @@ class CacheUse:
     def early_folds(
         self, model: Model, window: Window, counter: Counter
     ) -> tuple[EarlyFolds, Callable[[], Beginnings | None]] | None:
-        """Return how folds that nothing forces are decided for this model; None where its cache is not known."""
+        """Return the decision on voluntary folds for this model; None if its cache is unknown."""
         folds = self.gateway.early_folds
         if folds is None or not model.deployments or model.deployments[0].cache.matching == "none":
             return None
         return folds, lambda: self._beginnings(model, window, counter)
 
     def _beginnings(self, model: Model, window: Window, counter: Counter) -> Beginnings | None:
-        """Name the conversation by its beginnings, and who judges for it; None where it is too short for a cache."""
+        """Return the beginnings of the conversation and their judge; None if it is too short for a cache."""
         caches, now, owner, moved = self.gateway.prompt_caches, self.gateway.now(), self._owner(), self._moved(model)
         stable_end = None if moved is None else Changes({}, system=moved.system)
         first, deployment = model.deployments[0], self._preferred(model, moved, now)
@@ -188,7 +182,7 @@ class CacheUse:
         return Beginnings(group, links, ByCost(self.policy.fold.when, expected, window.budget(), warm))
 
     def _growth(self, lookup: CacheLookup) -> float:
-        """Estimate the tokens that each request adds, by what was said since the conversation began."""
+        """Estimate the tokens that each request adds, by the messages since the conversation began."""
         spans, opening = self.request.message_spans, lookup.head + 1
         if lookup.turn < 2 or opening >= len(spans):
             return USUAL_GROWTH

@@ -1,7 +1,7 @@
-"""One re-read of a prefix, made through the gateway's own calls and entered in its books like any request.
+"""One re-read of a prefix, made through the gateway's own calls and entered in the ledger like any request.
 
-Booked to the team and the key whose request read it last, as kind `warm_up`, without a user. It leaves as that request
-did: to the same deployment and no other, with its declared volatile text moved, and its head marked as it was.
+It is booked to the team and the key of the last request with the prefix, as kind `warm_up`, without a user. It is sent
+as that request was: to the same deployment, with its declared volatile text moved, and with its head marked.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TIMEOUT_SECONDS: Final = 20.0
 
 
 async def send_warm_up(gateway: Gateway, warm_up: WarmUp) -> WarmUpResult:
-    """Have a prefix read again. Raises NotWarmed, with the reason."""
+    """Send a warm-up. Raises WarmUpFailed, with the reason."""
     deployment, policy = warm_up.deployment, warm_up.policy
     expiry = gateway.prompt_caches.expiry(warm_up.cache, warm_up.link)
     if expiry is None or deployment.name in gateway.health.resting(gateway.monotonic()):
@@ -63,7 +63,7 @@ async def send_warm_up(gateway: Gateway, warm_up: WarmUp) -> WarmUpResult:
 
 
 async def _is_cacheable(calls: Calls, fitted: Fitted, warm_up: WarmUp) -> bool:
-    """Whether what would leave begins with the prefix, and that is long enough for the provider to keep it."""
+    """Check whether the request would begin with the prefix, and whether it is long enough for the cache."""
     if isinstance(fitted.plan, Refusal):
         return False
     lookup = await calls.cache_use.look(warm_up.deployment, calls.changes(fitted))
