@@ -89,3 +89,11 @@ def test_files_classes_and_functions_are_short():
 
 def test_few_modules_stand_at_the_top():
     assert len(list((ROOT / "gateway").glob("*.py"))) <= MODULES_AT_THE_TOP
+
+
+def test_the_map_names_files_that_are_there():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)*(?:/|\.py)|[a-z_]+/[a-z_/]+)`", page))
+    rooms = [ROOT / "gateway", ROOT, ROOT / "tests", ROOT / "tests" / "laws", ROOT / "gateway" / "routing"]
+    there = {name for name in named for room in rooms if (room / name).exists() or (room / f"{name}.py").exists()}
+    assert named - there == set()

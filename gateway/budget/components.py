@@ -1,6 +1,6 @@
 """Which component of the prompt each message belongs to, and how many tokens it takes.
 
-Pure: counting is a function handed in. Components are DESIGN's: tools, system, examples, documents, history, input.
+Pure: counting is a function handed in. Components: tools, system, examples, documents, history, input.
 """
 
 from __future__ import annotations

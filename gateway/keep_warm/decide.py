@@ -2,7 +2,7 @@
 
 With r and w the prices of a token that is read from the cache and of one that is written to it, as multiples of the
 plain price: each re-read costs r and a little, and saves w - r if the next request comes when the prefix would have
-expired and has not, thanks to it (DESIGN §6, economics). How likely that is, the gaps between requests say: those that
+expired and has not, thanks to it (`economics.py`). How likely that is, the gaps between requests say: those that
 were longer than the present one is already. Where one re-read does not reach, the next one may, so several in a row are
 looked at: they pay once any number of them is expected to cost less than it saves. When no gap is known that was
 longer, it is over, and so it ends by itself when traffic does.

@@ -2,7 +2,7 @@
 
 With r and w the prices of a token that is read from the cache and of one that is written to it, as multiples of the
 plain price: a marker costs w - 1 a token now and saves up to w - r at the next request, if that comes in time; a fold
-under a warm cache re-buys what stands behind the first changed byte (DESIGN §6, economics). Pure.
+under a warm cache re-buys what stands behind the first changed byte. Pure.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What will be done to one request, as a value: `plan(...)` gives a Plan or a Refusal.
 
-Pure. Precedence (DESIGN §5): legality, then fit, then what must stay. The shares, `keep_*` and `clear_at_least` yield
+Pure. Precedence of the laws: legality, then fit, then what must stay. The shares, `keep_*` and `clear_at_least` yield
 before a request is refused; a refusal names the component that is too big, its size and its room.
 """
 

@@ -1,4 +1,4 @@
-"""One request from arrival to ledger entry. Reads as DESIGN §3: wire, money, budget, rewriting, routing, money, wire.
+"""One request from arrival to ledger entry. Reads as the table of docs/architecture.md.
 
 The shell measures, the core decides, the shell acts: whatever decides is called from here and stands elsewhere. A
 request ends in one of four ways (answered, refused, failed, cancelled), and each writes the entry before the response
