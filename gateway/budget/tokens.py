@@ -1,4 +1,4 @@
-"""How many tokens a text is: the tiktoken door. Works offline; never uses the network.
+"""Counts of tokens: the tiktoken door. Works offline; never uses the network.
 
 Counts are memoised by content. A long text is read in slices, cut only where the encoding's own pre-tokenizer
 cuts anyway, so the sum is the exact count (see `_CUT`). `learn` reads slice by slice in a small thread pool:
@@ -105,7 +105,9 @@ class Counter:
                 self._core = _load(self.name)
 
     def count(self, text: str) -> int:
-        """Return the tokens of `text`, special tokens taken as plain text. What is not remembered is read now."""
+        """Return the tokens of `text`, special tokens taken as plain text. A text that is not remembered is read
+        now.
+        """
         known = self._memo.get(text)
         return self._read(text) if known is None else known
 
@@ -191,7 +193,7 @@ class Weighed:
         self._counter, self._weights = counter, weights
         self._memo = _Memo(memo_bytes)
         self.messages: Memory[Message, int] = Memory(memo_bytes)
-        """What whole messages without media weigh."""
+        """Tokens of whole messages without media."""
 
     def count(self, text: str) -> int:
         """Return what the tokens of `text` weigh."""
