@@ -55,17 +55,17 @@ from gateway.wire.errors import GatewayError
 from gateway.wire.origins import Origins
 
 SETTLE_SECONDS = 5.0
-"""How long a stop waits for the entries of requests that it cut."""
+"""Seconds that a stop waits for the entries of requests that it cut."""
 
 _COLLECTIONS = (5_000, 2, 700)
-"""When the collector looks for cycles, in objects made and in collections of the younger generation. Requests leave
-hardly a cycle behind, and the default looks for some at each of them. Nobody else runs while it looks: 15,000 objects
-take some five milliseconds, and the 200,000 that planning makes in a few seconds would take forty."""
+"""The collector's thresholds: objects made, and collections of the younger generation. Requests leave hardly a cycle
+behind, and the default looks for some at each of them. Nobody else runs while it looks: 15,000 objects take some five
+milliseconds, and the 200,000 that planning makes in a few seconds would take forty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What an endpoint is handed."""
+    """The arguments of an endpoint."""
 
     gateway: Gateway
     client: HTTPClient
@@ -77,7 +77,7 @@ Endpoint = Callable[[Visit], Awaitable[None]]
 
 
 def create_app(config: Config) -> Starlette:
-    """Build the application. What it opens at start it closes at the end."""
+    """Build the application. It closes at the end whatever it opened at start."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -150,7 +150,7 @@ def _made(config: Config) -> Gateway:
 async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: contextlib.AsyncExitStack) -> Gateway:
     """Open all that lives as long as the process, and say how each is closed: the last opened first.
 
-    Whatever goes wrong with one, the others are closed, and the ledger last: what it owes the disk is written.
+    A failure of one does not keep the others open. The ledger is closed last: what it owes the disk is written.
     """
     gateway = _made(config)
     closing.callback(gateway.counters.close)

@@ -224,7 +224,7 @@ class Passage:
     # ------------------------------------------------------------ the other ends
 
     async def _error_of(self, failure: Failure, calls: Calls) -> GatewayError:
-        """Say why there is no answer. What broke off once it had begun was paid for."""
+        """Say why there is no answer. An answer that broke off once it had begun was paid for."""
         if failure.begun and failure.kind != "garbage":
             await self.booking.price(calls, None, failure.deployment)
         less = calls.too_long_at
