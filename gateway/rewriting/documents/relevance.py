@@ -1,4 +1,4 @@
-"""Which passages speak of what is asked: terms, and BM25 over passages. Pure: no clock, no randomness.
+"""Relevance of passages to a question: terms, and BM25 over passages. Pure: no clock, no randomness.
 
 A term is a word in folded case, without its ending; a code name, path or number counts whole and by its parts
 (`getUserName` also as get, user, name). Words of scripts that are not spaced, and those of Hangul, whose endings are
@@ -147,7 +147,7 @@ class Reading:
     bags: tuple[array[int], ...]
     """For each passage its different terms by number, in order of appearance."""
     often: tuple[bytes, ...]
-    """How often each of them stands there, at most 255."""
+    """The number of times that each of them stands there, at most 255."""
     lengths: tuple[int, ...]
     """Words in each passage."""
 
@@ -161,7 +161,7 @@ _KEPT_PASSAGES = 20_000
 
 
 class Memory:
-    """What was read of texts, by their content, so that a known text is never read twice. Bounded in bytes.
+    """Readings of texts, by their content, so that a known text is never read twice. Bounded in bytes.
 
     Two generations: what was not asked for while the younger one filled up goes with the older one. Keyed by the
     interpreter's 64-bit hash of the text and checked by its length, as the counts are.
@@ -177,7 +177,7 @@ class Memory:
         """By language and word."""
         self._indexes: list[Index] = []
         self.cuts: Remembered[Hashable, tuple[tuple[int, int], ...]] = Remembered(most_bytes // 4)
-        """Where documents stand in texts, by whatever decides it."""
+        """The places of documents in texts, by whatever decides it."""
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -284,7 +284,7 @@ class Corpus:
 
 
 class Postings:
-    """Where each term stands in a row of passages that only grows. Several indexes look at beginnings of one row."""
+    """The places of each term in a row of passages that only grows. Several indexes look at beginnings of one row."""
 
     def __init__(self) -> None:
         self.readings: list[Reading] = []
@@ -302,7 +302,7 @@ class Postings:
         self.often: dict[int, bytearray] = {}
         """By term: how often it stands in each of them."""
         self._end = [0]
-        """How many readings there are, for whoever may append: one at a time, and others may read meanwhile."""
+        """The number of readings. One caller at a time may append, and others may read meanwhile."""
 
     def continued(self, at: int, readings: Iterable[Reading]) -> bool:
         """Append readings behind the first `at`; False where others stand there, or are being put there."""
@@ -361,12 +361,12 @@ class Index:
 
     @property
     def reading_of(self) -> Sequence[int]:
-        """Which reading each passage is of; of later readings more may follow."""
+        """The reading that each passage is of; of later readings more may follow."""
         return self.postings.reading_of
 
     @property
     def spans(self) -> Sequence[tuple[int, int]]:
-        """Where each passage stands in its text; of later readings more may follow."""
+        """The place of each passage in its text; of later readings more may follow."""
         return self.postings.spans
 
     def found_in(self, term: int) -> int:
