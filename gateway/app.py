@@ -28,15 +28,19 @@ from gateway.budget.tokens import Counters
 from gateway.config import Config
 from gateway.config.wildcards import is_pattern
 from gateway.keep_warm.schedule import WarmUps
+from gateway.memory import MemoryPlan
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.money.ledger.lookup import TooManyLookups
 from gateway.prompt_cache import sharing, system_text_sharing
+from gateway.prompt_cache.system_text_sharing import SystemTextWatch
 from gateway.prompt_cache.tracker import PromptCaches
+from gateway.rewriting.memory import Known
 from gateway.routing import placements
 from gateway.routing.calibrations import Calibrations
 from gateway.routing.catalogue import catalogue
 from gateway.routing.health import Health
+from gateway.routing.loads import Loads
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.serving.admission import authenticate
 from gateway.serving.client import Browsers, HTTPClient, head, refuse
@@ -55,17 +59,17 @@ from gateway.wire.errors import GatewayError
 from gateway.wire.origins import Origins
 
 SETTLE_SECONDS = 5.0
-"""How long a stop waits for the entries of requests that it cut."""
+"""Seconds that a stop waits for the entries of requests that it cut."""
 
 _COLLECTIONS = (5_000, 2, 700)
-"""When the collector looks for cycles, in objects made and in collections of the younger generation. Requests leave
-hardly a cycle behind, and the default looks for some at each of them. Nobody else runs while it looks: 15,000 objects
-take some five milliseconds, and the 200,000 that planning makes in a few seconds would take forty."""
+"""The collector's thresholds: objects made, and collections of the younger generation. Requests leave hardly a cycle
+behind, and the default looks for some at each of them. Nobody else runs while it looks: 15,000 objects take some five
+milliseconds, and the 200,000 that planning makes in a few seconds would take forty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What an endpoint is handed."""
+    """The arguments of an endpoint."""
 
     gateway: Gateway
     client: HTTPClient
@@ -77,7 +81,7 @@ Endpoint = Callable[[Visit], Awaitable[None]]
 
 
 def create_app(config: Config) -> Starlette:
-    """Build the application. What it opens at start it closes at the end."""
+    """Build the application. It closes at the end whatever it opened at start."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -113,10 +117,12 @@ def _door_for_browsers(config: Config) -> list[Middleware]:
 
 
 def _made(config: Config) -> Gateway:
-    counters = Counters()
+    memory = MemoryPlan()
+    counters = Counters(memory.bytes_for("token counts"))
     worker = str(os.getpid()) if config.server.workers > 1 else None
-    models = Models(catalogue(config), unpriced=config.unpriced == "allow")
-    log, prompt_caches = structlog.get_logger("gateway"), PromptCaches()
+    unpriced = config.unpriced == "allow"
+    models = Models(catalogue(config), unpriced=unpriced, most_bytes=memory.bytes_for("covered models"))
+    log, prompt_caches = structlog.get_logger("gateway"), PromptCaches(memory)
     sharing = Sharing(Store(partial(open_state, config.state, log.warning), log, config.state.timeout_seconds), log)
     return Gateway(
         config=config,
@@ -135,22 +141,25 @@ def _made(config: Config) -> Gateway:
             most=config.server.max_answer,
         ),
         health=Health(),
-        memo=Memo(),
+        memo=Memo(memory.bytes_for("parsed requests")),
         log=log,
         now=time.time,
         monotonic=time.monotonic,
         draw=random.random,
-        summaries=SummaryJobs(sharing.store, log, time.time, time.monotonic),
-        early_folds=EarlyFolds(sharing.store),
+        summaries=SummaryJobs(sharing.store, log, time.time, time.monotonic, memory.bytes_for("summaries")),
+        early_folds=EarlyFolds(sharing.store, memory.bytes_for("early folds")),
+        loads=Loads(memory.bytes_for("placements")),
+        known=Known(memory.bytes_for("planning")),
+        system_texts=SystemTextWatch(memory.bytes_for("system texts")),
         prompt_caches=prompt_caches,
-        warm_ups=_warm_ups(config, prompt_caches, sharing.store, log),
+        warm_ups=_warm_ups(config, prompt_caches, sharing.store, log, memory.bytes_for("warm prefixes")),
     )
 
 
 async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: contextlib.AsyncExitStack) -> Gateway:
     """Open all that lives as long as the process, and say how each is closed: the last opened first.
 
-    Whatever goes wrong with one, the others are closed, and the ledger last: what it owes the disk is written.
+    A failure of one does not keep the others open. The ledger is closed last: what it owes the disk is written.
     """
     gateway = _made(config)
     closing.callback(gateway.counters.close)
@@ -189,11 +198,13 @@ def _share(gateway: Gateway) -> None:
         gateway.sharing.add(system_text_sharing.share_system_texts(gateway.system_texts))
 
 
-def _warm_ups(config: Config, caches: PromptCaches, store: Store, log: FilteringBoundLogger) -> WarmUps | None:
+def _warm_ups(
+    config: Config, caches: PromptCaches, store: Store, log: FilteringBoundLogger, most_bytes: int
+) -> WarmUps | None:
     """Make who keeps prefixes warm, where a policy or a profile names any."""
     if not any(variant.prompt_cache.warm for policy in config.policies.values() for variant in policy.variants):
         return None
-    return WarmUps(caches, store, log, time.time, os.urandom(6).hex())
+    return WarmUps(caches, store, log, time.time, os.urandom(6).hex(), most_bytes=most_bytes)
 
 
 async def _warm(gateway: Gateway) -> None:

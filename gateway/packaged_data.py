@@ -1,4 +1,4 @@
-"""Where litellm's wheel keeps its data files: the price table and the encodings.
+"""The folders of data files in litellm's wheel: the price table and the encodings.
 
 litellm itself is never imported here (that costs seconds and a hundred megabytes); its folder is looked up, nothing
 in it runs.

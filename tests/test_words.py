@@ -1,4 +1,4 @@
-"""The language of the code, measured: how docstrings begin, who owns a name, how long things are. Ceilings only fall."""
+"""The language of the code, measured: openings of docstrings, owners of names, lengths. Ceilings only fall."""
 
 import ast
 import re
@@ -73,7 +73,8 @@ def length(node: ast.stmt) -> int:
 
 def test_files_classes_and_functions_are_short():
     files = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in sources("gateway")}
-    classes, longest = {}, {}
+    classes: dict[str, int] = {}
+    longest: dict[str, int] = {}
     for path in sources("gateway"):
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.ClassDef):
@@ -88,3 +89,11 @@ def test_files_classes_and_functions_are_short():
 
 def test_few_modules_stand_at_the_top():
     assert len(list((ROOT / "gateway").glob("*.py"))) <= MODULES_AT_THE_TOP
+
+
+def test_the_map_names_files_that_are_there():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)*(?:/|\.py)|[a-z_]+/[a-z_/]+)`", page))
+    rooms = [ROOT / "gateway", ROOT, ROOT / "tests", ROOT / "tests" / "laws", ROOT / "gateway" / "routing"]
+    there = {name for name in named for room in rooms if (room / name).exists() or (room / f"{name}.py").exists()}
+    assert named - there == set()

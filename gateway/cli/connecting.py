@@ -1,4 +1,4 @@
-"""What `gateway check --connect` tries: Redis, and each address that is named, with calls that cost nothing."""
+"""The trials of `gateway check --connect`: Redis, and each address that is named, with calls that cost nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.wire.errors import printable
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What came of one try."""
+    """The result of one trial."""
 
     what: str
     told: str

@@ -1,4 +1,4 @@
-"""What commands share: files that are read, or refused with every reason; names that are there, or not."""
+"""Files and names that commands open: read, or refused with every reason."""
 
 # ruff: noqa: PLC0415  # each command loads only what it needs, when it runs
 
@@ -35,7 +35,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 class NotThere(click.ClickException):
-    """What was asked for does not exist."""
+    """A name that does not exist."""
 
     exit_code = 1
 

@@ -122,7 +122,7 @@ def _traffic(
 ) -> tuple[Config, Traffic]:
     """Read the traffic and the configuration; without one, the shipped policies and the models that the traffic names.
 
-    Where a configuration has a single model, requests that name none are for that one.
+    Requests that name no model are for the single one of a configuration.
     """
     from gateway.simulating import traffic
 

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, NamedTuple, assert_never
 from structlog.typing import FilteringBoundLogger
 
 from gateway.keep_warm.decide import FORGIVEN, MOST_GAPS, KeepWarmTerms, reread_interval, reread_pays, write_pays
+from gateway.memory import USUAL
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.money.prices import Price
 from gateway.policy import Policy
@@ -32,8 +33,7 @@ from gateway.state.store import Store
 from gateway.wire.head import ANSWER_TOKENS, alone
 
 MOST_PREFIXES: Final = 200
-MOST_BYTES: Final = 16 * 2**20
-"""The bytes of the request bodies for all of them. Beyond either limit, the prefix unused longest is dropped first."""
+"""Beyond this number, or beyond the bytes of all their requests, the prefix unused longest is dropped first."""
 LONGEST_NAME: Final = 256
 """Characters of a first line that are compared."""
 MOST_AT_ONCE: Final = 8
@@ -125,8 +125,10 @@ class WarmUps:
         now: Callable[[], float],
         name: str,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        most_bytes: int = USUAL.bytes_for("warm prefixes"),
     ) -> None:
         """Create the schedule. `now` is in Unix seconds, which machines share; `name` identifies this process."""
+        self._most_bytes = most_bytes
         self._caches, self._store, self._log = caches, store, log
         self._now, self._name, self._sleep = now, name, sleep
         self._prefixes: OrderedDict[tuple[int, int], _Prefix] = OrderedDict()
@@ -177,7 +179,7 @@ class WarmUps:
         prefix.warm_up, prefix.last, prefix.failures = warm_up, lookup.now, 0
         self._prefixes[place] = prefix
         self._total_bytes += len(body)
-        while len(self._prefixes) > MOST_PREFIXES or self._total_bytes > MOST_BYTES:
+        while len(self._prefixes) > MOST_PREFIXES or self._total_bytes > self._most_bytes:
             _, oldest = self._prefixes.popitem(last=False)
             self._total_bytes -= len(oldest.warm_up.body)
 

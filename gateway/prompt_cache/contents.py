@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, NamedTuple
 
+from gateway.memory import USUAL
 from gateway.prompt_cache.breakpoints import Breakpoint
 from gateway.prompt_cache.generations import Generations
 from gateway.prompt_cache.prefixes import Chain
@@ -125,7 +126,7 @@ def _breakpoint_writes(request: RequestAtCache) -> Iterator[tuple[int, tuple[int
 class CacheContents:
     """The believed contents of all caches. A cache is named by a number (`cache_identity.py`)."""
 
-    def __init__(self, most_bytes: int = 32 * 2**20) -> None:
+    def __init__(self, most_bytes: int = USUAL.bytes_for("cached prefixes")) -> None:
         self._prefixes: Generations[int, CachedPrefix] = Generations(most_bytes)
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.conversation import Conversation, leading_system
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.prompt_cache.system_text_changes import (
     LONGEST_TEXT,
     MOST_FAMILIES,
@@ -46,7 +46,7 @@ class _LastText:
 class SystemTextWatch:
     """The system texts of one process's requests, compared."""
 
-    def __init__(self, most_bytes: int = 16 * 2**20) -> None:
+    def __init__(self, most_bytes: int = USUAL.bytes_for("system texts")) -> None:
         self._prompts: Memory[PromptFamily, RecentTexts] = Memory(most_bytes)
         self._changes: dict[PromptFamily, LineChanges] = {}
         self._last: dict[tuple[str, str, str], _LastText] = {}

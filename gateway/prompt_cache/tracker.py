@@ -14,6 +14,7 @@ from typing import Final
 from gateway.budget.components import OVERHEAD_REPLY, CountMedia, texts
 from gateway.budget.tokens import Counter
 from gateway.conversation import Changes, leading_system
+from gateway.memory import USUAL, MemoryPlan
 from gateway.prompt_cache.breakpoints import Breakpoint, callers, earlier_links
 from gateway.prompt_cache.cache_identity import CacheNumbers, cache_number, message_settings, separated_by
 from gateway.prompt_cache.cache_keys import CacheKeys, possible_keys
@@ -40,13 +41,13 @@ MOST_UPDATES: Final = 2000
 class PromptCaches:
     """The tracker of one process."""
 
-    def __init__(self) -> None:
-        self._digests = Digests()
-        self._contents = CacheContents()
-        self._trails = Trails()
+    def __init__(self, memory: MemoryPlan = USUAL) -> None:
+        self._digests = Digests(memory.bytes_for("prefix digests"))
+        self._contents = CacheContents(memory.bytes_for("cached prefixes"))
+        self._trails = Trails(memory.bytes_for("conversations"))
         self._keys = CacheKeys()
         self._numbers = CacheNumbers()
-        self.groups = PrefixGroups()
+        self.groups = PrefixGroups(memory.bytes_for("prefix groups"))
         self.observations = Observations()
         self.updates: Untold[CacheUpdate] = Untold(MOST_UPDATES)
         """Updates of cache contents, for other processes."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.memory import USUAL
 from gateway.prompt_cache.contents import RequestAtCache
 from gateway.prompt_cache.generations import Generations
 from gateway.prompt_cache.prefixes import Chain
@@ -44,7 +45,7 @@ class Trail:
 class Trails:
     """The latest requests of conversations, by the hashes of their messages."""
 
-    def __init__(self, most_bytes: int = 12 * 2**20) -> None:
+    def __init__(self, most_bytes: int = USUAL.bytes_for("conversations")) -> None:
         self._trails: Generations[int, Trail] = Generations(most_bytes)
 
     def __len__(self) -> int:

@@ -19,7 +19,7 @@ LIGHT = ("minify", "dedupe", "crush")
 """Remedies that lose nothing, and are therefore applied to every old result at once."""
 
 REPEATED = "dedupe"
-"""How a message goes that a later one repeats word for word: nothing of it is gone."""
+"""The remedy of a message that a later one repeats word for word: nothing of it is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Shortened:
     """All that it says as it leaves."""
     tokens: int
     parts: PartEdits = ()
-    """Where single parts of its content change, and the others stay: how it comes to say that."""
+    """Changes of single parts of its content, if the others stay."""
     lossy: bool = False
     """True where values or words of it are gone."""
 

@@ -1,4 +1,5 @@
-"""What is asked and what was just returned: the only remedies that touch the newest messages, and only where they must.
+"""Remedies for the newest messages, the question and the results just returned: the only ones that touch them, and only
+if they must.
 
 Documents inside the last user message shrink to what its question needs, its other text never does. The newest results
 are shortened only where they alone do not fit: the one exception to "what is newest stays", for the agent that a single
@@ -33,7 +34,7 @@ _LEAST_RECALL = 40
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the newest messages are measured against."""
+    """The measures of the newest messages."""
 
     anatomy: Anatomy
     voices: Sequence[Voice]

@@ -1,6 +1,6 @@
-"""What will be done to one request, as a value: `plan(...)` gives a Plan or a Refusal.
+"""The changes of one request, as a value: `plan(...)` gives a Plan or a Refusal.
 
-Pure. Precedence (DESIGN §5): legality, then fit, then what must stay. The shares, `keep_*` and `clear_at_least` yield
+Pure. Precedence of the laws: legality, then fit, then what must stay. The shares, `keep_*` and `clear_at_least` yield
 before a request is refused; a refusal names the component that is too big, its size and its room.
 """
 
@@ -69,20 +69,20 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a request leaves. `changes` is None where it leaves as it came."""
+    """The form in which a request leaves. `changes` is None where it leaves as it came."""
 
     before: SIZES
     """Tokens by component."""
     after: SIZES
     room: SIZES
-    """What the allocation granted each component."""
+    """The tokens that the allocation granted each component."""
     changes: Changes | None = None
     edits: tuple[Edit, ...] = ()
     forced: bool = False
     events: tuple[Event, ...] = ()
     """Folds at which summaries could enter, and which did."""
     wanted: tuple[Segment, ...] = ()
-    """What nobody has summarised yet."""
+    """The messages that nobody has summarised yet."""
 
     @property
     def tokens_before(self) -> int:
@@ -115,7 +115,7 @@ class Plan:
 
     @property
     def summary(self) -> str:
-        """What was done, as the plan header says it, without the leading verb."""
+        """The changes, as the plan header says them, without the leading verb."""
         counts = Counter(edit.remedy for edit in self.edits if edit.before or edit.remedy not in MOVES)
         done = [f"{remedy}={number}" for remedy, number in counts.items()]
         if not self.rewrites:
@@ -133,7 +133,7 @@ class Refusal:
     tokens: int
     room: int
     at: str
-    """Where the size is: messages[41], tools."""
+    """The place of the size: messages[41], tools."""
     prompt_tokens: int
     budget: int
     before: SIZES
@@ -403,8 +403,8 @@ def _lawful(
 ) -> Folded | None:
     """Give the fold in a form that every provider takes and that fits; None where there is none.
 
-    Where our own line stands in the way of a rule it is left out; where the cut does, everything that may go goes.
-    Neither is done while reasoning is held open: what stands before it was sent already.
+    Our own line is left out if it stands in the way of a rule; everything that may go goes if the cut does. Neither is
+    done while reasoning is held open: what stands before it was sent already.
     """
     messages = anatomy.conversation.messages
     bare = replace(folded, recalled=None)
@@ -521,7 +521,7 @@ _NEWEST = "the newest results alone do not fit"
 def _too_big(anatomy: Anatomy, before: SIZES, least: SIZES, budget: int) -> Refusal:
     """Name the component that does not fit; `least` is what each takes once every remedy was tried.
 
-    What has the fewest remedies takes its room first; system text and tools are told apart by which is larger.
+    The component with the fewest remedies takes its room first; of system text and tools the larger is named.
     """
     fixed = ("system", "tools") if least["tools"] >= least["system"] else ("tools", "system")
     component, room = "input", budget
@@ -538,7 +538,7 @@ def _illegal(anatomy: Anatomy, before: SIZES, budget: int, index: int, message: 
 
 
 def _largest(anatomy: Anatomy, component: str) -> str:
-    """Where most of a component's tokens are."""
+    """Name the place of most of a component's tokens."""
     if component == "tools":
         return "tools"
     if component == "input":

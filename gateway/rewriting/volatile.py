@@ -2,12 +2,12 @@
 into one message of ours right before the final unit.
 
 A clock in the system text makes each request's prompt a new one from its first lines on, and no prompt cache reads
-anything. Where it moves depends on the request and the policy's patterns alone, not on its size nor on what came
-before, so it moves in a conversation's first request and in each that follows. What stays never matches again: moving
-what was moved changes nothing.
+anything. Its new place depends on the request and the policy's patterns alone, not on its size nor on earlier requests,
+so it moves in a conversation's first request and in each that follows. The rest never matches again: moving a second
+time changes nothing.
 
-Patterns are looked for line by line. What they match moves; where only white space would stay of a line, the line does;
-where nothing would stay of a part, a line of ours takes its place. Pure.
+Patterns are looked for line by line. Text that they match moves. A line moves whole if only white space would stay of
+it. A line of ours takes the place of a part of which nothing would stay. Pure.
 """
 
 from __future__ import annotations
@@ -20,25 +20,26 @@ from functools import lru_cache
 from typing import Final
 
 from gateway.conversation import Changes, Conversation, Insertion, Message, Rest, last_unit, leading_system
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.wire.chat import ChatRequest
 from gateway.wire.lexical import DuplicateKey
 from gateway.wire.parts import part_edits, part_texts
 
 LABEL: Final = "Current values, moved here from the system text:"
 REMAINDER: Final = "(The current values stand before the last message.)"
-"""What stands in place of a text that has moved as a whole: an empty one is refused by some providers."""
+"""The stand-in for a text that has moved as a whole: an empty one is refused by some providers."""
 
 LONGEST_WHOLE: Final = 300
 """Characters up to which a line is searched as a whole. Of a longer one each sentence is, where it is no longer: safe
 patterns are fast on short texts only (backtracking.py)."""
 MOST_ROUNDS: Final = 8
-"""How often a line is searched again after something was taken out; one that matches still stays as it came."""
+"""The number of times that a line is searched again after something was taken out; one that matches still stays as it
+came."""
 MOST_READERS: Final = 64
 
 _SENTENCE_END: Final = re.compile(r"[.!?]\s+")
 _LINE_BYTES: Final = 130
-"""What a remembered line takes besides its characters."""
+"""Bytes of a remembered line besides its characters."""
 _NO_LINES: Final = frozenset[str]()
 _OVERHEAD_MESSAGE_BYTES: Final = 8
 
@@ -51,7 +52,7 @@ class Moved:
     """As the system text leaves, without the message that is put in."""
     system: dict[int, Rest]
     said: dict[int, str]
-    """What was taken out of each system message, by its index."""
+    """The text taken out of each system message, by its index."""
     text: str
     """Of the message that is put in."""
     before: int
@@ -75,7 +76,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """What becomes of one system message."""
+    """The result for one system message."""
 
     left: Message
     rest: Rest
@@ -83,9 +84,9 @@ class _Cut:
 
 
 class Memo:
-    """What a process remembers of system texts. Bounded in bytes; nothing that is sent depends on it."""
+    """A process's memory of system texts. Bounded in bytes; nothing that is sent depends on it."""
 
-    def __init__(self, most_bytes: int = 8 * 2**20) -> None:
+    def __init__(self, most_bytes: int = USUAL.bytes_for("planning") // 12) -> None:
         self._untouched: Memory[tuple[Message, tuple[str, ...]], bool] = Memory(most_bytes // 4)
         self._left: Memory[tuple[str, str | None, str, tuple[str | None, ...], str], Message] = Memory(most_bytes // 4)
         self._plain: dict[tuple[str, ...], set[str]] = {}

@@ -1,8 +1,8 @@
 """Learning each provider's count from its answers, together with every worker and machine that shares the state.
 
-What is used to plan is only ever what the shared state held when it was last read or written, so that all plan alike:
-an answer changes nothing here before it is merged there, between requests. A state that is down or holds nonsense costs
-nothing but the learning: what was known is kept, else the defaults, and answers wait.
+Planning uses only the values that the shared state held when it was last read or written, so that all processes plan
+alike: an answer changes nothing here before it is merged there, between requests. A state that is down or holds
+nonsense costs nothing but the learning: what was known is kept, else the defaults, and answers wait.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ STATS: Final = Codec(
 
 
 class Calibrations:
-    """What is published of each model without a public tokenizer. The state is not touched where there is none."""
+    """The published calibration of each model without a public tokenizer. The state is not touched where there is
+    none.
+    """
 
     def __init__(self, models: Iterable[Model], sharing: Sharing) -> None:
         """Take the models that answers will come from."""

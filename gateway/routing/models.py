@@ -21,7 +21,7 @@ _SHORT_FILE_CHARS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a model name stands for: its deployments, and what budgets must know of all of them at once.
+    """A model name's deployments, and the facts that budgets must know of all of them at once.
 
     The bytes that are sent must not depend on which deployment is drawn, so the smallest window counts.
     """
@@ -37,7 +37,7 @@ class Model:
     """The rules of every provider that may be asked."""
     count_media: CountMedia
     answer_limit: int | None = None
-    """How long an answer may be where the request does not say, as far as the configuration does."""
+    """The longest answer to a request that does not say, as far as the configuration does."""
     declared_as: str = ""
     """Its name in `model_list`: another one where asterisks cover it."""
     is_chat: bool = True
@@ -92,7 +92,7 @@ def models_of(catalogue: Mapping[str, Sequence[Deployment]], *, unpriced: bool) 
 def model_of(name: str, group: Sequence[Deployment], *, unpriced: bool, declared_as: str | None = None) -> Model:
     """Gather the deployments of a model name, as `models_of` does; those that are not for chats are left out too.
 
-    What asterisks stand for has a price of its own, or none.
+    A model that asterisks cover has a price of its own, or none.
     """
     chats = [one for one in group if one.is_chat]
     deployments = [one for one in chats if unpriced or one.price is not None or "*" in name]
@@ -128,8 +128,8 @@ def _legal(deployment: Deployment) -> Rules:
 class _MediaCounter:
     """Counts a part that is not text as the provider that makes the most of it.
 
-    What was read of a file is remembered: its pages are found by walking through it. By the interpreter's own hash and
-    the length, so that no file is held.
+    The pages of a file are remembered: they are found by walking through it. By the interpreter's own hash and the
+    length, so that no file is held.
     """
 
     def __init__(self, asked: Sequence[tuple[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""Who is asking, for which model, under which policy. Decides; nothing here is sent or written."""
+"""The caller of a request, its model and its policy. Decides; nothing here is sent or written."""
 
 from __future__ import annotations
 

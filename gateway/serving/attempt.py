@@ -1,6 +1,6 @@
 """The calls that one request makes: fitted for each model, tried on each deployment, planned again where too long.
 
-What they came to is told as an outcome, and as facts in the request's entry.
+Their result is an outcome, and facts in the request's entry.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ MOST_FACTOR = 4.0
 """Tokens that one of ours is believed to be in the count of an upstream, at most."""
 
 DRAIN_SECONDS = 0.5
-"""How long an answer that is over may take to close."""
+"""Seconds that an answer which is over may take to close."""
 
 _SAID = 500
 """Characters of an error that are logged."""
@@ -79,7 +79,7 @@ class Stream:
     """A stream in which the model has begun to speak."""
 
     ready: bytes
-    """What the client gets first; the relay has seen it."""
+    """The bytes that the client gets first; the relay has seen them."""
     chunks: AsyncIterator[bytes]
     relay: EventRelay
 
@@ -146,17 +146,17 @@ class Calls:
         self.busy: Deployment | None = None
         """The one that is at work for this request, where its load counts: until all of its answer is here."""
         self.reply: Reply | None = None
-        """What may still have to be closed."""
+        """The answer that may still have to be closed."""
         self.reply_of: Deployment | None = None
         """The deployment that gave it."""
         self.answer: Completion | Stream | None = None
         """As far as it is here: all of it, or a stream's beginning."""
         self.cache_lookup: CacheLookup | None = None
-        """What the prompt cache of the deployment that answers was believed to hold, where anything is known of it."""
+        """The expected contents of the prompt cache of the deployment that answers, where anything is known of it."""
         self.too_long_at: Fitted | None = None
         """Set where an upstream found the prompt too long even after a second plan."""
         self.unused: list[tuple[Deployment, Heard]] = []
-        """What came of calls that failed: it was paid for where something of an answer is in it."""
+        """Results of calls that failed: paid for if something of an answer is in them."""
 
     @property
     def enforces(self) -> bool:

@@ -16,12 +16,12 @@ from gateway.wire.origins import Origins
 Headers = list[tuple[bytes, bytes]]
 
 STREAM_HEADERS: Final[Headers] = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
-"""What keeps proxies from holding a stream back. nginx heeds the second
+"""Headers that keep proxies from holding a stream back. nginx heeds the second
 (nginx.org/en/docs/http/ngx_http_proxy_module.html, `proxy_buffering`), others the first."""
 
 COMMENT_SECONDS: Final = 10.0
-"""How long a stream may be without output before its client gets a comment. The shortest idle timeouts of proxies in
-wide use are 30 seconds and more (Heroku 30, nginx and AWS 60, Cloudflare 100)."""
+"""Seconds that a stream may be without output before its client gets a comment. The shortest idle timeouts of proxies
+in wide use are 30 seconds and more (Heroku 30, nginx and AWS 60, Cloudflare 100)."""
 
 COMMENT: Final = b": waiting for the model\n\n"
 

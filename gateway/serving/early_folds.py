@@ -1,10 +1,10 @@
 """Folds that nothing forces: offered where they are cheap, decided once, recorded, and read by every later request.
 
-What is in a provider's cache and how long conversations last are things that processes see differently, so they may
-enter only once (law 5): whoever finds that a fold pays records the beginning of the conversation at which it does,
-before anything is sent, and from then on that beginning is folded for everybody. One entry of the state holds what was
-decided for conversations that begin alike; it is read where a request is over, or may fold early by its policy, and
-never otherwise. A state that is down means no early folds but those that this process remembers.
+Processes see the contents of a provider's cache and the lengths of conversations differently, so these may enter only
+once (law 5): the process that finds that a fold pays records the beginning of the conversation at which it does, before
+anything is sent, and from then on that beginning is folded for everybody. One entry of the state holds what was decided
+for conversations that begin alike; it is read where a request is over, or may fold early by its policy, and never
+otherwise. A state that is down means no early folds but those that this process remembers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol
 import orjson
 
 from gateway.conversation import Changes
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.prompt_cache.economics import Option, Outlook, fold_pays
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.state import State, StateUnavailable
@@ -25,12 +25,11 @@ from gateway.state.codec import Codec, whole
 from gateway.state.store import Patience, Store
 
 KEEP_SECONDS: Final = 90 * 86_400.0
-"""How long decisions are kept, as those about summaries."""
+"""Seconds that decisions are kept, as those about summaries."""
 MOST_DECISIONS: Final = 1000
 """Of conversations that begin alike; beyond, nothing more is decided for them, so that nothing is ever taken back."""
 LEAST_TOKENS: Final = 2048
 """Prompts that are surely shorter are never folded early: there is nothing to be saved."""
-_REMEMBERED_BYTES: Final = 4 * 2**20
 _LINK_BYTES: Final = 60
 
 Planning = Callable[[frozenset[int]], Awaitable[tuple[Plan | Refusal, bool]]]
@@ -38,7 +37,9 @@ Planning = Callable[[frozenset[int]], Awaitable[tuple[Plan | Refusal, bool]]]
 
 
 class Judge(Protocol):
-    """Who knows the cache and the prices. Asked in this order, the second only where the first says yes."""
+    """The source of facts about the cache and the prices. Asked in this order, the second only where the first says
+    yes.
+    """
 
     def may_fold(self, plan: Plan) -> bool:
         """Say whether a fold beyond what this plan does is worth working out."""
@@ -51,8 +52,9 @@ class Judge(Protocol):
 class ByCost:
     """Judges by expected cost.
 
-    What fits is left alone unless the policy says `cheaper`; what was folded before may be folded again when most of it
-    has to be written anew whatever is done: it expired, is new at this deployment, or the client changed its beginning.
+    A request that fits is left alone unless the policy says `cheaper`. One that was folded before may be folded again
+    when most of it has to be written anew whatever is done: it expired, is new at this deployment, or the client
+    changed its beginning.
     """
 
     when: Literal["over", "cheaper"]
@@ -60,7 +62,7 @@ class ByCost:
     budget: int | None
     """Of a prompt; None where there is no bound."""
     warm: Callable[[Changes | None], int]
-    """How many tokens the cache holds at the beginning of the request, if it leaves with these changes."""
+    """Tokens that the cache holds at the beginning of the request, if it leaves with these changes."""
 
     def may_fold(self, plan: Plan) -> bool:
         if self.when == "cheaper":
@@ -95,7 +97,7 @@ class Beginnings:
     """A conversation by its beginnings, and who judges for it."""
 
     group: str
-    """What conversations that begin alike have in common: policy, tools, system text, first message."""
+    """The key of conversations that begin alike: policy, tools, system text, first message."""
     links: Sequence[int]
     """By number of messages: the hash of so many, with the tools, the same in every process."""
     judge: Judge
@@ -104,9 +106,9 @@ class Beginnings:
 class EarlyFolds:
     """One process's way to the decisions."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, most_bytes: int = USUAL.bytes_for("early folds")) -> None:
         self._store = store
-        self._remembered: Memory[str, frozenset[int]] = Memory(_REMEMBERED_BYTES)
+        self._remembered: Memory[str, frozenset[int]] = Memory(most_bytes)
         """By group: what was decided, as far as this process has read. It is never taken back."""
 
     def patience(self) -> Patience:
@@ -123,8 +125,8 @@ class EarlyFolds:
     ) -> tuple[Plan | Refusal, bool]:
         """Plan with what was decided, and decide where a fold pays now; whether decisions could not be read.
 
-        `begins` is asked only where a decision may stand; it names nothing that is too short for a cache. Where the
-        state does not answer, those decisions hold that this process remembers.
+        `begins` is asked only where a decision may stand; it names nothing that is too short for a cache. The decisions
+        that this process remembers hold while the state does not answer.
         """
         patience = patience or self.patience()
         plan, lost = await planning(frozenset())

@@ -60,7 +60,7 @@ def guesses(messages: Sequence[Message]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What was decided for one request and one model. `plan` is None where bytes proved that it fits."""
+    """The decision for one request and one model. `plan` is None where bytes proved that it fits."""
 
     model: Model
     plan: Plan | Refusal | None
@@ -74,7 +74,7 @@ class Fitted:
 
     @property
     def changes(self) -> Changes | None:
-        """What is done to the request, where the policy enforces it."""
+        """The changes of the request, where the policy enforces them."""
         if self.plan is None:
             return self.moved.changes if self.moved is not None and self.is_moved else None
         return self.plan.changes if isinstance(self.plan, Plan) else None
@@ -85,7 +85,7 @@ class Fitted:
 
     @property
     def summary(self) -> str:
-        """What is done, as the plan header says it; "" where that is nothing."""
+        """The changes, as the plan header says them; "" where there are none."""
         match self.plan:
             case Plan():
                 return self.plan.summary
@@ -120,7 +120,7 @@ class Selection:
     tokens: int
     """Of the tools that stay, with what else stands beside them."""
     room: Mapping[str, int]
-    """What each component may take, as `rooms_of` tells it."""
+    """The room of each component, as `rooms_of` tells it."""
 
     @property
     def edit(self) -> Edit:
@@ -203,9 +203,9 @@ async def fit(
 ) -> Fitted:
     """Decide how the request leaves for this model, within these bounds.
 
-    Without `summaries` none enter, whatever the policy says; without `early_folds` what fits is not folded. What is
-    long is planned in `threads`, else in those of the event loop. `job` makes the job of writing a summary that the
-    request waits for, where its policy says so.
+    Without `summaries` none enter, whatever the policy says; without `early_folds` what fits is not folded. Long
+    requests are planned in `threads`, else in those of the event loop. `job` makes the job of writing a summary that
+    the request waits for, where its policy says so.
     """
     most, known = window.budget(request.answer_limit or 0), known or Known()
     weighing = counter.weighed(window.calibration.weights)

@@ -1,6 +1,6 @@
 """A call that the gateway makes for itself (a summary, a warm-up): made in a given time, and entered in its books once.
 
-Whom it is booked to stands in its entry; who asked for it judges what came back.
+Its entry names whom it is booked to; its caller judges the answer.
 """
 
 from __future__ import annotations

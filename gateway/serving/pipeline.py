@@ -1,4 +1,4 @@
-"""One request from arrival to ledger entry. Reads as DESIGN §3: wire, money, budget, rewriting, routing, money, wire.
+"""One request from arrival to ledger entry. Reads as the table of docs/architecture.md.
 
 The shell measures, the core decides, the shell acts: whatever decides is called from here and stands elsewhere. A
 request ends in one of four ways (answered, refused, failed, cancelled), and each writes the entry before the response
@@ -224,7 +224,7 @@ class Passage:
     # ------------------------------------------------------------ the other ends
 
     async def _error_of(self, failure: Failure, calls: Calls) -> GatewayError:
-        """Say why there is no answer. What broke off once it had begun was paid for."""
+        """Say why there is no answer. An answer that broke off once it had begun was paid for."""
         if failure.begun and failure.kind != "garbage":
             await self.booking.price(calls, None, failure.deployment)
         less = calls.too_long_at

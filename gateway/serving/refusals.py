@@ -1,4 +1,4 @@
-"""What a client is told when its request does not fit, or no deployment answered. Pure."""
+"""Errors for a request that does not fit, or that no deployment answered. Pure."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def _is_final(refusal: Refusal, request: ChatRequest, policy: Policy) -> bool:
     """Whether a client that shortens its conversation gains nothing: what never leaves it has no room beside the rest.
 
     An agent that compacts sends its conversation without tools to have it summarised, and then asks as before, for as
-    long as the first succeeds. Where a newest message is too long by itself, or results of tools are, that fails as
-    well or does help, so those are an overflow like any other (opencode-ai 1.18: 3 requests, and it stops).
+    long as the first succeeds. A newest message or results of tools that are too long by themselves are an overflow
+    like any other: there, compacting fails as well or does help (opencode-ai 1.18: 3 requests, and it stops).
     """
     if refusal.budget <= 0:  # all of the window is kept for the answer: what is too big cannot be told
         return False

@@ -1,4 +1,4 @@
-"""What all requests share, made and closed by the app and handed in."""
+"""The services that all requests share, made and closed by the app and handed in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.budget.tokens import Counters
 from gateway.config import Config
 from gateway.config.wildcards import is_pattern
 from gateway.keep_warm.schedule import WarmUps
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
 from gateway.money.ledger.lookup import Lookups
@@ -38,13 +38,15 @@ from gateway.wire.chat import Memo
 class Models(Mapping[str, Model]):
     """The models of a configuration by every name that a client may ask for: declared, aliased, under asterisks.
 
-    Only the declared ones are listed. What asterisks cover is made when it is asked for first.
+    Only the declared ones are listed. A model that asterisks cover is made when it is asked for first.
     """
 
-    def __init__(self, catalogue: Catalogue, *, unpriced: bool) -> None:
+    def __init__(
+        self, catalogue: Catalogue, *, unpriced: bool, most_bytes: int = USUAL.bytes_for("covered models")
+    ) -> None:
         self._catalogue, self._unpriced = catalogue, unpriced
         self._declared = models_of(catalogue, unpriced=unpriced)
-        self._covered: Memory[str, Model] = Memory(_COVERED_BYTES)
+        self._covered: Memory[str, Model] = Memory(most_bytes)
 
     def __getitem__(self, name: str) -> Model:
         found = self._declared.get(name) or self._covered.get(name)
@@ -75,9 +77,8 @@ class Models(Mapping[str, Model]):
         yield from ((alias, meant) for alias, meant in self._catalogue.aliases.items() if self[meant].deployments)
 
 
-_COVERED_BYTES: Final = 4 * 2**20
 _MODEL_BYTES: Final = 4096
-"""What is kept for a name that asterisks cover."""
+"""Bytes kept for names that asterisks cover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Gateway:
     counters: Counters
     calibrations: Calibrations
     sharing: Sharing
-    """What processes keep together through the state, and the way to it."""
+    """The values that processes keep together through the state, and the way to it."""
     ledger: Ledger
     upstreams: Upstreams
     health: Health
@@ -105,25 +106,25 @@ class Gateway:
     loads: Loads = field(default_factory=Loads)
     """For the choice between those that have one."""
     windows: Windows = field(default_factory=Windows)
-    """What deployments turned out to take at most."""
+    """The windows that deployments turned out to have."""
     known: Known = field(default_factory=Known)
-    """What planning remembers of texts."""
+    """Planning's memory of texts."""
     system_texts: SystemTextWatch = field(default_factory=SystemTextWatch)
-    """Which lines of them change with each request."""
+    """The lines of them that change with each request."""
     planning: Executor = field(default_factory=planning_threads)
-    """Where long requests are read and planned, and looked through for what was missed."""
+    """The threads in which long requests are read, planned, and looked through for what was missed."""
     prompt_caches: PromptCaches = field(default_factory=PromptCaches)
-    """What the providers' caches are believed to hold."""
+    """The expected contents of the providers' caches."""
     summaries: SummaryJobs | None = None
     """None where nobody is to write any."""
     early_folds: EarlyFolds | None = None
     """None where nothing is decided about folds that nothing forces."""
     lookups: Lookups = field(default_factory=Lookups)
-    """Where past requests are looked up."""
+    """Lookups of past requests."""
     without_usage: set[str] = field(default_factory=set)
     """Deployments whose server refused to be asked for usage in a stream."""
 
     comment_seconds: float = COMMENT_SECONDS
-    """How long a stream's client waits for output before it gets a comment instead."""
+    """Seconds that a stream's client waits for output before it gets a comment instead."""
     warm_ups: WarmUps | None = None
     """None where no policy names a prefix that is to be kept warm."""

@@ -142,7 +142,8 @@ class Booking:
     ) -> int | None:
         """Say what the rewriting saved where no cache was looked at; None where nobody knows what one would have given.
 
-        What is too short for the cache is all paid for, so that what was left out is saved at the plain price.
+        A prompt too short for the cache is all paid for, so that the part that was left out is saved at the plain
+        price.
         """
         fitted = calls.fitted[deployment.model_name]
         plan = fitted.plan

@@ -1,8 +1,8 @@
 """One summary, written by a model through the gateway's own calls and entered in its books like any request.
 
 Booked to the team and the user whose request asked for it, as kind `summary`. A source longer than the writer's window
-is summarised in parts, and their summaries are joined by one call more; each call has an entry of its own. What comes
-back is judged by `rewriting/folds/summarize.py`; a text that may not stand is paid for all the same.
+is summarised in parts, and their summaries are joined by one call more; each call has an entry of its own.
+`rewriting/folds/summarize.py` judges the text that comes back; one that may not stand is paid for all the same.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _AT_A_TIME: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class _Writing:
-    """How one job is carried out: by which model, in which language, how long, and until when."""
+    """The terms of one job: its model, language, length and deadline."""
 
     gateway: Gateway
     job: Job

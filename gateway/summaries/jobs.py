@@ -21,7 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.budget.tokens import Counter
 from gateway.conversation import Message
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.policy import Policy
 from gateway.rewriting.folds.summarize import Event, Facts, Segment
 from gateway.rewriting.plan import Plan, Refusal
@@ -68,7 +68,6 @@ RELEASE_SECONDS: Final = 0.5
 _MOST_KEPT: Final = 1000
 POLL_SECONDS: Final = 0.1
 """The time between two questions of a waiting request for a summary that another process writes."""
-_TEXTS_BYTES, _DECISIONS_BYTES = 8 * 2**20, 4 * 2**20
 
 V = TypeVar("V")
 Planning = Callable[[Facts], Awaitable[Plan | Refusal]]
@@ -129,12 +128,13 @@ class SummaryJobs:
         log: FilteringBoundLogger,
         now: Callable[[], float],
         monotonic: Callable[[], float],
+        most_bytes: int = USUAL.bytes_for("summaries"),
     ) -> None:
         """Create the jobs. `now` is in Unix seconds, which machines share."""
         self._store, self._log, self._now, self._monotonic = store, log, now, monotonic
         self._write: Write | None = None
-        self._texts: Memory[str, str] = Memory(_TEXTS_BYTES)
-        self._decisions: Memory[str, tuple[str, ...]] = Memory(_DECISIONS_BYTES)
+        self._texts: Memory[str, str] = Memory(2 * most_bytes // 3)
+        self._decisions: Memory[str, tuple[str, ...]] = Memory(most_bytes // 3)
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(MOST_JOBS)
         self._left_alone: dict[str, float] = {}

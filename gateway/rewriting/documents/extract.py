@@ -1,9 +1,9 @@
 """Documents shortened to what bears on a question: whole documents, else sentences with their neighbours. Pure.
 
 Every sentence is scored by BM25 for the question, by its document's score and by its neighbours'; the best are taken
-until the room is used, and stand again in their own order, under the mark and title of their document. What stands in
-the result is the original's bytes, blank lines aside; `…` is where something was left out. JSON stays JSON, an object
-that was printed stays an object, and a table its header and whole rows.
+until the room is used, and stand again in their own order, under the mark and title of their document. The result holds
+the original's bytes, blank lines aside; `…` stands where something was left out. JSON stays JSON, an object that was
+printed stays an object, and a table its header and whole rows.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from gateway.rewriting.documents.relevance import K1, B, Index, Memory
 Count = Callable[[str], int]
 
 CONTEXT_WEIGHT, CONTEXT_DECAY = 0.2, 0.6
-"""What a word counts that only the message before the question holds, and how that shrinks with each one before."""
+"""The weight of a word that only the message before the question holds, and its decay with each one before."""
 DOCUMENT_WEIGHT = 0.9
 NEIGHBOUR_WEIGHT = 0.35
 LEAD_WEIGHT = 0.1
-"""What a document's first sentence has ahead of the others: it says what the document is about."""
+"""The lead of a document's first sentence over the others: it says the document's subject."""
 WHOLE_WEIGHT, WHOLE_FROM = 0.5, 0.8
-"""What the sentences of a document have ahead whose score comes so near the best: such documents come whole."""
+"""The lead of the sentences of a document whose score comes so near the best: such documents come whole."""
 _GAP = "…"
 _LEAST_UNIT_CHARS = 70
 _MOST_UNIT_CHARS = 700
@@ -56,7 +56,7 @@ class Source:
     documents: Sequence[Document]
     question: str
     context: Sequence[str] = ()
-    """What was said before the question, newest first; its words count less the older they are."""
+    """Messages before the question, newest first; their words count less the older they are."""
 
 
 def shrink(
@@ -71,7 +71,7 @@ def shrink(
 ) -> str:
     """Shorten the documents of a text so that all of it takes at most `room` tokens; the frame stays byte for byte.
 
-    The text itself where it fits. Where the frame alone takes more, no document is left and the result is over.
+    The text itself where it fits. No document is left, and the result is over, if the frame alone takes more.
     """
     return shrink_all([Source(text, documents, question, context)], room, count, memory=memory)[0]
 

@@ -2,8 +2,8 @@
 
 System text is the start of every prefix, so a cut there costs the whole prompt cache. It is therefore made once: to the
 documents' share, by the task (what users said up to the first answer), so that every later request of the conversation
-gets the same text. The rest of the system text stays byte for byte. What later questions need of the cut documents
-comes back as excerpts.
+gets the same text. The rest of the system text stays byte for byte. Passages of the cut documents that later questions
+need come back as excerpts.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 Recognised are tags, numbered passages (`[3] …`, `Document [3](Title: …)`), blocks that begin with the same label
 (`Title: …`), JSON arrays and objects of records, markdown sections and rules between blocks, one text under a label
 (`Context: …`), and the forms of `forms/`: printed objects, tables, files, sources, mails, hits, elements, fences and
-texts that are merely joined. Everything else is the frame; it stays byte for byte. Where a text may end with a question
-(a user's message does, a tool's result does not) and it is unclear where the last document ends, the doubt goes to the
-frame.
+texts that are merely joined. Everything else is the frame; it stays byte for byte. A user's message may end with a
+question, a tool's result does not. If it is unclear where the last document ends before such a question, the doubtful
+text belongs to the frame.
 
 The lines of a log and the rows of a listing are no documents, whatever they begin with: `logs` finds those.
 """
@@ -43,7 +43,7 @@ __all__ = [
 LEAST_CHARACTERS = 400
 """Documents shorter than this together are left alone."""
 SEPARATORS = " \t\r\n,"
-"""What may stand between two documents of a group and goes with them."""
+"""Text that may stand between two documents of a group and goes with them."""
 _LONG_STRING_CHARS = 200
 _LEAST_ROWS = 12
 """Lines or records below which nothing is taken for a log."""
@@ -133,7 +133,7 @@ _ABOUT_AS_FAR = 0.7
 def find(text: str, tags: Sequence[str] = ("document", "doc", "context"), *, asks: bool = True) -> list[Document]:
     """Locate the documents of a text, in order and apart from one another.
 
-    `asks`: whether the text may hold a question too, as a user's message does. What a retrieval tool returned does not:
+    `asks`: whether the text may hold a question too, as a user's message does. The result of a retrieval tool does not:
     if nothing else is recognised there, it is one document.
     """
     if len(text) < LEAST_CHARACTERS:
@@ -224,7 +224,7 @@ _MOST_OF_IT, _ABOUT_AS_MUCH, _MOST_OF_THEM = 0.6, 0.6, 0.9
 def logs(text: str) -> list[tuple[int, int]]:
     """Locate the logs of a text: runs of lines of few templates, and sets of records that are entries or rows.
 
-    What stands around them, a question for instance, is not part of them.
+    Text around them, a question for instance, is not part of them.
     """
     sets = [spans for spans in record_sets(text) if _are_rows(text, spans, asks=True)]
     if sets:

@@ -1,4 +1,4 @@
-"""Which passages speak of what is asked: terms, and BM25 over passages. Pure: no clock, no randomness.
+"""Relevance of passages to a question: terms, and BM25 over passages. Pure: no clock, no randomness.
 
 A term is a word in folded case, without its ending; a code name, path or number counts whole and by its parts
 (`getUserName` also as get, user, name). Words of scripts that are not spaced, and those of Hangul, whose endings are
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from operator import is_
 from zlib import crc32
 
+from gateway.memory import USUAL
 from gateway.memory import Memory as Remembered
 from gateway.rewriting.language import STEMMED, without_ending
 
@@ -147,7 +148,7 @@ class Reading:
     bags: tuple[array[int], ...]
     """For each passage its different terms by number, in order of appearance."""
     often: tuple[bytes, ...]
-    """How often each of them stands there, at most 255."""
+    """The number of times that each of them stands there, at most 255."""
     lengths: tuple[int, ...]
     """Words in each passage."""
 
@@ -161,43 +162,35 @@ _KEPT_PASSAGES = 20_000
 
 
 class Memory:
-    """What was read of texts, by their content, so that a known text is never read twice. Bounded in bytes.
+    """Readings of texts, by their content, so that a known text is never read twice. Bounded in bytes.
 
-    Two generations: what was not asked for while the younger one filled up goes with the older one. Keyed by the
-    interpreter's 64-bit hash of the text and checked by its length, as the counts are.
+    Keyed by the interpreter's 64-bit hash of the text and checked by its length, as the counts are.
     """
 
-    def __init__(self, most_bytes: int = 12 * 2**20) -> None:
-        self._most = most_bytes // 2
-        self._young: dict[int, tuple[int, Reading]] = {}
-        self._old: dict[int, tuple[int, Reading]] = {}
-        self._held = 0
+    def __init__(self, most_bytes: int = USUAL.bytes_for("planning") // 6) -> None:
+        self._readings: Remembered[int, tuple[int, Reading]] = Remembered(most_bytes)
         self._most_words = most_bytes // 2048
         self._words: dict[str, dict[str, tuple[int, ...]]] = {}
         """By language and word."""
         self._indexes: list[Index] = []
         self.cuts: Remembered[Hashable, tuple[tuple[int, int], ...]] = Remembered(most_bytes // 4)
-        """Where documents stand in texts, by whatever decides it."""
+        """The places of documents in texts, by whatever decides it."""
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._readings)
 
     def get(self, text: str, language: str = "") -> Reading | None:
         key = hash((text, language)) if language else hash(text)
-        found = self._young.get(key)
-        if found is None:
-            found = self._old.get(key)
-            if found is None or found[0] != len(text):
-                return None
-            self._put(key, found)
-        return found[1] if found[0] == len(text) else None
+        found = self._readings.get(key)
+        return found[1] if found is not None and found[0] == len(text) else None
 
     def read(self, text: str, spans: Iterable[tuple[int, int]], language: str = "") -> Reading:
         """Return the terms of the passages of a text; `spans` is asked only where the text is not known."""
         found = self.get(text, language)
         if found is None:
             found = self._reading(text, tuple(spans), language)
-            self._put(hash((text, language)) if language else hash(text), (len(text), found))
+            key = hash((text, language)) if language else hash(text)
+            self._readings.put(key, (len(text), found), found.held_bytes)
         return found
 
     def index(self, readings: Sequence[Reading]) -> Index:
@@ -251,15 +244,6 @@ class Memory:
             self._words[language][word] = out
         return out
 
-    def _put(self, key: int, entry: tuple[int, Reading]) -> None:
-        cost = entry[1].held_bytes
-        if cost > self._most:
-            return
-        if self._held + cost > self._most:
-            self._old, self._young, self._held = self._young, {}, 0
-        self._young[key] = entry
-        self._held += cost
-
 
 def number(term: str) -> int:
     """Give the number that stands for a term."""
@@ -284,7 +268,7 @@ class Corpus:
 
 
 class Postings:
-    """Where each term stands in a row of passages that only grows. Several indexes look at beginnings of one row."""
+    """The places of each term in a row of passages that only grows. Several indexes look at beginnings of one row."""
 
     def __init__(self) -> None:
         self.readings: list[Reading] = []
@@ -302,7 +286,7 @@ class Postings:
         self.often: dict[int, bytearray] = {}
         """By term: how often it stands in each of them."""
         self._end = [0]
-        """How many readings there are, for whoever may append: one at a time, and others may read meanwhile."""
+        """The number of readings. One caller at a time may append, and others may read meanwhile."""
 
     def continued(self, at: int, readings: Iterable[Reading]) -> bool:
         """Append readings behind the first `at`; False where others stand there, or are being put there."""
@@ -361,12 +345,12 @@ class Index:
 
     @property
     def reading_of(self) -> Sequence[int]:
-        """Which reading each passage is of; of later readings more may follow."""
+        """The reading that each passage is of; of later readings more may follow."""
         return self.postings.reading_of
 
     @property
     def spans(self) -> Sequence[tuple[int, int]]:
-        """Where each passage stands in its text; of later readings more may follow."""
+        """The place of each passage in its text; of later readings more may follow."""
         return self.postings.spans
 
     def found_in(self, term: int) -> int:

@@ -1,12 +1,12 @@
-"""How a prefix folds: what is shortened, what is left out, and what stands for it.
+"""The fold of a prefix: messages that are shortened, messages that are left out, and their stand-ins.
 
 1. Old results are shortened without loss, all at once; where that leaves room enough, nothing else happens.
 2. Else what is old goes, deep, in the order of its worth: results and calls, then assistants' prose, then what people
    said, beyond its share of the room. The task, later rules, few-shot pairs, the last exchange and people's words stay.
-   The newest units stay whole in what is left of `target`. What goes leaves a note and a list (`lists.py`), which is
-   never written again: the next fold puts its own behind it. Only where the lists have grown beyond their share are
-   they replaced by one that is written from the originals.
-3. Where all of that is not enough, the claims give way, the least first.
+   The newest units stay whole in what is left of `target`. Messages that go leave a note and a list (`lists.py`), which
+   is never written again: the next fold puts its own behind it. Only lists that have grown beyond their share are
+   replaced by one that is written from the originals.
+3. The claims give way, the least first, if all of that is not enough.
 """
 
 from __future__ import annotations
@@ -515,7 +515,7 @@ class Cutting:
             self.lists.write(all_gone, room, with_list=self._lists_wanted())
 
     def _crush_with_loss(self, budget: int) -> None:
-        """Where nothing may be left out, halve old results, the oldest first, as often as it takes."""
+        """Halve old results, the oldest first, as often as it takes, if nothing may be left out."""
         state, hard = self.prefix.state, self.prefix.hard()
         for _ in range(_HALVINGS):
             for number in state.with_results:

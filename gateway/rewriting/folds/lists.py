@@ -26,7 +26,7 @@ SMALL_ROOM, SMALL_TIMES = 4_000, 2
 THIN = 0.12
 """A new list that would be a smaller part than this of what it stands for is worth rewriting the older ones for."""
 POOL = 1.5
-"""What a list may be written from is kept in so many times the tokens that all lists may take."""
+"""The pieces for a list are kept in so many times the tokens that all lists may take."""
 OUTPUT = "output"
 """Names a result that stands as a user message."""
 LEAST_LIST = 40

@@ -2,10 +2,11 @@
 
 A fold leaves out a *segment* of the conversation. While nobody has summarised it, its artifact list stands alone; the
 summary enters at the next fold, as a line of its own behind that list, so that nothing frozen is ever rewritten and no
-prompt is re-bought for it. Which summaries a fold took in is a decision that is recorded under the content of its
-prefix: every later request, in any process, reads it there (law 5). A summary is always of originals (law 7).
+prompt is re-bought for it. The choice of the summaries that a fold took in is a decision that is recorded under the
+content of its prefix: every later request, in any process, reads it there (law 5). A summary is always of originals
+(law 7).
 
-Pure: keys, texts and judgements. Who fetches, records and asks is `gateway/summaries/jobs.py`.
+Pure: keys, texts and judgements. `gateway/summaries/jobs.py` fetches, records and asks.
 """
 
 from __future__ import annotations
@@ -57,19 +58,19 @@ class Lookup(Protocol[V_co]):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of summaries when a request is planned."""
+    """The facts about summaries when a request is planned."""
 
     texts: Lookup[str] = field(default_factory=dict[str, str])
     """Segment → its summary."""
     decisions: Lookup[tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Prefix at which a fold happened → the segments whose summaries it took in."""
     model: str = ""
-    """Who writes summaries for this request."""
+    """The model that writes summaries for this request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What a policy says of summaries, with what is known of them."""
+    """A policy's terms of summaries, with the facts about them."""
 
     model: str
     prompt: str
@@ -263,7 +264,7 @@ MOST_PARTS = 8
 def parted(parts: Sequence[str], room: int, count: Count, most: int = MOST_PARTS) -> list[str]:
     """Join a segment's messages to texts of so many tokens at most, no more than `most` of them.
 
-    What is too much goes from behind the first of them, where the task was said, and a line says so.
+    Messages that are too much go from behind the first of them, where the task was said, and a line says so.
     """
     pieces = [piece for part in parts for piece in _pieces(part, room, count)]
     texts: list[list[str]] = [[]]

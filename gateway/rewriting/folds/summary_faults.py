@@ -1,4 +1,4 @@
-"""What is wrong with a text that a model gave for a summary: judged by kinds, so that nonsense enters in no language.
+"""Faults of a text that a model gave for a summary: judged by kinds, so that nonsense enters in no language.
 
 First by form (nothing, markup, our own notes, a transcript, code, repetition), then against its source (language,
 vocabulary, named values, one message copied), then by how it speaks (of itself, to somebody), and last by a short
@@ -40,7 +40,7 @@ _MOST_SENTENCES: Final = 400
 
 @dataclass(frozen=True)
 class Source:
-    """What a summary is of, as far as it is judged by it."""
+    """The source that a summary is judged by."""
 
     messages: tuple[Message, ...]
     prompt: str = ""

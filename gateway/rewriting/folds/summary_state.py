@@ -64,7 +64,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class SummaryState:
-    """What is known at one prefix. The walk owns it and hands each new one on."""
+    """The facts at one prefix. The walk owns it and hands each new one on."""
 
     waiting: tuple[Segment, ...] = ()
     """Those without a summary in the conversation, each asked for or taken back."""
@@ -162,8 +162,9 @@ class SummaryState:
     ) -> SummaryState:
         """Choose what is to be written now: all that is gone and that no summary speaks of.
 
-        Where summaries have filled what all may take, one of everything is asked for, but only once as much again is
-        gone as they speak of: so all summaries together read a conversation about twice. They stand until it is there.
+        Once summaries have filled the room of all of them, one of everything is asked for, but only when as much again
+        is gone as they speak of: so all summaries together read a conversation about twice. They stand until it is
+        there.
         """
         written = {key for event in self.events for key in event.decision}
         taken_back = tuple(segment for segment in self.waiting if segment.key in written)

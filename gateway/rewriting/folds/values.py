@@ -60,7 +60,7 @@ class Kept:
     tokens: int
     """Of the whole message."""
     messages: int
-    """How many messages it stands for, and how many tokens those had."""
+    """The number of messages that it stands for, and of their tokens."""
     stands_for: int
     values: frozenset[str] = frozenset()
     summary_of: str | None = None

@@ -1,6 +1,7 @@
 """A conversation with its parts named: the task, rules, few-shot pairs, people's words, answers, steps and results.
 
-What a part is depends on it and on what stands before it alone, so that it is the same in every later request. Pure.
+The kind of a part depends on it and on the messages before it alone, so that it is the same in every later request.
+Pure.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Voiced:
     documents: tuple[int, ...]
     """By message: tokens of the documents in what a person sent, or in leading system text."""
     tags: tuple[str, ...]
-    """How documents are tagged."""
+    """The tags of documents."""
 
     def results_of(self, number: int) -> list[int]:
         """List the messages of a unit that hold results."""

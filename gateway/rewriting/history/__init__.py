@@ -1,1 +1,1 @@
-"""What is kept of messages that go, and what comes back of them."""
+"""Pieces that are kept of messages that go, and excerpts that come back."""

@@ -34,7 +34,7 @@ class Piece:
     place: int
     """Its number in the message."""
     who: str
-    """Who says it: a name, the tool of a result and the file it was called with, else the role."""
+    """Its speaker: a name, the tool of a result and the file it was called with, else the role."""
     said: Snippet
     speaker: str = ""
     """The role of its message."""
@@ -46,7 +46,7 @@ def pieces_of(at: int, who: str, snippets: Iterable[Snippet], speaker: str = "")
 
 
 class Speakers:
-    """Who speaks in each message of a conversation, and which result reads anew what an older one did."""
+    """The speakers of the messages of a conversation, and the results that read anew what an older one did."""
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self._messages = messages
@@ -135,7 +135,7 @@ _CAMEL = re.compile(r"[a-z][A-Z]")
 _LONG = 40
 _ROUNDS, _FULL = 4, 0.95
 _AGAIN = 0.15
-"""What the second piece of a message is worth less than the first; doubling the pieces costs as much again."""
+"""The loss of worth from the first piece of a message to the second; doubling the pieces costs as much again."""
 _OVERHEAD = 6
 """Tokens of a piece beside its own: the line's beginning, quotes, what parts it from the next."""
 _LEAST_PIECE = 2
@@ -148,14 +148,15 @@ _MOST_LOOKS = 8
 """Times that a piece is weighed again, on average, as others say what it holds."""
 _LESS = 1e-9
 _SHARPNESS = 2.0
-"""How much more a value counts that is one better in worth: as a power of e."""
+"""The weight of a value that is one better in worth: as a power of e."""
 _SPOKEN_WORD, _MOST_SPOKEN_WORDS, _MOST_SPOKEN_WORTH = 0.1, 3, 1.5
-"""What a record is worth more for a rare word of it that somebody spoke, how many count, and the most for all."""
+"""The gain of a record for a rare word of it that somebody spoke, the number of words that count, and the most for
+all."""
 _SPOKEN_OF = 3.0
-"""What a definition is worth that somebody speaks of."""
+"""The worth of a definition that somebody speaks of."""
 _ARGUMENT, _ASSISTANT, _USER, _RESULT = 1, 2, 4, 8
 _WORDS = {"user": 0.5, "system": 0.5, "developer": 0.5, "assistant": 0.02}
-"""What a token of a sentence is worth for its words alone, by who says it; of a result it is its values that count."""
+"""The worth of a token of a sentence for its words alone, by its speaker; of a result its values count."""
 _RESULT_WORDS = 0.01
 _MOST_SPOKEN = 2_000
 """Words of people that are remembered, to know which function they speak of."""
@@ -169,7 +170,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 class Seen:
-    """Where each value of a conversation was seen so far: in what kinds of message, and in how many."""
+    """The places of each value of a conversation so far: kinds of message, and their number."""
 
     __slots__ = ("kinds", "messages", "spoken")
 
@@ -265,11 +266,11 @@ class _Candidate:
 
     piece: Piece
     values: tuple[tuple[str, float], ...]
-    """What it holds that stands nowhere else, and how much each counts."""
+    """The values in it that stand nowhere else, with their weights."""
     words: float
-    """What it is worth without a value."""
+    """Its worth without a value."""
     fixed: float
-    """What is added to the logarithm of its worth: what it is, what it costs, whether it was spoken of."""
+    """The terms that are added to the logarithm of its worth: its kind, its cost, whether it was spoken of."""
     needs_value: bool
     first: float = 0.0
     """Its score before anything is chosen."""
@@ -383,7 +384,7 @@ def _score(one: _Candidate, values: Iterable[tuple[str, float]]) -> float:
 
 
 class _Spoken:
-    """Which records and lines hold words that somebody spoke; a word that few of them hold tells most."""
+    """The records and lines that hold words which somebody spoke; a word that few of them hold tells most."""
 
     def __init__(self, pieces: Iterable[Piece], spoken: Mapping[str, None]) -> None:
         self._often: dict[str, int] = defaultdict(int)
@@ -408,7 +409,7 @@ _NOTHING = float("-inf")
 def ranked(pieces: Iterable[Piece], seen: Seen, elsewhere: AbstractSet[str] = frozenset()) -> Iterator[Piece]:
     """Order the pieces by what each adds to those before it for its tokens; of equal ones the newest first.
 
-    Lazily. What holds nothing that is new comes last: it says the same where the better piece finds no room.
+    Lazily. A piece that holds nothing new comes last: it says the same if the better piece finds no room.
     """
     ranking = _Ranking(pieces, seen, elsewhere)
     chosen: set[tuple[int, int]] = set()

@@ -1,11 +1,11 @@
-"""What the current input asks for and a fold holds, brought back as short excerpts with their place. Pure.
+"""Short excerpts of folded messages that the current input asks for, with their place. Pure.
 
 Passages of the folded messages are scored by BM25 against the question, helped by their own message and by the message
 they answer; then the best are taken one by one, each weighed by what it says that no taken one says yet. They are
 printed in the order of the conversation, quoted word for word, each message under its number and its speaker.
 
-No word of any language decides. What is common is what stands in many messages of this conversation, and whether a
-message asks for what is gone is told by where its words stand: in the fold and not in what is still there.
+No word of any language decides. Common words are those that stand in many messages of this conversation. A message asks
+for something that is gone if its words stand in the fold, and not in the messages that are still there.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Folded:
     media: tuple[str, ...] = ()
     """The kinds of its parts that are no text."""
     documents: tuple[tuple[int, int], ...] = ()
-    """Where documents stand in its text: each is weighed by itself, and what is said around them stays folded."""
+    """The places of documents in its text: each is weighed by itself, and the words around them stay folded."""
 
 
 # ---------------------------------------------------------------- what relevance warrants
@@ -78,10 +78,12 @@ def warranted(
 
 @dataclass(frozen=True, slots=True)
 class _Signs:
-    """How a message stands to what is gone and to what is still there; shares are of the rarity of its words."""
+    """The overlap of a message with messages that are gone and with those still there; shares are of the rarity of its
+    words.
+    """
 
     clauses: float
-    """How many times it has as many as who asks shortly, as a logarithm."""
+    """The logarithm of its length as a multiple of a short question."""
     asks: float
     """Whether it has a question mark; between the two where its speaker never writes one."""
     new: float
@@ -91,7 +93,7 @@ class _Signs:
     last: float
     """The share that the last exchange says."""
     ahead: float
-    """How much more the best folded message says than the best that stands."""
+    """The lead of the best folded message over the best that stands."""
     usual: float
     """The share of its speaker's messages that begin with the same word, less where most of them do."""
     longer: float
@@ -104,7 +106,7 @@ def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence
     stands = [asked.keys() & {term for bag in view.read(text).bags for term in bag} for text in standing]
     messages = len({part.message.at for part in view.parts}) + len(stands)
     best: dict[int, float] = defaultdict(float)
-    """What each folded message covers, with all of its documents."""
+    """The terms that each folded message covers, with all of its documents."""
     weights, new, gone = {}, 0.0, 0.0
     for term in asked:
         holds = {view.parts[reading].message.at for reading in index.readings_with(term)}
@@ -137,7 +139,7 @@ def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence
 def _habits(question: str, before: Sequence[str]) -> tuple[float, float]:
     """Say how usual the beginning and the length of a message are.
 
-    Where all messages of its speaker begin alike, neither says anything: he may well only ask.
+    Neither says anything if all messages of its speaker begin alike: he may well only ask.
     """
     often, begins = Counter(map(_beginning, before)), _beginning(question)
     alike = sum(number * number for number in often.values()) / len(before) ** 2
@@ -154,15 +156,15 @@ def _beginning(text: str) -> tuple[int, ...]:
 
 _LAST_EXCHANGE, _USUAL, _LEAST_USUAL, _SELDOM, _SHORTLY, _BEGINNING_CHARS = 2, 40, 4, 0.2, 2, 80
 _LONGER = 0.2
-"""What is taken for the share where there are too few messages to say."""
+"""The share that is assumed if there are too few messages to tell."""
 _MARK = re.compile("[?\u037e\u055e\u061f\u1367\u1945\u2047-\u2049\u2cfa\ua60f\ufe16\ufe56\uff1f]")
 
 
 def _odds(signs: _Signs) -> float:
     """Weigh the signs that a message asks for what is gone: its log odds.
 
-    Who asks for it asks at once and shortly, of what the last exchange did not speak of; who carries on says what is
-    new, in several clauses, begins as he always does, or speaks of what he was just told.
+    A speaker who asks for it asks at once and shortly, of a subject that the last exchange did not touch. A speaker who
+    carries on says something new, in several clauses, begins as he always does, or speaks of what he was just told.
     """
     return (
         _ODDS
@@ -184,9 +186,9 @@ _NEW, _GONE, _LAST, _AHEAD = -1.5, 1.0, -2.8, 5.3
 _CLEARLY, _CLEAR = 5.0, 0.25
 """Relevance that is clear by itself: from so much ahead on."""
 _STEEPNESS = 2.0
-"""How fast the worth falls with odds below even."""
+"""The fall of the worth with odds below even."""
 _NAMED, _A_LITTLE = 0.2, 300
-"""Who says shortly what only the fold says, to this share, is given so many tokens, whatever his habits."""
+"""A speaker who says shortly what only the fold says, to this share, is given so many tokens, whatever his habits."""
 _LEAST_TOKENS_WORTH, _BY_CHANCE = 60, 400
 
 
@@ -216,7 +218,7 @@ def excerpts(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is weighed by itself: a message, a document in one, or what is said around the documents."""
+    """A text that is weighed by itself: a message, a document in one, or the words around the documents."""
 
     message: Folded
     text: str
@@ -345,11 +347,11 @@ def _said(text: str, first: int, after: int) -> Iterator[tuple[int, int]]:
 
 _MOST_TERMS = 48
 _KNOWN, _CHANCE_MESSAGES = 0.1, 2
-"""What must be known of the words of a question, for it to be one about what was said."""
+"""The share of a question's words that must be known, for it to be one about earlier messages."""
 _PER_LETTER = 0.2
 """Words that are used most are the shortest, in every language (Zipf, 1935): one of five letters counts 1."""
 _TELLING = 1.6
-"""What a name, a number or a code name counts, where another word counts 1."""
+"""The weight of a name, a number or a code name, if another word counts 1."""
 _COMMON, _COMMON_PASSAGES, _SEVERAL_PASSAGES, _FEW_MESSAGES = 0.5, 0.1, 8, 8
 """A word in this share of all messages says nothing; of few messages, or of passages, in the second."""
 _FEEDBACK, _FEEDBACK_PASSAGES, _FEEDBACK_TERMS = 0.3, 8, 20
@@ -357,7 +359,7 @@ _FEEDBACK, _FEEDBACK_PASSAGES, _FEEDBACK_TERMS = 0.3, 8, 20
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What the question asks for, each term with its weight, and what its best passages speak of besides."""
+    """The terms of the question with their weights, and those that its best passages speak of besides."""
 
     terms: dict[int, float]
     scores: list[float]
@@ -510,9 +512,9 @@ class _Choice:
         least = max(_FLOOR, sorted(self.relevance)[-_MOST_WEIGHED:][0])
         self.able = [i for i, share in enumerate(self.relevance) if share >= least and self.bags[i]]
         self.worth = self._worths(said)
-        """What each term is worth that is not said yet."""
+        """The worth of each term that is not said yet."""
         self.taken: dict[int, int] = {}
-        """How many passages of each part were chosen."""
+        """The number of passages chosen of each part."""
         self.chosen: list[int] = []
         self.sizes: dict[int, int] = {}
 

@@ -425,7 +425,7 @@ class _Lines:
 
 
 TROUBLE = 5.0
-"""What a line that stands out most is worth, beside the values it holds."""
+"""The worth of a line that stands out most, beside the values it holds."""
 
 
 def _is_code(lines: Sequence[str]) -> bool:
@@ -566,7 +566,7 @@ class Reader:
     def __init__(self, memory: Memory[Hashable, tuple[object, ...]], preserve: tuple[str, ...] = ()) -> None:
         self._memory, self._preserve = memory, preserve
         self._large: dict[Hashable, tuple[object, ...]] = {}
-        """What the memory may be too small for; it is asked for several times in one walk."""
+        """Results that the memory may be too small for; they are asked for several times in one walk."""
 
     def snippets(self, message: Message) -> tuple[Snippet, ...]:
         key = (message.role, message.text, message.calls, len(message.media), self._preserve)

@@ -1,7 +1,7 @@
 """Tool results shortened by their structure: `lossless`, then `lossy` to a room, or `difference` to another one.
 
-The shape is told from the text itself (shapes/). What is printed goes to a language model: it reads as what it is.
-Pure, and linear in the text.
+The shape is told from the text itself (shapes/). The output goes to a language model: it reads as what it is. Pure, and
+linear in the text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SAME = "[the same as the other result]"
 SAME_BUT = "[as the other result, but for what follows]"
 
 _MOST_ENCODED = 3
-"""How many literals deep a text is read."""
+"""The depth of literals to which a text is read."""
 _WORD = re.compile(r"[\w#@$](?:[\w.%$:/@+-]*\w)?")
 _JOINT = re.compile(r"[./:]+")
 _LEAST_ROOM = 200
@@ -98,7 +98,7 @@ def _value(body: str, shorten: Callable[[str], str], spread: bool) -> str | None
 def lossy(text: str, room: int, count: Count, wanted: Wanted = NOTHING_WANTED) -> str:
     """Say the text in at most `room` tokens: what stands out, what later steps are likely to use, a sample.
 
-    What stands is whole lines, rows, members or sentences; how many lines or rows are left out is said.
+    The output holds whole lines, rows, members or sentences, and says how many lines or rows are left out.
     """
     compact = lines.thinned(bulk.readable(_said(text, lines.tidy, 0)))
     size = count(compact) if values.sayable(compact) else None

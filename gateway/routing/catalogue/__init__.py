@@ -1,4 +1,4 @@
-"""Which deployments a configuration names, with what litellm's table says of their models: prices and windows."""
+"""The deployments that a configuration names, with prices and windows of litellm's table."""
 
 from __future__ import annotations
 

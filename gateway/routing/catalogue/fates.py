@@ -1,4 +1,4 @@
-"""What becomes of each key of a `model_list`: acted on, without effect, or refused. Pure.
+"""The fate of each key of a `model_list`: acted on, without effect, or refused. Pure.
 
 The facts by name are `config.litellm_keys`; here they meet the price table's keys and what an entry is for.
 """
@@ -30,7 +30,7 @@ _ROUTERS: Final = re.compile(r"(?:auto|complexity|adaptive|quality)_router_\w+")
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What becomes of one key."""
+    """The fate of one key."""
 
     kind: Literal["acted on", "without effect", "refused"]
     reason: str = ""

@@ -1,7 +1,7 @@
 """A LiteLLM configuration in our form, and what became of each of its keys, line by line.
 
-Pure: the file has been read, the environment is an argument. What stands for a secret in the file (os.environ/NAME) is
-written as it is; no value of the environment is.
+Pure: the file has been read, the environment is an argument. A reference to a secret (os.environ/NAME) is written as it
+is; no value of the environment is.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _OPTIONAL_KEY: Final = KEYLESS
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import comes to."""
+    """The result of an import."""
 
     config: Mapping[str, Any]
     """Our configuration, as plain data."""
     told: tuple[Problem, ...]
-    """What became of each key, in the order of the file."""
+    """The fate of each key, in the order of the file."""
 
 
 def imported(document: Document, book: PriceBook, known: frozenset[str], environ: Mapping[str, str]) -> Imported:

@@ -1,7 +1,7 @@
-"""What becomes of the sections that a LiteLLM configuration has beside its `model_list`: facts, by key.
+"""The fates of the sections that a LiteLLM configuration has beside its `model_list`: facts, by key.
 
-Source: docs.litellm.ai/docs/proxy/config_settings. What can be taken over is in `importing`; here is why the rest is
-left out.
+Source: docs.litellm.ai/docs/proxy/config_settings. `importing` takes over what it can; here are the reasons for leaving
+out the rest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an operator should know of a configuration that is sound: what goes where, and what may not be meant. Pure."""
+"""Warnings about a sound configuration: where requests and keys go, and values that may not be meant. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """OpenAI-compatible upstreams over aiohttp: one pooled session, the bytes of both directions as they are.
 
-This is the hot path. What a deployment's requests have in common (URL, headers, timeout, proxy) is built once; the
-session has no cookie jar and no traces, and follows no redirect, so that a credential goes to the configured host only.
+This is the hot path. The URL, headers, timeout and proxy of a deployment's requests are built once. The session has no
+cookie jar and no traces, and follows no redirect, so that a credential goes to the configured host only.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ _OUR_ID: Final = istr(
 )  # OpenAI logs it beside its own id: platform.openai.com/docs/api-reference/debugging-requests
 READ_BYTES: Final = 16 * 1024
 """Bytes of an answer that are taken at a time; twice as many wait in front of it before its connection is not read any
-more. What a client is too slow for stays with the upstream."""
+more. Output that a client is too slow for stays with the upstream."""
 WINDOW_BYTES: Final = 32 * 1024
-"""What the kernel takes of a stream that nobody reads (Linux doubles it): all of it may come in one read, which nothing
-here can stop. A stream does not need more: it is 320 kB, or a thousand events, a second from a server 100 ms away."""
+"""Bytes that the kernel takes of a stream that nobody reads (Linux doubles it): all of it may come in one read, which
+nothing here can stop. A stream does not need more: it is 320 kB, or a thousand events, a second from a server 100 ms
+away."""
 _LARGE: Final = 2**20  # beyond this aiohttp wants to send a body in pieces, and warns otherwise
 
 _TROUBLES: Final[tuple[tuple[type[BaseException], Trouble], ...]] = (
@@ -67,7 +68,7 @@ _FOREIGN: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
 
 _CLOSED: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError, aiohttp.ClientOSError)
-"""What a request meets on a connection that the peer had closed."""
+"""Exceptions of a request on a connection that the peer had closed."""
 
 
 class _Handler(ResponseHandler):
@@ -137,7 +138,7 @@ def _trouble(error: BaseException) -> UpstreamError:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Route:
-    """What all requests to one deployment have in common."""
+    """The parts that all requests to one deployment have in common."""
 
     deployment: Deployment
     url: URL
@@ -210,7 +211,7 @@ class DirectReply:
 
 
 _Use = Literal["whole", "stream", "once"]
-"""What a session is for: answers that come whole, streams, and what goes over a connection of its own."""
+"""The use of a session: whole answers, streams, and calls over a connection of their own."""
 
 
 class Direct:

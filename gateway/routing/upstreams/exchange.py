@@ -39,7 +39,7 @@ _TROUBLES: Final[tuple[tuple[type[httpx.TransportError], Trouble], ...]] = (
 
 @dataclass(slots=True)
 class Exchange:
-    """What went over the wire for one call."""
+    """The bytes that went over the wire for one call."""
 
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Exchange:
     trouble: UpstreamError | None = None
     open: list[httpx.Response] = field(default_factory=list)
     end_marker: bytes | None = None
-    """What the provider writes when it has said all, where that is known."""
+    """The provider's mark for the end of a stream, where that is known."""
     ended: bool = False
     """Whether that was seen."""
     own: Secrets = NO_SECRETS
@@ -57,11 +57,11 @@ class Exchange:
     most: int = MOST_ANSWER
     """Bytes that a whole answer may have, or one event of a stream."""
     events: EventReader | None = None
-    """What reads a stream in litellm's place, where litellm misreads the provider's."""
+    """The reader of a stream that litellm misreads."""
 
     @property
     def secrets(self) -> Secrets:
-        """What is taken out of all that came back."""
+        """The secrets to take out of all that came back."""
         return secrets(tuple(dict.fromkeys((*self.own.texts, *signatures(self.sent)))))
 
     async def abort(self) -> None:

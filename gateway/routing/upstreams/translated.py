@@ -80,8 +80,8 @@ _TYPES: Final = {
     429: "rate_limit_error",
 }
 _ENDS: Final = {"gemini": b'"finishReason"'}
-"""What a stream of the provider holds when it came to its end, where litellm takes an early close of the connection for
-one. Not for Vertex: Claude is served there too."""
+"""The mark for the end of a provider's stream, where litellm takes an early close of the connection for one. Not for
+Vertex: Claude is served there too."""
 
 _WRITES_TOOLS: Final = frozenset({"ollama"})
 """Providers whose tools litellm writes into the prompt."""
@@ -104,7 +104,8 @@ class Translated:
         self._wire: Any = None
         self._handlers: dict[float, Any] = {}
         self._supported: dict[str, tuple[str, frozenset[str]]] = {}
-        """What litellm says that a deployment takes, by its name, with the model: many go by the name of a wildcard."""
+        """The parameters that litellm says a deployment takes, by its name and model: many go by the name of a
+        wildcard."""
         self._loading: asyncio.Lock = asyncio.Lock()
 
     async def load(self) -> None:

@@ -1,4 +1,4 @@
-"""What every kind of upstream is to the rest of the gateway: one call, answered by a reply or an `UpstreamError`.
+"""The common face of every kind of upstream: one call, answered by a reply or an `UpstreamError`.
 
 Three kinds implement `Upstream`: `direct` (OpenAI-compatible, bytes kept), `translated` (through litellm) and `demo`.
 """
@@ -18,7 +18,7 @@ them than an answer may have.
 """
 
 KEPT_SECONDS: Final = 4.0
-"""How long an idle connection is kept: less than common servers keep theirs. uvicorn (vLLM, SGLang), Node and
+"""Seconds that an idle connection is kept: fewer than common servers keep theirs. uvicorn (vLLM, SGLang), Node and
 cpp-httplib (llama.cpp) close it after 5 seconds: uvicorn.org/settings, nodejs.org/api/http.html#serverkeepalivetimeout,
 `CPPHTTPLIB_KEEPALIVE_TIMEOUT_SECOND`."""
 

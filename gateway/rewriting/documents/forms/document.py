@@ -23,7 +23,7 @@ _BEYOND_LATIN = "\u02ff"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document in a text. What is outside its bodies (mark, title, tags, keys) stays as long as it does."""
+    """One document in a text. Text outside its bodies (mark, title, tags, keys) stays as long as it does."""
 
     start: int
     end: int
@@ -38,7 +38,7 @@ class Document:
 
     @property
     def body(self) -> int:
-        """Where the body starts."""
+        """The start of the body."""
         return self.bodies[0][0] if self.bodies else self.end
 
     @property

@@ -1,7 +1,7 @@
 """Objects as programs print them: `Name(arg='…')`, `arg='…' other={…}`, `{'key': '…'}`, several in a row. Pure.
 
-Read lexically: strings, brackets and names, without knowing what the names mean. What is cut are the insides of long
-strings, so that what stays is still an object.
+Read lexically: strings, brackets and names, without knowing what the names mean. Only the insides of long strings are
+cut, so that the rest is still an object.
 """
 
 from __future__ import annotations

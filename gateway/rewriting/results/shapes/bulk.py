@@ -1,4 +1,4 @@
-"""What is long and says little: encoded bytes, the markup of a web page. Only for a text that must fit a room."""
+"""Long text that says little: encoded bytes, the markup of a web page. Only for a text that must fit a room."""
 
 from __future__ import annotations
 

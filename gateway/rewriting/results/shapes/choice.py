@@ -1,4 +1,4 @@
-"""Which pieces of a text come first when it must fit a room: what stands out, what is near it, the ends, a sample.
+"""The order of the pieces of a text that must fit a room: outliers, their neighbours, the ends, a sample.
 
 In a log, a listing or a set of records, what differs from its neighbours comes first, then two lines around it, what
 the conversation speaks of, the first and the last lines. The rest goes by what its pieces hold (pieces.py), of a log in
@@ -24,7 +24,7 @@ _SPARE = 1.3
 _FEW, _FEW_LINES = 0.03, 2
 """Share of a text that is no log which may stand out; where more does, it only counts for more."""
 _REPORT = 3.0
-"""What a line counts for each token of it, where much of its text stands out."""
+"""The worth of a line for each token of it, if much of its text stands out."""
 
 
 def ordered(

@@ -52,7 +52,7 @@ _LONGER = 2
 """Digits that a number has beyond the usual ones of its field where it is unusual."""
 _BY_WORDS = 1.0
 _FREQUENT_TROUBLE = 0.3
-"""What a report of trouble weighs in a text that is full of such reports."""
+"""The weight of a report of trouble in a text that is full of such reports."""
 _COMMON = 0.06
 """Share of the lines of a text from which a template is too common to belong to a block."""
 _MOST_BLOCK = 60

@@ -1,9 +1,9 @@
-"""What of a text is most likely to be used again, in a given room: pieces ranked by the names and values they hold.
+"""Pieces of a text that are most likely to be used again, in a given room: ranked by the names and values they hold.
 
 A piece is a line, a row, a member or a sentence; it stays whole, so that a value keeps the words that say what it is.
 Pieces are taken by what they add (each name or value counts once) for what they cost. Signals are general: digits,
-paths, composed names, labelled values, words the conversation mentions again, the first and the last lines. What stands
-out of its text (outliers.py) comes before all of that (choice.py).
+paths, composed names, labelled values, words the conversation mentions again, the first and the last lines. Outliers of
+the text (outliers.py) come before all of that (choice.py).
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _BREAK = re.compile(
     rf"|{_SENTENCE_OR_SPACE}",
     re.DOTALL,
 )
-"""Where a long line may be cut: between members of JSON, between sentences, and between words if nothing else."""
+"""Places at which a long line may be cut: between members of JSON, between sentences, and between words if nothing
+else."""
 _FIRST_WORD, _DIGITS = re.compile(r"[^\s=:>]{1,60}"), re.compile(r"\d+")
 _LEAST_RECORDS, _LEAST_RECORD_LINES, _MOST_RECORD_LINES, _LINES_BEFORE = 6, 3, 40, 4
 """Records of several lines that are read as such, lines that one has at most, lines that may stand before the first."""
@@ -76,10 +77,10 @@ _WORTH = {
     "capital": (0.3, 0.6),
     "plain": (0.1, 0.3),
 }
-"""How often, in percent, a later step uses a term of this form: unspoken, and spoken of in the conversation.
+"""The share, in percent, of terms of this form that a later step uses: unspoken, and spoken of in the conversation.
 
-Measured roughly, over transcripts of assistants and of coding agents. What is made up (ids, long numbers) is used for
-itself, names and paths where they were spoken of, plain words hardly ever.
+Measured roughly, over transcripts of assistants and of coding agents. Ids and long numbers are used for themselves,
+names and paths if they were spoken of, plain words hardly ever.
 """
 
 _WORTH_NAMING, _FEW = 5.0, 0.05
@@ -87,7 +88,7 @@ _WORTH_NAMING, _FEW = 5.0, 0.05
 _DEFINES = re.compile(r"\b(?:def|class|function|interface|struct|enum|fn|func|public|protected|static)\b")
 _LABELLED = re.compile(r"\s*+(?:- )?[A-Za-z_][\w -]{0,40}[:=] ?[\"']?[\w.@#/-]{2,60}[\"']?,?\Z")
 _ENDS = 30.0
-"""What the first and the last piece are worth besides what they hold: a title, a place, an outcome."""
+"""The worth of the first and the last piece besides their values: a title, a place, an outcome."""
 _GAP, _SIGNS = "…", '"[]{},'
 _LESS = 1e-9
 _MOST_LOOKS = 8
@@ -110,7 +111,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """What each piece holds (numbers of names and values), what those are worth, and what the piece costs."""
+    """The names and values of each piece (their numbers), their worth, and the cost of the piece."""
 
     held: list[list[int]]
     worth: list[float]
@@ -278,7 +279,7 @@ def weigh(parts: Sequence[Piece], wanted: frozenset[str]) -> Weighed:
     held: list[list[int]] = []
     cost: list[float] = []
     named: dict[int, int] = {}
-    """What the conversation speaks of, and in how many pieces it stands."""
+    """The terms that the conversation speaks of, and the number of pieces that hold each."""
     for part in parts:
         terms: set[int] = set()
         spent, letters = (3.0 if part.label else 1.0), 0
@@ -396,7 +397,7 @@ def ranked(weighed: Weighed, first: Sequence[int], most: float, turn: Sequence[i
 def assembled(parts: Sequence[Piece], kept: Sequence[int], numbered: Callable[[str], bool]) -> str:
     """Write the kept pieces in their order; `…` is where some were left out, unless line numbers show it.
 
-    Where whole lines are left out the mark has a line of its own: no line looks as if it were cut.
+    The mark for whole lines that are left out has a line of its own: no line looks as if it were cut.
     """
     out: list[str] = []
     before = line = -1

@@ -164,7 +164,7 @@ def _of_record(
 
 
 _NAMES = frozenset(["name", "title", "symbol", "ticker", "slug", "path", "file", "url", "email", "subject", "label"])
-"""What a record is called by where it has no id."""
+"""The fields that name a record without an id."""
 _MOST_BEFORE_NAME = 12
 _VAGUE = frozenset(["id", "name", "type", "value", "status", "source", "kind", "label", "title", "text"])
 
@@ -376,7 +376,7 @@ def _is_header(cells: Sequence[str]) -> bool:
 
 
 _NO_NAME = re.compile(r"[(:]|\w\.[A-Za-z]\w{0,7}\Z")
-"""What no padded column is named: `ls` lists files in columns too."""
+"""Words that name no padded column: `ls` lists files in columns too."""
 
 
 def _of_columns(lines: Sequence[str], at: int) -> tuple[list[Row], int]:

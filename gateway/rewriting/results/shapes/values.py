@@ -1,6 +1,6 @@
 """JSON said in fewer tokens: no white space, arrays of like objects as a header and rows, encoded text as it reads.
 
-What is printed is JSON but for these forms, each of which can be read back (tests/test_crush.py does):
+The output is JSON but for these forms, each of which can be read back (tests/test_crush.py does):
 
     [{id,price,size{w,h}}             an array of objects: the header names the members, nested ones in braces;
     "a",1.10,3,4                      each line is one object, a cell left empty is a member that is not there
@@ -185,7 +185,7 @@ class Writer:
 
     lines: Callable[[str], str]
     encoded: int = 0
-    """How many strings deep the value stands."""
+    """The depth of strings in which the value stands."""
     said: dict[str, str] = field(default_factory=dict)
     """Objects and arrays that were written, and the key of each."""
     keys: set[str] = field(default_factory=set)
@@ -283,7 +283,7 @@ class Writer:
 
     @property
     def _end(self) -> str:
-        """What stands between the last row of a table and its bracket."""
+        """The text between the last row of a table and its bracket."""
         return "\n" if self.spread else ""
 
     def _keyed(self, value: dict[str, Any], depth: int) -> str | None:

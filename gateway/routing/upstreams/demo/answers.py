@@ -1,8 +1,8 @@
-"""What the demo model says, and how that looks on the wire: whole, or as the events of a stream.
+"""Answers of the demo model, and their form on the wire: whole, or as the events of a stream.
 
 The words depend on the last message and the tools alone, so that a request and a shorter one with the same end are
-answered alike. Where tools are defined and the last message is the user's, the answer may be a call. What the request
-asks of its form is obeyed: `wanted`.
+answered alike. The answer may be a call if tools are defined and the last message is the user's. The request's demands
+on its form are obeyed: `wanted`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the demo model answers: words, JSON, or one call."""
+    """An answer of the demo model: words, JSON, or one call."""
 
     text: str
     call: Call | None
@@ -110,7 +110,7 @@ def _within(limit: int | None, said: Said, count: Callable[[str], int]) -> Said:
 def _tool_to_call(seed: bytes, choice: Choice, messages: Sequence[Mapping[str, Any]]) -> Tool | None:
     """Choose the tool to call: always where the choice demands one, else for half of the user's messages.
 
-    Where one is demanded again and again, each tool has its turn, in the order in which they are defined: so a loop
+    Each tool has its turn, in the order in which they are defined, if a call is demanded again and again: so a loop
     that ends with a certain tool comes to its end.
     """
     if not choice.tools:

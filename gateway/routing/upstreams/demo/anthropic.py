@@ -8,7 +8,7 @@ Source: platform.claude.com/docs/en/build-with-claude/prompt-caching (read 2026-
 - Marking a block writes one entry, the prefix up to it, for 5 minutes or, with `ttl: 1h`, an hour. One hour comes
   before 5 minutes. A prefix below the model's least length is not cached, and nothing is said about it.
 - A read looks back from each mark, the last one first, over at most 20 positions, the mark's own the first. A run of
-  calls is one position, and so is a run of results. What it finds are entries, never merely equal text.
+  calls is one position, and so is a run of results. It finds entries, never merely equal text.
 - A read renews the lifetime; both are measured from the start of the request. An entry is readable when the answer to
   the request that wrote it has begun.
 - Charged: .1 for what was read, 2 for what lies between it and the last one-hour mark, 1.25 for the rest up to the last

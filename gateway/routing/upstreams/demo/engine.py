@@ -4,8 +4,8 @@ Source: docs.vllm.ai/en/latest/design/prefix_caching (read 2026-11). Per rule:
 
 - A block is known by its tokens and all tokens before it, tools and roles included, wherever messages begin or end.
   Only full blocks count, and the last token of a prompt is always computed.
-- There is no lifetime. What was unused for longest goes first and, of one request, the end of its prompt before the
-  beginning.
+- There is no lifetime. Blocks that were unused for longest go first and, of one request, the end of its prompt
+  before the beginning.
 - `cache_salt` separates: it is part of the first block.
 
 This provider can only count tokens, not see them, so it compares texts in pieces of 64 characters and takes the tokens

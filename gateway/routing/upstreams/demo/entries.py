@@ -1,4 +1,4 @@
-"""What a prompt cache holds: prefixes by their hash, each for its lifetime, within a bounded room."""
+"""The entries of a prompt cache: prefixes by their hash, each for its lifetime, within a bounded room."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Entry:
     lifetime: float = math.inf
     """Seconds."""
     weight: int = 1
-    """How much of the room it takes."""
+    """The part of the room that it takes."""
 
 
 class Entries:

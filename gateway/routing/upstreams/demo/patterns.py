@@ -18,7 +18,7 @@ _LOOKED_THROUGH: Final = 200
 """Characters of a text up to which it is proven that the pattern takes it."""
 
 _TIMES: Final = (1, 0, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256)
-"""How often a part is repeated where the pattern leaves that open, in the order in which they are tried."""
+"""Repetitions of a part that the pattern leaves open, in the order in which they are tried."""
 _LIKED: Final = "a1A-_.@/ "
 
 

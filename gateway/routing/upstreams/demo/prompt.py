@@ -46,9 +46,9 @@ class Block:
     level: Level
     role: str
     text: str
-    """What it says, as far as it is text."""
+    """Its text."""
     path: str
-    """Where a refusal says it is: `tools.0`, `system.1`, `messages.3.content.0`."""
+    """The place that a refusal names: `tools.0`, `system.1`, `messages.3.content.0`."""
     control: Any
     """Its `cache_control`, as it came; None = unmarked."""
     cache_breakpoint: Any
@@ -149,7 +149,7 @@ class _Piece:
     marks: tuple[Any, Any] = (None, None)
     """`cache_control` and `prompt_cache_breakpoint`."""
     identity: bytes = b""
-    """What makes it this block, besides its place."""
+    """The identity of the block, besides its place."""
 
 
 class _Chain:

@@ -1,4 +1,6 @@
-"""What every rule set of prompt caching answers: may the request be, and what of it is read and written."""
+"""The questions that every rule set of prompt caching answers: may the request be, and what of it is read and
+written.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from gateway.routing.upstreams.demo.prompt import Level, Prompt
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """How the tokens of one prompt are charged, and what will be readable once its answer has begun."""
+    """The charges for the tokens of one prompt, and the entries that can be read once its answer has begun."""
 
     read: int = 0
     written: int = 0
@@ -52,7 +54,7 @@ def answer_needed(fields: Mapping[str, Any]) -> Complaint | None:
 
 
 class RuleSet(Protocol):
-    """How one provider caches prompts."""
+    """One provider's rules of caching prompts."""
 
     def settings(self, fields: Mapping[str, Any]) -> Mapping[Level, Any]:
         """Return what, besides the content, decides from each level on whether two prompts are the same."""
@@ -63,7 +65,7 @@ class RuleSet(Protocol):
         ...
 
     def charge(self, fields: Mapping[str, Any], prompt: Prompt, entries: Entries, now: float) -> Charge:
-        """Look the prompt up. What is read has its lifetime renewed at once; nothing else changes.
+        """Look the prompt up. A read renews the lifetime at once; nothing else changes.
 
         `now` is the start of the request, in seconds.
         """

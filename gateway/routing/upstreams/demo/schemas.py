@@ -72,19 +72,19 @@ _MOST_READ: Final = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a value is filled with."""
+    """The words that a value is filled with."""
 
     names: tuple[str, ...] = ()
     """Names and codes that the text says."""
     numbers: tuple[float, ...] = ()
     sentences: tuple[str, ...] = ("demo",)
-    """Where it says none."""
+    """The type for a schema that states none."""
 
 
 def material(text: str, sentences: Sequence[str]) -> Material:
     """Find what a text names: what is written large within a sentence, or holds a digit; and its numbers.
 
-    The first word of a sentence is written large without being a name. Where there is no name, longer words serve.
+    The first word of a sentence is written large without being a name. Longer words serve for a value without a name.
     """
     read = text[-_MOST_READ:]
     names: list[str] = []
@@ -110,8 +110,8 @@ def material(text: str, sentences: Sequence[str]) -> Material:
 def value_for(schema: Any, seed: bytes, read: Material, turn: int = 0, *, whole: bool = True) -> Any:
     """Make a value that the schema takes; equal arguments make equal values.
 
-    `turn` counts those of one request. Where it is `whole`, members that are not required are there too, but for those
-    with a plain default; else they are left out.
+    `turn` counts those of one request. Members that are not required are there if it is `whole`, but for those with a
+    plain default; else they are left out.
     """
     return _Making(schema, seed, read, turn, whole=whole).value(schema, "$", frozenset({"#"}), 0)
 
@@ -123,7 +123,7 @@ class _Making:
         self.root, self.seed, self.read, self.whole = root, seed, read, whole
         self.left = MOST_VALUES
         self.texts = self.numbers = turn
-        """How many of each were made: no two take the same words while there are others."""
+        """The number made of each: no two take the same words while there are others."""
 
     def value(self, schema: Any, path: str, inside: frozenset[str], depth: int) -> Any:
         """`inside`: the references that are being followed."""
@@ -273,7 +273,7 @@ class _Making:
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """Which numbers a schema takes."""
+    """The numbers that a schema takes."""
 
     least: float
     most: float

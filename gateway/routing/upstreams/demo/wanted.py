@@ -1,4 +1,4 @@
-"""What a request asks of the form of its answer: JSON, a call of some tool, several answers.
+"""The demands of a request on the form of its answer: JSON, a call of some tool, several answers.
 
 Read as the models read it, from the request and from its prompt: where nothing but the prompt holds a JSON Schema, as
 frameworks write it for models without structured output, that is the form.
@@ -42,7 +42,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which tools may be called, and whether one has to be."""
+    """The tools that may be called, and whether one has to be."""
 
     tools: tuple[Tool, ...]
     must: bool
