@@ -51,13 +51,13 @@ class KeepWarmTerms:
     """The price of a re-read with its extra cost: a short answer, and the tokens below a step."""
 
     @property
-    def saves(self) -> float:
+    def saving(self) -> float:
         """Return the saving of a request that reads instead of writing."""
         return self.write - self.read
 
     def is_lost(self, balance: float) -> bool:
         """Check whether one more re-read in vain would make the loss larger than a write."""
-        return balance - self.reread < -self.saves
+        return balance - self.reread < -self.saving
 
 
 def reread_pays(
@@ -92,13 +92,13 @@ def _net_saving(gaps: Sequence[float], terms: KeepWarmTerms, waited_seconds: flo
     One endless gap is added to the known ones: of n gaps, the next one is as likely as any to be the longest.
     """
     longer = [*(gap for gap in gaps if gap > waited_seconds), inf]
-    saves = terms.saves
+    saving = terms.saving
     best = spent = saved = 0.0
     at, expires = waited_seconds, waited_seconds + left_seconds
-    while spent < saves * len(longer) and (open_still := sum(gap > at for gap in longer)) > 1:
+    while spent < saving * len(longer) and (open_still := sum(gap > at for gap in longer)) > 1:
         spent += terms.reread * open_still
         expiry = at + terms.lifetime
-        saved += saves * sum(expires <= gap < expiry for gap in longer)
+        saved += saving * sum(expires <= gap < expiry for gap in longer)
         best = max(best, saved - spent)
         at, expires = at + terms.reread_interval, expiry
     return best

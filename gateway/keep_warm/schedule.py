@@ -193,9 +193,9 @@ class WarmUps:
         if expiry is None or expiry[1] not in facts.writes:
             return
         terms, read = _terms(prefix, expiry[1]), lookup.sent.match.read
-        prefix.balance = max(prefix.balance, min(0.0, prefix.balance + FORGIVEN * terms.saves))
+        prefix.balance = max(prefix.balance, min(0.0, prefix.balance + FORGIVEN * terms.saving))
         if gap >= terms.lifetime and read is not None and read >= lookup.head:
-            prefix.balance += terms.saves
+            prefix.balance += terms.saving
 
     def will_keep(self, lookup: CacheLookup, lifetime: int) -> bool:
         """Check whether to write the prefix of a request that is about to be sent, because it will be kept warm."""
