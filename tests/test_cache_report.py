@@ -6,7 +6,7 @@ from typing import Any, get_args
 import orjson
 import pytest
 
-from gateway.money.report import By, report
+from gateway.reports.spend import By, report
 from tests.test_report import DAY, opened, settled, write
 
 

@@ -14,9 +14,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import check, config
+from gateway import config
 from gateway.budget.calibration import Calibration
 from gateway.config import Config, ConfigErrors
+from gateway.reports import check
 from gateway.yaml_lines import parse
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gateway.money.figures import Figures, count, share
+from gateway.reports.figures import Figures, count, share
 
 ROWS = [{"team": "agents", "calls": 1_591_402, "tokens": 987_654_321, "used": 0.25}, dict.fromkeys(("team", "used"))]
 ROWS[1] |= {"calls": 3, "tokens": 0}

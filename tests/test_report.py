@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import litellm_files
-from gateway.money.figures import cell
 from gateway.money.prices import PriceBook
-from gateway.money.report import By, parse_moment, report
+from gateway.reports.figures import cell
+from gateway.reports.spend import By, parse_moment, report
 from gateway.wire.usage import Usage
 
 DAY = "2026-01-31"

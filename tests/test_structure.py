@@ -22,7 +22,7 @@ DOORS = {
     "Stemmer": "gateway/rewriting/language.py",
     "aiohttp": "gateway/routing/direct.py",
     "diskcache": "gateway/state/disk.py",
-    "duckdb": "gateway/money/report.py",
+    "duckdb": "gateway/reports/spend.py",
     "litellm": "gateway/routing/translated.py",
     "msgspec": "gateway/wire/lexical.py",
     "redis": "gateway/state/redis.py",

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from gateway.operators.tables import as_text, dry_run_tables, request_tables
+from gateway.reports.tables import as_text, dry_run_tables, request_tables
 
 REFUSED = {
     "id": "gw_1",

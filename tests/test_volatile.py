@@ -11,10 +11,10 @@ from gateway.caching.prefix import Digests, chain_of
 from gateway.caching.volatile import LABEL, LONGEST_WHOLE, REMAINDER, Memo, moved_from, without
 from gateway.caching_schema import shipped
 from gateway.conversation import Changes
-from gateway.explain import dry_run
 from gateway.fitting import fit
 from gateway.memory import Memory
 from gateway.money.ledger import rows
+from gateway.reports.explain import dry_run
 from gateway.routing.affinity import group_of
 from gateway.routing.demo import Demo
 from gateway.routing.deployment import Deployment

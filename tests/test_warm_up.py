@@ -26,7 +26,7 @@ from gateway.caching.facts import CacheFacts
 from gateway.gateway import Gateway
 from gateway.money import ledger as books
 from gateway.money.prices import price_from
-from gateway.money.report import report
+from gateway.reports.spend import report
 from gateway.routing.demo import Demo
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstream import Reply, WholeReply

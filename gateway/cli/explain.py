@@ -70,7 +70,7 @@ def explain(
         click.echo(json.dumps(shown, indent=2))
         return
 
-    from gateway.operators import tables
+    from gateway.reports import tables
 
     if style == "text":
         click.echo(tables.as_text(shown), nl=False)
@@ -92,7 +92,7 @@ def _dry_run(
 ) -> dict[str, Any]:
     """Plan a request that is not sent, with a configuration's models and policies or with the shipped ones."""
     from gateway.budget.tokens import Counters
-    from gateway.explain import dry_run
+    from gateway.reports.explain import dry_run
     from gateway.wire.chat import Memo, parse
     from gateway.wire.errors import GatewayError
 

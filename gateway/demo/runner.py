@@ -30,8 +30,8 @@ from gateway.demo.conversation import Recording, Turn
 from gateway.money.amounts import rounded
 from gateway.money.keys import new_key
 from gateway.money.ledger import lookup
-from gateway.money.report import report
-from gateway.operators import tables
+from gateway.reports import tables
+from gateway.reports.spend import report
 
 _EXPORT = re.compile(r"export OPENAI_BASE_URL=(\S+)")
 _START_SECONDS = 30.0

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gateway.money.entry import Entry, Status
 from gateway.money.ledger import Ledger, new_id
-from gateway.money.report import By, report
+from gateway.reports.spend import By, report
 from gateway.wire.usage import Usage
 
 NOON = 1_700_000_000.0

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from gateway.caching.misses import WHAT_IT_MEANS
 from gateway.money import amounts
-from gateway.money.figures import plain_table, printable
+from gateway.reports.figures import plain_table, printable
 
 LEVELS = {
     "whole": "whole: nothing is left out or shortened",

@@ -1,6 +1,6 @@
 """What providers' prompt caches gave, why they gave less than they could, and what the gateway saved: SQL, and tables.
 
-`report.py` runs the queries over its table `requests` and shows what comes of them.
+`spend.py` runs the queries over its table `requests` and shows what comes of them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from gateway.money.amounts import rounded
-from gateway.money.figures import Figures, Row, count, share
+from gateway.reports.figures import Figures, Row, count, share
 
 COLUMNS: Final = {
     "kind": "VARCHAR",
@@ -34,7 +34,7 @@ SELECT {{groups}}, count(*) AS requests, sum(prompt_tokens) AS prompt_tokens, su
        count(*) FILTER (miss IS NOT NULL) AS misses, coalesce(sum(lost), 0) AS lost_tokens,
        coalesce(sum(lost_nanousd), 0) AS lost_nanousd
 FROM {{source}} WHERE prompt_tokens > 0 AND NOT estimated GROUP BY ALL ORDER BY prompt_tokens DESC, {{groups}}
-"""  # as in report.py: put together from names of our own
+"""  # as in spend.py: put together from names of our own
 
 MISSES: Final = """
 SELECT {groups}, split_part(miss, ':', 1) AS cause, count(*) AS requests, coalesce(sum(lost), 0) AS lost_tokens,

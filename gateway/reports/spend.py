@@ -25,10 +25,10 @@ import orjson
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from gateway.money import cache_report
 from gateway.money.amounts import dollars, rounded, usd
-from gateway.money.figures import Figures, Row, cell, count, share
 from gateway.money.ledger import files, timestamp
+from gateway.reports import prompt_cache
+from gateway.reports.figures import Figures, Row, cell, count, share
 
 By = Literal["user", "team", "key", "model", "policy", "tag", "day"]
 Format = Literal["table", "csv", "json"]
@@ -73,7 +73,7 @@ _COLUMNS: Final = {
     "counted": "VARCHAR",
     "budget": "BIGINT",
     "refusal": "JSON",
-    **cache_report.COLUMNS,
+    **prompt_cache.COLUMNS,
 }
 """What is read of a row. Types are given, not guessed: a file of one row must read as a file of millions."""
 
@@ -137,7 +137,7 @@ SELECT *, substr(came, 1, 10) AS day FROM (
            settled.reasoning_tokens, settled.tokens_before, settled.tokens_after, settled.tokens_planned,
            settled.components, settled.counted, settled.budget, settled.refusal, settled.plan,
            settled.values_removed, settled.missed,
-           {", ".join(f"settled.{name}" for name in cache_report.COLUMNS)},
+           {", ".join(f"settled.{name}" for name in prompt_cache.COLUMNS)},
            coalesce(settled.estimated, settled.id IS NULL) AS estimated,
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd IS NULL
                 ELSE coalesce(settled.unpriced, false) END AS unpriced
@@ -299,11 +299,11 @@ class Report:
         if self.retention:
             yield _retention_figures(self)
         if self.caching is not None:
-            yield cache_report.cached_figures(self.by, names, self.caching["groups"])
+            yield prompt_cache.cached_figures(self.by, names, self.caching["groups"])
             if self.caching["misses"]:
-                yield cache_report.misses_figures(self.by, names, self.caching["misses"])
+                yield prompt_cache.misses_figures(self.by, names, self.caching["misses"])
         if self.saving is not None:
-            yield cache_report.saving_figures(self.saving["rows"], self.saving["total"])
+            yield prompt_cache.saving_figures(self.saving["rows"], self.saving["total"])
 
     def _nothing(self) -> str:
         first = "the beginning" if self.since is None else f"{_utc(self.since):%Y-%m-%d %H:%M}"
@@ -362,12 +362,12 @@ def report(
 
 
 def _caching(base: duckdb.DuckDBPyConnection, groups: str, source: str) -> dict[str, list[dict[str, Any]]]:
-    queries = {"groups": cache_report.CACHED, "misses": cache_report.MISSES}
+    queries = {"groups": prompt_cache.CACHED, "misses": prompt_cache.MISSES}
     return {name: _read(base, query.format(groups=groups, source=source)) for name, query in queries.items()}
 
 
 def _saving(base: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    return {"rows": _read(base, cache_report.SAVING), "total": _read(base, cache_report.SAVING_TOTAL)[0]}
+    return {"rows": _read(base, prompt_cache.SAVING), "total": _read(base, prompt_cache.SAVING_TOTAL)[0]}
 
 
 def _load(base: duckdb.DuckDBPyConnection, directory: Path, since: datetime | None, until: datetime | None) -> None:
