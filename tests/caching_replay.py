@@ -16,7 +16,7 @@ from gateway.caching.facts import CacheFacts, book_of, facts_for, priced
 from gateway.caching_schema import shipped
 from gateway.gateway import Gateway
 from gateway.money import ledger as books
-from gateway.money.prices import price_from
+from gateway.money.prices.entries import price_from
 from gateway.pipeline import answer
 from gateway.policy import Policy
 from gateway.routing.upstreams import Upstreams

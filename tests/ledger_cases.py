@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.money.entry import Entry, Status, runs
 from gateway.money.ledger import Ledger, new_id
-from gateway.money.prices import price_from
+from gateway.money.prices.entries import price_from
 from gateway.wire.usage import Usage
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC).timestamp()

@@ -26,7 +26,7 @@ from gateway.fitting import models_of
 from gateway.gateway import Gateway
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
-from gateway.money.prices import price_from
+from gateway.money.prices.entries import price_from
 from gateway.pipeline import answer
 from gateway.policy import Policy, resolve
 from gateway.routing.deployment import Deployment, Kind, ModelFacts

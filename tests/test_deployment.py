@@ -11,7 +11,7 @@ from gateway.caching_schema import CachesFile
 from gateway.config import Config
 from gateway.config.network import HERE, Network
 from gateway.litellm_files import price_table
-from gateway.money.prices import PriceBook
+from gateway.money.prices.table import PriceBook
 from gateway.routing.deployment import Deployment, Unservable, deployments, facts_of, provider_and_model
 
 BOOK = PriceBook.read(price_table())

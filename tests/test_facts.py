@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from gateway.caching.facts import NOTHING, book_of, facts_for, priced
 from gateway.caching_schema import CachesFile, shipped, unknown_rules
 from gateway.litellm_files import price_table
-from gateway.money.prices import PriceBook
+from gateway.money.prices.table import PriceBook
 from gateway.routing.demo.anthropic import LEAST, anthropic_least
 from gateway.yaml_lines import read
 

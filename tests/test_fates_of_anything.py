@@ -12,7 +12,7 @@ from gateway.catalogue.importing import imported
 from gateway.config import ConfigErrors, load
 from gateway.config.litellm_keys import DEFAULTS, INSTEAD, OURS, WITHOUT_EFFECT
 from gateway.litellm_files import price_table
-from gateway.money.prices import PriceBook
+from gateway.money.prices.table import PriceBook
 from gateway.routing.deployment import Unservable
 from gateway.yaml_lines import parse, written
 

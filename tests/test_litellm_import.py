@@ -22,7 +22,7 @@ from gateway.cli import main
 from gateway.config import Config, load
 from gateway.litellm_files import price_table
 from gateway.money import ledger
-from gateway.money.prices import PriceBook
+from gateway.money.prices.table import PriceBook
 from gateway.yaml_lines import parse
 from tests.providers.accounts import service_account
 from tests.providers.everybody import Everybody, certify, everybody

@@ -18,7 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import litellm_files
-from gateway.money.prices import Price, PriceBook, PriceError, Rates, names_no_model, price_from, region_of, split
+from gateway.money.prices.entries import PriceError, price_from
+from gateway.money.prices.names import names_no_model, region_of, split
+from gateway.money.prices.rates import Price, Rates
+from gateway.money.prices.table import PriceBook
 from gateway.wire.usage import Usage, usage_from_openai
 from tests.timing import within
 
@@ -467,7 +470,7 @@ def test_a_book_keeps_only_what_its_models_need_and_is_read_in_a_moment() -> Non
 
 def test_reading_prices_never_imports_litellm() -> None:
     program = (
-        "import sys; from gateway import litellm_files; from gateway.money.prices import PriceBook\n"
+        "import sys; from gateway import litellm_files; from gateway.money.prices.table import PriceBook\n"
         "PriceBook.read(litellm_files.price_table(), [('openai', 'gpt-5')]); litellm_files.tokenizers_dir()\n"
         "assert 'litellm' not in sys.modules"
     )

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import litellm_files
-from gateway.money.prices import PriceBook
+from gateway.money.prices.table import PriceBook
 from gateway.reports.figures import cell
 from gateway.reports.spend import By, parse_moment, report
 from gateway.wire.usage import Usage

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.money.prices import price_from
+from gateway.money.prices.entries import price_from
 from gateway.wire.usage import Usage, billed_nanousd, found_in, fuller, mended, usage_from_openai
 
 

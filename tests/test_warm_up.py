@@ -25,7 +25,7 @@ from gateway.app import create_app
 from gateway.caching.facts import CacheFacts
 from gateway.gateway import Gateway
 from gateway.money import ledger as books
-from gateway.money.prices import price_from
+from gateway.money.prices.entries import price_from
 from gateway.reports.spend import report
 from gateway.routing.demo import Demo
 from gateway.routing.deployment import Deployment

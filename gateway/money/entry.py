@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from gateway.money.prices import Price
+from gateway.money.prices.rates import Price
 from gateway.wire.usage import Usage
 
 Status = Literal["answered", "refused", "failed", "cancelled"]

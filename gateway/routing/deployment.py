@@ -27,7 +27,10 @@ from gateway.config.litellm_keys import (
 )
 from gateway.config.wildcards import filled
 from gateway.litellm_files import anthropic_betas
-from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of
+from gateway.money.prices.entries import PriceError, is_price
+from gateway.money.prices.names import region_of
+from gateway.money.prices.rates import Price
+from gateway.money.prices.table import PriceBook
 from gateway.providers import refusals
 from gateway.providers.credentials import credentials, logins
 from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, KEYLESS, PROVIDERS, RESPONSES, Provider

@@ -1,7 +1,7 @@
 """What an answer says it used: OpenAI's `usage` object and its dialects, read into one value.
 
 Pure. A figure may be missing, a placeholder, or absurd: then a count of ours takes its place (`mended`). The prices of
-it stand in money/prices.py.
+it stand in money/prices/.
 """
 
 from __future__ import annotations
