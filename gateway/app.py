@@ -273,9 +273,9 @@ async def _request(visit: Visit) -> None:
         found = await gateway.lookups.find(gateway.config.ledger.dir, wanted, caller.key)
     except TooManyLookups:
         raise errors.too_many_lookups() from None
-    if found is None or found.get("key") != caller.key:
+    if found is None or found.row.key != caller.key:
         raise errors.request_not_found(wanted)
-    await _json(visit, 200, found)
+    await _json(visit, 200, found.members)
 
 
 async def _health(visit: Visit) -> None:

@@ -9,8 +9,9 @@ from gateway.admission import Admitted
 from gateway.calls import Calls
 from gateway.fitting import Fitted, kinds_sent, prompt_tokens
 from gateway.gateway import Gateway
-from gateway.money.entry import BYTES_PER_TOKEN, Entry, Status
+from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.money.ledger import LedgerUnavailable
+from gateway.money.row import Status
 from gateway.prompt_caches import too_short
 from gateway.rewriting.plan import Plan
 from gateway.routing.deployment import Deployment

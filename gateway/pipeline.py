@@ -16,8 +16,9 @@ from gateway.client import STREAM_HEADERS, Client, ClientGone, Comments, Headers
 from gateway.fitting import LONG_BODY
 from gateway.gateway import Gateway
 from gateway.money.amounts import usd
-from gateway.money.entry import Entry, Status
+from gateway.money.entry import Entry
 from gateway.money.keys import Caller
+from gateway.money.row import Status
 from gateway.refusals import does_not_fit, still_too_long, unanswered
 from gateway.rewriting.plan import Refusal
 from gateway.routing.attempts import Failure

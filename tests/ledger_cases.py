@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.money.entry import Entry, Status, runs
+from gateway.money.entry import Entry, runs
 from gateway.money.ledger import Ledger, new_id
 from gateway.money.prices.entries import price_from
+from gateway.money.row import Status
 from gateway.wire.usage import Usage
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC).timestamp()

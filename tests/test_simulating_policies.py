@@ -18,6 +18,7 @@ from gateway.config import load
 from gateway.fitting import Model, models_of
 from gateway.money.ledger import Ledger, content_files, files, rows
 from gateway.money.ledger.lookup import find
+from gateway.money.row import LedgerRow
 from gateway.policy import Policy, load_policies
 from gateway.reports.simulating.judging import Simulation, simulate
 from gateway.reports.simulating.price_rules import RULES, Rule
@@ -182,7 +183,7 @@ async def test_a_request_is_kept_as_it_came_beside_the_books(tmp_path: Path) -> 
     ledger = Ledger(tmp_path, "7", content=True)
     body = b'{"model": "m",\r\n "temperature": 1.10, "messages": [{"role": "user", "content": "a\\nb"}]}'
     ledger.keep("gw_01J9ZC3V5T8Q4M7X2N6R0K1B9D", "care", body)
-    await ledger.append({"event": "opened", "id": "gw_01J9ZC3V5T8Q4M7X2N6R0K1B9D"})
+    await ledger.append(LedgerRow("opened", "gw_01J9ZC3V5T8Q4M7X2N6R0K1B9D"))
     await asyncio.sleep(0)
     ledger.close()
     (kept,) = content_files(tmp_path)
@@ -198,7 +199,7 @@ async def test_a_request_is_kept_as_it_came_beside_the_books(tmp_path: Path) -> 
 async def test_no_reader_of_the_books_sees_content(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, content=True)
     ledger.keep("gw_01J9ZC3V5T8Q4M7X2N6R0K1B9D", "care", b'{"model": "m", "messages": []}')
-    await ledger.append({"event": "opened", "id": "other"})
+    await ledger.append(LedgerRow("opened", "other"))
     await asyncio.sleep(0)
     ledger.close()
     assert [row["id"] for row in rows(tmp_path)] == ["other"]
@@ -208,7 +209,7 @@ async def test_no_reader_of_the_books_sees_content(tmp_path: Path) -> None:
 async def test_a_ledger_that_keeps_no_content_makes_no_file_for_it(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.keep("gw_1", "care", b"{}")
-    await ledger.append({"event": "opened", "id": "gw_1"})
+    await ledger.append(LedgerRow("opened", "gw_1"))
     ledger.close()
     assert content_files(tmp_path) == []
     assert len(list(tmp_path.iterdir())) == 1

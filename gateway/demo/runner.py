@@ -220,11 +220,11 @@ def _conclude(console: Console, books: Path, outcomes: list[Outcome]) -> None:
     console.print(Text("gateway report --by user", style="bold"))
     console.print(*report(books, by="user").tables(console.width), sep="\n")
     shown = max(outcomes, key=lambda outcome: outcome.before - outcome.after)
-    entry = lookup.find(books, shown.request_id)
-    if entry is None:
+    record = lookup.find(books, shown.request_id)
+    if record is None:
         raise DemoFailed(f"request {shown.request_id} was answered but is not in the ledger")
     console.print()
     console.print(Text(f"gateway explain {shown.request_id}", style="bold"))
-    console.print(tables.request_tables(entry))
+    console.print(tables.request_tables(record))
     console.print()
     console.print("To put it in front of a program of yours: [bold]make serve[/], then docs/quickstart.md.")

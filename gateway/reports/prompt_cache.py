@@ -11,17 +11,6 @@ from typing import Final
 from gateway.money.amounts import rounded
 from gateway.reports.figures import Figures, Row, count, share
 
-COLUMNS: Final = {
-    "kind": "VARCHAR",
-    "expected_cached": "BIGINT",
-    "miss": "VARCHAR",
-    "lost": "BIGINT",
-    "lost_nanousd": "BIGINT",
-    "saved_nanousd": "BIGINT",
-    "saved_unknown": "BOOLEAN",
-}
-"""What is read of a settled row for these."""
-
 _KNOWN: Final = "(expected_cached IS NOT NULL OR miss IS NOT NULL)"
 """Whether the rules of the cache that was asked are known: then something was expected, or is missed."""
 

@@ -27,6 +27,7 @@ from rich.text import Text
 
 from gateway.money.amounts import dollars, rounded, usd
 from gateway.money.ledger import files, timestamp
+from gateway.money.row import duckdb_columns
 from gateway.reports import prompt_cache
 from gateway.reports.figures import Figures, Row, cell, count, share
 
@@ -43,39 +44,9 @@ _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "day": ("day",),
 }
 
-_COLUMNS: Final = {
-    "event": "VARCHAR",
-    "id": "VARCHAR",
-    "ts": "VARCHAR",
-    "status": "VARCHAR",
-    "key": "VARCHAR",
-    "team": "VARCHAR",
-    "user": "VARCHAR",
-    "tags": "VARCHAR[]",
-    "model": "VARCHAR",
-    "policy": "VARCHAR",
-    "estimate_nanousd": "BIGINT",
-    "prompt_tokens": "BIGINT",
-    "cached_tokens": "BIGINT",
-    "cache_write_tokens": "BIGINT",
-    "completion_tokens": "BIGINT",
-    "reasoning_tokens": "BIGINT",
-    "cost_nanousd": "BIGINT",
-    "estimated": "BOOLEAN",
-    "unpriced": "BOOLEAN",
-    "tokens_before": "BIGINT",
-    "tokens_after": "BIGINT",
-    "tokens_planned": "BIGINT",
-    "plan": "VARCHAR",
-    "values_removed": "BIGINT",
-    "missed": "BIGINT",
-    "components": "JSON",
-    "counted": "VARCHAR",
-    "budget": "BIGINT",
-    "refusal": "JSON",
-    **prompt_cache.COLUMNS,
-}
-"""What is read of a row. Types are given, not guessed: a file of one row must read as a file of millions."""
+_COLUMNS: Final = duckdb_columns()
+"""The columns that are read of a row. Types are given, not guessed: a file of one row must read as a file of millions.
+"""
 
 _SUMS: Final = {
     "requests": "count(*)",
@@ -126,6 +97,10 @@ CREATE TEMP TABLE entries ({", ".join(f'"{name}" {kind}' for name, kind in _COLU
 """
 
 _BOTH: Final = ("key", "team", "user", "tags", "model", "policy")
+"""The columns of which the settled row's are taken, and the opened row's where it has none."""
+_APART: Final = {"event", "id", "ts", "status", "estimate_nanousd", "cost_nanousd", "estimated", "unpriced", *_BOTH}
+_SETTLED: Final = [name for name in _COLUMNS if name not in _APART]
+"""The columns that are the settled row's, as they stand there."""
 _REQUESTS: Final = f"""
 CREATE TEMP TABLE requests AS
 SELECT *, substr(came, 1, 10) AS day FROM (
@@ -133,11 +108,7 @@ SELECT *, substr(came, 1, 10) AS day FROM (
            coalesce(settled.status, 'unsettled') AS status,
            {", ".join(f'coalesce(settled."{name}", opened."{name}") AS "{name}"' for name in _BOTH)},
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd ELSE settled.cost_nanousd END AS cost_nanousd,
-           settled.prompt_tokens, settled.cached_tokens, settled.cache_write_tokens, settled.completion_tokens,
-           settled.reasoning_tokens, settled.tokens_before, settled.tokens_after, settled.tokens_planned,
-           settled.components, settled.counted, settled.budget, settled.refusal, settled.plan,
-           settled.values_removed, settled.missed,
-           {", ".join(f"settled.{name}" for name in prompt_cache.COLUMNS)},
+           {", ".join(f"settled.{name}" for name in _SETTLED)},
            coalesce(settled.estimated, settled.id IS NULL) AS estimated,
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd IS NULL
                 ELSE coalesce(settled.unpriced, false) END AS unpriced

@@ -14,8 +14,9 @@ from typing import Any, get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.money.entry import Entry, Status
+from gateway.money.entry import Entry
 from gateway.money.ledger import Ledger, new_id
+from gateway.money.row import Status
 from gateway.reports.spend import By, report
 from gateway.wire.usage import Usage
 
