@@ -146,6 +146,11 @@ def test_each_foreign_library_has_one_door():
     assert {library: files for library, files in users.items() if files != {DOORS[library]}} == {}
 
 
+def test_tables_are_made_in_one_module():
+    makers = [str(path.relative_to(ROOT)) for path in sources("gateway") if "rich.table" in imported(path)]
+    assert makers == ["gateway/reports/tables.py"]
+
+
 def test_the_doors_that_ruff_guards_are_the_same():
     lint = PYPROJECT["tool"]["ruff"]["lint"]
     banned = lint["flake8-tidy-imports"]["banned-api"]

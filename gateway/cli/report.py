@@ -71,8 +71,10 @@ def report(
     except FileNotFoundError as error:
         raise NotThere(str(error)) from error
     if style == "table":
+        from gateway.reports.tables import report_tables
+
         console = terminal()
-        for number, one in enumerate(found.tables(console.width)):
+        for number, one in enumerate(report_tables(found, console.width)):
             if number:
                 console.print()
             console.print(one)

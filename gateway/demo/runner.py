@@ -218,7 +218,7 @@ def _conclude(console: Console, books: Path, outcomes: list[Outcome]) -> None:
     """Print who spent what, and all that the books know of the request that was cut most."""
     console.print()
     console.print(Text("gateway report --by user", style="bold"))
-    console.print(*report(books, by="user").tables(console.width), sep="\n")
+    console.print(*tables.report_tables(report(books, by="user"), console.width), sep="\n")
     shown = max(outcomes, key=lambda outcome: outcome.before - outcome.after)
     record = lookup.find(books, shown.request_id)
     if record is None:

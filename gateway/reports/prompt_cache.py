@@ -1,4 +1,4 @@
-"""What providers' prompt caches gave, why they gave less than they could, and what the gateway saved: SQL, and tables.
+"""Use of providers' prompt caches, causes of misses, and the gateway's net saving: SQL, and the tables of it.
 
 `spend.py` runs the queries over its table `requests` and shows what comes of them.
 """

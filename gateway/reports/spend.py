@@ -1,4 +1,4 @@
-"""Who spent what: SQL over the ledger with DuckDB. The duckdb door; only the command line loads it, never the server.
+"""Spend: SQL over the ledger with DuckDB. The duckdb door; only the command line loads it, never the server.
 
 A request is one opened row, one settled row, or both, joined by id. Settled, it costs what the settled row says;
 opened and never settled (it is running, or its process was killed) it is *unsettled* and costs its estimate, which
@@ -22,8 +22,6 @@ from typing import Any, Final, Literal, get_args
 
 import duckdb
 import orjson
-from rich.console import Console, RenderableType
-from rich.text import Text
 
 from gateway.money.amounts import dollars, rounded, usd
 from gateway.money.ledger import files, timestamp
@@ -32,7 +30,6 @@ from gateway.reports import prompt_cache
 from gateway.reports.figures import Figures, Row, cell, count, share
 
 By = Literal["user", "team", "key", "model", "policy", "tag", "day"]
-Format = Literal["table", "csv", "json"]
 
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "user": ("user", "team"),  # a user is one within his team: the same name in two teams is two people
@@ -210,19 +207,6 @@ class Report:
     was paid, summaries and warm-ups included. Negative where it would have been cheaper.
     """
 
-    def render(self, form: Format, width: int | None = None) -> str:
-        """Return the report as text; a table takes the terminal's width unless one is given."""
-        match form:
-            case "json":
-                return self.json()
-            case "csv":
-                return self.csv()
-            case "table":
-                console = Console(file=io.StringIO(), width=width)
-                for table in self.tables(console.width):
-                    console.print(table)
-                return str(console.file.getvalue())  # type: ignore[attr-defined]  # it is the StringIO above
-
     def json(self) -> str:
         """Return `{"rows": […], "total": {…}}`; `utilization`, `caching`, `saving` where these were asked for."""
         shown: dict[str, Any] = {"by": self.by, "rows": self.rows, "total": self.total}
@@ -254,11 +238,9 @@ class Report:
             return self.caching["misses"]
         return self.rows if self.saving is None else self.saving["rows"]
 
-    def tables(self, width: int) -> list[RenderableType]:
-        """Return the tables for a terminal of so many columns; where there is nothing to show, a sentence."""
-        if not self.total["requests"]:
-            return [Text(self._nothing())]
-        return [figures.table(width) for figures in self._figures()]
+    def figures(self) -> list[Figures]:
+        """Return what the report shows, table by table; nothing where there was no request."""
+        return list(self._figures()) if self.total["requests"] else []
 
     def _figures(self) -> Iterator[Figures]:
         names = _GROUPS[self.by]
@@ -276,7 +258,8 @@ class Report:
         if self.saving is not None:
             yield prompt_cache.saving_figures(self.saving["rows"], self.saving["total"])
 
-    def _nothing(self) -> str:
+    def nothing(self) -> str:
+        """Say that there was no request, and when."""
         first = "the beginning" if self.since is None else f"{_utc(self.since):%Y-%m-%d %H:%M}"
         last = "now" if self.until is None else f"{_utc(self.until):%Y-%m-%d %H:%M}"
         return f"no requests between {first} and {last} (UTC)"

@@ -1,11 +1,12 @@
-"""What the command line shows of requests and policies, as tables for people. Pure: values in, renderables out."""
+"""Tables for people at a terminal: reports, one request, a dry run. The one module that makes tables. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
+from rich import box
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -13,10 +14,11 @@ from rich.text import Text
 from gateway.caching.misses import WHAT_IT_MEANS
 from gateway.money import amounts
 from gateway.money.row import AttemptRow, EditRow, LedgerRow, Milliseconds, RefusalReason
-from gateway.reports.figures import plain_table, printable
+from gateway.reports.figures import Figures, printable
 
 if TYPE_CHECKING:
     from gateway.money.ledger.lookup import Record
+    from gateway.reports.spend import Report
 
 LEVELS = {
     "whole": "whole: nothing is left out or shortened",
@@ -25,6 +27,8 @@ LEVELS = {
     "dropped": "dropped: something is left out, and nothing stands for it",
 }
 
+_WIDER_THAN_ANY = 1000
+"""Columns in which every table is measured: what it would take, not what there is."""
 _MOST_NAMED = 12
 """How many values are named in one place; the rest is counted."""
 
@@ -45,6 +49,20 @@ def facts(pairs: Iterable[tuple[str, object]]) -> RenderableType:
     return Padding(grid, (0, 0, 0, 1), expand=False)
 
 
+def plain_table(title: str | None = None) -> Table:
+    """Return an empty table in the one look that the command line has: no frame, a line below the head."""
+    return Table(
+        title=title,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        header_style="bold",
+        pad_edge=False,
+        padding=(0, 1),
+        show_edge=False,
+    )
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, last: Sequence[str] | None = None) -> Table:
     """Return a table whose columns named with a leading `>` are right-aligned; `last` is set apart below a line."""
     made = plain_table()
@@ -57,6 +75,53 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, last: Sequen
     if last is not None:
         made.add_row(*(Text(cell, style="bold") for cell in last))
     return made
+
+
+def report_tables(report: Report, width: int) -> list[RenderableType]:
+    """Return a report's tables for a terminal of so many columns; where there is nothing to show, a sentence."""
+    tables: list[RenderableType] = [figures_table(figures, width) for figures in report.figures()]
+    return tables or [Text(report.nothing())]
+
+
+def figures_table(figures: Figures, width: int) -> Table | Text:
+    """Return figures with as many columns as `width` has room for. What a row is of is shown whole, and so is every
+    figure that is shown: a narrow terminal shows fewer columns, never parts of them, and a note says which.
+    """
+    if not figures.rows:
+        return Text(f"{figures.title}: {figures.nothing}")
+    shown, left_out = list(figures.columns), list[str]()
+    made = _with(figures, shown)
+    for heading in figures.left_out_first:
+        if Console(width=_WIDER_THAN_ANY).measure(made).maximum <= width:
+            break
+        shown.remove(heading)
+        left_out.append(heading)
+        made = _with(figures, shown)
+    wider = [f"left out to fit this terminal, in {figures.whole_in}: {', '.join(left_out)}"] if left_out else []
+    made.caption = "\n".join([*figures.notes, *wider])
+    return made
+
+
+def _with(figures: Figures, headings: Sequence[str]) -> Table:
+    """Return the table with these columns."""
+    made = plain_table(figures.title)
+    for name in figures.names:
+        made.add_column(name, overflow="fold")
+    for heading in headings:
+        made.add_column(heading, justify="right", no_wrap=True)
+    for index, row in enumerate(figures.rows):
+        cells = [_name(row[name]) for name in figures.names]
+        cells += [Text(figures.columns[heading](row)) for heading in headings]
+        made.add_row(*cells, end_section=figures.total is not None and index == len(figures.rows) - 1)
+    if figures.total is not None:
+        names = ["total", *("" for _ in figures.names[1:])]
+        made.add_row(*names, *(figures.columns[heading](figures.total) for heading in headings), style="bold")
+    return made
+
+
+def _name(value: str | None) -> Text:
+    """Show a name that a caller may have chosen: no markup, no control characters."""
+    return Text("-") if value is None else Text(printable(value))
 
 
 def request_tables(record: Record) -> RenderableType:

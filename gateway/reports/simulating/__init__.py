@@ -1,1 +1,1 @@
-"""What policies would have done to traffic that was there already: read, judged, priced and drawn. Nothing is sent."""
+"""Policies tried on traffic that was there already: read, judged, priced and drawn. Nothing is sent."""

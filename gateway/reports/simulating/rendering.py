@@ -1,4 +1,4 @@
-"""What a simulation found out, for people at a terminal and as JSON. Pure: values in, renderables out."""
+"""Results of a simulation, for people at a terminal and as JSON. Pure: values in, renderables out."""
 
 from __future__ import annotations
 
