@@ -1,4 +1,4 @@
-"""What the books will say of one request: facts are noted as they become known, and become rows at the end.
+"""The entry of one request in the books: facts are noted as they become known, and become rows (money/row.py).
 
 Content-free: ids, sizes, names of tools, causes. A row stays under a kilobyte: lists are bounded, and what is as it
 nearly always is stands in no row (`counted: tokens`, not streamed, no error, nothing forced).
@@ -11,12 +11,22 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import groupby
 from secrets import token_bytes
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 
 from gateway.money.prices.rates import Price
-from gateway.money.row import AttemptRow, ComponentSizes, EditRow, LedgerRow, Milliseconds, RefusalReason, Status
+from gateway.money.row import (
+    AttemptRow,
+    ComponentSizes,
+    Counted,
+    EditRow,
+    Kind,
+    LedgerRow,
+    Milliseconds,
+    RefusalReason,
+    Status,
+)
 from gateway.wire.usage import Usage
 
 EDITS_BYTES = 90
@@ -48,10 +58,10 @@ class Entry:
     """Name and digest."""
     policy_version: int = 2
     stream: bool = False
-    kind: Literal["request", "summary", "warm_up"] = "request"
+    kind: Kind = "request"
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
     plan: str = "unchanged"
-    counted: Literal["tokens", "bytes"] = "tokens"
+    counted: Counted = "tokens"
     guessed_media: int = 0
     """How many images, audio, files and other parts the count only guesses: what they hold is not here."""
     before: Mapping[str, int] = field(default_factory=dict)
@@ -165,7 +175,9 @@ def settled(entry: Entry, status: Status, now: float) -> LedgerRow:
     """Make the row of a request's end from what is known of it then; `now` is by the monotonic clock."""
     answer = entry.usage or Usage()
     usage = answer if entry.unused is None else answer + entry.unused
-    before, after = _sizes(entry, answer.prompt)
+    before, after = sizes(entry.counted, entry.before, entry.after, answer.prompt)
+    if entry.deployment is None:  # nothing was sent
+        after = dict.fromkeys(before, 0)
     is_retried = len(entry.attempts) > 1 or bool(entry.attempts and entry.attempts[0].error)
     is_rewritten = entry.values_removed is not None
     would_send = entry.plan == "observed" and entry.refusal is None and entry.counted == "tokens"
@@ -195,11 +207,11 @@ def settled(entry: Entry, status: Status, now: float) -> LedgerRow:
         tokens_after=sum(after.values()),
         counted=entry.counted,
         guessed_media=entry.guessed_media,
-        components=_components(before, after, entry.room),
+        components=components(before, after, entry.room),
         budget=entry.budget,
         plan=entry.plan,
         error=entry.error,
-        ms=_times(entry, now),
+        ms=durations(entry.started, entry.planned, entry.first_byte, now),
         unpriced=entry.cost_nanousd is None,
         expected_cached=entry.expected_cached,
         miss=entry.miss,
@@ -222,15 +234,16 @@ def settled(entry: Entry, status: Status, now: float) -> LedgerRow:
     )
 
 
-def _sizes(entry: Entry, prompt: int) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    """Return tokens by component, before and after; what was only measured in bytes is scaled to the provider's count.
-
-    What was never sent has none after.
+def sizes(
+    counted: Counted, before: Mapping[str, int], after: Mapping[str, int], prompt: int
+) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """Return tokens by component, before and after; what was only measured in bytes is scaled to the provider's count
+    of the prompt.
     """
-    before, after = entry.before, entry.after or entry.before
-    if entry.counted == "bytes":
-        before = after = _scaled(before, prompt)
-    return before, dict.fromkeys(before, 0) if entry.deployment is None else after
+    if counted == "tokens":
+        return before, after or before
+    scaled = _scaled(before, prompt)
+    return scaled, scaled
 
 
 def _scaled(sizes: Mapping[str, int], prompt: int) -> Mapping[str, int]:
@@ -244,15 +257,15 @@ def _scaled(sizes: Mapping[str, int], prompt: int) -> Mapping[str, int]:
     return scaled
 
 
-def _components(before: Mapping[str, int], after: Mapping[str, int], room: Mapping[str, int]) -> ComponentSizes:
+def components(before: Mapping[str, int], after: Mapping[str, int], room: Mapping[str, int]) -> ComponentSizes:
     """Pair the sizes; a room is entered where it is not what was asked for."""
     tokens = {name: (size, after.get(name, size)) for name, size in before.items() if size or after.get(name)}
     told = {name: size for name, size in room.items() if size != tokens.get(name, (0,))[0]} if room else None
     return ComponentSizes(tokens, told)
 
 
-def _times(entry: Entry, now: float) -> Milliseconds:
-    started, planned, first_byte = entry.started, entry.planned, entry.first_byte
+def durations(started: float, planned: float, first_byte: float, now: float) -> Milliseconds:
+    """Return how long the parts of a request took, from moments by the monotonic clock; 0 = it did not come to that."""
     return Milliseconds(
         _milliseconds(now - started),
         _milliseconds(planned - started) if planned else None,

@@ -15,6 +15,8 @@ import orjson
 
 Event = Literal["opened", "settled"]
 Status = Literal["answered", "refused", "failed", "cancelled"]
+Kind = Literal["request", "summary", "warm_up"]
+Counted = Literal["tokens", "bytes"]
 
 EditRow = tuple[int, str | None, str, int, int] | tuple[int, None, str, int, int, int]
 """(message, tool, remedy, tokens before, after), and for a run of messages that were left out the last of them."""
@@ -124,8 +126,8 @@ class AttemptRow:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """A kind of column: its type in SQL, and how its values are read from JSON and written to it."""
+class _Type:
+    """A type of columns: its name in SQL, and how its values are read from JSON and written to it."""
 
     sql: str
     read: Callable[[Any], Any]
@@ -159,16 +161,16 @@ def _attempts(value: Any) -> tuple[AttemptRow, ...]:
     return tuple(map(AttemptRow.read, value))
 
 
-_TEXT: Final = _Kind("VARCHAR", _exactly(str))
-_NUMBER: Final = _Kind("BIGINT", _exactly(int))
-_FLAG: Final = _Kind("BOOLEAN", _exactly(bool))
-_TEXTS: Final = _Kind("VARCHAR[]", _texts)
-_SIZES: Final = _Kind("JSON", ComponentSizes.read, ComponentSizes.written)
-_REASON: Final = _Kind("JSON", RefusalReason.read, RefusalReason.written)
-_TIMES: Final = _Kind("JSON", Milliseconds.read, Milliseconds.written)
-_EDITS: Final = _Kind("JSON", _edits)
-_SUMS: Final = _Kind("JSON", _sums)
-_ATTEMPTS: Final = _Kind("JSON", _attempts)
+_TEXT: Final = _Type("VARCHAR", _exactly(str))
+_NUMBER: Final = _Type("BIGINT", _exactly(int))
+_FLAG: Final = _Type("BOOLEAN", _exactly(bool))
+_TEXTS: Final = _Type("VARCHAR[]", _texts)
+_SIZES: Final = _Type("JSON", ComponentSizes.read, ComponentSizes.written)
+_REASON: Final = _Type("JSON", RefusalReason.read, RefusalReason.written)
+_TIMES: Final = _Type("JSON", Milliseconds.read, Milliseconds.written)
+_EDITS: Final = _Type("JSON", _edits)
+_SUMS: Final = _Type("JSON", _sums)
+_ATTEMPTS: Final = _Type("JSON", _attempts)
 
 _OPENED: Final = ("opened",)
 _SETTLED: Final = ("settled",)
@@ -176,7 +178,7 @@ _BOTH: Final = ("opened", "settled")
 
 
 def _column(
-    kind: _Kind,
+    kind: _Type,
     usual: Any = None,
     *,
     of: tuple[Event, ...] = _SETTLED,
@@ -200,7 +202,7 @@ class LedgerRow:
     event: Event = _column(_TEXT, "settled", of=_BOTH, always=_BOTH, reported=True)
     id: str = _column(_TEXT, "", of=_BOTH, always=_BOTH, reported=True)
     status: Status | None = _column(_TEXT, always=_SETTLED, reported=True)
-    kind: Literal["request", "summary", "warm_up"] = _column(_TEXT, "request", of=_BOTH, always=_SETTLED, reported=True)
+    kind: Kind = _column(_TEXT, "request", of=_BOTH, always=_SETTLED, reported=True)
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
     key: str = _column(_TEXT, "", of=_BOTH, always=_BOTH, reported=True)
     team: str = _column(_TEXT, "", of=_BOTH, always=_BOTH, reported=True)
@@ -226,7 +228,7 @@ class LedgerRow:
     """The tokens were counted here: the provider did not say."""
     tokens_before: int = _column(_NUMBER, 0, always=_SETTLED, reported=True)
     tokens_after: int = _column(_NUMBER, 0, always=_SETTLED, reported=True)
-    counted: Literal["tokens", "bytes"] = _column(_TEXT, "tokens", reported=True)
+    counted: Counted = _column(_TEXT, "tokens", reported=True)
     guessed_media: int = _column(_NUMBER, 0)
     """Images, audio, files and other parts that the count only guesses."""
     components: ComponentSizes = _column(_SIZES, ComponentSizes(), always=_SETTLED, reported=True)
