@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.config import ConfigErrors, load
 from gateway.config.litellm_keys import DEFAULTS, INSTEAD, OURS, WITHOUT_EFFECT
-from gateway.money.prices import PriceBook
+from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
 from gateway.routing.catalogue import catalogue, known_providers, without_effect
 from gateway.routing.catalogue.importing import imported

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from gateway import packaged_data
-from gateway.money.figures import cell
-from gateway.money.prices import PriceBook
-from gateway.money.report import By, parse_moment, report
+from gateway.money.prices.table import PriceBook
+from gateway.reports.figures import cell
+from gateway.reports.spend import By, Report, parse_moment, report
+from gateway.reports.tables import report_tables
 from gateway.wire.usage import Usage
 
 DAY = "2026-01-31"

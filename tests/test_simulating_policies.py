@@ -18,12 +18,12 @@ from gateway.money.ledger import Ledger, content_files, files, rows
 from gateway.money.ledger.lookup import find
 from gateway.money.row import LedgerRow
 from gateway.policy import Policy, load_policies
+from gateway.reports.simulating.judging import Simulation, simulate
+from gateway.reports.simulating.price_rules import RULES, Rule
+from gateway.reports.simulating.rendering import as_json, tables
+from gateway.reports.simulating.traffic import Turn, read
 from gateway.routing.catalogue import catalogue
 from gateway.routing.models import Model, models_of
-from gateway.simulating.judging import Simulation, simulate
-from gateway.simulating.prices import RULES, Rule
-from gateway.simulating.shown import as_json, tables
-from gateway.simulating.traffic import Turn, read
 from tests.conftest import Conversations
 
 CASES = Path(__file__).resolve().parent / "cases" / "traffic"

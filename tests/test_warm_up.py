@@ -24,10 +24,10 @@ from gateway import config
 from gateway.app import create_app
 from gateway.keep_warm.schedule import LONGEST_SLEEP, MOST_FAILURES, MOST_PREFIXES, WarmUps
 from gateway.money import ledger as books
-from gateway.money.prices import price_from
-from gateway.money.report import report
+from gateway.money.prices.entries import price_from
 from gateway.prompt_cache.rules import CacheFacts
 from gateway.prompt_cache.sharing import share
+from gateway.reports.spend import report
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.routing.upstreams.demo import Demo

@@ -38,6 +38,7 @@ def check(path: Path, schema: str | None, no_environment: bool, connect: bool) -
     from gateway.cli.trying import too_slow
     from gateway.config import network_problems
     from gateway.config.folders import exposed
+    from gateway.reports import check as checks
     from gateway.routing.catalogue.warnings import notes, warnings
 
     config = config_of(path, to_serve=not no_environment, environ={} if no_environment else None)

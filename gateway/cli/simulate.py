@@ -27,9 +27,9 @@ from gateway.cli.opening import (
 if TYPE_CHECKING:
     from gateway.config import Config
     from gateway.problems import Problem
+    from gateway.reports.simulating.price_rules import Rule
+    from gateway.reports.simulating.traffic import Traffic, Turn
     from gateway.routing.models import Model
-    from gateway.simulating.prices import Rule
-    from gateway.simulating.traffic import Traffic, Turn
 
 
 @example("""\

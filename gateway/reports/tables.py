@@ -12,8 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.money import amounts
-from gateway.money.figures import plain_table, printable
+from gateway.money.row import AttemptRow, EditRow, LedgerRow, Milliseconds, RefusalReason
 from gateway.prompt_cache.misses import WHAT_IT_MEANS
+from gateway.reports.figures import Figures, printable
+
+if TYPE_CHECKING:
+    from gateway.money.ledger.lookup import Record
+    from gateway.reports.spend import Report
 
 LEVELS = {
     "whole": "whole: nothing is left out or shortened",

@@ -13,6 +13,7 @@ from gateway.budget.tokens import LONG_BODY
 from gateway.money.amounts import usd
 from gateway.money.entry import Entry
 from gateway.money.keys import Caller
+from gateway.money.row import Status
 from gateway.rewriting.plan import Refusal
 from gateway.routing.attempts import Failure
 from gateway.routing.deployment import Deployment

@@ -20,9 +20,6 @@ from gateway.rewriting.plan import Refusal
 from gateway.routing.models import Model
 from gateway.serving.admission import chosen
 from gateway.serving.fit import decided, selected
-from gateway.simulating.carried import Carried, carried, lost
-from gateway.simulating.prices import Chain, PrefixCache, Rule, chain
-from gateway.simulating.traffic import Turn
 from gateway.wire.chat import ChatRequest, Memo, parse, sent
 from gateway.wire.errors import GatewayError
 
