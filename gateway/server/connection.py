@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 import httptools
 from starlette.types import ASGIApp, Scope
 
-from gateway.client import write_error
+from gateway.client import LEAVING, write_error
 from gateway.money import ledger as books
 from gateway.server import head
 from gateway.server.exchange import Exchange, written
@@ -403,6 +403,7 @@ class Connection(asyncio.BufferedProtocol):
         }
         keep_alive = version == "1.1" and self._keep_alive and not self._stopping
         exchange = Exchange(self, scope, keep_alive=keep_alive, expects=expects)
+        scope["extensions"] = {LEAVING: exchange}
         exchange.whole = self._whole
         self._exchange = exchange
         self._began = False
@@ -417,7 +418,7 @@ class Connection(asyncio.BufferedProtocol):
         self._state.tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._every.log.error("application failed", path=exchange.scope["path"], exc_info=error)
+            self._every.log.error("application failed", path=exchange.path, exc_info=error)
         if exchange is self._exchange:
             self._refuse(errors.internal_error())
 
