@@ -10,7 +10,7 @@ import asyncio
 import io
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -79,6 +79,12 @@ class _Handler(ResponseHandler):
     was_paused = False
     """Whether reading of the answer under way was stopped at any time."""
 
+    def set_response_params(self, **params: Any) -> None:
+        """Begin a request: tell its task what it goes over."""
+        self.was_paused = False
+        _over.set((self, self.heard))
+        super().set_response_params(**params)
+
     def data_received(self, data: bytes) -> None:
         self.heard += 1
         super().data_received(data)
@@ -134,20 +140,12 @@ class _Resolver(aiohttp.ThreadedResolver):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """aiohttp's pool, which tells a request what it goes over."""
+    """aiohttp's pool of such connections."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         make: Callable[..., ResponseHandler] = _Handler
         self._factory = partial(make, loop=self._loop)
-
-    async def connect(self, *request: Any, **how: Any) -> Any:
-        connection = await super().connect(*request, **how)
-        handler = connection.protocol
-        if isinstance(handler, _Handler):
-            handler.was_paused = False
-            _over.set((handler, handler.heard))
-        return connection
 
 
 def _was_stale(error: BaseException) -> bool:
@@ -369,11 +367,11 @@ def _narrow_socket(address: Any) -> socket.socket:
     return made
 
 
-async def _post(
+def _post(
     session: aiohttp.ClientSession, route: _Route, body: bytes, headers: CIMultiDict[str]
-) -> aiohttp.ClientResponse:
+) -> Awaitable[aiohttp.ClientResponse]:
     _over.set(None)
-    return await session.post(
+    return session.post(
         route.url,
         data=body if len(body) <= _LARGE else io.BytesIO(body),
         headers=headers,
