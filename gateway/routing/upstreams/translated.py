@@ -244,6 +244,8 @@ class StreamedReply:
         self.headers: Mapping[str, str] = _EVENTS | _ids(exchange) | headers
         self._by_function = by_function
 
+    is_over = False  # what litellm has read is not known
+
     async def read(self) -> bytes:
         return b"".join([chunk async for chunk in self.chunks()])
 
