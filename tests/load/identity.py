@@ -32,6 +32,8 @@ from tests.load.identity_session import Record, read_record, read_text
 
 SIDES = ("before", "after")
 MOST_SHOWN = 40
+MOST_PACED = 4
+"""Gateways of a side that run at once beside the busy one."""
 _WIDTH = 160
 _AROUND = 60
 
@@ -110,7 +112,13 @@ async def _side(asked: argparse.Namespace) -> None:
         for part in filter(wanted, (conversations, *PACKED)):
             await part(root, record, what)
 
-    await asyncio.gather(packed(), *(part(root, record, what) for part in filter(wanted, PACED)))
+    at_once = asyncio.Semaphore(MOST_PACED)
+
+    async def paced(part: Part) -> None:
+        async with at_once:
+            await part(root, record, what)
+
+    await asyncio.gather(packed(), *map(paced, filter(wanted, PACED)))
     record.close()
     (asked.side / "kinds.json").write_text(json.dumps(record.kinds), encoding="utf-8")
 

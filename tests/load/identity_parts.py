@@ -17,7 +17,7 @@ from tests.load.recorded import made_up
 from tests.test_cases import CASES, message, read
 
 SEED = 12
-TICK = 1.6
+TICK = 2.0
 """Real seconds after which all that was learned is exchanged, and holds for the next request."""
 PRICES = {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-5, "cache_read_input_token_cost": 1e-7}
 BUDGETS = {"tight": "5k", "middle": "12k", "wide": "32k"}

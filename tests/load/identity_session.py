@@ -39,8 +39,8 @@ _file = open(os.environ["IDENTITY_CLOCK"], "r+b")
 _at = mmap.mmap(_file.fileno(), 8)
 time.time = lambda: struct.unpack("d", _at[:8])[0]
 """
-_START_SECONDS = 60.0
-_ANSWER_SECONDS = 60.0
+_START_SECONDS = _ANSWER_SECONDS = 300.0
+"""Long: a busy machine is no difference."""
 
 
 class Record:
@@ -102,7 +102,7 @@ class Plain:
         return self._ids.setdefault(found[0], f"ID{len(self._ids)}")
 
     def row(self, line: str) -> str:
-        """Give a line of the ledger without its clock; a fingerprint, as each process draws its key, becomes its place."""
+        """Give a line of the ledger without its clock; fingerprints, whose key is drawn anew, become their place."""
         row = json.loads(line)
         row.pop("ts", None)
         row.pop("ms", None)
@@ -270,7 +270,7 @@ async def _port(process: asyncio.subprocess.Process) -> int | None:
         await process.wait()
         return None
     port = int(found[1])
-    for _ in range(600):
+    for _ in range(int(_START_SECONDS / 0.05)):
         if (
             b" 200 "
             in (await _exchange(port, b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))[:20]
@@ -303,4 +303,11 @@ def environment(root: Path, folder: Path, more: Mapping[str, str] | None = None)
     own = {name: value for name, value in os.environ.items() if not name.upper().endswith(("_API_KEY", "_PROXY"))}
     path = os.pathsep.join([str(folder / "clock"), str(root)])
     fixed = {"NO_PROXY": "*", "PYTHONPATH": path, "IDENTITY_CLOCK": str(folder / "clock" / "now"), "COLUMNS": "120"}
-    return {**own, **fixed, "PYTHONHASHSEED": "random", "LITELLM_LOCAL_MODEL_COST_MAP": "True", **(more or {})}
+    return {
+        **own,
+        **fixed,
+        "PYTHONHASHSEED": "random",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        **(more or {}),
+    }

@@ -202,7 +202,7 @@ def _anthropic(sent: Json, said: Json, usage: Json) -> Json | list[Any]:
     message = {"id": "msg_1", "type": "message", "role": "assistant", "model": sent.get("model"), "stop_sequence": None}
     if not sent.get("stream"):
         return {**message, "content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "usage": told}
-    begin = {**message, "content": [], "stop_reason": None, "usage": told}
+    begin: Json = {**message, "content": [], "stop_reason": None, "usage": told}
     listed: list[Json] = [
         {"type": "message_start", "message": begin},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
