@@ -17,8 +17,6 @@ from tests.load.recorded import made_up
 from tests.test_cases import CASES, message, read
 
 SEED = 12
-TICK = 2.0
-"""Real seconds after which all that was learned is exchanged, and holds for the next request."""
 PRICES = {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-5, "cache_read_input_token_cost": 1e-7}
 BUDGETS = {"tight": "5k", "middle": "12k", "wide": "32k"}
 SHIPPED = ("default", "chat", "coding-agent", "rag", "support")
@@ -220,7 +218,7 @@ def marking(sent: str) -> Part:
                         body = {"model": "m", "messages": listed, "tools": grown(number)["tools"], "max_tokens": 500}
                         body |= {"stream": True} if at % 2 else {}
                         await session.ask(f"{number}/{key}/{at}", body, key=f"sk-{key}", seconds=pause)
-                        await asyncio.sleep(TICK)
+                        await session.rest()
 
     return part
 
@@ -237,17 +235,16 @@ def summaries(run: str) -> Part:
         policies = {name: {"name": name, **SUMMING, "summarize": {**told, **more}} for name, more in bare.items()}
         models = [model("m", "openai/gpt-4o"), model("writer", "openai/writer")]
         settings = config(models, list(policies), default_policy="default")
-        async with running(root, Setup(f"summaries/{run}", settings, policies), record) as session:
+        async with running(
+            root, Setup(f"summaries/{run}", settings, policies, in_order=run == "inline"), record
+        ) as session:
             if session is None:
                 return
-            # the background's writer is heard of by the next request
-            paced = TICK if run == "background" else 0.0
             for label, conversation in _long_ones(asked):
                 for key in policies:
                     for at, (listed, said) in enumerate(turns(conversation, 12 if asked.quick else 24)):
                         session.provider.next = {"role": "assistant", **said}
                         await session.ask(f"{label}/{key}/{at}", {"model": "m", "messages": listed}, key=f"sk-{key}")
-                        await asyncio.sleep(paced)
 
     return part
 
@@ -278,13 +275,13 @@ async def warm_up(root: Path, record: Record, asked: Asked) -> None:
         for number in range(6):
             body = {"model": "m", "messages": [listed[0], {"role": "user", "content": f"Question {number}"}]}
             await session.ask(f"{number}", body, key="sk-warm", seconds=400.0 if number else 0.0)
-            await asyncio.sleep(TICK)
+            await session.rest()
         session.wait(250.0)
         for _ in range(100):
             await asyncio.sleep(0.25)
             if session.provider.received:
                 break
-        await asyncio.sleep(TICK)
+        await session.rest()
         session.see_received("warm-up/the gateway's own")
         session.record.see("warm-up/kinds", str(sum('"kind":"warm_up"' in line for line in session.ledger)))
 

@@ -39,6 +39,9 @@ _file = open(os.environ["IDENTITY_CLOCK"], "r+b")
 _at = mmap.mmap(_file.fileno(), 8)
 time.time = lambda: struct.unpack("d", _at[:8])[0]
 """
+TICK = 2.0
+"""Real seconds in which what was learned is exchanged, so that it holds for the next request."""
+_IDLE_SAMPLES = 10
 _START_SECONDS = _ANSWER_SECONDS = 300.0
 """Long: a busy machine is no difference."""
 
@@ -89,6 +92,8 @@ class Plain:
     """Takes out of texts what differs between two runs of one program; ids become their place in the order."""
 
     folder: Path
+    in_order: bool = True
+    """Whether one thing happens after the other; else ids have no place."""
     _ids: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, text: str) -> str:
@@ -99,7 +104,7 @@ class Plain:
         return re.sub(r'(?<="created":)\s?\d+', "0", text)
 
     def _named(self, found: re.Match[str]) -> str:
-        return self._ids.setdefault(found[0], f"ID{len(self._ids)}")
+        return self._ids.setdefault(found[0], f"ID{len(self._ids)}") if self.in_order else "ID"
 
     def row(self, line: str) -> str:
         """Give a line of the ledger without its clock; fingerprints, whose key is drawn anew, become their place."""
@@ -139,6 +144,14 @@ class Session:
         """Let time pass on the gateway's clock."""
         self.clock[:8] = struct.pack("d", struct.unpack("d", self.clock[:8])[0] + seconds)
 
+    async def rest(self) -> None:
+        """Wait until all that was learned is exchanged, and what was begun in the background is done."""
+        await asyncio.sleep(TICK)
+        idle = 0
+        while idle < _IDLE_SAMPLES:
+            await asyncio.sleep(TICK / 40)
+            idle = idle + 1 if _is_idle(self.process.pid) else 0
+
     async def ask(
         self,
         label: str,
@@ -161,20 +174,34 @@ class Session:
         told, text = _parted(answer)
         self.record.count("requests")
         self.record.see(f"{place} answer", self.plain(f"{_head(told)}\n\n{text}"))
+        if not self.plain.in_order:
+            await self.rest()
         self.see_received(place)
         return int(told.split(" ", 2)[1]) if " " in told else 0
 
     def see_received(self, place: str) -> None:
         """Write down what has reached the provider since this was done last."""
-        for received in self.provider.taken():
+        texts = [
+            f"{self.plain(_head(one.head))}\n\n{self.plain(one.body.decode('latin-1'))}"
+            for one in self.provider.taken()
+        ]
+        for text in texts if self.plain.in_order else sorted(texts):
             self.record.count("bodies upstream")
-            text = received.body.decode("utf-8", "surrogateescape").encode("utf-8", "surrogateescape").decode("latin-1")
-            self.record.see(f"{place} upstream", f"{self.plain(_head(received.head))}\n\n{self.plain(text)}")
+            self.record.see(f"{place} upstream", text)
 
     @property
     def ledger(self) -> list[str]:
         files = sorted((self.plain.folder / "ledger").glob("*.jsonl"))
         return [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def _is_idle(process: int) -> bool:
+    """Whether all threads of a process wait for something else than the processor, as far as the system tells."""
+    try:
+        stats = [file.read_text() for file in Path(f"/proc/{process}/task").glob("*/stat")]
+    except OSError:  # a thread that ended meanwhile
+        return False
+    return all(stat.rpartition(")")[2].split()[0] == "S" for stat in stats)
 
 
 async def _exchange(port: int, data: bytes) -> bytes:
@@ -217,6 +244,8 @@ class Setup:
     policies: Mapping[str, Json] = field(default_factory=dict)
     answers: Mapping[str, Json] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    in_order: bool = True
+    """Whether nothing happens in the background, beside the requests."""
     keep: Path | None = None
     """Where the folder is to stay; else it goes at the end."""
 
@@ -229,7 +258,7 @@ async def running(root: Path, setup: Setup, record: Record) -> AsyncIterator[Ses
         folder.mkdir(parents=True, exist_ok=True)
         async with recording(setup.answers) as provider:
             clock = written(folder, setup, provider.url)
-            plain = Plain(folder)
+            plain = Plain(folder, setup.in_order)
             with (folder / "log").open("wb") as log:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "gateway", "serve", "--config", "config.yaml", "--port", "0"),
@@ -253,7 +282,8 @@ async def running(root: Path, setup: Setup, record: Record) -> AsyncIterator[Ses
                     process.terminate()
                 await asyncio.wait_for(process.wait(), _START_SECONDS)
             session.see_received(f"{setup.name}/afterwards")
-            for line in session.ledger:
+            lines = session.ledger
+            for line in lines if setup.in_order else sorted(lines, key=plain.row):
                 row = json.loads(line)
                 if row["event"] == "settled":
                     record.count(f"{row['kind']} {row['status']} {row['plan']}")
