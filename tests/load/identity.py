@@ -103,7 +103,15 @@ async def _side(asked: argparse.Namespace) -> None:
     """Run all parts against one checkout, which `--after` names."""
     root, record = Path(asked.after), Record(asked.side)
     each = asked.each or (2 if asked.quick else 8)
-    what = Asked(asked.data, asked.wire, asked.quick, each, 8 if asked.quick else 40, asked.side / "kept")
+    what = Asked(
+        asked.data,
+        asked.wire,
+        asked.quick,
+        each,
+        8 if asked.quick else 40,
+        asked.side.name == "after",
+        asked.side / "kept",
+    )
 
     def wanted(part: Part) -> bool:
         return asked.only is None or asked.only in part.__qualname__

@@ -11,12 +11,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import CHECKOUT, Conversations
+from tests.conftest import Conversations
 from tests.load.identity_session import Json, Record, Session, Setup, running
 from tests.load.recorded import made_up
 from tests.test_cases import CASES, message, read
 
 SEED = 12
+PORT = 21_001
+"""The first of those that both sides want."""
 PRICES = {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-5, "cache_read_input_token_cost": 1e-7}
 BUDGETS = {"tight": "5k", "middle": "12k", "wide": "32k"}
 SHIPPED = ("default", "chat", "coding-agent", "rag", "support")
@@ -33,6 +35,8 @@ class Asked:
     """Conversations of each set."""
     most_turns: int
     """Requests of one conversation under one policy."""
+    is_last: bool
+    """Whether this side begins with the last one, where both want the same port."""
     keep: Path
     """Where a ledger stays for the commands that read it."""
 
@@ -143,7 +147,8 @@ async def cases(root: Path, record: Record, asked: Asked) -> None:
 
 async def wire(root: Path, record: Record, asked: Asked) -> None:
     """Run the cases of answers that upstreams really give, where their folder is named."""
-    for path in sorted(asked.wire.glob("*.json")) if asked.wire is not None else ():
+    paths = sorted(asked.wire.glob("*.json")) if asked.wire is not None else []
+    for at, path in sorted(enumerate(paths), reverse=asked.is_last):
         case = json.loads(path.read_text(encoding="utf-8"))
         before = "server: {port: 0}\nledger: {dir: ledger}\nstate: {dir: state, timeout: 20s}\nunpriced: allow\n"
         setup = Setup(
@@ -151,6 +156,7 @@ async def wire(root: Path, record: Record, asked: Asked) -> None:
             before + case["config"],
             answers=case.get("upstream", {}),
             environment=case.get("env", {}),
+            port=PORT + at,
         )
         if case.get("check"):
             continue  # identity.py runs `gateway check` on these
@@ -160,6 +166,24 @@ async def wire(root: Path, record: Record, asked: Asked) -> None:
             for number in range(case.get("times", 1)):
                 body = json.dumps(case["request"]).replace("NUMBER", str(number)).encode()
                 await session.ask(f"{number}", body, path=case.get("path", "/v1/chat/completions"))
+
+
+async def several(root: Path, record: Record, asked: Asked) -> None:
+    """Spread conversations over deployments of one name, of which one fails, and one stands behind the others."""
+    sent = ("openai/gpt-4o", "openai/gpt-4o-mini", "openai/broken", "openai/gpt-4.1")
+    models = [model("m", name, weight=1 + at, order=2 if at == 3 else 1) for at, name in enumerate(sent)]
+    settings = config([*models, model("next", "openai/gpt-4.1")], ["default"], fallbacks=[{"m": ["next"]}])
+    answers = {"broken": {"status": 500, "body": {"error": {"message": "oops"}}}}
+    setup = Setup("several", {**settings, "default_policy": "default"}, answers=answers, port=PORT - 1)
+    async with running(root, setup, record) as session:
+        if session is None:
+            return
+        for turn in range(3):
+            for number in range(6):
+                listed, said = turns(grown(number, 4), 3)[turn]
+                session.provider.next = {"role": "assistant", **said}
+                await session.ask(f"{number}/{turn}", {"model": "m", "messages": listed}, key="sk-default")
+            await session.rest()
 
 
 # ---------------------------------------------------------------- prompt caches, summaries, warm-ups
@@ -392,6 +416,5 @@ def _refused() -> Iterator[tuple[str, bytes | Json]]:
 
 PACKED: tuple[Part, ...] = (cases, refusals, faults, summaries("inline"), wire)
 """These keep the processor busy, one after the other."""
-PACED: tuple[Part, ...] = (*(marking(sent) for sent in CACHING), summaries("background"), warm_up)
+PACED: tuple[Part, ...] = (*(marking(sent) for sent in CACHING), summaries("background"), warm_up, several)
 """These wait most of the time, so they run beside the others."""
-PLANS = CHECKOUT / "tests" / "cases"

@@ -246,6 +246,9 @@ class Setup:
     environment: Mapping[str, str] = field(default_factory=dict)
     in_order: bool = True
     """Whether nothing happens in the background, beside the requests."""
+    port: int = 0
+    """The provider's, where it matters: the place of one among several deployments comes from its address. Both sides
+    ask for it, so that one waits for the other."""
     keep: Path | None = None
     """Where the folder is to stay; else it goes at the end."""
 
@@ -256,7 +259,7 @@ async def running(root: Path, setup: Setup, record: Record) -> AsyncIterator[Ses
     with tempfile.TemporaryDirectory(prefix="identity-", ignore_cleanup_errors=True) as name:
         folder = setup.keep or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
-        async with recording(setup.answers) as provider:
+        async with recording(setup.answers, setup.port) as provider:
             clock = written(folder, setup, provider.url)
             plain = Plain(folder, setup.in_order)
             with (folder / "log").open("wb") as log:

@@ -107,8 +107,8 @@ class Recording:
 
 
 @asynccontextmanager
-async def recording(answers: Mapping[str, Json] | None = None) -> AsyncIterator[Recording]:
-    """Serve on a free port of the loopback address until the end of the block."""
+async def recording(answers: Mapping[str, Json] | None = None, port: int = 0) -> AsyncIterator[Recording]:
+    """Serve on a port of the loopback address until the end of the block, once it is free; 0 is any."""
     provider, tasks = Recording(answers or {}), set[asyncio.Task[None]]()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -119,7 +119,12 @@ async def recording(answers: Mapping[str, Json] | None = None) -> AsyncIterator[
             await provider.serve(reader, writer)
         tasks.discard(task)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**27)
+    while True:
+        try:
+            server = await asyncio.start_server(serve, "127.0.0.1", port, limit=2**27)
+            break
+        except OSError:
+            await asyncio.sleep(0.2)
     provider.port = server.sockets[0].getsockname()[1]
     try:
         yield provider
