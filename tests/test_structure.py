@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 LONGEST_FUNCTION = 100
+LONGEST_TEST_NAME = 80
 PATCHES_PER_TEST = 0.03
 
 DOORS = {
@@ -104,6 +105,12 @@ def test_no_function_is_longer_than_a_hundred_lines():
         for function in functions(path)
     }
     assert {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION} == {}
+
+
+def test_the_name_of_a_test_is_a_sentence_of_at_most_eighty_characters():
+    named = {function.name: where(path, function) for path in sources("tests") for function in functions(path)}
+    long = {name: place for name, place in named.items() if len(name) > LONGEST_TEST_NAME}
+    assert {name: place for name, place in long.items() if name.startswith("test_")} == {}
 
 
 def test_nothing_is_global():
