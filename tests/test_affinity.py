@@ -128,7 +128,7 @@ def test_conversations_that_only_begin_alike_are_told_apart_by_what_follows():
     assert one.trail != other.trail
 
 
-def test_instructions_in_a_first_user_message_and_the_task_in_a_second_are_both_the_opening():
+def test_instructions_and_the_task_in_two_user_messages_are_both_the_opening():
     def asked(task: str) -> Conversation:
         return Conversation((Message("user", "Here is how you work."), Message("user", task)))
 
@@ -224,7 +224,7 @@ class Traffic:
 OPENING, RUNS = talk("0"), talk(*map(str, range(41)))
 
 
-def test_a_conversation_goes_elsewhere_while_its_deployment_rests_and_comes_back_once_without_flapping():
+def test_a_conversation_leaves_a_deployment_that_rests_and_comes_back_once():
     traffic = Traffic()
     home = traffic.ask(RUNS, 0.0)
     away = traffic.ask(RUNS, 1.0, frozenset({home}))

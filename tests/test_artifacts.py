@@ -213,7 +213,7 @@ def test_every_value_that_a_list_claims_to_hold_always_stands_in_it(texts, room)
 
 
 @given(TEXTS, st.integers(0, 300))
-def test_the_best_pieces_are_those_of_most_worth_and_never_more_than_there_is_room_for(texts, room):
+def test_the_best_pieces_are_worth_most_and_never_more_than_there_is_room_for(texts, room):
     read, known = messages([user(text) for text in texts]), reader()
     order = list(ranked(pieces_of_all(read, known), seen_in(read, known)))
     kept = best(order, room)

@@ -619,7 +619,7 @@ def test_an_open_gateway_is_not_put_on_a_public_address(config: Path) -> None:
     assert "0.0.0.0" in shown.output
 
 
-def test_the_log_of_a_served_gateway_is_json_away_from_a_terminal_and_silent_about_requests(config: Path) -> None:
+def test_the_log_is_json_away_from_a_terminal_and_silent_about_requests(config: Path) -> None:
     with serving(config) as (process, address):
         ask(address)
         process.send_signal(signal.SIGTERM)

@@ -68,7 +68,7 @@ def shared(one: Sent, other: Sent) -> int:
 @pytest.mark.parametrize("rules", RULES)
 @given(history=st.lists(SENT, min_size=1, max_size=6))
 @settings(max_examples=60)
-async def test_a_request_never_reads_what_no_earlier_one_shares_and_no_token_is_charged_twice(
+async def test_a_request_reads_only_what_earlier_ones_share_and_no_token_is_charged_twice(
     rules: str, history: list[Sent]
 ):
     provider = Provider(f"demo/{rules}")

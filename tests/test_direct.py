@@ -28,7 +28,7 @@ async def direct() -> AsyncIterator[Direct]:
     await upstream.close()
 
 
-async def test_the_body_reaches_the_upstream_byte_for_byte_and_so_does_the_answer_the_client(direct: Direct):
+async def test_body_and_answer_reach_the_other_side_byte_for_byte(direct: Direct):
     answer = b'{ "id" : "x",\n "n": 1.10, "more": 123456789012345678901234567890 }'
     async with serving(OpenAI(answer=answer)) as server:
         reply = await direct.send(deployment(url=server.url), BODY, stream=False, request_id="gw_1")
@@ -136,9 +136,7 @@ async def serving_once(ends: Ends) -> AsyncIterator[tuple[str, list[int]]]:
 
 
 @pytest.mark.parametrize("ends", [closes, resets])
-async def test_a_request_that_finds_its_pooled_connection_closed_goes_once_more_over_a_new_one(
-    direct: Direct, ends: Ends
-):
+async def test_a_request_whose_pooled_connection_was_closed_goes_again_over_a_new_one(direct: Direct, ends: Ends):
     async with serving_once(ends) as (url, came):
         for _ in range(3):
             reply = await direct.send(deployment(url=url), BODY, stream=False, request_id="gw_1")

@@ -73,9 +73,7 @@ RESTS = [
 
 
 @pytest.mark.parametrize(("status", "body", "kind"), [case[1:] for case in RESTS], ids=[case[0] for case in RESTS])
-def test_what_passes_falls_back_and_rests_but_each_request_is_still_tried_where_nobody_else_is(
-    status: int, body: Any, kind: str
-):
+def test_what_passes_falls_back_and_rests_and_is_still_tried_where_nobody_else_is(status: int, body: Any, kind: str):
     found = fault(status, body)
     assert (found.kind, found.rests, found.lasts) == (kind, True, False)
     assert not found.ends_the_search

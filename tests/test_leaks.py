@@ -202,7 +202,7 @@ async def test_nobody_hears_a_secret_that_an_upstream_echoes(tmp_path: Path, mod
         assert "***" in one.written(), "its words were logged, without them"
 
 
-async def test_the_headers_of_an_answer_that_broke_off_are_cleaned_of_the_secrets_of_who_gave_it(tmp_path: Path):
+async def test_the_headers_of_an_answer_that_broke_off_are_cleaned_of_its_senders_secrets(tmp_path: Path):
     def breaks(head: str, headers: Head) -> bytes:
         if "portal" not in head:
             return error(500, whole)(head, headers)

@@ -217,7 +217,7 @@ async def test_headers_of_the_client_reach_claude_and_its_betas_with_them(transl
     assert [received[name] for name in ("traceparent", "x-client-request-id", "x-team")] == ["00-1", "mine", "blue"]
 
 
-async def test_a_request_that_finds_its_pooled_connection_closed_goes_once_more_over_a_new_one(translated: Translated):
+async def test_a_request_whose_pooled_connection_was_closed_goes_again_over_a_new_one(translated: Translated):
     async with serving(Anthropic(usage=CLAUDE_USAGE)) as server:
         server.close_reused = True
         for _ in range(3):

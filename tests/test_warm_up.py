@@ -252,7 +252,7 @@ async def test_whatever_the_traffic_the_report_says_what_two_bills_differ_by(
     assert warm["saved_nanousd"] == off["cost_nanousd"] - warm["cost_nanousd"]
 
 
-async def test_traffic_that_turns_against_it_costs_no_more_than_a_write_and_a_twentieth_of_one_for_each_gap(
+async def test_traffic_that_turns_costs_no_more_than_a_write_and_a_twentieth_for_each_gap(
     tmp_path: Path,
 ):
     in_vain = [280.0] * 40  # read again at 240, and asked for before it would have expired

@@ -133,7 +133,7 @@ def test_a_fold_is_made_at_a_users_turn_and_the_reasoning_behind_it_goes():
     assert found.kept > 5
 
 
-def test_a_loop_that_outgrows_its_window_waits_for_the_user_and_is_refused_until_then():
+def test_a_loop_that_outgrows_its_window_is_refused_until_the_user_speaks():
     talk = _Turns(3, 8, 400).talk()
     found = judge(talk, POLICY, oracle.tokens, remembers=False)
     assert found.illegal == ()
