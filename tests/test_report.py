@@ -604,11 +604,13 @@ def _sum(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
 
 @settings(max_examples=60)  # each writes a ledger and opens a database; the law of conservation tries more
 @given(requests=REQUESTS, name=st.sampled_from(get_args(By)))
-def test_the_rows_always_sum_to_the_total_and_the_total_to_the_ledger(requests: list[dict[str, Any]], name: By) -> None:
+def test_the_rows_always_sum_to_the_total_and_the_total_to_the_ledger(
+    base: Any, requests: list[dict[str, Any]], name: By
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for file, row in _lines(requests):
             write(Path(folder), file, [row])
-        shown = report(Path(folder), name)
+        shown = report(Path(folder), name, base=base)
     unsettled = [request for request in requests if request["rows"] == "opened"]
     others = [request for request in requests if request["rows"] != "opened"]
     estimates = sum(request["estimate_nanousd"] for request in unsettled)
@@ -625,13 +627,16 @@ def test_the_rows_always_sum_to_the_total_and_the_total_to_the_ledger(requests: 
 
 @settings(max_examples=30)  # three reports a time
 @given(requests=REQUESTS, split=st.integers(0, 4 * 1440))
-def test_two_reports_that_meet_always_sum_to_one_over_both(requests: list[dict[str, Any]], split: int) -> None:
+def test_two_reports_that_meet_always_sum_to_one_over_both(
+    base: Any, requests: list[dict[str, Any]], split: int
+) -> None:
     at = START + timedelta(minutes=split)
     with tempfile.TemporaryDirectory() as folder:
         for file, row in _lines(requests):
             write(Path(folder), file, [row])
-        before, after = report(Path(folder), until=at).total, report(Path(folder), since=at).total
-        whole = report(Path(folder)).total
+        before = report(Path(folder), until=at, base=base).total
+        after = report(Path(folder), since=at, base=base).total
+        whole = report(Path(folder), base=base).total
     assert _sum([before, after]) == _sum([whole])
 
 
