@@ -38,6 +38,13 @@ _PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
 settings.load_profile(_PROFILE)
 
 
+def examples(number: int) -> int:
+    """Give how many examples a property tries that needs fewer than the 500 of a law: in other profiles as many times
+    more or fewer.
+    """
+    return max(1, number * settings().max_examples // 500)
+
+
 def _start_no_program(event: str, arguments: tuple[Any, ...]) -> None:
     """Skip the test that is about to start a program; the workers of pytest-xdist are started outside of tests."""
     if event in {"subprocess.Popen", "os.posix_spawn", "os.fork"} and "PYTEST_CURRENT_TEST" in os.environ:

@@ -184,6 +184,7 @@ def assert_no_secret_in(text: str) -> None:
     assert "AWS4-HMAC-SHA256 Credential=" not in text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("models", [("key", "login", "azure"), ("claude", "bedrock")])
 async def test_nobody_hears_a_secret_that_an_upstream_echoes(tmp_path: Path, models: tuple[str, ...]):
     listed = "" if "key" in models else TRANSLATED

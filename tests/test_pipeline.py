@@ -27,6 +27,7 @@ from gateway.routing.loads import Loads
 from gateway.routing.upstream import UpstreamError
 from gateway.wire.sse import DONE, event
 from tests.caching_replay import facts_of
+from tests.conftest import examples
 from tests.passage import (
     NOW,
     USAGE,
@@ -1098,7 +1099,7 @@ ENDS = st.sampled_from(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.lists(ENDS, min_size=1, max_size=4),
     st.booleans(),

@@ -22,6 +22,7 @@ from gateway.money.figures import cell
 from gateway.money.prices import PriceBook
 from gateway.money.report import By, parse_moment, report
 from gateway.wire.usage import Usage
+from tests.conftest import examples
 
 DAY = "2026-01-31"
 
@@ -318,6 +319,7 @@ def test_retention_sums_what_was_removed_and_missed(tmp_path: Path) -> None:
     assert "missed" not in report(tmp_path, "policy").total
 
 
+@pytest.mark.long
 def test_retention_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [rewritten("1", 40, 2), rewritten("2", 1_200, 0)])
     for name in get_args(By):
@@ -432,6 +434,7 @@ def test_the_targets_of_a_policy_are_told_where_rows_are_policies(tmp_path: Path
     assert [one["target"] for one in by_team] == [None] * len(by_team)
 
 
+@pytest.mark.long
 def test_utilization_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path) -> None:
     components = {"history": [900, 300], "odd'name\"": [1, 1], "room": {"history": 0, "odd'name\"": 1}}
     write(tmp_path, f"{DAY}.jsonl", [settled("1", tags=["a"], components=components)])
@@ -602,7 +605,7 @@ def _sum(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
     return total
 
 
-@settings(max_examples=60)  # each writes a ledger and opens a database; the law of conservation tries more
+@settings(max_examples=examples(60))  # each writes a ledger and opens a database; the law of conservation tries more
 @given(requests=REQUESTS, name=st.sampled_from(get_args(By)))
 def test_the_rows_always_sum_to_the_total_and_the_total_to_the_ledger(
     base: Any, requests: list[dict[str, Any]], name: By
@@ -625,7 +628,7 @@ def test_the_rows_always_sum_to_the_total_and_the_total_to_the_ledger(
         assert _sum(shown.rows) == _sum([shown.total])
 
 
-@settings(max_examples=30)  # three reports a time
+@settings(max_examples=examples(30))  # three reports a time
 @given(requests=REQUESTS, split=st.integers(0, 4 * 1440))
 def test_two_reports_that_meet_always_sum_to_one_over_both(
     base: Any, requests: list[dict[str, Any]], split: int

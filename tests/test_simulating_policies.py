@@ -63,6 +63,7 @@ def test_a_policy_that_touches_nothing_costs_what_the_traffic_costs(
         assert verdict.bills[rule] == found.as_it_came.bills[rule]
 
 
+@pytest.mark.long
 def test_what_leaves_fits_and_is_cheaper_without_a_cache(
     workshop: Sequence[Turn], policies: Mapping[str, Policy], model: Model
 ) -> None:
@@ -154,6 +155,7 @@ def test_an_unknown_profile_is_a_refusal(model: Model, tmp_path: Path) -> None:
     assert "no profile 'day'" in next(iter(verdict.refused))
 
 
+@pytest.mark.long
 def test_the_same_traffic_gives_the_same_verdict(
     workshop: Sequence[Turn], policies: Mapping[str, Policy], model: Model
 ) -> None:
