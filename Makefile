@@ -3,6 +3,7 @@
 
 BIN := .venv/bin
 CONFIG ?=
+LLM ?=
 PORT ?=
 BENCH ?= ../shared/tools/bench
 BENCH_ONLY ?= small_c16,large_c16,grow_c16,burst_c16,small_c1
@@ -19,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/pytest -q -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve check format quick test bytecode load bench lock clean
+.PHONY: help venv demo serve check format quick test bytecode load browser model bench lock clean
 
 help:                ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
@@ -56,6 +57,13 @@ bytecode: venv
 
 load: venv           ## the small load runs: faults, floods, kill -9, streams; the full ones: python -m tests.load.NAME
 	$(BIN)/pytest -q tests/load
+
+browser: venv        ## pages of strangers in a real browser; needs Chromium
+	$(BIN)/python -m tests.load.browser
+
+model: venv          ## a real model behind the gateway: make model LLM=PATH of the environment that has one (tests/load/real_model.py)
+	@test -n "$(LLM)" || { echo "make model LLM=PATH; tests/load/real_model.py says how to make that environment" >&2; exit 2; }
+	nice $(BIN)/python -m tests.load.real_model --python $(LLM)/bin/python
 
 bench: venv          ## CPU, latency and memory beside a bare starlette; needs gcc and the tools of BENCH
 	@test -f $(BENCH)/run.py || { echo "no bench tools at $(BENCH); make bench BENCH=/path/to/bench" >&2; exit 2; }
