@@ -46,7 +46,10 @@ def examples(number: int) -> int:
 
 
 def _start_no_program(event: str, arguments: tuple[Any, ...]) -> None:
-    """Skip the test that is about to start a program; the workers of pytest-xdist are started outside of tests."""
+    """Skip the test that is about to start a program; the workers of pytest-xdist are started outside of tests.
+
+    One that holds something open by then, or starts it elsewhere than in a test's own thread, is marked `long` instead.
+    """
     if event in {"subprocess.Popen", "os.posix_spawn", "os.fork"} and "PYTEST_CURRENT_TEST" in os.environ:
         pytest.skip("starts a program: not in the profile `quick`")
 

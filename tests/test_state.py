@@ -185,6 +185,7 @@ def test_an_update_that_fails_changes_nothing(state):
     assert state.update("a", one_more) == b"2"
 
 
+@pytest.mark.long
 def test_processes_that_count_at_once_lose_nothing(where, state):
     spawn = multiprocessing.get_context("spawn")
     all_here = spawn.Barrier(4)
