@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.backtracking import may_be_cubic, why_slow, worst_texts
+from tests.conftest import examples
 from tests.timing import within
 
 
@@ -116,7 +117,7 @@ def combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return counted | st.builds("{}{}".format, counted, counted) | st.builds("(?:{}|{})".format, inner, inner)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.recursive(ATOMS, combined, max_leaves=8))
 def test_a_pattern_that_is_taken_is_always_fast(pattern):
     assume(why_slow(pattern) is None)
