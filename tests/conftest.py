@@ -117,7 +117,7 @@ def conversations() -> Conversations:
 @pytest.fixture(scope="session")
 def base() -> Iterator[Any]:
     """A database that stays open for many reports; of one thread, as they are small and the machine is shared."""
-    from gateway.money.report import database
+    from gateway.reports.spend import database
 
     with database() as opened:
         opened.execute("SET threads = 1")
