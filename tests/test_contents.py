@@ -220,7 +220,7 @@ def test_a_conversation_that_goes_on_in_another_process_is_always_read_as_far_th
 
 @pytest.mark.parametrize("facts", [OPENAI, LASTING, ANTHROPIC])
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 3), st.integers(0, 400)), max_size=12))
-def test_a_request_of_our_own_never_changes_what_would_be_read_had_all_left_as_it_came(facts: CacheFacts, steps):
+def test_a_request_of_our_own_never_changes_what_unchanged_ones_would_read(facts: CacheFacts, steps):
     with_ours, without, there = CacheContents(), CacheContents(), CacheContents()
     now = 0
     for is_ours, more, seconds in steps:

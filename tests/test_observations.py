@@ -7,7 +7,7 @@ FIRST = Observation("team/p/m", NEW, 1000.0, None, 2000)
 SECOND = Observation("team/p/m", turn_stage(2), 1010.0, PreviousRequest(NEW, 10.0, 2000), 2100)
 
 
-def test_an_observation_that_decides_counts_at_once_and_another_only_after_the_exchange():
+def test_an_observation_that_decides_counts_before_the_exchange():
     observations = Observations()
     observations.add(FIRST, decides=False)
     assert observations.habits("team/p/m") == NOTHING_KNOWN

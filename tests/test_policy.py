@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import config
-from gateway.check import Facts, render, rows
 from gateway.conditions import FACTS, InvalidCondition, compile_condition, facts, in_cel
 from gateway.policy import (
     LONGEST_PROMPT,
@@ -31,6 +30,7 @@ from gateway.policy import (
     resolve,
 )
 from gateway.policy_schema import COMPONENTS
+from gateway.reports.check import Facts, render, rows
 from gateway.yaml_lines import parse
 
 ROOT = Path(__file__).parent.parent
@@ -147,7 +147,7 @@ def test_a_reserve_follows_the_request_or_is_a_share_or_tokens(said, output):
     assert type(found) is type(output)
 
 
-def test_a_reserve_that_leaves_nothing_is_a_mistake_and_one_that_follows_the_request_never_is():
+def test_a_reserve_that_leaves_nothing_is_a_mistake_unless_it_follows_the_request():
     assert problems("context_window: 2k") == []
     assert problems("context_window: 2k\nreserve: {output: 50%}") == []
     assert problems("context_window: 2k\nreserve: {output: 2k}") == [
@@ -458,9 +458,7 @@ profiles:
         (asked(metadata={"gateway_profile": 5}), None, None),
     ],
 )
-def test_the_profile_is_the_headers_else_the_metadatas_else_the_first_whose_condition_holds(
-    request_facts, wanted, profile
-):
+def test_the_profile_is_the_headers_the_metadatas_or_the_first_that_holds(request_facts, wanted, profile):
     assert MIXED.choose(request_facts, wanted).profile == profile
 
 

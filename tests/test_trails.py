@@ -24,7 +24,7 @@ def test_another_conversation_and_another_user_are_not_it():
     assert trails.find_previous(2, chain(1, 2, 3, 4), 0) is None
 
 
-def test_who_opens_in_the_same_words_under_another_system_text_has_a_conversation_of_his_own():
+def test_the_same_opening_under_another_system_text_is_another_conversation():
     trails = Trails()
     hashes = [(1,), (1, 2, 3), (1, 2, 3, 4, 5)]
     turns = [[turn_of(trails, chain(who, *words), head=1) for who in (100, 200)] for words in hashes]

@@ -22,7 +22,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.keep_warm.decide import FORGIVEN, MOST_GAPS, KeepWarmTerms, reread_interval, reread_pays, write_pays
 from gateway.memory import USUAL
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
-from gateway.money.prices import Price
+from gateway.money.prices.rates import Price
 from gateway.policy import Policy
 from gateway.prompt_cache.lookup import CacheLookup
 from gateway.prompt_cache.tracker import PromptCaches
