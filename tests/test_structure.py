@@ -21,7 +21,7 @@ DOORS = {
     "Stemmer": "gateway/rewriting/language.py",
     "aiohttp": "gateway/routing/upstreams/direct.py",
     "diskcache": "gateway/state/disk.py",
-    "duckdb": "gateway/money/report.py",
+    "duckdb": "gateway/reports/spend.py",
     "litellm": "gateway/routing/upstreams/translated.py",
     "msgspec": "gateway/wire/lexical.py",
     "redis": "gateway/state/redis.py",
