@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.caching_schema import shipped
 from gateway.money import ledger as books
-from gateway.money.prices import price_from
+from gateway.money.prices.entries import price_from
 from gateway.policy import Policy
 from gateway.prompt_cache.rules import CacheFacts, book_of, facts_for, priced
 from gateway.routing.upstreams.by_kind import Upstreams

@@ -21,7 +21,7 @@ from gateway.app import Surroundings, build_gateway
 from gateway.budget.tokens import Counters
 from gateway.config import Config, KeyEntry, LedgerSettings, Server, State, Team
 from gateway.money import ledger as books
-from gateway.money.prices import price_from
+from gateway.money.prices.entries import price_from
 from gateway.policy import Policy, resolve
 from gateway.routing.deployment import Deployment, Kind, ModelFacts
 from gateway.routing.models import models_of
@@ -125,6 +125,8 @@ class Called:
 
 class ScriptedReply:
     """One answer of the script."""
+
+    is_over = False
 
     def __init__(self, act: Act, stall: Callable[[object], Awaitable[None]]) -> None:
         self.status = act.status

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.wire.chat import Additions, Memo, parse, sent, with_limit
+from tests.conftest import examples
 
 BODY = b'{ "model":"m", "messages":[{"role":"user","content":"1.10"}] , "temperature" : null,"seed":1.50 }'
 
@@ -57,7 +58,7 @@ VALUES = (
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     st.permutations([*NAMES, "model", "messages", "stream"]),
     st.dictionaries(st.sampled_from(NAMES), VALUES),

@@ -259,6 +259,7 @@ HOSTILE = {
 """Long enough that what is not linear is not over in a test's time."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_five_megabytes_of_any_kind_are_read_in_time_that_grows_with_them_alone(text):
     with within(60):

@@ -136,6 +136,7 @@ async def test_under_strict_everything_is_counted_because_shares_are_ceilings():
     assert isinstance((await decide([system(words(300)), user("hi")], strict)).plan, Refusal)
 
 
+@pytest.mark.long
 async def test_a_long_body_is_decided_in_a_thread_and_comes_out_the_same():
     listed = [user("begin"), *loop(40, 600), user("now")]
     short = await decide(listed, window=9000)

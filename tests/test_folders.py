@@ -10,6 +10,7 @@ import pytest
 from gateway.config import ConfigErrors, load, startup_problems
 from gateway.config.folders import exposed, ledger_folder_mode
 from gateway.money.ledger import Ledger
+from gateway.money.row import LedgerRow
 from gateway.state.disk import DiskState
 
 SMALL = "model_list: [{model_name: m, litellm_params: {model: demo/demo}}]\nstate: {dir: state}\n"
@@ -34,7 +35,7 @@ async def test_state_and_requests_are_for_the_owner_alone_under_any_umask(tmp_pa
     state.put("k", b"v")
     ledger = Ledger(config.ledger.dir, content=True, mode=config.ledger.mode)
     ledger.keep("gw_1", "team", b"{}")
-    await ledger.append({"event": "opened"})
+    await ledger.append(LedgerRow("opened"))
     assert mode(tmp_path / "state") == mode(tmp_path / "var" / "ledger") == 0o700
     assert {mode(path) for path in (tmp_path / "state").iterdir()} == {0o600}
     assert len(list((tmp_path / "state").iterdir())) > 1, "the log of SQLite is among them"

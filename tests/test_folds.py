@@ -108,6 +108,7 @@ def sent(listed, found: Folded) -> list[str]:
     return [f"{m.role} {m.text}" for m in found.changes.applied(messages(listed))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ladders", [DROP, Ladders()], ids=["drop_oldest", "all remedies"])
 def test_what_an_extension_sends_begins_with_what_was_sent_before_unless_it_folds(ladders):
     listed = [user(words(50)), *loop(60, 60), user("now")]
@@ -341,6 +342,7 @@ def test_a_fold_goes_deep_so_that_its_edge_stands_still_for_long():
     assert len(edge) <= 3
 
 
+@pytest.mark.long
 def test_what_stays_whole_is_no_more_than_the_target_leaves_beside_the_list():
     listed = [user("a"), *loop(40, 50), user("b")]
     for artifacts in (0.0, 0.2, 0.4):
@@ -481,6 +483,7 @@ def test_a_list_takes_no_more_than_its_share_and_a_part_of_what_it_stands_for(bu
             assert line.tokens < line.stands_for
 
 
+@pytest.mark.long
 def test_a_list_that_stands_is_not_written_again_by_the_next_fold():
     seen = lines_over_time([user("look"), *orders(90)])
     grown = sum(
@@ -498,6 +501,7 @@ def test_no_value_is_said_in_two_lists():
         assert len(held) == len(set(held))
 
 
+@pytest.mark.long
 def test_lists_together_never_take_more_than_twice_the_share_of_one():
     for end in range(20, 180, 6):
         kept = folded([user("look"), *orders(90)][:end], **LISTED).kept

@@ -19,7 +19,7 @@ from gateway.app import create_app
 from gateway.cli import main
 from gateway.config import Config, load
 from gateway.money import ledger
-from gateway.money.prices import PriceBook
+from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
 from gateway.routing.catalogue import known_providers
 from gateway.routing.catalogue.importing import imported

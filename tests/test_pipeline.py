@@ -27,6 +27,7 @@ from gateway.serving.pipeline import answer
 from gateway.serving.settle import USUAL_ANSWER
 from gateway.wire.sse import DONE, event
 from tests.caching_replay import facts_of
+from tests.conftest import examples
 from tests.passage import (
     NOW,
     USAGE,
@@ -1096,7 +1097,7 @@ ENDS = st.sampled_from(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.lists(ENDS, min_size=1, max_size=4),
     st.booleans(),

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import config
-from gateway.check import Facts, render, rows
 from gateway.conditions import FACTS, InvalidCondition, compile_condition, facts, in_cel
 from gateway.policy import (
     LONGEST_PROMPT,
@@ -31,6 +30,7 @@ from gateway.policy import (
     resolve,
 )
 from gateway.policy_schema import COMPONENTS
+from gateway.reports.check import Facts, render, rows
 from gateway.yaml_lines import parse
 
 ROOT = Path(__file__).parent.parent

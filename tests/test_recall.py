@@ -364,6 +364,7 @@ def test_excerpts_are_the_same_in_every_process():
     assert "Runa" in out.pop()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     [

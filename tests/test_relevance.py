@@ -184,6 +184,7 @@ def test_what_is_remembered_never_changes_a_score(passages, query):
     assert Corpus(passages, memory).scores(query) == Corpus(passages).scores(query)
 
 
+@pytest.mark.long
 def test_hostile_texts_take_bounded_time():
     texts = [
         "a" * 1_000_000,

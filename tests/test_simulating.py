@@ -16,10 +16,10 @@ import pytest
 from gateway.budget.components import message_tokens
 from gateway.budget.tokens import Counter
 from gateway.conversation import Conversation, Message
-from gateway.simulating import carried as values_carried
-from gateway.simulating.picture import highest, panel, png
-from gateway.simulating.prices import RULES, PrefixCache, Rule, chain
-from gateway.simulating.traffic import Traffic, read
+from gateway.reports.simulating import carried_values as values_carried
+from gateway.reports.simulating.picture import highest, panel, png
+from gateway.reports.simulating.price_rules import RULES, PrefixCache, Rule, chain
+from gateway.reports.simulating.traffic import Traffic, read
 from gateway.wire.chat import Memo, message_of, parse
 from tests.conftest import Conversations
 

@@ -337,6 +337,7 @@ def test_a_long_stream_is_kept_as_its_text_only():
     assert through.grown(100) == 100
 
 
+@pytest.mark.long
 def test_of_a_very_long_stream_the_beginning_is_kept_and_all_of_it_counted():
     through, pieces = EventRelay(hold_back_usage=True), 6 * MOST_TEXT // 10
     tracemalloc.start()

@@ -4,6 +4,7 @@ Nothing of the gateway is stood in for: litellm is the real one, and what it sen
 """
 
 import asyncio
+import importlib
 import json
 import subprocess
 import sys
@@ -54,6 +55,21 @@ async def translated() -> AsyncIterator[Translated]:
     upstream = Translated()
     yield upstream
     await upstream.close()
+
+
+def test_it_stops_though_litellm_was_given_work_on_a_loop_that_is_closed() -> None:
+    async def left_behind() -> None:
+        importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER.start()
+        await asyncio.sleep(0)
+
+    async def stopped() -> None:
+        upstream = Translated()
+        await upstream.load()
+        await upstream.close()
+
+    asyncio.run(stopped())
+    asyncio.run(left_behind())
+    asyncio.run(stopped())
 
 
 def claude(server: Anthropic, timeout: float = 5.0, **params: Any) -> Deployment:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.money.prices import price_from
+from gateway.money.prices.entries import price_from
 from gateway.wire.usage import Usage, billed_nanousd, found_in, fuller, mended, usage_from_openai
+from tests.conftest import examples
 
 
 @pytest.mark.parametrize(
@@ -262,7 +263,7 @@ def test_no_usage_is_found_where_there_is_none() -> None:
 COUNTS = st.none() | st.integers(0, 2_000)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(COUNTS, COUNTS, COUNTS, COUNTS)
 def test_two_objects_of_usage_together_never_say_less_than_either(
     prompt: int | None, completion: int | None, later_prompt: int | None, later_completion: int | None

@@ -95,6 +95,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_megabyte_of_anything_takes_less_than_two_seconds(name):
     with within(2):

@@ -22,7 +22,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.keep_warm.decide import FORGIVEN, MOST_GAPS, Keeping, interval, is_worth_writing, pays
 from gateway.memory import USUAL
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
-from gateway.money.prices import Price
+from gateway.money.prices.rates import Price
 from gateway.policy import Policy
 from gateway.prompt_cache.tracker import PromptCaches, Sighting
 from gateway.routing.deployment import Deployment

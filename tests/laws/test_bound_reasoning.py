@@ -14,7 +14,7 @@ from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Refusal
 from gateway.wire.chat import Memo
 from gateway.wire.legality import ANTHROPIC
-from tests.conftest import Conversations
+from tests.conftest import Conversations, examples
 from tests.laws import oracle, transcripts
 from tests.laws.driving import Left, counter_of, leave
 from tests.laws.generators import Talk, cases, model_of
@@ -89,7 +89,7 @@ def test_recorded_tool_loops_with_thinking_never_leave_illegal(conversations: Co
     assert kept > 10
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(cases(), st.booleans(), st.booleans())
 def test_reasoning_never_comes_back_behind_other_messages(case: Any, everywhere: bool, remembers: bool):
     calls = any(message.get("tool_calls") for message in case.talk.read)

@@ -19,7 +19,7 @@ from gateway.config.litellm_keys import (
     PROVIDERS,
     WITHOUT_EFFECT,
 )
-from gateway.money.prices import is_price
+from gateway.money.prices.entries import is_price
 from gateway.problems import closest
 from gateway.routing.deployment import Kind
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from gateway.config.environment import is_read_in, read_in, usual_variables
 from gateway.config.litellm_keys import CHAT_MODES, INFO_IN_PARAMS, RATES
-from gateway.money.prices import PriceBook, is_price
+from gateway.money.prices.entries import is_price
+from gateway.money.prices.table import PriceBook
 from gateway.problems import KeyPath, Problem
 from gateway.providers import refusals
 from gateway.providers.table import HEEDED, KEYLESS
