@@ -8,10 +8,10 @@ import gc
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -38,6 +38,7 @@ from gateway.routing.calibrations import Calibrations
 from gateway.routing.catalogue import catalogue
 from gateway.routing.health import Health
 from gateway.routing.loads import Loads
+from gateway.routing.models import Model
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.serving.admission import authenticate
 from gateway.serving.client import Browsers, HTTPClient, head, refuse
@@ -126,12 +127,32 @@ def _door_for_browsers(config: Config) -> list[Middleware]:
     return [Middleware(Browsers, origins, lambda: _new_id(time.time()))] if origins.is_needed else []
 
 
-def _made(config: Config) -> Gateway:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The world around a gateway: clocks, chance, models and those who answer. Tests have one of their own."""
+
+    now: Callable[[], float] = time.time
+    """Unix seconds."""
+    monotonic: Callable[[], float] = time.monotonic
+    draw: Callable[[], float] = random.random
+    counters: Counters | None = None
+    models: Mapping[str, Model] | None = None
+    """None for those of the configuration."""
+    upstreams: Upstreams | None = None
+
+
+PROGRAM: Final = Surroundings()
+"""The surroundings of the running program."""
+
+
+def build_gateway(config: Config, around: Surroundings = PROGRAM) -> Gateway:
+    """Build a gateway; only its ledger is opened."""
     memory = MemoryPlan()
-    counters = Counters(memory.bytes_for("token counts"))
+    counters = around.counters or Counters(memory.bytes_for("token counts"))
     worker = str(os.getpid()) if config.server.workers > 1 else None
-    unpriced = config.unpriced == "allow"
-    models = Models(catalogue(config), unpriced=unpriced, most_bytes=memory.bytes_for("covered models"))
+    models = around.models or Models(
+        catalogue(config), unpriced=config.unpriced == "allow", most_bytes=memory.bytes_for("covered models")
+    )
     log, prompt_caches = structlog.get_logger("gateway"), PromptCaches(memory)
     sharing = Sharing(Store(partial(open_state, config.state, log.warning), log, config.state.timeout_seconds), log)
     return Gateway(
@@ -142,21 +163,22 @@ def _made(config: Config) -> Gateway:
         calibrations=Calibrations(models.values(), sharing),
         sharing=sharing,
         ledger=books.Ledger(
-            config.ledger.dir, worker, content=config.ledger.content == "requests", mode=config.ledger.mode
+            config.ledger.dir, worker, around.now, content=config.ledger.content == "requests", mode=config.ledger.mode
         ),
-        upstreams=Upstreams(
+        upstreams=around.upstreams
+        or Upstreams(
             counters.for_encoding("o200k_base").count,
-            now=time.time,
+            now=around.now,
             network=config.network,
             most=config.server.max_answer,
         ),
         health=Health(),
         memo=Memo(memory.bytes_for("parsed requests")),
         log=log,
-        now=time.time,
-        monotonic=time.monotonic,
-        draw=random.random,
-        summaries=SummaryJobs(sharing.store, log, time.time, time.monotonic, memory.bytes_for("summaries")),
+        now=around.now,
+        monotonic=around.monotonic,
+        draw=around.draw,
+        summaries=SummaryJobs(sharing.store, log, around.now, around.monotonic, memory.bytes_for("summaries")),
         early_folds=EarlyFolds(sharing.store, memory.bytes_for("early folds")),
         loads=Loads(memory.bytes_for("placements")),
         known=Known(memory.bytes_for("planning")),
@@ -171,7 +193,7 @@ async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: cont
 
     A failure of one does not keep the others open. The ledger is closed last: what it owes the disk is written.
     """
-    gateway = _made(config)
+    gateway = build_gateway(config)
     closing.callback(gateway.counters.close)
     closing.callback(gateway.ledger.close)
     _share(gateway)
