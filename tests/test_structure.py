@@ -25,6 +25,7 @@ DOORS = {
     "duckdb": "gateway/money/report.py",
     "litellm": "gateway/routing/translated.py",
     "msgspec": "gateway/wire/lexical.py",
+    "zstandard": "gateway/wire/packing.py",
     "redis": "gateway/state/redis.py",
     "tiktoken": "gateway/budget/tokens.py",
 }
