@@ -34,6 +34,7 @@ from gateway.config import Config
 from gateway.config.wildcards import is_pattern
 from gateway.early_folds import EarlyFolds
 from gateway.gateway import Gateway, Models
+from gateway.large.pool import LargeBodies
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.money.ledger.lookup import TooManyLookups
@@ -142,6 +143,7 @@ def _made(config: Config) -> Gateway:
         summaries=Summaries(sharing.store, log, time.time, time.monotonic),
         early_folds=EarlyFolds(sharing.store),
         prompt_caches=prompt_caches,
+        large=LargeBodies(log, config.server.max_body),
         warm_ups=_warm_ups(config, prompt_caches, sharing.store, log),
     )
 
@@ -158,7 +160,9 @@ async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: cont
     closing.push_async_callback(gateway.sharing.close)
     await gateway.sharing.open()
     closing.callback(gateway.lookups.close)
-    closing.callback(gateway.planning.shutdown, wait=False, cancel_futures=True)
+    closing.callback(gateway.planning.shutdown)
+    if gateway.large is not None:
+        closing.callback(gateway.large.close)
     closing.push_async_callback(gateway.upstreams.close)
     if gateway.warm_ups is not None:
         gateway.warm_ups.sent_by(partial(send, gateway))

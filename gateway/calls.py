@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,9 +17,11 @@ from gateway.budget.tokens import Counter
 from gateway.cache_use import CacheUse, Held
 from gateway.conversation import Changes
 from gateway.fitting import (
+    LARGE_BODY,
     LONG_BODY,
     Fitted,
     Model,
+    Planner,
     byte_edits,
     byte_sizes,
     fit,
@@ -109,6 +112,7 @@ class Calls:
         "busy",
         "cache_use",
         "deployment",
+        "desk",
         "dropped",
         "entry",
         "fitted",
@@ -130,13 +134,14 @@ class Calls:
         entry: Entry,
         held: Held | None = None,
         headers: Received = _NO_HEADERS,
+        desk: Planner | None = None,
     ) -> None:
-        """Take a request, and its client's headers where it has one.
+        """Take a request, and its client's headers where it has one; `desk` plans it where it is large.
 
         `held` is set where it is sent for nothing but to keep a prefix in its cache.
         """
         self.gateway, self.admitted, self.request, self.entry = gateway, admitted, request, entry
-        self.headers = headers
+        self.headers, self.desk = headers, desk
         self.dropped: tuple[str, ...] = ()
         """Betas of the client's that the deployment that was called last does not take."""
         self.cache_use = CacheUse(gateway, admitted.policy, request, entry, held)
@@ -179,20 +184,34 @@ class Calls:
             declared = self.admitted.policy.reserve.margin is not None  # it is kept free, no more and no less
             window = window.narrowed(stated.limit, 1.0 if declared else stated.factor)
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
-        known, summaries, threads = gateway.known, gateway.summaries, gateway.planning
-        chosen = await selection(self.request, policy, model, counter, window, gateway.memo)
+        known, summaries, threads = gateway.known, gateway.summaries, self._threads()
+        chosen = await selection(self.request, policy, model, counter, window, gateway.memo, threads)
         request = self.request if chosen is None else chosen.request
         if self.enforces:
             self.request = self.cache_use.request = request
         early = self.cache_use.early_folds(model, window, counter)
         job = partial(self._job, model)
         fitted = await fit(
-            request, policy, model, counter, window, known, summaries, early_folds=early, threads=threads, job=job
+            request,
+            policy,
+            model,
+            counter,
+            window,
+            known,
+            summaries,
+            early_folds=early,
+            threads=threads,
+            job=job,
+            planner=self.desk,
         )
         if chosen is not None:
             fitted = replace(fitted, plan=chosen.noted_in(fitted.plan))
         self._note(fitted)
         return fitted
+
+    def _threads(self) -> Executor:
+        """Return the threads for what takes long, as this request's key has them."""
+        return self.gateway.planning.of(self.entry.key, len(self.request.body))
 
     def summarise(self, fitted: Fitted) -> None:
         """Have written, in the background, what this request found to be without a summary."""
@@ -275,7 +294,7 @@ class Calls:
             entry.edits = runs([_told(edit) for edit in byte_edits(self.request, fitted)])
             entry.plan = "unchanged" if self.enforces or not entry.edits else "observed"
             return
-        entry.counted, entry.before, entry.after = "tokens", plan.before, plan.before
+        entry.counted, entry.before, entry.after = plan.bounded or "tokens", plan.before, plan.before
         if isinstance(plan, Refusal):
             entry.plan = "refused" if self.enforces else "observed"
             entry.refusal = {"component": plan.component, "tokens": plan.tokens, "room": plan.room, "at": plan.at}
@@ -311,7 +330,7 @@ class Calls:
         if max(len(self.request.body), heard.heard_bytes) < LONG_BODY:
             kept = found()
         else:
-            kept = await asyncio.get_running_loop().run_in_executor(self.gateway.planning, found)
+            kept = await asyncio.get_running_loop().run_in_executor(self._threads(), found)
         self.entry.heed(kept.removed, kept.missed)
 
     # ------------------------------------------------------------ one deployment
@@ -339,9 +358,9 @@ class Calls:
         )
         self._learn_window(deployment, found, ours)
         window = fitted.window.seen_smaller(ours, found.tokens, found.limit, found.over)
-        policy, known, threads = self.admitted.policy, self.gateway.known, self.gateway.planning
+        policy, known, threads = self.admitted.policy, self.gateway.known, self._threads()
         policy = replace(policy, recall=0.0)
-        again = await fit(self.request, policy, model, counter, window, known, threads=threads)
+        again = await fit(self.request, policy, model, counter, window, known, threads=threads, planner=self.desk)
         changes = self.changes(again)
         if changes is None or changes == self.changes(fitted):
             self.too_long_at = again
@@ -432,7 +451,7 @@ class Calls:
         first: bool = True,
     ) -> Outcome:
         """Send the request as this deployment is to have it."""
-        body = sent(self.request, deployment.model, changes, marks, additions)
+        body = await self._written(deployment, changes, marks, additions)
         along, gateway = self._carried(deployment, first=first), self.gateway
         self.dropped = along.dropped
         return await gateway.upstreams.call(
@@ -443,6 +462,16 @@ class Calls:
             headers=along.headers,
             now=gateway.now(),
         )
+
+    async def _written(
+        self, deployment: Deployment, changes: Changes | None, marks: Marks | None, additions: Additions
+    ) -> bytes:
+        """Write the request for a deployment, a large one off the event loop."""
+        request, model = self.request, deployment.model
+        if len(request.body) < LARGE_BODY:
+            return sent(request, model, changes, marks, additions)
+        run = asyncio.get_running_loop().run_in_executor
+        return await run(self._threads(), sent, request, model, changes, marks, additions)
 
     def _was_taken(self, failure: Failure) -> bool:
         """Whether an upstream that failed had read the prompt."""

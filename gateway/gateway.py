@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +15,9 @@ from gateway.client import COMMENT_SECONDS
 from gateway.config import Config
 from gateway.config.wildcards import is_pattern
 from gateway.early_folds import EarlyFolds
-from gateway.fitting import Model, model_of, models_of, planning_threads
+from gateway.fitting import Model, model_of, models_of
+from gateway.large.pool import LargeBodies
+from gateway.large.threads import FairThreads
 from gateway.memory import Memory
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
@@ -109,8 +110,10 @@ class Gateway:
     """What planning remembers of texts."""
     system_texts: SystemTexts = field(default_factory=SystemTexts)
     """Which lines of them change with each request."""
-    planning: Executor = field(default_factory=planning_threads)
+    planning: FairThreads = field(default_factory=FairThreads)
     """Where long requests are read and planned, and looked through for what was missed."""
+    large: LargeBodies | None = None
+    """Where large ones are; None where threads do."""
     prompt_caches: PromptCaches = field(default_factory=PromptCaches)
     """What the providers' caches are believed to hold."""
     summaries: Summaries | None = None

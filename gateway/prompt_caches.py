@@ -26,7 +26,7 @@ from gateway.caching.habits import NOTHING_KNOWN, Follows, Habits, Stage, head_s
 from gateway.caching.markers import RATES_OF_KEYS, Breakpoint, callers, key_of
 from gateway.caching.marking import Ends, Standing, ends_of
 from gateway.caching.misses import BELOW_MINIMUM, Figures, Miss, miss_of, readable
-from gateway.caching.prefix import Chain, Digests, chain_of, group_of, settings_of, unmarked
+from gateway.caching.prefix import MOST_CHAINED, Chain, Digests, chain_of, group_of, settings_of, unmarked
 from gateway.caching.seen import (
     CAME,
     SENT,
@@ -509,9 +509,16 @@ def named(said: str) -> int:
 
 
 def is_unseen(deployment: Deployment, request: ChatRequest) -> bool:
-    """Whether nothing is known of a deployment's cache, or bytes prove that the request is too short for it."""
+    """Tell whether nothing is known of a deployment's cache, or a request is too short for it, or too long.
+
+    Too short is what bytes prove to be so; too long is one of too many messages.
+    """
     facts = deployment.cache
-    if facts.matching == "none" or fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1):
+    if (
+        facts.matching == "none"
+        or len(request.message_spans) > MOST_CHAINED
+        or fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1)
+    ):
         return True
     prompt = request.message_spans[-1].end - request.message_spans[0].start
     return prompt < facts.least and _is_shorter(request, len(request.message_spans), facts.least - OVERHEAD_REPLY)

@@ -20,10 +20,11 @@ import structlog
 
 from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
-from gateway.client import COMMENT_SECONDS, ClientGone, Headers, refuse
+from gateway.client import COMMENT_SECONDS, ClientGone, Headers, Room, refuse
 from gateway.config import Config, KeyEntry, LedgerSettings, Server, State, Team
 from gateway.fitting import models_of
 from gateway.gateway import Gateway
+from gateway.large.pool import LargeBodies
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.money.prices import price_from
@@ -221,7 +222,7 @@ class Caller:
             self.gone = True
             self._watching.cancel()
 
-    async def body(self, most: int) -> bytes:
+    async def body(self, most: int, room: Room | None = None) -> bytes:
         if self._leaves == "before":
             raise ClientGone
         if len(self._body) > most:
@@ -329,6 +330,7 @@ class Setting:
     draw: Callable[[], float] = lambda: 0.0
     now: Callable[[], float] = lambda: NOW
     comment_seconds: float = COMMENT_SECONDS
+    large: LargeBodies | None = None
 
     def gateway(self, script: Script) -> Gateway:
         given = tuple(self.policies) or (Policy("default"),)
@@ -366,6 +368,7 @@ class Setting:
             monotonic=asyncio.get_running_loop().time,
             draw=self.draw,
             comment_seconds=self.comment_seconds,
+            large=self.large,
         )
 
     async def __call__(

@@ -29,6 +29,9 @@ _FACTOR: Final = 0x9E3779B97F4A7C1
 """A chain is a polynomial in its messages' hashes (64 bits of BLAKE2b each) over the field of this prime, which costs
 a tenth of a microsecond a message: two different beginnings agree once in 2**60. A number below that takes 32 bytes."""
 
+MOST_CHAINED: Final = 20_000
+"""Messages of a request that is looked for in a prompt cache. A chain of more takes longer than others should wait."""
+
 _LINK_BYTES: Final = 90
 """What a message takes in a remembered chain: three places in tuples, and two numbers."""
 _NEAR: Final = 12

@@ -55,7 +55,8 @@ class Entry:
     kind: Literal["request", "summary", "warm_up"] = "request"
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
     plan: str = "unchanged"
-    counted: Literal["tokens", "bytes"] = "tokens"
+    counted: Literal["tokens", "bytes", "at least", "at most"] = "tokens"
+    """at least, at most: text was too long to be counted, and the tokens as it came are what its bytes can have."""
     guessed_media: int = 0
     """How many images, audio, files and other parts the count only guesses: what they hold is not here."""
     before: Mapping[str, int] = field(default_factory=dict)
@@ -208,7 +209,7 @@ class Entry:
             row["decision_lost"] = True
         if self.refusal is not None:
             row["refusal"] = self.refusal
-        if self.plan == "observed" and self.refusal is None and self.counted == "tokens":
+        if self.plan == "observed" and self.refusal is None and self.counted != "bytes":
             row["tokens_planned"] = self.planned_tokens
         if self.edits:
             row.update(told(self.edits))
@@ -239,7 +240,7 @@ class Entry:
 
     def _sizes(self, prompt: int) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """Tokens by component; what was only measured in bytes is scaled to the provider's count."""
-        if self.counted == "tokens":
+        if self.counted != "bytes":
             return self.before, self.after or self.before
         whole = sum(self.before.values()) or 1
         tokens = prompt or whole // BYTES_PER_TOKEN

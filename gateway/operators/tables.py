@@ -102,7 +102,8 @@ def _request_facts(entry: Mapping[str, Any]) -> list[tuple[str, object]]:
         f"{number(entry.get('prompt_tokens'))} prompt ({number(entry.get('cached_tokens'))} cached),"
         f" {number(entry.get('completion_tokens'))} completion"
     )
-    counted = " (from bytes)" if entry.get("counted") == "bytes" else ""
+    bounds = {"bytes": " (from bytes)", "at least": " (at least)", "at most": " (at most)"}
+    counted = bounds.get(str(entry.get("counted")), "")
     counted += " (media in part guessed)" if entry.get("guessed_media") else ""
     sizes = f"{number(entry.get('tokens_before'))} → {number(entry.get('tokens_after'))} tokens by our count{counted}"
     plan = f"{entry.get('plan')} ({entry['level']})" if entry.get("level") else entry.get("plan")
