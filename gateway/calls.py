@@ -19,6 +19,7 @@ from gateway.conversation import Changes
 from gateway.fitting import (
     LARGE_BODY,
     LONG_BODY,
+    LONG_PLAN,
     Fitted,
     Model,
     Planner,
@@ -184,7 +185,8 @@ class Calls:
             declared = self.admitted.policy.reserve.margin is not None  # it is kept free, no more and no less
             window = window.narrowed(stated.limit, 1.0 if declared else stated.factor)
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
-        known, summaries, threads = gateway.known, gateway.summaries, self._threads()
+        known, summaries = gateway.known, gateway.summaries
+        threads = self._threads() if len(self.request.body) >= LONG_PLAN else None
         chosen = await selection(self.request, policy, model, counter, window, gateway.memo, threads)
         request = self.request if chosen is None else chosen.request
         if self.enforces:
