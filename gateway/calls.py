@@ -6,7 +6,7 @@ What they came to is told as an outcome, and as facts in the request's entry.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,9 +33,9 @@ from gateway.fitting import (
     writer_of,
 )
 from gateway.gateway import Gateway
-from gateway.money.entry import Entry, runs
+from gateway.money.entry import EditRow, Entry, runs
 from gateway.prompt_caches import Sighting
-from gateway.rewriting.plan import Edit, Plan, Refusal
+from gateway.rewriting.plan import Edit, Level, Plan, Refusal
 from gateway.rewriting.retention import Retention, retention
 from gateway.rewriting.summarize import Segment
 from gateway.routing.affinity import group_of
@@ -59,6 +59,9 @@ LEAST_WINDOW = 256
 MOST_FACTOR = 4.0
 """Tokens that one of ours is believed to be in the count of an upstream, at most."""
 
+MANY_EDITS = 2_000
+"""Edits of a plan beyond which they are told in a thread: a thousand take a millisecond or two."""
+
 DRAIN_SECONDS = 0.5
 """How long an answer that is over may take to close."""
 
@@ -77,6 +80,15 @@ def _refuses(outcome: Outcome, member: str) -> bool:
 def _told(edit: Edit) -> tuple[int, str | None, str, int, int]:
     """Give what the entry holds of an edit."""
     return edit.at, edit.tool, edit.remedy, edit.before, edit.after
+
+
+InBooks = tuple[Sequence[EditRow], Level]
+"""What the entry holds of a plan: its edits, and how far they went."""
+
+
+def _told_of(plan: Plan) -> InBooks:
+    """Give what the entry holds of a plan's edits."""
+    return runs([_told(edit) for edit in plan.edits]), plan.level
 
 
 @dataclass(slots=True)
@@ -208,7 +220,7 @@ class Calls:
         )
         if chosen is not None:
             fitted = replace(fitted, plan=chosen.noted_in(fitted.plan))
-        self._note(fitted)
+        await self._note(fitted)
         return fitted
 
     def _threads(self) -> Executor:
@@ -281,8 +293,16 @@ class Calls:
             self.gateway.loads.end(self.busy.name)
             self.busy = None
 
-    def _note(self, fitted: Fitted) -> None:
+    async def _note(self, fitted: Fitted) -> None:
         """Keep the plan for the calls, and tell the books of it."""
+        told: InBooks = ((), "whole")
+        if isinstance(fitted.plan, Plan):
+            many = len(fitted.plan.edits) > MANY_EDITS
+            run = asyncio.get_running_loop().run_in_executor
+            told = await run(self._threads(), _told_of, fitted.plan) if many else _told_of(fitted.plan)
+        self._keep(fitted, told)
+
+    def _keep(self, fitted: Fitted, told: InBooks) -> None:
         self.fitted[fitted.model.name] = fitted
         entry, plan = self.entry, fitted.plan
         entry.calibration = fitted.window.calibration.version
@@ -312,16 +332,22 @@ class Calls:
         if self.enforces:
             entry.after = plan.after
         entry.planned_tokens = plan.tokens_after
-        entry.edits = runs([_told(edit) for edit in plan.edits])
-        entry.forced, entry.level = plan.forced, plan.level
+        entry.edits, entry.level = told
+        entry.forced = plan.forced
 
     async def heed(self, heard: Heard, deployment: Deployment) -> None:
         """Tell the books what the rewrite took away, and what of it the answer used all the same.
 
-        Under `observe` the plan is what would have been sent. Nothing is done where nothing was rewritten.
+        Under `observe` the plan is what would have been sent. Nothing is done where nothing was rewritten, nor for a
+        large body: one pass over a text of its size holds the interpreter for longer than others should wait.
         """
         plan = self.fitted[deployment.model_name].plan
-        if not isinstance(plan, Plan) or plan.changes is None or not plan.rewrites:
+        if (
+            len(self.request.body) >= LARGE_BODY
+            or not isinstance(plan, Plan)
+            or plan.changes is None
+            or not plan.rewrites
+        ):
             return
         changes, known = plan.changes, self.gateway.known.values
 
@@ -367,7 +393,7 @@ class Calls:
         if changes is None or changes == self.changes(fitted):
             self.too_long_at = again
             return first
-        self._note(again)
+        await self._note(again)
         outcome = await self._try(deployment, again)
         if isinstance(outcome, Failure) and outcome.status is not None and too_long(outcome.status, outcome.body):
             self.too_long_at = again

@@ -186,6 +186,20 @@ async def test_a_client_that_leaves_ends_the_work_for_it(pool: LargeBodies) -> N
     assert (await pool.read(body([user("hi")]), "key"))[0].model == "asked"
 
 
+async def test_a_process_that_was_started_for_a_client_that_left_serves_the_next() -> None:
+    large = LargeBodies(structlog.get_logger(), 32_000_000)
+    reading = asyncio.create_task(large.read(body([user("hi")]), "key"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert (await large.read(body([user("hi")]), "key"))[0].model == "asked"
+    assert len(large.processes) <= 2
+    large.close()
+    assert not large.processes
+
+
 # ---------------------------------------------------------------- in the pipeline
 
 

@@ -26,7 +26,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.budget.components import texts
 from gateway.fitting import LARGE_BODY, Form
 from gateway.large import frames
-from gateway.large.questions import Counts, Forget, Planned, Read, error_of, put_together, with_edits
+from gateway.large.questions import MOST_KEPT, Counts, Forget, Planned, Read, error_of, put_together, with_edits
 from gateway.large.turns import Door, Place, Turns
 from gateway.memory import Memory
 from gateway.rewriting.plan import Plan, Refusal
@@ -82,6 +82,8 @@ class Helper:
             lacks_body = frames.receive(self.line)[1]
             if lacks_body:
                 frames.send(self.line, frames.BYTES, body)
+            if lacks_body and len(self.holds) >= MOST_KEPT:  # the process gave one up that nobody had it forget
+                self.holds.remove(min(self.holds))
             self.holds.add(question.body)
             while True:
                 kind, value = frames.receive(self.line)
@@ -98,7 +100,7 @@ class Helper:
             raise Died(-self.process.returncode) from None
 
     def forget(self, body: int) -> None:
-        """Have it forget a body; whether it is small enough to be kept."""
+        """Have it forget a body."""
         if body in self.holds:
             self.holds.discard(body)
             try:
@@ -137,7 +139,8 @@ class LargeBodies:
         self._turns = Turns(PROCESSES, 1)
         self._idle: list[Helper] = []
         self._all: set[Helper] = set()
-        self._threads = ThreadPoolExecutor(PROCESSES, thread_name_prefix="large")
+        # As many wait for processes as there are; what is done with an answer never waits for these.
+        self._threads = ThreadPoolExecutor(2 * PROCESSES, thread_name_prefix="large")
         self._numbers = itertools.count()
         self.door = Door(ROOM_OF_LARGEST * largest, largest, WAIT_SECONDS)
 
@@ -171,7 +174,7 @@ class LargeBodies:
         """Have a question answered when it is this key's turn; once more where a process dies. Raises GatewayError."""
         async with self._turns.turn(desk.key, len(desk.body)):
             for _ in range(TRIES):
-                helper = self._lease(desk.number) or await self.run(self._started)
+                helper = self._lease(desk.number) or await self._another()
                 try:
                     answer: list[Any] = await self.run(partial(helper.ask, question, desk.body, known))
                 except errors.GatewayError:
@@ -197,10 +200,24 @@ class LargeBodies:
             self._idle.remove(found)
         return found
 
+    async def _another(self) -> Helper:
+        """Start a process; one whose request leaves meanwhile is there for the next."""
+        starting = asyncio.ensure_future(self.run(self._started))
+        try:
+            started: Helper = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(self._unclaimed)
+            raise
+        return started
+
     def _started(self) -> Helper:
         helper = Helper()
         self._all.add(helper)
         return helper
+
+    def _unclaimed(self, started: asyncio.Future[Helper]) -> None:
+        if not started.cancelled() and started.exception() is None:
+            self._idle.append(started.result())
 
     def _back(self, helper: Helper, number: int) -> None:
         """Take a process back whose answer was an error."""

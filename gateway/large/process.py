@@ -23,7 +23,7 @@ from gateway.caching.prefix import MOST_CHAINED, Digests
 from gateway.conversation import Message
 from gateway.fitting import Form, Model, moved_of
 from gateway.large import frames
-from gateway.large.questions import Counts, Forget, Lookup, Planned, Read, bare, fault_of, places_of
+from gateway.large.questions import MOST_KEPT, Counts, Forget, Lookup, Planned, Read, bare, fault_of, places_of
 from gateway.memory import Memory
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan
@@ -39,8 +39,6 @@ SECONDS_VARIABLE: Final = "GATEWAY_LARGE_CPU_SECONDS"
 """A variable of the environment that says otherwise."""
 MOST_BYTES: Final = 640 * 2**20
 """Memory that it may have."""
-MOST_KEPT: Final = 2
-"""Requests that are kept between being read and being planned."""
 
 
 class Asked:

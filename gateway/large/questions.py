@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from gateway.budget.allocation import Window
 from gateway.budget.components import CountMedia
@@ -19,6 +19,9 @@ from gateway.wire.chat import ChatRequest
 from gateway.wire.errors import GatewayError
 from gateway.wire.legality import Rules
 from gateway.wire.lexical import Span
+
+MOST_KEPT: Final = 2
+"""Requests that a process keeps between reading and planning them."""
 
 
 @dataclass(frozen=True, slots=True)
