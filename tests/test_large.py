@@ -134,7 +134,7 @@ def test_what_was_counted_there_is_not_counted_here(pool: LargeBodies, monkeypat
         b'{"model": "m"}',
         body([user("x")] * (MOST_MESSAGES + 1)),
         body([{"role": "user", "content": ["x"] * (MOST_PARTS + 1)}]),
-        body([user("x")], metadata={"x": "y" * 300_000}),
+        body([user("x")], metadata={"x": "y" * 1_000_000}),
         body([user("x")], **{f"member{number}": 1 for number in range(1001)}),
     ],
     ids=["not JSON", "no messages", "messages", "parts", "metadata", "members"],

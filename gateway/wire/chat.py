@@ -67,7 +67,7 @@ MOST_PARTS = 10_000
 """Parts of one content, and calls of one message."""
 MOST_MEMBERS = 1_000
 """Members of a request; no provider knows a hundred."""
-MOST_METADATA = 256 * 1024
+MOST_METADATA = 10**6
 """Bytes of `metadata`. OpenAI takes 16 keys of 64 characters with values of 512
 (platform.openai.com/docs/api-reference/chat/create, `metadata`)."""
 
