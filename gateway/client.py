@@ -89,17 +89,17 @@ class HTTPClient:
             return await self._read(most, room)
         if not packing.is_read(encoding):
             raise errors.unknown_encoding(encoding, packing.READ)
-        return await _unpacked(encoding, await self._read(most, room), most, room)
+        return await _unpacked(encoding, await self._read(most, room, packed=True), most, room)
 
-    async def _read(self, most: int, room: Room | None) -> bytes:
-        """Read the body as it came, whether its length was declared or not."""
+    async def _read(self, most: int, room: Room | None, *, packed: bool = False) -> bytes:
+        """Read the body as it came, whether its length was declared or not. A packed one may become the most."""
         declared = self.headers.get(b"content-length", b"0")
         length = int(declared) if declared.isdigit() else 0
         if length > most:
             raise errors.too_large(most)
         free = most if room is None else room.free
         if length > free and room is not None:
-            await room.take(length)
+            await room.take(most if packed else length)
         parts: list[bytes] = []
         size = 0
         while True:
@@ -114,7 +114,7 @@ class HTTPClient:
                     await room.take(most)
                 parts.append(part)
             if not message.get("more_body"):
-                if size > free and room is not None:
+                if size > free and room is not None and not packed:
                     room.keep(size)
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 

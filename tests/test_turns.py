@@ -1,7 +1,9 @@
 """Whose turn it is, and whose body is received: fair by key, small before large, bounded in sum."""
 
 import asyncio
+import random
 import threading
+import zlib
 from collections.abc import Sequence
 
 import pytest
@@ -118,13 +120,16 @@ async def test_who_waits_too_long_is_told_when_to_come_again() -> None:
     assert not door.held
 
 
-async def read(place: Place, parts: list[bytes], *, length: int | None = None, most: int = 30 * MB) -> bytes:
+async def read(
+    place: Place, parts: list[bytes], *, length: int | None = None, encoding: bytes = b"", most: int = 30 * MB
+) -> bytes:
     left = list(parts)
 
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
 
     headers = [] if length is None else [(b"content-length", b"%d" % length)]
+    headers.append((b"content-encoding", encoding))
     return await HTTPClient({"headers": headers}, receive, None).body(most, place)  # type: ignore[arg-type]
 
 
@@ -137,9 +142,11 @@ async def test_a_body_takes_room_before_it_is_received_and_keeps_what_it_is() ->
     assert door.held == 3 * MB
     await read(unsaid, [b"x" * MB] * 4)  # in chunks: up to the most until it is known
     assert door.held == 7 * MB
-    large.keep(0)
-    unsaid.keep(0)
-    unsaid.keep(0)
+    packed, noise = Place(door, "a", 2 * MB), random.Random(1).randbytes(3 * MB)
+    await read(packed, [zlib.compress(noise)], length=3 * MB, encoding=b"deflate")
+    assert door.held == 10 * MB
+    for place in (large, unsaid, unsaid, packed):
+        place.keep(0)
     assert door.held == 0
     await door.enter("a", 60 * MB)
     with pytest.raises(GatewayError):
