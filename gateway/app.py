@@ -43,6 +43,7 @@ from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.serving.admission import authenticate
 from gateway.serving.client import Browsers, HTTPClient, head, refuse
 from gateway.serving.early_folds import EarlyFolds
+from gateway.serving.large.pool import LargeBodies
 from gateway.serving.pipeline import answer
 from gateway.serving.services import Gateway, Models
 from gateway.serving.summary_calls import write
@@ -184,6 +185,7 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM) -> Gateway:
         known=Known(memory.bytes_for("planning")),
         system_texts=SystemTextWatch(memory.bytes_for("system texts")),
         prompt_caches=prompt_caches,
+        large=LargeBodies(log, config.server.max_body),
         warm_ups=_warm_ups(config, prompt_caches, sharing.store, log, memory.bytes_for("warm prefixes")),
     )
 
@@ -200,7 +202,9 @@ async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: cont
     closing.push_async_callback(gateway.sharing.close)
     await gateway.sharing.open()
     closing.callback(gateway.lookups.close)
-    closing.callback(gateway.planning.shutdown, wait=False, cancel_futures=True)
+    closing.callback(gateway.planning.shutdown)
+    if gateway.large is not None:
+        closing.callback(gateway.large.close)
     closing.push_async_callback(gateway.upstreams.close)
     if gateway.warm_ups is not None:
         gateway.warm_ups.set_sender(partial(send_warm_up, gateway))

@@ -27,7 +27,8 @@ from gateway.routing.deployment import Deployment, Kind, ModelFacts
 from gateway.routing.models import models_of
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.routing.upstreams.upstream import Reply, Unfit, UpstreamError
-from gateway.serving.client import COMMENT_SECONDS, ClientGone, Headers, refuse
+from gateway.serving.client import COMMENT_SECONDS, ClientGone, Headers, Room, refuse
+from gateway.serving.large.pool import LargeBodies
 from gateway.serving.pipeline import answer
 from gateway.serving.services import Gateway
 from gateway.wire.errors import GatewayError, too_large
@@ -218,7 +219,7 @@ class Caller:
             self.gone = True
             self._watching.cancel()
 
-    async def body(self, most: int) -> bytes:
+    async def body(self, most: int, room: Room | None = None) -> bytes:
         if self._leaves == "before":
             raise ClientGone
         if len(self._body) > most:
@@ -326,6 +327,7 @@ class Setting:
     draw: Callable[[], float] = lambda: 0.0
     now: Callable[[], float] = lambda: NOW
     comment_seconds: float = COMMENT_SECONDS
+    large: LargeBodies | None = None
 
     def gateway(self, script: Script) -> Gateway:
         given = tuple(self.policies) or (Policy("default"),)
@@ -355,7 +357,14 @@ class Setting:
         )
         built = build_gateway(config, around)
         # The last three ask the state at requests that fold, and have tests of their own.
-        return replace(built, comment_seconds=self.comment_seconds, summaries=None, early_folds=None, warm_ups=None)
+        return replace(
+            built,
+            comment_seconds=self.comment_seconds,
+            large=self.large,
+            summaries=None,
+            early_folds=None,
+            warm_ups=None,
+        )
 
     async def __call__(
         self,

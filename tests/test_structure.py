@@ -24,6 +24,7 @@ DOORS = {
     "duckdb": "gateway/reports/spend.py",
     "litellm": "gateway/routing/upstreams/translated.py",
     "msgspec": "gateway/wire/lexical.py",
+    "zstandard": "gateway/wire/packing.py",
     "redis": "gateway/state/redis.py",
     "tiktoken": "gateway/budget/tokens.py",
 }

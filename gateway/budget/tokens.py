@@ -10,17 +10,20 @@ request that is cancelled stops after its current slice.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import tiktoken
 
+from gateway.budget.bounds import LONGEST_RUN, at_least, has_endless_run, weights_of
 from gateway.budget.kinds import EVEN, Kinds, Weights, kinds_of, weighed
 from gateway.conversation import Message
 from gateway.memory import USUAL, Memory
@@ -111,6 +114,18 @@ class Counter:
         known = self._memo.get(text)
         return self._read(text) if known is None else known
 
+    def at_least(self, text: str) -> int:
+        """Return a number of tokens that a text has at least, from its bytes (bounds.py)."""
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:
+            data = _without_lone_surrogates(text).encode()
+        return at_least(data, byte_weights(self.name))
+
+    def is_bounded(self, text: str) -> bool:
+        """Tell whether the count of a text is only an upper bound: it holds a run that takes too long to be read."""
+        return len(text) > LONGEST_RUN and any(_is_endless(piece) for piece in _slices(text))
+
     def weighed(self, weights: Weights) -> Counter | Weighed:
         """Return what counts each kind of text for what it weighs."""
         if weights == EVEN:
@@ -125,6 +140,11 @@ class Counter:
     def counts(self, texts: Sequence[str]) -> list[int]:
         count = self.count
         return [count(text) for text in texts]
+
+    def remember(self, texts: Sequence[str], tokens: Sequence[int]) -> None:
+        """Remember what another process counted."""
+        for text, number in zip(texts, tokens, strict=True):
+            self._memo.put(text, number)
 
     async def learn(self, texts: Sequence[str]) -> None:
         """Read what is unknown of `texts`, long ones off the event loop, so that `count` answers at once."""
@@ -170,6 +190,8 @@ class Counter:
         return tokens
 
     def _tokens(self, text: str) -> int:
+        if _is_endless(text):
+            return _size(text)  # no token is empty: bounds.py
         if self._core is None:
             self.load()
         try:
@@ -190,7 +212,7 @@ class Weighed:
     """Counts as a counter does, each kind of text for what it weighs at a provider (budget/calibration.py)."""
 
     def __init__(self, counter: Counter, weights: Weights, memo_bytes: int) -> None:
-        self._counter, self._weights = counter, weights
+        self.plain, self._weights = counter, weights
         self._memo = _Memo(memo_bytes)
         self.messages: Memory[Message, int] = Memory(memo_bytes)
         """Tokens of whole messages without media."""
@@ -199,13 +221,26 @@ class Weighed:
         """Return what the tokens of `text` weigh."""
         known = self._memo.get(text)
         if known is None:
-            known = weighed(kinds_of(text, self._counter.count(text)), self._weights)
+            known = weighed(kinds_of(text, self.plain.count(text)), self._weights)
             self._memo.put(text, known)
         return known
 
+    def remember(self, texts: Sequence[str], weights: Sequence[int]) -> None:
+        """Remember what texts were found to weigh by another process."""
+        for text, weight in zip(texts, weights, strict=True):
+            self._memo.put(text, weight)
+
+    def at_least(self, text: str) -> int:
+        """Return what a text weighs at least, from its bytes: no token weighs less than the lightest kind."""
+        return self.plain.at_least(text) * min(100, *self._weights) // 100
+
+    def is_bounded(self, text: str) -> bool:
+        """Tell whether the count of a text is only an upper bound."""
+        return self.plain.is_bounded(text)
+
     async def learn(self, texts: Sequence[str]) -> None:
         """Read what is unknown of `texts`, long ones off the event loop."""
-        await self._counter.learn(texts)
+        await self.plain.learn(texts)
 
 
 class Counters:
@@ -304,6 +339,17 @@ def verified_file(name: str, folder: Path) -> Path:
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise EncodingUnavailable(f"{name}: {path} is damaged (its SHA-256 differs); reinstall litellm")
     return path
+
+
+@lru_cache(maxsize=len(_FILES))
+def byte_weights(name: str) -> bytes:
+    """Return what the bytes of an encoding weigh (bounds.py)."""
+    lines = verified_file(name, tokenizers_dir()).read_bytes().splitlines()
+    return weights_of(base64.b64decode(line.split()[0]) for line in lines)
+
+
+def _is_endless(text: str) -> bool:
+    return len(text) > LONGEST_RUN and has_endless_run(text)
 
 
 def _slices(text: str) -> Iterator[str]:

@@ -62,6 +62,7 @@ class Entry:
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
     plan: str = "unchanged"
     counted: Counted = "tokens"
+    """at least, at most: text was too long to be counted, and the tokens as it came are what its bytes can have."""
     guessed_media: int = 0
     """How many images, audio, files and other parts the count only guesses: what they hold is not here."""
     before: Mapping[str, int] = field(default_factory=dict)
@@ -180,7 +181,7 @@ def settled(entry: Entry, status: Status, now: float) -> LedgerRow:
         after = dict.fromkeys(before, 0)
     is_retried = len(entry.attempts) > 1 or bool(entry.attempts and entry.attempts[0].error)
     is_rewritten = entry.values_removed is not None
-    would_send = entry.plan == "observed" and entry.refusal is None and entry.counted == "tokens"
+    would_send = entry.plan == "observed" and entry.refusal is None and entry.counted != "bytes"
     return LedgerRow(
         event="settled",
         id=entry.id,
@@ -240,7 +241,7 @@ def sizes(
     """Return tokens by component, before and after; what was only measured in bytes is scaled to the provider's count
     of the prompt.
     """
-    if counted == "tokens":
+    if counted != "bytes":
         return before, after or before
     scaled = _scaled(before, prompt)
     return scaled, scaled

@@ -16,7 +16,7 @@ import orjson
 Event = Literal["opened", "settled"]
 Status = Literal["answered", "refused", "failed", "cancelled"]
 Kind = Literal["request", "summary", "warm_up"]
-Counted = Literal["tokens", "bytes"]
+Counted = Literal["tokens", "bytes", "at least", "at most"]
 
 EditRow = tuple[int, str | None, str, int, int] | tuple[int, None, str, int, int, int]
 """(message, tool, remedy, tokens before, after), and for a run of messages that were left out the last of them."""

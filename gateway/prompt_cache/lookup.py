@@ -10,7 +10,7 @@ from gateway.conversation import Changes
 from gateway.prompt_cache.contents import CachedPrefix, RequestAtCache
 from gateway.prompt_cache.markers import StableEnds, find_stable_ends
 from gateway.prompt_cache.misses import BELOW_MINIMUM
-from gateway.prompt_cache.prefixes import Chain
+from gateway.prompt_cache.prefixes import MOST_CHAINED, Chain
 from gateway.prompt_cache.rules import CacheFacts, CachingDeployment
 from gateway.prompt_cache.trails import Trail
 from gateway.wire.chat import ChatRequest
@@ -114,9 +114,11 @@ class CacheLookup:
 
 
 def is_uncacheable(deployment: CachingDeployment, request: ChatRequest) -> bool:
-    """Check whether a deployment's cache is unknown, or bytes prove that the request is too short for it."""
+    """Check whether a deployment's cache is unknown, or a request is too short for it by its bytes, or too long."""
     facts = deployment.cache
-    if facts.matching == "none" or fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1):
+    if facts.matching == "none" or len(request.message_spans) > MOST_CHAINED:
+        return True
+    if fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1):
         return True
     prompt = request.message_spans[-1].end - request.message_spans[0].start
     return prompt < facts.least and is_shorter(request, len(request.message_spans), facts.least - OVERHEAD_REPLY)

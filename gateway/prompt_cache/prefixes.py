@@ -31,6 +31,9 @@ costs a tenth of a microsecond a message. Two different prefixes agree once in 2
 bytes.
 """
 
+MOST_CHAINED: Final = 20_000
+"""Most messages of a request that is looked up in a prompt cache: a chain of more holds up other requests."""
+
 _LINK_BYTES: Final = 90
 """The size of a message in a remembered chain: three places in tuples, and two numbers."""
 _NEAR: Final = 12

@@ -199,7 +199,8 @@ def _planned(row: LedgerRow) -> str | None:
     if not row.tokens_before or (row.status == "refused" and row.refusal):
         return None
     plan = row.plan if row.level == "whole" else f"{row.plan} ({row.level})"
-    counted = " (from bytes)" if row.counted == "bytes" else ""
+    bounds = {"bytes": " (from bytes)", "at least": " (at least)", "at most": " (at most)"}
+    counted = bounds.get(row.counted, "")
     counted += " (media in part guessed)" if row.guessed_media else ""
     sizes = f"{number(row.tokens_before)} → {number(row.tokens_after)} tokens by our count{counted}"
     would = "" if row.tokens_planned is None else f"; it would have been {number(row.tokens_planned)}"

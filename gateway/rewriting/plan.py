@@ -46,6 +46,9 @@ MOVES = frozenset({VOLATILE, VOLATILE_LEFT})
 """Remedies that stand for declared volatile text (moved.py): where it is moved the request counts as it came."""
 
 
+Bounded = Literal["at least", "at most"]
+"""What stands for the count of a text that is too long to be read: how few, or how many, tokens its bytes can have."""
+
 Level = Literal["whole", "lossless", "lists", "dropped"]
 
 LOSSLESS = frozenset({"minify", "dedupe", "crush", "reasoning"})
@@ -83,6 +86,8 @@ class Plan:
     """Folds at which summaries could enter, and which did."""
     wanted: tuple[Segment, ...] = ()
     """The messages that nobody has summarised yet."""
+    bounded: Bounded | None = None
+    """Set where text was too long to be counted: then the tokens as it came are a bound."""
 
     @property
     def tokens_before(self) -> int:
@@ -141,6 +146,8 @@ class Refusal:
     """Set where the request came illegal: what no provider takes is not rewritten either."""
     ours: bool = False
     """Whether the rewrite would have been illegal, which is our fault and is logged as such."""
+    bounded: Bounded | None = None
+    """Set where text was too long to be counted: then its tokens are a bound."""
 
 
 def ladders_of(policy: Policy) -> Ladders:

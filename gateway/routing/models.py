@@ -146,5 +146,9 @@ class _MediaCounter:
             self._files.put(key, known, 0)
         return known
 
+    def __reduce__(self) -> tuple[type[_MediaCounter], tuple[Sequence[tuple[str, str]]]]:
+        """Leave behind what is remembered: the hashes of another process are others."""
+        return _MediaCounter, (self._asked,)
+
     def _counted(self, part: Media) -> int:
         return max((media.part_tokens(provider, model, part) for provider, model in self._asked), default=0)

@@ -6,7 +6,8 @@ Their result is an outcome, and facts in the request's entry.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,9 +15,10 @@ from typing import Any
 from gateway.budget.tokens import LONG_BODY, Counter
 from gateway.conversation import Changes
 from gateway.money.entry import Entry, runs
+from gateway.money.row import EditRow
 from gateway.prompt_cache.lookup import CacheLookup
 from gateway.rewriting.folds.summarize import Segment
-from gateway.rewriting.plan import Edit, Plan, Refusal
+from gateway.rewriting.plan import Edit, Level, Plan, Refusal
 from gateway.rewriting.retention import Retention, retention
 from gateway.routing.affinity import group_of
 from gateway.routing.attempts import Failure, Outcome, attempts, drive
@@ -27,7 +29,10 @@ from gateway.routing.too_long import Stated, TooLong, too_long
 from gateway.routing.upstreams.upstream import DROPPED, Reply, Trouble, UpstreamError
 from gateway.serving.admission import Admitted
 from gateway.serving.fit import (
+    LARGE_BODY,
+    LONG_PLAN,
     Fitted,
+    Planner,
     byte_edits,
     byte_sizes,
     fit,
@@ -54,6 +59,9 @@ LEAST_WINDOW = 256
 MOST_FACTOR = 4.0
 """Tokens that one of ours is believed to be in the count of an upstream, at most."""
 
+MANY_EDITS = 2_000
+"""Edits of a plan beyond which they are told in a thread: a thousand take a millisecond or two."""
+
 DRAIN_SECONDS = 0.5
 """Seconds that an answer which is over may take to close."""
 
@@ -72,6 +80,15 @@ def _refuses(outcome: Outcome, member: str) -> bool:
 def _told(edit: Edit) -> tuple[int, str | None, str, int, int]:
     """Give what the entry holds of an edit."""
     return edit.at, edit.tool, edit.remedy, edit.before, edit.after
+
+
+InBooks = tuple[Sequence[EditRow], Level]
+"""What the entry holds of a plan: its edits, and how far they went."""
+
+
+def _told_of(plan: Plan) -> InBooks:
+    """Give what the entry holds of a plan's edits."""
+    return runs([_told(edit) for edit in plan.edits]), plan.level
 
 
 @dataclass(slots=True)
@@ -109,6 +126,7 @@ class Calls:
         "cache_lookup",
         "cache_use",
         "deployment",
+        "desk",
         "dropped",
         "entry",
         "fitted",
@@ -129,13 +147,14 @@ class Calls:
         entry: Entry,
         held: KeepWarmTarget | None = None,
         headers: Received = _NO_HEADERS,
+        desk: Planner | None = None,
     ) -> None:
-        """Take a request, and its client's headers where it has one.
+        """Take a request, and its client's headers where it has one; `desk` plans it where it is large.
 
         `held` is set where it is sent for nothing but to keep a prefix in its cache.
         """
         self.gateway, self.admitted, self.request, self.entry = gateway, admitted, request, entry
-        self.headers = headers
+        self.headers, self.desk = headers, desk
         self.dropped: tuple[str, ...] = ()
         """Betas of the client's that the deployment that was called last does not take."""
         self.cache_use = CacheUse(gateway, admitted.policy, request, entry, held)
@@ -178,20 +197,35 @@ class Calls:
             declared = self.admitted.policy.reserve.margin is not None  # it is kept free, no more and no less
             window = window.narrowed(stated.limit, 1.0 if declared else stated.factor)
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
-        known, summaries, threads = gateway.known, gateway.summaries, gateway.planning
-        chosen = await selection(self.request, policy, model, counter, window, gateway.memo)
+        known, summaries = gateway.known, gateway.summaries
+        threads = self._threads() if len(self.request.body) >= LONG_PLAN else None
+        chosen = await selection(self.request, policy, model, counter, window, gateway.memo, threads)
         request = self.request if chosen is None else chosen.request
         if self.enforces:
             self.request = self.cache_use.request = request
         early = self.cache_use.early_folds(model, window, counter)
         job = partial(self._job, model)
         fitted = await fit(
-            request, policy, model, counter, window, known, summaries, early_folds=early, threads=threads, job=job
+            request,
+            policy,
+            model,
+            counter,
+            window,
+            known,
+            summaries,
+            early_folds=early,
+            threads=threads,
+            job=job,
+            planner=self.desk,
         )
         if chosen is not None:
             fitted = replace(fitted, plan=chosen.noted_in(fitted.plan))
-        self._note(fitted)
+        await self._note(fitted)
         return fitted
+
+    def _threads(self) -> Executor:
+        """Return the threads for what takes long, as this request's key has them."""
+        return self.gateway.planning.of(self.entry.key, len(self.request.body))
 
     def summarise(self, fitted: Fitted) -> None:
         """Have written, in the background, what this request found to be without a summary."""
@@ -259,8 +293,16 @@ class Calls:
             self.gateway.loads.end(self.busy.name)
             self.busy = None
 
-    def _note(self, fitted: Fitted) -> None:
+    async def _note(self, fitted: Fitted) -> None:
         """Keep the plan for the calls, and tell the books of it."""
+        told: InBooks = ((), "whole")
+        if isinstance(fitted.plan, Plan):
+            many = len(fitted.plan.edits) > MANY_EDITS
+            run = asyncio.get_running_loop().run_in_executor
+            told = await run(self._threads(), _told_of, fitted.plan) if many else _told_of(fitted.plan)
+        self._keep(fitted, told)
+
+    def _keep(self, fitted: Fitted, told: InBooks) -> None:
         self.fitted[fitted.model.name] = fitted
         entry, plan = self.entry, fitted.plan
         entry.calibration = fitted.window.calibration.version
@@ -274,7 +316,7 @@ class Calls:
             entry.edits = runs([_told(edit) for edit in byte_edits(self.request, fitted)])
             entry.plan = "unchanged" if self.enforces or not entry.edits else "observed"
             return
-        entry.counted, entry.before, entry.after = "tokens", plan.before, plan.before
+        entry.counted, entry.before, entry.after = plan.bounded or "tokens", plan.before, plan.before
         if isinstance(plan, Refusal):
             entry.plan = "refused" if self.enforces else "observed"
             entry.refusal = {"component": plan.component, "tokens": plan.tokens, "room": plan.room, "at": plan.at}
@@ -290,16 +332,22 @@ class Calls:
         if self.enforces:
             entry.after = plan.after
         entry.planned_tokens = plan.tokens_after
-        entry.edits = runs([_told(edit) for edit in plan.edits])
-        entry.forced, entry.level = plan.forced, plan.level
+        entry.edits, entry.level = told
+        entry.forced = plan.forced
 
     async def heed(self, heard: Heard, deployment: Deployment) -> None:
         """Tell the books what the rewrite took away, and what of it the answer used all the same.
 
-        Under `observe` the plan is what would have been sent. Nothing is done where nothing was rewritten.
+        Under `observe` the plan is what would have been sent. Nothing is done where nothing was rewritten, nor for a
+        large body: one pass over a text of its size holds the interpreter for longer than others should wait.
         """
         plan = self.fitted[deployment.model_name].plan
-        if not isinstance(plan, Plan) or plan.changes is None or not plan.rewrites:
+        if (
+            len(self.request.body) >= LARGE_BODY
+            or not isinstance(plan, Plan)
+            or plan.changes is None
+            or not plan.rewrites
+        ):
             return
         changes, known = plan.changes, self.gateway.known.values
 
@@ -310,7 +358,7 @@ class Calls:
         if max(len(self.request.body), heard.heard_bytes) < LONG_BODY:
             kept = found()
         else:
-            kept = await asyncio.get_running_loop().run_in_executor(self.gateway.planning, found)
+            kept = await asyncio.get_running_loop().run_in_executor(self._threads(), found)
         self.entry.heed(kept.removed, kept.missed)
 
     # ------------------------------------------------------------ one deployment
@@ -338,14 +386,14 @@ class Calls:
         )
         self._learn_window(deployment, found, ours)
         window = fitted.window.seen_smaller(ours, found.tokens, found.limit, found.over)
-        policy, known, threads = self.admitted.policy, self.gateway.known, self.gateway.planning
+        policy, known, threads = self.admitted.policy, self.gateway.known, self._threads()
         policy = replace(policy, recall=0.0)
-        again = await fit(self.request, policy, model, counter, window, known, threads=threads)
+        again = await fit(self.request, policy, model, counter, window, known, threads=threads, planner=self.desk)
         changes = self.changes(again)
         if changes is None or changes == self.changes(fitted):
             self.too_long_at = again
             return first
-        self._note(again)
+        await self._note(again)
         outcome = await self._try(deployment, again)
         if isinstance(outcome, Failure) and outcome.status is not None and too_long(outcome.status, outcome.body):
             self.too_long_at = again
@@ -431,7 +479,7 @@ class Calls:
         first: bool = True,
     ) -> Outcome:
         """Send the request as this deployment is to have it."""
-        body = sent(self.request, deployment.model, changes, marks, additions)
+        body = await self._written(deployment, changes, marks, additions)
         along, gateway = self._carried(deployment, first=first), self.gateway
         self.dropped = along.dropped
         return await gateway.upstreams.call(
@@ -442,6 +490,16 @@ class Calls:
             headers=along.headers,
             now=gateway.now(),
         )
+
+    async def _written(
+        self, deployment: Deployment, changes: Changes | None, marks: Marks | None, additions: Additions
+    ) -> bytes:
+        """Write the request for a deployment, a large one off the event loop."""
+        request, model = self.request, deployment.model
+        if len(request.body) < LARGE_BODY:
+            return sent(request, model, changes, marks, additions)
+        run = asyncio.get_running_loop().run_in_executor
+        return await run(self._threads(), sent, request, model, changes, marks, additions)
 
     def _was_taken(self, failure: Failure) -> bool:
         """Whether an upstream that failed had read the prompt."""

@@ -44,6 +44,19 @@ class ClientGone(Exception):
     """The client left before its request was complete."""
 
 
+class Room(Protocol):
+    """Room for large bodies, which a body is received for."""
+
+    free: int
+    """Bytes that need none."""
+
+    async def take(self, size: int) -> None:
+        """Wait for room for so many bytes in all; more than once is once. Raises GatewayError."""
+
+    def keep(self, size: int) -> None:
+        """Give back what is over so many bytes."""
+
+
 class Client(Protocol):
     """A client, as the pipeline sees it."""
 
@@ -53,8 +66,8 @@ class Client(Protocol):
     started: bool
     """Whether the response has begun."""
 
-    async def body(self, most: int) -> bytes:
-        """Read the whole body. Raises GatewayError (413) and ClientGone."""
+    async def body(self, most: int, room: Room | None = None) -> bytes:
+        """Read the whole body, a large one once there is room for it. Raises GatewayError (413) and ClientGone."""
 
     def watch(self) -> None:
         """Cancel the running task when the client leaves."""
@@ -81,20 +94,24 @@ class HTTPClient:
         self._leaving: Leaving | None = scope.get("extensions", {}).get(LEAVING)
         self._watcher: asyncio.Task[Any] | None = None
 
-    async def body(self, most: int) -> bytes:
+    async def body(self, most: int, room: Room | None = None) -> bytes:
         """Read the body, and unpack it where it is packed; what is over `most` is not kept, before or after that."""
         encoding = text_of(self.headers.get(b"content-encoding", b"")).strip().lower()
         if not encoding or encoding == "identity":
-            return await self._read(most)
+            return await self._read(most, room)
         if not packing.is_read(encoding):
             raise errors.unknown_encoding(encoding, packing.READ)
-        return await _unpacked(encoding, await self._read(most), most)
+        return await _unpacked(encoding, await self._read(most, room, packed=True), most, room)
 
-    async def _read(self, most: int) -> bytes:
-        """Read the body as it came, whether its length was declared or not."""
+    async def _read(self, most: int, room: Room | None, *, packed: bool = False) -> bytes:
+        """Read the body as it came, whether its length was declared or not. A packed one may become the most."""
         declared = self.headers.get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > most:
+        length = int(declared) if declared.isdigit() else 0
+        if length > most:
             raise errors.too_large(most)
+        free = most if room is None else room.free
+        if length > free and room is not None:
+            await room.take(most if packed else length)
         parts: list[bytes] = []
         size = 0
         while True:
@@ -105,8 +122,12 @@ class HTTPClient:
                 size += len(part)
                 if size > most:
                     raise errors.too_large(most)
+                if size > free and room is not None:
+                    await room.take(most)
                 parts.append(part)
             if not message.get("more_body"):
+                if size > free and room is not None and not packed:
+                    room.keep(size)
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def watch(self) -> None:
@@ -169,19 +190,23 @@ def header(name: bytes, value: str) -> tuple[bytes, bytes]:
     return name, printable(value, _LONGEST_VALUE).encode("latin-1", "replace")
 
 
-async def _unpacked(encoding: str, body: bytes, most: int) -> bytes:
+async def _unpacked(encoding: str, body: bytes, most: int, room: Room | None) -> bytes:
     """Unpack a body in pieces, between which others have their turn."""
     parts: list[bytes] = []
-    size = 0
+    size, free = 0, most if room is None else room.free
     try:
         for part in packing.unpacked(encoding, body):
             size += len(part)
             if size > most:
                 raise errors.too_large(most)
+            if size > free and room is not None:
+                await room.take(most)
             parts.append(part)
             await asyncio.sleep(0)
     except packing.BadPacking as error:
         raise errors.invalid_request(f"The body is not {encoding}: {error}.", "content-encoding") from error
+    if room is not None:
+        room.keep(size)
     return b"".join(parts)
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import Protocol
 
 from gateway.budget import media
 from gateway.budget.allocation import Window
@@ -18,6 +19,7 @@ from gateway.budget.components import (
     OVERHEAD_MESSAGE,
     OVERHEAD_REPLY,
     Anatomy,
+    Count,
     Recognition,
     dissect,
     fits_by_bytes,
@@ -28,11 +30,22 @@ from gateway.budget.components import (
 from gateway.budget.kinds import Kinds, kinds_of, kinds_of_message
 from gateway.budget.tokens import LONG_BODY, Counter, Weighed
 from gateway.conversation import Changes, Conversation, Message, last_user, leading_system
+from gateway.memory import Memory
 from gateway.policy import Policy
 from gateway.rewriting.folds.summarize import Facts, Segment
 from gateway.rewriting.memory import Known
 from gateway.rewriting.moved import edits_of, left_of, may_move, with_left, with_moved
-from gateway.rewriting.plan import VOLATILE, VOLATILE_LEFT, Edit, Plan, Refusal, ladders_of, plan, recognition_of
+from gateway.rewriting.plan import (
+    VOLATILE,
+    VOLATILE_LEFT,
+    Bounded,
+    Edit,
+    Plan,
+    Refusal,
+    ladders_of,
+    plan,
+    recognition_of,
+)
 from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED
 from gateway.rewriting.tools import Tool, called, select, task
 from gateway.rewriting.volatile import Moved, moved_from
@@ -48,9 +61,9 @@ _PLAIN = Recognition()
 LONG_PLAN = 16 * 1024
 """Bytes of a body from which on a request that has to shrink is planned in a thread: a text that nobody has read yet
 takes two to three milliseconds for each thousand tokens."""
-PLANNING_THREADS = 2
-"""Requests that are planned at once in a process. They share one interpreter, so more are no faster, and each makes the
-event loop wait for one more turn; two, so that a request made to be slow does not hold up all others."""
+LARGE_BODY = 2 * 10**6
+"""Bytes from which on a request is read and planned in a process of its own (serving/large): a thread would hold the
+interpreter for a tenth of a second and more, at every step over a text of this size."""
 
 
 def guesses(messages: Sequence[Message]) -> int:
@@ -135,13 +148,22 @@ class Selection:
 
 
 async def selection(
-    request: ChatRequest, policy: Policy, model: Model, counter: Counter, window: Window, memo: Memo
+    request: ChatRequest,
+    policy: Policy,
+    model: Model,
+    counter: Counter,
+    window: Window,
+    memo: Memo,
+    threads: Executor | None = None,
 ) -> Selection | None:
-    """Select tools as `selected` does; what has to be tokenised first is read off the event loop."""
+    """Select tools as `selected` does; what has to be tokenised first, and what is long, is read off the event loop."""
     if not _may_select(request, policy, window):
         return None
     await counter.learn(texts(request.conversation, counter.messages))
-    return selected(request, policy, model, counter, window, memo)
+    if len(request.body) < LONG_BODY:
+        return selected(request, policy, model, counter, window, memo)
+    choose = partial(selected, request, policy, model, counter, window, memo)
+    return await asyncio.get_running_loop().run_in_executor(threads, choose)
 
 
 def selected(
@@ -184,9 +206,11 @@ def _description(tool: Mapping[str, object]) -> str:
     return told if isinstance(told, str) else ""
 
 
-def planning_threads() -> ThreadPoolExecutor:
-    """Make the threads that read and plan long requests."""
-    return ThreadPoolExecutor(PLANNING_THREADS, thread_name_prefix="planning")
+class Planner(Protocol):
+    """Plans large requests in the place of this process."""
+
+    async def planned(self, form: Form, facts: Facts | None, early: frozenset[int]) -> Plan | Refusal:
+        """Plan as `form.planned` does, after which counting the form is quick. Raises GatewayError."""
 
 
 async def fit(
@@ -200,54 +224,65 @@ async def fit(
     early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None = None,
     threads: Executor | None = None,
     job: Callable[[Segment], Job] | None = None,
+    planner: Planner | None = None,
 ) -> Fitted:
     """Decide how the request leaves for this model, within these bounds.
 
     Without `summaries` none enter, whatever the policy says; without `early_folds` what fits is not folded. Long
     requests are planned in `threads`, else in those of the event loop. `job` makes the job of writing a summary that
-    the request waits for, where its policy says so.
+    the request waits for, where its policy says so. A large request is planned by the `planner`, if there is one.
     """
     most, known = window.budget(request.answer_limit or 0), known or Known()
     weighing = counter.weighed(window.calibration.weights)
-    moved = _moved(request, policy, known)
+    if planner is None:
+        moved = moved_of(request, policy, known)
+    else:
+        moved = await asyncio.get_running_loop().run_in_executor(threads, moved_of, request, policy, known)
     moves = moved if moved is not None and may_move(model.legal) else None
     most_tokens = window.calibration.grown(request.most_tokens + (0 if moves is None else moves.grown_bytes))
     proven = most is None or fits_by_bytes(request.conversation, most_tokens, most)
     cheaper = early_folds is not None and policy.fold.when == "cheaper" and request.most_tokens >= LEAST_TOKENS
     if policy.mode == "off" or (proven and not policy.strict and not cheaper):
         return Fitted(model, None, window, moved=moved, is_moved=moves is not None)
-    form = _Form(request, policy, model, window, weighing, known, moves)
+    form = Form(request, policy, model, window, weighing, known, moves)
     patience = summaries.patience() if summaries is not None else early_folds[0].patience() if early_folds else None
-    found, lost = await _settled(form, summaries, early_folds, threads, job, patience)
-    told = form.told(found)
+    found, lost = await _settled(form, summaries, early_folds, threads, job, patience, planner)
+    if moves is None or planner is None:
+        told = form.told(found)
+    else:
+        told = await asyncio.get_running_loop().run_in_executor(threads, form.told, found)
     if told is None:
         form = replace(form, moved=None)
-        told, lost = await _settled(form, summaries, early_folds, threads, job, patience)
+        told, lost = await _settled(form, summaries, early_folds, threads, job, patience, planner)
     if moved is not None and form.moved is None and isinstance(told, Plan):
         told = with_left(told, moved, form.anatomy)
     return Fitted(model, told, window, decision_lost=lost, moved=moved, is_moved=form.moved is not None)
 
 
-def _moved(request: ChatRequest, policy: Policy, known: Known) -> Moved | None:
+def moved_of(request: ChatRequest, policy: Policy, known: Known) -> Moved | None:
     """Find what the policy declares volatile in a request; nothing where it is not to be touched."""
     patterns = policy.prompt_cache.volatile
     return moved_from(request, patterns, known.volatile) if patterns and policy.mode != "off" else None
 
 
 async def _settled(
-    form: _Form,
+    form: Form,
     summaries: SummaryJobs | None,
     early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None,
     threads: Executor | None,
     job: Callable[[Segment], Job] | None,
     patience: Patience | None,
+    planner: Planner | None = None,
 ) -> tuple[Plan | Refusal, bool]:
     """Plan a request, long ones off the event loop, with what is decided of its summaries and early folds."""
     request, policy = form.request, form.policy
-    await form.counter.learn(form.texts())
+    if planner is None:
+        await form.counter.learn(form.texts())
     size, run = len(request.body), asyncio.get_running_loop().run_in_executor
 
     async def planning(early: frozenset[int], facts: Facts | None) -> Plan | Refusal:
+        if planner is not None:
+            return await planner.planned(form, facts, early)
         decide = partial(form.planned, facts, early)
         if size >= LONG_BODY or (size >= LONG_PLAN and (early or not form.fits)):
             return await run(threads, decide)
@@ -284,9 +319,9 @@ def decided(
 ) -> Plan | Refusal:
     """Count the request and plan it, here and now."""
     known, weighing = known or Known(), counter.weighed(window.calibration.weights)
-    moved = _moved(request, policy, known)
+    moved = moved_of(request, policy, known)
     moves = moved if moved is not None and may_move(model.legal) else None
-    form = _Form(request, policy, model, window, weighing, known, moves)
+    form = Form(request, policy, model, window, weighing, known, moves)
     told = form.told(form.planned(facts, early))
     if told is None:
         form = replace(form, moved=None)
@@ -296,8 +331,12 @@ def decided(
     return told
 
 
+HUGE_TEXT = LARGE_BODY
+"""Characters of a text from which on its bytes are asked first whether it can be within the budget at all."""
+
+
 @dataclass(frozen=True)
-class _Form:
+class Form:
     """A request in the form in which it is planned: as it came, or with its volatile text at another place."""
 
     request: ChatRequest
@@ -313,28 +352,68 @@ class _Form:
         return self.request.conversation if self.moved is None else self.moved.conversation
 
     @property
+    def plain(self) -> Counter:
+        """The counter of tokens, whatever they weigh at the provider."""
+        return self.counter if isinstance(self.counter, Counter) else self.counter.plain
+
+    @property
     def fits(self) -> bool:
         most = self.window.budget(self.request.answer_limit or 0)
         return most is None or self.anatomy.total <= most
 
     @cached_property
+    def least(self) -> Mapping[str, int]:
+        """How many tokens texts have at least that are many times what may leave, so that nobody need count them.
+
+        Such a text cannot leave as it is, whatever its count: what leaves is counted without it, and fits (law 1).
+        """
+        most = self.window.budget(self.request.answer_limit or 0)
+        if most is None:
+            return {}
+        bounds = {text: self.counter.at_least(text) for text in self._huge()}
+        return {text: tokens for text, tokens in bounds.items() if tokens > most}
+
+    def _huge(self) -> list[str]:
+        if len(self.request.body) < HUGE_TEXT:
+            return []
+        return [text for text in texts(self.conversation, Memory(0)) if len(text) >= HUGE_TEXT]
+
+    @cached_property
+    def bounded(self) -> Bounded | None:
+        """Tell whether counts of it are bounds, and which."""
+        if self.least:
+            return "at least"
+        return "at most" if any(map(self.counter.is_bounded, self._huge())) else None
+
+    @cached_property
+    def count(self) -> Count:
+        """What counts a text; one that is many times too long by its bytes."""
+        least, counted = self.least, self.counter.count
+        return (lambda text: least.get(text) or counted(text)) if least else counted
+
+    @cached_property
     def anatomy(self) -> Anatomy:
         """The request taken apart and counted."""
-        counter, recognition = self.counter, recognition_of(self.policy)
-        found = dissect(self.conversation, recognition, counter.count, self.model.count_media, counter.messages)
+        sizes = Memory[Message, int](0) if self.least else self.counter.messages
+        found = dissect(self.conversation, recognition_of(self.policy), self.count, self.model.count_media, sizes)
         if self.moved is None:
             return found
-        return replace(found, moved_tokens=OVERHEAD_MESSAGE + counter.count(self.moved.text))
+        return replace(found, moved_tokens=OVERHEAD_MESSAGE + self.count(self.moved.text))
 
     def texts(self) -> list[str]:
         """List every text that counting will ask for."""
         own = texts(self.conversation, self.counter.messages)
+        own = [text for text in own if text not in self.least] if self.least else own
         return own if self.moved is None else [*own, self.moved.text, *self.moved.said.values()]
 
     def planned(self, facts: Facts | None, early: frozenset[int]) -> Plan | Refusal:
-        """Decide how it leaves; the plan does not tell of what was moved."""
-        limit, count = self.request.answer_limit or 0, self.counter.count
-        return plan(self.anatomy, self.policy, self.window, limit, self.model.legal, count, self.known, facts, early)
+        """Decide how it leaves; the plan does not tell of what was moved.
+
+        What is remembered of texts is of their counts, so a bound neither goes there nor comes from there.
+        """
+        limit, known, legal = self.request.answer_limit or 0, Known() if self.least else self.known, self.model.legal
+        found = plan(self.anatomy, self.policy, self.window, limit, legal, self.count, known, facts, early)
+        return found if self.bounded is None else replace(found, bounded=self.bounded)
 
     def told(self, found: Plan | Refusal) -> Plan | Refusal | None:
         """Add to a plan what was moved; None where the text is to be left: it does not fit, or would be illegal."""

@@ -21,6 +21,9 @@ from gateway.routing.upstreams.upstream import DROPPED, UpstreamError
 from gateway.serving.admission import LONGEST_NAME, admit, authenticate, tags_of, user_of
 from gateway.serving.attempt import Calls, Stream, drain
 from gateway.serving.client import STREAM_HEADERS, Client, ClientGone, Comments, Headers, head, header, refuse
+from gateway.serving.fit import LARGE_BODY
+from gateway.serving.large.pool import Desk
+from gateway.serving.large.turns import Place
 from gateway.serving.refusals import does_not_fit, still_too_long, unanswered
 from gateway.serving.services import Gateway
 from gateway.serving.settle import Booking
@@ -35,11 +38,31 @@ async def answer(gateway: Gateway, client: Client, request_id: str) -> None:
     """Serve one chat completion. Raises GatewayError for who may not ask and for what is not a request."""
     started = gateway.monotonic()
     caller = authenticate(gateway.keys, client.headers, gateway.now())
+    place, desk = None if gateway.large is None else gateway.large.place(caller.key), None
     try:
-        body = await client.body(gateway.config.server.max_body)
+        body = await client.body(gateway.config.server.max_body, place)
+        if gateway.large is None or len(body) < LARGE_BODY:
+            request = await _read(gateway, body, caller.key)
+        else:
+            request, desk = await gateway.large.read(body, caller.key)
+        await _passage(gateway, client, caller, request, request_id, started).run(place, desk)
     except ClientGone:
         return
-    request = await _read(gateway, body)
+    finally:
+        _let_go(place, desk)
+
+
+def _let_go(place: Place | None, desk: Desk | None) -> None:
+    """Give back the room of a large body that is planned, and what its process remembers of it."""
+    if place is not None:
+        place.keep(0)
+    if desk is not None:
+        desk.forget()
+
+
+def _passage(
+    gateway: Gateway, client: Client, caller: Caller, request: ChatRequest, request_id: str, started: float
+) -> Passage:
     policy = gateway.config.policy_for(caller.policy, caller.team)
     entry = Entry(
         request_id,
@@ -53,13 +76,14 @@ async def answer(gateway: Gateway, client: Client, request_id: str) -> None:
         stream=request.stream,
         started=started,
     )
-    await Passage(gateway, client, caller, request, entry).run()
+    return Passage(gateway, client, caller, request, entry)
 
 
-async def _read(gateway: Gateway, body: bytes) -> ChatRequest:
+async def _read(gateway: Gateway, body: bytes, key: str) -> ChatRequest:
     if len(body) < LONG_BODY:
         return parse(body, gateway.memo)
-    return await asyncio.get_running_loop().run_in_executor(gateway.planning, parse, body, gateway.memo)
+    threads = gateway.planning.of(key, len(body))
+    return await asyncio.get_running_loop().run_in_executor(threads, parse, body, gateway.memo)
 
 
 class Passage:
@@ -72,11 +96,14 @@ class Passage:
         self.calls: Calls | None = None
         self.booking = Booking(gateway, request, entry)
 
-    async def run(self) -> None:
-        """Serve the request; whatever happens, it is entered once."""
+    async def run(self, place: Place | None = None, desk: Desk | None = None) -> None:
+        """Serve the request; whatever happens, it is entered once.
+
+        A large one has a place among those that wait, and is planned at a desk.
+        """
         self.client.watch()
         try:
-            await self._serve()
+            await self._serve(place, desk)
         except GatewayError as error:
             await self._end_with(error)
         except asyncio.CancelledError:
@@ -92,14 +119,16 @@ class Passage:
                 await self.calls.close()
                 self.calls.note_system_text()
 
-    async def _serve(self) -> None:
+    async def _serve(self, place: Place | None, desk: Desk | None) -> None:
         gateway, entry = self.gateway, self.entry
         admitted = admit(gateway.config, gateway.models, self.caller, self.request, self.client.headers)
         entry.policy = str(admitted.policy)
         self.request = self.booking.request = with_limit(self.request, admitted.model.answer_limit)
         gateway.ledger.keep(entry.id, entry.team, self.request.body)
-        calls = self.calls = Calls(gateway, admitted, self.request, entry, headers=self.client.headers)
+        calls = self.calls = Calls(gateway, admitted, self.request, entry, headers=self.client.headers, desk=desk)
         fitted = await calls.fit(admitted.model)
+        if desk is not None:
+            _let_go(place, desk)
         entry.planned = gateway.monotonic()
         if isinstance(fitted.plan, Refusal) and calls.enforces:
             error = does_not_fit(fitted.plan, fitted, self.request, admitted.policy)

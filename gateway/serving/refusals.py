@@ -39,6 +39,7 @@ def does_not_fit(refusal: Refusal, fitted: Fitted, request: ChatRequest, policy:
         room=refusal.room,
         at=refusal.at,
         reason=_why(refusal, fitted.window, request, policy),
+        bound=refusal.bounded,
     )
 
 
@@ -95,7 +96,7 @@ def _cannot_be_cut(refusal: Refusal, window: Window, request: ChatRequest, polic
         most=refusal.room,
         at=refusal.at,
         param="tools" if over == "tools" else "messages",
-        do=do,
+        do=f"{do} (What it holds is too long to be counted: {refusal.bounded} so much.)" if refusal.bounded else do,
     )
 
 

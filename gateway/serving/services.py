@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,7 +28,8 @@ from gateway.routing.too_long import Windows
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.serving.client import COMMENT_SECONDS
 from gateway.serving.early_folds import EarlyFolds
-from gateway.serving.fit import planning_threads
+from gateway.serving.large.pool import LargeBodies
+from gateway.serving.large.threads import FairThreads
 from gateway.state.shared import Sharing
 from gateway.summaries.jobs import SummaryJobs
 from gateway.wire.chat import Memo
@@ -111,8 +111,10 @@ class Gateway:
     """Planning's memory of texts."""
     system_texts: SystemTextWatch = field(default_factory=SystemTextWatch)
     """The lines of them that change with each request."""
-    planning: Executor = field(default_factory=planning_threads)
+    planning: FairThreads = field(default_factory=FairThreads)
     """The threads in which long requests are read, planned, and looked through for what was missed."""
+    large: LargeBodies | None = None
+    """The processes for large ones; None if threads do."""
     prompt_caches: PromptCaches = field(default_factory=PromptCaches)
     """The expected contents of the providers' caches."""
     summaries: SummaryJobs | None = None

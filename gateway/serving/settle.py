@@ -13,7 +13,7 @@ from gateway.rewriting.plan import Plan
 from gateway.routing.deployment import Deployment
 from gateway.serving.admission import Admitted
 from gateway.serving.attempt import Calls
-from gateway.serving.fit import Fitted, kinds_sent, prompt_tokens
+from gateway.serving.fit import LARGE_BODY, Fitted, kinds_sent, prompt_tokens
 from gateway.serving.services import Gateway
 from gateway.wire import errors
 from gateway.wire.chat import ChatRequest
@@ -156,10 +156,17 @@ class Booking:
         return None if instead is None or paid is None else instead - paid
 
     def _learn(self, calls: Calls, usage: Usage, deployment: Deployment) -> None:
-        """Learn from the provider's count where it was compared with ours: of text, as it was sent."""
+        """Learn from the provider's count where it was compared with ours: of text, as it was sent.
+
+        A large body would tell no more than others, and take long to look through.
+        """
         fitted = calls.fitted[deployment.model_name]
         ours = fitted.prompt_tokens if calls.changes(fitted) is not None else fitted.original_tokens
-        if ours is not None and not any(message.media for message in self.request.conversation.messages):
+        if (
+            ours is not None
+            and len(self.request.body) < LARGE_BODY
+            and not any(message.media for message in self.request.conversation.messages)
+        ):
             kinds = kinds_sent(self.request, calls.changes(fitted), calls.counter(fitted.model))
             self.gateway.calibrations.observe(deployment.facts, kinds, usage.prompt)
 

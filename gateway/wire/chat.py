@@ -62,6 +62,16 @@ _METADATA, _NONE = frozenset({"metadata"}), frozenset[str]()
 MOST_THINKING = 1_000_000
 """Tokens beyond which a budget for thinking is believed of no model."""
 
+MOST_MESSAGES = 100_000
+"""Messages of one request: more than Anthropic takes (platform.claude.com/docs/en/api/messages), who takes the most."""
+MOST_PARTS = 10_000
+"""Parts of one content, and calls of one message."""
+MOST_MEMBERS = 1_000
+"""Members of a request; no provider knows a hundred."""
+MOST_METADATA = 10**6
+"""Bytes of `metadata`. OpenAI takes 16 keys of 64 characters with values of 512
+(platform.openai.com/docs/api-reference/chat/create, `metadata`)."""
+
 MOST_CHOICES = 128
 """The most answers OpenAI gives to one request (platform.openai.com/docs/api-reference/chat/create, `n`)."""
 
@@ -127,6 +137,7 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
     try:
         body.decode()
         spans = object_spans(body)
+        _refuse_many(spans)
         fields = {key: value(body[s.start : s.end]) for key, s in spans.items() if key in _READ}
         for key, (start, end) in spans.items():
             if key not in _READ and key not in _SEPARATE:
@@ -171,6 +182,15 @@ def parse(body: bytes, memo: Memo) -> ChatRequest:
         ours=_ours(body, spans, metadata),
         gone=_METADATA if _is_ours(metadata) else _NONE,
     )
+
+
+def _refuse_many(spans: Mapping[str, Span]) -> None:
+    """Raise GatewayError (400) where there are more members, or more metadata, than anybody reads."""
+    if len(spans) > MOST_MEMBERS:
+        raise invalid_request(f"The request has {len(spans):,} members; no more than {MOST_MEMBERS:,} are read.")
+    within = spans.get("metadata")
+    if within is not None and within.end - within.start > MOST_METADATA:
+        raise invalid_request(f"`metadata` is longer than {MOST_METADATA:,} bytes, the most that is read.", "metadata")
 
 
 def _ours(body: bytes, spans: Mapping[str, Span], metadata: Any) -> tuple[tuple[int, int, bytes], ...]:
@@ -222,6 +242,9 @@ def _messages(body: bytes, spans: Mapping[str, Span], memo: Memo) -> tuple[tuple
         raise invalid_request(f"`messages` is not valid JSON: {error}.", "messages") from None
     if not found:
         raise invalid_request("`messages` is empty; send at least one message.", "messages")
+    if len(found) > MOST_MESSAGES:
+        said = f"`messages` holds {len(found):,} messages; no more than {MOST_MESSAGES:,} are read."
+        raise invalid_request(said, "messages", "array_above_max_length")
     get = memo.get
     messages: list[Message] = []
     for index, (start, end) in enumerate(found):
@@ -251,7 +274,11 @@ def _message(raw: bytes, index: int) -> Message:
         raise invalid_request(f"`{where}` is not valid JSON: {error}.", where) from None
     except DuplicateKey as error:
         raise invalid_request(f"`{where}` names the key {error.key!r} twice; send it once.", where) from None
-    return message_of(fields)
+    message = message_of(fields)
+    most = max(len(message.parts), len(message.calls))
+    if most > MOST_PARTS:
+        raise invalid_request(f"`{where}` holds {most:,} parts or calls; no more than {MOST_PARTS:,} are read.", where)
+    return message
 
 
 def message_of(fields: Mapping[str, Any]) -> Message:

@@ -131,18 +131,22 @@ def context_length_exceeded(
     room: int,
     at: str | None,
     reason: str = "",
+    bound: str | None = None,
 ) -> GatewayError:
     """Refuse what does not fit and cannot be made to fit.
+
+    `bound` is "at least" or "at most" where text was too long to be counted.
 
     `component` is the part that is too big (`tokens` where there is `room`), `at` the place of its largest piece,
     `reason` a sentence that says how the room came about. The first three sentences are OpenAI's: agents recognise an
     overflow by them (litellm `exception_mapping_utils.py` `is_error_str_context_window_exceeded`; langchain-openai
     looks for the code).
     """
+    said = "" if bound is None else f"{bound} "
     message = (
-        f"This model's maximum context length is {window} tokens. However, you requested {prompt + completion} tokens "
-        f"({prompt} prompt, {completion} completion). Please reduce the length of the messages. "
-        f"Policy {printable(policy)}: {component} needs {tokens}, room {room}."
+        f"This model's maximum context length is {window} tokens. However, you requested {said}{prompt + completion} "
+        f"tokens ({prompt} prompt, {completion} completion). Please reduce the length of the messages. "
+        f"Policy {printable(policy)}: {component} needs {said}{tokens}, room {room}."
     )
     message += f" {reason}" if reason else ""
     extra = {"component": component, "tokens": tokens, "room": room, "at": None if at is None else printable(at)}
@@ -313,6 +317,24 @@ def no_connection_free() -> GatewayError:
     """Refuse because every connection that the process may have is at work."""
     message = "The gateway has as many clients as its file descriptors allow, all of them at work. Try again shortly."
     return GatewayError(503, "server_error", message, code="no_connection_free", headers={"retry-after": "1"})
+
+
+def no_room() -> GatewayError:
+    """Refuse a large body for which there was no room for long."""
+    message = (
+        "The gateway has as many large requests waiting as there is room for, of this key or of all. Try again "
+        "shortly, or send fewer at a time."
+    )
+    return GatewayError(503, "server_error", message, code="too_many_large_requests", headers={"retry-after": "2"})
+
+
+def too_much_work() -> GatewayError:
+    """Refuse a large body that takes more time or memory than any may."""
+    message = (
+        "The request takes more time or memory to be read and planned than one request may. Send fewer messages, or "
+        "less text."
+    )
+    return GatewayError(413, "invalid_request_error", message, code="request_too_complex", headers=NOT_AGAIN)
 
 
 # --- what a key may do -----------------------------------------------------------------------------------------------

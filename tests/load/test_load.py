@@ -21,6 +21,7 @@ from tests.load import (
     strangers,
     streams,
     tokenising,
+    two_keys,
 )
 from tests.load.recorded import MADE_UP, joined
 from tests.upstream.counting import prompt_tokens
@@ -77,6 +78,11 @@ def test_of_a_stream_that_nobody_reads_little_is_held(tmp_path: Path) -> None:
 
 def test_strangers_are_bounded_and_keep_nobody_from_being_served(tmp_path: Path) -> None:
     outcome = strangers.measure(tmp_path, seconds=0.5, counts=[10], silent=60, readers=8, short=True)
+    assert not outcome.problems, str(outcome)
+
+
+def test_bodies_of_many_megabytes_hold_up_nobody_elses(tmp_path: Path) -> None:
+    outcome = two_keys.measure(tmp_path, seconds=2, kinds=["one letter", "an image"], size=12_000_000, slack=10)
     assert not outcome.problems, str(outcome)
 
 

@@ -205,7 +205,7 @@ class _Watched(httpx.AsyncByteStream):
             async for part in self._inner:
                 yield part
             return
-        if self._encoding not in packing.READ:
+        if self._encoding not in packing.FROM_UPSTREAM:
             raise UpstreamError("garbage", f"the answer is packed with {self._encoding[:40]!r}")
         zipped = packing.Zipped(self._encoding)
         try:
