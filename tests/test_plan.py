@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from gateway.budget.allocation import Window
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, dissect, message_tokens
-from gateway.caching.volatile import LABEL
 from gateway.conversation import Insertion
 from gateway.policy import Fold, Ladder, Policy, Reserve, Shares
 from gateway.rewriting.ours import left_out, summary
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
+from gateway.rewriting.volatile import LABEL
 from gateway.wire.legality import ANTHROPIC, CHAT, GEMINI, MISTRAL, introduced
 from gateway.wire.legality import Rules as LegalRules
 from tests.talk import assistant, calls, conversation, count, count_media, loop, result, step, system, user, words

@@ -13,9 +13,7 @@ import pytest
 from rich.console import Console
 
 from gateway.budget.tokens import Counter
-from gateway.catalogue import catalogue
 from gateway.config import load
-from gateway.fitting import Model, models_of
 from gateway.money.ledger import Ledger, content_files, files, rows
 from gateway.money.ledger.lookup import find
 from gateway.money.row import LedgerRow
@@ -24,6 +22,8 @@ from gateway.reports.simulating.judging import Simulation, simulate
 from gateway.reports.simulating.price_rules import RULES, Rule
 from gateway.reports.simulating.rendering import as_json, tables
 from gateway.reports.simulating.traffic import Turn, read
+from gateway.routing.catalogue import catalogue
+from gateway.routing.models import Model, models_of
 from tests.conftest import Conversations
 
 CASES = Path(__file__).resolve().parent / "cases" / "traffic"

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.policy import Ladder, Policy, Summarize
-from gateway.rewriting.summarize import LEAST, LINE, Asking, Facts, Segment, asking_of, line
-from gateway.rewriting.summary_state import (
+from gateway.rewriting.folds.summarize import LEAST, LINE, Asking, Facts, Segment, asking_of, line
+from gateway.rewriting.folds.summary_state import (
     AT_ONCE,
     PART,
     SMALL,

@@ -1,4 +1,4 @@
-"""How many tokens a text is: the tiktoken door. Works offline; never uses the network.
+"""Counts of tokens: the tiktoken door. Works offline; never uses the network.
 
 Counts are memoised by content. A long text is read in slices, cut only where the encoding's own pre-tokenizer
 cuts anyway, so the sum is the exact count (see `_CUT`). `learn` reads slice by slice in a small thread pool:
@@ -23,8 +23,8 @@ import tiktoken
 
 from gateway.budget.kinds import EVEN, Kinds, Weights, kinds_of, weighed
 from gateway.conversation import Message
-from gateway.litellm_files import tokenizers_dir
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
+from gateway.packaged_data import tokenizers_dir
 
 # The file that tiktoken looks for (the SHA-1 of its address) and the SHA-256 that it must have. Checked here first,
 # because tiktoken answers a missing or damaged file with a download.
@@ -60,6 +60,9 @@ _LENGTH = (1 << 32) - 1
 _MOST_WEIGHTS = 8  # weights move rarely: a few models that share an encoding, and the ones before
 _NO_SPECIAL_TOKENS: frozenset[str] = frozenset()
 
+LONG_BODY = 256 * 1024
+"""Bytes from which on a request is read and planned in a thread: below, that takes a few milliseconds at most."""
+
 
 class EncodingUnavailable(Exception):
     """An encoding's file is missing from the installed litellm, or is not the one we know."""
@@ -71,7 +74,7 @@ class Counter:
     def __init__(
         self,
         encoding: str = "o200k_base",
-        memo_bytes: int = 16 * 2**20,
+        most_bytes: int = USUAL.bytes_for("token counts"),
         threads: ThreadPoolExecutor | None = None,
     ) -> None:
         if encoding not in _FILES:
@@ -80,12 +83,12 @@ class Counter:
         self._core: Any = None
         self._lock = threading.Lock()
         self._threads = threads or _threads()
+        memo_bytes = self._memo_bytes = 8 * most_bytes // 17
         self._memo = _Memo(memo_bytes)
         self.messages: Memory[Message, int] = Memory(memo_bytes // 2)
         """Tokens of whole messages without media (components.py): read once, a message is one value for long."""
         self.kinds: Memory[Message, Kinds] = Memory(memo_bytes // 8)
         """The same by kind of text, of those that were asked for."""
-        self._memo_bytes = memo_bytes
         self._weighed: dict[Weights, Weighed] = {}
 
     def __repr__(self) -> str:
@@ -102,7 +105,9 @@ class Counter:
                 self._core = _load(self.name)
 
     def count(self, text: str) -> int:
-        """Return the tokens of `text`, special tokens taken as plain text. What is not remembered is read now."""
+        """Return the tokens of `text`, special tokens taken as plain text. A text that is not remembered is read
+        now.
+        """
         known = self._memo.get(text)
         return self._read(text) if known is None else known
 
@@ -188,7 +193,7 @@ class Weighed:
         self._counter, self._weights = counter, weights
         self._memo = _Memo(memo_bytes)
         self.messages: Memory[Message, int] = Memory(memo_bytes)
-        """What whole messages without media weigh."""
+        """Tokens of whole messages without media."""
 
     def count(self, text: str) -> int:
         """Return what the tokens of `text` weigh."""
@@ -206,15 +211,15 @@ class Weighed:
 class Counters:
     """The counters of a process, one for each encoding, made when first asked for and sharing two threads."""
 
-    def __init__(self, memo_bytes: int = 16 * 2**20) -> None:
-        self._memo_bytes = memo_bytes
+    def __init__(self, most_bytes: int = USUAL.bytes_for("token counts")) -> None:
+        self._most_bytes = most_bytes
         self._threads = _threads()
         self._counters: dict[str, Counter] = {}
 
     def for_encoding(self, name: str) -> Counter:
         counter = self._counters.get(name)
         if counter is None:
-            counter = self._counters[name] = Counter(name, self._memo_bytes, self._threads)
+            counter = self._counters[name] = Counter(name, self._most_bytes, self._threads)
         return counter
 
     def close(self) -> None:

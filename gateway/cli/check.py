@@ -35,11 +35,11 @@ def check(path: Path, schema: str | None, no_environment: bool, connect: bool) -
         raise click.UsageError("--connect needs the keys that --no-environment leaves out")
 
     from gateway.budget.calibration import EXACT, UNKNOWN
-    from gateway.catalogue.warnings import notes, warnings
     from gateway.cli.trying import too_slow
     from gateway.config import network_problems
     from gateway.config.folders import exposed
     from gateway.reports import check as checks
+    from gateway.routing.catalogue.warnings import notes, warnings
 
     config = config_of(path, to_serve=not no_environment, environ={} if no_environment else None)
     deployments = [deployment for group in deployments_of(config).values() for deployment in group]

@@ -60,11 +60,11 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
     import structlog
 
     from gateway import server
-    from gateway.catalogue.warnings import notes, warnings
     from gateway.config import startup_problems
     from gateway.config.folders import exposed
     from gateway.operators import logs
     from gateway.providers.credentials import every
+    from gateway.routing.catalogue.warnings import notes, warnings
 
     logs.configure()
     config = config_of(path, host, port)

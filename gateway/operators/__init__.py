@@ -1,1 +1,1 @@
-"""Logs for the people who run the gateway."""
+"""The logs that the people who run the gateway see."""

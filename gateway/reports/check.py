@@ -13,7 +13,7 @@ from gateway.budget.calibration import EXACT, Calibration
 from gateway.config import Config
 from gateway.policy import CUT, Policy, PromptCache
 from gateway.policy_schema import COMPONENTS
-from gateway.rewriting.summarize import LEAST
+from gateway.rewriting.folds.summarize import LEAST
 
 
 @dataclass(frozen=True, slots=True)

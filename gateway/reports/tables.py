@@ -11,9 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gateway.caching.misses import WHAT_IT_MEANS
 from gateway.money import amounts
 from gateway.money.row import AttemptRow, EditRow, LedgerRow, Milliseconds, RefusalReason
+from gateway.prompt_cache.misses import WHAT_IT_MEANS
 from gateway.reports.figures import Figures, printable
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""How busy each deployment is, and which conversations run elsewhere than where their ranking sends them.
+"""The load of each deployment, and the conversations that run elsewhere than where their ranking sends them.
 
-The clock is an argument, in Unix seconds, because `placements.py` shares with other processes what moved. One a
+The clock is an argument, in Unix seconds, because `routing/placements.py` shares with other processes what moved. One a
 process, bounded in memory; what is forgotten costs one reading of a prompt.
 """
 
@@ -12,7 +12,7 @@ from math import exp
 from typing import Final
 
 from gateway.conversation import Conversation
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.routing.affinity import Group, Load, group_of, order, rank, seeds
 from gateway.routing.deployment import Deployment
 
@@ -32,7 +32,7 @@ _MOST_MOVED: Final = 5000
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """Where a conversation runs that is not at home."""
+    """The place of a conversation that is not at home."""
 
     at: str
     until: float
@@ -41,9 +41,9 @@ class Stay:
 
 
 class Loads:
-    """What the choice between deployments is made from."""
+    """The facts that the choice between deployments is made from."""
 
-    def __init__(self, most_bytes: int = 16 * 2**20) -> None:
+    def __init__(self, most_bytes: int = USUAL.bytes_for("placements")) -> None:
         self._in_flight: dict[str, int] = {}
         self._recent: dict[str, tuple[float, float]] = {}
         self._seeds: dict[str, int] = {}
