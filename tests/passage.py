@@ -131,6 +131,8 @@ class Called:
 class ScriptedReply:
     """One answer of the script."""
 
+    is_over = False
+
     def __init__(self, act: Act, stall: Callable[[object], Awaitable[None]]) -> None:
         self.status = act.status
         self.headers = act.headers

@@ -19,6 +19,7 @@ from gateway.budget.calibration import Calibration
 from gateway.config import Config, ConfigErrors
 from gateway.reports import check
 from gateway.yaml_lines import parse
+from tests.conftest import examples
 
 ROOT = Path(__file__).parent.parent
 CASES = sorted((ROOT / "tests/cases/config").glob("*.txt"))
@@ -443,7 +444,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(ANYTHING, ANYTHING)
 def test_whatever_is_written_a_file_loads_or_every_problem_has_a_message(tmp_path_factory, main, policy):
     folder = tmp_path_factory.mktemp("any")
@@ -458,7 +459,7 @@ def test_whatever_is_written_a_file_loads_or_every_problem_has_a_message(tmp_pat
     assert all(told)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.text(max_size=60) | st.text(alphabet="a:-[]{}&*!|>'\"#? \n", max_size=60))
 def test_whatever_text_there_is_reading_it_does_not_crash(tmp_path_factory, text):
     document = parse(text, Path("any.yaml"))

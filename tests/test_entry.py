@@ -31,7 +31,7 @@ def entry(**more) -> Entry:
     )
 
 
-def test_the_opened_row_says_who_what_and_the_estimate_that_stands_if_nothing_follows():
+def test_the_opened_row_says_who_what_and_the_estimate_until_it_is_settled():
     row = line(entry(user="ann", tags=["a"]).opened(Usage(prompt=7, completion=9, estimated=True), 123))
     assert row == {
         "event": "opened",
@@ -205,7 +205,7 @@ def test_telling_never_loses_a_token_or_a_message(edits):
     assert "edits" in row or sum(sums[0] for sums in row["edited"].values()) == len(edits)
 
 
-def test_what_a_rewrite_removed_and_what_was_missed_are_told_as_counts_and_fingerprints():
+def test_what_was_removed_and_missed_is_told_as_counts_and_fingerprints():
     one = entry(plan="rewritten")
     one.heed(412, ["W-7300112", "241.50"])
     row = line(one.settled("answered", 11.0))
@@ -215,7 +215,7 @@ def test_what_a_rewrite_removed_and_what_was_missed_are_told_as_counts_and_finge
     assert "W-7300112" not in repr(one)
 
 
-def test_a_rewrite_that_nothing_was_missed_of_says_so_and_a_request_without_one_says_nothing():
+def test_a_rewrite_says_that_nothing_was_missed_and_a_request_without_one_does_not():
     one = entry(plan="rewritten")
     one.heed(0, [])
     row = line(one.settled("answered", 11.0))

@@ -147,7 +147,7 @@ def test_a_reserve_follows_the_request_or_is_a_share_or_tokens(said, output):
     assert type(found) is type(output)
 
 
-def test_a_reserve_that_leaves_nothing_is_a_mistake_and_one_that_follows_the_request_never_is():
+def test_a_reserve_that_leaves_nothing_is_a_mistake_unless_it_follows_the_request():
     assert problems("context_window: 2k") == []
     assert problems("context_window: 2k\nreserve: {output: 50%}") == []
     assert problems("context_window: 2k\nreserve: {output: 2k}") == [
@@ -458,9 +458,7 @@ profiles:
         (asked(metadata={"gateway_profile": 5}), None, None),
     ],
 )
-def test_the_profile_is_the_headers_else_the_metadatas_else_the_first_whose_condition_holds(
-    request_facts, wanted, profile
-):
+def test_the_profile_is_the_headers_the_metadatas_or_the_first_that_holds(request_facts, wanted, profile):
     assert MIXED.choose(request_facts, wanted).profile == profile
 
 

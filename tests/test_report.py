@@ -24,6 +24,7 @@ from gateway.reports.figures import cell
 from gateway.reports.spend import By, Report, parse_moment, report
 from gateway.reports.tables import report_tables
 from gateway.wire.usage import Usage
+from tests.conftest import examples
 
 DAY = "2026-01-31"
 
@@ -328,6 +329,7 @@ def test_retention_sums_what_was_removed_and_missed(tmp_path: Path) -> None:
     assert "missed" not in report(tmp_path, "policy").total
 
 
+@pytest.mark.long
 def test_retention_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [rewritten("1", 40, 2), rewritten("2", 1_200, 0)])
     for name in get_args(By):
@@ -442,6 +444,7 @@ def test_the_targets_of_a_policy_are_told_where_rows_are_policies(tmp_path: Path
     assert [one["target"] for one in by_team] == [None] * len(by_team)
 
 
+@pytest.mark.long
 def test_utilization_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path) -> None:
     components = {"history": [900, 300], "odd'name\"": [1, 1], "room": {"history": 0, "odd'name\"": 1}}
     write(tmp_path, f"{DAY}.jsonl", [settled("1", tags=["a"], components=components)])
@@ -612,13 +615,15 @@ def _sum(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
     return total
 
 
-@settings(max_examples=60)  # each writes a ledger and opens a database; the law of conservation tries more
+@settings(max_examples=examples(60))  # each writes a ledger and opens a database; the law of conservation tries more
 @given(requests=REQUESTS, name=st.sampled_from(get_args(By)))
-def test_the_rows_always_sum_to_the_total_and_the_total_to_the_ledger(requests: list[dict[str, Any]], name: By) -> None:
+def test_the_rows_always_sum_to_the_total_and_the_total_to_the_ledger(
+    base: Any, requests: list[dict[str, Any]], name: By
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for file, row in _lines(requests):
             write(Path(folder), file, [row])
-        shown = report(Path(folder), name)
+        shown = report(Path(folder), name, base=base)
     unsettled = [request for request in requests if request["rows"] == "opened"]
     others = [request for request in requests if request["rows"] != "opened"]
     estimates = sum(request["estimate_nanousd"] for request in unsettled)
@@ -633,15 +638,18 @@ def test_the_rows_always_sum_to_the_total_and_the_total_to_the_ledger(requests: 
         assert _sum(shown.rows) == _sum([shown.total])
 
 
-@settings(max_examples=30)  # three reports a time
+@settings(max_examples=examples(30))  # three reports a time
 @given(requests=REQUESTS, split=st.integers(0, 4 * 1440))
-def test_two_reports_that_meet_always_sum_to_one_over_both(requests: list[dict[str, Any]], split: int) -> None:
+def test_two_reports_that_meet_always_sum_to_one_over_both(
+    base: Any, requests: list[dict[str, Any]], split: int
+) -> None:
     at = START + timedelta(minutes=split)
     with tempfile.TemporaryDirectory() as folder:
         for file, row in _lines(requests):
             write(Path(folder), file, [row])
-        before, after = report(Path(folder), until=at).total, report(Path(folder), since=at).total
-        whole = report(Path(folder)).total
+        before = report(Path(folder), until=at, base=base).total
+        after = report(Path(folder), since=at, base=base).total
+        whole = report(Path(folder), base=base).total
     assert _sum([before, after]) == _sum([whole])
 
 
