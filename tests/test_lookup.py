@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from gateway.money.ledger import lookup, new_id, timestamp
-from gateway.money.ledger.lookup import MOST_WAITING, PIECE_BYTES, Lookups, Record, TooManyLookups, find
+from gateway.money.ledger.lookup import MOST_WAITING, PIECE_BYTES, LedgerRecord, Lookups, TooManyLookups, find
 from gateway.money.row import LedgerRow
 
 DAY = datetime(2026, 1, 31, tzinfo=UTC).timestamp()
@@ -100,12 +100,12 @@ def test_a_moment_beyond_reason_is_no_request(tmp_path: Path, seconds: float):
 async def test_lookups_of_a_key_take_turns_and_do_not_wait_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     at_once, most = [0], [0]
 
-    def slow(_folder: Path, request_id: str) -> Record:
+    def slow(_folder: Path, request_id: str) -> LedgerRecord:
         at_once[0] += 1
         most[0] = max(most[0], at_once[0])
         time.sleep(0.01)
         at_once[0] -= 1
-        return Record(LedgerRow("settled", request_id), None, None, {"thread": threading.current_thread().name})
+        return LedgerRecord(LedgerRow("settled", request_id), None, None, {"thread": threading.current_thread().name})
 
     monkeypatch.setattr(lookup, "find", slow)
     lookups = Lookups()
@@ -116,7 +116,7 @@ async def test_lookups_of_a_key_take_turns_and_do_not_wait_for_long(tmp_path: Pa
     many = [lookups.find(tmp_path, str(number), "key") for number in range(2 * MOST_WAITING)]
     ends = await asyncio.gather(*many, lookups.find(tmp_path, "of another", "other"), return_exceptions=True)
     assert sum(isinstance(end, TooManyLookups) for end in ends) == MOST_WAITING - 1
-    assert isinstance(ends[-1], Record)
+    assert isinstance(ends[-1], LedgerRecord)
     assert ends[-1].row.id == "of another"
     assert (lookups._turns, lookups._waiting) == ({}, {})
     lookups.close()

@@ -470,7 +470,7 @@ def test_a_book_keeps_only_what_its_models_need_and_is_read_in_a_moment() -> Non
 
 def test_reading_prices_never_imports_litellm() -> None:
     program = (
-        "import sys; from gateway import packaged_data; from gateway.money.prices import PriceBook\n"
+        "import sys; from gateway import packaged_data; from gateway.money.prices.table import PriceBook\n"
         "PriceBook.read(packaged_data.price_table(), [('openai', 'gpt-5')]); packaged_data.tokenizers_dir()\n"
         "assert 'litellm' not in sys.modules"
     )

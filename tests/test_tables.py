@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from gateway.money.ledger.lookup import Record
+from gateway.money.ledger.lookup import LedgerRecord
 from gateway.money.row import LedgerRow
 from gateway.reports.tables import as_text, dry_run_tables, request_tables
 
@@ -28,7 +28,7 @@ REFUSED = {
 def shown(**fields: Any) -> str:
     console = Console(file=io.StringIO(), width=120)
     console.print(
-        request_tables(Record(LedgerRow.from_members(REFUSED | fields), None, "2026-01-31T12:00:00.000Z", {}))
+        request_tables(LedgerRecord(LedgerRow.from_members(REFUSED | fields), None, "2026-01-31T12:00:00.000Z", {}))
     )
     return str(console.file.getvalue())  # type: ignore[attr-defined]  # it is the StringIO above
 

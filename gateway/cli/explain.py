@@ -27,7 +27,7 @@ from gateway.cli.opening import (
 )
 
 if TYPE_CHECKING:
-    from gateway.money.ledger.lookup import Record
+    from gateway.money.ledger.lookup import LedgerRecord
 
 
 @example("""\
@@ -83,7 +83,7 @@ def explain(
             terminal().print(drawn())
 
 
-def _past_request(request_id: str, folder: Path) -> Record:
+def _past_request(request_id: str, folder: Path) -> LedgerRecord:
     from gateway.money.ledger import lookup
 
     record = lookup.find(folder, request_id)

@@ -21,7 +21,7 @@ from gateway.money.row import (
     ComponentSizes,
     Counted,
     EditRow,
-    Kind,
+    EntryKind,
     LedgerRow,
     Milliseconds,
     RefusalReason,
@@ -58,7 +58,7 @@ class Entry:
     """Name and digest."""
     policy_version: int = 2
     stream: bool = False
-    kind: Kind = "request"
+    kind: EntryKind = "request"
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
     plan: str = "unchanged"
     counted: Counted = "tokens"

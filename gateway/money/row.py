@@ -15,7 +15,7 @@ import orjson
 
 Event = Literal["opened", "settled"]
 Status = Literal["answered", "refused", "failed", "cancelled"]
-Kind = Literal["request", "summary", "warm_up"]
+EntryKind = Literal["request", "summary", "warm_up"]
 Counted = Literal["tokens", "bytes", "at least", "at most"]
 
 EditRow = tuple[int, str | None, str, int, int] | tuple[int, None, str, int, int, int]
@@ -202,7 +202,7 @@ class LedgerRow:
     event: Event = _column(_TEXT, "settled", of=_BOTH, always=_BOTH, reported=True)
     id: str = _column(_TEXT, "", of=_BOTH, always=_BOTH, reported=True)
     status: Status | None = _column(_TEXT, always=_SETTLED, reported=True)
-    kind: Kind = _column(_TEXT, "request", of=_BOTH, always=_SETTLED, reported=True)
+    kind: EntryKind = _column(_TEXT, "request", of=_BOTH, always=_SETTLED, reported=True)
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
     key: str = _column(_TEXT, "", of=_BOTH, always=_BOTH, reported=True)
     team: str = _column(_TEXT, "", of=_BOTH, always=_BOTH, reported=True)

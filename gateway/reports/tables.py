@@ -17,7 +17,7 @@ from gateway.prompt_cache.misses import MISS_MEANINGS
 from gateway.reports.figures import Figures, printable
 
 if TYPE_CHECKING:
-    from gateway.money.ledger.lookup import Record
+    from gateway.money.ledger.lookup import LedgerRecord
     from gateway.reports.spend import Report
 
 LEVELS = {
@@ -124,7 +124,7 @@ def _name(value: str | None) -> Text:
     return Text("-") if value is None else Text(printable(value))
 
 
-def request_tables(record: Record) -> RenderableType:
+def request_tables(record: LedgerRecord) -> RenderableType:
     """Return all that the ledger knows of one request: what came of it, its components, edits and attempts."""
     row = record.row
     blocks: list[RenderableType] = [facts(_request_facts(record))]
@@ -165,7 +165,7 @@ def dry_run_tables(run: Mapping[str, Any]) -> RenderableType:
     return Group(*blocks)
 
 
-def _request_facts(record: Record) -> list[tuple[str, object]]:
+def _request_facts(record: LedgerRecord) -> list[tuple[str, object]]:
     row, settled = record.row, record.settled_at is not None
     tokens = (
         f"{number(row.prompt_tokens)} prompt ({number(row.cached_tokens)} cached),"

@@ -38,7 +38,7 @@ class TooManyLookups(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LedgerRecord:
     """One request in the ledger: its opened line overlaid with its settled one."""
 
     row: LedgerRow
@@ -51,7 +51,7 @@ class Record:
     is `unsettled`."""
 
 
-def find(directory: Path, request_id: str) -> Record | None:
+def find(directory: Path, request_id: str) -> LedgerRecord | None:
     """Return what the books say of one request; None = nothing.
 
     Its id says the day; the day after is read too, since a request may pass midnight.
@@ -72,11 +72,11 @@ def find(directory: Path, request_id: str) -> Record | None:
     return _record(merged, opened_at, None) if merged else None
 
 
-def _record(members: Mapping[str, Any], opened_at: str | None, settled_at: str | None) -> Record:
+def _record(members: Mapping[str, Any], opened_at: str | None, settled_at: str | None) -> LedgerRecord:
     shown = {**members, "opened_at": opened_at, "settled_at": settled_at}
     if members["event"] == "opened":
         shown = {"status": "unsettled", **shown}
-    return Record(LedgerRow.from_members(members), opened_at, settled_at, shown)
+    return LedgerRecord(LedgerRow.from_members(members), opened_at, settled_at, shown)
 
 
 def _lines_with(path: Path, request_id: str, at: float, *, is_open: bool) -> Iterator[dict[str, Any]]:
@@ -144,7 +144,7 @@ class Lookups:
     _turns: dict[str, asyncio.Lock] = field(default_factory=dict)
     _waiting: dict[str, int] = field(default_factory=dict)
 
-    async def find(self, directory: Path, request_id: str, key: str) -> Record | None:
+    async def find(self, directory: Path, request_id: str, key: str) -> LedgerRecord | None:
         """Look a request up for a key. Raises TooManyLookups."""
         waiting = self._waiting.get(key, 0)
         if waiting > MOST_WAITING:
