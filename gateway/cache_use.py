@@ -15,12 +15,12 @@ from gateway.caching.economics import USUAL_GROWTH, outlook
 from gateway.caching.markers import Breakpoint, markable, marks_of, place
 from gateway.caching.marking import Reach, lifetime_of, reach
 from gateway.caching.volatile import Moved, moved_from
+from gateway.config.policy import Policy
 from gateway.conversation import Changes
 from gateway.early_folds import Beginnings, ByCost, EarlyFolds, Never
 from gateway.fitting import LONG_BODY, Model
 from gateway.gateway import Gateway
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
-from gateway.policy import Policy
 from gateway.prompt_caches import Sighting, Whose, is_unseen
 from gateway.rewriting.moved import may_move
 from gateway.routing.deployment import Deployment

@@ -11,8 +11,8 @@ from textwrap import wrap
 from gateway.budget.allocation import Window, usual_reserve
 from gateway.budget.calibration import EXACT, Calibration
 from gateway.config import Config
-from gateway.policy import CUT, Policy, PromptCache
-from gateway.policy_schema import COMPONENTS
+from gateway.config.policy import CUT, Policy, PromptCache
+from gateway.config.policy_file import COMPONENTS
 from gateway.rewriting.summarize import LEAST
 
 

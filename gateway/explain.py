@@ -14,10 +14,10 @@ from gateway.admission import chosen
 from gateway.budget.allocation import Window
 from gateway.budget.components import dissect, message_tokens
 from gateway.budget.tokens import Counter
+from gateway.config.policy import Policy
 from gateway.conversation import Changes, Conversation, Message
 from gateway.fitting import Fitted, Model, decided, selected
 from gateway.memory import Memory
-from gateway.policy import Policy
 from gateway.refusals import does_not_fit
 from gateway.rewriting.plan import Edit, Plan, Refusal, recognition_of
 from gateway.rewriting.retention import cut_of, in_order, parts, spoken, texts_of

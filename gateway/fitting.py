@@ -31,10 +31,10 @@ from gateway.budget.components import (
 from gateway.budget.kinds import Kinds, kinds_of, kinds_of_message
 from gateway.budget.tokens import Counter, Weighed
 from gateway.caching.volatile import Moved, moved_from
+from gateway.config.policy import Policy
 from gateway.conversation import Changes, Conversation, Media, Message, last_user, leading_system
 from gateway.early_folds import LEAST_TOKENS, Beginnings, EarlyFolds
 from gateway.memory import Memory
-from gateway.policy import Policy
 from gateway.rewriting.memory import Known
 from gateway.rewriting.moved import edits_of, left_of, may_move, with_left, with_moved
 from gateway.rewriting.plan import VOLATILE, VOLATILE_LEFT, Edit, Plan, Refusal, ladders_of, plan, recognition_of

@@ -17,13 +17,13 @@ import orjson
 from gateway.admission import Admitted
 from gateway.budget.tokens import Counter
 from gateway.calls import Calls
+from gateway.config.policy import Policy, Reserve
 from gateway.conversation import Message
 from gateway.fitting import Model
 from gateway.gateway import Gateway
 from gateway.money.entry import Entry
 from gateway.money.ledger import ID_ENTROPY_BYTES, new_id
 from gateway.own_calls import NoAnswer, answered
-from gateway.policy import Policy, Reserve
 from gateway.rewriting import summarize
 from gateway.rewriting.summary_faults import Source
 from gateway.summaries import Job, NoSummary

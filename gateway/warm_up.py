@@ -20,9 +20,9 @@ from typing import Any, Final, Literal, NamedTuple, assert_never
 from structlog.typing import FilteringBoundLogger
 
 from gateway.caching.warming import FORGIVEN, MOST_GAPS, Keeping, interval, is_worth_writing, pays
+from gateway.config.policy import Policy
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.money.prices import Price
-from gateway.policy import Policy
 from gateway.prompt_caches import PromptCaches, Sighting
 from gateway.routing.deployment import Deployment
 from gateway.state import State, StateUnavailable

@@ -14,12 +14,12 @@ from typing import Final
 from gateway.admission import Admitted
 from gateway.cache_use import Held
 from gateway.calls import Calls
+from gateway.config.policy import Policy, Reserve
 from gateway.fitting import Fitted
 from gateway.gateway import Gateway
 from gateway.money.entry import Entry
 from gateway.money.ledger import ID_ENTROPY_BYTES, new_id
 from gateway.own_calls import NoAnswer, answered
-from gateway.policy import Policy, Reserve
 from gateway.rewriting.plan import Refusal
 from gateway.warm_up import NotWarmed, Reread, Warmed, WarmUp
 from gateway.wire.chat import parse

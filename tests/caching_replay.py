@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from gateway.caching.facts import CacheFacts, book_of, facts_for, priced
-from gateway.caching_schema import shipped
+from gateway.config.policy import Policy
+from gateway.config.prompt_cache_rules import shipped
 from gateway.gateway import Gateway
 from gateway.money import ledger as books
 from gateway.money.prices import price_from
 from gateway.pipeline import answer
-from gateway.policy import Policy
 from gateway.routing.upstreams import Upstreams
 from tests.conftest import Conversations
 from tests.load.recorded import Body, cut_at_requests

@@ -22,13 +22,14 @@ from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
 from gateway.client import COMMENT_SECONDS, ClientGone, Headers, refuse
 from gateway.config import Config, KeyEntry, LedgerSettings, Server, State, Team
+from gateway.config.policy import Policy, resolve
+from gateway.config.yaml import parse
 from gateway.fitting import models_of
 from gateway.gateway import Gateway
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.money.prices import price_from
 from gateway.pipeline import answer
-from gateway.policy import Policy, resolve
 from gateway.routing.deployment import Deployment, Kind, ModelFacts
 from gateway.routing.health import Health
 from gateway.routing.upstream import Reply, Unfit, UpstreamError
@@ -37,7 +38,6 @@ from gateway.state import open_state
 from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError, too_large
 from gateway.wire.sse import DONE, event
-from gateway.yaml_lines import parse
 from tests.sharing import sharing
 
 COUNTERS = Counters()

@@ -15,8 +15,8 @@ from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.kinds import Kinds
 from gateway.budget.tokens import Counter
 from gateway.calibrating import MOST_WAITING, Calibrations
+from gateway.config.policy import Policy, Reserve
 from gateway.fitting import Model, fit, kinds_sent, models_of
-from gateway.policy import Policy, Reserve
 from gateway.routing.deployment import Deployment, ModelFacts
 from gateway.state import State
 from tests.contract.running import eventually

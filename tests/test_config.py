@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gateway import check, config
 from gateway.budget.calibration import Calibration
 from gateway.config import Config, ConfigErrors
-from gateway.yaml_lines import parse
+from gateway.config.yaml import parse
 
 ROOT = Path(__file__).parent.parent
 CASES = sorted((ROOT / "tests/cases/config").glob("*.txt"))

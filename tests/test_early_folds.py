@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 
 from gateway import config
 from gateway.caching.economics import Outlook
+from gateway.config.policy import Fold, Policy, Reserve
 from gateway.conversation import Changes
 from gateway.early_folds import LINKS, Beginnings, ByCost, EarlyFolds, Judge, Never
 from gateway.fitting import Fitted, fit
-from gateway.policy import Fold, Policy, Reserve
 from gateway.rewriting.plan import Plan
 from gateway.state import Change, State, StateUnavailable, open_state
 from gateway.state.disk import DiskState

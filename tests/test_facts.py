@@ -8,11 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.caching.facts import NOTHING, book_of, facts_for, priced
-from gateway.caching_schema import CachesFile, shipped, unknown_rules
+from gateway.config.prompt_cache_rules import CachesFile, shipped, unknown_rules
+from gateway.config.yaml import read
 from gateway.litellm_files import price_table
 from gateway.money.prices import PriceBook
 from gateway.routing.demo.anthropic import LEAST, anthropic_least
-from gateway.yaml_lines import read
 
 BOOK = book_of(shipped())
 FILE = Path(__file__).resolve().parent.parent / "gateway" / "caching" / "providers.yaml"

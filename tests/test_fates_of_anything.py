@@ -11,10 +11,10 @@ from gateway.catalogue import catalogue, known_providers, without_effect
 from gateway.catalogue.importing import imported
 from gateway.config import ConfigErrors, load
 from gateway.config.litellm_keys import DEFAULTS, INSTEAD, OURS, WITHOUT_EFFECT
+from gateway.config.yaml import parse, written
 from gateway.litellm_files import price_table
 from gateway.money.prices import PriceBook
 from gateway.routing.deployment import Unservable
-from gateway.yaml_lines import parse, written
 
 BOOK, KNOWN = PriceBook.read(price_table()), known_providers()
 PARAMS = sorted(OURS | DEFAULTS | WITHOUT_EFFECT.keys() | INSTEAD.keys() | {"aws_region_name", "input_cost_per_token"})

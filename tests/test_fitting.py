@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.tokens import Counter
 from gateway.caching.facts import NOTHING
+from gateway.config.policy import Policy, Reserve
 from gateway.fitting import LONG_BODY, byte_sizes, fit, models_of, prompt_tokens, rooms_of
-from gateway.policy import Policy, Reserve
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.deployment import ModelFacts
 from gateway.wire.legality import ANTHROPIC, CHAT

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.caching import heads
 from gateway.caching.heads import Family, Head, Prompts, added, from_json, label_of, suggestions, to_json
 from gateway.caching.volatile import Memo, without
-from gateway.policy_schema import LONGEST_PATTERN, PromptCacheFile
+from gateway.config.policy_file import LONGEST_PATTERN, PromptCacheFile
 from gateway.shared_heads import HEADS, KEY, SystemTexts, shared, suggested
 from gateway.state import StateUnavailable
 from gateway.state.disk import DiskState

@@ -20,10 +20,10 @@ from gateway.catalogue import known_providers
 from gateway.catalogue.importing import imported
 from gateway.cli import main
 from gateway.config import Config, load
+from gateway.config.yaml import parse
 from gateway.litellm_files import price_table
 from gateway.money import ledger
 from gateway.money.prices import PriceBook
-from gateway.yaml_lines import parse
 from tests.providers.accounts import service_account
 from tests.providers.everybody import Everybody, certify, everybody
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.caching.facts import NOTHING, CacheFacts, book_of, facts_for
 from gateway.caching.markers import Breakpoint, callers, key_of, markable, marks_of, place
 from gateway.caching.prefix import Chain, Digests, chain_of
-from gateway.caching_schema import shipped
+from gateway.config.prompt_cache_rules import shipped
 from gateway.conversation import Changes, Insertion, leading_system
 from gateway.routing.demo import Demo
 from gateway.wire.cache_marks import Marks

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from gateway.booking import USUAL_ANSWER
 from gateway.caching.facts import CacheFacts
 from gateway.config import Team
+from gateway.config.policy import Policy
 from gateway.fitting import LONG_BODY
 from gateway.money import ledger as books
 from gateway.money.amounts import usd
 from gateway.pipeline import answer
-from gateway.policy import Policy
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Loads
 from gateway.routing.upstream import UpstreamError

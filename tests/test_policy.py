@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from gateway import config
 from gateway.check import Facts, render, rows
-from gateway.conditions import FACTS, InvalidCondition, compile_condition, facts, in_cel
-from gateway.policy import (
+from gateway.config.conditions import FACTS, InvalidCondition, compile_condition, facts, in_cel
+from gateway.config.policy import (
     LONGEST_PROMPT,
     Fold,
     Ladder,
@@ -30,8 +30,8 @@ from gateway.policy import (
     load_policies,
     resolve,
 )
-from gateway.policy_schema import COMPONENTS
-from gateway.yaml_lines import parse
+from gateway.config.policy_file import COMPONENTS
+from gateway.config.yaml import parse
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTED = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/policies.md").read_text(), re.MULTILINE | re.DOTALL)
@@ -105,7 +105,7 @@ def test_a_name_a_window_and_a_reserve_are_enough():
 
 
 def test_loading_the_presets_does_not_load_cel():
-    code = "import sys; from pathlib import Path; from gateway.policy import load_policies; "
+    code = "import sys; from pathlib import Path; from gateway.config.policy import load_policies; "
     code += "load_policies(Path('policies')); sys.exit('cel' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 

@@ -15,10 +15,10 @@ from rich.console import Console
 from gateway.budget.tokens import Counter
 from gateway.catalogue import catalogue
 from gateway.config import load
+from gateway.config.policy import Policy, load_policies
 from gateway.fitting import Model, models_of
 from gateway.money.ledger import Ledger, content_files, files, rows
 from gateway.money.ledger.lookup import find
-from gateway.policy import Policy, load_policies
 from gateway.simulating.judging import Simulation, simulate
 from gateway.simulating.prices import RULES, Rule
 from gateway.simulating.shown import as_json, tables

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.budget.components import OVERHEAD_MESSAGE
-from gateway.policy import Ladder, Policy, Summarize
+from gateway.config.policy import Ladder, Policy, Summarize
 from gateway.rewriting.summarize import (
     LEAST,
     LINE,

@@ -9,7 +9,7 @@ from gateway.caching.facts import CacheFacts, book_of, facts_for
 from gateway.caching.markers import callers, markable, marks_of, place
 from gateway.caching.prefix import Digests, chain_of
 from gateway.caching.volatile import LABEL, LONGEST_WHOLE, REMAINDER, Memo, moved_from, without
-from gateway.caching_schema import shipped
+from gateway.config.prompt_cache_rules import shipped
 from gateway.conversation import Changes
 from gateway.explain import dry_run
 from gateway.fitting import fit

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.caching.facts import book_of, facts_for
-from gateway.caching_schema import shipped
+from gateway.config.prompt_cache_rules import shipped
 from gateway.money.ledger import rows
 from gateway.pipeline import answer
 from tests.passage import Caller, Setting, deployment, new_id, policy

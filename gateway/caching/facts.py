@@ -1,4 +1,4 @@
-"""What is known of a provider's prompt cache, as a value. Pure; what files say of it is in `gateway.caching_schema`.
+"""Facts about a provider's prompt cache, as a value. Pure; `gateway.config.prompt_cache_rules` reads files of them.
 
 Who is unknown gets NOTHING: no markers and no assumptions.
 """
@@ -11,7 +11,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from gateway.caching_schema import NONE, CachesFile, FactsFile, ModelsFile, layers
+from gateway.config.prompt_cache_rules import NONE, CachesFile, FactsFile, ModelsFile, layers
 
 if TYPE_CHECKING:
     from gateway.money.prices import Price

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from gateway import litellm_files
 from gateway.catalogue import fates
 from gateway.config import Config, ModelEntry
+from gateway.config.problems import closest
 from gateway.config.wildcards import covering, filling, is_pattern
 from gateway.money.prices import PriceBook, split
-from gateway.problems import closest
 from gateway.providers import refusals
 from gateway.providers.table import HEEDED, PROVIDERS
 from gateway.routing.deployment import (

@@ -28,8 +28,8 @@ def litellm(path: Path, output: Path | None) -> None:
     from gateway import litellm_files
     from gateway.catalogue import known_providers
     from gateway.catalogue.importing import imported
+    from gateway.config.yaml import read, written
     from gateway.money.prices import PriceBook
-    from gateway.yaml_lines import read, written
 
     document = read(path)
     refuse(document.problems)

@@ -17,16 +17,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.caching_schema import CachesFile, unknown_rules, without_lifetime
 from gateway.config import folders
 from gateway.config.environment import is_read_in, read_in, usual_keys
 from gateway.config.network import Network, faults_of, network_of
+from gateway.config.policy import Policies, Policy, load_policies, unknown_policy
+from gateway.config.policy_file import PolicyFile
+from gateway.config.problems import KeyPath, Problem, closest, from_validation, in_order, one_slip_from
+from gateway.config.prompt_cache_rules import CachesFile, unknown_rules, without_lifetime
+from gateway.config.settings import ConfigFile, InfoFile, LedgerFile, ParamsFile, StateFile
 from gateway.config.wildcards import covering, is_pattern
-from gateway.config_schema import ConfigFile, InfoFile, LedgerFile, ParamsFile, StateFile
-from gateway.policy import Policies, Policy, load_policies, unknown_policy
-from gateway.policy_schema import PolicyFile
-from gateway.problems import KeyPath, Problem, closest, from_validation, in_order, one_slip_from
-from gateway.yaml_lines import Document, read
+from gateway.config.yaml import Document, read
 
 
 class ConfigErrors(Exception):

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway import litellm_files
-from gateway.problems import KeyPath, Problem
-from gateway.yaml_lines import Document
+from gateway.config.problems import KeyPath, Problem
+from gateway.config.yaml import Document
 
 ENVIRONMENT: Final = "os.environ/"
 """Before a name: the whole value is that variable's."""

@@ -12,7 +12,6 @@ import orjson
 
 from gateway.budget.tokens import encoding_for
 from gateway.caching.facts import NOTHING, Book, CacheFacts, book_of, priced
-from gateway.caching_schema import shipped
 from gateway.config.addresses import address_of
 from gateway.config.environment import usual_variables
 from gateway.config.litellm_keys import (
@@ -25,6 +24,7 @@ from gateway.config.litellm_keys import (
     OURS,
     WITHOUT_EFFECT,
 )
+from gateway.config.prompt_cache_rules import shipped
 from gateway.config.wildcards import filled
 from gateway.litellm_files import anthropic_betas
 from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from gateway.admission import chosen
 from gateway.budget.components import Anatomy, Recognition, dissect
 from gateway.budget.tokens import Counter
+from gateway.config.policy import Policy
 from gateway.fitting import Model, decided, selected
-from gateway.policy import Policy
 from gateway.rewriting.plan import Refusal
 from gateway.simulating.carried import Carried, carried, lost
 from gateway.simulating.prices import Chain, PrefixCache, Rule, chain

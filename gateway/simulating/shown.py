@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from gateway.config.problems import Problem
 from gateway.operators.tables import facts, number, table
-from gateway.problems import Problem
 from gateway.simulating.judging import Bill, Loss, Simulation, Verdict
 from gateway.simulating.picture import Lengths, highest, panel, png
 

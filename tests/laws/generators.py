@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
+from gateway.config.policy import Documents, Fold, Ladder, Policy, Reserve, Shares
 from gateway.conversation import Media
 from gateway.fitting import Model
-from gateway.policy import Documents, Fold, Ladder, Policy, Reserve, Shares
 from gateway.wire.legality import ANTHROPIC, CHAT, GEMINI, MISTRAL, Rules
 from tests.laws import oracle
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.policy import Documents, Fold, Ladder, Policy, Reserve, Shares
+from gateway.config.policy import Documents, Fold, Ladder, Policy, Reserve, Shares
 from tests.laws import oracle
 from tests.laws.generators import DROP, FULL, STYLES, Case, Talk, model_of
 

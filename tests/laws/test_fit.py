@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from gateway.policy import Ladder, Policy, Reserve
+from gateway.config.policy import Ladder, Policy, Reserve
 from gateway.rewriting.plan import Plan, Refusal
 from tests.laws import oracle
 from tests.laws.driving import Walk

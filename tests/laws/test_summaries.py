@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.budget.components import OVERHEAD_MESSAGE
+from gateway.config.policy import Ladder, Policy, Reserve, Summarize
 from gateway.fitting import decided
-from gateway.policy import Ladder, Policy, Reserve, Summarize
 from gateway.rewriting import ours
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.caching.volatile import LABEL, REMAINDER
-from gateway.policy import Policy, PromptCache
+from gateway.config.policy import Policy, PromptCache
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import VOLATILE_LEFT, Plan
 from gateway.wire.chat import Memo

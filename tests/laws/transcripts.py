@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gateway.policy import Ladder, Policy, Reserve
+from gateway.config.policy import Ladder, Policy, Reserve
 from tests.conftest import Conversations
 from tests.laws import oracle
 from tests.laws.driving import Walk

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
-    from gateway.yaml_lines import Document
+    from gateway.config.yaml import Document
 
 KeyPath = tuple[str | int, ...]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from gateway.problems import KeyPath, Problem
+from gateway.config.problems import KeyPath, Problem
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

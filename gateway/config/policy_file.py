@@ -1,6 +1,6 @@
 """What a policy file may say: every key, what it means, its default, and what this release still refuses.
 
-These models only read; what the gateway works with are the values of `gateway.policy`. A file is read on its own
+These models only read; what the gateway works with are the values of `gateway.config.policy`. A file is read on its own
 here; `extends` and profiles are merged afterwards, so every key is optional but `name`.
 """
 
@@ -21,10 +21,10 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from gateway import quantities
-from gateway.backtracking import why_slow
-from gateway.conditions import FACTS, compile_condition
-from gateway.problems import closest
+from gateway.config import quantities
+from gateway.config.conditions import FACTS, compile_condition
+from gateway.config.patterns import why_slow
+from gateway.config.problems import closest
 
 COMPONENTS = ("system", "tools", "examples", "documents", "history", "input")
 NOT_YET = "not in this release"

@@ -1,10 +1,10 @@
 """A policy as a value: what a team's requests may take up, and what is done to one that takes more.
 
 `load_policies` reads a folder and resolves `extends`, profiles and what was left out; the rest here is pure. What a
-file may say is in `gateway.policy_schema`. How files become policies: each is validated on its own (so every mistake is
-reported at its line), then built-in defaults, the `extends` chain and the file are merged key by key, then each profile
-over the result. A ladder is replaced as a whole: a component that a given ladder does not name has no remedy. Of a
-prompt for summaries the file stands in the policy file, its text in the value.
+file may say is in `gateway.config.policy_file`. How files become policies: each is validated on its own (so every
+mistake is reported at its line), then built-in defaults, the `extends` chain and the file are merged key by key, then
+each profile over the result. A ladder is replaced as a whole: a component that a given ladder does not name has no
+remedy. Of a prompt for summaries the file stands in the policy file, its text in the value.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from gateway.conditions import Condition, compile_condition, in_cel
-from gateway.policy_schema import COMPONENTS, FoldFile, PolicyFile
-from gateway.problems import KeyPath, Problem, closest, from_validation, in_order
-from gateway.yaml_lines import Document, read
+from gateway.config.conditions import Condition, compile_condition, in_cel
+from gateway.config.policy_file import COMPONENTS, FoldFile, PolicyFile
+from gateway.config.problems import KeyPath, Problem, closest, from_validation, in_order
+from gateway.config.yaml import Document, read
 
 PROFILE_METADATA = "gateway_profile"
 """The key of a request's metadata that names a profile, for callers that cannot set the header x-gateway-profile."""
@@ -348,8 +348,8 @@ def load_policies(folder: Path) -> Policies:
 
 def shipped_folder() -> Path:
     """Return where the policies that come with the program are: in the package, or beside it in a checkout."""
-    here = Path(__file__).resolve().parent
-    return next((folder for folder in (here / "policies", here.parent / "policies") if folder.is_dir()), here)
+    package = Path(__file__).resolve().parent.parent
+    return next((folder for folder in (package / "policies", package.parent / "policies") if folder.is_dir()), package)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -22,9 +22,9 @@ from pydantic import (
     model_validator,
 )
 
-from gateway import quantities
-from gateway.caching_schema import CachesFile
-from gateway.policy_schema import Name, Seconds, Strict, Tokens, Word, key
+from gateway.config import quantities
+from gateway.config.policy_file import Name, Seconds, Strict, Tokens, Word, key
+from gateway.config.prompt_cache_rules import CachesFile
 
 
 def _sha256(value: str) -> str:

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
-from gateway import quantities
-from gateway.policy_schema import Name, Strict, Tokens, Word, key
-from gateway.problems import KeyPath
-from gateway.yaml_lines import read
+from gateway.config import quantities
+from gateway.config.policy_file import Name, Strict, Tokens, Word, key
+from gateway.config.problems import KeyPath
+from gateway.config.yaml import read
 
 
 def _multiple(value: Any) -> Decimal:
@@ -124,7 +124,7 @@ class CachesFile(Strict):
 @cache
 def shipped() -> CachesFile:
     """Return what comes with the program, read once."""
-    document = read(Path(__file__).resolve().parent / "caching" / "providers.yaml")
+    document = read(Path(__file__).resolve().parent.parent / "caching" / "providers.yaml")
     return CachesFile.model_validate(document.data)
 
 
