@@ -22,7 +22,8 @@ from gateway.budget.tokens import Counters
 from gateway.calibrating import Calibrations
 from gateway.client import COMMENT_SECONDS, ClientGone, Headers, refuse
 from gateway.config import Config, KeyEntry, LedgerSettings, Server, State, Team
-from gateway.config.policy import Policy, resolve
+from gateway.config.merging import resolve
+from gateway.config.policy import Policy
 from gateway.config.yaml import parse
 from gateway.fitting import models_of
 from gateway.gateway import Gateway

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from gateway.caching import heads
 from gateway.caching.heads import Family, Head, Prompts, added, from_json, label_of, suggestions, to_json
 from gateway.caching.volatile import Memo, without
-from gateway.config.policy_file import LONGEST_PATTERN, PromptCacheFile
+from gateway.config.fields import LONGEST_PATTERN
+from gateway.config.policy import PromptCache
 from gateway.shared_heads import HEADS, KEY, SystemTexts, shared, suggested
 from gateway.state import StateUnavailable
 from gateway.state.disk import DiskState
@@ -68,7 +69,7 @@ def test_a_suggested_pattern_is_always_one_that_a_policy_takes_and_that_takes_th
     if before != after and (label := label_of(before, after)):
         pattern = f"{label}.*"
         assert len(pattern) <= heads.LONGEST_PATTERN <= LONGEST_PATTERN
-        PromptCacheFile(volatile=[pattern])
+        PromptCache(volatile=(pattern,))
         rests = {without(text, (pattern,), Memo())[0] for text in (before, after)}
         assert len(rests) == 1
 

@@ -17,20 +17,10 @@ from hypothesis import strategies as st
 from gateway import config
 from gateway.check import Facts, render, rows
 from gateway.config.conditions import FACTS, InvalidCondition, compile_condition, facts, in_cel
-from gateway.config.policy import (
-    LONGEST_PROMPT,
-    Fold,
-    Ladder,
-    Policy,
-    PromptCache,
-    Reserve,
-    Shares,
-    Summarize,
-    UnknownProfile,
-    load_policies,
-    resolve,
-)
-from gateway.config.policy_file import COMPONENTS
+from gateway.config.ladder import Ladder
+from gateway.config.merging import LONGEST_PROMPT, load_policies, resolve
+from gateway.config.policy import Fold, Policy, PromptCache, Reserve, Summarize, UnknownProfile
+from gateway.config.shares import COMPONENTS, Shares
 from gateway.config.yaml import parse
 
 ROOT = Path(__file__).parent.parent
@@ -105,7 +95,7 @@ def test_a_name_a_window_and_a_reserve_are_enough():
 
 
 def test_loading_the_presets_does_not_load_cel():
-    code = "import sys; from pathlib import Path; from gateway.config.policy import load_policies; "
+    code = "import sys; from pathlib import Path; from gateway.config.merging import load_policies; "
     code += "load_policies(Path('policies')); sys.exit('cel' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
@@ -210,7 +200,7 @@ def test_an_order_that_is_given_is_kept_where_the_ladder_arranges():
 
 def test_targets_of_the_report_change_no_digest():
     found = policy("utilization: {history: 60-75%, overall: 50% - 90%}")
-    assert found.utilization == (("history", (0.6, 0.75)), ("overall", (0.5, 0.9)))
+    assert found.utilization.targets == {"history": (0.6, 0.75), "overall": (0.5, 0.9)}
     assert found.digest == policy("").digest
 
 

@@ -15,7 +15,8 @@ from rich.console import Console
 from gateway.budget.tokens import Counter
 from gateway.catalogue import catalogue
 from gateway.config import load
-from gateway.config.policy import Policy, load_policies
+from gateway.config.merging import load_policies
+from gateway.config.policy import Policy
 from gateway.fitting import Model, models_of
 from gateway.money.ledger import Ledger, content_files, files, rows
 from gateway.money.ledger.lookup import find

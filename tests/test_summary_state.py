@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.config.policy import Ladder, Policy, Summarize
+from gateway.config.ladder import Ladder
+from gateway.config.policy import Policy, Summarize
 from gateway.rewriting.summarize import LEAST, LINE, Asking, Facts, Segment, asking_of, line
 from gateway.rewriting.summary_state import (
     AT_ONCE,

@@ -112,7 +112,7 @@ def first_of(problems: Sequence[Problem]) -> Iterator[str]:
 def shipped(*models: str) -> Config:
     """Return a configuration of models as the price table knows them, with the policies that come with the program."""
     from gateway.config import Config, LedgerSettings, ModelEntry, Server, State
-    from gateway.config.policy import load_policies, shipped_folder
+    from gateway.config.merging import load_policies, shipped_folder
 
     return Config(
         file=DEFAULT_CONFIG,

@@ -13,20 +13,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gateway.config import folders
 from gateway.config.environment import is_read_in, read_in, usual_keys
+from gateway.config.fields import FROM_FILE
+from gateway.config.merging import POLICY_FILE, Policies, load_policies, unknown_policy
 from gateway.config.network import Network, faults_of, network_of
-from gateway.config.policy import Policies, Policy, load_policies, unknown_policy
-from gateway.config.policy_file import PolicyFile
+from gateway.config.policy import Policy
 from gateway.config.problems import KeyPath, Problem, closest, from_validation, in_order, one_slip_from
 from gateway.config.prompt_cache_rules import CachesFile, unknown_rules, without_lifetime
 from gateway.config.settings import ConfigFile, InfoFile, LedgerFile, ParamsFile, StateFile
 from gateway.config.wildcards import covering, is_pattern
 from gateway.config.yaml import Document, read
+
+CONFIG_FILE: Final = TypeAdapter(ConfigFile)
+"""Reads `config.yaml`, and is its schema."""
 
 
 class ConfigErrors(Exception):
@@ -173,10 +177,10 @@ def load(path: Path, environ: Mapping[str, str], *, to_serve: bool = True) -> Co
         data, missing = _without(data, [problem.key_path for problem in missing]), []
     said = None
     try:
-        said = ConfigFile.model_validate(data)
+        said = CONFIG_FILE.validate_python(data, context=FROM_FILE)
     except ValidationError as error:
         unset = {problem.key_path for problem in missing}
-        found = from_validation(error, ConfigFile, document, data)
+        found = from_validation(error, CONFIG_FILE, document, data)
         problems += (_pointed(problem) for problem in found if problem.key_path not in unset)
     problems += _unsound_rules(said, document)
     folder = path.parent / _text(data, "policies", "policies")
@@ -477,9 +481,9 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-SCHEMAS: Mapping[str, type[BaseModel]] = {"policy": PolicyFile, "config": ConfigFile}
+SCHEMAS: Mapping[str, TypeAdapter[Any]] = {"policy": POLICY_FILE, "config": CONFIG_FILE}
 
 
 def check_schema(kind: str) -> dict[str, Any]:
     """Return the JSON Schema of a `policy` file or of `config`.yaml, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **SCHEMAS[kind].model_json_schema()}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **SCHEMAS[kind].json_schema()}

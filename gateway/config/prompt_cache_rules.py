@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from gateway.config import quantities
-from gateway.config.policy_file import Name, Strict, Tokens, Word, key
+from gateway.config.fields import Name, Strict, Tokens, Word, key
 from gateway.config.problems import KeyPath
 from gateway.config.yaml import read
 

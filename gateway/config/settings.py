@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from gateway.config import quantities
-from gateway.config.policy_file import Name, Seconds, Strict, Tokens, Word, key
+from gateway.config.fields import Name, Seconds, Strict, Tokens, Word, key
 from gateway.config.prompt_cache_rules import CachesFile
 
 
@@ -177,7 +177,7 @@ NetworkOf = Annotated[
 class Open(BaseModel):
     """A mapping that takes keys we do not know, as LiteLLM's do."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="allow", frozen=True, validate_default=True, defer_build=True)
 
 
 class ServerFile(Strict):

@@ -12,7 +12,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.config.policy import Documents, Fold, Ladder, Policy, Reserve, Shares
+from gateway.config.ladder import Ladder
+from gateway.config.policy import Documents, Fold, Policy, Reserve
+from gateway.config.shares import Shares
 from tests.laws import oracle
 from tests.laws.generators import DROP, FULL, STYLES, Case, Talk, model_of
 

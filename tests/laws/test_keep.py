@@ -3,7 +3,8 @@
 import json
 import re
 
-from gateway.config.policy import Documents, Ladder, Policy, Reserve
+from gateway.config.ladder import Ladder
+from gateway.config.policy import Documents, Policy, Reserve
 from gateway.conversation import Changes
 from gateway.rewriting.plan import Plan
 from tests.laws import oracle

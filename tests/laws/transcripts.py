@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gateway.config.policy import Ladder, Policy, Reserve
+from gateway.config.ladder import Ladder
+from gateway.config.policy import Policy, Reserve
 from tests.conftest import Conversations
 from tests.laws import oracle
 from tests.laws.driving import Walk
