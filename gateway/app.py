@@ -116,7 +116,7 @@ def _made(config: Config) -> Gateway:
     worker = str(os.getpid()) if config.server.workers > 1 else None
     models = Models(catalogue(config), unpriced=config.unpriced == "allow")
     log, prompt_caches = structlog.get_logger("gateway"), PromptCaches()
-    sharing = Sharing(Store(partial(open_state, config.state, log.warning), log, config.state.timeout_seconds), log)
+    sharing = Sharing(Store(partial(open_state, config.state, log.warning), log, config.state.timeout), log)
     return Gateway(
         config=config,
         keys=Keys(config.keys),

@@ -38,8 +38,7 @@ def check(path: Path, schema: str | None, no_environment: bool, connect: bool) -
     from gateway.budget.calibration import EXACT, UNKNOWN
     from gateway.catalogue.warnings import notes, warnings
     from gateway.cli.trying import too_slow
-    from gateway.config import network_problems
-    from gateway.config.folders import exposed
+    from gateway.config.startup import exposed, network_problems
 
     config = config_of(path, to_serve=not no_environment, environ={} if no_environment else None)
     deployments = [deployment for group in deployments_of(config).values() for deployment in group]

@@ -1,7 +1,8 @@
 """Kinds of values that files hold. Each reads what YAML gave, and describes itself in the JSON Schema.
 
 A class of keys is declared once: it is the value that the gateway works with, the schema of its part of a file, and
-that part's documentation. A default is spelled as in a file, for the schema shows it.
+that part's documentation. A default is spelled as in a file, for the schema shows it. `dataclasses.replace` validates
+anew, so each kind takes its own values too: the tuple of a range, the float of a share, None for the word auto.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ STRICT: Final = ConfigDict(extra="forbid", validate_default=True, defer_build=Tr
 """Every key is known. Validators are built at their first use: a process that reads no configuration needs none."""
 
 FROM_FILE: Final[dict[str, bool]] = {"from_file": True}
-"""The context in which a file is read: a few values of ours, such as None for the word auto, no file may hold."""
+"""The context in which a file is read. Some values of ours, such as None for the word auto, no file may hold."""
 
 T = TypeVar("T")
 
@@ -103,6 +104,10 @@ def _each_once(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
+def _span(value: Any) -> tuple[float, float]:
+    return value if isinstance(value, tuple) else quantities.span(value)
+
+
 Word = Annotated[str, Field(min_length=1)]
 Name = Annotated[
     str, PlainValidator(_name), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"})
@@ -116,7 +121,7 @@ ShareOrTokens = Annotated[
 ]
 Span = Annotated[
     tuple[float, float],
-    PlainValidator(quantities.span),
+    PlainValidator(_span),
     WithJsonSchema({"type": "string", "pattern": quantities.SPAN_PATTERN}),
 ]
 Seconds = Annotated[

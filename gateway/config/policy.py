@@ -58,8 +58,10 @@ def _kept_free(what: str) -> PlainValidator:
     """Take auto (None), a share (a float) or tokens (an int); `what` says in the message for what it is kept free."""
 
     def read(value: Any, info: ValidationInfo) -> float | int | None:
-        if value == "auto" or (value is None and not is_from_file(info)):
+        if value == "auto":
             return None
+        if isinstance(value, float | None) and not is_from_file(info):
+            return value
         if isinstance(value, str) and value.endswith("%"):
             return quantities.share(value)
         if isinstance(value, float) and 0 < value < 1:
