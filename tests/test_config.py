@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,17 @@ def test_the_example_loads_and_uses_every_key_there_is():
     assert example.policy_for(None, "support").name == "support"
     said = yaml.safe_load((ROOT / "config.example.yaml").read_text())
     assert said.keys() == config.check_schema("config")["properties"].keys()
+
+
+def test_a_section_is_made_again_of_its_own_values(tmp_path):
+    example = config.load(ROOT / "config.example.yaml", ENVIRONMENT)
+    text = (
+        f"ledger: {{mode: 0640}}\nkeys: [{{name: k, sha256: {'A' * 64}, models: [m], expires: 2030-01-01}}]\n"
+        "server: {trusted_proxies: [10.0.0.0/8], hosts: ['[::1]'], max_body: 2MB, keep_alive: 5s}\nstate: {timeout: 2s}"
+    )
+    for sound in (example, loaded(tmp_path, SMALL + text)):
+        for section in (sound.server, sound.state, sound.ledger, *sound.keys, *sound.teams.values()):
+            assert replace(section) == section  # type: ignore[type-var]
 
 
 def test_paths_are_relative_to_the_file(tmp_path):

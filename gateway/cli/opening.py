@@ -75,9 +75,6 @@ def config_of(
         config = load(path, os.environ if environ is None else environ, to_serve=to_serve)
     except ConfigErrors as errors:
         raise Refused(str(errors)) from errors
-    if port is not None and not 0 <= port <= 65535:
-        told = f"{port} is not a port; choose one from 0 (any free one) to 65535"
-        refuse([config.problem(("server", "port"), told)])
     address = replace(config.server, host=host or config.server.host, port=config.server.port if port is None else port)
     return replace(config, server=address)
 
