@@ -24,47 +24,48 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
-from gateway import placements, shared_caches, shared_heads
-from gateway.admission import authenticate
 from gateway.budget.tokens import Counters
-from gateway.calibrating import Calibrations
-from gateway.catalogue import catalogue
-from gateway.client import Browsers, HTTPClient, head, refuse
 from gateway.config import Config
 from gateway.config.wildcards import is_pattern
-from gateway.early_folds import EarlyFolds
-from gateway.gateway import Gateway, Models
+from gateway.keep_warm.schedule import WarmUps
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.money.ledger.lookup import TooManyLookups
-from gateway.pipeline import answer
-from gateway.prompt_caches import PromptCaches
+from gateway.prompt_cache import shared_system_texts, sharing
+from gateway.prompt_cache.tracker import PromptCaches
+from gateway.routing import placements
+from gateway.routing.calibrations import Calibrations
+from gateway.routing.catalogue import catalogue
 from gateway.routing.health import Health
-from gateway.routing.upstreams import Upstreams
+from gateway.routing.upstreams.by_kind import Upstreams
+from gateway.serving.admission import authenticate
+from gateway.serving.client import Browsers, HTTPClient, head, refuse
+from gateway.serving.early_folds import EarlyFolds
+from gateway.serving.pipeline import answer
+from gateway.serving.services import Gateway, Models
+from gateway.serving.summary_calls import write
+from gateway.serving.warm_up_calls import send
 from gateway.state import open_state
 from gateway.state.shared import Sharing
 from gateway.state.store import Store
-from gateway.summaries import Summaries
-from gateway.summary_writer import write
-from gateway.warm_up import WarmUps
-from gateway.warm_up_sender import send
+from gateway.summaries.jobs import Summaries
 from gateway.wire import errors
 from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError
 from gateway.wire.origins import Origins
 
 SETTLE_SECONDS = 5.0
-"""How long a stop waits for the entries of requests that it cut."""
+"""Seconds that a stop waits for the entries of requests that it cut."""
 
 _COLLECTIONS = (5_000, 2, 700)
-"""When the collector looks for cycles, in objects made and in collections of the younger generation. Requests leave
-hardly a cycle behind, and the default looks for some at each of them. Nobody else runs while it looks: 15,000 objects
-take some five milliseconds, and the 200,000 that planning makes in a few seconds would take forty."""
+"""The collector's thresholds: objects made, and collections of the younger generation. Requests leave hardly a cycle
+behind, and the default looks for some at each of them. Nobody else runs while it looks: 15,000 objects take some five
+milliseconds, and the 200,000 that planning makes in a few seconds would take forty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What an endpoint is handed."""
+    """The arguments of an endpoint."""
 
     gateway: Gateway
     client: HTTPClient
@@ -76,7 +77,7 @@ Endpoint = Callable[[Visit], Awaitable[None]]
 
 
 def create_app(config: Config) -> Starlette:
-    """Build the application. What it opens at start it closes at the end."""
+    """Build the application. It closes at the end whatever it opened at start."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -149,7 +150,7 @@ def _made(config: Config) -> Gateway:
 async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: contextlib.AsyncExitStack) -> Gateway:
     """Open all that lives as long as the process, and say how each is closed: the last opened first.
 
-    Whatever goes wrong with one, the others are closed, and the ledger last: what it owes the disk is written.
+    A failure of one does not keep the others open. The ledger is closed last: what it owes the disk is written.
     """
     gateway = _made(config)
     closing.callback(gateway.counters.close)
@@ -184,8 +185,8 @@ def _share(gateway: Gateway) -> None:
     if any(len(model.deployments) > 1 for model in models):
         gateway.sharing.add(placements.shared(gateway.loads, gateway.now))
     if any(one.cache.matching != "none" for model in models for one in model.deployments):
-        shared_caches.share(gateway.sharing, gateway.prompt_caches, gateway.now, os.urandom(6).hex())
-        gateway.sharing.add(shared_heads.shared(gateway.system_texts))
+        sharing.share(gateway.sharing, gateway.prompt_caches, gateway.now, os.urandom(6).hex())
+        gateway.sharing.add(shared_system_texts.shared(gateway.system_texts))
 
 
 def _warm_ups(config: Config, caches: PromptCaches, store: Store, log: FilteringBoundLogger) -> WarmUps | None:

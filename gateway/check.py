@@ -14,7 +14,7 @@ from gateway.config import Config
 from gateway.config.ladder import CUT
 from gateway.config.policy import Policy, PromptCache
 from gateway.config.shares import COMPONENTS
-from gateway.rewriting.summarize import LEAST
+from gateway.rewriting.folds.summarize import LEAST
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,11 +77,11 @@ class Message:
     is_marked: bool = False
     """Whether the client put a marker for the provider's prompt cache on it."""
     foreign: tuple[str, ...] = ()
-    """What only some providers take back of it (wire/foreign.py)."""
+    """The traces in it that only some providers take back (wire/foreign.py)."""
     ours: Kind | None = None
     """Set on a message that we put in (`Changes.applied`): never on what came, whatever it says."""
     digest: tuple[int, int] | None = field(default=None, init=False, repr=False)
-    """What it says as it came, hashed, and how many positions it takes; None until a cache asks (caching/prefix.py)."""
+    """Hash of it as it came, and how many positions it takes; None until a cache asks (prompt_cache/prefixes.py)."""
 
     @property
     def is_system(self) -> bool:
@@ -99,7 +99,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What may only be dropped whole: messages `first` up to, not including, `after`."""
+    """Messages that may only be dropped together: `first` up to, not including, `after`."""
 
     first: int
     after: int
@@ -110,21 +110,21 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a request says to the model: tool definitions and messages."""
+    """The tool definitions and messages of a request."""
 
     messages: tuple[Message, ...]
     definitions: tuple[str, ...] = ()
     """Tools, functions and response schema, each as minified JSON."""
     tools: int = 0
-    """How many tools are defined."""
+    """The number of tools that are defined."""
     required_word: str | None = None
-    """What must stand somewhere in the messages, in any case: `json`, where the answer is to be a JSON object and no
-    schema says so. Who demands it is in `wire/legality.py`."""
+    """A word that must stand somewhere in the messages, in any case: `json`, where the answer is to be a JSON object
+    and no schema says so. The providers that demand it are in `wire/legality.py`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """What stays of a system message out of which text was moved."""
+    """The rest of a system message out of which text was moved."""
 
     text: str
     """All of its text, as `Message.text` says it."""
@@ -169,7 +169,7 @@ PartEdits = tuple[PartEdit, ...]
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is done to the messages of a conversation, by the index each had when it came.
+    """Changes of the messages of a conversation, by the index that each had when it came.
 
     Role, name and all else of a message stay; only its content changes, and its reasoning where that goes.
     """
@@ -182,7 +182,7 @@ class Changes:
     unreasoned: frozenset[int] = frozenset()
     """Messages that leave without the reasoning they carry."""
     system: Mapping[int, Rest] = field(default_factory=dict)
-    """What stays of leading system messages out of which declared text was moved (caching/volatile.py)."""
+    """The rests of leading system messages out of which declared text was moved (rewriting/volatile.py)."""
     parts: Mapping[int, PartEdits] = field(default_factory=dict)
     """Changes to single parts of messages that have no new text."""
 

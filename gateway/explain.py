@@ -10,18 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from gateway.admission import chosen
 from gateway.budget.allocation import Window
 from gateway.budget.components import dissect, message_tokens
 from gateway.budget.tokens import Counter
 from gateway.config.policy import Policy
 from gateway.conversation import Changes, Conversation, Message
-from gateway.fitting import Fitted, Model, decided, selected
 from gateway.memory import Memory
-from gateway.refusals import does_not_fit
 from gateway.rewriting.plan import Edit, Plan, Refusal, recognition_of
 from gateway.rewriting.retention import cut_of, in_order, parts, spoken, texts_of
 from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED
+from gateway.routing.models import Model
+from gateway.serving.admission import chosen
+from gateway.serving.fit import Fitted, decided, selected
+from gateway.serving.refusals import does_not_fit
 from gateway.wire.chat import ChatRequest, Memo, parse, with_limit
 
 FIRST_WORDS_CHARS = 160

@@ -12,7 +12,7 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 ENTRY_BYTES = 200
-"""What an entry takes besides its value: its place in the dictionary, the key, a tuple."""
+"""Bytes of an entry besides its value: its place in the dictionary, the key, a tuple."""
 
 
 class Memory(Generic[Key, Value]):

@@ -1,4 +1,4 @@
-r"""What in a text is a value: ids, numbers, dates, amounts, paths, addresses, names out of code. What is left is prose.
+r"""Values in a text: ids, numbers, dates, amounts, paths, addresses, names out of code. The rest is prose.
 
 A later step can write prose again, but not a value that it cannot see any more. Pure: told from the characters alone,
 in time linear in the text. Text that is JSON is read as it stands: what is escaped in it (`\n`, `\u00e9`) parts values
@@ -63,9 +63,9 @@ _RUN = re.compile(
 _BEFORE_UNIT = re.compile(r"(\d{1,2})\.? (?:de )?(\D+)\Z")
 _AFTER_UNIT = re.compile(r"([A-Z][A-Za-z]+) (\d{1,2})\Z")
 _GAP = re.compile(rf"[\"'<>)\]}}`\n\r\t]|(?<![\w.{_CURRENCY}])\s")
-"""What stands inside no run."""
+"""Characters that stand inside no run."""
 _AT_ONCE_CHARS = 65_536
-"""How much is searched in one go: other threads wait until the search returns."""
+"""Characters that are searched in one go: other threads wait until the search returns."""
 _HUMP = re.compile(r"[a-z\d][A-Z]|[A-Z][a-z]+[A-Z]|[A-Z]{3}")
 _JOINED = re.compile(r"\w[_@]\w|\w::\w|\w\.[a-zA-Z_]\w|\A(?:~|\.{1,2})/\w|/[^/]+/")
 _AMOUNT = rf"[{_NUMERALS}]{{1,16}}[{_UNITS}](?:[{_NUMERALS}]{{1,16}}[{_UNITS}]){{0,6}}"

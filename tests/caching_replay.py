@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gateway.caching.facts import CacheFacts, book_of, facts_for, priced
 from gateway.config.policy import Policy
 from gateway.config.prompt_cache_rules import shipped
-from gateway.gateway import Gateway
 from gateway.money import ledger as books
 from gateway.money.prices import price_from
-from gateway.pipeline import answer
-from gateway.routing.upstreams import Upstreams
+from gateway.prompt_cache.rules import CacheFacts, book_of, facts_for, priced
+from gateway.routing.upstreams.by_kind import Upstreams
+from gateway.serving.pipeline import answer
+from gateway.serving.services import Gateway
 from tests.conftest import Conversations
 from tests.load.recorded import Body, cut_at_requests
 from tests.passage import COUNTERS, NOW, Caller, Script, Setting, deployment, new_id

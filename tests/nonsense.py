@@ -7,20 +7,24 @@ from typing import Any
 
 import orjson
 
-from gateway import calibrating, early_folds, placements, shared_caches, shared_heads, warm_up
 from gateway.budget.calibration import Stats, observe
 from gateway.budget.kinds import Kinds
-from gateway.caching.habits import Follows, Habits, seen
-from gateway.caching.heads import Family, Head
-from gateway.caching.seen import Written
-from gateway.prompt_caches import Counted, PromptCaches, Sent
+from gateway.keep_warm import schedule
+from gateway.keep_warm.schedule import Claim
+from gateway.prompt_cache import shared_system_texts
+from gateway.prompt_cache import sharing as shared_caches
+from gateway.prompt_cache.contents import Written
+from gateway.prompt_cache.system_texts import Family, Head
+from gateway.prompt_cache.tracker import Counted, PromptCaches, Sent
+from gateway.prompt_cache.usage_patterns import Follows, Habits, seen
+from gateway.routing import calibrations, placements
 from gateway.routing.deployment import ModelFacts
 from gateway.routing.loads import Loads, Stay
-from gateway.state import summary_record
+from gateway.serving import early_folds
 from gateway.state.codec import Codec
 from gateway.state.shared import Shared
-from gateway.state.summary_record import Lease
-from gateway.warm_up import Claim
+from gateway.summaries import store
+from gateway.summaries.store import Lease
 from tests.sharing import sharing
 
 NOW = 1_750_000_000.0
@@ -69,8 +73,8 @@ def _kinds() -> list[Kind]:
     by_kind: dict[str, Habits] = {"team/p/m": habits}
     return [
         Kind(placements.STAYS, placements.STAYS.write(stays), lambda: placements.shared(Loads(), lambda: NOW), stays),
-        Kind(calibrating.STATS, calibrating.STATS.write(stats), _calibration, [(Kinds(900), 1000)]),
-        Kind(calibrating.STATS, orjson.dumps(stats.to_json())),
+        Kind(calibrations.STATS, calibrations.STATS.write(stats), _calibration, [(Kinds(900), 1000)]),
+        Kind(calibrations.STATS, orjson.dumps(stats.to_json())),
         Kind(shared_caches.RECORDS, shared_caches.RECORDS.write(records), _of_caches(shared_caches.SENT), records),
         Kind(
             shared_caches.BY_KIND,
@@ -85,19 +89,19 @@ def _kinds() -> list[Kind]:
             {7: (1.0, 0.0, 0.0)},
         ),
         Kind(
-            shared_heads.HEADS,
-            shared_heads.HEADS.write(head),
-            lambda: shared_heads.shared(shared_heads.SystemTexts()),
+            shared_system_texts.HEADS,
+            shared_system_texts.HEADS.write(head),
+            lambda: shared_system_texts.shared(shared_system_texts.SystemTexts()),
             head,
         ),
-        Kind(warm_up.CLAIMS, warm_up.CLAIMS.write(Claim("a", NOW))),
+        Kind(schedule.CLAIMS, schedule.CLAIMS.write(Claim("a", NOW))),
         Kind(early_folds.LINKS, early_folds.LINKS.write(frozenset({7, 2**60}))),
         Kind(early_folds.LINKS, b"[7,8]"),
-        Kind(summary_record.TEXTS, summary_record.TEXTS.write("The plan was gone through.")),
-        Kind(summary_record.TEXTS, b"The plan was gone through."),
-        Kind(summary_record.DECISIONS, summary_record.DECISIONS.write(("abc", "def"))),
-        Kind(summary_record.DECISIONS, b"abc def"),
-        Kind(summary_record.LEASES, summary_record.LEASES.write(Lease(NOW, "a", rests=False))),
+        Kind(store.TEXTS, store.TEXTS.write("The plan was gone through.")),
+        Kind(store.TEXTS, b"The plan was gone through."),
+        Kind(store.DECISIONS, store.DECISIONS.write(("abc", "def"))),
+        Kind(store.DECISIONS, b"abc def"),
+        Kind(store.LEASES, store.LEASES.write(Lease(NOW, "a", rests=False))),
     ]
 
 
@@ -119,7 +123,7 @@ def _of_caches(key: str) -> Callable[[], Shared[Any, Any]]:
 def _calibration() -> Shared[Any, Any]:
     shares = sharing(_nowhere)
     facts = ModelFacts("anthropic", "m", 1, None, shared=True, encoding="o200k_base", exact=False)
-    calibrating.Calibrations([], shares).observe(facts, Kinds(1000), 1100)
+    calibrations.Calibrations([], shares).observe(facts, Kinds(1000), 1100)
     return next(iter(shares._shared.values()))
 
 

@@ -19,22 +19,22 @@ import orjson
 import structlog
 
 from gateway.budget.tokens import Counters
-from gateway.calibrating import Calibrations
-from gateway.client import COMMENT_SECONDS, ClientGone, Headers, refuse
 from gateway.config import Config, KeyEntry, LedgerSettings, Server, State, Team
 from gateway.config.merging import resolve
 from gateway.config.policy import Policy
 from gateway.config.yaml import parse
-from gateway.fitting import models_of
-from gateway.gateway import Gateway
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.money.prices import price_from
-from gateway.pipeline import answer
+from gateway.routing.calibrations import Calibrations
 from gateway.routing.deployment import Deployment, Kind, ModelFacts
 from gateway.routing.health import Health
-from gateway.routing.upstream import Reply, Unfit, UpstreamError
-from gateway.routing.upstreams import Upstreams
+from gateway.routing.models import models_of
+from gateway.routing.upstreams.by_kind import Upstreams
+from gateway.routing.upstreams.upstream import Reply, Unfit, UpstreamError
+from gateway.serving.client import COMMENT_SECONDS, ClientGone, Headers, refuse
+from gateway.serving.pipeline import answer
+from gateway.serving.services import Gateway
 from gateway.state import open_state
 from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError, too_large

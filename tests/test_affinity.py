@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.conversation import Conversation, Message
-from gateway.placements import STAYS, holding
 from gateway.routing.affinity import IDLE, Digests, Load, group_of, order, rank, seeds
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import AWAY_SECONDS, BACK_SECONDS, LATELY_SECONDS, Loads, Preference
+from gateway.routing.placements import STAYS, holding
 from tests.conftest import Conversations
 from tests.providers.deployments import deployment
 from tests.replicas import PrefixCache, Request, interleaved, made_up, play, requests_of

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.client import COMMENT
-from gateway.routing.upstream import UpstreamError
+from gateway.routing.upstreams.upstream import UpstreamError
+from gateway.serving.client import COMMENT
 from gateway.wire.sse import DONE, event
 from tests.passage import (
     USAGE,

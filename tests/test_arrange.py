@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.arrange import arrange, order
-from gateway.rewriting.documents import find
+from gateway.rewriting.documents.arrange import arrange, order
+from gateway.rewriting.documents.recognition import find
 
 FILL = "and then there is more to say about it in general terms that nobody asks for. " * 3
 BODIES = [

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.memory import Memory
-from gateway.rewriting.artifacts import Piece, Seen, best, listed, pieces_of, ranked
+from gateway.rewriting.history.artifacts import Piece, Seen, best, listed, pieces_of, ranked
+from gateway.rewriting.history.snippets import Reader, Snippet, of_text, preserved, snippets, tokens
 from gateway.rewriting.ours import left_out
-from gateway.rewriting.snippets import Reader, Snippet, of_text, preserved, snippets, tokens
 from tests.conftest import CHECKOUT
 from tests.talk import assistant, calls, count, messages, result, user
 from tests.timing import within

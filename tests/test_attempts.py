@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.routing.attempts import Answer, Attempts, Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
-from gateway.routing.upstream import WholeReply
+from gateway.routing.upstreams.upstream import WholeReply
 from tests.providers.deployments import deployment
 
 A, B, C, D = (deployment(name=name) for name in "ABCD")

@@ -11,8 +11,8 @@ import pytest
 
 from gateway.routing.attempts import Answer, Failure
 from gateway.routing.deployment import Deployment
-from gateway.routing.upstream import ERROR_BYTES, UpstreamError
-from gateway.routing.upstreams import Upstreams
+from gateway.routing.upstreams.by_kind import Upstreams
+from gateway.routing.upstreams.upstream import ERROR_BYTES, UpstreamError
 from gateway.wire.sse import DONE
 from tests.passage import Act, Script, Setting, delta, deployment, says, streams, usage_event
 from tests.talk import body, user

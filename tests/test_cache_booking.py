@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gateway.pipeline import answer
+from gateway.serving.pipeline import answer
 from gateway.wire.sse import DONE
 from tests.caching_replay import Replay, facts_of
 from tests.load.recorded import Body

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.conversation import Changes, Insertion
-from gateway.routing.translated import Translated
+from gateway.routing.upstreams.translated import Translated
 from gateway.wire.cache_marks import Marks, may_carry
 from gateway.wire.chat import ChatRequest, Memo, parse, sent
 from tests.laws.generators import Talk, talks

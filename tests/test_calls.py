@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import structlog
 
-from gateway.gateway import Gateway
-from gateway.pipeline import answer
 from gateway.routing.deployment import Deployment
-from gateway.routing.upstream import Reply
+from gateway.routing.upstreams.upstream import Reply
+from gateway.serving.pipeline import answer
+from gateway.serving.services import Gateway
 from tests.passage import WHOLE_STREAM, Act, Caller, Script, Setting, deployment, fails, new_id, says, streams
 from tests.talk import body, user
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.rewriting.crush import SAME, Wanted, difference, lossless, lossy
-from gateway.rewriting.shapes import lines
-from gateway.rewriting.shapes.values import NotAValue, Number, read, read_cut
+from gateway.rewriting.results.crush import SAME, Wanted, difference, lossless, lossy
+from gateway.rewriting.results.shapes import lines
+from gateway.rewriting.results.shapes.values import NotAValue, Number, read, read_cut
 from tests.test_outliers import LOGS, TROUBLE, log, prose
 from tests.timing import within
 
@@ -685,7 +685,7 @@ some_lines = st.lists(st.sampled_from("abcdefgh"), max_size=25)
 
 @given(some_lines, some_lines)
 def test_the_newer_lines_can_always_be_made_of_the_older(older, newer):
-    from gateway.rewriting.shapes.differences import of_lines
+    from gateway.rewriting.results.shapes.differences import of_lines
 
     assert applied(older, of_lines(older, newer)) == newer
 
@@ -733,7 +733,7 @@ def test_hostile_text_takes_bounded_time(name):
 
 def test_the_same_text_gives_the_same_bytes_in_any_process():
     script = (
-        "import sys; from gateway.rewriting.crush import *; text = sys.stdin.read()\n"
+        "import sys; from gateway.rewriting.results.crush import *; text = sys.stdin.read()\n"
         "wanted = Wanted.of(['load_table path #W7003 door agreed'])\n"
         "print(lossless(text)); print(lossy(text, 150, len, wanted)); print(lossy(text, 1500, len, wanted))"
     )

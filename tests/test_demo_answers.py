@@ -7,8 +7,9 @@ import orjson
 import pytest
 
 from gateway.budget.tokens import Counters
-from gateway.fitting import models_of, prompt_tokens
-from gateway.routing.demo import Demo
+from gateway.routing.models import models_of
+from gateway.routing.upstreams.demo import Demo
+from gateway.serving.fit import prompt_tokens
 from gateway.wire.chat import Memo, parse
 from tests.providers.deployments import deployment
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.routing.demo.anthropic import anthropic_least
+from gateway.routing.upstreams.demo.anthropic import anthropic_least
 from tests.providers.cached import PRIMING, Provider, message, part, text, tool
 
 FIVE: dict[str, Any] = {"type": "ephemeral"}

@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.routing.demo import Demo
-from gateway.routing.demo.prefix import gemini_least
+from gateway.routing.upstreams.demo import Demo
+from gateway.routing.upstreams.demo.prefix import gemini_least
 from tests.conftest import Conversations
 from tests.providers.cached import Provider, message, text, tool, words
 from tests.providers.deployments import deployment

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.routing.demo import Demo
+from gateway.routing.upstreams.demo import Demo
 from tests.providers.deployments import deployment
 
 TARGET = deployment("demo/demo", kind="demo", window=10_000)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.litellm_files import price_table
 from gateway.money.prices import PriceBook
+from gateway.packaged_data import price_table
 from gateway.wire.usage import Usage
 from tests.providers.cached import PRIMING, Provider, message, tool
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routing.demo.patterns import LONGEST_TEXT, text_for
-from gateway.routing.demo.schemas import Material, material, value_for
+from gateway.routing.upstreams.demo.patterns import LONGEST_TEXT, text_for
+from gateway.routing.upstreams.demo.schemas import Material, material, value_for
 
 WORDS = Material(("Jason", "Berlin"), (25.0, 3.5), ("All is well.",))
 NODE = {

@@ -6,12 +6,12 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.caching.facts import NOTHING
 from gateway.config import Config
 from gateway.config.network import HERE, Network
 from gateway.config.prompt_cache_rules import CachesFile
-from gateway.litellm_files import price_table
 from gateway.money.prices import PriceBook
+from gateway.packaged_data import price_table
+from gateway.prompt_cache.rules import NOTHING
 from gateway.routing.deployment import Deployment, Unservable, deployments, facts_of, provider_and_model
 
 BOOK = PriceBook.read(price_table())

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.routing.attempts import Failure
-from gateway.routing.direct import Direct
-from gateway.routing.upstream import UpstreamError
-from gateway.routing.upstreams import Upstreams
+from gateway.routing.upstreams.by_kind import Upstreams
+from gateway.routing.upstreams.direct import Direct
+from gateway.routing.upstreams.upstream import UpstreamError
 from tests.providers.deployments import deployment
 from tests.providers.openai import OpenAI
 from tests.providers.serving import serving
@@ -267,7 +267,7 @@ async def test_a_name_that_nobody_resolves_is_given_up(direct: Direct, monkeypat
         await asyncio.sleep(60)
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", silent)
-    monkeypatch.setattr("gateway.routing.direct.DNS_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.routing.upstreams.direct.DNS_SECONDS", 0.05)
     with pytest.raises(UpstreamError) as caught:
         await direct.send(deployment(url="http://model.invalid"), BODY, stream=False, request_id="gw_1")
     assert caught.value.kind == "connect"

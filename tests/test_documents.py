@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.documents import find, frame, logs, question, rows
+from gateway.rewriting.documents.recognition import find, frame, logs, question, rows
 from tests.test_outliers import LOGS, log, prose
 from tests.timing import within
 

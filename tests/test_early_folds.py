@@ -14,12 +14,12 @@ import structlog
 from structlog.testing import capture_logs
 
 from gateway import config
-from gateway.caching.economics import Outlook
 from gateway.config.policy import Fold, Policy, Reserve
 from gateway.conversation import Changes
-from gateway.early_folds import LINKS, Beginnings, ByCost, EarlyFolds, Judge, Never
-from gateway.fitting import Fitted, fit
+from gateway.prompt_cache.economics import Outlook
 from gateway.rewriting.plan import Plan
+from gateway.serving.early_folds import LINKS, Beginnings, ByCost, EarlyFolds, Judge, Never
+from gateway.serving.fit import Fitted, fit
 from gateway.state import Change, State, StateUnavailable, open_state
 from gateway.state.disk import DiskState
 from gateway.state.store import Store

@@ -1,4 +1,4 @@
-"""Proofs of gateway/caching/economics.py and habits.py: what is marked, for how long, and which fold pays."""
+"""Proofs of gateway/prompt_cache/economics.py and habits.py: what is marked, for how long, and which fold pays."""
 
 import random
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.caching.economics import (
+from gateway.prompt_cache.economics import (
     Option,
     Outlook,
     expected_cost,
@@ -21,7 +21,7 @@ from gateway.caching.economics import (
     pays,
     tail_pays,
 )
-from gateway.caching.habits import (
+from gateway.prompt_cache.usage_patterns import (
     KNOWN,
     MOST_COUNTS,
     NEW,
@@ -286,7 +286,7 @@ def test_the_expected_cost_is_the_sum_over_all_requests_that_may_come(
 
 @given(turns=st.floats(0.1, 60), warm_after=st.integers(1000, 60_000), removed=st.integers(1000, 60_000))
 def test_a_fold_under_a_warm_cache_is_cheaper_exactly_beyond_its_break_even(turns, warm_after, removed):
-    """DESIGN §6 counts from the request that folds: it neither reads what is removed nor pays for it."""
+    """The break-even counts from the request that folds: it neither reads what is removed nor pays for it."""
     head = 2000
     look = Outlook(0.1, 1.25, 0.1, turns, 0.0)
     before = Option(head + removed + warm_after, head + removed + warm_after)

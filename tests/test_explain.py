@@ -13,8 +13,8 @@ from rich.console import Console
 from gateway.budget.components import OVERHEAD_REPLY
 from gateway.conversation import Changes, Insertion
 from gateway.explain import FIRST_WORDS_CHARS, MOST_VALUES, dry_run, lined_up
-from gateway.fitting import models_of
 from gateway.operators.tables import dry_run_tables
+from gateway.routing.models import models_of
 from gateway.wire.errors import GatewayError
 from tests.passage import COUNTERS, Script, Setting, deployment, policy
 from tests.talk import assistant, body, calls, loop, messages, result, system, user, words

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.rewriting.documents import find
-from gateway.rewriting.extract import Source, dedupe, shrink, shrink_all, without_twins
-from gateway.rewriting.relevance import Memory
+from gateway.rewriting.documents.extract import Source, dedupe, shrink, shrink_all, without_twins
+from gateway.rewriting.documents.recognition import find
+from gateway.rewriting.documents.relevance import Memory
 
 
 def count(text):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.catalogue import catalogue, fates, without_effect
 from gateway.config import load
+from gateway.routing.catalogue import catalogue, fates, without_effect
 from gateway.routing.deployment import Deployment, Kind, Unservable
 
 

@@ -7,13 +7,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.catalogue import catalogue, known_providers, without_effect
-from gateway.catalogue.importing import imported
 from gateway.config import ConfigErrors, load
 from gateway.config.litellm_keys import DEFAULTS, INSTEAD, OURS, WITHOUT_EFFECT
 from gateway.config.yaml import parse, written
-from gateway.litellm_files import price_table
 from gateway.money.prices import PriceBook
+from gateway.packaged_data import price_table
+from gateway.routing.catalogue import catalogue, known_providers, without_effect
+from gateway.routing.catalogue.importing import imported
 from gateway.routing.deployment import Unservable
 
 BOOK, KNOWN = PriceBook.read(price_table()), known_providers()

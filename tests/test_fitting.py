@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
-from gateway.budget.tokens import Counter
-from gateway.caching.facts import NOTHING
+from gateway.budget.tokens import LONG_BODY, Counter
 from gateway.config.policy import Policy, Reserve
-from gateway.fitting import LONG_BODY, byte_sizes, fit, models_of, prompt_tokens, rooms_of
+from gateway.prompt_cache.rules import NOTHING
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.deployment import ModelFacts
+from gateway.routing.models import models_of
+from gateway.serving.fit import byte_sizes, fit, prompt_tokens, rooms_of
 from gateway.wire.legality import ANTHROPIC, CHAT
 from tests.passage import COUNTERS, deployment, policy
 from tests.talk import assistant, calls, loop, request, result, system, user, words

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.documents import find, frame, question
-from gateway.rewriting.extract import shrink
+from gateway.rewriting.documents.extract import shrink
+from gateway.rewriting.documents.recognition import find, frame, question
 from tests.test_extract import count
 from tests.timing import within
 

@@ -2,7 +2,7 @@
 
 from gateway.routing.attempts import Answer, Failure
 from gateway.routing.health import Health
-from gateway.routing.upstream import WholeReply
+from gateway.routing.upstreams.upstream import WholeReply
 from tests.providers.deployments import deployment
 
 A = deployment(name="A")

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.budget.components import OVERHEAD_MESSAGE
-from gateway.rewriting.crush import NOTHING_WANTED
 from gateway.rewriting.ladder import Ladders, Results
 from gateway.rewriting.memory import Known
+from gateway.rewriting.results.crush import NOTHING_WANTED
 from tests.talk import anatomy, calls, count, result, user, words
 
 SPACED = '{ "a": [ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24 ] }'

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import calibrating, placements, shared_caches, shared_heads
 from gateway.app import create_app
 from gateway.config import Config, load
-from gateway.gateway import Gateway
+from gateway.prompt_cache import shared_system_texts, sharing
+from gateway.routing import calibrations, placements
 from gateway.routing.loads import Stay
+from gateway.serving.services import Gateway
 from gateway.state.disk import DiskState
 from tests.contract.running import eventually
 from tests.nonsense import KINDS, nonsense
@@ -28,11 +29,11 @@ state: {{{state}}}
 """
 KEYS = {
     placements.STAYS: placements.KEY,
-    calibrating.STATS: "calibration/2/anthropic/claude-sonnet-5",
-    shared_caches.RECORDS: shared_caches.SENT,
-    shared_caches.BY_KIND: shared_caches.HABITS,
-    shared_caches.BY_GROUP: shared_caches.GROUPS,
-    shared_heads.HEADS: shared_heads.KEY,
+    calibrations.STATS: "calibration/2/anthropic/claude-sonnet-5",
+    sharing.RECORDS: sharing.SENT,
+    sharing.BY_KIND: sharing.HABITS,
+    sharing.BY_GROUP: sharing.GROUPS,
+    shared_system_texts.HEADS: shared_system_texts.KEY,
 }
 
 
@@ -61,7 +62,7 @@ async def test_it_starts_and_stops_on_whatever_lies_in_the_state(tmp_path: Path,
             for _ in range(3):
                 plant(tmp_path, draw)
                 gateway.loads._moved[7] = Stay("twins#0", time.time() + 60, for_load=True)
-                gateway.system_texts.give_back(dict(shared_heads.HEADS.read(KINDS[6].genuine)))
+                gateway.system_texts.give_back(dict(shared_system_texts.HEADS.read(KINDS[6].genuine)))
                 await gateway.sharing.exchange()
             plant(tmp_path, draw)
     told = [line for line in log if line["log_level"] != "info"]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.conversation import Call, Message
 from gateway.memory import Memory
-from gateway.rewriting.artifacts import Piece, Seen, Speakers, current, listed, pieces_of
-from gateway.rewriting.snippets import Reader, of_text, preserved, snippets, tokens
+from gateway.rewriting.history.artifacts import Piece, Seen, Speakers, current, listed, pieces_of
+from gateway.rewriting.history.snippets import Reader, of_text, preserved, snippets, tokens
 from tests.talk import assistant, calls, count, messages, result, user
 
 

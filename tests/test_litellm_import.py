@@ -16,14 +16,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.app import create_app
-from gateway.catalogue import known_providers
-from gateway.catalogue.importing import imported
 from gateway.cli import main
 from gateway.config import Config, load
 from gateway.config.yaml import parse
-from gateway.litellm_files import price_table
 from gateway.money import ledger
 from gateway.money.prices import PriceBook
+from gateway.packaged_data import price_table
+from gateway.routing.catalogue import known_providers
+from gateway.routing.catalogue.importing import imported
 from tests.providers.accounts import service_account
 from tests.providers.everybody import Everybody, certify, everybody
 

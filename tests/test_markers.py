@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.caching.facts import NOTHING, CacheFacts, book_of, facts_for
-from gateway.caching.markers import Breakpoint, callers, key_of, markable, marks_of, place
-from gateway.caching.prefix import Chain, Digests, chain_of
 from gateway.config.prompt_cache_rules import shipped
 from gateway.conversation import Changes, Insertion, leading_system
-from gateway.routing.demo import Demo
+from gateway.prompt_cache.markers import Breakpoint, callers, key_of, markable, marks_of, place
+from gateway.prompt_cache.prefixes import Chain, Digests, chain_of
+from gateway.prompt_cache.rules import NOTHING, CacheFacts, book_of, facts_for
+from gateway.routing.upstreams.demo import Demo
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import ChatRequest, Memo, parse, sent
 from tests.laws.generators import Talk, talks

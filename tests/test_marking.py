@@ -5,10 +5,20 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.caching.facts import CacheFacts
-from gateway.caching.habits import KNOWN, NEW, NO_OWN, NOTHING_KNOWN, Follows, Habits, head_stage, seen, turn_stage
-from gateway.caching.marking import Ends, Standing, ends_of, lifetime_of, reach
 from gateway.conversation import Changes, Insertion
+from gateway.prompt_cache.marking import Ends, Standing, ends_of, lifetime_of, reach
+from gateway.prompt_cache.rules import CacheFacts
+from gateway.prompt_cache.usage_patterns import (
+    KNOWN,
+    NEW,
+    NO_OWN,
+    NOTHING_KNOWN,
+    Follows,
+    Habits,
+    head_stage,
+    seen,
+    turn_stage,
+)
 
 FACTS = CacheFacts(
     "anthropic",

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.caching.misses import Figures, Miss, miss_of, readable
-from gateway.caching.prefix import Chain, Digests, chain_of
-from gateway.caching.seen import Match, Told, Trail, Trails
+from gateway.prompt_cache.contents import Match, Told, Trail, Trails
+from gateway.prompt_cache.misses import Figures, Miss, miss_of, readable
+from gateway.prompt_cache.prefixes import Chain, Digests, chain_of
 from tests.caching_replay import facts_of
 from tests.talk import Wire, assistant, request, system, user
 

@@ -12,8 +12,8 @@ from gateway.config import load
 from gateway.config.network import HERE, Network, faults_of, network_of
 from gateway.config.startup import startup_problems
 from gateway.routing.deployment import Deployment
-from gateway.routing.direct import Direct
-from gateway.routing.translated import Translated
+from gateway.routing.upstreams.direct import Direct
+from gateway.routing.upstreams.translated import Translated
 from tests.providers.anthropic import Anthropic
 from tests.providers.deployments import deployment
 from tests.providers.everybody import pour

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.shapes.outliers import is_log, is_records, weigh
+from gateway.rewriting.results.shapes.outliers import is_log, is_records, weigh
 from tests.timing import within
 
 Line = Callable[[int, random.Random], str]

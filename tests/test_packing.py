@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.client import HTTPClient
+from gateway.serving.client import HTTPClient
 from gateway.wire.errors import GatewayError
 from gateway.wire.packing import MOST_MEMBERS, PIECE_BYTES, READ, BadPacking, Zipped, unpacked
 

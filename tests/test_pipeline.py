@@ -14,17 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.booking import USUAL_ANSWER
-from gateway.caching.facts import CacheFacts
+from gateway.budget.tokens import LONG_BODY
 from gateway.config import Team
 from gateway.config.policy import Policy
-from gateway.fitting import LONG_BODY
 from gateway.money import ledger as books
 from gateway.money.amounts import usd
-from gateway.pipeline import answer
+from gateway.prompt_cache.rules import CacheFacts
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Loads
-from gateway.routing.upstream import UpstreamError
+from gateway.routing.upstreams.upstream import UpstreamError
+from gateway.serving.pipeline import answer
+from gateway.serving.settle import USUAL_ANSWER
 from gateway.wire.sse import DONE, event
 from tests.caching_replay import facts_of
 from tests.passage import (

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gateway import placements
-from gateway.placements import KEY, MOST_SHARED, STAYS, holding
+from gateway.routing import placements
 from gateway.routing.affinity import Group
 from gateway.routing.loads import Loads, Stay
+from gateway.routing.placements import KEY, MOST_SHARED, STAYS, holding
 from gateway.state.shared import Sharing
 from tests.sharing import at, sharing
 

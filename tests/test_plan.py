@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from gateway.budget.allocation import Window
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, dissect, message_tokens
-from gateway.caching.volatile import LABEL
 from gateway.config.ladder import Ladder
 from gateway.config.policy import Fold, Policy, Reserve
 from gateway.config.shares import Shares
 from gateway.conversation import Insertion
 from gateway.rewriting.ours import left_out, summary
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
+from gateway.rewriting.volatile import LABEL
 from gateway.wire.legality import ANTHROPIC, CHAT, GEMINI, MISTRAL, introduced
 from gateway.wire.legality import Rules as LegalRules
 from tests.talk import assistant, calls, conversation, count, count_media, loop, result, step, system, user, words

@@ -19,7 +19,7 @@ from gateway.check import Facts, render, rows
 from gateway.config.conditions import FACTS, InvalidCondition, compile_condition, facts, in_cel
 from gateway.config.ladder import Ladder
 from gateway.config.merging import LONGEST_PROMPT, load_policies, resolve
-from gateway.config.policy import Fold, Policy, PromptCache, Reserve, Rules, Summarize, UnknownProfile
+from gateway.config.policy import Fold, Policy, PolicyBody, PromptCache, Reserve, Summarize, UnknownProfile
 from gateway.config.shares import COMPONENTS, Shares
 from gateway.config.yaml import parse
 
@@ -569,10 +569,10 @@ def test_a_digest_is_the_same_in_every_release():
 
 
 def test_a_policy_is_made_again_of_its_own_values():
-    assert parse(EVERY_KEY, Path("it.yaml")).data.keys() == {one.name for one in fields(Rules)} | {"profiles"}
+    assert parse(EVERY_KEY, Path("it.yaml")).data.keys() == {one.name for one in fields(PolicyBody)} | {"profiles"}
     for variant in (Policy("it"), *policy(EVERY_KEY).variants):
         assert replace(variant) == variant
-        parts = [value for one in fields(Rules) if is_dataclass(value := getattr(variant, one.name))]
+        parts = [value for one in fields(PolicyBody) if is_dataclass(value := getattr(variant, one.name))]
         assert len(parts) == 10
         assert [replace(part) for part in parts] == parts  # type: ignore[type-var]
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import litellm_files
+from gateway import packaged_data
 from gateway.money.prices import Price, PriceBook, PriceError, Rates, names_no_model, price_from, region_of, split
 from gateway.wire.usage import Usage, usage_from_openai
 from tests.timing import within
@@ -25,7 +25,7 @@ from tests.timing import within
 
 @pytest.fixture(scope="module")
 def book() -> PriceBook:
-    return PriceBook.read(litellm_files.price_table())
+    return PriceBook.read(packaged_data.price_table())
 
 
 def priced(entry: dict[str, Any], region: str | None = None) -> Price:
@@ -112,7 +112,7 @@ def test_classes_are_summed_before_they_are_rounded() -> None:
 
 
 def test_prices_are_the_texts_of_the_table_not_their_floats(book: PriceBook) -> None:
-    written: dict[str, Any] = json.loads(litellm_files.price_table(), parse_float=Decimal)
+    written: dict[str, Any] = json.loads(packaged_data.price_table(), parse_float=Decimal)
     for key, entry in written.items():
         price = price_from(key, book._entries[key])
         value = entry.get("input_cost_per_token")
@@ -386,7 +386,7 @@ def test_a_model_the_table_does_not_know_is_unpriced_never_free(book: PriceBook)
 def test_how_a_model_is_reached_does_not_change_what_is_billed(
     book: PriceBook, provider: str, model: str, billed: str
 ) -> None:
-    for known in (book, PriceBook.read(litellm_files.price_table(), [(provider, model)])):
+    for known in (book, PriceBook.read(packaged_data.price_table(), [(provider, model)])):
         price = known.price(provider, model)
         assert price is not None
         assert price.model == billed
@@ -408,7 +408,7 @@ def test_an_arn_with_an_id_in_place_of_a_model_is_priced_by_its_base_model_alone
 def test_a_model_of_openrouters_has_its_makers_price_for_holds_alone(book: PriceBook, model: str) -> None:
     makers = book.price("openai", "gpt-5")
     assert makers is not None
-    for known in (book, PriceBook.read(litellm_files.price_table(), [("openrouter", model)])):
+    for known in (book, PriceBook.read(packaged_data.price_table(), [("openrouter", model)])):
         price = known.price("openrouter", model)
         assert price is not None
         assert (price.rates(), price.is_for_holds, makers.is_for_holds) == (makers.rates(), True, False)
@@ -457,7 +457,7 @@ def test_a_name_splits_into_provider_and_model() -> None:
 
 
 def test_a_book_keeps_only_what_its_models_need_and_is_read_in_a_moment() -> None:
-    table = litellm_files.price_table()
+    table = packaged_data.price_table()
     with within(0.5):  # 20 ms
         book = PriceBook.read(table, [("openai", "gpt-5"), ("anthropic", "claude-sonnet-5")])
     assert len(book._entries) == 2
@@ -467,8 +467,8 @@ def test_a_book_keeps_only_what_its_models_need_and_is_read_in_a_moment() -> Non
 
 def test_reading_prices_never_imports_litellm() -> None:
     program = (
-        "import sys; from gateway import litellm_files; from gateway.money.prices import PriceBook\n"
-        "PriceBook.read(litellm_files.price_table(), [('openai', 'gpt-5')]); litellm_files.tokenizers_dir()\n"
+        "import sys; from gateway import packaged_data; from gateway.money.prices import PriceBook\n"
+        "PriceBook.read(packaged_data.price_table(), [('openai', 'gpt-5')]); packaged_data.tokenizers_dir()\n"
         "assert 'litellm' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

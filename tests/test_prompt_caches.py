@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from gateway.caching.markers import Breakpoint
-from gateway.caching.misses import BELOW_MINIMUM, FIRST_SIGHT, WHAT_IT_MEANS
-from gateway.prompt_caches import PromptCaches, Sighting, Whose
+from gateway.prompt_cache.markers import Breakpoint
+from gateway.prompt_cache.misses import BELOW_MINIMUM, FIRST_SIGHT, WHAT_IT_MEANS
+from gateway.prompt_cache.tracker import PromptCaches, Sighting, Whose
 from gateway.wire.chat import Memo, parse
 from tests.caching_replay import Replay, facts_of, marked, requests_of, sampled
 from tests.conftest import Conversations

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.relevance import Corpus, Index, Memory, stem, terms
+from gateway.rewriting.documents.relevance import Corpus, Index, Memory, stem, terms
 from tests.timing import within
 
 
@@ -203,7 +203,7 @@ def test_hostile_texts_take_bounded_time():
 
 def test_scores_are_the_same_in_every_process():
     program = (
-        "from gateway.rewriting.relevance import Corpus;"
+        "from gateway.rewriting.documents.relevance import Corpus;"
         "print(Corpus(['alpha beta gamma', 'beta delta', 'Élan vital 42']).scores('gamma delta beta 42'))"
     )
     out = {

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import litellm_files
+from gateway import packaged_data
 from gateway.money.figures import cell
 from gateway.money.prices import PriceBook
 from gateway.money.report import By, parse_moment, report
@@ -539,7 +539,7 @@ def test_the_lines_in_the_documentation_sum_to_what_it_says(tmp_path: Path) -> N
     assert (total["requests"], total["unsettled"], total["cost_usd"]) == (1, 0, "0.0033475")
     assert f"${total['cost_usd']}" in page
     usage = Usage(prompt=total["prompt_tokens"], cached=total["cached_tokens"], completion=total["completion_tokens"])
-    price = PriceBook.read(litellm_files.price_table(), [("openai", "gpt-5")]).price("openai", "gpt-5")
+    price = PriceBook.read(packaged_data.price_table(), [("openai", "gpt-5")]).price("openai", "gpt-5")
     assert price is not None
     assert price.cost(usage) == total["cost_nanousd"]
     assert price.cost(Usage(2006, 4000)) == orjson.loads(lines[0])["estimate_nanousd"]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway import shared_caches
-from gateway.caching.groups import Groups
-from gateway.caching.habits import KNOWN, NEW, NOTHING_KNOWN
-from gateway.prompt_caches import PromptCaches, Settled, Sighting, Whose
-from gateway.shared_caches import GROUPS, MOST_SENT_BYTES, SENT
+from gateway.prompt_cache import sharing as shared_caches
+from gateway.prompt_cache.groups import Groups
+from gateway.prompt_cache.sharing import GROUPS, MOST_SENT_BYTES, SENT
+from gateway.prompt_cache.tracker import PromptCaches, Settled, Sighting, Whose
+from gateway.prompt_cache.usage_patterns import KNOWN, NEW, NOTHING_KNOWN
 from gateway.state import State, StateUnavailable
 from gateway.state.disk import DiskState
 from gateway.state.shared import Sharing

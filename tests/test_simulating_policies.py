@@ -13,13 +13,13 @@ import pytest
 from rich.console import Console
 
 from gateway.budget.tokens import Counter
-from gateway.catalogue import catalogue
 from gateway.config import load
 from gateway.config.merging import load_policies
 from gateway.config.policy import Policy
-from gateway.fitting import Model, models_of
 from gateway.money.ledger import Ledger, content_files, files, rows
 from gateway.money.ledger.lookup import find
+from gateway.routing.catalogue import catalogue
+from gateway.routing.models import Model, models_of
 from gateway.simulating.judging import Simulation, simulate
 from gateway.simulating.prices import RULES, Rule
 from gateway.simulating.shown import as_json, tables

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.dedupe import nearly, pointer
 from gateway.rewriting.ours import left_out
-from gateway.rewriting.stub import stub, telling_line
+from gateway.rewriting.results.dedupe import nearly, pointer
+from gateway.rewriting.results.stub import stub, telling_line
 
 
 def test_a_stub_names_tool_size_and_the_first_telling_line():

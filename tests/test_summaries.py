@@ -24,12 +24,11 @@ from gateway import config
 from gateway.budget.tokens import Counter
 from gateway.config.policy import Policy, Summarize
 from gateway.rewriting import ours
+from gateway.rewriting.folds.summarize import Event, Facts, Segment
 from gateway.rewriting.plan import Plan, Refusal
-from gateway.rewriting.summarize import Event, Facts, Segment
 from gateway.state import StateUnavailable, open_state
 from gateway.state.disk import DiskState
-from gateway.state.summary_record import DECISIONS
-from gateway.summaries import (
+from gateway.summaries.jobs import (
     CONFIRM_SECONDS,
     DOWN_SECONDS,
     MOST_FAILURES,
@@ -39,6 +38,7 @@ from gateway.summaries import (
     Summaries,
     Waiting,
 )
+from gateway.summaries.store import DECISIONS
 from tests import redis_server
 from tests.contract.running import (
     Gateway,

@@ -7,7 +7,7 @@ import pytest
 from gateway.budget.components import OVERHEAD_MESSAGE
 from gateway.config.ladder import Ladder
 from gateway.config.policy import Policy, Summarize
-from gateway.rewriting.summarize import (
+from gateway.rewriting.folds.summarize import (
     LEAST,
     LINE,
     PROMPT,
@@ -27,7 +27,7 @@ from gateway.rewriting.summarize import (
     source,
     unfinished,
 )
-from gateway.rewriting.summary_faults import Source
+from gateway.rewriting.folds.summary_faults import Source
 from tests.talk import assistant, calls, count, messages, result, user, words
 
 ON = Summarize(enabled=True, model="writer")

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.conversation import Call, Message
-from gateway.rewriting.summarize import PROMPT
-from gateway.rewriting.summary_faults import Source, form_fault, named_values
+from gateway.rewriting.folds.summarize import PROMPT
+from gateway.rewriting.folds.summary_faults import Source, form_fault, named_values
 
 LIMIT = 120
 

@@ -6,8 +6,8 @@ import pytest
 
 from gateway.config.ladder import Ladder
 from gateway.config.policy import Policy, Summarize
-from gateway.rewriting.summarize import LEAST, LINE, Asking, Facts, Segment, asking_of, line
-from gateway.rewriting.summary_state import (
+from gateway.rewriting.folds.summarize import LEAST, LINE, Asking, Facts, Segment, asking_of, line
+from gateway.rewriting.folds.summary_state import (
     AT_ONCE,
     PART,
     SMALL,

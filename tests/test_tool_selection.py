@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.explain import dry_run
-from gateway.fitting import models_of
 from gateway.rewriting.tools import Tool, called, select, task
+from gateway.routing.models import models_of
 from gateway.wire.chat import Memo, named_tools, parse, tool_name, tools_of, with_tools
 from tests.passage import COUNTERS, Script, Setting, deployment, policy, says
 from tests.talk import assistant, body, calls, request, result, user, words

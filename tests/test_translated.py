@@ -17,8 +17,8 @@ from aiohttp import web
 
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import TooLong, too_long
-from gateway.routing.translated import REQUEST_FIELDS, Translated, _Recent
-from gateway.routing.upstream import Reply, Unfit, UpstreamError
+from gateway.routing.upstreams.translated import REQUEST_FIELDS, Translated, _Recent
+from gateway.routing.upstreams.upstream import Reply, Unfit, UpstreamError
 from gateway.wire.usage import usage_from_openai
 from tests.providers.anthropic import Anthropic, text, tool_use
 from tests.providers.deployments import deployment

@@ -5,20 +5,20 @@ import json
 import pytest
 
 from gateway.budget.tokens import Counter
-from gateway.caching.facts import CacheFacts, book_of, facts_for
-from gateway.caching.markers import callers, markable, marks_of, place
-from gateway.caching.prefix import Digests, chain_of
-from gateway.caching.volatile import LABEL, LONGEST_WHOLE, REMAINDER, Memo, moved_from, without
 from gateway.config.prompt_cache_rules import shipped
 from gateway.conversation import Changes
 from gateway.explain import dry_run
-from gateway.fitting import fit
 from gateway.memory import Memory
 from gateway.money.ledger import rows
+from gateway.prompt_cache.markers import callers, markable, marks_of, place
+from gateway.prompt_cache.prefixes import Digests, chain_of
+from gateway.prompt_cache.rules import CacheFacts, book_of, facts_for
+from gateway.rewriting.volatile import LABEL, LONGEST_WHOLE, REMAINDER, Memo, moved_from, without
 from gateway.routing.affinity import group_of
-from gateway.routing.demo import Demo
 from gateway.routing.deployment import Deployment
-from gateway.routing.upstream import Reply
+from gateway.routing.upstreams.demo import Demo
+from gateway.routing.upstreams.upstream import Reply
+from gateway.serving.fit import fit
 from gateway.wire.cache_marks import in_order
 from gateway.wire.chat import Memo as Messages
 from gateway.wire.chat import parse, sent

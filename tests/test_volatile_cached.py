@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.caching.facts import book_of, facts_for
 from gateway.config.prompt_cache_rules import shipped
 from gateway.money.ledger import rows
-from gateway.pipeline import answer
+from gateway.prompt_cache.rules import book_of, facts_for
+from gateway.serving.pipeline import answer
 from tests.passage import Caller, Setting, deployment, new_id, policy
 from tests.talk import body, user
 from tests.test_volatile import Standing, clocked, grown

@@ -13,8 +13,8 @@ import pytest
 from starlette.applications import Starlette
 
 from gateway.app import create_app
-from gateway.client import COMMENT
 from gateway.config import load
+from gateway.serving.client import COMMENT
 from gateway.wire.sse import DONE, event
 from tests.served import listening
 

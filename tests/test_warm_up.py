@@ -22,19 +22,19 @@ from structlog.testing import capture_logs
 
 from gateway import config
 from gateway.app import create_app
-from gateway.caching.facts import CacheFacts
-from gateway.gateway import Gateway
+from gateway.keep_warm.schedule import LONGEST_SLEEP, MOST_FAILURES, MOST_PREFIXES, WarmUps
 from gateway.money import ledger as books
 from gateway.money.prices import price_from
 from gateway.money.report import report
-from gateway.routing.demo import Demo
+from gateway.prompt_cache.rules import CacheFacts
+from gateway.prompt_cache.sharing import share
 from gateway.routing.deployment import Deployment
-from gateway.routing.upstream import Reply, WholeReply
-from gateway.routing.upstreams import Upstreams
-from gateway.shared_caches import share
+from gateway.routing.upstreams.by_kind import Upstreams
+from gateway.routing.upstreams.demo import Demo
+from gateway.routing.upstreams.upstream import Reply, WholeReply
+from gateway.serving.services import Gateway
+from gateway.serving.warm_up_calls import send
 from gateway.state import State, StateUnavailable, open_state
-from gateway.warm_up import LONGEST_SLEEP, MOST_FAILURES, MOST_PREFIXES, WarmUps
-from gateway.warm_up_sender import send
 from gateway.wire.usage import usage_from_openai
 from tests.caching_replay import PRICE, PRICES, Clock, Replay, facts_of
 from tests.load.recorded import Body

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.caching.warming import LEAST_GAPS, Keeping, interval, is_worth_writing, pays
+from gateway.keep_warm.decide import LEAST_GAPS, Keeping, interval, is_worth_writing, pays
 
 CLAUDE = Keeping(lifetime=300.0, interval=240.0, read=0.1, write=1.25, reread=0.1)
 

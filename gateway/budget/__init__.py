@@ -1,1 +1,1 @@
-"""What a request weighs and how much room each part of it has."""
+"""Sizes of requests, and the room of each of their parts."""

@@ -1,4 +1,4 @@
-"""How a budget is shared between components: water-filling, so that nothing is cut while room stands unused.
+"""Division of a budget between components by water-filling: nothing is cut while room stands unused.
 
 Pure arithmetic in whole tokens.
 """
@@ -46,7 +46,7 @@ def usual_reserve(declared: float | None, width: int | None, max_output: int | N
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What bounds a prompt. All in tokens."""
+    """The bounds of a prompt. All in tokens."""
 
     policy: int | None
     """The policy's `context_window`; None is the deployment's own."""
@@ -59,13 +59,13 @@ class Window:
     margin: float | int
     """Kept free by declaration: tokens, or a share of the budget."""
     calibration: Calibration = EXACT
-    """How far the provider's count may be from ours."""
+    """The error of our count of what the provider counts."""
     at_most: int | None = None
     """A bound on the prompt, in our count, that nobody declared: what was sent was too long."""
     follows: int | None = None
     """The request's own answer limit, where the reserve follows it; None where it does not."""
     thinking: int = 0
-    """What the answer may think, where that comes on top of the reserve: the request limits it and not the answer."""
+    """Tokens of thinking that come on top of the reserve: the request limits thinking, and not the answer."""
 
     @property
     def width(self) -> int | None:
@@ -113,8 +113,8 @@ class Window:
     def answer(self, prompt: int, most: int | None) -> int:
         """Return the answer limit of a request that names none, where the provider must be told one.
 
-        What the model can write (`most`) or what a prompt of so many tokens, by our count, leaves of the window, the
-        smaller; but what is kept free for the answer in any case.
+        The smaller of the model's cap (`most`) and of the tokens that a prompt of so many, by our count, leaves of the
+        window; at least the reserve.
         """
         left = None
         if self.deployment is not None and self.shared:
@@ -136,9 +136,9 @@ class Window:
     def seen_smaller(self, sent: int, counted: int | None, limit: int | None, over: int | None = None) -> Window:
         """Say what bounds a prompt once an upstream found one of `sent` tokens, by our count, too long.
 
-        Where it said what it `counted` and its `limit`, its count is taken to be that much larger than ours, and of
-        other text a tenth more; where it said only its limit, or by how much that was passed (`over`), that is
-        believed; else there is 15% less room than what was sent took.
+        An upstream that said what it `counted` and its `limit` is taken to count that much more than we do, and of
+        other text a tenth more. One that said only its limit, or by how much that was passed (`over`), is believed.
+        Else there is 15% less room than the prompt took.
         """
         known = [window for window in (self.deployment, limit) if window is not None]
         if counted is not None and limit is not None:
@@ -153,7 +153,7 @@ class Window:
 
 
 class Rooms(Protocol):
-    """How a budget is divided, as a policy says it."""
+    """A policy's division of a budget."""
 
     def rooms(self, budget: int, among: Collection[str], /) -> Mapping[str, int]:
         """Divide a budget among components, in whole tokens."""

@@ -1,12 +1,12 @@
-"""How far a provider's count is from ours, learned from what it reports. Pure: no clock, no store, no randomness.
+"""The error of our counts, learned from what a provider reports. Pure: no clock, no store, no randomness.
 
 Tokenizers differ by what they read: one makes half as many tokens again of ids and just as many of prose. So for each
 (provider, model) whose tokenizer is not public, a *factor* is learned for each kind of text (budget/kinds.py), and the
 upper end of the error that is left as its *margin*. Answers are kept as samples, the newest hundred of each kind that
 requests are mostly of, so that much of one kind never takes the place of what is known of another.
 
-What is used is a published, quantised value with a version: it moves rarely, and only by more than a step, because
-every move may change what is sent and so end a warm prompt cache.
+Requests are planned with a published, quantised value that has a version. It moves rarely, and only by more than a
+step, because every move may change what is sent and so end a warm prompt cache.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ Sample = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What our count is multiplied by, and the share of the corrected count kept free for its error.
+    """The factor of our count, and the share of the corrected count that is kept free for its error.
 
-    Factor and margin are those of words. What other kinds of text take is counted by `weights`, so that the room of a
-    conversation does not move with what is said in it.
+    Factor and margin are those of words. Other kinds of text are counted by `weights`, so that the room of a
+    conversation does not move with its content.
     """
 
     version: int
@@ -96,7 +96,7 @@ def strictest(published: Sequence[Calibration]) -> Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What has been seen of one (provider, model), and the calibration published from it."""
+    """The observations of one (provider, model), and the calibration published from them."""
 
     calibration: Calibration = UNKNOWN
     samples: tuple[tuple[Sample, ...], ...] = ((), (), ())
@@ -221,8 +221,8 @@ def _weight(wanted: float, now: float, words: float) -> int:
 def _factors(samples: Sequence[Sequence[Sample]]) -> list[float]:
     """Fit a factor to each kind: in each round the ratio reported / expected is shared out by what a request holds.
 
-    What was not seen enough of is held where the fit begins, words at 1 and the others at what words are: by as many
-    made-up samples of it as are missing. One sample pulls by a bounded ratio, so that a few odd ones move nothing.
+    Made-up samples stand for those that are missing of a kind: they hold words at 1, and the other kinds at the value
+    of words. One sample pulls by a bounded ratio, so that a few odd ones move nothing.
     """
     seen = Counter(sample for of in samples for sample in of)
     read = [(_shares(sample), math.exp(_SAMPLE_STEP * sample[2]), times) for sample, times in sorted(seen.items())]

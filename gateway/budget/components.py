@@ -1,6 +1,6 @@
-"""Which component of the prompt each message belongs to, and how many tokens it takes.
+"""Components and sizes in tokens of the messages of a prompt.
 
-Pure: counting is a function handed in. Components are DESIGN's: tools, system, examples, documents, history, input.
+Pure: counting is a function handed in. Components: tools, system, examples, documents, history, input.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OVERHEAD_CALL = 8
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """How examples and documents are told from the rest; from the policy."""
+    """A policy's marks of examples and documents."""
 
     example_names: tuple[str, ...] = ("example_*",)
     example_tags: tuple[str, ...] = ("example",)
@@ -48,7 +48,7 @@ class Anatomy:
 
     conversation: Conversation
     head: int
-    """How many messages of leading system text there are."""
+    """The number of messages of leading system text."""
     units: tuple[Unit, ...]
     component: tuple[str, ...]
     """By message."""
@@ -62,7 +62,7 @@ class Anatomy:
     count_media: CountMedia = field(default=_nothing, compare=False, repr=False)
     """Counts a part that is not text."""
     moved_tokens: int = 0
-    """Of system text that leaves in a message of its own, at another place (caching/volatile.py), overhead included."""
+    """Of system text that leaves in a message of its own (rewriting/volatile.py), overhead included."""
 
     @property
     def system_tokens(self) -> int:
@@ -198,8 +198,9 @@ def _components(
 
 
 OURS = re.compile(r"\[… (?:[\d,]+ messages?\b|quoted from earlier messages)|Current values, moved here from ")
-"""How a message of ours begins (rewriting/ours.py, caching/volatile.py): in a request that leaves a second time it may
-be the last of a user's, and is history still, whatever it quotes. It is kept like any other message."""
+"""The beginnings of our own messages (rewriting/ours.py, rewriting/volatile.py). In a request that leaves a second time
+such a message may be the last of a user's; it is history still, whatever it quotes. It is kept like any other
+message."""
 
 
 def _is_example(message: Message, recognition: Recognition) -> bool:

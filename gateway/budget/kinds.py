@@ -1,8 +1,8 @@
-"""How much of a text is words, how much ids and numbers, how much another script: tokenizers differ by that.
+"""Shares of a text that are words, ids and numbers, or another script: tokenizers differ by these.
 
-Pure. A text's tokens are shared out by its characters: its own count stays the sum. What runs together and holds a
-digit is an id; what is not ASCII is another script; the rest, punctuation included, is words. One pass in C over the
-bytes, in slices, so that no text takes more memory than a slice does.
+Pure. A text's tokens are shared out by its characters: its own count stays the sum. A run of characters with a digit in
+it is an id; a character outside ASCII is another script; the rest, punctuation included, is words. One pass in C over
+the bytes, in slices, so that no text takes more memory than a slice does.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Kinds(NamedTuple):
 NAMES: Final = Kinds._fields
 
 Weights = tuple[int, int]
-"""What a token of ids, and of another script, counts for, in percent of one of words."""
+"""The weight of a token of ids, and of another script, in percent of a token of words."""
 
 EVEN: Final[Weights] = (100, 100)
 

@@ -4,8 +4,8 @@ Every answer is an upper bound where the truth cannot be known: an image behind 
 makes of any image. Sizes are read from the headers of `data:` URLs, whatever the size of the image behind them.
 
 Sources, as of November 2026:
-- OpenAI: developers.openai.com/api/docs/guides/images-vision, "Calculating costs". Where its multipliers contradict
-  what is billed, measurements: community.openai.com/t/1377015 (gpt-5.2 to 5.4) and
+- OpenAI: developers.openai.com/api/docs/guides/images-vision, "Calculating costs". Measurements stand in
+  for multipliers that contradict what is billed: community.openai.com/t/1377015 (gpt-5.2 to 5.4) and
   huggingface.co/datasets/JOHNISKING/image-token-cost (gpt-5.5, gpt-6, Claude, Gemini 3).
 - Anthropic: platform.claude.com/docs/en/build-with-claude/vision and …/vision-coordinates.
 - Google: ai.google.dev/gemini-api/docs/tokens, …/image-understanding and …/media-resolution.

@@ -1,4 +1,5 @@
-"""How many pages a PDF has, read from its page tree and nothing else. Pure, linear, and bounded in all that it reads.
+"""The number of pages of a PDF, read from its page tree and nothing else. Pure, linear, and bounded in all that it
+reads.
 
 Newer files keep the page tree in compressed object streams, so those are inflated, one after the other and each up to a
 bound. Streams of pages, fonts and pictures are passed over unread. No library: the well-kept ones read the whole file
@@ -39,7 +40,7 @@ class _Dictionary:
 
 
 class _Reading:
-    """What was read so far, and how much more may be."""
+    """The bytes that were read, and those that may be read still."""
 
     def __init__(self) -> None:
         self.pages = self.leaves = 0

@@ -1,4 +1,4 @@
-"""How many tokens a text is: the tiktoken door. Works offline; never uses the network.
+"""Counts of tokens: the tiktoken door. Works offline; never uses the network.
 
 Counts are memoised by content. A long text is read in slices, cut only where the encoding's own pre-tokenizer
 cuts anyway, so the sum is the exact count (see `_CUT`). `learn` reads slice by slice in a small thread pool:
@@ -23,8 +23,8 @@ import tiktoken
 
 from gateway.budget.kinds import EVEN, Kinds, Weights, kinds_of, weighed
 from gateway.conversation import Message
-from gateway.litellm_files import tokenizers_dir
 from gateway.memory import Memory
+from gateway.packaged_data import tokenizers_dir
 
 # The file that tiktoken looks for (the SHA-1 of its address) and the SHA-256 that it must have. Checked here first,
 # because tiktoken answers a missing or damaged file with a download.
@@ -59,6 +59,9 @@ _MEMO_ENTRY_BYTES = 128  # two ints (68) and their place in a dict that has just
 _LENGTH = (1 << 32) - 1
 _MOST_WEIGHTS = 8  # weights move rarely: a few models that share an encoding, and the ones before
 _NO_SPECIAL_TOKENS: frozenset[str] = frozenset()
+
+LONG_BODY = 256 * 1024
+"""Bytes from which on a request is read and planned in a thread: below, that takes a few milliseconds at most."""
 
 
 class EncodingUnavailable(Exception):
@@ -102,7 +105,9 @@ class Counter:
                 self._core = _load(self.name)
 
     def count(self, text: str) -> int:
-        """Return the tokens of `text`, special tokens taken as plain text. What is not remembered is read now."""
+        """Return the tokens of `text`, special tokens taken as plain text. A text that is not remembered is read
+        now.
+        """
         known = self._memo.get(text)
         return self._read(text) if known is None else known
 
@@ -188,7 +193,7 @@ class Weighed:
         self._counter, self._weights = counter, weights
         self._memo = _Memo(memo_bytes)
         self.messages: Memory[Message, int] = Memory(memo_bytes)
-        """What whole messages without media weigh."""
+        """Tokens of whole messages without media."""
 
     def count(self, text: str) -> int:
         """Return what the tokens of `text` weigh."""

@@ -36,9 +36,9 @@ def check(path: Path, schema: str | None, no_environment: bool, connect: bool) -
 
     from gateway import check as checks
     from gateway.budget.calibration import EXACT, UNKNOWN
-    from gateway.catalogue.warnings import notes, warnings
     from gateway.cli.trying import too_slow
     from gateway.config.startup import exposed, network_problems
+    from gateway.routing.catalogue.warnings import notes, warnings
 
     config = config_of(path, to_serve=not no_environment, environ={} if no_environment else None)
     deployments = [deployment for group in deployments_of(config).values() for deployment in group]

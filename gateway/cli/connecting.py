@@ -1,4 +1,4 @@
-"""What `gateway check --connect` tries: Redis, and each address that is named, with calls that cost nothing."""
+"""The trials of `gateway check --connect`: Redis, and each address that is named, with calls that cost nothing."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from gateway.config import Config
 from gateway.config.addresses import address_of
 from gateway.routing.deployment import Deployment
-from gateway.routing.direct import Direct
-from gateway.routing.upstream import UpstreamError
+from gateway.routing.upstreams.direct import Direct
+from gateway.routing.upstreams.upstream import UpstreamError
 from gateway.state import StateUnavailable, open_state
 from gateway.wire.errors import printable
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What came of one try."""
+    """The result of one trial."""
 
     what: str
     told: str

@@ -25,17 +25,17 @@ def import_() -> None:
 @click.option("--output", type=FILE, help="Write the configuration here, in a file that is not there yet.")
 def litellm(path: Path, output: Path | None) -> None:
     """Print a LiteLLM configuration in our form, and on standard error what became of each of its keys."""
-    from gateway import litellm_files
-    from gateway.catalogue import known_providers
-    from gateway.catalogue.importing import imported
+    from gateway import packaged_data
     from gateway.config.yaml import read, written
     from gateway.money.prices import PriceBook
+    from gateway.routing.catalogue import known_providers
+    from gateway.routing.catalogue.importing import imported
 
     document = read(path)
     refuse(document.problems)
     if not isinstance(document.data, dict) or not document.data.get("model_list"):
         raise Refused(f"{path}: holds no model_list: it is no LiteLLM configuration")
-    found = imported(document, PriceBook.read(litellm_files.price_table()), known_providers(), os.environ)
+    found = imported(document, PriceBook.read(packaged_data.price_table()), known_providers(), os.environ)
     text = f"# What {path.name} says, in our form: written by `gateway import litellm`.\n{written(found.config)}"
     if output is None:
         click.echo(text, nl=False)

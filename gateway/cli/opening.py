@@ -1,4 +1,4 @@
-"""What commands share: files that are read, or refused with every reason; names that are there, or not."""
+"""Files and names that commands open: read, or refused with every reason."""
 
 # ruff: noqa: PLC0415  # each command loads only what it needs, when it runs
 
@@ -16,10 +16,10 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gateway.catalogue import Catalogue
     from gateway.config import Config
     from gateway.config.problems import Problem
-    from gateway.fitting import Model
+    from gateway.routing.catalogue import Catalogue
+    from gateway.routing.models import Model
 
 AnyCommand = TypeVar("AnyCommand", bound=click.Command)
 
@@ -35,7 +35,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 class NotThere(click.ClickException):
-    """What was asked for does not exist."""
+    """A name that does not exist."""
 
     exit_code = 1
 
@@ -87,7 +87,7 @@ def refuse(problems: Sequence[Problem]) -> None:
 
 def deployments_of(config: Config) -> Catalogue:
     """Resolve `model_list`, or end with every entry that cannot be served."""
-    from gateway.catalogue import catalogue
+    from gateway.routing.catalogue import catalogue
     from gateway.routing.deployment import Unservable
 
     try:
@@ -134,7 +134,7 @@ def models_of(config: Config, asked: Iterable[str] = (), window: int | None = No
 
     `asked` are names that may be another's, or under asterisks.
     """
-    from gateway.gateway import Models
+    from gateway.serving.services import Models
 
     every = Models(deployments_of(config), unpriced=True)
     known = dict(every) | {name: every[name] for name in asked if name in every}

@@ -93,7 +93,7 @@ def _targets(path: Path | None) -> dict[str, dict[str, tuple[float, float]]]:
 def _breaks(path: Path | None) -> list[str]:
     """Tell what breaks prefixes, as far as the state knows."""
     from gateway.config import ConfigErrors, state_place
-    from gateway.shared_heads import suggested
+    from gateway.prompt_cache.shared_system_texts import suggested
     from gateway.state import StateUnavailable, open_state
 
     try:

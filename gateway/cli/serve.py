@@ -60,10 +60,10 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
     import structlog
 
     from gateway import server
-    from gateway.catalogue.warnings import notes, warnings
     from gateway.config.startup import exposed, startup_problems
     from gateway.operators import logs
     from gateway.providers.credentials import every
+    from gateway.routing.catalogue.warnings import notes, warnings
 
     logs.configure()
     config = config_of(path, host, port)

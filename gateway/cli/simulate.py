@@ -27,7 +27,7 @@ from gateway.cli.opening import (
 if TYPE_CHECKING:
     from gateway.config import Config
     from gateway.config.problems import Problem
-    from gateway.fitting import Model
+    from gateway.routing.models import Model
     from gateway.simulating.prices import Rule
     from gateway.simulating.traffic import Traffic, Turn
 
@@ -122,7 +122,7 @@ def _traffic(
 ) -> tuple[Config, Traffic]:
     """Read the traffic and the configuration; without one, the shipped policies and the models that the traffic names.
 
-    Where a configuration has a single model, requests that name none are for that one.
+    Requests that name no model are for the single one of a configuration.
     """
     from gateway.simulating import traffic
 
@@ -138,7 +138,7 @@ def _traffic(
 
 def _servable(names: Sequence[str]) -> Config:
     """Return the shipped configuration for those of the models that anybody knows how to reach."""
-    from gateway.catalogue import catalogue
+    from gateway.routing.catalogue import catalogue
     from gateway.routing.deployment import Unservable
 
     while True:

@@ -12,12 +12,12 @@ from gateway.config.patterns import worst_texts
 from gateway.config.policy import Policy
 
 TEXT_CHARS: Final = 20_000
-"""How long the text is. While serving, most pieces that a pattern sees have a few hundred characters."""
+"""The length of the text. While serving, most pieces that a pattern sees have a few hundred characters."""
 SHORT_CHARS: Final = 500
-"""How long the texts are of which the slowest is chosen."""
+"""The length of the texts of which the slowest is chosen."""
 CPU_SECONDS: Final = 15
-r"""How long a pattern may take. One that looks on to the end from each character (`(\w+\s)+`) takes up to seven; one
-that does so again from each place it comes to takes hours."""
+r"""The time that a pattern may take. One that looks on to the end from each character (`(\w+\s)+`) takes up to seven;
+one that does so again from each place it comes to takes hours."""
 _WALL_SECONDS: Final = 120.0
 
 _TRIAL: Final = """

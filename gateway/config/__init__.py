@@ -136,7 +136,11 @@ def load(path: Path, environ: Mapping[str, str], *, to_serve: bool = True) -> Co
     folder = path.parent / _text(data, "policies", "policies")
     policies = load_policies(folder)
     problems += (*missing, *policies.problems, *references.broken_references(document, policies))
-    problems += (*references.no_folder(document, folder), *references.repeated(document), *references.slips(document))
+    problems += (
+        *references.no_folder(document, folder),
+        *references.declared_twice(document),
+        *references.slips(document),
+    )
     if problems or said is None:
         raise ConfigErrors(problems)
     return _config(said, document, policies, environ)

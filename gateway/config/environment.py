@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway import litellm_files
+from gateway import packaged_data
 from gateway.config.problems import KeyPath, Problem
 from gateway.config.yaml import Document
 
@@ -55,7 +55,7 @@ def usual_variables(provider: str) -> tuple[str, ...]:
     known = USUAL_KEYS.get(provider)
     if known is not None:
         return known
-    listed = litellm_files.key_variables().get(provider)
+    listed = packaged_data.key_variables().get(provider)
     return (listed,) if listed else (f"{re.sub(r'[^A-Za-z0-9]', '_', provider).upper()}_API_KEY",)
 
 

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.config.conditions import compile_condition
 from gateway.config.fields import FROM_FILE
-from gateway.config.policy import Fold, Policy, Profile, Reserve, Rules
+from gateway.config.policy import Fold, Policy, PolicyBody, Profile, Reserve
 from gateway.config.policy_file import PolicyFile
 from gateway.config.problems import KeyPath, Problem, closest, from_validation, in_order
 from gateway.config.yaml import Document, read
@@ -25,7 +25,7 @@ from gateway.config.yaml import Document, read
 POLICY_FILE: Final = TypeAdapter(PolicyFile)
 """Reads a policy file, and is its schema."""
 
-_MERGED: Final = frozenset(one.name for one in fields(Rules)) | {"version"}
+_MERGED: Final = frozenset(one.name for one in fields(PolicyBody)) | {"version"}
 """Keys that a policy takes over from one that it extends."""
 
 

@@ -262,7 +262,7 @@ def _ladder_reference(schema: dict[str, Any]) -> None:
 
 
 @dataclass(config=STRICT, frozen=True, slots=True, kw_only=True)
-class Rules:
+class PolicyBody:
     """The keys that both a policy and a profile of it may give."""
 
     strict: bool = named_key(
@@ -335,7 +335,7 @@ class UnknownProfile(Exception):
 
 
 @dataclass(config=STRICT, frozen=True, slots=True)
-class Policy(Rules):
+class Policy(PolicyBody):
     """A policy with nothing left open.
 
     `str()` is how headers, the ledger and `gateway check` name it: `support@4c1e09a2`, a profile of it

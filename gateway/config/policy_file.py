@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from gateway.config import quantities
 from gateway.config.conditions import FACTS, compile_condition
 from gateway.config.fields import STRICT, Name, Share, Strict, Tokens, Word, key, named_key
-from gateway.config.policy import Rules, Window
+from gateway.config.policy import PolicyBody, Window
 
 NOT_YET: Final = "not in this release"
 
@@ -83,7 +83,7 @@ def _nothing_said(value: LimitsFile) -> LimitsFile:
 
 
 @dataclass(config=STRICT, frozen=True, slots=True, kw_only=True)
-class ProfileFile(Rules):
+class ProfileFile(PolicyBody):
     """A variant of its policy. What it says is merged over the policy."""
 
     when: Annotated[str, AfterValidator(_condition)] | None = named_key(
@@ -95,7 +95,7 @@ class ProfileFile(Rules):
 
 
 @dataclass(config=STRICT, frozen=True, slots=True, kw_only=True)
-class PolicyFile(Rules):
+class PolicyFile(PolicyBody):
     """A gateway policy: the token budget of a team's requests, and what is done to a request that is over it."""
 
     name: Name = Field(kw_only=True, description="What configuration, headers and reports call this policy.")

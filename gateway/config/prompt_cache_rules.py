@@ -1,7 +1,7 @@
-"""What is known of providers' prompt caches, as files say it: `caching/providers.yaml`, and `prompt_caches` of
+"""What is known of providers' prompt caches, as files say it: `prompt_cache/providers.yaml`, and `prompt_caches` of
 config.yaml, which is read first.
 
-These models only read; what the gateway works with are the values of `gateway.caching.facts`.
+These models only read; what the gateway works with are the values of `gateway.prompt_cache.rules`.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class CachesFile(Strict):
 @cache
 def shipped() -> CachesFile:
     """Return what comes with the program, read once."""
-    document = read(Path(__file__).resolve().parent.parent / "caching" / "providers.yaml")
+    document = read(Path(__file__).resolve().parent.parent / "prompt_cache" / "providers.yaml")
     return CachesFile.model_validate(document.data)
 
 

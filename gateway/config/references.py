@@ -94,7 +94,7 @@ def slips(document: Document) -> Iterator[Problem]:
                     yield document.problem((*path, name), f"unknown key {name!r}", meant)
 
 
-def repeated(document: Document) -> Iterator[Problem]:
+def declared_twice(document: Document) -> Iterator[Problem]:
     """Yield key names, key hashes and fallbacks that are declared a second time."""
     fallbacks = [(path, path[-1]) for path, _ in document.matches("fallbacks", "*", "*")]
     hashes = [(path, str(value).lower()) for path, value in document.matches("keys", "*", "sha256")]

@@ -1,7 +1,7 @@
 """The demo's conversation as requests: one per assistant message, each with everything that came before it.
 
-Three colleagues talk to one agent; the `name` of the last user message is the user of the request. What the demo
-provider answers is not what the file says next: the file goes on as it was written, as a recorded conversation does.
+Three colleagues talk to one agent; the `name` of the last user message is the user of the request. The demo provider's
+answers are not in the file: it goes on as it was written, as a recorded conversation does.
 """
 
 from __future__ import annotations

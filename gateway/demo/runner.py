@@ -1,7 +1,6 @@
 """Runs the demo: a real gateway in a process of its own, the real `openai` client, two policies, then the books.
 
-What is printed is read from what any client can see: the plan header, the usage in the answer, and
-`GET /v1/requests/{id}`.
+It prints only what any client can see: the plan header, the usage in the answer, and `GET /v1/requests/{id}`.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class DemoFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one request came to, in the provider's own numbers."""
+    """The result of one request, in the provider's own numbers."""
 
     request_id: str
     before: int

@@ -100,7 +100,7 @@ class Entry:
     expected_cached: int = 0
     """Prompt tokens that the provider should have read from its cache, by its own rules."""
     miss: str | None = None
-    """Why it read less than the conversation's previous request had made possible (caching/misses.py)."""
+    """Why it read less than the conversation's previous request had made possible (prompt_cache/misses.py)."""
     lost: int = 0
     """Tokens that were not read for that reason, and what they cost more for it."""
     lost_nanousd: int | None = 0

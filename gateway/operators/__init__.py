@@ -1,1 +1,1 @@
-"""What the people who run the gateway see of it: logs, and tables on the command line."""
+"""The logs that the people who run the gateway see."""

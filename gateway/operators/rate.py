@@ -1,7 +1,7 @@
-"""How often a line may stand in the log: the same one a few times in a while, and then how many were left out.
+"""A bound on lines of the log: the same line stands a few times in a window, and then the number of those left out.
 
-What fails once mostly fails at every request: without a bound, the log fills the disk that the ledger needs. The bound
-stands at the door of the log, so that no caller has to think of it.
+A failure mostly comes at every request: without a bound, the log fills the disk that the ledger needs. The bound stands
+at the door of the log, so that no caller has to think of it.
 
 Two lines of ours are the same where logger, level, text and deployment are; what else differs (an id, a reason) does
 not count. Two lines of a library are the same where the same line of its code wrote them: their texts hold values.
@@ -21,11 +21,11 @@ from structlog.typing import EventDict, WrappedLogger
 
 WINDOW_SECONDS: Final = 10.0
 MOST_LINES: Final = 5
-"""How many times the same line may come in a window."""
+"""Most copies of a line in a window."""
 MOST_KINDS: Final = 256
-"""How many different lines are told apart. Beyond it all others are taken for the same one."""
+"""Most different lines that are told apart. Beyond it all others are taken for the same one."""
 MOST_OTHERS: Final = 50
-"""How many of those may come in a window."""
+"""Most of those in a window."""
 
 _TELLS: Final = "_tells"
 """Marks our own line about others, which is never left out."""
@@ -40,7 +40,7 @@ _OTHERS: Final[Kind] = ("gateway", "warning", "", "")
 class _Window:
     began: float
     text: str
-    """What its first line said."""
+    """The content of its first line."""
     lines: int = 0
     left_out: int = 0
 

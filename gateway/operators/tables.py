@@ -10,9 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gateway.caching.misses import WHAT_IT_MEANS
 from gateway.money import amounts
 from gateway.money.figures import plain_table, printable
+from gateway.prompt_cache.misses import WHAT_IT_MEANS
 
 LEVELS = {
     "whole": "whole: nothing is left out or shortened",

@@ -1,4 +1,4 @@
-"""Where requests to a provider that speaks chat completions go, and which headers carry the key. Pure."""
+"""Addresses of providers that speak chat completions, and the headers that carry the key. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of the values that a deployment is declared with are credentials: what it must never be quoted with. Pure.
+"""The credentials among the values that a deployment is declared with: they must never be quoted. Pure.
 
 A parameter is one by its name. A header is one unless its name is known to hold something else: headers that a list
 adds for a proxy of its own mostly sign in somewhere, under names of somebody's choice.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _ENDS: Final = ("key", "token", "secret", "password", "passwd", "passphrase", "credential", "credentials", "jwt",
                 "authorization", "cookie", "signature", "bearer")  # fmt: skip
-"""How a word of the name of a credential ends, as `apikey` and `api_key` do."""
+"""Endings of a word in the name of a credential, as of `apikey` and `api_key`."""
 _ABOUT: Final = frozenset({"type", "uri", "url"})
 """Last words of a name that only says something of a credential, as `token_type` and `token_uri` do."""
 _IN_QUERIES: Final = frozenset({"sig", "code"})

@@ -1,10 +1,10 @@
-"""What becomes of a request's parameters where a provider's API has no word for all of them. Pure.
+"""The fate of a request's parameters at a provider whose API has no word for all of them. Pure.
 
-Three kinds. What says no more than leaving it out would is left out in silence. Hints, which an answer may ignore, are
-dropped and named to the client. What changes the form of the answer is mapped, or the deployment is unfit for the
-request: another one is asked, and where none takes it the client is told which parameter it is.
+Three kinds. A parameter that equals its default is left out in silence. Hints, which an answer may ignore, are dropped
+and named to the client. A parameter that changes the form of the answer is mapped, or the deployment is unfit for the
+request: another one is asked, and where none takes it the client is told the parameter.
 
-Which parameters a provider's API takes is litellm's knowledge (`get_supported_openai_params`) and an argument here.
+The parameters that a provider's API takes are litellm's knowledge (`get_supported_openai_params`) and an argument here.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _DEARER: Final = frozenset({"service_tier"})
 _FORM: Final = frozenset(
     {"n", "response_format", "functions", "tools", "logprobs", "top_logprobs", "audio", "modalities"}
 )
-"""What an answer that ignores them is no answer to."""
+"""Parameters that an answer may not ignore."""
 
 _MOST_NAMED: Final = 20
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -66,7 +66,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What of a request goes to a provider."""
+    """The parameters of a request that go to a provider."""
 
     fields: Mapping[str, Any]
     dropped: tuple[str, ...]

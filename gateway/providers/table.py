@@ -20,7 +20,7 @@ Route = Literal["direct", "translated"]
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """How a provider is reached."""
+    """The way to a provider."""
 
     route: Route
     home: str | None = None
@@ -34,7 +34,7 @@ class Provider:
     wants: tuple[str, ...] = ()
     """Parameters of which one must be given."""
     hint: str = ""
-    """What such a parameter looks like."""
+    """The form of such a parameter."""
     modules: tuple[str, ...] = ()
     """Modules that must be installed."""
     package: str = ""

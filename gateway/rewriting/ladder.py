@@ -9,17 +9,17 @@ from dataclasses import dataclass, field, replace
 
 from gateway.budget.components import Anatomy, Count
 from gateway.conversation import PartEdits
-from gateway.rewriting import crush
-from gateway.rewriting.dedupe import nearly, pointer
 from gateway.rewriting.memory import Known
-from gateway.rewriting.minify import minify
-from gateway.rewriting.stub import stub
+from gateway.rewriting.results import crush
+from gateway.rewriting.results.dedupe import nearly, pointer
+from gateway.rewriting.results.minify import minify
+from gateway.rewriting.results.stub import stub
 
 LIGHT = ("minify", "dedupe", "crush")
 """Remedies that lose nothing, and are therefore applied to every old result at once."""
 
 REPEATED = "dedupe"
-"""How a message goes that a later one repeats word for word: nothing of it is gone."""
+"""The remedy of a message that a later one repeats word for word: nothing of it is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Shortened:
     """All that it says as it leaves."""
     tokens: int
     parts: PartEdits = ()
-    """Where single parts of its content change, and the others stay: how it comes to say that."""
+    """Changes of single parts of its content, if the others stay."""
     lossy: bool = False
     """True where values or words of it are gone."""
 

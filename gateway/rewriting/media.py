@@ -1,4 +1,4 @@
-"""What becomes of the images, audio and files of old messages: first low detail, then a trace that numbers them.
+"""The fate of images, audio and files of old messages: first low detail, then a trace that numbers them.
 
 Pure. Everything else that a message says stays as it came. A trace is the same in every request of a conversation: it
 numbers what it stands for from the beginning, and does not say how many there are in all, which grows.

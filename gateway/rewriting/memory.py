@@ -1,4 +1,4 @@
-"""What a process remembers of texts that it worked on, so that a known text is never read twice. Bounded in bytes.
+"""A process's memory of texts that it worked on, so that a known text is never read twice. Bounded in bytes.
 
 Nothing that is sent depends on it: what is not remembered is worked out again, to the same end.
 """
@@ -10,11 +10,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.caching import volatile
 from gateway.conversation import Message
 from gateway.memory import Memory
-from gateway.rewriting import relevance
-from gateway.rewriting.documents import Found
+from gateway.rewriting import volatile
+from gateway.rewriting.documents import relevance
+from gateway.rewriting.documents.recognition import Found
 from gateway.rewriting.voices import Voice
 
 
@@ -27,19 +27,19 @@ class Known:
     snippets: Memory[Hashable, tuple[object, ...]] = field(default_factory=lambda: Memory(16 * 2**20))
     recalled: relevance.Memory = field(default_factory=relevance.Memory)
     asks: Memory[tuple[int, int], float] = field(default_factory=lambda: Memory(2**20))
-    """How much messages sounded like questions about what was said (recall.py)."""
+    """The degree to which messages sounded like questions about earlier ones (recall.py)."""
     extracted: relevance.Memory = field(default_factory=relevance.Memory)
     """Apart from `recalled`: the same text is cut into other passages."""
     said: Memory[Message, int] = field(default_factory=lambda: Memory(8 * 2**20))
-    """What a message says, as a hash that is good for one process."""
+    """The content of a message, as a hash that is good for one process."""
     walks: Memory[int, Any] = field(default_factory=lambda: Memory(16 * 2**20))
     """States of walks over conversations (folds.py), by the content of the prefix."""
     voices: Memory[Message, Voice] = field(default_factory=lambda: Memory(2 * 2**20))
-    """Whose words messages hold (voices.py)."""
+    """The speakers of messages (voices.py)."""
     documents: Memory[tuple[Message, tuple[str, ...]], int] = field(default_factory=lambda: Memory(2**20))
     """Tokens of the documents in messages, by the tags that were looked for."""
     found: Found = field(default_factory=lambda: Memory(4 * 2**20))
-    """Where documents stand in texts."""
+    """The places of documents in texts."""
     values: Memory[Hashable, array[int]] = field(default_factory=lambda: Memory(4 * 2**20))
     """The values of texts that rewrites touched (retention.py)."""
     volatile: volatile.Memo = field(default_factory=volatile.Memo)

@@ -1,4 +1,4 @@
-"""The declared volatile text of a request as a part of its plan: moved (caching/volatile.py), or left where it was.
+"""The declared volatile text of a request as a part of its plan: moved (rewriting/volatile.py), or left where it was.
 
 Pure. The plan is made for the request without that text, with room for the message that it moves to
 (`Anatomy.moved_tokens`); here the two are put together. It is left where a message of ours could not stand, and where
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.budget.components import Anatomy, Count
-from gateway.caching.volatile import Moved
 from gateway.conversation import Message
 from gateway.rewriting.plan import VOLATILE, VOLATILE_LEFT, Edit, Plan
+from gateway.rewriting.volatile import Moved
 from gateway.wire.legality import Rules, introduced
 
 _MOVED = "it changes with each request; moved behind what stays"

@@ -1,4 +1,5 @@
-"""What is asked and what was just returned: the only remedies that touch the newest messages, and only where they must.
+"""Remedies for the newest messages, the question and the results just returned: the only ones that touch them, and only
+if they must.
 
 Documents inside the last user message shrink to what its question needs, its other text never does. The newest results
 are shortened only where they alone do not fit: the one exception to "what is newest stays", for the agent that a single
@@ -12,12 +13,14 @@ from dataclasses import dataclass, replace
 
 from gateway.budget.components import OVERHEAD_MESSAGE, Anatomy, Count
 from gateway.conversation import Message, Unit, last_user
-from gateway.rewriting import crush, documents, extract, recall
-from gateway.rewriting.arrange import Order, arrange
+from gateway.rewriting.documents import extract, recognition
+from gateway.rewriting.documents.arrange import Order, arrange
 from gateway.rewriting.folds import Folded, Kept
+from gateway.rewriting.history import recall
 from gateway.rewriting.ladder import REPEATED, Ladders, Shortened
 from gateway.rewriting.memory import Known
 from gateway.rewriting.ours import left_out
+from gateway.rewriting.results import crush
 from gateway.rewriting.speech import level
 from gateway.rewriting.voices import Voice
 
@@ -31,7 +34,7 @@ _LEAST_RECALL = 40
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the newest messages are measured against."""
+    """The measures of the newest messages."""
 
     anatomy: Anatomy
     voices: Sequence[Voice]
@@ -94,20 +97,20 @@ def _with_fewer_documents(asked: Asked, index: int, folded: Folded, over: int) -
     message, count = asked.messages[index], asked.count
     if not message.is_plain or asked.anatomy.tokens[index] > asked.effort:
         return folded
-    found = documents.known(message.text, asked.tags, asked.known.found)
+    found = recognition.known(message.text, asked.tags, asked.known.found)
     if not found:
         return folded
     text, remedy, room = message.text, "", count(message.text) - over
-    question = documents.question(text, found)
+    question = recognition.question(text, found)
     if "dedupe" in asked.ladders.documents:
         text, remedy = extract.without_twins(text, found), "dedupe"
     if "extract" in asked.ladders.documents and count(text) > room:
-        found = found if text is message.text else documents.find(text, asked.tags)
+        found = found if text is message.text else recognition.find(text, asked.tags)
         memory = asked.known.extracted
         text = extract.shrink(text, found, question, room, count, context=asked.context(), memory=memory)
         remedy = "extract"
     if asked.order != "as_is":
-        ordered = arrange(text, documents.find(text, asked.tags), asked.order, question)
+        ordered = arrange(text, recognition.find(text, asked.tags), asked.order, question)
         text = ordered if count(ordered) <= max(room, count(text)) else text
     return _saying(asked, folded, index, remedy, text)
 
@@ -172,8 +175,8 @@ def _shorter(asked: Asked, index: int, room: int) -> tuple[str, str]:
     if asked.count(whole) <= room:
         return "crush", whole
     question = asked.question() if asked.user is None else asked.messages[asked.user].text
-    if asked.anatomy.component[index] == "documents" or documents.is_marked(text, asked.tags):
-        found = documents.find(text, asked.tags, asks=False)
+    if asked.anatomy.component[index] == "documents" or recognition.is_marked(text, asked.tags):
+        found = recognition.find(text, asked.tags, asks=False)
         memory = asked.known.extracted
         said = extract.shrink(text, found, question, room, asked.count, context=asked.context(), memory=memory)
         if asked.count(said) <= room:
@@ -245,8 +248,8 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
 def _question_alone(asked: Asked) -> str:
     """Return what the last user message asks, without the documents in it."""
     text = asked.question()
-    found = documents.known(text, asked.tags, asked.known.found) if len(text) > _ASKED_CHARS else []
-    return documents.question(text, found) if found else text
+    found = recognition.known(text, asked.tags, asked.known.found) if len(text) > _ASKED_CHARS else []
+    return recognition.question(text, found) if found else text
 
 
 _WITH_LOSS = frozenset({"cut", "extract", "stub"})
@@ -282,7 +285,7 @@ def _documents(asked: Asked, message: Message) -> tuple[tuple[int, int], ...]:
     key = (message.text, message.role, asked.tags)
     spans = known.get(key)
     if spans is None:
-        found = documents.find(message.text, asked.tags, asks=message.role == "user")
+        found = recognition.find(message.text, asked.tags, asks=message.role == "user")
         spans = tuple((one.start, one.end) for one in found) if len(found) > 1 else ()
         known.put(key, spans, len(message.text) + 80 * len(spans))
     return spans

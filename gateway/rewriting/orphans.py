@@ -1,8 +1,8 @@
 """A request that is over and came illegal: what no provider takes goes first, and the rest is planned as if that had
 never been there.
 
-Pure. Which messages may go is `legality.droppable`'s; here a conversation is taken apart without them, and what is
-decided for the rest is told in the indexes of the conversation as it came.
+Pure. `legality.droppable` says which messages may go. Here a conversation is taken apart without them, and decisions
+for the rest are told in the indexes of the conversation as it came.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from gateway.budget.components import Anatomy
 from gateway.conversation import Changes, units
-from gateway.rewriting.summarize import Segment
+from gateway.rewriting.folds.summarize import Segment
 
 REMEDY = "drop_illegal"
 REASON = "no provider takes it: a call without its results, or a result without its call"
@@ -19,7 +19,7 @@ REASON = "no provider takes it: a call without its results, or a result without 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """What is left of a conversation once illegal messages are gone."""
+    """The rest of a conversation once illegal messages are gone."""
 
     anatomy: Anatomy
     gone: frozenset[int]

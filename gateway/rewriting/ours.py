@@ -2,8 +2,8 @@
 
 A note says only what is so: how many messages and tokens are left out, and whose words follow. It claims no
 completeness, gives no advice, and is short and symbolic, so that it reads the same in a conversation of any language.
-What a tool, a document or a model said is quoted, never repeated as plain text, so that nobody gains a voice by it.
-Our messages are known by `Message.ours`, never by these words: anybody can write them. Pure.
+Words of a tool, a document or a model are quoted, never repeated as plain text, so that nobody gains a voice by it. Our
+messages are known by `Message.ours`, never by these words: anybody can write them. Pure.
 """
 
 from __future__ import annotations

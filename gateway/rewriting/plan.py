@@ -1,6 +1,6 @@
-"""What will be done to one request, as a value: `plan(...)` gives a Plan or a Refusal.
+"""The changes of one request, as a value: `plan(...)` gives a Plan or a Refusal.
 
-Pure. Precedence (DESIGN §5): legality, then fit, then what must stay. The shares, `keep_*` and `clear_at_least` yield
+Pure. Precedence of the laws: legality, then fit, then what must stay. The shares, `keep_*` and `clear_at_least` yield
 before a request is refused; a refusal names the component that is too big, its size and its room.
 """
 
@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from gateway.budget.allocation import Window, allocate
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Anatomy, Count, Recognition
 from gateway.conversation import Changes, last_user
-from gateway.rewriting import recall, system_documents
+from gateway.rewriting.documents import in_system
 from gateway.rewriting.folds import Folded, Kept, Rules, fold, has_tools, reasoning_open
+from gateway.rewriting.folds.summarize import REMEDY as SUMMARIZE
+from gateway.rewriting.folds.summarize import Event, Facts, Segment, asking_of
 from gateway.rewriting.folds.voiced import Voiced
 from gateway.rewriting.folds.voiced import voiced as voiced_of
+from gateway.rewriting.history import recall
 from gateway.rewriting.ladder import REPEATED, Ladders
 from gateway.rewriting.media import LOW, TRACED
 from gateway.rewriting.memory import Known
@@ -26,8 +29,6 @@ from gateway.rewriting.orphans import REASON as DROP_ILLEGAL_REASON
 from gateway.rewriting.orphans import REMEDY as DROP_ILLEGAL
 from gateway.rewriting.orphans import Rest, without
 from gateway.rewriting.ours import answer as answer_note
-from gateway.rewriting.summarize import REMEDY as SUMMARIZE
-from gateway.rewriting.summarize import Event, Facts, Segment, asking_of
 from gateway.rewriting.turns import REASON as JOIN_REASON
 from gateway.rewriting.turns import REMEDY as JOIN
 from gateway.rewriting.turns import in_turns
@@ -68,20 +69,20 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a request leaves. `changes` is None where it leaves as it came."""
+    """The form in which a request leaves. `changes` is None where it leaves as it came."""
 
     before: SIZES
     """Tokens by component."""
     after: SIZES
     room: SIZES
-    """What the allocation granted each component."""
+    """The tokens that the allocation granted each component."""
     changes: Changes | None = None
     edits: tuple[Edit, ...] = ()
     forced: bool = False
     events: tuple[Event, ...] = ()
     """Folds at which summaries could enter, and which did."""
     wanted: tuple[Segment, ...] = ()
-    """What nobody has summarised yet."""
+    """The messages that nobody has summarised yet."""
 
     @property
     def tokens_before(self) -> int:
@@ -114,7 +115,7 @@ class Plan:
 
     @property
     def summary(self) -> str:
-        """What was done, as the plan header says it, without the leading verb."""
+        """The changes, as the plan header says them, without the leading verb."""
         counts = Counter(edit.remedy for edit in self.edits if edit.before or edit.remedy not in MOVES)
         done = [f"{remedy}={number}" for remedy, number in counts.items()]
         if not self.rewrites:
@@ -132,7 +133,7 @@ class Refusal:
     tokens: int
     room: int
     at: str
-    """Where the size is: messages[41], tools."""
+    """The place of the size: messages[41], tools."""
     prompt_tokens: int
     budget: int
     before: SIZES
@@ -317,7 +318,7 @@ def _documents_share(case: _Case) -> int:
     anatomy, with_remedy = case.anatomy, case.ladders.with_remedy
     among = [name for name in ("documents", "examples", "history") if name in with_remedy]
     among = [name for name in among if name != "examples" or "examples" in anatomy.component]
-    room = case.folds_to - anatomy.tools_tokens - anatomy.system_tokens + system_documents.held(anatomy)
+    room = case.folds_to - anatomy.tools_tokens - anatomy.system_tokens + in_system.held(anatomy)
     return case.policy.allocation.rooms(max(0, room), among).get("documents", 0)
 
 
@@ -327,13 +328,13 @@ def _with_cut_system(case: _Case, voiced: Voiced, answer_limit: int) -> Plan | R
     They come down to their share, to half of it where the first user message holds some too; further only before a
     refusal.
     """
-    anatomy, held = case.anatomy, system_documents.held
+    anatomy, held = case.anatomy, in_system.held
     share = _documents_share(case)
     first = next((unit.first for unit in anatomy.units if voiced.voices[unit.first] == "said"), 0)
     room = share // 2 if first and voiced.documents[first] else share
     found: Plan | Refusal | None = None
     for _ in range(_CUTS_OF_SYSTEM):
-        cut = system_documents.cut(voiced, case.ladders, room, case.policy.effort, case.count, case.known)
+        cut = in_system.cut(voiced, case.ladders, room, case.policy.effort, case.count, case.known)
         if cut is None:
             break
         found = _of_cut(anatomy, cut, _again(case, cut.anatomy, answer_limit, case.early, cut.lost))
@@ -346,12 +347,12 @@ def _with_cut_system(case: _Case, voiced: Voiced, answer_limit: int) -> Plan | R
 _CUTS_OF_SYSTEM = 3
 
 
-def _of_cut(anatomy: Anatomy, cut: system_documents.Cut, found: Plan | Refusal) -> Plan | Refusal:
+def _of_cut(anatomy: Anatomy, cut: in_system.Cut, found: Plan | Refusal) -> Plan | Refusal:
     """Tell what was decided after a cut of the system text as what is done to the request as it came."""
     before = anatomy.by_component()
     if isinstance(found, Refusal):
         return replace(found, before=before, prompt_tokens=anatomy.total)
-    remedy = system_documents.REMEDY
+    remedy = in_system.REMEDY
     own = [
         Edit(index, remedy, None, anatomy.tokens[index], cut.anatomy.tokens[index], _REASONS[remedy])
         for index in cut.indexes
@@ -363,7 +364,7 @@ def _of_cut(anatomy: Anatomy, cut: system_documents.Cut, found: Plan | Refusal) 
 def _rules_of(case: _Case) -> Rules:
     """Read the bounds of folds from a policy, and what this request adds to them."""
     policy, fold_ = case.policy, case.policy.fold
-    documents = max(0, _documents_share(case) - system_documents.held(case.anatomy))
+    documents = max(0, _documents_share(case) - in_system.held(case.anatomy))
     return Rules(
         budget=case.folds_to,
         final_budget=case.final,
@@ -402,8 +403,8 @@ def _lawful(
 ) -> Folded | None:
     """Give the fold in a form that every provider takes and that fits; None where there is none.
 
-    Where our own line stands in the way of a rule it is left out; where the cut does, everything that may go goes.
-    Neither is done while reasoning is held open: what stands before it was sent already.
+    Our own line is left out if it stands in the way of a rule; everything that may go goes if the cut does. Neither is
+    done while reasoning is held open: what stands before it was sent already.
     """
     messages = anatomy.conversation.messages
     bare = replace(folded, recalled=None)
@@ -520,7 +521,7 @@ _NEWEST = "the newest results alone do not fit"
 def _too_big(anatomy: Anatomy, before: SIZES, least: SIZES, budget: int) -> Refusal:
     """Name the component that does not fit; `least` is what each takes once every remedy was tried.
 
-    What has the fewest remedies takes its room first; system text and tools are told apart by which is larger.
+    The component with the fewest remedies takes its room first; of system text and tools the larger is named.
     """
     fixed = ("system", "tools") if least["tools"] >= least["system"] else ("tools", "system")
     component, room = "input", budget
@@ -537,7 +538,7 @@ def _illegal(anatomy: Anatomy, before: SIZES, budget: int, index: int, message: 
 
 
 def _largest(anatomy: Anatomy, component: str) -> str:
-    """Where most of a component's tokens are."""
+    """Name the place of most of a component's tokens."""
     if component == "tools":
         return "tools"
     if component == "input":

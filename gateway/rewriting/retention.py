@@ -1,4 +1,5 @@
-"""What a rewrite took away, and what of it an answer used all the same: the measure of whether cutting hurt.
+"""Values that a rewrite took away, and those of them that an answer used all the same: the measure of whether cutting
+hurt.
 
 Of the values of the messages as they came (`gateway/values.py`: ids, numbers, paths, names), those are *removed* that
 stand nowhere in what is sent: tools, system text and our own lines included, as a part of a longer value too, and in
@@ -22,9 +23,9 @@ from gateway.memory import Memory
 from gateway.values import distinct, values
 
 MOST_SAID_CHARS = 1_000_000
-"""How much of an answer is looked through: what comes after it is no longer an answer to read."""
+"""Characters of an answer that are looked through: nobody reads an answer beyond them."""
 MOST_WORDINGS = 16
-"""How many arguments without a value of their own are looked for word by word, and how long they may be: a name, a
+"""The number of arguments without a value of their own that are looked for word by word, and their length: a name, a
 title, a place. Longer ones are prose, which a model writes by itself."""
 _WORDING_CHARS = range(3, 81)
 _LEAST_USED_CHARS = 3
@@ -123,7 +124,7 @@ def _parts_of(text: str) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What one rewrite took away, and what of it the answer used."""
+    """The values that one rewrite took away, and those that the answer used."""
 
     removed: int
     """Different values that stood in the messages as they came and stand nowhere in what is sent."""
@@ -190,8 +191,8 @@ def texts_of(message: Message) -> Iterator[str]:
 def misses(cut: Cut, texts: Iterable[str], arguments: Iterable[str], known: Values) -> list[str]:
     """Return what the answer used of what was taken away, each value once, in the answer's order.
 
-    The answer has few values: those are looked up, and no set of the conversation's is made. What still stands inside
-    a longer value (a path with a line number) is no miss.
+    The answer has few values: those are looked up, and no set of the conversation's is made. A value that still stands
+    inside a longer one (a path with a line number) is no miss.
     """
     used, wordings = _used(texts, arguments)
     by_hash = {hash(value): value for value in used if len(value) >= _LEAST_USED_CHARS}
@@ -220,7 +221,7 @@ def _used(texts: Iterable[str], arguments: Iterable[str]) -> tuple[list[str], li
 def _strings(written: str) -> Iterator[tuple[str, bool]]:
     """Yield what stands in the arguments of a call, and whether it is one whole argument; numbers as they are written.
 
-    What is no JSON is yielded as it stands.
+    Text that is no JSON is yielded as it stands.
     """
     try:
         stack: list[Any] = [json.loads(written, parse_float=str, parse_int=str, parse_constant=str)]

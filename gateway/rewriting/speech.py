@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import log
 
-from gateway.rewriting import crush
 from gateway.rewriting.language import sentences
-from gateway.rewriting.shapes import outliers
+from gateway.rewriting.results import crush
+from gateway.rewriting.results.shapes import outliers
 
 Count = Callable[[str], int]
 

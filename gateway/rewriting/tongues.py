@@ -1,4 +1,4 @@
-"""Which language a text is in, told from its script and then from its commonest words. Deterministic and linear.
+"""The language of a text, told from its script and then from its commonest words. Deterministic and linear.
 
 Short, mixed or unknown text has no language: nothing is concluded from it. The table holds closed classes of words, the
 ones that every text of a language is full of, and the pronouns by which a speaker speaks of himself and to another.
@@ -263,7 +263,7 @@ TONGUES: Final[Mapping[str, Tongue]] = {
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """What is known of a text's language."""
+    """The facts about a text's language."""
 
     script: str | None = None
     """The one that most letters are of; None where there are too few letters."""

@@ -1,8 +1,8 @@
 """The selection of tool definitions, for policies that ask for it. Pure.
 
-What is selected must not move while a conversation goes on: definitions stand first in every provider's prompt cache.
-So a definition is chosen by the task, which never changes, and by the calls in the conversation; a call can only be of
-a tool that was sent, so that later calls add none.
+The selection must not move while a conversation goes on: definitions stand first in every provider's prompt cache. So a
+definition is chosen by the task, which never changes, and by the calls in the conversation; a call can only be of a
+tool that was sent, so that later calls add none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from gateway.conversation import Conversation
-from gateway.rewriting.relevance import Corpus
+from gateway.rewriting.documents.relevance import Corpus
 
 REMEDY = "tools_selected"
 

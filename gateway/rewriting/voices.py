@@ -1,4 +1,4 @@
-"""Whose words each message holds, and what they are for: the measure of what goes first when a conversation is folded.
+"""The speaker of each message, and its purpose: the measure of what goes first when a conversation is folded.
 
 People's words come before assistants' prose, and that before results. A tool's output that a text agent sends as a
 user message is a result: it is known by its form, by families of shapes and not by the names of frameworks. Pure, and
@@ -64,7 +64,7 @@ def voice(message: Message) -> Voice:
 
 
 def voices(messages: Sequence[Message], known: Memory[Message, Voice]) -> tuple[Voice, ...]:
-    """Tell whose words each message holds. What users say before the first answer to them is never a result."""
+    """Tell whose words each message holds. Words of users before the first answer to them are never a result."""
     found = known.get_all(messages)
     out: list[Voice] = []
     spoken = answered = False

@@ -1,1 +1,1 @@
-"""Which upstream a request goes to, and how it is asked: deployments, attempts, health, and three kinds of upstream."""
+"""The way of a request to an upstream: models, deployments, attempts, health, and three kinds of upstream."""

@@ -1,11 +1,12 @@
-"""Which deployment a conversation goes to, where each has a prompt cache of its own: the one that has read it before.
+"""The choice of a deployment for a conversation, where each has a prompt cache of its own: the one that has read it
+before.
 
 Weighted rendezvous hashing ranks the deployments anew for each prefix group, so that every worker and every restart
 ranks alike, one that is lost moves nothing but its own groups, and one that is added takes its share from all alike
 (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998; the weights: Schindelhauer and
 Schomaker, "Weighted distributed hash tables", 2005). Load bounds it: a deployment that has more than its share passes
-on what is new (Mirrokni, Thorup and Zadimoghaddam, "Consistent hashing with bounded loads", 2016). What runs already
-stays, because moving loses what was read, until its place is clearly too full.
+on what is new (Mirrokni, Thorup and Zadimoghaddam, "Consistent hashing with bounded loads", 2016). A running
+conversation stays, because moving loses what was read, until its place is clearly too full.
 
 Pure: no clock, no randomness. `loads.py` keeps what the decision is made from.
 """
@@ -57,7 +58,7 @@ _PLACE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What tells requests apart that share a prompt cache entry from those that do not."""
+    """A key that requests with the same prompt cache entry have in common."""
 
     key: int
     """64 bits of the opening: all before the model's first answer, so the same for a whole conversation."""
@@ -68,7 +69,9 @@ class Group:
 
 
 class Load(NamedTuple):
-    """How busy a deployment is with requests of this process. What each of several workers bounds is bounded in sum."""
+    """The load of a deployment by requests of this process. A bound that each of several workers keeps is kept in
+    sum.
+    """
 
     in_flight: int = 0
     recent: float = 0.0

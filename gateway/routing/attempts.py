@@ -1,4 +1,4 @@
-"""Which deployment is tried, and which one after it: a conversation with upstreams as a generator.
+"""The order in which deployments are tried: a conversation with upstreams as a generator.
 
 Pure: no clock, no randomness, no network. Preferences and the deployments at rest are arguments; the driver makes the
 calls. The order: the healthy ones of a group as preferred (by a weighted draw where nobody prefers), then those of that
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from gateway.routing.deployment import Deployment
-from gateway.routing.upstream import Reply, Trouble
+from gateway.routing.upstreams.upstream import Reply, Trouble
 from gateway.wire.faults import TROUBLE, UNFIT, Fault, fault_of
 
 
@@ -41,15 +41,15 @@ class Failure:
     retry_after: float | None = None
     """Seconds, where the upstream named them."""
     message: str = ""
-    """What happened, in our words or a library's."""
+    """The event, in our words or a library's."""
     said: str = ""
-    """What a library quotes of the upstream, beside the message."""
+    """A library's quotation of the upstream, beside the message."""
     param: str | None = None
     """With `unfit`: the parameter of the request that the deployment cannot serve, where it is one."""
     begun: bool = False
     """Whether the answer had begun to arrive: it is paid for, and asking another would buy it twice."""
     fault: Fault = field(init=False)
-    """Whose fault it was."""
+    """The party at fault."""
 
     def __post_init__(self) -> None:
         """Take the deployment's secrets out of all that it said, before anybody reads it."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import orjson
 
 from gateway.budget.tokens import encoding_for
-from gateway.caching.facts import NOTHING, Book, CacheFacts, book_of, priced
 from gateway.config.addresses import address_of
 from gateway.config.environment import usual_variables
 from gateway.config.litellm_keys import (
@@ -26,8 +25,9 @@ from gateway.config.litellm_keys import (
 )
 from gateway.config.prompt_cache_rules import shipped
 from gateway.config.wildcards import filled
-from gateway.litellm_files import anthropic_betas
 from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of
+from gateway.packaged_data import anthropic_betas
+from gateway.prompt_cache.rules import NOTHING, Book, CacheFacts, book_of, priced
 from gateway.providers import refusals
 from gateway.providers.credentials import credentials, logins
 from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, KEYLESS, PROVIDERS, RESPONSES, Provider
@@ -50,7 +50,7 @@ does for Claude, whoever serves it: Anthropic's API requires one (docs.claude.co
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What is known of a model, as far as budgets need it."""
+    """The facts of a model that budgets need."""
 
     provider: str
     model: str
@@ -71,10 +71,10 @@ class Deployment:
     name: str
     """Unique: "gpt-5#0:openai/gpt-5"."""
     model_name: str
-    """What clients ask for."""
+    """The name that clients ask for."""
     provider: str
     model: str
-    """What the upstream is asked for."""
+    """The name that the upstream is asked for."""
     kind: Kind
     facts: ModelFacts
     price: Price | None
@@ -87,7 +87,7 @@ class Deployment:
     params: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The rest of `litellm_params`; may hold credentials, so it is never shown."""
     cache: CacheFacts = NOTHING
-    """How the provider's prompt cache works for this model."""
+    """The rules of the provider's prompt cache for this model."""
     order: int | None = None
     """Those of its name with a lower number are asked first, those without one last."""
     keyless: bool = False
@@ -95,11 +95,11 @@ class Deployment:
     key_from: str | None = None
     """The environment variable that `api_key` was taken from without being named."""
     additions: Additions = PLAIN
-    """What the bodies of its requests hold beyond the client's, and what they do not hold."""
+    """Members that the bodies of its requests hold beyond the client's, and those that they do not hold."""
     answer_limit: int | None = None
     """Of the defaults among them: how long an answer may be."""
     mode: str = "chat"
-    """What the model is for, in the words of the price table."""
+    """The model's purpose, in the words of the price table."""
     takes_any_provider: bool = False
     """Whether the client's name says which provider is asked."""
     pattern: str | None = None
@@ -238,7 +238,7 @@ def facts_of(provider: str, model: str, book: PriceBook, overrides: Mapping[str,
 _PLAIN_NAMES: Final = (("claude", "anthropic"), ("gemini", "vertex_ai"))
 
 _INPUT_ALONE: Final = frozenset({272_000, 922_000})
-"""What the price table says of GPT-5 and later where it means the input alone: 400,000 and 1,050,000 less 128,000 for
+"""Windows of GPT-5 and later that the price table states for the input alone: 400,000 and 1,050,000 less 128,000 for
 the answer (the sum for GPT-5: platform.openai.com/docs/models/gpt-5; for the later ones inferred from it). For all
 other models of OpenAI it gives the whole window."""
 
@@ -360,7 +360,7 @@ def _sends_key_anywhere(params: Mapping[str, Any], given: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """What an entry says of the bodies of its requests."""
+    """The members of request bodies that an entry adds or removes."""
 
     additions: Additions
     foreign: Mapping[str, Any]
@@ -500,7 +500,7 @@ def _refuse(provider: str, model: str, facts: Provider, params: Mapping[str, Any
 
 
 _AZURE_SERIES: Final = ("o_series/", "gpt5_series/")
-"""What LiteLLM lets a list write before an Azure deployment's name, and does not send."""
+"""Prefixes of an Azure deployment's name that LiteLLM accepts in a list, and does not send."""
 
 
 def _asked(provider: str, model: str, facts: Provider, *, at_home: bool) -> str:

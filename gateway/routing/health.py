@@ -1,10 +1,10 @@
-"""Which deployments rest after failures. The clock is an argument; nothing here calls an upstream.
+"""Rests of deployments after failures. The clock is an argument; nothing here calls an upstream.
 
 A deployment rests once two conversations met the same fault, of a kind that does not depend on the request, with no
 answer between them; where it could not even be reached, one is enough. A rest moves it to the end of the line
-(`attempts`), so a wrong guess costs a detour, never an answer: the only one left is still asked. What lasts until
-somebody mends it (a refused key, no credit, no such model) and nothing else came of several trials, is asked by one
-request each rest; the others are told what it said.
+(`attempts`), so a wrong guess costs a detour, never an answer: the only one left is still asked. A fault may last until
+somebody mends it (a refused key, no credit, no such model). Once several trials brought nothing else, one request asks
+in each rest, and the others are told its error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TRIALS_TO_BE_SURE: Final = 3
 """Times in a row, each after a longer rest, that a deployment meets the same fault before nobody else need meet it."""
 
 News = Literal["rests", "well"]
-"""What is worth telling an operator, once each: a deployment begins to rest, or answers again."""
+"""Events that an operator is told of, once each: a deployment begins to rest, or answers again."""
 
 
 @dataclass(slots=True)
@@ -31,10 +31,10 @@ class _Ailing:
     seen_by: dict[Hashable, Hashable] = field(default_factory=dict)
     """By fault: the conversation that met it first."""
     rests: int = 0
-    """How often it was put to rest, each time for twice as long."""
+    """The number of its rests, each twice as long as the one before."""
     until: float = 0.0
     same: int = 0
-    """How often in a row it was put to rest for the same fault, with nothing else in between."""
+    """The number of its rests in a row for the same fault, with nothing else in between."""
     on_trial: bool = False
     """Whether a request is finding out if it is well again."""
 

@@ -1,6 +1,6 @@
-"""How busy each deployment is, and which conversations run elsewhere than where their ranking sends them.
+"""The load of each deployment, and the conversations that run elsewhere than where their ranking sends them.
 
-The clock is an argument, in Unix seconds, because `placements.py` shares with other processes what moved. One a
+The clock is an argument, in Unix seconds, because `routing/placements.py` shares with other processes what moved. One a
 process, bounded in memory; what is forgotten costs one reading of a prompt.
 """
 
@@ -32,7 +32,7 @@ _MOST_MOVED: Final = 5000
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """Where a conversation runs that is not at home."""
+    """The place of a conversation that is not at home."""
 
     at: str
     until: float
@@ -41,7 +41,7 @@ class Stay:
 
 
 class Loads:
-    """What the choice between deployments is made from."""
+    """The facts that the choice between deployments is made from."""
 
     def __init__(self, most_bytes: int = 16 * 2**20) -> None:
         self._in_flight: dict[str, int] = {}

@@ -18,7 +18,7 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class TooLong:
-    """What the upstream counted and what it takes, where it says so. All in its tokens."""
+    """The upstream's count and its limit, as far as it states them. All in its tokens."""
 
     tokens: int | None
     limit: int | None
@@ -66,7 +66,7 @@ _MORE: Final = re.compile(
     re.IGNORECASE,
 )
 _RATE: Final = re.compile(r"per[ -]?(?:min|day|hour|sec)|rate.?limit|quota|\b[tr]pm\b|please wait", re.IGNORECASE)
-"""What limits how much is sent in some time is another thing."""
+"""A limit of how much is sent in some time is another thing."""
 _ANSWER: Final = re.compile(r"[`'\"]?max_\w*tokens[`'\"]?|maxTokens", re.IGNORECASE)
 """The answer limit by its name: a number behind it is no window."""
 
@@ -78,20 +78,20 @@ _LIMITS: Final = (
     _pattern(r"(?:max(?:imum|_\w+)?|limit|context|model|window)\b[^.;\d]{0,60}?(?:\b(?:is|of|only|length|with|size|len)"
              r"|[:=(]|_len) ?N"),
 )  # fmt: skip
-"""Where a number is called a limit; the first that is found."""
+"""Patterns of a number that is called a limit; the first match counts."""
 _COUNTS: Final = (
     _pattern(r"N ?\+ ?[\d,_]+ ?>"),
     _pattern(r"N (?:tokens? )?(?:in|from|of) (?:the |your )?(?:input )?(?:messages|prompt|input|text)"),
     _pattern(r"N [`']?(?:inputs?|prompt)[`']? tokens"),
 )
-"""Where a number is said of the prompt and nothing else. It may be below the limit: what is too long is the prompt
-with its answer."""
+"""Patterns of a number that is said of the prompt and nothing else. It may be below the limit: what is too long is the
+prompt with its answer."""
 _SUBJECTS: Final = (
     _pattern(r"\b(?:prompt|inputs?|request(?:ed)?|messages|current|received|given|resulted in|count|length)\b"
              r"[^.;\d]{0,40}?N"),
     _pattern("N"),
 )  # fmt: skip
-"""Where a number above the limit may be that of the prompt, or of all that was asked for."""
+"""Patterns of a number above the limit that may be the prompt's, or that of all that was asked for."""
 _UNIT: Final = re.compile(r" ?(?:tokens?\b|maximum\b)", re.IGNORECASE)
 
 
@@ -166,21 +166,21 @@ def _said(body: bytes) -> Iterator[tuple[str, Any]]:
 # ---------------------------------------------------------------- what was learned
 
 KEPT_SECONDS: Final = 3600.0
-"""How long a window is believed: a server may be started again with another."""
+"""Seconds that a window is believed: a server may be started again with another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a deployment said when it found a request too long."""
+    """A deployment's statement that a request is too long."""
 
     limit: int
-    """What it takes, in its tokens."""
+    """Its limit, in its tokens."""
     factor: float = 1.0
-    """How many of its tokens one of ours was."""
+    """Its tokens for one of ours."""
 
 
 class Windows:
-    """What deployments have stated of themselves."""
+    """The statements of deployments about their windows."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[Stated, float]] = {}

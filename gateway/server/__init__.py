@@ -32,17 +32,18 @@ if TYPE_CHECKING:
     from gateway.server.open_connections import OpenConnections, ServerState
 
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
-"""Where a worker finds the path of the configuration: workers are new processes and inherit nothing else."""
+"""The environment variable that tells workers the path of the configuration: they are new processes and inherit nothing
+else."""
 
 SWITCH_SECONDS = 0.0001
-"""How long a thread that plans a long request may keep the interpreter from the event loop. Python's own is 5 ms; but
-the event loop lets go of the interpreter at every call of the system, a dozen times for a small request, and waits that
-long to have it back each time. While only one thread has work nobody waits, and nothing is switched."""
+"""Seconds that a thread which plans a long request may keep the interpreter from the event loop. Python's own is 5 ms;
+but the event loop lets go of the interpreter at every call of the system, a dozen times for a small request, and waits
+that long to have it back each time. While only one thread has work nobody waits, and nothing is switched."""
 UNSENT_BYTES = 131_072
 """Bytes that the kernel takes for a client and has not sent yet. By itself it would take megabytes for a client that
 reads nothing. Each connection has this from the listening socket."""
 GRACE_SECONDS = 30
-"""How long a stop waits for answers that are under way."""
+"""Seconds that a stop waits for answers that are under way."""
 
 _BACKLOG = 2048
 

@@ -20,11 +20,11 @@ from typing import Any, Final, cast
 import httptools
 from starlette.types import ASGIApp, Scope
 
-from gateway.client import write_error
 from gateway.money import ledger as books
 from gateway.server import head
 from gateway.server.exchange import Exchange, written
 from gateway.server.open_connections import OpenConnections, ServerState, unacknowledged
+from gateway.serving.client import write_error
 from gateway.wire import errors
 from gateway.wire.errors import GatewayError
 
@@ -40,9 +40,9 @@ DRAINED_BYTES: Final = 65_536
 _WRITE_AHEAD: Final = 32_768
 """Bytes that may wait to be sent before the application is told to wait."""
 _DELAY_SECONDS: Final = 0.3
-"""How long a head that is too long waits for its refusal."""
+"""Seconds that a head which is too long waits for its refusal."""
 _LINGER_SECONDS: Final = 1.0
-"""How long a connection that we ended may stay half open, so that its client can read why."""
+"""Seconds that a connection which we ended may stay half open, so that its client can read why."""
 _TOO_LARGE: Final = 413
 _NEVER: Final = math.inf
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
@@ -183,7 +183,8 @@ class Connection(asyncio.BufferedProtocol):
     def look_at_writing(self, now: float) -> None:
         """Abort where the client has taken nothing since `write_timeout`.
 
-        What the kernel still holds counts as not taken. It asks for more in steps, and a slow client is long over one.
+        Bytes that the kernel still holds count as not taken. It asks for more in steps, and a slow client is long over
+        one.
         """
         waiting = self._transport.get_write_buffer_size()
         if not waiting:
@@ -484,7 +485,7 @@ class Connection(asyncio.BufferedProtocol):
     def _refuse_head(self) -> None:
         """Refuse a head that is too long, a moment later and with nothing read until then.
 
-        Who sends such heads at full speed gets no further for it: told at once, he would begin anew a thousand times a
+        A client that sends such heads at full speed gains nothing: told at once, it would begin anew a thousand times a
         second.
         """
         self._pause()
@@ -513,7 +514,7 @@ class Connection(asyncio.BufferedProtocol):
         self._end(linger=linger)
 
     def _end(self, *, linger: bool = False) -> None:
-        """Close. Where more may be on its way, our side goes first: a client that still sends can read why.
+        """Close. Our side is closed first if more may be on its way: a client that still sends can read why.
 
         Closing while something is unread would reset the connection, and with it what we sent.
         """

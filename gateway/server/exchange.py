@@ -25,12 +25,12 @@ _ENDS: Final = {
     (False, True): b"transfer-encoding: chunked\r\n\r\n",
     (True, True): b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n",
 }
-"""What ends the head of a response, by whether the connection ends with it and whether its body comes in chunks."""
+"""The ends of the head of a response, by whether the connection ends with it and whether its body comes in chunks."""
 _GONE: Final[Message] = {"type": "http.disconnect"}
 
 
 class Line(Protocol):
-    """What an exchange needs of its connection."""
+    """The methods of a connection that an exchange needs."""
 
     blocked: asyncio.Event | None
     """Set once the client has taken enough of what it was sent; None where nothing keeps us from sending more."""
@@ -144,7 +144,7 @@ class Exchange:
             self._waiter = None
 
     async def send(self, message: Message) -> None:
-        """Write the head of the response, or a part of its body. What is sent to a client that is gone is lost."""
+        """Write the head of the response, or a part of its body. Bytes for a client that is gone are lost."""
         if self._line.blocked is not None:
             await self._unblocked()
         if self.gone:

@@ -133,7 +133,7 @@ def is_among(address: Address | None, networks: Networks) -> bool:
 def forwarded_for(values: Sequence[bytes], trusted: Networks) -> str | None:
     """Return whom trusted proxies ask for: the last address that is not one of theirs.
 
-    What stands before it was written by that client and proves nothing. None where a proxy tells no address.
+    Addresses before it were written by that client and prove nothing. None where a proxy tells no address.
     """
     nearest = b",".join(values).rsplit(b",", MOST_FORWARDED)[-MOST_FORWARDED:]
     told: Address | None = None

@@ -26,7 +26,7 @@ READ_BYTES: Final = 65_536
 CLIENTS_SHARE: Final = 0.8
 """Of the file descriptors that the process has left at its start, how many may be clients'."""
 KEPT_SHARE: Final = 0.1
-"""How many of them are kept for all but clients and their calls upstream: the books, the state, lookups."""
+"""Descriptors kept for the books, the state and lookups, beside clients and their calls upstream."""
 
 _OFTEN: Final = 0.5
 """Seconds between two sweeps; where a clock is short, a quarter of it."""
@@ -37,7 +37,7 @@ class Held(Protocol):
     """A connection, as it is counted and timed."""
 
     deadline: float
-    """When it is cut, on the loop's clock."""
+    """The time at which it is cut, on the loop's clock."""
 
     def overdue(self) -> None:
         """Act on a deadline that has passed."""
@@ -50,7 +50,7 @@ class Held(Protocol):
 
 
 class ServerState(Protocol):
-    """What uvicorn keeps of all connections (uvicorn/server.py, `ServerState`)."""
+    """uvicorn's record of all connections (uvicorn/server.py, `ServerState`)."""
 
     total_requests: int
     connections: set[Any]
@@ -68,14 +68,15 @@ def free_descriptors() -> int | None:
 
 
 class OpenConnections:
-    """What the connections of a process share. `free` descriptors may be used; None sets no limit."""
+    """The facts that the connections of a process share. `free` descriptors may be used; None sets no limit."""
 
     def __init__(
         self, settings: Server, loop: asyncio.AbstractEventLoop, log: FilteringBoundLogger, free: int | None
     ) -> None:
         self.settings, self.loop, self.log = settings, loop, log
         self.buffer = bytearray(READ_BYTES)
-        """What each read fills: it is taken out at once, so that one serves all and an idle connection holds none."""
+        """The buffer that each read fills: it is emptied at once, so that one serves all and an idle connection holds
+        none."""
         self.view = memoryview(self.buffer)
         self.waiting: dict[Held, None] = {}
         """Those without a request, the longest waiting first."""
@@ -110,7 +111,7 @@ class OpenConnections:
     def _has_room(self) -> bool:
         """Tell whether one more descriptor can be had: a connection has one, a request under way two.
 
-        The second is its call upstream. Where none is left for that, the next client could not even be accepted.
+        The second is its call upstream. Without a descriptor for that, the next client could not even be accepted.
         """
         return 2 * len(self._every) - len(self.waiting) < self._room
 

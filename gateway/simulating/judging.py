@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.admission import chosen
 from gateway.budget.components import Anatomy, Recognition, dissect
 from gateway.budget.tokens import Counter
 from gateway.config.policy import Policy
-from gateway.fitting import Model, decided, selected
 from gateway.rewriting.plan import Refusal
+from gateway.routing.models import Model
+from gateway.serving.admission import chosen
+from gateway.serving.fit import decided, selected
 from gateway.simulating.carried import Carried, carried, lost
 from gateway.simulating.prices import Chain, PrefixCache, Rule, chain
 from gateway.simulating.traffic import Turn

@@ -1,4 +1,4 @@
-"""What several workers, or several machines, remember together: small values by key, in a folder or in Redis.
+"""Small values by key that several workers or machines remember together, in a folder or in Redis.
 
 Nothing in it is needed to answer a request: who asks it must know what to do when it is empty or down. Every call
 blocks, so the side of the event loop makes it from a thread.
@@ -40,7 +40,7 @@ class State(Protocol):
     def update(self, key: str, change: Change, expires_seconds: float | None = None) -> bytes | None:
         """Change a value in one step that nobody else's can come between, in any process; return what it is then.
 
-        Without `expires_seconds`, what expires keeps its time. What `change` raises passes through, and nothing is
+        Without `expires_seconds`, what expires keeps its time. An exception of `change` passes through, and nothing is
         changed. After `StateUnavailable` it is not known whether it was.
         """
 

@@ -1,7 +1,8 @@
-"""How one kind of value lies in the state: as JSON with a version, so that nobody takes one release's for another's.
+"""The form of one kind of value in the state: JSON with a version, so that no release takes another's value for its
+own.
 
-Whatever lies there, reading it gives a value or raises `Unreadable` and nothing else. What is read can be written
-again. Pure.
+Reading any bytes gives a value or raises `Unreadable`, and nothing else. A value that was read can be written again.
+Pure.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ LONGEST: Final = 4 * 2**20
 """Bytes of a value that is read. Each kind is bounded below that where it is written."""
 
 _WRONG: Final = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
-"""What taking apart JSON of another shape may raise."""
+"""The exceptions that taking apart JSON of another shape may raise."""
 
 V = TypeVar("V")
 
@@ -30,7 +31,7 @@ class Codec(Generic[V]):
     """Writes and reads one kind of value."""
 
     kind: str
-    """What the log calls it."""
+    """Its name in the log."""
     version: int
     to_json: Callable[[V], Any] = field(repr=False)
     from_json: Callable[[Any], V] = field(repr=False)

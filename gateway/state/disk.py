@@ -1,7 +1,7 @@
 """State in a folder that the workers of one machine share: an SQLite file, through diskcache.
 
-Whoever can write into the folder must not be able to run code here, so diskcache's own way of keeping values, which
-unpickles what it finds and opens and removes files by the names it finds, is replaced whole.
+diskcache's own way of keeping values is replaced whole: it unpickles values, and it opens and removes files by names
+that lie in the folder. Write access to the folder must not become a way to run code here.
 
 Nothing in the folder is needed, so that one which is removed or damaged while it is in use is begun anew.
 """
@@ -25,7 +25,7 @@ from gateway.config import folders
 from gateway.state import Change, StateUnavailable
 
 _WAIT_SECONDS: Final = 5.0
-"""How long another worker's step is waited for; each takes well under a millisecond."""
+"""Seconds that another worker's step is waited for; each takes well under a millisecond."""
 
 _SETTINGS: Final = DEFAULT_SETTINGS | {"eviction_policy": "none", "statistics": 0, "sqlite_mmap_size": 0}
 """All there are, for those left out are read from the file. Without a map of the file, whoever cuts it short takes no
@@ -39,7 +39,7 @@ _DAMAGED: Final = {
 }
 """Primary result codes of a file that is not, or no longer, our database (sqlite.org/rescode.html)."""
 _SET_ASIDE: Final = ".damaged"
-"""What the name of a file that was begun anew ends in; there is one at most."""
+"""The ending of the name of a file that was put aside; there is one at most."""
 
 V = TypeVar("V")
 
@@ -193,7 +193,7 @@ class DiskState:
 
 
 _File = tuple[int, int] | None
-"""What a file is known by, whatever it is called; None where there is none."""
+"""The identity of a file, whatever its name; None for a file that is not there."""
 
 
 def _file(directory: Path) -> _File:

@@ -22,9 +22,9 @@ from gateway.state.store import Store
 
 EVERY_SECONDS: Final = 1.0
 START_SECONDS: Final = 0.5
-"""How long a start waits for what others have told; it goes on hearing while it serves."""
+"""Seconds that a start waits for the news of others; it goes on hearing while it serves."""
 CLOSE_SECONDS: Final = 1.0
-"""How long the end of the program waits for its last news to be told."""
+"""Seconds that the end of the program waits for its last news to be told."""
 
 _MOST_FAULTS: Final = 20
 
@@ -57,12 +57,12 @@ class Untold(Generic[N]):
 
 @dataclass(frozen=True, slots=True)
 class Shared(Generic[V, N]):
-    """One value that processes keep together. What is said of threads is done there, and touches nothing else."""
+    """One value that processes keep together. Methods that name a thread run there, and touch nothing else."""
 
     key: str
     codec: Codec[V]
     empty: Callable[[], V]
-    """What the value is where there is none. In a thread."""
+    """The value to begin with. In a thread."""
     add: Callable[[V, N], V]
     """Add one process's news to the value. In a thread, and perhaps more than once."""
     take_news: Callable[[], N]

@@ -1,9 +1,9 @@
 """One process's way to the state: no caller is ever held up by it, and the log is told once.
 
-Two kinds of callers ask. What is exchanged *between* requests may take its time (`run`). Who plans a request waits a
-few milliseconds for all it asks (`soon`): three answers that took longer within ten seconds count as a state that is
-down, and nobody who plans waits for it again until a look at it, in the background, was answered in time. A state that
-fails rests for all.
+Two kinds of callers ask. Exchanges *between* requests may take their time (`run`). Planning waits a few milliseconds
+for all that it asks (`soon`). Three answers that took longer within ten seconds count as a state that is down: no
+planning waits for it again until a look at it, in the background, was answered in time. A state that fails rests for
+all.
 
 Threads ask, for the doors block. They are daemons: one that hangs neither holds up another nor the end of the program.
 """
@@ -27,15 +27,15 @@ from gateway.state import State, StateUnavailable
 from gateway.state.codec import Codec, Unreadable
 
 TIMEOUT_SECONDS: Final = 0.05
-"""How long planning one request waits for the state, in all; `state.timeout` of the configuration."""
+"""Seconds that planning one request waits for the state, in all; `state.timeout` of the configuration."""
 MOST_SLOW: Final = 3
 SLOW_WITHIN_SECONDS: Final = 10.0
 REST_SECONDS: Final = 1.0
-"""How long a state that is down is left alone before it is looked at again. Where it goes and comes back again and
-again it is longer each time, up to `WELL_SECONDS`, so that the log does not fill with that."""
+"""Seconds that a state that is down is left alone before it is looked at again. A state that goes and comes back again
+and again is left alone longer each time, up to `WELL_SECONDS`, so that the log does not fill with it."""
 WELL_SECONDS: Final = 60.0
 CLOSE_SECONDS: Final = 0.5
-"""How long the end of the program waits for threads that let go of the state."""
+"""Seconds that the end of the program waits for threads that let go of the state."""
 _STEPS: Final = 5
 """In which a timeout is waited for. One that took longer than it was to did so for this process had other work. The
 state is not to blame for that, but the request waits, so half of it counts."""
@@ -46,7 +46,7 @@ V = TypeVar("V")
 
 
 class Patience:
-    """How long one request still waits for the state. Only waiting uses it up, not the planning in between."""
+    """The time that one request may still wait for the state. Only waiting uses it up, not the planning in between."""
 
     __slots__ = ("seconds",)
 
@@ -146,7 +146,7 @@ class Store:
     ) -> tuple[V, bytes]:
         """Change a value in one step; return what it is then, and as what it lies there. In a thread.
 
-        What is not understood is none. `change` may be called more than once.
+        A value that is not understood counts as none. `change` may be called more than once.
         """
         made: list[tuple[V, bytes]] = []
 

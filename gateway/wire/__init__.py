@@ -1,1 +1,1 @@
-"""What clients and upstreams speak: the shapes that come in and go out, streams, errors, and what providers accept."""
+"""The shapes that clients and upstreams speak: requests, answers, streams, errors, and the rules of providers."""

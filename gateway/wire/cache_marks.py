@@ -1,4 +1,4 @@
-"""What a request says to the provider's prompt cache, spliced into its bytes. Nothing else of the request is written.
+"""Marks for the provider's prompt cache, spliced into the bytes of a request. Nothing else of the request is written.
 
 Three forms, each as the provider reads it:
 
@@ -41,7 +41,7 @@ _CONTROL_HOUR: Final = b'"cache_control":{"type":"ephemeral","ttl":"1h"}'
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What is to be said to the prompt cache."""
+    """The marks that a request is to carry."""
 
     member: Member = "cache_control"
     places: Mapping[int, int] = field(default_factory=dict)

@@ -71,12 +71,12 @@ class ChatRequest:
 
     body: bytes
     spans: Mapping[str, Span]
-    """Where the value of each top-level member stands in `body`."""
+    """Places of the values of top-level members in `body`."""
     message_spans: tuple[Span, ...]
     model: str
     conversation: Conversation
     most_tokens: int
-    """What its text cannot count more than: a token is at least a byte, and so is most of a message's overhead."""
+    """An upper bound of the tokens of its text: a token is at least a byte, and so is most of a message's overhead."""
     stream: bool
     asks_usage: bool
     """Whether the client itself asked for the usage event of a stream."""
@@ -84,16 +84,16 @@ class ChatRequest:
     limited_by: str
     """The member that says so: `max_completion_tokens`, or `max_tokens` of older clients."""
     thinking: int
-    """How many tokens of the answer may be thinking, as far as the client says so."""
+    """Tokens of the answer that may be thinking, as far as the client says so."""
     user: str | None
     metadata: Mapping[str, Any]
     choices: int
-    """How many answers are asked for (`n`), as far as a provider gives so many."""
+    """The number of answers that are asked for (`n`), as far as a provider gives so many."""
     service_tier: str | None
     marks_tools: bool = False
     """Whether the client put a cache marker on a tool."""
     tools_end: int | None = None
-    """Where in `body` a cache marker behind the tools is written; None where none can stand."""
+    """The place in `body` for a cache marker behind the tools; None where none can stand."""
     ours: tuple[tuple[int, int, bytes], ...] = ()
     """Splices that take what is said to us alone out of members of `body`."""
     gone: frozenset[str] = frozenset()
@@ -103,7 +103,7 @@ class ChatRequest:
 _LONG_NUMBER = re.compile(rb"[\d.eE+-]{300}")
 """In definitions: a number that does not read as itself, so that only the bytes as they came can be counted."""
 _ENTRY_BYTES = 900
-"""What one entry of the memo takes besides its bytes and text: objects, and its place in the dictionary."""
+"""Bytes of one entry of the memo besides its bytes and text: objects, and its place in the dictionary."""
 
 
 class Memo:
@@ -460,7 +460,7 @@ def message_left(raw: bytes, changes: Changes, index: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Additions:
-    """What one deployment's requests hold beyond the client's, and what they do not hold."""
+    """Members that one deployment's requests hold beyond the client's, and those that they do not hold."""
 
     defaults: tuple[tuple[str, bytes], ...] = ()
     """Members, as JSON, where the client does not send them, or sends null."""
@@ -469,7 +469,7 @@ class Additions:
     usage: bool = True
     """Whether a stream is asked for its usage event; otherwise the client does not ask for it either."""
     takes: Reception | None = None
-    """What is taken of other providers' answers; None for everything."""
+    """The parts of other providers' answers that are taken; None for everything."""
 
 
 PLAIN = Additions()

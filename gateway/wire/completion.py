@@ -22,7 +22,7 @@ class Completion:
 
     @property
     def usage(self) -> Mapping[str, Any] | None:
-        """What it says it used, wherever that is put."""
+        """The usage that it states, wherever that is put."""
         return found_in(self.fields)
 
     usage_is_early = False  # as those of `EventRelay`: what is all here is complete
@@ -52,7 +52,7 @@ class Completion:
 
     @property
     def heard_bytes(self) -> int:
-        """How long the answer is."""
+        """The length of the answer."""
         return len(self.body)
 
     def said(self) -> Said:

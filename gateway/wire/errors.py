@@ -1,8 +1,8 @@
-"""What a client is told when it gets no answer, in OpenAI's shape, so that its SDK raises its own right exception.
+"""Errors in OpenAI's shape, so that a client's SDK raises its own right exception.
 
 Pure: no clock, no logging. A `GatewayError` says whose fault it is by its status (4xx: the request, or what its key may
 do; 5xx: the gateway or an upstream) and what to do about it in its message. Any text of a client or an upstream may go
-into a message: it is shortened and made printable here. Which status, type and code stands for what: docs/errors.md.
+into a message: it is shortened and made printable here. The table of statuses, types and codes is docs/errors.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import orjson
 from gateway.wire import lenient
 
 UpstreamFault = Literal["connect", "timeout", "reset", "garbage", "too_large", "authentication"]
-"""How an upstream failed: not reached, silent for too long, cut off, not understood, too large, or our key refused."""
+"""The kind of an upstream's failure: not reached, silent for too long, cut off, not understood, too large, or our key
+refused."""
 
 MESSAGE_LIMIT = 2_000
 """Most characters of a message."""
@@ -196,7 +197,7 @@ def prompt_too_large_for_policy(
 
 
 _STATUSES = ("429", "500", "502", "503", "504", "524")
-"""What opencode takes for a status to ask again at, wherever in a body it stands (1.18, `SessionRetry`)."""
+"""The text that opencode takes for a status to ask again at, wherever in a body it stands (1.18, `SessionRetry`)."""
 
 
 def is_clean(text: str) -> bool:

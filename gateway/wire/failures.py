@@ -1,8 +1,8 @@
 """Failures that an upstream tells of in an answer whose status was good: found by their shape, with the status they
 stand for. Pure.
 
-No words are looked for. What counts is where an error stands: under `error`, in the choices, in an event of that name,
-or in an object that calls itself one.
+No words are looked for. An error is known by its place: under `error`, in the choices, in an event of that name, or in
+an object that calls itself one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _STATUSES: Final[Mapping[str, int]] = {
     "unavailable": 503,
     "deadline_exceeded": 504,
 }
-"""What a type or code in words stands for."""
+"""The status that a type or code in words stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class ErrorObject:
 
     @property
     def code(self) -> str | None:
-        """What it calls itself, printable and short."""
+        """Its own name, printable and short."""
         for name in ("code", "type", "status"):
             said = self.members.get(name)
             if said and type(said) in (str, int):

@@ -1,4 +1,4 @@
-"""Whose fault a failed call was, from its status and body: the client's request, this deployment, or everybody's.
+"""The fault behind a failed call, from its status and body: the client's request, this deployment, or everybody's.
 
 Pure. The table is `_by_status`; what a body says is read from its machine-readable names (code, type, status, reason),
 split into words, and from its message only where numbers or the name of the model decide. Error bodies of any shape
@@ -20,12 +20,12 @@ Kind = Literal["illegal", "moderation", "key", "credit", "model", "rate", "size"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What a failure says of those who took part."""
+    """The meaning of a failure for those who took part."""
 
     whose: Whose
     kind: Kind
     rests: bool = False
-    """Whether other requests will meet it too. What depends on the request rests nobody."""
+    """Whether other requests will meet it too. A fault that depends on the request rests nobody."""
     lasts: bool = False
     """Whether every request will meet it until somebody mends it: then one trial at a time is enough."""
 
@@ -116,10 +116,10 @@ _OF_THE_ACCOUNT: Final = ((_RATE, RATE), (_CREDIT, CREDIT), (_KEY, KEY), (_NO_MO
 _OVER: Final = re.compile(r"limit:? (\d[\d,]{0,11}).{0,80}?requested:? (\d[\d,]{0,11})", re.DOTALL)
 """OpenAI's and Groq's words for a limit by the minute: "Limit 30000, Used 12, Requested 45000"."""
 _BY_TIME: Final = re.compile(r"\bper[ -](?:second|minute|hour|day)\b")
-"""How a limit in time is told from credit, where a name says quota of both."""
+"""Words that tell a limit in time from credit, where a name says quota of both."""
 _SO_MANY: Final = re.compile(r"\d tokens?\b|\btokens?\b.{0,80}\d", re.DOTALL)
 _OF_A_THING: Final = re.compile(r"\b(?:files?|cached ?contents?|vector stores?)\b")
-"""What a client uploaded, and names: ai.google.dev/gemini-api/docs/files answers 403 where it is gone."""
+"""A file that the client uploaded, and names: ai.google.dev/gemini-api/docs/files answers 403 for one that is gone."""
 _OF_A_MODEL: Final = re.compile(r"\b(?:model|deployment|engine)\b")
 _NOBODY_CAN: Final = "no endpoints found"
 """OpenRouter's words, also where no provider can do what is asked: openrouter.ai/docs/guides/routing."""

@@ -1,8 +1,8 @@
-"""What an answer of one provider leaves in a conversation, made legal input for the provider that is asked next.
+"""Traces of one provider's answers in a conversation, made legal input for the provider that is asked next.
 
 Clients send back what they were given, whoever gave it: ids of calls in the giver's form, thinking that only its own
 model takes back, and fields that litellm adds. Pure; an id becomes another by a function of the id alone, so calls and
-results stay together, now and in every later request. What needs no change keeps its bytes.
+results stay together, now and in every later request. Messages that need no change keep their bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SIGNATURE: Final = "__thought__"
 FIELDS: Final = "provider_specific_fields"
 
 _NO_SIGNATURES: Final = frozenset({"", "mistral"})
-"""What stands for a signature where there is none; litellm writes the second for Magistral."""
+"""Stand-ins for a signature that is missing; litellm writes the second for Magistral."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ Mistral's models are served (github.com/openclaw/openclaw/issues/57672, by OpenR
 
 @dataclass(frozen=True, slots=True)
 class Reception:
-    """What an API takes of the answers of others."""
+    """The traces of others' answers that an API takes."""
 
     ids: IdForm | None = None
     """None: every id, signatures in it too."""
@@ -71,7 +71,7 @@ class Reception:
 
 _ALL: Final[frozenset[Kind]] = frozenset({"fields", "thinking", "unsigned"})
 """Fireworks: "Extra inputs are not permitted, field: 'messages[2].thinking_blocks'"
-(github.com/AndyMik90/Aperant/issues/1988). Whoever does not refuse them does nothing with them."""
+(github.com/AndyMik90/Aperant/issues/1988). A provider that does not refuse them does nothing with them."""
 _ANYTHING: Final = Reception()
 _UNSIGNED: Final[frozenset[Kind]] = frozenset({"unsigned"})
 

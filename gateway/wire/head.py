@@ -21,8 +21,9 @@ MEMBERS: Final = (
     "prompt_cache_options",
     "prompt_cache_retention",
 )
-"""What goes along: what providers render before the messages, and what says where, how and for how long they cache it
-(the sources stand in caching/providers.yaml). How the answer is to be written changes no prefix up to here."""
+"""The members that go along: those that providers render before the messages, and those that say where, how and for how
+long they cache it (the sources stand in prompt_cache/providers.yaml). The form of the answer changes no prefix up to
+here."""
 
 ANSWER_TOKENS: Final = 16
 """Of the answer, which nobody reads. Some models take no smaller limit."""

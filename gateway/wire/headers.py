@@ -1,8 +1,8 @@
-"""Which headers pass between a client and an upstream, in both directions.
+"""Headers that pass between a client and an upstream, in both directions.
 
 Pure: the clock is an argument. A client's header goes only to the family of providers that defines it; betas go where
-they are known. What an upstream's headers say is checked before it comes back: a value that is unprintable, huge or
-beyond reason stays behind, and never breaks the answer.
+they are known. An upstream's headers are checked before they come back: a value that is unprintable, huge or beyond
+reason stays behind, and never breaks the answer.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ def told(headers: Mapping[str, str]) -> dict[str, str]:
 def told_of_failure(headers: Mapping[str, str], now: float, *, again: bool) -> dict[str, str]:
     """Return what a client is told with an upstream's error: also whether and when to ask again.
 
-    `again`: whether that may help at all. Where it cannot and the upstream does not say, SDKs are told not to:
-    openai-python `_should_retry` and its siblings ask again at 408, 409, 429 and from 500 on unless the header says no.
+    `again`: whether that may help at all. SDKs are told not to ask again where that cannot help and the upstream does
+    not say: openai-python `_should_retry` and its siblings ask again at 408, 409, 429 and from 500 on unless the header
+    says no.
     """
     out = told(headers)
     for name in ("retry-after", "retry-after-ms"):
@@ -113,7 +114,8 @@ def _is_plain(value: str) -> bool:
 
 
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
-"""What terminals take for commands: ecma-international.org/publications-and-standards/standards/ecma-48, 5.3 to 5.6."""
+"""Characters that terminals take for commands: ecma-international.org/publications-and-standards/standards/ecma-48, 5.3
+to 5.6."""
 
 
 def _cleaned(value: str) -> str:
@@ -172,7 +174,7 @@ _TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What of a client's headers goes along with one call."""
+    """The headers of a client that go along with one call."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()

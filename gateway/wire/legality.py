@@ -1,9 +1,9 @@
 """Whether a provider accepts a list of messages: the rules it refuses requests by, as facts with their sources.
 
-Pure. What is checked is the order and pairing of messages, that they say something, and that a word stands among them
-which the form of the answer demands: what a rewrite could break. The rest of a request (schemas, ids that are too long,
-unknown parts) is the provider's to judge. Rules are told in terms of chat completions, whatever the provider's own
-shape: translating a conversation is `routing/translated.py`'s matter.
+Pure. The check is of all that a rewrite could break: the order and pairing of messages, that they say something, and
+that a word stands among them which the form of the answer demands. The rest of a request (schemas, ids that are too
+long, unknown parts) is the provider's to judge. Rules are told in terms of chat completions, whatever the provider's
+own shape: translating a conversation is `routing/upstreams/translated.py`'s matter.
 
 Beyond what is checked, three rules bind every remedy: inside a unit only the text of results may change, never ids,
 order, names, arguments or signatures; units go whole; and see `Rules.binds_reasoning`.
@@ -27,14 +27,14 @@ class Violation:
     index: int
     rule: str
     message: str
-    """What is wrong and how to put it right, for the client."""
+    """The breach and its remedy, for the client."""
     subject: str = field(default="", compare=False)
-    """What the rule is broken about, apart from where it stands: a call's id, or a role."""
+    """The subject of the breach, apart from its place: a call's id, or a role."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a provider wants beyond the pairing of calls and results, which all of them want."""
+    """A provider's rules beyond the pairing of calls and results, which all providers want."""
 
     name: str
     user_first: bool = False
@@ -51,7 +51,7 @@ class Rules:
     """Whether an answer as a JSON object must be asked for in words too (`Conversation.required_word`)."""
     binds_reasoning: bool = False
     """Whether reasoning is only taken back behind the very messages it was given after: by model, see
-    `caching/providers.yaml`. What goes before reasoning that is still open then does not change."""
+    `prompt_cache/providers.yaml`. The messages before reasoning that is still open do not change then."""
 
     @property
     def takes_asides(self) -> bool:
@@ -131,7 +131,7 @@ def for_provider(provider: str, model: str = "") -> Rules:
 def violations(messages: Sequence[Message], rules: Rules = CHAT) -> tuple[Violation, ...]:
     """List what the provider would refuse in the messages by themselves, in their order; nothing where they are legal.
 
-    What the form of the answer demands of them beside is judged by `lacks_word`.
+    `lacks_word` judges what the form of the answer demands of them.
     """
     found = [*_pairing(messages), *_contents(messages, rules)]
     if rules.user_first or not rules.calls_open:
@@ -166,8 +166,8 @@ def introduced(before: Sequence[Message], after: Sequence[Message], rules: Rules
 def wanted_word(conversation: Conversation, legal: Sequence[Rules]) -> str | None:
     """Name the word that a message of ours must say, since nothing that is sure to stay says it; None for none.
 
-    What is sure to stay is the leading system text: judged by that alone, the same request says the same for as long as
-    its conversation lasts, whatever is said later and whatever is left out.
+    The leading system text is sure to stay. Judged by that alone, the same request says the same for as long as its
+    conversation lasts, whatever is said later and whatever is left out.
     """
     word, messages = conversation.required_word, conversation.messages
     if word is None or not any(rules.wants_word for rules in legal):
@@ -200,9 +200,8 @@ def _stands(word: str, text: str) -> bool:
 def droppable(messages: Sequence[Message], found: Sequence[Violation]) -> frozenset[int] | None:
     """List the messages that may be left out so that the rest is legal; None where that takes what may not go.
 
-    `found` is what is wrong with them (`violations`). What nobody takes is of no use to anybody: a result without its
-    call, a call without all its results together with those that are there. Never the last unit, nor what a user or
-    the system said.
+    `found` is what is wrong with them (`violations`). Useless to any provider are a result without its call, and a call
+    without all its results together with those that are there. Never the last unit, nor what a user or the system said.
     """
     head, asked = leading_system(messages), last_user(messages)
     last = last_unit(messages, head)

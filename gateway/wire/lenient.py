@@ -26,7 +26,9 @@ def read(data: bytes) -> Any:
 
 
 def write(value: Any) -> bytes:
-    """Write a value that was read leniently. What is nested deeper than `DEEPEST` is cut where it cannot be written."""
+    """Write a value that was read leniently. Values nested deeper than `DEEPEST` are cut where they cannot be
+    written.
+    """
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:

@@ -43,7 +43,7 @@ _array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Span(NamedTuple):
-    """Where a value stands: bytes `start` up to, not including, `end`."""
+    """The place of a value: bytes `start` up to, not including, `end`."""
 
     start: int
     end: int

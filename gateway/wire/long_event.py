@@ -13,7 +13,7 @@ BLANK_LINE: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 """The end of an event: two line endings, each of any kind. Atomic, or CRLF would be read as two."""
 
 _MEDIA: Final = re.compile(rb';base64,|"b64_json"|"audio"')
-"""What shows, at the beginning of an event, that it holds media and not text."""
+"""Signs at the beginning of an event that it holds media and not text."""
 _USAGE: Final = re.compile(rb'"usage": ?(?=\{)')
 _FINISH: Final = re.compile(rb'"finish_reason": ?"(\w{1,40})"')
 

@@ -21,7 +21,7 @@ from gateway.wire.secrets import NO_SECRETS, Secrets
 from gateway.wire.sse import KEEP_BYTES, EventRelay, events, fields_of
 
 Heard = Completion | EventRelay
-"""What came of an answer: what it used and what it said can be asked of either."""
+"""An answer, streamed or whole: both tell what it used and what it said."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _HEARTBEATS: Final = re.compile(rb"(?:[ \t\r\n]+|:[^\r\n]*[\r\n])*")
@@ -36,9 +36,9 @@ class Streaming:
     """A stream in which the model has begun to speak."""
 
     ready: bytes
-    """What the client gets now."""
+    """The bytes that the client gets now."""
     relay: EventRelay
-    """What the rest is fed to, where it is not `done`; it has seen what is ready."""
+    """The reader of the rest, for an answer that is not `done`; it has seen what is ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Opening:
 
     @property
     def held_bytes(self) -> int:
-        """How much is held of the answer: all of a whole one, of a stream what is not passed on yet."""
+        """The bytes that are held of the answer: all of a whole one, of a stream those not passed on yet."""
         return self._size if self._relay is None else self._size + self._relay.held_bytes
 
     def feed(self, chunk: bytes) -> Opened | None:

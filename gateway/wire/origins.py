@@ -1,4 +1,4 @@
-"""Which pages and host names may reach the gateway through somebody's browser. Pure.
+"""The pages and host names that may reach the gateway through somebody's browser. Pure.
 
 A page that a developer visits can send requests to his own machine. Its requests differ from a program's in headers
 that the browser sets: `Origin` and `Sec-Fetch-Site` (fetch.spec.whatwg.org, w3.org/TR/fetch-metadata). A page whose own
@@ -23,15 +23,15 @@ from gateway.wire.errors import GatewayError
 Headers = list[tuple[bytes, bytes]]
 
 _OWN_SITES: Final = frozenset({b"same-origin", b"none"})
-"""What `Sec-Fetch-Site` says of a page of the gateway's own, and of what a person typed himself."""
+"""Values of `Sec-Fetch-Site` for a page of the gateway's own, and for an address that a person typed."""
 _LISTED_NAMES: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]{0,2000}")
 _PREFLIGHT_SECONDS: Final = 600
-"""How long a browser may remember the answer to a preflight; Chromium's own most is 7,200."""
+"""Seconds that a browser may remember the answer to a preflight; Chromium's own most is 7,200."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Who is served."""
+    """The callers that are served."""
 
     is_open: bool
     """Whether there are no keys."""

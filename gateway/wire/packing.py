@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from typing import Final
 
 PIECE_BYTES: Final = 64 * 1024
-"""How much is unpacked at a time."""
+"""Bytes that are unpacked at a time."""
 MOST_MEMBERS: Final = 1_000
 """gzip files in a row that are read as one body. Empty ones cost time and give nothing."""
 _ZLIB: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-"""What zlib calls these: RFC 9110, 8.4.1. `deflate` is the zlib format."""
+"""zlib's numbers for the packings of RFC 9110, 8.4.1. `deflate` is the zlib format."""
 
 
 READ: Final = ("gzip", "deflate")
-"""What clients are told that can be read, and all that is read of an upstream."""
+"""The packings that clients are told can be read, and all that are read of an upstream."""
 
 
 class BadPacking(Exception):

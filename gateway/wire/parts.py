@@ -1,6 +1,6 @@
 """The content of one message by its parts: their texts, and changes spliced into their bytes. Pure.
 
-A content that is a string is one part, number 0. What is not changed keeps its bytes, cache markers included.
+A content that is a string is one part, number 0. A part that is not changed keeps its bytes, cache markers included.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """An answer in the shape that was asked for: a whole one written as a stream, and a stream gathered into a whole. Pure.
 
-Members that nobody here knows go along. What is written anew is only what came in the other shape.
+Members that nobody here knows go along. Only an answer that came in the other shape is written anew.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _BASE64_AFTER: Final = re.compile(rb"(?:[A-Za-z0-9+/_=-]|\\+/|%2[BbFf]|%3[Dd])*"
 
 
 class Secrets:
-    """What must never leave, in all its forms."""
+    """The secrets that must never leave, in all their forms."""
 
     __slots__ = ("_forms", "texts")
 

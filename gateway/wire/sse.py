@@ -1,8 +1,8 @@
 r"""Server-sent events on their way through: relayed byte for byte as they come, and read only where it matters.
 
 Pure: bytes in, bytes out. The relay never parses what it need not: it looks for the few events that matter (usage,
-error, service tier, [DONE]) with scans that run in C, and parses those. What only a stream that ended badly needs (the
-text so far, finish reasons) is read from the relayed bytes when asked for. What comes out, and what was learned, does
+error, service tier, [DONE]) with scans that run in C, and parses those. Facts that only a stream that ended badly needs
+(the text so far, finish reasons) are read from the relayed bytes when asked for. The output, and what was learned, do
 not depend on how the stream was cut into chunks.
 
 An event here: from its first byte that is no line ending to the end of the first blank line after it. Lines end in LF,
@@ -107,11 +107,11 @@ class EventRelay:
         self._read_bytes = 0
         self._transcript = Transcript()
         self.held_bytes = 0
-        """How much has come of an event that is not complete."""
+        """The bytes that have come of an event that is not complete."""
         self.passes_long_events = False
         """Whether an event may be passed on before it is complete. Set it once nothing but the client reads them."""
         self.usage: Mapping[str, Any] | None = None
-        """What the usage objects say; a later one counts where it does not say less."""
+        """The usage that its objects state; a later one counts where it does not say less."""
         self.usage_is_early = False
         """Whether it came while the answer was still being written: it may be a placeholder."""
         self.service_tier: str | None = None
@@ -180,7 +180,7 @@ class EventRelay:
 
     @property
     def heard_bytes(self) -> int:
-        """How much was relayed so far."""
+        """The bytes that were relayed so far."""
         return self._read_bytes + self._unread_bytes
 
     def said(self) -> Said:

@@ -1,4 +1,4 @@
-"""What the chunks of a stream say: its words up to a bound, and the size of all of them. Pure.
+"""The words of a stream up to a bound, and the size of all of them. Pure.
 
 The books need a count of tokens, and what was missed is looked for in the words themselves. A long answer is counted by
 its beginning: what is not kept is taken to have as many tokens a byte as what is.
@@ -23,7 +23,7 @@ _BYTES_PER_TOKEN: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What an answer says to whoever asked: reasoning and refusals are left out."""
+    """The words of an answer to its caller: reasoning and refusals are left out."""
 
     texts: tuple[str, ...] = ()
     """One for each choice that has text."""
@@ -32,7 +32,7 @@ class Said:
 
 
 class Transcript:
-    """What one stream has said so far."""
+    """The words of one stream so far."""
 
     __slots__ = ("_ended", "_open", "_room", "_size", "_texts", "finish_reason")
 

@@ -1,4 +1,4 @@
-"""What an answer says it used: OpenAI's `usage` object and its dialects, read into one value.
+"""The usage that an answer states: OpenAI's `usage` object and its dialects, read into one value.
 
 Pure. A figure may be missing, a placeholder, or absurd: then a count of ours takes its place (`mended`). The prices of
 it stand in money/prices.py.
@@ -42,7 +42,7 @@ class Usage:
     cached_audio: int = 0
     """Of both `cached` and `audio_prompt`."""
     modifiers: tuple[str, ...] = ()
-    """What the provider says it charges extra for: where it ran (`us`), how fast (`fast`)."""
+    """The surcharges that the provider names: for its place (`us`), for its speed (`fast`)."""
     estimated: bool = False
     """Counted by us, because the provider did not say, or said what cannot be."""
     contradicts: bool = field(default=False, compare=False)
@@ -96,10 +96,9 @@ def usage_from_openai(usage: object, ours: int | None = None) -> Usage | None:
     nothing usable in it.
 
     A count that is not a whole number from 0 to twenty million, or such a number as text, counts as absent; of an
-    absent count nought is read. Where parts are larger than what should contain them, the provider does not include
-    them, and they are added, unless our own count of the prompt (`ours`, for a usage that `contradicts` itself) says
-    that they are absurd. A total beyond all that is stated is thinking that shows nowhere else (Gemini's
-    OpenAI-compatible endpoint).
+    absent count nought is read. Parts that are larger than the sum which should contain them are not included in it,
+    and are added, unless our own count of the prompt (`ours`, for a usage that `contradicts` itself) says that they are
+    absurd. A total beyond all that is stated is thinking that shows nowhere else (Gemini's OpenAI-compatible endpoint).
     """
     if not isinstance(usage, Mapping):
         return None

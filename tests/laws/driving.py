@@ -9,9 +9,10 @@ from gateway.budget.components import fits_by_bytes
 from gateway.budget.tokens import Counter
 from gateway.config.policy import Policy
 from gateway.conversation import Changes
-from gateway.fitting import Model, decided
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
+from gateway.routing.models import Model
+from gateway.serving.fit import decided
 from gateway.wire.chat import Memo, parse, sent
 from tests.laws import oracle
 from tests.laws.generators import SENT, Case

@@ -17,7 +17,7 @@ from gateway.config.ladder import Ladder
 from gateway.config.policy import Component, Documents, Fold, Policy, Reserve
 from gateway.config.shares import Shares
 from gateway.conversation import Media
-from gateway.fitting import Model
+from gateway.routing.models import Model
 from gateway.wire.legality import ANTHROPIC, CHAT, GEMINI, MISTRAL, Rules
 from tests.laws import oracle
 

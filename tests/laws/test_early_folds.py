@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.fitting import decided
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
+from gateway.serving.fit import decided
 from gateway.wire.chat import Memo, parse, sent
 from tests.conftest import Conversations
 from tests.laws import idempotence, oracle, test_fit, transcripts

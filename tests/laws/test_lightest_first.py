@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from hypothesis import given
 
-from gateway.rewriting.crush import lossless
-from gateway.rewriting.dedupe import pointer
-from gateway.rewriting.minify import minify
+from gateway.rewriting.results.crush import lossless
+from gateway.rewriting.results.dedupe import pointer
+from gateway.rewriting.results.minify import minify
 from tests.laws import oracle
 from tests.laws.driving import Walk, set_aside
 from tests.laws.generators import Case

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from gateway.budget.components import OVERHEAD_MESSAGE
 from gateway.config.ladder import Ladder
 from gateway.config.policy import Policy, Reserve, Summarize
-from gateway.fitting import decided
 from gateway.rewriting import ours
+from gateway.rewriting.folds.summarize import LINE, Facts, Segment, line
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
-from gateway.rewriting.summarize import LINE, Facts, Segment, line
+from gateway.serving.fit import decided
 from gateway.wire.chat import Memo, parse, sent
 from tests.conftest import Conversations
 from tests.laws import idempotence, oracle, test_fit, test_progress, transcripts

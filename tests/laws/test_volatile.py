@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.caching.volatile import LABEL, REMAINDER
 from gateway.config.policy import Policy, PromptCache
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import VOLATILE_LEFT, Plan
+from gateway.rewriting.volatile import LABEL, REMAINDER
 from gateway.wire.chat import Memo
 from gateway.wire.legality import CHAT
 from tests.laws import oracle

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.budget.tokens import Counter
-from gateway.litellm_files import tokenizers_dir
-from gateway.rewriting import crush
+from gateway.packaged_data import tokenizers_dir
+from gateway.rewriting.results import crush
 from tests.contract.running import environment
 from tests.load.recorded import recorded
 from tests.upstream.counting import content_text

@@ -10,10 +10,10 @@ least length that is cached holds for the oracle as well. Prices are in plain in
     python -m tests.load.marking --one-team           # all sets are one team's traffic
     python -m tests.load.marking --live --limit 5
 
-Offline: the decisions are the gateway's (gateway/caching/economics.py), memory and placement are plain ones of this
-file, and the provider is the simulator below, which shares no code with the gateway. With `--live`, every request goes
-through a gateway to `demo/anthropic` as fast as it is answered, each set under a key of its own, and what was paid is
-read from the ledger.
+Offline: the decisions are the gateway's (gateway/prompt_cache/economics.py), memory and placement are plain ones of
+this file, and the provider is the simulator below, which shares no code with the gateway. With `--live`, every request
+goes through a gateway to `demo/anthropic` as fast as it is answered, each set under a key of its own, and what was paid
+is read from the ledger.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from gateway.caching.economics import head_pays, tail_pays
-from gateway.caching.habits import (
+from gateway.prompt_cache.economics import head_pays, tail_pays
+from gateway.prompt_cache.usage_patterns import (
     NO_OWN,
     NOTHING_KNOWN,
     Follows,

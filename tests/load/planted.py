@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 import yaml
 
-from gateway import placements
+from gateway.routing import placements
 from gateway.routing.loads import Stay
 from tests.contract.running import Gateway, Upstream, model, running_gateway, running_upstream, start_gateway
 from tests.nonsense import nonsense

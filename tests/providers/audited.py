@@ -30,7 +30,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 async def _calls() -> None:
-    from gateway.routing.translated import Translated
+    from gateway.routing.upstreams.translated import Translated
     from tests.providers.anthropic import Anthropic
     from tests.providers.deployments import deployment
     from tests.providers.gemini import Gemini

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from gateway.routing.demo import Demo
-from gateway.routing.upstream import Reply
+from gateway.routing.upstreams.demo import Demo
+from gateway.routing.upstreams.upstream import Reply
 from gateway.wire.usage import Usage, usage_from_openai
 from tests.providers.deployments import deployment
 

@@ -1,12 +1,12 @@
-"""How a prefix folds: what is shortened, what is left out, and what stands for it.
+"""The fold of a prefix: messages that are shortened, messages that are left out, and their stand-ins.
 
 1. Old results are shortened without loss, all at once; where that leaves room enough, nothing else happens.
 2. Else what is old goes, deep, in the order of its worth: results and calls, then assistants' prose, then what people
    said, beyond its share of the room. The task, later rules, few-shot pairs, the last exchange and people's words stay.
-   The newest units stay whole in what is left of `target`. What goes leaves a note and a list (`lists.py`), which is
-   never written again: the next fold puts its own behind it. Only where the lists have grown beyond their share are
-   they replaced by one that is written from the originals.
-3. Where all of that is not enough, the claims give way, the least first.
+   The newest units stay whole in what is left of `target`. Messages that go leave a note and a list (`lists.py`), which
+   is never written again: the next fold puts its own behind it. Only lists that have grown beyond their share are
+   replaced by one that is written from the originals.
+3. The claims give way, the least first, if all of that is not enough.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from itertools import islice
 from gateway.budget.allocation import allocate
 from gateway.budget.components import Count
 from gateway.conversation import PartEdits, with_parts
-from gateway.rewriting import documents, extract, media, speech
-from gateway.rewriting.crush import NOTHING_WANTED
+from gateway.rewriting import media, speech
+from gateway.rewriting.documents import extract, recognition
 from gateway.rewriting.folds.lists import LIST_SHARE, SMALL_ROOM, Lists
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.summaries import Summaries
 from gateway.rewriting.folds.voiced import Part
 from gateway.rewriting.ladder import REPEATED, Ladders, Results, Shortened
 from gateway.rewriting.memory import Known
+from gateway.rewriting.results.crush import NOTHING_WANTED
 
 SHOTS = 0.1
 """Of the room: most that few-shot pairs take."""
@@ -361,7 +362,7 @@ class Cutting:
         message, stands = self.messages[index], self.prefix.message_tokens(index)
         if index in state.shortened:
             return stands - paid
-        spans = documents.known(message.text, self.prefix.voiced.tags, self.known.found) if message.is_plain else []
+        spans = recognition.known(message.text, self.prefix.voiced.tags, self.known.found) if message.is_plain else []
         if not spans:
             return None
         first, last = spans[0].start, spans[-1].end
@@ -514,7 +515,7 @@ class Cutting:
             self.lists.write(all_gone, room, with_list=self._lists_wanted())
 
     def _crush_with_loss(self, budget: int) -> None:
-        """Where nothing may be left out, halve old results, the oldest first, as often as it takes."""
+        """Halve old results, the oldest first, as often as it takes, if nothing may be left out."""
         state, hard = self.prefix.state, self.prefix.hard()
         for _ in range(_HALVINGS):
             for number in state.with_results:
@@ -588,12 +589,12 @@ class Cutting:
         if not message.is_plain or self.anatomy.tokens[index] > self.rules.effort:
             return
         result = self.prefix.voiced.voices[index] == "result"
-        spans = documents.known(message.text, self.prefix.voiced.tags, self.known.found, asks=not result)
+        spans = recognition.known(message.text, self.prefix.voiced.tags, self.known.found, asks=not result)
         if not spans:
             return
         before = self.prefix.message_tokens(index)
         overhead = self.anatomy.tokens[index] - self.count(message.text)
-        question = self._question_before(number) if result else documents.question(message.text, spans)
+        question = self._question_before(number) if result else recognition.question(message.text, spans)
         room = max(0, before - overhead - over)
         text = extract.shrink(message.text, spans, question, room, self.count, memory=self.known.extracted)
         short = Shortened("extract", text, overhead + self.count(text))

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 from gateway.budget.components import OVERHEAD_MESSAGE, Count
 from gateway.conversation import Message
-from gateway.rewriting.artifacts import Speakers, best, current, listed, pieces_of, ranked, said_by
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.values import Kept
+from gateway.rewriting.history.artifacts import Speakers, best, current, listed, pieces_of, ranked, said_by
+from gateway.rewriting.history.snippets import Reader, Snippet
 from gateway.rewriting.ladder import LIGHT
 from gateway.rewriting.memory import Known
 from gateway.rewriting.ours import left_out, with_answer
-from gateway.rewriting.snippets import Reader, Snippet
 
 LIST_SHARE = 0.3
 """Most tokens of a list, as a part of what it stands for."""
@@ -26,7 +26,7 @@ SMALL_ROOM, SMALL_TIMES = 4_000, 2
 THIN = 0.12
 """A new list that would be a smaller part than this of what it stands for is worth rewriting the older ones for."""
 POOL = 1.5
-"""What a list may be written from is kept in so many times the tokens that all lists may take."""
+"""The pieces for a list are kept in so many times the tokens that all lists may take."""
 OUTPUT = "output"
 """Names a result that stands as a user message."""
 LEAST_LIST = 40

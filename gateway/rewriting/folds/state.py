@@ -1,4 +1,6 @@
-"""What a walk has decided of a conversation so far, and the prefix that it stands at: sizes, and what may be cut."""
+"""The decisions of a walk over a conversation, and the prefix that it stands at: its sizes, and the messages that may
+be cut.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,16 @@ from dataclasses import dataclass, field, fields
 
 from gateway.budget.components import Anatomy
 from gateway.conversation import Message
-from gateway.rewriting.artifacts import Piece, Seen
+from gateway.rewriting.folds.summary_state import SummaryState
 from gateway.rewriting.folds.values import Kept, Rules, as_kept
 from gateway.rewriting.folds.voiced import Voiced
+from gateway.rewriting.history.artifacts import Piece, Seen
 from gateway.rewriting.ladder import REPEATED, Shortened
-from gateway.rewriting.summary_state import SummaryState
 
 MOVED_STEP = 64
 """Tokens."""
 PIECE_BYTES, VALUE_BYTES, UNIT_BYTES = 100, 200, 100
-"""What a piece, a value and a unit take in a state, about."""
+"""Bytes of a piece, a value and a unit in a state, about."""
 
 
 @dataclass(slots=True)
@@ -55,10 +57,10 @@ class State:
     unread: tuple[int, ...] = ()
     """Messages that are gone and were not read for a list yet."""
     pool: tuple[Piece, ...] = ()
-    """What of all that is gone a list may still say."""
+    """Pieces of messages that are gone which a list may still say."""
     seen: Seen = field(default_factory=Seen)
     seen_upto: int = 0
-    """Where the values of messages up to that one were seen: of those that stand, or may be listed."""
+    """Places of the values of messages up to that one: of those that stand, or may be listed."""
     summaries: SummaryState = field(default_factory=SummaryState)
 
     def copied(self) -> State:

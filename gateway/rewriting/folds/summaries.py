@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from gateway.budget.components import Count
 from gateway.rewriting.folds.state import Prefix
-from gateway.rewriting.summarize import Asking, Prefixes
-from gateway.rewriting.summary_state import Standing, most_of
+from gateway.rewriting.folds.summarize import Asking, Prefixes
+from gateway.rewriting.folds.summary_state import Standing, most_of
 
 
 class Summaries:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from gateway.budget.allocation import Rooms
 from gateway.conversation import Changes, Insertion, Kind
+from gateway.rewriting.folds.summarize import Asking, Event, Segment
+from gateway.rewriting.folds.summary_state import Standing
 from gateway.rewriting.ladder import Shortened
-from gateway.rewriting.summarize import Asking, Event, Segment
-from gateway.rewriting.summary_state import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Kept:
     tokens: int
     """Of the whole message."""
     messages: int
-    """How many messages it stands for, and how many tokens those had."""
+    """The number of messages that it stands for, and of their tokens."""
     stands_for: int
     values: frozenset[str] = frozenset()
     summary_of: str | None = None

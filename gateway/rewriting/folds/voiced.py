@@ -1,6 +1,7 @@
 """A conversation with its parts named: the task, rules, few-shot pairs, people's words, answers, steps and results.
 
-What a part is depends on it and on what stands before it alone, so that it is the same in every later request. Pure.
+The kind of a part depends on it and on the messages before it alone, so that it is the same in every later request.
+Pure.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Literal
 
 from gateway.budget.components import OURS, OVERHEAD_MESSAGE, Anatomy, Count
 from gateway.conversation import Message
-from gateway.rewriting import documents
+from gateway.rewriting.documents import recognition
 from gateway.rewriting.memory import Known
 from gateway.rewriting.voices import Voice, voices
 
@@ -40,7 +41,7 @@ class Voiced:
     documents: tuple[int, ...]
     """By message: tokens of the documents in what a person sent, or in leading system text."""
     tags: tuple[str, ...]
-    """How documents are tagged."""
+    """The tags of documents."""
 
     def results_of(self, number: int) -> list[int]:
         """List the messages of a unit that hold results."""
@@ -118,15 +119,15 @@ def _share_a_frame(first: str, other: str) -> bool:
 
 def _document_tokens(message: Message, tags: tuple[str, ...], tokens: int, count: Count, known: Known) -> int:
     """Count the documents in a message, and what stands between them: several, or one that is tagged."""
-    if len(message.text) < documents.LEAST_CHARACTERS or OURS.match(message.text):
+    if len(message.text) < recognition.LEAST_CHARACTERS or OURS.match(message.text):
         return 0
     key = (message, tags)
     size = known.documents.get(key)
     if size is None:
-        spans = documents.known(message.text, tags, known.found)
+        spans = recognition.known(message.text, tags, known.found)
         tagged = any(message.text.startswith("<", document.start) for document in spans)
         several = len(spans) > 1 or tagged
-        runs = documents.rows(message.text, spans) if several else []
+        runs = recognition.rows(message.text, spans) if several else []
         size = sum(count(message.text[spans[run.start].start : spans[run.stop - 1].end]) for run in runs)
         size = min(size, tokens - OVERHEAD_MESSAGE)
         known.documents.put(key, size, 64)

@@ -1,9 +1,9 @@
-"""When a conversation folds: the walk over its prefixes, each of which was a request.
+"""The moments at which a conversation folds: a walk over its prefixes, each of which was a request.
 
 The client sends the whole conversation every time, so the state of a fold is not stored: it is computed again from the
 conversation's own prefixes. The walk adds unit after unit and folds where a prefix is over (`cutting.py` says how). A
-prefix that fits is folded where that was decided once because it was cheap (`gateway/early_folds.py`), as if there were
-no more room than it takes.
+prefix that fits is folded where that was decided once because it was cheap (`serving/early_folds.py`), as if there
+were no more room than it takes.
 
 Between two folds nothing moves, so two requests of one conversation agree byte for byte on everything old, and that is
 what keeps the provider's prompt cache warm. A fold re-buys what stands behind its first change: that is why it goes
@@ -28,8 +28,8 @@ from gateway.rewriting.memory import Known
 def fold(voiced: Voiced, rules: Rules, ladders: Ladders, count: Count, known: Known | None = None) -> Folded:
     """Walk the conversation's prefixes and fold where one of them is over.
 
-    What a process remembers are the walks' states after each fold, by the content of the prefix: a request that extends
-    one it knows walks on from there.
+    A process remembers the walks' states after each fold, by the content of the prefix: a request that extends a known
+    one walks on from there.
     """
     known = known or Known()
     anatomy = voiced.anatomy

@@ -1,0 +1,1 @@
+"""Prefixes that are kept warm in provider caches."""

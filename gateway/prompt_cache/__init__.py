@@ -1,0 +1,1 @@
+"""The providers' prompt caches: contents, markers, economics."""

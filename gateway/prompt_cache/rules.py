@@ -1,0 +1,152 @@
+"""Facts about a provider's prompt cache, as a value. Pure; `gateway.config.prompt_cache_rules` reads files of them.
+
+Who is unknown gets NOTHING: no markers and no assumptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from gateway.config.prompt_cache_rules import NONE, CachesFile, FactsFile, ModelsFile, layers
+
+if TYPE_CHECKING:
+    from gateway.money.prices import Price
+
+Matching = Literal["none", "prefix", "breakpoints"]
+Control = Literal["none", "key", "cache_control", "cache_point", "breakpoints", "affinity"]
+
+HOUR: Final = 3600
+"""In seconds: the lifetime that a price table prices apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFacts:
+    """How a provider's cache works for one model."""
+
+    rules: str
+    """Name of the rule set."""
+    matching: Matching = "none"
+    """prefix: everything that was sent can be read again; breakpoints: only what a breakpoint wrote."""
+    control: Control = "none"
+    """How a request says what is to be kept."""
+    least: int = 0
+    """Tokens below which nothing is cached."""
+    step: int = 1
+    """Tokens; what is read is a multiple of it."""
+    read: Decimal = Decimal(1)
+    """Price of a cached token, as a multiple of the plain input price."""
+    writes: Mapping[int, Decimal] = field(default_factory=dict, hash=False)
+    """Lifetime in seconds → price of a written token, as a multiple of the plain input price; the shortest first."""
+    refreshed: bool = False
+    """Whether a read renews the lifetime."""
+    most_markers: int = 0
+    look_back: int = 0
+    """Blocks before a breakpoint in which an older entry is found; 0 is no bound."""
+    binds_reasoning: bool = False
+    """Whether reasoning is only taken back behind the very messages it was given after."""
+    certain: bool = True
+    """Whether what is alive is read; False: mostly."""
+    source: str = ""
+    date: str = ""
+
+    @property
+    def marks_itself(self) -> bool:
+        """Whether the provider sets a breakpoint of its own, at the latest message of the user or a tool."""
+        return self.matching == "breakpoints" and self.control in ("breakpoints", "key")
+
+
+class CachingDeployment(Protocol):
+    """A deployment, as far as its prompt cache must know it: whose cache it reads, and by which rules."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def pattern(self) -> str | None: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def api_base(self) -> str | None: ...
+    @property
+    def api_key(self) -> str | None: ...
+    @property
+    def cache(self) -> CacheFacts: ...
+
+
+NOTHING: Final = CacheFacts(NONE)
+"""Of what nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """All that files say, an operator's before the shipped one."""
+
+    models: tuple[tuple[ModelsFile, CacheFacts], ...]
+    own: int = 0
+    """How many of the entries are the operator's: the first ones."""
+
+    def find(self, provider: str, model: str) -> tuple[CacheFacts, bool]:
+        """Return what is known of a model, and whether it is the operator who says so."""
+        for number, (entry, facts) in enumerate(self.models):
+            if _fits(provider, entry.provider) and _fits(model, entry.model):
+                return facts, number < self.own
+        return NOTHING, False
+
+
+def book_of(shipped: CachesFile, own: CachesFile | None = None) -> Book:
+    """Merge what an operator says over what is shipped: rule sets fact by fact, entries first come."""
+    said = [shipped] if own is None else [shipped, own]
+    names = dict.fromkeys(name for file in said for name in file.rules)
+    rules = {name: _with(replace(NOTHING, rules=name), layers(name, said[::-1])[::-1]) for name in names}
+    entries = [entry for file in reversed(said) for entry in file.models]
+    models = tuple((entry, _with(rules.get(entry.rules, NOTHING), [entry])) for entry in entries)
+    return Book(models, 0 if own is None else len(own.models))
+
+
+def facts_for(provider: str, model: str, book: Book) -> CacheFacts:
+    """Return what is known of the cache behind a model; NOTHING where nobody knows."""
+    return book.find(provider, model)[0]
+
+
+def priced(facts: CacheFacts, price: Price | None) -> CacheFacts:
+    """Return the facts with the prices that this deployment pays, as far as its price tells reads and writes apart.
+
+    Behind Converse an hour is only asked for where the price table prices it: litellm passes it on for no other model
+    (`is_claude_4_5_on_bedrock`).
+    """
+    if price is None or facts.matching == "none":
+        return facts
+    rates = price.rates()
+    if not rates.input:
+        return facts
+    writes = dict(facts.writes)
+    if facts.control == "cache_point" and rates.cache_write_1h == rates.cache_write and len(writes) > 1:
+        writes.pop(HOUR, None)
+    for lifetime in writes:
+        rate = rates.cache_write_1h if lifetime == HOUR and len(writes) > 1 else rates.cache_write
+        if rate != rates.input:
+            writes[lifetime] = rate / rates.input
+    read = facts.read if rates.cached == rates.input else rates.cached / rates.input
+    return replace(facts, read=read, writes=writes)
+
+
+def _fits(name: str, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _with(facts: CacheFacts, said: Sequence[FactsFile]) -> CacheFacts:
+    """Say of facts what files do, the last of them above all."""
+    known: dict[str, Any] = {}
+    for layer in said:
+        known |= {name: value for name in _FACTS if (value := getattr(layer, name)) is not None}
+    return replace(facts, **known)
+
+
+_FACTS: Final = tuple(FactsFile.model_fields)

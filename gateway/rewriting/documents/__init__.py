@@ -1,0 +1,1 @@
+"""Documents: found, cut and arranged."""

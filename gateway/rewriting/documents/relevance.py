@@ -1,0 +1,415 @@
+"""Relevance of passages to a question: terms, and BM25 over passages. Pure: no clock, no randomness.
+
+A term is a word in folded case, without its ending; a code name, path or number counts whole and by its parts
+(`getUserName` also as get, user, name). Words of scripts that are not spaced, and those of Hangul, whose endings are
+many, count as pairs of letters. Inside, a term is the CRC-32 of its text: four bytes, equal in every process. Two terms
+that share a number are taken for one word, which costs a little precision and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import is_
+from zlib import crc32
+
+from gateway.memory import Memory as Remembered
+from gateway.rewriting.language import STEMMED, without_ending
+
+# Signs that are written on or behind a letter and that Python counts as no letters: of Hebrew, Arabic and Persian, of
+# the scripts of India (all but the danda), of Thai, Lao, Burmese and Khmer.
+_SIGNS = (
+    "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8"
+    "\u0900-\u0963\u0971-\u0df3\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece\u102b-\u103e\u17b4-\u17d3\u200c\u200d"
+)
+# A word, with the marks that hold names, paths, addresses, dates and amounts together. Every repeated group begins with
+# a mark that no word holds, so there is one way to match and the time is linear.
+WORD = re.compile(rf"[\w{_SIGNS}]+(?:[-./@:'’+#][\w{_SIGNS}]+|,\d{{3}}(?!\d))*")
+_PART = re.compile(r"[^\W\d_]+|\d+")
+_AMOUNT = re.compile(r"\d+(?:\.\d+)?\Z")
+_HUMP = re.compile(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# From Thai to Hangul, ideographs and kana: their words are read as pairs of letters.
+PAIRED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]+"
+)
+_MOST_PARTS = 12
+_LONGEST_WORD_CHARS, _LONGEST_RUN_CHARS = 80, 400
+
+K1, B = 1.2, 0.6
+"""Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009), §3.4: k1 1.2 to 2, b .5 to .8."""
+
+
+def terms(text: str, language: str = "") -> tuple[str, ...]:
+    """List the terms of a text in order, repeated ones too."""
+    return tuple(term for word in WORD.findall(text) for term in of_word(word, language))
+
+
+def of_word(word: str, language: str = "") -> tuple[str, ...]:
+    """List the terms of one word: itself first, then its parts where it has several.
+
+    `language` is the one whose endings are taken off words in Latin letters; other scripts say it themselves.
+    """
+    if not word.isascii() and PAIRED.search(word):
+        return _pairs(word[:_LONGEST_RUN_CHARS], language)
+    word = word[:_LONGEST_WORD_CHARS]
+    if word.isascii():
+        if word.isalpha() and not _HUMP.search(word):
+            return (stem(word.lower(), language),)
+        whole = word.lower()
+    else:
+        if not _JOINING.search(word):
+            return _other(word.casefold(), language)
+        whole = _plain(word)
+    whole = whole.replace(",", "").replace("’", "'")
+    parts = _PART.findall(_HUMP.sub(" ", _plain(word) if not word.isascii() else word))
+    if len(parts) < 2 or _AMOUNT.match(whole):
+        return (stem(whole, language),)
+    if whole.endswith("'s"):
+        return (stem(whole[:-2], language),)
+    smaller = [stem(part.lower(), language) for part in parts[:_MOST_PARTS] if len(part) > 1]
+    return tuple(dict.fromkeys((whole, *smaller)))
+
+
+_JOINING = re.compile(r"[\d_./@:'’+#,-]")
+
+
+def _pairs(word: str, language: str) -> tuple[str, ...]:
+    """List pairs of letters, and the terms of what stands between them in other scripts."""
+    out: list[str] = []
+    at = 0
+    for run in PAIRED.finditer(word):
+        for other in WORD.findall(word[at : run.start()]):
+            out += of_word(other, language)
+        letters, at = run.group(), run.end()
+        out += [letters[i : i + 2] for i in range(max(1, len(letters) - 1))]
+    for other in WORD.findall(word[at:]):
+        out += of_word(other, language)
+    return tuple(out)
+
+
+def _other(word: str, language: str) -> tuple[str, ...]:
+    """List the terms of a word with letters beyond ASCII: without its ending, and without a Hebrew prefix."""
+    first = word[0]
+    if "\u05d0" <= first <= "\u05ea":
+        bare = _plain(word)
+        return (bare, bare[1:]) if len(bare) > _LEAST_HEBREW and first in _HEBREW_PREFIXES else (bare,)
+    for low, high, name in _BY_SCRIPT:
+        if low <= first <= high:
+            return (_plain(without_ending(word, name)),)
+    return (_plain(without_ending(word, language)) if language in STEMMED else stem(_plain(word)),)
+
+
+_HEBREW_PREFIXES, _LEAST_HEBREW = frozenset("והבלמשכ"), 3
+"""And, the, in, to, from, that, as: written in one with the word."""
+_BY_SCRIPT = (
+    ("\u0370", "\u03ff", "greek"),
+    ("\u0400", "\u052f", "russian"),
+    ("\u0531", "\u0587", "armenian"),
+    ("\u0600", "\u06ff", "arabic"),
+    ("\u0900", "\u097f", "hindi"),
+    ("\u0b80", "\u0bff", "tamil"),
+    ("\u1f00", "\u1fff", "greek"),
+)
+
+
+def stem(word: str, language: str = "") -> str:
+    """Take off a word's ending; of English a plural's alone: orders and order are one term.
+
+    Endings of English verbs are left on: taking them off found no more of what was asked for, and made words look told
+    already that are not (`focus`, `focused`).
+    """
+    if language in STEMMED and word.isalpha():
+        return _plain(without_ending(word, language))
+    if len(word) < 4 or word[-1] != "s" or word[-2] in "su'" or not word.isalpha():
+        return word
+    return word[:-3] + "y" if word.endswith("ies") and len(word) > 4 else word[:-1]
+
+
+def _plain(word: str) -> str:
+    """Fold case and take off accents, so that José and JOSE are one word."""
+    return "".join(ch for ch in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(ch))
+
+
+# ---------------------------------------------------------------- what is remembered of a text
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text cut into passages, and the terms of each."""
+
+    spans: tuple[tuple[int, int], ...]
+    bags: tuple[array[int], ...]
+    """For each passage its different terms by number, in order of appearance."""
+    often: tuple[bytes, ...]
+    """The number of times that each of them stands there, at most 255."""
+    lengths: tuple[int, ...]
+    """Words in each passage."""
+
+    @property
+    def held_bytes(self) -> int:
+        return 160 + sum(5 * len(bag) for bag in self.bags) + 330 * len(self.spans)
+
+
+_KEPT_PASSAGES = 20_000
+"""Of all indexes that are kept: 600 bytes each."""
+
+
+class Memory:
+    """Readings of texts, by their content, so that a known text is never read twice. Bounded in bytes.
+
+    Two generations: what was not asked for while the younger one filled up goes with the older one. Keyed by the
+    interpreter's 64-bit hash of the text and checked by its length, as the counts are.
+    """
+
+    def __init__(self, most_bytes: int = 12 * 2**20) -> None:
+        self._most = most_bytes // 2
+        self._young: dict[int, tuple[int, Reading]] = {}
+        self._old: dict[int, tuple[int, Reading]] = {}
+        self._held = 0
+        self._most_words = most_bytes // 2048
+        self._words: dict[str, dict[str, tuple[int, ...]]] = {}
+        """By language and word."""
+        self._indexes: list[Index] = []
+        self.cuts: Remembered[Hashable, tuple[tuple[int, int], ...]] = Remembered(most_bytes // 4)
+        """The places of documents in texts, by whatever decides it."""
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, text: str, language: str = "") -> Reading | None:
+        key = hash((text, language)) if language else hash(text)
+        found = self._young.get(key)
+        if found is None:
+            found = self._old.get(key)
+            if found is None or found[0] != len(text):
+                return None
+            self._put(key, found)
+        return found[1] if found[0] == len(text) else None
+
+    def read(self, text: str, spans: Iterable[tuple[int, int]], language: str = "") -> Reading:
+        """Return the terms of the passages of a text; `spans` is asked only where the text is not known."""
+        found = self.get(text, language)
+        if found is None:
+            found = self._reading(text, tuple(spans), language)
+            self._put(hash((text, language)) if language else hash(text), (len(text), found))
+        return found
+
+    def index(self, readings: Sequence[Reading]) -> Index:
+        """Return the index of these readings: one that is known, continued where they are more by now."""
+        known = max(
+            (
+                one
+                for one in self._indexes
+                if len(one.readings) <= len(readings) and all(map(is_, one.readings, readings))
+            ),
+            key=lambda one: len(one.readings),
+            default=None,
+        )
+        if known is not None and len(known.readings) == len(readings):
+            out = known
+        else:
+            out = Index(readings, known)
+        kept, room = [out], _KEPT_PASSAGES - len(out)
+        for one in reversed(self._indexes):
+            room -= len(one)
+            if one is not known and one is not out and room >= 0:
+                kept.append(one)
+        self._indexes = kept[::-1] if len(out) <= _KEPT_PASSAGES else self._indexes
+        return out
+
+    def numbers(self, text: str, language: str = "") -> list[int]:
+        """List the terms of a text by number, in order."""
+        words = self._words.setdefault(language, {})
+        out: list[int] = []
+        for word in WORD.findall(text):
+            known = words.get(word)
+            out.extend(self._learn(word, language) if known is None else known)
+        return out
+
+    def _reading(self, text: str, spans: tuple[tuple[int, int], ...], language: str) -> Reading:
+        bags, often, lengths = [], [], []
+        for start, end in spans:
+            numbers = self.numbers(text[start:end], language)
+            bag = Counter(numbers)
+            bags.append(array("I", bag))
+            often.append(bytes([min(n, 255) for n in bag.values()]))
+            lengths.append(len(numbers))
+        return Reading(spans, tuple(bags), tuple(often), tuple(lengths))
+
+    def _learn(self, word: str, language: str) -> tuple[int, ...]:
+        if sum(map(len, self._words.values())) >= self._most_words:
+            for words in self._words.values():
+                words.clear()
+        out = tuple([number(term) for term in of_word(word, language)])
+        if len(word) <= _LONGEST_WORD_CHARS:
+            self._words[language][word] = out
+        return out
+
+    def _put(self, key: int, entry: tuple[int, Reading]) -> None:
+        cost = entry[1].held_bytes
+        if cost > self._most:
+            return
+        if self._held + cost > self._most:
+            self._old, self._young, self._held = self._young, {}, 0
+        self._young[key] = entry
+        self._held += cost
+
+
+def number(term: str) -> int:
+    """Give the number that stands for a term."""
+    return crc32(term.encode("utf-8", "surrogatepass"))
+
+
+# ---------------------------------------------------------------- scores
+
+
+class Corpus:
+    """Passages that can be asked which of them a query speaks of."""
+
+    def __init__(self, passages: Sequence[str], memory: Memory | None = None) -> None:
+        self._memory = Memory() if memory is None else memory
+        readings = [self._memory.read(text, ((0, len(text)),)) for text in passages]
+        self._index = Index(readings)
+
+    def scores(self, query: str) -> list[float]:
+        """Give each passage its BM25 score; each different term of the query counts once."""
+        wanted = dict.fromkeys(self._memory.numbers(query), 1.0)
+        return self._index.scores(self._index.weighed(wanted))
+
+
+class Postings:
+    """The places of each term in a row of passages that only grows. Several indexes look at beginnings of one row."""
+
+    def __init__(self) -> None:
+        self.readings: list[Reading] = []
+        self.bags: list[array[int]] = []
+        self.spans: list[tuple[int, int]] = []
+        self.lengths: list[int] = []
+        self.upto: list[int] = [0]
+        """Passages of the first so many readings."""
+        self.reading_of = array("I")
+        """By passage: which of the readings it is of."""
+        self.words: list[int] = [0]
+        """Words of the first so many readings."""
+        self.places: dict[int, array[int]] = {}
+        """By term: the passages that it stands in, in order."""
+        self.often: dict[int, bytearray] = {}
+        """By term: how often it stands in each of them."""
+        self._end = [0]
+        """The number of readings. One caller at a time may append, and others may read meanwhile."""
+
+    def continued(self, at: int, readings: Iterable[Reading]) -> bool:
+        """Append readings behind the first `at`; False where others stand there, or are being put there."""
+        try:
+            end = self._end.pop()  # one step, which no other thread comes between
+        except IndexError:
+            return False
+        if end == at:
+            for reading in readings:
+                self._append(reading)
+        self._end.append(len(self.readings))
+        return end == at
+
+    def _append(self, reading: Reading) -> None:
+        places, often = self.places, self.often
+        for bag, times in zip(reading.bags, reading.often, strict=True):
+            passage = len(self.bags)
+            for term, number in zip(bag, times, strict=True):
+                found = places.get(term)
+                if found is None:
+                    often[term] = bytearray((number,))
+                    places[term] = array("I", (passage,))
+                else:
+                    found.append(passage)
+                    often[term].append(number)
+            self.bags.append(bag)
+            self.reading_of.append(len(self.readings))
+        self.spans += reading.spans
+        self.lengths += reading.lengths
+        self.readings.append(reading)
+        self.upto.append(len(self.bags))
+        self.words.append(self.words[-1] + sum(reading.lengths))
+
+
+class Index:
+    """The passages of several readings in one row, with what BM25 needs to know of all of them."""
+
+    def __init__(self, readings: Sequence[Reading], before: Index | None = None) -> None:
+        """Take the readings; `before` is an index of their beginning, which is continued where that can be."""
+        self.readings = tuple(readings)
+        known = 0 if before is None else len(before.readings)
+        self.postings: Postings = Postings() if before is None else before.postings
+        if not self.postings.continued(known, self.readings[known:]):
+            self.postings = Postings()
+            self.postings.continued(0, self.readings)
+        self._passages = self.postings.upto[len(self.readings)]
+        self._average = max(1.0, self.postings.words[len(self.readings)] / max(1, self._passages))
+
+    def __len__(self) -> int:
+        return self._passages
+
+    @property
+    def bags(self) -> Sequence[array[int]]:
+        """The terms of each passage; of later readings more may follow."""
+        return self.postings.bags
+
+    @property
+    def reading_of(self) -> Sequence[int]:
+        """The reading that each passage is of; of later readings more may follow."""
+        return self.postings.reading_of
+
+    @property
+    def spans(self) -> Sequence[tuple[int, int]]:
+        """The place of each passage in its text; of later readings more may follow."""
+        return self.postings.spans
+
+    def found_in(self, term: int) -> int:
+        """In how many passages a term stands."""
+        places = self.postings.places.get(term)
+        if places is None:
+            return 0
+        return len(places) if places[-1] < self._passages else bisect_left(places, self._passages)
+
+    def readings_with(self, term: int) -> set[int]:
+        """Find the readings that a term stands in."""
+        places = self.postings.places.get(term, ())
+        return set(map(self.reading_of.__getitem__, places[: self.found_in(term)]))
+
+    def idf(self, term: int) -> float:
+        """Say how rare a term is; rounded, so that every machine's logarithm gives the same."""
+        found = self.found_in(term)
+        return round(math.log(1 + (self._passages - found + 0.5) / (found + 0.5)), 6)
+
+    def weighed(self, wanted: Mapping[int, float]) -> dict[int, float]:
+        """Multiply each wanted term that occurs by its rarity."""
+        return {term: weight * self.idf(term) for term, weight in wanted.items() if self.found_in(term)}
+
+    def covered(self, weights: Mapping[int, float]) -> list[float]:
+        """Add up the weights of what stands anywhere in each reading."""
+        out = [0.0] * len(self.readings)
+        for term, weight in weights.items():
+            places = self.postings.places.get(term, ())
+            for reading in set(map(self.reading_of.__getitem__, places[: self.found_in(term)])):
+                out[reading] += weight
+        return out
+
+    def scores(self, weights: Mapping[int, float]) -> list[float]:
+        """Add up what each passage holds of the weights."""
+        out = [0.0] * self._passages
+        lengths, longer = self.postings.lengths, K1 * B / self._average
+        for term, weight in weights.items():
+            places = self.postings.places.get(term)
+            if places is None:
+                continue
+            for passage, times in zip(places, self.postings.often[term], strict=False):
+                if passage >= self._passages:
+                    break
+                norm = K1 * (1 - B) + longer * lengths[passage]
+                out[passage] += weight * times * (K1 + 1) / (times + norm)
+        return out

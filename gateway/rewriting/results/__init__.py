@@ -1,0 +1,1 @@
+"""Remedies for the results of tools."""

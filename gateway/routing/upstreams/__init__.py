@@ -1,0 +1,1 @@
+"""Ways to a provider: direct, translated, or the demo."""

@@ -1,0 +1,85 @@
+"""The upstreams of one process behind one door: an attempt at any deployment, as an `Answer` or a `Failure`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from gateway.config.network import HERE, Network
+from gateway.routing.attempts import Answer, Failure, Outcome
+from gateway.routing.deployment import Deployment, Kind
+from gateway.routing.upstreams.demo import Demo
+from gateway.routing.upstreams.direct import Direct
+from gateway.routing.upstreams.translated import Translated
+from gateway.routing.upstreams.upstream import ERROR_BYTES, MOST_ANSWER, Reply, Unfit, Upstream, UpstreamError
+from gateway.wire.headers import NO_HEADERS, retry_after
+
+
+class Upstreams:
+    """The upstreams of one process, by kind."""
+
+    def __init__(
+        self,
+        count: Callable[[str], int],
+        other: Mapping[Kind, Upstream] | None = None,
+        *,
+        now: Callable[[], float] = time.time,
+        network: Network = HERE,
+        most: int = MOST_ANSWER,
+    ) -> None:
+        """Open nothing yet. `count` (tokens of a text) and `now` (seconds) are for the demo provider; `other` upstreams
+        stand in for ours. `network` says through which proxies they are reached. `most`: bytes of an answer.
+        """
+        self.translated: Final = Translated(network, most)
+        self._by_kind: Final[Mapping[Kind, Upstream]] = {
+            "direct": Direct(network),
+            "translated": self.translated,
+            "demo": Demo(count, now),
+            **(other or {}),
+        }
+
+    async def call(
+        self,
+        deployment: Deployment,
+        body: bytes,
+        *,
+        stream: bool,
+        request_id: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+        now: float = 0.0,
+    ) -> Outcome:
+        """Make one attempt: an `Answer` whose body is still to be read, or a `Failure` with the whole of it.
+
+        `headers` are the client's that go along; `now` (Unix seconds) is needed for upstreams that write Retry-After
+        as a date.
+        """
+        upstream = self._by_kind[deployment.kind]
+        try:
+            reply = await upstream.send(deployment, body, stream=stream, request_id=request_id, headers=headers)
+            if reply.status < 400:
+                return Answer(deployment, reply)
+            headers = reply.headers
+            text = await _beginning(reply)
+        except UpstreamError as error:
+            return Failure(deployment, error.kind, message=error.message, said=error.said)
+        except Unfit as error:
+            return Failure(deployment, "unfit", message=error.message, param=error.param)
+        return Failure(deployment, "status", reply.status, text, headers, retry_after(headers, now))
+
+    async def close(self) -> None:
+        for upstream in self._by_kind.values():
+            await upstream.close()
+
+
+async def _beginning(reply: Reply) -> bytes:
+    """Read an error answer, as far as anybody looks at one."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in reply.chunks():
+        parts.append(part[: ERROR_BYTES - size])
+        size += len(parts[-1])
+        if size == ERROR_BYTES:
+            await reply.close()
+            break
+    return b"".join(parts)

@@ -1,0 +1,1 @@
+"""The way of a request: admitted, fitted, attempted, settled."""

@@ -1,0 +1,107 @@
+"""The caller of a request, its model and its policy. Decides; nothing here is sent or written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.config import Config, conditions
+from gateway.config.policy import Policy, UnknownProfile
+from gateway.config.problems import closest
+from gateway.config.wildcards import is_pattern
+from gateway.conversation import leading_system
+from gateway.money.entry import MOST_TAGS
+from gateway.money.keys import Caller, Keys
+from gateway.routing.models import Model
+from gateway.serving.client import text_of
+from gateway.wire import errors
+from gateway.wire.chat import ChatRequest
+
+LONGEST_NAME = 256
+"""Characters of a name that somebody else chose (a user, a tag, a model) that are kept in the books."""
+
+Received = Mapping[bytes, bytes]
+"""Request headers, names in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may go on."""
+
+    model: Model
+    policy: Policy
+
+
+def authenticate(keys: Keys, headers: Received, now: float) -> Caller:
+    """Find who is asking. Raises GatewayError (401)."""
+    shown = headers.get(b"authorization", b"")
+    token = shown[7:].strip() if shown[:7].lower() == b"bearer " else headers.get(b"x-api-key")
+    caller = keys.authenticate(token.decode("latin-1") if token else None, now)
+    if caller is None:
+        raise errors.invalid_key()
+    return caller
+
+
+def admit(
+    config: Config, models: Mapping[str, Model], caller: Caller, request: ChatRequest, headers: Received
+) -> Admitted:
+    """Choose model and policy. Raises GatewayError: 403 not for this key, 404 no such model, 400 no such profile."""
+    model = None if is_pattern(request.model) else models.get(request.model)
+    if not (caller.may_use(request.model) or (model is not None and _may_use(caller, model))):
+        raise errors.model_not_allowed(request.model)
+    if model is None:
+        raise errors.model_not_found(request.model, _nearest(request.model, models, caller))
+    if not model.deployments:
+        raise errors.model_unpriced(request.model) if model.is_chat else errors.model_not_for_chat(request.model)
+    return Admitted(model, chosen(config.policy_for(caller.policy, caller.team), request, headers))
+
+
+def _may_use(caller: Caller, model: Model) -> bool:
+    """Whether a key names the model that an alias or asterisks stand for."""
+    return caller.may_use(model.name) or caller.may_use(model.declared_as)
+
+
+def _nearest(wanted: str, models: Mapping[str, Model], caller: Caller) -> str | None:
+    """Return the model of this caller that was probably meant: it is named to him, and never taken in its place."""
+    if len(wanted) > LONGEST_NAME:
+        return None
+    names = [name for name in models if caller.may_use(name) and not is_pattern(name)]
+    shorter = [name for name in names if wanted.startswith(name) or name.startswith(wanted)]
+    return max(shorter, key=len, default=None) or closest(wanted, names)
+
+
+def chosen(policy: Policy, request: ChatRequest, headers: Received) -> Policy:
+    """Choose the policy's profile for a request. Raises GatewayError (400) for one that is not there."""
+    wanted = text_of(headers.get(b"x-gateway-profile", b"")) or None
+    if wanted is None and not policy.profiles:
+        return policy
+    messages = request.conversation.messages
+    facts = conditions.facts(
+        tools=request.conversation.tools,
+        system=sum(len(message.text) for message in messages[: leading_system(messages)]),
+        model=request.model,
+        headers={text_of(name): text_of(value) for name, value in headers.items()},
+        metadata=request.metadata,
+    )
+    try:
+        return policy.choose(facts, wanted)
+    except UnknownProfile as error:
+        raise errors.invalid_request(str(error), "x-gateway-profile") from None
+
+
+def user_of(request: ChatRequest, headers: Received) -> str | None:
+    """Name whom the request is for: its `user`, else the header."""
+    return (request.user or text_of(headers.get(b"x-gateway-user", b"")))[:LONGEST_NAME] or None
+
+
+def tags_of(request: ChatRequest, headers: Received) -> list[str]:
+    """Read the tags: `metadata.tags`, else the header, comma-separated."""
+    listed: object = request.metadata.get("tags")
+    if listed is None:
+        if b"x-gateway-tags" not in headers:
+            return []
+        listed = text_of(headers[b"x-gateway-tags"])
+    if isinstance(listed, str):
+        listed = listed.split(",")
+    found = [tag.strip()[:LONGEST_NAME] for tag in listed if isinstance(tag, str)] if isinstance(listed, list) else []
+    return [tag for tag in dict.fromkeys(found) if tag][:MOST_TAGS]

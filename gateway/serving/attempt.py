@@ -1,0 +1,533 @@
+"""The calls that one request makes: fitted for each model, tried on each deployment, planned again where too long.
+
+Their result is an outcome, and facts in the request's entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from gateway.budget.tokens import LONG_BODY, Counter
+from gateway.conversation import Changes
+from gateway.money.entry import Entry, runs
+from gateway.prompt_cache.tracker import Sighting
+from gateway.rewriting.folds.summarize import Segment
+from gateway.rewriting.plan import Edit, Plan, Refusal
+from gateway.rewriting.retention import Retention, retention
+from gateway.routing.affinity import group_of
+from gateway.routing.attempts import Failure, Outcome, attempts, drive
+from gateway.routing.deployment import Deployment
+from gateway.routing.loads import Preference
+from gateway.routing.models import Model
+from gateway.routing.too_long import Stated, TooLong, too_long
+from gateway.routing.upstreams.upstream import DROPPED, Reply, Trouble, UpstreamError
+from gateway.serving.admission import Admitted
+from gateway.serving.fit import (
+    Fitted,
+    byte_edits,
+    byte_sizes,
+    fit,
+    guesses,
+    prompt_tokens,
+    rooms_of,
+    selection,
+    writer_of,
+)
+from gateway.serving.prompt_cache_use import CacheUse, Held
+from gateway.serving.services import Gateway
+from gateway.summaries.jobs import Job
+from gateway.wire.cache_marks import Marks
+from gateway.wire.chat import Additions, ChatRequest, is_limited, sent
+from gateway.wire.completion import Completion
+from gateway.wire.errors import printable
+from gateway.wire.failures import complaints
+from gateway.wire.headers import Carried, Received, carried, retry_after, told
+from gateway.wire.opening import Heard, Nothing, Opened, Opening, Streaming, Told
+from gateway.wire.sse import EventRelay
+
+LEAST_WINDOW = 256
+"""Tokens below which a window that an upstream states is not believed for the next request."""
+MOST_FACTOR = 4.0
+"""Tokens that one of ours is believed to be in the count of an upstream, at most."""
+
+DRAIN_SECONDS = 0.5
+"""Seconds that an answer which is over may take to close."""
+
+_SAID = 500
+"""Characters of an error that are logged."""
+_NO_HEADERS: Received = {}
+
+
+def _refuses(outcome: Outcome, member: str) -> bool:
+    """Whether an upstream refused a request and named this member of its body. Some quote all of it besides."""
+    if not isinstance(outcome, Failure) or outcome.status not in {400, 422, 501} or member.encode() not in outcome.body:
+        return False
+    return any(member in text for text in complaints(outcome.body))
+
+
+def _told(edit: Edit) -> tuple[int, str | None, str, int, int]:
+    """Give what the entry holds of an edit."""
+    return edit.at, edit.tool, edit.remedy, edit.before, edit.after
+
+
+@dataclass(slots=True)
+class Stream:
+    """A stream in which the model has begun to speak."""
+
+    ready: bytes
+    """The bytes that the client gets first; the relay has seen them."""
+    chunks: AsyncIterator[bytes]
+    relay: EventRelay
+
+
+def _facts_of(failure: Failure, *, quotes: bool) -> dict[str, Any]:
+    """Return what an operator is told of a failure; with `quotes`, what the upstream said as well."""
+    facts = {
+        "deployment": failure.deployment.name,
+        "kind": failure.kind,
+        "status": failure.status,
+        "fault": failure.fault.kind,
+    }
+    if failure.message:
+        facts["reason"] = printable(failure.message, _SAID)
+    if quotes and (said := failure.said or failure.body[: 4 * _SAID].decode(errors="replace")):
+        facts["said"] = printable(said, _SAID)
+    return facts
+
+
+class Calls:
+    """The calls of one request."""
+
+    __slots__ = (
+        "admitted",
+        "answer",
+        "busy",
+        "cache_use",
+        "deployment",
+        "dropped",
+        "entry",
+        "fitted",
+        "gateway",
+        "headers",
+        "reply",
+        "reply_of",
+        "request",
+        "sighting",
+        "too_long_at",
+        "unused",
+    )
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        admitted: Admitted,
+        request: ChatRequest,
+        entry: Entry,
+        held: Held | None = None,
+        headers: Received = _NO_HEADERS,
+    ) -> None:
+        """Take a request, and its client's headers where it has one.
+
+        `held` is set where it is sent for nothing but to keep a prefix in its cache.
+        """
+        self.gateway, self.admitted, self.request, self.entry = gateway, admitted, request, entry
+        self.headers = headers
+        self.dropped: tuple[str, ...] = ()
+        """Betas of the client's that the deployment that was called last does not take."""
+        self.cache_use = CacheUse(gateway, admitted.policy, request, entry, held)
+        self.fitted: dict[str, Fitted] = {}
+        """By model name: fallbacks have windows of their own."""
+        self.deployment: Deployment | None = None
+        """The one that was called last."""
+        self.busy: Deployment | None = None
+        """The one that is at work for this request, where its load counts: until all of its answer is here."""
+        self.reply: Reply | None = None
+        """The answer that may still have to be closed."""
+        self.reply_of: Deployment | None = None
+        """The deployment that gave it."""
+        self.answer: Completion | Stream | None = None
+        """As far as it is here: all of it, or a stream's beginning."""
+        self.sighting: Sighting | None = None
+        """The expected contents of the prompt cache of the deployment that answers, where anything is known of it."""
+        self.too_long_at: Fitted | None = None
+        """Set where an upstream found the prompt too long even after a second plan."""
+        self.unused: list[tuple[Deployment, Heard]] = []
+        """Results of calls that failed: paid for if something of an answer is in them."""
+
+    @property
+    def enforces(self) -> bool:
+        return self.admitted.policy.mode == "enforce"
+
+    def changes(self, fitted: Fitted) -> Changes | None:
+        """Return what is really done to the request."""
+        return fitted.changes if self.enforces else None
+
+    def counter(self, model: Model) -> Counter:
+        return self.gateway.counters.for_encoding(model.encoding)
+
+    async def fit(self, model: Model) -> Fitted:
+        """Plan the request for a model, and tell the books."""
+        calibration, limit = self.gateway.calibrations.of(model), self.request.answer_limit
+        window = model.bounds(self.admitted.policy, calibration, limit, self.request.thinking)
+        stated = self.gateway.windows.of((one.name for one in model.deployments), self.gateway.monotonic())
+        if stated is not None:
+            declared = self.admitted.policy.reserve.margin is not None  # it is kept free, no more and no less
+            window = window.narrowed(stated.limit, 1.0 if declared else stated.factor)
+        policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
+        known, summaries, threads = gateway.known, gateway.summaries, gateway.planning
+        chosen = await selection(self.request, policy, model, counter, window, gateway.memo)
+        request = self.request if chosen is None else chosen.request
+        if self.enforces:
+            self.request = self.cache_use.request = request
+        early = self.cache_use.early_folds(model, window, counter)
+        job = partial(self._job, model)
+        fitted = await fit(
+            request, policy, model, counter, window, known, summaries, early_folds=early, threads=threads, job=job
+        )
+        if chosen is not None:
+            fitted = replace(fitted, plan=chosen.noted_in(fitted.plan))
+        self._note(fitted)
+        return fitted
+
+    def summarise(self, fitted: Fitted) -> None:
+        """Have written, in the background, what this request found to be without a summary."""
+        summaries, plan = self.gateway.summaries, fitted.plan
+        if summaries is None or not self.enforces or not isinstance(plan, Plan) or not plan.wanted:
+            return
+        for segment in plan.wanted:
+            summaries.ask(self._job(fitted.model, segment))
+
+    def _job(self, model: Model, segment: Segment) -> Job:
+        """Make the job of summarising messages of this request, booked to whoever sent it."""
+        policy, entry, request = self.admitted.policy, self.entry, self.request
+        messages = tuple(request.conversation.messages[index] for index in segment.messages)
+        purse = (entry.key, entry.team, entry.user, entry.tags)
+        return Job(segment, messages, writer_of(policy, request), policy, self.counter(model), *purse)
+
+    async def make(self) -> Outcome:
+        """Call deployments until one answers or none is left."""
+        gateway, model = self.gateway, self.admitted.model
+        named = gateway.config.fallbacks
+        fallbacks = [gateway.models[name] for name in named.get(model.name) or named.get(model.declared_as, ())]
+        resting = gateway.health.resting(gateway.monotonic())
+        groups = [tier for one in (model, *fallbacks) for tier in one.tiers(resting)]
+        prefer = None
+        if any(len(group) > 1 for group in groups):
+            fitted = self.fitted.get(model.name)
+            conversation = self.request.conversation if fitted is None else fitted.steady(self.request)
+            prefer = Preference(gateway.loads, conversation, resting, gateway.now())
+        outcome = await drive(attempts(groups, gateway.draw, resting, prefer), self.call)
+        if isinstance(outcome, Failure):
+            self._tell(outcome)
+        elif prefer is not None:
+            prefer.answered(outcome.deployment, gateway.now())
+        return outcome
+
+    def _tell(self, failure: Failure) -> None:
+        """Log what a client was not spared; not what it was told of its own request, nor what is known of a rest."""
+        is_upstreams = failure.begun or (failure.fault.whose != "request" and failure.kind != "unfit")
+        if is_upstreams and not self.gateway.health.is_told(failure.deployment.name):
+            self.gateway.log.warning("upstream failed", id=self.entry.id, **self._facts(failure))
+
+    def _facts(self, failure: Failure) -> dict[str, Any]:
+        return _facts_of(failure, quotes=self.gateway.config.log_upstream_errors)
+
+    async def close(self) -> None:
+        self._leave()
+        if self.reply is not None:
+            await self.reply.close()
+
+    def note_system_text(self) -> None:
+        """See how the system text differs from the one before it, once the request is over."""
+        if self.deployment is not None:
+            conversation, entry = self.fitted[self.deployment.model_name].steady(self.request), self.entry
+            self.gateway.system_texts.note(conversation, entry.team or "", self.admitted.policy.label, entry.model)
+
+    def _occupy(self, deployment: Deployment) -> None:
+        """Count the call as load of a deployment that has others beside it, in place of the one before."""
+        self._leave()
+        if len(self.gateway.models[deployment.model_name].deployments) > 1:
+            self.gateway.loads.begin(deployment.name, self.gateway.now())
+            self.busy = deployment
+
+    def _leave(self) -> None:
+        if self.busy is not None:
+            self.gateway.loads.end(self.busy.name)
+            self.busy = None
+
+    def _note(self, fitted: Fitted) -> None:
+        """Keep the plan for the calls, and tell the books of it."""
+        self.fitted[fitted.model.name] = fitted
+        entry, plan = self.entry, fitted.plan
+        entry.calibration = fitted.window.calibration.version
+        entry.decision_lost = fitted.decision_lost
+        entry.guessed_media = 0 if fitted.plan is None else guesses(self.request.conversation.messages)
+        policy = self.admitted.policy
+        entry.budget = None if policy.mode == "off" else fitted.window.budget(self.request.answer_limit or 0)
+        if plan is None:
+            entry.room = {} if entry.budget is None else rooms_of(policy, entry.budget, {})
+            entry.counted, entry.before = "bytes", byte_sizes(self.request)
+            entry.edits = runs([_told(edit) for edit in byte_edits(self.request, fitted)])
+            entry.plan = "unchanged" if self.enforces or not entry.edits else "observed"
+            return
+        entry.counted, entry.before, entry.after = "tokens", plan.before, plan.before
+        if isinstance(plan, Refusal):
+            entry.plan = "refused" if self.enforces else "observed"
+            entry.refusal = {"component": plan.component, "tokens": plan.tokens, "room": plan.room, "at": plan.at}
+            if plan.ours:
+                self.gateway.log.error("illegal rewrite", id=entry.id, policy=entry.policy)
+            return
+        entry.refusal, granted = None, plan.room if plan.rewrites else {}
+        entry.room = {} if entry.budget is None else rooms_of(policy, entry.budget, plan.before, granted)
+        if self.enforces:
+            entry.plan = "rewritten" if plan.rewrites else "unchanged"
+        else:
+            entry.plan = "observed" if plan.edits else "unchanged"
+        if self.enforces:
+            entry.after = plan.after
+        entry.planned_tokens = plan.tokens_after
+        entry.edits = runs([_told(edit) for edit in plan.edits])
+        entry.forced, entry.level = plan.forced, plan.level
+
+    async def heed(self, heard: Heard, deployment: Deployment) -> None:
+        """Tell the books what the rewrite took away, and what of it the answer used all the same.
+
+        Under `observe` the plan is what would have been sent. Nothing is done where nothing was rewritten.
+        """
+        plan = self.fitted[deployment.model_name].plan
+        if not isinstance(plan, Plan) or plan.changes is None or not plan.rewrites:
+            return
+        changes, known = plan.changes, self.gateway.known.values
+
+        def found() -> Retention:
+            said = heard.said()
+            return retention(self.request.conversation, changes, said.texts, said.arguments, known)
+
+        if max(len(self.request.body), heard.heard_bytes) < LONG_BODY:
+            kept = found()
+        else:
+            kept = await asyncio.get_running_loop().run_in_executor(self.gateway.planning, found)
+        self.entry.heed(kept.removed, kept.missed)
+
+    # ------------------------------------------------------------ one deployment
+
+    async def call(self, deployment: Deployment) -> Outcome:
+        """Try one deployment, and once more with another plan where it finds the prompt too long."""
+        model = self.gateway.models[deployment.model_name]
+        if (known := self.gateway.health.begin(deployment.name, self.gateway.monotonic())) is not None:
+            return known
+        fitted = self.fitted.get(model.name) or await self.fit(model)
+        if isinstance(fitted.plan, Refusal) and self.enforces:
+            return Failure(deployment, "unfit", message=f"{fitted.plan.component} does not fit {model.name}")
+        outcome = await self._try(deployment, fitted)
+        if isinstance(outcome, Failure) and outcome.status is not None and self.enforces:
+            found = too_long(outcome.status, outcome.body)
+            if found is not None:
+                return await self._call_with_less(deployment, fitted, found, outcome)
+        return outcome
+
+    async def _call_with_less(self, deployment: Deployment, fitted: Fitted, found: TooLong, first: Failure) -> Outcome:
+        """Plan once more with the room that the upstream leaves, without recall, and send that once."""
+        model, counter = fitted.model, self.counter(fitted.model)
+        ours = fitted.prompt_tokens or await prompt_tokens(
+            self.request, model, counter.weighed(fitted.window.calibration.weights)
+        )
+        self._learn_window(deployment, found, ours)
+        window = fitted.window.seen_smaller(ours, found.tokens, found.limit, found.over)
+        policy, known, threads = self.admitted.policy, self.gateway.known, self.gateway.planning
+        policy = replace(policy, recall=0.0)
+        again = await fit(self.request, policy, model, counter, window, known, threads=threads)
+        changes = self.changes(again)
+        if changes is None or changes == self.changes(fitted):
+            self.too_long_at = again
+            return first
+        self._note(again)
+        outcome = await self._try(deployment, again)
+        if isinstance(outcome, Failure) and outcome.status is not None and too_long(outcome.status, outcome.body):
+            self.too_long_at = again
+        return outcome
+
+    def _learn_window(self, deployment: Deployment, found: TooLong, ours: int) -> None:
+        """Remember what a deployment said that it takes and counts; `ours` is our count of what was sent."""
+        gateway, declared, limit = self.gateway, deployment.facts.window, found.limit
+        if limit is None or limit < LEAST_WINDOW or 2 * (ours + (self.request.answer_limit or 0)) < limit:
+            return  # a prompt that is nowhere near it was not refused for that: an error may quote what a client wrote
+        factor = min(MOST_FACTOR, (found.tokens or 0) / max(1, ours))
+        is_news = gateway.windows.learn(deployment.name, Stated(limit, max(1.0, factor)), gateway.monotonic())
+        if is_news and (declared is None or limit < declared):
+            facts = {"deployment": deployment.name, "declared": declared, "said": limit}
+            gateway.log.warning("window is smaller than declared", **facts)
+
+    async def _answer_limit(self, fitted: Fitted) -> int:
+        """Say how long the answer may be, for a provider that must be told and a client that does not."""
+        window, model, request = fitted.window, fitted.model, self.request
+        most = model.max_output
+        tokens = fitted.prompt_tokens if self.enforces else fitted.original_tokens
+        if tokens is None and not any(message.media for message in request.conversation.messages):
+            longest = window.answer(window.calibration.grown(request.most_tokens), most)
+            if longest == most:
+                return longest  # its bytes prove it: nobody has to count
+        if tokens is None:
+            tokens = await prompt_tokens(request, model, self.counter(model).weighed(window.calibration.weights))
+        return window.answer(tokens, most)
+
+    async def _try(self, deployment: Deployment, fitted: Fitted) -> Outcome:
+        gateway, entry, started = self.gateway, self.entry, self.gateway.monotonic()
+        self.deployment, self.answer = deployment, None
+        self._occupy(deployment)
+        entry.deployment = f"{deployment.provider}/{deployment.model}"
+        changes = self.changes(fitted)
+        sighting = self.sighting = await self.cache_use.look(deployment, changes)
+        marks = None if sighting is None or not self.enforces else self.cache_use.marks(sighting)
+        additions = await self._additions(deployment, fitted)
+        outcome = await self._sent(deployment, changes, marks, additions)
+        if additions.usage and self.request.stream and _refuses(outcome, "stream_options"):
+            outcome = await self._sent(deployment, changes, marks, replace(additions, usage=False), first=False)
+            if not isinstance(outcome, Failure) and "stream_options" not in self.request.spans:
+                gateway.without_usage.add(deployment.name)
+                gateway.log.info("usage is not asked for any more", deployment=deployment.name)
+        if isinstance(outcome, Failure) and outcome.kind == "unfit":
+            self.deployment = None  # it was not asked
+            return outcome
+        if not isinstance(outcome, Failure):
+            self.reply, self.reply_of = outcome.reply, deployment
+            try:
+                outcome = await self._begun(deployment, outcome.reply) or outcome
+            finally:  # a client that leaves now has had its prompt read
+                if sighting is not None and (not isinstance(outcome, Failure) or self._was_taken(outcome)):
+                    self._note_sent(sighting, deployment, marks)
+        now = gateway.monotonic()
+        self._learn(outcome, fitted, now)
+        failure = outcome if isinstance(outcome, Failure) else None
+        entry.tried(
+            deployment.name,
+            200 if failure is None else failure.status,
+            None if failure is None else failure.kind,
+            now - started,
+        )
+        if failure is None:
+            entry.first_byte = now
+        return outcome
+
+    async def _additions(self, deployment: Deployment, fitted: Fitted) -> Additions:
+        """Give what is added for a deployment: an answer limit too, where it needs one and the client names none."""
+        additions = deployment.additions
+        if deployment.needs_answer_limit and not is_limited(self.request):
+            limit = await self._answer_limit(fitted)
+            additions = replace(additions, defaults=(*additions.defaults, ("max_tokens", b"%d" % limit)))
+        return replace(additions, usage=False) if deployment.name in self.gateway.without_usage else additions
+
+    async def _sent(
+        self,
+        deployment: Deployment,
+        changes: Changes | None,
+        marks: Marks | None,
+        additions: Additions,
+        *,
+        first: bool = True,
+    ) -> Outcome:
+        """Send the request as this deployment is to have it."""
+        body = sent(self.request, deployment.model, changes, marks, additions)
+        along, gateway = self._carried(deployment, first=first), self.gateway
+        self.dropped = along.dropped
+        return await gateway.upstreams.call(
+            deployment,
+            body,
+            stream=self.request.stream,
+            request_id=self.entry.id,
+            headers=along.headers,
+            now=gateway.now(),
+        )
+
+    def _was_taken(self, failure: Failure) -> bool:
+        """Whether an upstream that failed had read the prompt."""
+        return failure.begun or (bool(self.unused) and self.unused[-1][0] is failure.deployment)
+
+    def told_of_reply(self) -> Mapping[str, str]:
+        """Return what a client is told of the headers of the last answer that began, without secrets."""
+        if self.reply is None or self.reply_of is None:
+            return {}
+        return self.reply_of.secrets.out_of_headers(told(self.reply.headers))
+
+    def told_dropped(self) -> str:
+        """List what did not go along with the call that answered: values of headers, and members of the body."""
+        betas = f"anthropic-beta: {', '.join(self.dropped)}" if self.dropped else ""
+        members = "" if self.reply is None else self.reply.headers.get(DROPPED, "")
+        return "; ".join(filter(None, (betas, members)))
+
+    def _carried(self, deployment: Deployment, *, first: bool) -> Carried:
+        """Choose the client's headers that go along with this call."""
+        more, betas, first = deployment.forward_headers, deployment.betas, first and not self.entry.attempts
+        return carried(self.headers, deployment.provider, betas=betas, more=more, first=first)
+
+    def _learn(self, outcome: Outcome, fitted: Fitted, now: float) -> None:
+        """Learn how the deployment is, and tell the operator once that it rests, and once that it is well again."""
+        gateway, name = self.gateway, outcome.deployment.name
+
+        def conversation() -> int:
+            return group_of(fitted.steady(self.request), gateway.loads.digests).key
+
+        match gateway.health.learn(outcome, now, conversation):
+            case "rests" if isinstance(outcome, Failure):
+                gateway.log.warning("deployment rests", id=self.entry.id, **self._facts(outcome))
+            case "well":
+                gateway.log.info("deployment is well again", deployment=name)
+
+    def _note_sent(self, one: Sighting, deployment: Deployment, marks: Marks | None) -> None:
+        """Tell what is believed of its cache, and whoever keeps prefixes warm, that a request was taken."""
+        self.gateway.prompt_caches.note(one)
+        if self.admitted.policy.prompt_cache.warm and self.gateway.warm_ups is not None and self.enforces:
+            key = None if marks is None else marks.key
+            self.gateway.warm_ups.noted(one, deployment, self.admitted.policy, self.entry, key)
+
+    async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
+        """Take in an answer until it is known what it is; None where it is one. See `wire/opening.py`."""
+        request, chunks = self.request, reply.chunks()
+        hold_back, secrets = not request.asks_usage, deployment.secrets
+        opening = Opening(streamed=request.stream, hold_back_usage=hold_back, secrets=secrets)
+        most = self.gateway.config.server.max_answer
+        opened: Opened | None = None
+        trouble: Trouble = "garbage"
+        said = ""
+        chunk: bytes | None = b""
+        try:
+            while opened is None:
+                chunk = await anext(chunks, None)
+                opened = opening.finish() if chunk is None else opening.feed(chunk)
+                if opened is None and opening.held_bytes > most:
+                    opened, trouble = opening.given_up(f"it is longer than {most:,} bytes"), "too_large"
+        except UpstreamError as cut:
+            opened, trouble, said = opening.cut(cut.message), cut.kind, cut.said
+        match opened:
+            case Streaming():
+                opened.relay.passes_long_events = True
+                self.answer = Stream(opened.ready, chunks, opened.relay)
+                return None
+            case Completion():
+                self.answer = opened
+                if chunk is not None:  # gathered, up to the marker of its end
+                    await drain(chunks)
+                return None
+        await reply.close()
+        if opened.heard is not None:
+            self.unused.append((deployment, opened.heard))
+        match opened:
+            case Told():
+                error, later = opened.error, retry_after(reply.headers, self.gateway.now())
+                return Failure(deployment, "status", error.status, error.body, reply.headers, later)
+            case Nothing():
+                return Failure(deployment, trouble, message=opened.message, said=said, begun=opened.begun)
+
+
+async def drain(chunks: AsyncIterator[bytes]) -> None:
+    """Read to the end of what is over, briefly, so that its connection can serve again."""
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for _ in chunks:
+                pass
+    except (TimeoutError, UpstreamError):
+        return

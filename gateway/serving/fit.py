@@ -1,0 +1,421 @@
+"""From a request and what is known of its model to a plan: the shell that measures, around the core that decides.
+
+Nothing is tokenised where the bytes already prove that the prompt fits; what must be tokenised and is long is read off
+the event loop first, so that deciding never holds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+from gateway.budget import media
+from gateway.budget.allocation import Window
+from gateway.budget.components import (
+    OVERHEAD_MESSAGE,
+    OVERHEAD_REPLY,
+    Anatomy,
+    Recognition,
+    dissect,
+    fits_by_bytes,
+    message_tokens,
+    texts,
+    tools_tokens,
+)
+from gateway.budget.kinds import Kinds, kinds_of, kinds_of_message
+from gateway.budget.tokens import LONG_BODY, Counter, Weighed
+from gateway.config.policy import Policy
+from gateway.conversation import Changes, Conversation, Message, last_user, leading_system
+from gateway.rewriting.folds.summarize import Facts, Segment
+from gateway.rewriting.memory import Known
+from gateway.rewriting.moved import edits_of, left_of, may_move, with_left, with_moved
+from gateway.rewriting.plan import VOLATILE, VOLATILE_LEFT, Edit, Plan, Refusal, ladders_of, plan, recognition_of
+from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED
+from gateway.rewriting.tools import Tool, called, select, task
+from gateway.rewriting.volatile import Moved, moved_from
+from gateway.routing.models import Model
+from gateway.serving.early_folds import LEAST_TOKENS, Beginnings, EarlyFolds
+from gateway.state.store import Patience
+from gateway.summaries.jobs import Job, Summaries, Waiting
+from gateway.wire.cache_marks import is_marked_tool
+from gateway.wire.chat import ChatRequest, Memo, named_tools, tool_name, tools_of, with_tools
+
+_PLAIN = Recognition()
+
+LONG_PLAN = 16 * 1024
+"""Bytes of a body from which on a request that has to shrink is planned in a thread: a text that nobody has read yet
+takes two to three milliseconds for each thousand tokens."""
+PLANNING_THREADS = 2
+"""Requests that are planned at once in a process. They share one interpreter, so more are no faster, and each makes the
+event loop wait for one more turn; two, so that a request made to be slow does not hold up all others."""
+
+
+def guesses(messages: Sequence[Message]) -> int:
+    """Count the parts whose tokens are only guessed."""
+    return sum([media.is_estimate(part.kind, part.data) for message in messages for part in message.media])
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The decision for one request and one model. `plan` is None where bytes proved that it fits."""
+
+    model: Model
+    plan: Plan | Refusal | None
+    window: Window
+    decision_lost: bool = False
+    """Whether summaries were left out because the state could not be asked or told."""
+    moved: Moved | None = None
+    """Declared volatile text of the request, if there is any."""
+    is_moved: bool = False
+    """Whether it leaves at its new place: not where no message of ours may stand there, nor where nothing is done."""
+
+    @property
+    def changes(self) -> Changes | None:
+        """The changes of the request, where the policy enforces them."""
+        if self.plan is None:
+            return self.moved.changes if self.moved is not None and self.is_moved else None
+        return self.plan.changes if isinstance(self.plan, Plan) else None
+
+    def steady(self, request: ChatRequest) -> Conversation:
+        """Give the conversation without what changes with each request, by which it is told from others."""
+        return request.conversation if self.moved is None else self.moved.conversation
+
+    @property
+    def summary(self) -> str:
+        """The changes, as the plan header says them; "" where there are none."""
+        match self.plan:
+            case Plan():
+                return self.plan.summary
+            case None if self.moved is not None:
+                return f"{VOLATILE if self.is_moved else VOLATILE_LEFT}={len(self.moved.said)}"
+        return ""
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        """Tokens of the prompt as it leaves, by our count; None where nobody counted."""
+        return self.plan.tokens_after if isinstance(self.plan, Plan) else None
+
+    @property
+    def original_tokens(self) -> int | None:
+        """Tokens of the prompt as it came, by our count; None where nobody counted, or not with all text in place."""
+        match self.plan:
+            case Plan() if not self.is_moved:
+                return self.plan.tokens_before
+            case Refusal():
+                return self.plan.prompt_tokens
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A request of which not all tools leave, and how that is told."""
+
+    request: ChatRequest
+    """With the tools that stay."""
+    before: Mapping[str, int]
+    """Tokens by component as the request came."""
+    tokens: int
+    """Of the tools that stay, with what else stands beside them."""
+    room: Mapping[str, int]
+    """The room of each component, as `rooms_of` tells it."""
+
+    @property
+    def edit(self) -> Edit:
+        return Edit(0, TOOLS_SELECTED, None, self.before["tools"], self.tokens, "tools that bear on the task stay")
+
+    def noted_in(self, found: Plan | Refusal | None) -> Plan | Refusal:
+        """Say in a plan that tools were selected; None is one that nobody had to count."""
+        if isinstance(found, Refusal):
+            return found
+        made = found or Plan(self.before, {**self.before, "tools": self.tokens}, self.room)
+        return replace(made, before={**made.before, "tools": self.before["tools"]}, edits=(self.edit, *made.edits))
+
+
+async def selection(
+    request: ChatRequest, policy: Policy, model: Model, counter: Counter, window: Window, memo: Memo
+) -> Selection | None:
+    """Select tools as `selected` does; what has to be tokenised first is read off the event loop."""
+    if not _may_select(request, policy, window):
+        return None
+    await counter.learn(texts(request.conversation, counter.messages))
+    return selected(request, policy, model, counter, window, memo)
+
+
+def selected(
+    request: ChatRequest, policy: Policy, model: Model, counter: Counter, window: Window, memo: Memo
+) -> Selection | None:
+    """Leave out tools of a request that does not fit, where the policy asks for it; None where all stay."""
+    most = policy.tools.select
+    if most is None or not _may_select(request, policy, window):
+        return None
+    sizes = dissect(
+        request.conversation, recognition_of(policy), counter.count, model.count_media, counter.messages
+    ).by_component()
+    budget = window.budget(request.answer_limit or 0) or 0
+    share = policy.allocation.rooms(budget)["tools"] if policy.strict else sizes["tools"]
+    if sum(sizes.values()) <= budget and sizes["tools"] <= share:
+        return None
+    tools = [Tool(tool_name(tool), _description(tool), is_marked_tool(tool)) for tool in tools_of(request)]
+    named = named_tools(request)
+    stay = set(select(tools, task(request.conversation), called(request.conversation), most))
+    stay.update(i for i, tool in enumerate(tools) if tool.name in named)
+    if len(stay) == len(tools):
+        return None
+    left = with_tools(request, sorted(stay), memo)
+    return Selection(left, sizes, tools_tokens(left.conversation, counter.count), rooms_of(policy, budget, sizes))
+
+
+def _may_select(request: ChatRequest, policy: Policy, window: Window) -> bool:
+    """Whether there are more tools than the policy wants, in a request that its bytes do not prove to fit."""
+    most = window.budget(request.answer_limit or 0)
+    if policy.tools.select is None or policy.mode == "off" or most is None:
+        return False
+    if not policy.strict and fits_by_bytes(request.conversation, request.most_tokens, most):
+        return False
+    return request.conversation.tools > policy.tools.select and "tools" in request.spans
+
+
+def _description(tool: Mapping[str, object]) -> str:
+    function = tool.get("function") or tool.get("custom")
+    told = function.get("description") if isinstance(function, dict) else None
+    return told if isinstance(told, str) else ""
+
+
+def planning_threads() -> ThreadPoolExecutor:
+    """Make the threads that read and plan long requests."""
+    return ThreadPoolExecutor(PLANNING_THREADS, thread_name_prefix="planning")
+
+
+async def fit(
+    request: ChatRequest,
+    policy: Policy,
+    model: Model,
+    counter: Counter,
+    window: Window,
+    known: Known | None = None,
+    summaries: Summaries | None = None,
+    early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None = None,
+    threads: Executor | None = None,
+    job: Callable[[Segment], Job] | None = None,
+) -> Fitted:
+    """Decide how the request leaves for this model, within these bounds.
+
+    Without `summaries` none enter, whatever the policy says; without `early_folds` what fits is not folded. Long
+    requests are planned in `threads`, else in those of the event loop. `job` makes the job of writing a summary that
+    the request waits for, where its policy says so.
+    """
+    most, known = window.budget(request.answer_limit or 0), known or Known()
+    weighing = counter.weighed(window.calibration.weights)
+    moved = _moved(request, policy, known)
+    moves = moved if moved is not None and may_move(model.legal) else None
+    most_tokens = window.calibration.grown(request.most_tokens + (0 if moves is None else moves.grown_bytes))
+    proven = most is None or fits_by_bytes(request.conversation, most_tokens, most)
+    cheaper = early_folds is not None and policy.fold.when == "cheaper" and request.most_tokens >= LEAST_TOKENS
+    if policy.mode == "off" or (proven and not policy.strict and not cheaper):
+        return Fitted(model, None, window, moved=moved, is_moved=moves is not None)
+    form = _Form(request, policy, model, window, weighing, known, moves)
+    patience = summaries.patience() if summaries is not None else early_folds[0].patience() if early_folds else None
+    found, lost = await _settled(form, summaries, early_folds, threads, job, patience)
+    told = form.told(found)
+    if told is None:
+        form = replace(form, moved=None)
+        told, lost = await _settled(form, summaries, early_folds, threads, job, patience)
+    if moved is not None and form.moved is None and isinstance(told, Plan):
+        told = with_left(told, moved, form.anatomy)
+    return Fitted(model, told, window, decision_lost=lost, moved=moved, is_moved=form.moved is not None)
+
+
+def _moved(request: ChatRequest, policy: Policy, known: Known) -> Moved | None:
+    """Find what the policy declares volatile in a request; nothing where it is not to be touched."""
+    patterns = policy.prompt_cache.volatile
+    return moved_from(request, patterns, known.volatile) if patterns and policy.mode != "off" else None
+
+
+async def _settled(
+    form: _Form,
+    summaries: Summaries | None,
+    early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None,
+    threads: Executor | None,
+    job: Callable[[Segment], Job] | None,
+    patience: Patience | None,
+) -> tuple[Plan | Refusal, bool]:
+    """Plan a request, long ones off the event loop, with what is decided of its summaries and early folds."""
+    request, policy = form.request, form.policy
+    await form.counter.learn(form.texts())
+    size, run = len(request.body), asyncio.get_running_loop().run_in_executor
+
+    async def planning(early: frozenset[int], facts: Facts | None) -> Plan | Refusal:
+        decide = partial(form.planned, facts, early)
+        if size >= LONG_BODY or (size >= LONG_PLAN and (early or not form.fits)):
+            return await run(threads, decide)
+        return decide()
+
+    async def summarised(early: frozenset[int]) -> tuple[Plan | Refusal, bool]:
+        if summaries is None or policy.mode != "enforce" or not policy.summarize.enabled:
+            return await planning(early, None), False
+        # What is folded early may not be folded at all once its cost is known: nobody waits for a summary of it.
+        waits = job is not None and policy.summarize.run == "inline" and len(form.conversation.messages) not in early
+        waiting = Waiting(job, policy.summarize.timeout) if job is not None and waits else None
+        return await summaries.settled(partial(planning, early), writer_of(policy, request), waiting, patience)
+
+    if early_folds is None or policy.mode != "enforce" or policy.strict:
+        return await summarised(frozenset())
+    folds, begins = early_folds
+    return await folds.settled(begins, summarised, when=policy.fold.when, patience=patience)
+
+
+def writer_of(policy: Policy, request: ChatRequest) -> str:
+    """Name the model that writes summaries for a request."""
+    return request.model if policy.summarize.model == "same" else policy.summarize.model
+
+
+def decided(
+    request: ChatRequest,
+    policy: Policy,
+    model: Model,
+    window: Window,
+    counter: Counter,
+    known: Known | None = None,
+    facts: Facts | None = None,
+    early: frozenset[int] = frozenset(),
+) -> Plan | Refusal:
+    """Count the request and plan it, here and now."""
+    known, weighing = known or Known(), counter.weighed(window.calibration.weights)
+    moved = _moved(request, policy, known)
+    moves = moved if moved is not None and may_move(model.legal) else None
+    form = _Form(request, policy, model, window, weighing, known, moves)
+    told = form.told(form.planned(facts, early))
+    if told is None:
+        form = replace(form, moved=None)
+        told = form.planned(facts, early)
+    if moved is not None and form.moved is None and isinstance(told, Plan):
+        return with_left(told, moved, form.anatomy)
+    return told
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A request in the form in which it is planned: as it came, or with its volatile text at another place."""
+
+    request: ChatRequest
+    policy: Policy
+    model: Model
+    window: Window
+    counter: Counter | Weighed
+    known: Known
+    moved: Moved | None
+
+    @property
+    def conversation(self) -> Conversation:
+        return self.request.conversation if self.moved is None else self.moved.conversation
+
+    @property
+    def fits(self) -> bool:
+        most = self.window.budget(self.request.answer_limit or 0)
+        return most is None or self.anatomy.total <= most
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """The request taken apart and counted."""
+        counter, recognition = self.counter, recognition_of(self.policy)
+        found = dissect(self.conversation, recognition, counter.count, self.model.count_media, counter.messages)
+        if self.moved is None:
+            return found
+        return replace(found, moved_tokens=OVERHEAD_MESSAGE + counter.count(self.moved.text))
+
+    def texts(self) -> list[str]:
+        """List every text that counting will ask for."""
+        own = texts(self.conversation, self.counter.messages)
+        return own if self.moved is None else [*own, self.moved.text, *self.moved.said.values()]
+
+    def planned(self, facts: Facts | None, early: frozenset[int]) -> Plan | Refusal:
+        """Decide how it leaves; the plan does not tell of what was moved."""
+        limit, count = self.request.answer_limit or 0, self.counter.count
+        return plan(self.anatomy, self.policy, self.window, limit, self.model.legal, count, self.known, facts, early)
+
+    def told(self, found: Plan | Refusal) -> Plan | Refusal | None:
+        """Add to a plan what was moved; None where the text is to be left: it does not fit, or would be illegal."""
+        if self.moved is None:
+            return found
+        if isinstance(found, Refusal):
+            return None
+        came, legal = self.request.conversation.messages, self.model.legal
+        return with_moved(found, self.moved, came, self.anatomy, legal, self.counter.count)
+
+
+def rooms_of(
+    policy: Policy, budget: int, before: Mapping[str, int], granted: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Return what each component may take before it is cut, for reports: its share, or more where it borrowed more.
+
+    `before` are the tokens of the request as far as they are known, `granted` what a plan made of the shares. Without
+    `strict`, components that have a remedy share what the others leave.
+    """
+    shares, cut = policy.allocation, ladders_of(policy).with_remedy
+    nominal = shares.rooms(budget)
+    if not policy.strict and before:
+        rest = budget - sum(before[name] for name in before if name not in cut)
+        nominal |= shares.rooms(rest, cut)
+    return {name: max(room, (granted or {}).get(name, 0)) for name, room in nominal.items()}
+
+
+def byte_edits(request: ChatRequest, fitted: Fitted) -> list[Edit]:
+    """List what is done to a request that nobody counted, with sizes in bytes."""
+    moved, spans = fitted.moved, request.message_spans
+    if moved is None:
+        return []
+    sizes = {index: spans[index].end - spans[index].start for index in moved.said}
+    if not fitted.is_moved:
+        return left_of(moved, sizes)
+    stays = {index: size - size_in_bytes(moved.said[index]) for index, size in sizes.items()}
+    return edits_of(moved, stays, size_in_bytes(moved.text), size_in_bytes)
+
+
+def size_in_bytes(text: str) -> int:
+    return len(text.encode())
+
+
+def kinds_sent(request: ChatRequest, changes: Changes | None, counter: Counter) -> Kinds:
+    """Count what was sent by kind of text, of a request without media."""
+    conversation = request.conversation
+    messages = conversation.messages if changes is None else changes.applied(conversation.messages)
+    known = counter.kinds.get_all(messages)
+    read = [one or _kinds(message, counter) for message, one in zip(messages, known, strict=True)]
+    read += [kinds_of(text, counter.count(text)) for text in conversation.definitions]
+    words, ids, others = (sum(of) for of in zip(*read, strict=True))
+    return Kinds(words + OVERHEAD_REPLY, ids, others)
+
+
+def _kinds(message: Message, counter: Counter) -> Kinds:
+    tokens = counter.messages.get(message) or message_tokens(message, counter.count, lambda _: 0)
+    kinds = kinds_of_message(message, tokens, counter.count)
+    counter.kinds.put(message, kinds, 2 * len(message.text))
+    return kinds
+
+
+async def prompt_tokens(request: ChatRequest, model: Model, counter: Counter | Weighed) -> int:
+    """Count the prompt as it came, for a request that nobody had to count before."""
+    await counter.learn(texts(request.conversation, counter.messages))
+    return dissect(request.conversation, _PLAIN, counter.count, model.count_media, counter.messages).total
+
+
+def byte_sizes(request: ChatRequest) -> dict[str, int]:
+    """Bytes of the body by component, for requests that are not counted; examples and documents count as history."""
+    messages, spans = request.conversation.messages, request.message_spans
+    head = leading_system(messages)
+    tools = sum(
+        end - start for key in ("tools", "functions") if key in request.spans for start, end in (request.spans[key],)
+    )
+    system = spans[head - 1].end - spans[0].start if head else 0
+    last = len(messages) - 1
+    while last > head and messages[last].is_result:
+        last -= 1
+    own = spans[-1].end - spans[last].start if last >= head else 0
+    asked = last_user(messages)
+    if asked is not None and head <= asked < last:
+        own += spans[asked].end - spans[asked].start
+    history = spans[-1].end - spans[0].start - system - own
+    return {"system": system, "tools": tools, "history": max(0, history), "input": own}

@@ -1,0 +1,129 @@
+"""The services that all requests share, made and closed by the app and handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.budget.tokens import Counters
+from gateway.config import Config
+from gateway.config.wildcards import is_pattern
+from gateway.keep_warm.schedule import WarmUps
+from gateway.memory import Memory
+from gateway.money.keys import Keys
+from gateway.money.ledger import Ledger
+from gateway.money.ledger.lookup import Lookups
+from gateway.prompt_cache.shared_system_texts import SystemTexts
+from gateway.prompt_cache.tracker import PromptCaches
+from gateway.rewriting.memory import Known
+from gateway.routing.calibrations import Calibrations
+from gateway.routing.catalogue import Catalogue
+from gateway.routing.health import Health
+from gateway.routing.loads import Loads
+from gateway.routing.models import Model, model_of, models_of
+from gateway.routing.too_long import Windows
+from gateway.routing.upstreams.by_kind import Upstreams
+from gateway.serving.client import COMMENT_SECONDS
+from gateway.serving.early_folds import EarlyFolds
+from gateway.serving.fit import planning_threads
+from gateway.state.shared import Sharing
+from gateway.summaries.jobs import Summaries
+from gateway.wire.chat import Memo
+
+
+class Models(Mapping[str, Model]):
+    """The models of a configuration by every name that a client may ask for: declared, aliased, under asterisks.
+
+    Only the declared ones are listed. A model that asterisks cover is made when it is asked for first.
+    """
+
+    def __init__(self, catalogue: Catalogue, *, unpriced: bool) -> None:
+        self._catalogue, self._unpriced = catalogue, unpriced
+        self._declared = models_of(catalogue, unpriced=unpriced)
+        self._covered: Memory[str, Model] = Memory(_COVERED_BYTES)
+
+    def __getitem__(self, name: str) -> Model:
+        found = self._declared.get(name) or self._covered.get(name)
+        if found is not None:
+            return found
+        aliased = self._catalogue.aliases.get(name)
+        if aliased is not None and aliased != name:
+            return self[aliased]
+        under = self._catalogue.under(name)
+        if under is None:
+            raise KeyError(name)
+        pattern, group = under
+        found = model_of(name, group, unpriced=self._unpriced, declared_as=pattern)
+        self._covered.put(name, found, _MODEL_BYTES)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._declared)
+
+    def __len__(self) -> int:
+        return len(self._declared)
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """List what clients may ask for, each with the name it is declared under; asterisks where nobody knows more."""
+        for name, model in self._declared.items():
+            known = self._catalogue.names_under(name) if is_pattern(name) else []
+            yield from ((one, name) for one in known or [name] if model.deployments)
+        yield from ((alias, meant) for alias, meant in self._catalogue.aliases.items() if self[meant].deployments)
+
+
+_COVERED_BYTES: Final = 4 * 2**20
+_MODEL_BYTES: Final = 4096
+"""Bytes kept for names that asterisks cover."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """One process's share of everything."""
+
+    config: Config
+    keys: Keys
+    models: Mapping[str, Model]
+    counters: Counters
+    calibrations: Calibrations
+    sharing: Sharing
+    """The values that processes keep together through the state, and the way to it."""
+    ledger: Ledger
+    upstreams: Upstreams
+    health: Health
+    memo: Memo
+    log: FilteringBoundLogger
+    now: Callable[[], float]
+    """Unix seconds."""
+    monotonic: Callable[[], float]
+    """Seconds."""
+    draw: Callable[[], float]
+    """A number in [0, 1), for the choice between deployments without a prompt cache."""
+    loads: Loads = field(default_factory=Loads)
+    """For the choice between those that have one."""
+    windows: Windows = field(default_factory=Windows)
+    """The windows that deployments turned out to have."""
+    known: Known = field(default_factory=Known)
+    """Planning's memory of texts."""
+    system_texts: SystemTexts = field(default_factory=SystemTexts)
+    """The lines of them that change with each request."""
+    planning: Executor = field(default_factory=planning_threads)
+    """The threads in which long requests are read, planned, and looked through for what was missed."""
+    prompt_caches: PromptCaches = field(default_factory=PromptCaches)
+    """The expected contents of the providers' caches."""
+    summaries: Summaries | None = None
+    """None where nobody is to write any."""
+    early_folds: EarlyFolds | None = None
+    """None where nothing is decided about folds that nothing forces."""
+    lookups: Lookups = field(default_factory=Lookups)
+    """Lookups of past requests."""
+    without_usage: set[str] = field(default_factory=set)
+    """Deployments whose server refused to be asked for usage in a stream."""
+
+    comment_seconds: float = COMMENT_SECONDS
+    """Seconds that a stream's client waits for output before it gets a comment instead."""
+    warm_ups: WarmUps | None = None
+    """None where no policy names a prefix that is to be kept warm."""

@@ -1,0 +1,1 @@
+"""Summaries of folded messages: stored, and written between requests."""
