@@ -28,15 +28,19 @@ from gateway.budget.tokens import Counters
 from gateway.config import Config
 from gateway.config.wildcards import is_pattern
 from gateway.keep_warm.schedule import WarmUps
+from gateway.memory import MemoryPlan
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.money.ledger.lookup import TooManyLookups
 from gateway.prompt_cache import shared_system_texts, sharing
+from gateway.prompt_cache.shared_system_texts import SystemTexts
 from gateway.prompt_cache.tracker import PromptCaches
+from gateway.rewriting.memory import Known
 from gateway.routing import placements
 from gateway.routing.calibrations import Calibrations
 from gateway.routing.catalogue import catalogue
 from gateway.routing.health import Health
+from gateway.routing.loads import Loads
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.serving.admission import authenticate
 from gateway.serving.client import Browsers, HTTPClient, head, refuse
@@ -113,10 +117,12 @@ def _door_for_browsers(config: Config) -> list[Middleware]:
 
 
 def _made(config: Config) -> Gateway:
-    counters = Counters()
+    memory = MemoryPlan()
+    counters = Counters(memory.bytes_for("token counts"))
     worker = str(os.getpid()) if config.server.workers > 1 else None
-    models = Models(catalogue(config), unpriced=config.unpriced == "allow")
-    log, prompt_caches = structlog.get_logger("gateway"), PromptCaches()
+    unpriced = config.unpriced == "allow"
+    models = Models(catalogue(config), unpriced=unpriced, most_bytes=memory.bytes_for("covered models"))
+    log, prompt_caches = structlog.get_logger("gateway"), PromptCaches(memory)
     sharing = Sharing(Store(partial(open_state, config.state, log.warning), log, config.state.timeout), log)
     return Gateway(
         config=config,
@@ -135,15 +141,18 @@ def _made(config: Config) -> Gateway:
             most=config.server.max_answer,
         ),
         health=Health(),
-        memo=Memo(),
+        memo=Memo(memory.bytes_for("parsed requests")),
         log=log,
         now=time.time,
         monotonic=time.monotonic,
         draw=random.random,
-        summaries=Summaries(sharing.store, log, time.time, time.monotonic),
-        early_folds=EarlyFolds(sharing.store),
+        summaries=Summaries(sharing.store, log, time.time, time.monotonic, memory.bytes_for("summaries")),
+        early_folds=EarlyFolds(sharing.store, memory.bytes_for("early folds")),
+        loads=Loads(memory.bytes_for("placements")),
+        known=Known(memory.bytes_for("planning")),
+        system_texts=SystemTexts(memory.bytes_for("system texts")),
         prompt_caches=prompt_caches,
-        warm_ups=_warm_ups(config, prompt_caches, sharing.store, log),
+        warm_ups=_warm_ups(config, prompt_caches, sharing.store, log, memory.bytes_for("warm prefixes")),
     )
 
 
@@ -189,11 +198,13 @@ def _share(gateway: Gateway) -> None:
         gateway.sharing.add(shared_system_texts.shared(gateway.system_texts))
 
 
-def _warm_ups(config: Config, caches: PromptCaches, store: Store, log: FilteringBoundLogger) -> WarmUps | None:
+def _warm_ups(
+    config: Config, caches: PromptCaches, store: Store, log: FilteringBoundLogger, most_bytes: int
+) -> WarmUps | None:
     """Make who keeps prefixes warm, where a policy or a profile names any."""
     if not any(variant.prompt_cache.warm for policy in config.policies.values() for variant in policy.variants):
         return None
-    return WarmUps(caches, store, log, time.time, os.urandom(6).hex())
+    return WarmUps(caches, store, log, time.time, os.urandom(6).hex(), most_bytes=most_bytes)
 
 
 async def _warm(gateway: Gateway) -> None:

@@ -1,12 +1,65 @@
-"""A memory bounded in bytes: values by key, what was not asked for for long goes first.
+"""The memory of a process: values by key, bounded in bytes, and its division between those who remember.
 
-Nothing that is sent may depend on it: what is not remembered is worked out again, to the same end.
+Nothing that is sent may depend on it: a value that is not remembered is worked out again, to the same end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from typing import Generic, TypeVar
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Generic, Literal, TypeVar
+
+Part = Literal[
+    "token counts",
+    "planning",
+    "parsed requests",
+    "cached prefixes",
+    "prefix groups",
+    "conversations",
+    "prefix digests",
+    "system texts",
+    "warm prefixes",
+    "placements",
+    "covered models",
+    "early folds",
+    "summaries",
+]
+
+SHARES: Final[Mapping[Part, int]] = MappingProxyType(
+    {
+        "token counts": 34,  # of one encoding; another one that is in use takes as much again
+        "planning": 92,
+        "parsed requests": 12,
+        "cached prefixes": 32,
+        "prefix groups": 14,
+        "conversations": 12,
+        "prefix digests": 4,
+        "system texts": 16,
+        "warm prefixes": 16,
+        "placements": 16,
+        "covered models": 4,
+        "early folds": 4,
+        "summaries": 12,
+    }
+)
+"""Each part's share of the memory, in parts of their sum."""
+DEFAULT_BYTES: Final = 256_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Division of one process's memory of `total` bytes."""
+
+    total: int = DEFAULT_BYTES
+
+    def bytes_for(self, part: Part) -> int:
+        """Return the bytes of a part."""
+        return self.total * SHARES[part] // sum(SHARES.values())
+
+
+USUAL: Final = MemoryPlan()
+"""The division of the memory that a configuration without `memory` has."""
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")

@@ -302,17 +302,17 @@ def test_a_message_read_before_is_not_read_again():
 def test_the_memo_never_holds_more_than_its_bytes():
     memo = Memo(most_bytes=20_000)
     for number in range(200):
-        memo.put(words(50, f"t{number}").encode(), number, 50)
+        memo.keep(words(50, f"t{number}").encode(), number, 50)
     assert len(memo._young) + len(memo._old) < 30
-    memo.put(b"x" * 20_000, "too large to be kept", 20_000)
+    memo.keep(b"x" * 20_000, "too large to be kept", 20_000)
     assert memo.get(b"x" * 20_000) is None
 
 
 def test_what_the_memo_is_asked_for_stays():
     memo = Memo(most_bytes=20_000)
-    memo.put(b"asked for", 1, 28)
+    memo.keep(b"asked for", 1, 28)
     for number in range(200):
-        memo.put(words(50, f"t{number}").encode(), number, 50)
+        memo.keep(words(50, f"t{number}").encode(), number, 50)
         assert memo.get(b"asked for") == 1
 
 

@@ -21,7 +21,7 @@ from gateway.budget.tokens import ENCODINGS, Counter, Counters, encoding_for
 from tests.conftest import Conversations
 
 COUNTERS = Counters()
-FORGETFUL = Counter(memo_bytes=500)
+FORGETFUL = Counter(most_bytes=1_063)
 PROSE = "The refund of order 8812-B was sent to the card on file, as the customer had asked.\nNothing else changed. "
 
 
@@ -136,7 +136,7 @@ def test_a_text_is_read_once(counter: Counter) -> None:
 
 
 def test_the_memo_keeps_what_is_in_use_and_stays_within_its_bytes() -> None:
-    counter = Counter(memo_bytes=64 * 1024)
+    counter = Counter(most_bytes=136 * 1024)
     counter.count("still in use")
     for number in range(5000):
         counter.count(f"seen once: {number}")

@@ -23,7 +23,7 @@ import tiktoken
 
 from gateway.budget.kinds import EVEN, Kinds, Weights, kinds_of, weighed
 from gateway.conversation import Message
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.packaged_data import tokenizers_dir
 
 # The file that tiktoken looks for (the SHA-1 of its address) and the SHA-256 that it must have. Checked here first,
@@ -74,7 +74,7 @@ class Counter:
     def __init__(
         self,
         encoding: str = "o200k_base",
-        memo_bytes: int = 16 * 2**20,
+        most_bytes: int = USUAL.bytes_for("token counts"),
         threads: ThreadPoolExecutor | None = None,
     ) -> None:
         if encoding not in _FILES:
@@ -83,12 +83,12 @@ class Counter:
         self._core: Any = None
         self._lock = threading.Lock()
         self._threads = threads or _threads()
+        memo_bytes = self._memo_bytes = 8 * most_bytes // 17
         self._memo = _Memo(memo_bytes)
         self.messages: Memory[Message, int] = Memory(memo_bytes // 2)
         """Tokens of whole messages without media (components.py): read once, a message is one value for long."""
         self.kinds: Memory[Message, Kinds] = Memory(memo_bytes // 8)
         """The same by kind of text, of those that were asked for."""
-        self._memo_bytes = memo_bytes
         self._weighed: dict[Weights, Weighed] = {}
 
     def __repr__(self) -> str:
@@ -211,15 +211,15 @@ class Weighed:
 class Counters:
     """The counters of a process, one for each encoding, made when first asked for and sharing two threads."""
 
-    def __init__(self, memo_bytes: int = 16 * 2**20) -> None:
-        self._memo_bytes = memo_bytes
+    def __init__(self, most_bytes: int = USUAL.bytes_for("token counts")) -> None:
+        self._most_bytes = most_bytes
         self._threads = _threads()
         self._counters: dict[str, Counter] = {}
 
     def for_encoding(self, name: str) -> Counter:
         counter = self._counters.get(name)
         if counter is None:
-            counter = self._counters[name] = Counter(name, self._memo_bytes, self._threads)
+            counter = self._counters[name] = Counter(name, self._most_bytes, self._threads)
         return counter
 
     def close(self) -> None:

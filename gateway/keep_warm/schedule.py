@@ -21,6 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.config.policy import Policy
 from gateway.keep_warm.decide import FORGIVEN, MOST_GAPS, Keeping, interval, is_worth_writing, pays
+from gateway.memory import USUAL
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.money.prices import Price
 from gateway.prompt_cache.tracker import PromptCaches, Sighting
@@ -31,8 +32,7 @@ from gateway.state.store import Store
 from gateway.wire.head import ANSWER_TOKENS, alone
 
 MOST_PREFIXES: Final = 200
-MOST_BYTES: Final = 16 * 2**20
-"""Of what would be sent for all of them. Beyond either, the longest unused goes first."""
+"""Beyond them, and beyond the bytes of all their requests, the longest unused goes first."""
 LONGEST_NAME: Final = 256
 """Characters of a first line that are compared."""
 MOST_AT_ONCE: Final = 8
@@ -123,8 +123,10 @@ class WarmUps:
         now: Callable[[], float],
         name: str,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        most_bytes: int = USUAL.bytes_for("warm prefixes"),
     ) -> None:
         """Take the way to the state; `now` is Unix seconds, which machines share, `name` is of this process."""
+        self._most_bytes = most_bytes
         self._caches, self._store, self._log = caches, store, log
         self._now, self._name, self._sleep = now, name, sleep
         self._prefixes: OrderedDict[tuple[int, int], _Prefix] = OrderedDict()
@@ -173,7 +175,7 @@ class WarmUps:
         known.warm_up, known.last, known.failures = warm_up, one.now, 0
         self._prefixes[place] = known
         self._held_bytes += len(body)
-        while len(self._prefixes) > MOST_PREFIXES or self._held_bytes > MOST_BYTES:
+        while len(self._prefixes) > MOST_PREFIXES or self._held_bytes > self._most_bytes:
             _, gone = self._prefixes.popitem(last=False)
             self._held_bytes -= len(gone.warm_up.body)
 

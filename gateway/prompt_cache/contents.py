@@ -16,6 +16,7 @@ from itertools import groupby, repeat
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from gateway.conversation import RESULT_ROLES, Message
+from gateway.memory import USUAL
 from gateway.prompt_cache.markers import Breakpoint
 from gateway.prompt_cache.prefixes import Chain
 from gateway.prompt_cache.rules import CacheFacts
@@ -167,7 +168,7 @@ def _at_points(told: Told) -> Iterator[tuple[int, tuple[int, ...]]]:
 class Seen:
     """The believed state of all caches. A cache is named by a number: whatever tells one from another, hashed."""
 
-    def __init__(self, most_bytes: int = 32 * 2**20) -> None:
+    def __init__(self, most_bytes: int = USUAL.bytes_for("cached prefixes")) -> None:
         self._kept: Generations[int, Kept] = Generations(most_bytes)
 
     def __len__(self) -> int:
@@ -418,7 +419,7 @@ class Trail:
 class Trails:
     """The latest requests of conversations, found by how they begin: no session has an id here."""
 
-    def __init__(self, most_bytes: int = 12 * 2**20) -> None:
+    def __init__(self, most_bytes: int = USUAL.bytes_for("conversations")) -> None:
         self._trails: Generations[int, Trail] = Generations(most_bytes)
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gateway.memory import USUAL
 from gateway.prompt_cache.contents import Generations
 from gateway.prompt_cache.usage_patterns import NO_OWN, Own
 
@@ -22,9 +23,9 @@ Counts = tuple[float, float, float]
 class Groups:
     """What was seen of each group. A group is a number (`prefix.group_of`)."""
 
-    def __init__(self, most_bytes: int = 12 * 2**20) -> None:
-        self._groups: Generations[int, tuple[int, Own] | None] = Generations(most_bytes)
-        self._last: Generations[int, float] = Generations(most_bytes // 6)
+    def __init__(self, most_bytes: int = USUAL.bytes_for("prefix groups")) -> None:
+        self._groups: Generations[int, tuple[int, Own] | None] = Generations(6 * most_bytes // 7)
+        self._last: Generations[int, float] = Generations(most_bytes // 7)
         self._news: dict[int, Counts] = {}
 
     def __len__(self) -> int:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.conversation import RESULT_ROLES, Changes, leading_system
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.wire.chat import ChatRequest, message_left
 from gateway.wire.lexical import value
 
@@ -75,7 +75,7 @@ class Digests:
     A message that was read from the same bytes is the same object (`wire.chat.Memo`), and carries its own.
     """
 
-    def __init__(self, most_bytes: int = 4 * 2**20) -> None:
+    def __init__(self, most_bytes: int = USUAL.bytes_for("prefix digests")) -> None:
         self._told: Memory[object, _Told] = Memory(most_bytes // 2)
         self._chains: Memory[tuple[int, Settings, int], Chain] = Memory(most_bytes // 2)
 

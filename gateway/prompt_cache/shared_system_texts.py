@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.conversation import Conversation, leading_system
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.prompt_cache.system_texts import (
     LONGEST_TEXT,
     MOST_FAMILIES,
@@ -47,7 +47,7 @@ class _Last:
 class SystemTexts:
     """What one process sees of the system texts of its requests."""
 
-    def __init__(self, most_bytes: int = 16 * 2**20) -> None:
+    def __init__(self, most_bytes: int = USUAL.bytes_for("system texts")) -> None:
         self._prompts: Memory[Family, Prompts] = Memory(most_bytes)
         self._seen: dict[Family, Head] = {}
         self._last: dict[tuple[str, str, str], _Last] = {}

@@ -21,6 +21,7 @@ from gateway.budget.components import (
 )
 from gateway.budget.tokens import LONG_BODY, Counter
 from gateway.conversation import Changes, leading_system
+from gateway.memory import USUAL, MemoryPlan
 from gateway.prompt_cache.contents import (
     CAME,
     SENT,
@@ -210,17 +211,17 @@ class Sent:
 class PromptCaches:
     """One for a process."""
 
-    def __init__(self) -> None:
-        self._digests = Digests()
-        self._seen = Seen()
-        self._trails = Trails()
+    def __init__(self, memory: MemoryPlan = USUAL) -> None:
+        self._digests = Digests(memory.bytes_for("prefix digests"))
+        self._seen = Seen(memory.bytes_for("cached prefixes"))
+        self._trails = Trails(memory.bytes_for("conversations"))
         self._rates: Generations[int, tuple[float, float]] = Generations(2**20)
         """By prefix group: when its last request was, and requests a minute until then."""
         self._names: dict[str, int] = {}
         self.untold_sent: Untold[Sent] = Untold(MOST_NEWS)
         """What was left in caches, for other processes to hear."""
         self._untold_counted: Untold[Counted] = Untold(MOST_NEWS)
-        self.groups = Groups()
+        self.groups = Groups(memory.bytes_for("prefix groups"))
         self._habits: dict[str, Habits] = {}
         """By kind; as they were when last exchanged."""
         self._telling: dict[str, Habits] = {}

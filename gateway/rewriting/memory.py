@@ -7,40 +7,45 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.conversation import Message
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.rewriting import volatile
 from gateway.rewriting.documents import relevance
 from gateway.rewriting.documents.recognition import Found
 from gateway.rewriting.voices import Voice
 
 
-@dataclass(frozen=True, slots=True)
 class Known:
     """Everything that planning remembers. Handed in, one for a process."""
 
-    shortened: Memory[tuple[str, str], str] = field(default_factory=lambda: Memory(8 * 2**20))
-    """(remedy, text) → what the remedy makes of it."""
-    snippets: Memory[Hashable, tuple[object, ...]] = field(default_factory=lambda: Memory(16 * 2**20))
-    recalled: relevance.Memory = field(default_factory=relevance.Memory)
-    asks: Memory[tuple[int, int], float] = field(default_factory=lambda: Memory(2**20))
-    """The degree to which messages sounded like questions about earlier ones (recall.py)."""
-    extracted: relevance.Memory = field(default_factory=relevance.Memory)
-    """Apart from `recalled`: the same text is cut into other passages."""
-    said: Memory[Message, int] = field(default_factory=lambda: Memory(8 * 2**20))
-    """The content of a message, as a hash that is good for one process."""
-    walks: Memory[int, Any] = field(default_factory=lambda: Memory(16 * 2**20))
-    """States of walks over conversations (folds.py), by the content of the prefix."""
-    voices: Memory[Message, Voice] = field(default_factory=lambda: Memory(2 * 2**20))
-    """The speakers of messages (voices.py)."""
-    documents: Memory[tuple[Message, tuple[str, ...]], int] = field(default_factory=lambda: Memory(2**20))
-    """Tokens of the documents in messages, by the tags that were looked for."""
-    found: Found = field(default_factory=lambda: Memory(4 * 2**20))
-    """The places of documents in texts."""
-    values: Memory[Hashable, array[int]] = field(default_factory=lambda: Memory(4 * 2**20))
-    """The values of texts that rewrites touched (retention.py)."""
-    volatile: volatile.Memo = field(default_factory=volatile.Memo)
-    """System texts, and what of them is declared volatile."""
+    __slots__ = (
+        "asks", "documents", "extracted", "found", "recalled", "said", "shortened", "snippets", "values", "voices",
+        "volatile", "walks",
+    )  # fmt: skip
+
+    def __init__(self, most_bytes: int = USUAL.bytes_for("planning")) -> None:
+        part = most_bytes // 92
+        self.shortened: Memory[tuple[str, str], str] = Memory(8 * part)
+        """(remedy, text) → what the remedy makes of it."""
+        self.snippets: Memory[Hashable, tuple[object, ...]] = Memory(16 * part)
+        self.recalled = relevance.Memory(14 * part)
+        self.extracted = relevance.Memory(14 * part)
+        """Apart from `recalled`: the same text is cut into other passages."""
+        self.asks: Memory[tuple[int, int], float] = Memory(part)
+        """The degree to which messages sounded like questions about earlier ones (recall.py)."""
+        self.said: Memory[Message, int] = Memory(7 * part)
+        """The content of a message, as a hash that is good for one process."""
+        self.walks: Memory[int, Any] = Memory(14 * part)
+        """States of walks over conversations (folds/walk.py), by the content of the prefix."""
+        self.voices: Memory[Message, Voice] = Memory(2 * part)
+        """The speakers of messages (voices.py)."""
+        self.documents: Memory[tuple[Message, tuple[str, ...]], int] = Memory(part)
+        """Tokens of the documents in messages, by the tags that were looked for."""
+        self.found: Found = Memory(4 * part)
+        """The places of documents in texts."""
+        self.values: Memory[Hashable, array[int]] = Memory(4 * part)
+        """The values of texts that rewrites touched (retention.py)."""
+        self.volatile = volatile.Memo(7 * part)
+        """System texts, and what of them is declared volatile."""

@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Final
 
 from gateway.conversation import Changes, Conversation, Insertion, Message, Rest, last_unit, leading_system
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.wire.chat import ChatRequest
 from gateway.wire.lexical import DuplicateKey
 from gateway.wire.parts import part_edits, part_texts
@@ -86,7 +86,7 @@ class _Cut:
 class Memo:
     """A process's memory of system texts. Bounded in bytes; nothing that is sent depends on it."""
 
-    def __init__(self, most_bytes: int = 8 * 2**20) -> None:
+    def __init__(self, most_bytes: int = USUAL.bytes_for("planning") // 12) -> None:
         self._untouched: Memory[tuple[Message, tuple[str, ...]], bool] = Memory(most_bytes // 4)
         self._left: Memory[tuple[str, str | None, str, tuple[str | None, ...], str], Message] = Memory(most_bytes // 4)
         self._plain: dict[tuple[str, ...], set[str]] = {}

@@ -12,7 +12,7 @@ from math import exp
 from typing import Final
 
 from gateway.conversation import Conversation
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.routing.affinity import Group, Load, group_of, order, rank, seeds
 from gateway.routing.deployment import Deployment
 
@@ -43,7 +43,7 @@ class Stay:
 class Loads:
     """The facts that the choice between deployments is made from."""
 
-    def __init__(self, most_bytes: int = 16 * 2**20) -> None:
+    def __init__(self, most_bytes: int = USUAL.bytes_for("placements")) -> None:
         self._in_flight: dict[str, int] = {}
         self._recent: dict[str, tuple[float, float]] = {}
         self._seeds: dict[str, int] = {}

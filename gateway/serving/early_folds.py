@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol
 import orjson
 
 from gateway.conversation import Changes
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.prompt_cache.economics import Option, Outlook, pays
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.state import State, StateUnavailable
@@ -30,7 +30,6 @@ MOST_DECISIONS: Final = 1000
 """Of conversations that begin alike; beyond, nothing more is decided for them, so that nothing is ever taken back."""
 LEAST_TOKENS: Final = 2048
 """Prompts that are surely shorter are never folded early: there is nothing to be saved."""
-_REMEMBERED_BYTES: Final = 4 * 2**20
 _LINK_BYTES: Final = 60
 
 Planning = Callable[[frozenset[int]], Awaitable[tuple[Plan | Refusal, bool]]]
@@ -107,9 +106,9 @@ class Beginnings:
 class EarlyFolds:
     """One process's way to the decisions."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, most_bytes: int = USUAL.bytes_for("early folds")) -> None:
         self._store = store
-        self._remembered: Memory[str, frozenset[int]] = Memory(_REMEMBERED_BYTES)
+        self._remembered: Memory[str, frozenset[int]] = Memory(most_bytes)
         """By group: what was decided, as far as this process has read. It is never taken back."""
 
     def patience(self) -> Patience:

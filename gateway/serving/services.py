@@ -13,7 +13,7 @@ from gateway.budget.tokens import Counters
 from gateway.config import Config
 from gateway.config.wildcards import is_pattern
 from gateway.keep_warm.schedule import WarmUps
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
 from gateway.money.ledger.lookup import Lookups
@@ -41,10 +41,12 @@ class Models(Mapping[str, Model]):
     Only the declared ones are listed. A model that asterisks cover is made when it is asked for first.
     """
 
-    def __init__(self, catalogue: Catalogue, *, unpriced: bool) -> None:
+    def __init__(
+        self, catalogue: Catalogue, *, unpriced: bool, most_bytes: int = USUAL.bytes_for("covered models")
+    ) -> None:
         self._catalogue, self._unpriced = catalogue, unpriced
         self._declared = models_of(catalogue, unpriced=unpriced)
-        self._covered: Memory[str, Model] = Memory(_COVERED_BYTES)
+        self._covered: Memory[str, Model] = Memory(most_bytes)
 
     def __getitem__(self, name: str) -> Model:
         found = self._declared.get(name) or self._covered.get(name)
@@ -75,7 +77,6 @@ class Models(Mapping[str, Model]):
         yield from ((alias, meant) for alias, meant in self._catalogue.aliases.items() if self[meant].deployments)
 
 
-_COVERED_BYTES: Final = 4 * 2**20
 _MODEL_BYTES: Final = 4096
 """Bytes kept for names that asterisks cover."""
 

@@ -22,7 +22,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.budget.tokens import Counter
 from gateway.config.policy import Policy
 from gateway.conversation import Message
-from gateway.memory import Memory
+from gateway.memory import USUAL, Memory
 from gateway.rewriting.folds.summarize import Event, Facts, Segment
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.state import State, StateUnavailable
@@ -67,7 +67,6 @@ RELEASE_SECONDS: Final = 0.5
 _MOST_KEPT: Final = 1000
 POLL_SECONDS: Final = 0.1
 """How often a request that waits asks the state for a summary that another process writes."""
-_TEXTS_BYTES, _DECISIONS_BYTES = 8 * 2**20, 4 * 2**20
 
 V = TypeVar("V")
 Planning = Callable[[Facts], Awaitable[Plan | Refusal]]
@@ -128,12 +127,13 @@ class Summaries:
         log: FilteringBoundLogger,
         now: Callable[[], float],
         monotonic: Callable[[], float],
+        most_bytes: int = USUAL.bytes_for("summaries"),
     ) -> None:
         """Take the way to the state; `now` is Unix seconds, which machines share."""
         self._store, self._log, self._now, self._monotonic = store, log, now, monotonic
         self._write: Write | None = None
-        self._texts: Memory[str, str] = Memory(_TEXTS_BYTES)
-        self._decisions: Memory[str, tuple[str, ...]] = Memory(_DECISIONS_BYTES)
+        self._texts: Memory[str, str] = Memory(2 * most_bytes // 3)
+        self._decisions: Memory[str, tuple[str, ...]] = Memory(most_bytes // 3)
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(MOST_JOBS)
         self._left_alone: dict[str, float] = {}

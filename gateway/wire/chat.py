@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from gateway.conversation import Call, Changes, Conversation, Media, Message, joined
+from gateway.memory import USUAL, Memory
 from gateway.wire.cache_marks import Marks, by_message, end_of_tools, is_marked, marked, message_edits, request_edits
 from gateway.wire.errors import invalid_request
 from gateway.wire.foreign import Reception, is_foreign, kinds_in, received
@@ -106,37 +107,15 @@ _ENTRY_BYTES = 900
 """Bytes of one entry of the memo besides its bytes and text: objects, and its place in the dictionary."""
 
 
-class Memo:
-    """Values read from bytes, by those bytes, so that known text is never read twice. Bounded in bytes.
+class Memo(Memory[bytes, Any]):
+    """Values read from bytes, by those bytes, so that known text is never read twice."""
 
-    Two generations: what was not asked for while the younger one filled up goes with the older one.
-    """
+    def __init__(self, most_bytes: int = USUAL.bytes_for("parsed requests")) -> None:
+        super().__init__(most_bytes)
 
-    def __init__(self, most_bytes: int = 12 * 2**20) -> None:
-        self._most = most_bytes // 2
-        self._young: dict[bytes, tuple[Any, int]] = {}
-        self._old: dict[bytes, tuple[Any, int]] = {}
-        self._held = 0
-
-    def get(self, raw: bytes) -> Any:
-        found = self._young.get(raw)
-        if found is not None:
-            return found[0]
-        found = self._old.pop(raw, None)
-        if found is None:
-            return None
-        self.put(raw, *found)
-        return found[0]
-
-    def put(self, raw: bytes, read: Any, size: int) -> None:
-        """Keep what was read from these bytes; `size` is what it takes itself, in bytes."""
-        cost = len(raw) + size + _ENTRY_BYTES
-        if cost > self._most:
-            return
-        if self._held + cost > self._most:
-            self._old, self._young, self._held = self._young, {}, 0
-        self._young[raw] = read, size
-        self._held += cost
+    def keep(self, raw: bytes, read: Any, size: int) -> None:
+        """Keep a value read from these bytes; `size` is its own, in bytes."""
+        self.put(raw, read, len(raw) + size + _ENTRY_BYTES)
 
 
 def parse(body: bytes, memo: Memo) -> ChatRequest:
@@ -250,7 +229,7 @@ def _messages(body: bytes, spans: Mapping[str, Span], memo: Memo) -> tuple[tuple
         message = get(raw)
         if message is None:
             message = _message(raw, index)
-            memo.put(raw, message, _held_bytes(message))
+            memo.keep(raw, message, _held_bytes(message))
         messages.append(message)
     return tuple(found), tuple(messages)
 
@@ -354,7 +333,7 @@ def _definitions(
             read = memo.get(known_as)
             if read is None:
                 read = (*_minified(raw, key), b'"cache_control"' in raw, end_of_tools(raw) if key == "tools" else None)
-                memo.put(known_as, read, sys.getsizeof(read[0]))
+                memo.keep(known_as, read, sys.getsizeof(read[0]))
             text, count, more, is_marked_there, end = read
             if key == "tools":
                 marks = is_marked_there, None if end is None else spans[key].start + end

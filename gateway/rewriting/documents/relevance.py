@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from operator import is_
 from zlib import crc32
 
+from gateway.memory import USUAL
 from gateway.memory import Memory as Remembered
 from gateway.rewriting.language import STEMMED, without_ending
 
@@ -163,15 +164,11 @@ _KEPT_PASSAGES = 20_000
 class Memory:
     """Readings of texts, by their content, so that a known text is never read twice. Bounded in bytes.
 
-    Two generations: what was not asked for while the younger one filled up goes with the older one. Keyed by the
-    interpreter's 64-bit hash of the text and checked by its length, as the counts are.
+    Keyed by the interpreter's 64-bit hash of the text and checked by its length, as the counts are.
     """
 
-    def __init__(self, most_bytes: int = 12 * 2**20) -> None:
-        self._most = most_bytes // 2
-        self._young: dict[int, tuple[int, Reading]] = {}
-        self._old: dict[int, tuple[int, Reading]] = {}
-        self._held = 0
+    def __init__(self, most_bytes: int = USUAL.bytes_for("planning") // 6) -> None:
+        self._readings: Remembered[int, tuple[int, Reading]] = Remembered(most_bytes)
         self._most_words = most_bytes // 2048
         self._words: dict[str, dict[str, tuple[int, ...]]] = {}
         """By language and word."""
@@ -180,24 +177,20 @@ class Memory:
         """The places of documents in texts, by whatever decides it."""
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._readings)
 
     def get(self, text: str, language: str = "") -> Reading | None:
         key = hash((text, language)) if language else hash(text)
-        found = self._young.get(key)
-        if found is None:
-            found = self._old.get(key)
-            if found is None or found[0] != len(text):
-                return None
-            self._put(key, found)
-        return found[1] if found[0] == len(text) else None
+        found = self._readings.get(key)
+        return found[1] if found is not None and found[0] == len(text) else None
 
     def read(self, text: str, spans: Iterable[tuple[int, int]], language: str = "") -> Reading:
         """Return the terms of the passages of a text; `spans` is asked only where the text is not known."""
         found = self.get(text, language)
         if found is None:
             found = self._reading(text, tuple(spans), language)
-            self._put(hash((text, language)) if language else hash(text), (len(text), found))
+            key = hash((text, language)) if language else hash(text)
+            self._readings.put(key, (len(text), found), found.held_bytes)
         return found
 
     def index(self, readings: Sequence[Reading]) -> Index:
@@ -250,15 +243,6 @@ class Memory:
         if len(word) <= _LONGEST_WORD_CHARS:
             self._words[language][word] = out
         return out
-
-    def _put(self, key: int, entry: tuple[int, Reading]) -> None:
-        cost = entry[1].held_bytes
-        if cost > self._most:
-            return
-        if self._held + cost > self._most:
-            self._old, self._young, self._held = self._young, {}, 0
-        self._young[key] = entry
-        self._held += cost
 
 
 def number(term: str) -> int:
