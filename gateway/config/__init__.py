@@ -1,7 +1,7 @@
 """`config.yaml`, the policies beside it and the environment, read once into frozen values.
 
-Everything that is wrong anywhere is reported together, each with file, line and path (`ConfigErrors`). What can only
-be known at the start of the program, such as whether a folder can be written, is in `gateway.config.startup`.
+All mistakes are reported together, each with file, line and path (`ConfigErrors`). Problems of this machine, such as a
+folder that cannot be written to, are in `gateway.config.startup`.
 """
 
 from __future__ import annotations
@@ -76,19 +76,19 @@ class Config:
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of models: name → the `model_name` that is meant."""
     usual_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What environment variables hold that may be providers' keys, for entries without one."""
+    """Values of the environment variables that may be providers' keys, for entries without one."""
     network: Network = field(default_factory=Network)
-    """How upstreams are reached from here."""
+    """The proxies and certificates by which upstreams are reached."""
     cors: tuple[str, ...] = ()
     """Origins whose pages are served."""
     log_upstream_errors: bool = False
-    """Whether what upstreams say in errors goes into the log."""
+    """True if the errors of upstreams are logged in their own words."""
     prompt_caches: CachesFile | None = None
-    """What the operator says of providers' prompt caches, beyond what comes with the program."""
+    """The operator's rules of providers' prompt caches; they go before the shipped ones."""
     shipped: frozenset[str] = frozenset()
     """Names of the policies that come with the program and are as they came."""
     lines: Mapping[KeyPath, int] = field(default_factory=dict, repr=False, compare=False)
-    """Where each key stands in `file`, for what is found wrong later."""
+    """The line of each key in `file`, for problems that are seen later."""
 
     def policy_for(self, policy: str | None, team: str) -> Policy:
         """Return the policy that applies to a key: its own, else its team's, else the default. Nothing else decides."""
@@ -212,7 +212,7 @@ _MADE_UP: Mapping[str, str] = {
     "sha256": "0" * 64,
     "model": "demo/demo",
 }
-"""What stands for a variable that is not set where something must stand."""
+"""Placeholders for variables that are not set, where a value must stand."""
 
 
 def _without(data: Any, paths: Iterable[KeyPath]) -> Any:

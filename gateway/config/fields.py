@@ -53,7 +53,7 @@ def named_key(default: Any, description: str, **more: Any) -> Any:
 
 
 def is_from_file(info: ValidationInfo) -> bool:
-    """Whether a value was written in a file, and not by our own code."""
+    """Say whether a value was written in a file, and not by our own code."""
     return info.context is FROM_FILE
 
 

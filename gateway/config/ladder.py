@@ -137,7 +137,7 @@ class Ladder:
     history: tuple[str, ...] = ("drop_oldest",)
     input: tuple[str, ...] = ("crush",)
     auto: bool = True
-    """Whether the gateway chose these; a ladder that a policy gives is taken as it stands."""
+    """True if the gateway chose these; a ladder that a policy gives is taken as it stands."""
 
     @classmethod
     def of(cls, written: Literal["auto"] | Remedies) -> Ladder:

@@ -31,7 +31,7 @@ _MERGED: Final = frozenset(one.name for one in fields(PolicyBody)) | {"version"}
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """What a folder of policy files says."""
+    """The policies of a folder, and what is wrong with its files."""
 
     by_name: Mapping[str, Policy]
     problems: tuple[Problem, ...] = ()

@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, field, fields
-from dataclasses import dataclass as plain
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
-from pydantic.dataclasses import dataclass
+from pydantic.dataclasses import dataclass as declared
 
 from gateway.config import quantities
 from gateway.config.conditions import Condition, in_cel
@@ -85,7 +84,7 @@ Window = Annotated[
 Component = Literal["system", "tools", "examples", "documents", "history", "input"]
 
 
-@dataclass(config=STRICT, frozen=True, slots=True)
+@declared(config=STRICT, frozen=True, slots=True)
 class Reserve:
     """What is kept free of the window."""
 
@@ -103,7 +102,7 @@ class Reserve:
     """An int is tokens, a float a share of the budget; None is auto."""
 
 
-@dataclass(config=STRICT, frozen=True, slots=True)
+@declared(config=STRICT, frozen=True, slots=True)
 class Utilization:
     """Targets for the report: how full each component's room should be on average. They change no request."""
 
@@ -121,7 +120,7 @@ class Utilization:
         return {name: ends for name in (*COMPONENTS, "overall") if (ends := getattr(self, name)) is not None}
 
 
-@dataclass(config=STRICT, frozen=True, slots=True)
+@declared(config=STRICT, frozen=True, slots=True)
 class Tools:
     """Whether tool definitions are left out of a request that does not fit."""
 
@@ -134,7 +133,7 @@ class Tools:
     )
 
 
-@dataclass(config=STRICT, frozen=True, slots=True)
+@declared(config=STRICT, frozen=True, slots=True)
 class Documents:
     """How documents are told from other text, and how they are arranged."""
 
@@ -155,7 +154,7 @@ class Documents:
     )
 
 
-@dataclass(config=STRICT, frozen=True, slots=True)
+@declared(config=STRICT, frozen=True, slots=True)
 class Fold:
     """When old history is replaced by something shorter, and how much of it. Shares are of the room of history."""
 
@@ -184,7 +183,7 @@ class Fold:
     )
 
 
-@dataclass(config=STRICT, frozen=True, slots=True)
+@declared(config=STRICT, frozen=True, slots=True)
 class Summarize:
     """Summaries of what is folded, written by a model in the background and stored; off unless enabled."""
 
@@ -209,7 +208,7 @@ class Summarize:
     """Of a policy, the text itself: `config.merging` reads the file."""
 
 
-@dataclass(config=STRICT, frozen=True, slots=True)
+@declared(config=STRICT, frozen=True, slots=True)
 class Examples:
     """How examples are told from the conversation."""
 
@@ -221,7 +220,7 @@ class Examples:
     )
 
 
-@dataclass(config=STRICT, frozen=True, slots=True)
+@declared(config=STRICT, frozen=True, slots=True)
 class PromptCache:
     """What is done for the provider's prompt cache. Who is unknown gets no markers, whatever is said here."""
 
@@ -261,7 +260,7 @@ def _ladder_reference(schema: dict[str, Any]) -> None:
     schema["$ref"] = next(one["$ref"] for one in schema.pop("oneOf") if "$ref" in one)
 
 
-@dataclass(config=STRICT, frozen=True, slots=True, kw_only=True)
+@declared(config=STRICT, frozen=True, slots=True, kw_only=True)
 class PolicyBody:
     """The keys that both a policy and a profile of it may give."""
 
@@ -334,7 +333,7 @@ class UnknownProfile(Exception):
         )
 
 
-@dataclass(config=STRICT, frozen=True, slots=True)
+@declared(config=STRICT, frozen=True, slots=True)
 class Policy(PolicyBody):
     """A policy with nothing left open.
 
@@ -398,7 +397,7 @@ class Policy(PolicyBody):
         return next((policy for when, policy in conditional if when.holds(context)), self)
 
 
-@plain(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Profile:
     """A variant of a policy, already merged over it."""
 

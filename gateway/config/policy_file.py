@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
-from pydantic.dataclasses import dataclass
+from pydantic.dataclasses import dataclass as declared
 
 from gateway.config import quantities
 from gateway.config.conditions import FACTS, compile_condition
@@ -82,7 +82,7 @@ def _nothing_said(value: LimitsFile) -> LimitsFile:
     return value
 
 
-@dataclass(config=STRICT, frozen=True, slots=True, kw_only=True)
+@declared(config=STRICT, frozen=True, slots=True, kw_only=True)
 class ProfileFile(PolicyBody):
     """A variant of its policy. What it says is merged over the policy."""
 
@@ -94,7 +94,7 @@ class ProfileFile(PolicyBody):
     )
 
 
-@dataclass(config=STRICT, frozen=True, slots=True, kw_only=True)
+@declared(config=STRICT, frozen=True, slots=True, kw_only=True)
 class PolicyFile(PolicyBody):
     """A gateway policy: the token budget of a team's requests, and what is done to a request that is over it."""
 

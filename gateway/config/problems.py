@@ -1,4 +1,4 @@
-"""What is wrong with a file, where, and what was probably meant. Pydantic's errors become problems here.
+"""Problems of files: the fault, its place, and the probable intention. Pydantic's errors become problems here.
 
 Pure: nothing is read and nothing is printed.
 """

@@ -1,5 +1,5 @@
-"""What is known of providers' prompt caches, as files say it: `prompt_cache/providers.yaml`, and `prompt_caches` of
-config.yaml, which is read first.
+"""Rules of providers' prompt caches, as files give them: `prompt_cache/providers.yaml`, and `prompt_caches` of
+config.yaml, which goes before it.
 
 These models only read; what the gateway works with are the values of `gateway.prompt_cache.rules`.
 """

@@ -10,8 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass as plain
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -31,7 +30,7 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-from pydantic.dataclasses import dataclass
+from pydantic.dataclasses import dataclass as declared
 
 from gateway.config import quantities
 from gateway.config.fields import STRICT, Name, Seconds, Strict, Tokens, Word, is_from_file, key
@@ -212,7 +211,7 @@ class Open(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, validate_default=True, defer_build=True)
 
 
-@dataclass(config=STRICT, frozen=True, slots=True)
+@declared(config=STRICT, frozen=True, slots=True)
 class Server:
     """Where the gateway listens, and what a client may cost it."""
 
@@ -302,7 +301,7 @@ class ModelFile(Strict):
     model_info: InfoFile = key({}, description="Facts where the price table is wrong or silent.")
 
 
-@plain(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ModelEntry:
     """One entry of `model_list` as it was written: a deployment."""
 
@@ -322,14 +321,14 @@ def _given(mapping: Open) -> dict[str, Any]:
     return {name: value for name, value in mapping.model_dump(exclude_unset=True).items() if value is not None}
 
 
-@dataclass(config=STRICT, frozen=True, slots=True)
+@declared(config=STRICT, frozen=True, slots=True)
 class Team:
     """A team."""
 
     policy: Word | None = key(None, description="The policy of the team's keys; left out, it is default_policy.")
 
 
-@dataclass(config=STRICT, frozen=True, slots=True)
+@declared(config=STRICT, frozen=True, slots=True)
 class KeyEntry:
     """A virtual key. The key itself is nowhere, only its hash."""
 
@@ -343,7 +342,7 @@ class KeyEntry:
     policy: Word | None = key(None, description="Its own policy, before the team's.")
 
 
-@dataclass(config=STRICT, frozen=True, slots=True)
+@declared(config=STRICT, frozen=True, slots=True)
 class State:
     """Where shared state is kept: a folder, or Redis for several machines."""
 
@@ -362,7 +361,7 @@ class State:
         return self
 
 
-@dataclass(config=STRICT, frozen=True, slots=True)
+@declared(config=STRICT, frozen=True, slots=True)
 class LedgerSettings:
     """The books."""
 
