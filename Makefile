@@ -3,6 +3,7 @@
 
 BIN := .venv/bin
 CONFIG ?=
+LLM ?=
 PORT ?=
 BENCH ?= ../shared/tools/bench
 BENCH_ONLY ?= small_c16,large_c16,grow_c16,burst_c16,small_c1
@@ -12,8 +13,14 @@ ifdef PYTHON
 export PYTHON
 endif
 
+# Tests start many programs. Where the environment forbids bytecode, each would compile the whole package again.
+export PYTHONDONTWRITEBYTECODE :=
+
+# Two workers: the tests wait on sockets more than they compute, and the machines they run on have two cores.
+PYTEST := $(BIN)/pytest -q -n 2 --dist worksteal
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve check format test bench lock clean
+.PHONY: help venv demo serve check format quick test bytecode load browser model bench lock clean
 
 help:                ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
@@ -37,9 +44,26 @@ format: venv         ## write the code as `make check` wants it, as far as a pro
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Two workers: the tests wait on sockets more than they compute, and the machines they run on have two cores.
-test: check          ## check, and the tests; one file alone: make test TESTS=tests/test_x.py
-	$(BIN)/pytest -q -n 2 --dist worksteal $(TESTS)
+quick: venv          ## unit tests, 25 examples each, no programs and no recorded data: a minute; TESTS=tests/test_x.py
+	HYPOTHESIS_PROFILE=quick $(PYTEST) -m "not long" $(or $(TESTS),--ignore=tests/contract --ignore=tests/load)
+
+test:                ## check, and all tests but those of `make load`; one file alone: make test TESTS=tests/test_x.py
+	@$(MAKE) --no-print-directory -j2 check bytecode
+	$(PYTEST) $(or $(TESTS),--ignore=tests/load)
+
+# The workers read the same files at the same time: what is compiled once before them, beside the checks, is not compiled twice.
+bytecode: venv
+	@$(BIN)/pytest -q --collect-only $(or $(TESTS),--ignore=tests/load) > /dev/null || true
+
+load: venv           ## the small load runs: faults, floods, kill -9, streams; the full ones: python -m tests.load.NAME
+	$(BIN)/pytest -q tests/load
+
+browser: venv        ## pages of strangers in a real browser; needs Chromium
+	$(BIN)/python -m tests.load.browser
+
+model: venv          ## a real model behind the gateway: make model LLM=PATH of the environment that has one (tests/load/real_model.py)
+	@test -n "$(LLM)" || { echo "make model LLM=PATH; tests/load/real_model.py says how to make that environment" >&2; exit 2; }
+	nice $(BIN)/python -m tests.load.real_model --python $(LLM)/bin/python
 
 bench: venv          ## CPU, latency and memory beside a bare starlette; needs gcc and the tools of BENCH
 	@test -f $(BENCH)/run.py || { echo "no bench tools at $(BENCH); make bench BENCH=/path/to/bench" >&2; exit 2; }

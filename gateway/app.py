@@ -16,12 +16,9 @@ from typing import Any
 import orjson
 import structlog
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from gateway.budget.tokens import Counters
@@ -58,6 +55,8 @@ from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError
 from gateway.wire.origins import Origins
 
+_READING = ("GET", "HEAD")
+
 SETTLE_SECONDS = 5.0
 """Seconds that a stop waits for the entries of requests that it cut."""
 
@@ -80,6 +79,19 @@ class Visit:
 Endpoint = Callable[[Visit], Awaitable[None]]
 
 
+class _Application(Starlette):
+    """Starlette without its handlers of errors, which look at every message.
+
+    Each endpoint handles its own.
+    """
+
+    def build_middleware_stack(self) -> ASGIApp:
+        app: ASGIApp = self.router
+        for make, args, named in reversed(self.user_middleware):
+            app = make(app, *args, **named)
+        return app
+
+
 def create_app(config: Config) -> Starlette:
     """Build the application. It closes at the end whatever it opened at start."""
 
@@ -94,16 +106,14 @@ def create_app(config: Config) -> Starlette:
         route
         for prefix in ("/v1", "")
         for route in (
-            Route(f"{prefix}/chat/completions", _Endpoint(_chat), methods=["POST"]),
-            Route(f"{prefix}/models", _Endpoint(_models), methods=["GET"]),
-            Route(f"{prefix}/requests/{{id}}", _Endpoint(_request), methods=["GET"]),
-            Route(f"{prefix}/health", _Endpoint(_health), methods=["GET"]),
-            Route(f"{prefix}/ready", _Endpoint(_ready), methods=["GET"]),
+            Route(f"{prefix}/chat/completions", _Endpoint(_chat, "POST")),
+            Route(f"{prefix}/models", _Endpoint(_models, *_READING)),
+            Route(f"{prefix}/requests/{{id}}", _Endpoint(_request, *_READING)),
+            Route(f"{prefix}/health", _Endpoint(_health, *_READING)),
+            Route(f"{prefix}/ready", _Endpoint(_ready, *_READING)),
         )
     ]
-    app = Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={405: _not_allowed}, middleware=_door_for_browsers(config)
-    )
+    app = _Application(routes=routes, lifespan=lifespan, middleware=_door_for_browsers(config))
     app.router.default = _Endpoint(_unknown)
     app.router.redirect_slashes = False
     return app
@@ -225,8 +235,13 @@ def _new_id(now: float) -> str:
 class _Endpoint:
     """An endpoint as an ASGI application: no request and response objects between a client and the pipeline."""
 
-    def __init__(self, serve: Endpoint) -> None:
-        self._serve = serve
+    def __init__(self, serve: Endpoint, *methods: str) -> None:
+        """Take requests with these methods; with any, where none is named."""
+        self._serve, self._methods = serve, methods
+
+    def _refuse_method(self, scope: Scope) -> None:
+        if self._methods and scope["method"] not in self._methods:
+            raise errors.method_not_allowed(scope["method"], scope["path"], ", ".join(self._methods))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -235,6 +250,7 @@ class _Endpoint:
         client = HTTPClient(scope, receive, send)
         request_id = _new_id(gateway.now())
         try:
+            self._refuse_method(scope)
             await self._serve(Visit(gateway, client, scope, request_id))
         except GatewayError as error:
             await refuse(client, error, request_id)
@@ -285,9 +301,9 @@ async def _request(visit: Visit) -> None:
         found = await gateway.lookups.find(gateway.config.ledger.dir, wanted, caller.key)
     except TooManyLookups:
         raise errors.too_many_lookups() from None
-    if found is None or found.get("key") != caller.key:
+    if found is None or found.row.key != caller.key:
         raise errors.request_not_found(wanted)
-    await _json(visit, 200, found)
+    await _json(visit, 200, found.members)
 
 
 async def _health(visit: Visit) -> None:
@@ -303,13 +319,3 @@ async def _ready(visit: Visit) -> None:
 
 async def _unknown(visit: Visit) -> None:
     raise errors.not_found(visit.scope["path"], visit.scope["method"])
-
-
-async def _not_allowed(request: Request, error: Exception) -> Response:
-    """Say in OpenAI's shape which method a path takes; Starlette found that out."""
-    headers = error.headers or {} if isinstance(error, HTTPException) else {}
-    told = errors.method_not_allowed(request.method, request.url.path, headers.get("Allow", "another method"))
-    request_id = _new_id(time.time())
-    return Response(
-        told.body(request_id), told.status, {**told.headers, "x-request-id": request_id}, media_type="application/json"
-    )

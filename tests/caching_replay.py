@@ -15,7 +15,7 @@ from typing import Any
 from gateway.config.policy import Policy
 from gateway.config.prompt_cache_rules import shipped
 from gateway.money import ledger as books
-from gateway.money.prices import price_from
+from gateway.money.prices.entries import price_from
 from gateway.prompt_cache.rules import CacheFacts, book_of, facts_for, priced
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.serving.pipeline import answer

@@ -1,8 +1,9 @@
 """What every test may use: hypothesis profiles, recorded conversations (`GATEWAY_DATA`), logging that is put back.
 
 Profiles are chosen by `HYPOTHESIS_PROFILE`: `ci` (the same 500 examples each time, the default; what fails is shown as
-it was found), `small` (the same, made as small as it can be: minutes for each law), `fresh` (500 others each time) and
-`long` (20,000 others).
+it was found), `small` (the same, made as small as it can be: minutes for each law), `fresh` (500 others each time),
+`long` (20,000 others) and `quick` (25, as `make quick` runs them: without recorded conversations, and a test that
+starts a program is skipped).
 Async tests need no marker: pytest-asyncio runs in auto mode.
 """
 
@@ -10,6 +11,7 @@ import gzip
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +33,29 @@ settings.register_profile("ci", _SHARED, max_examples=500, derandomize=True, pha
 settings.register_profile("small", _SHARED, max_examples=500, derandomize=True)
 settings.register_profile("fresh", _SHARED, max_examples=500)
 settings.register_profile("long", _SHARED, max_examples=20_000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+settings.register_profile("quick", _SHARED, max_examples=25, derandomize=True, phases=_FOUND)
+_PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
+settings.load_profile(_PROFILE)
+
+
+def examples(number: int) -> int:
+    """Give how many examples a property tries that needs fewer than the 500 of a law: in other profiles as many times
+    more or fewer.
+    """
+    return max(1, number * settings().max_examples // 500)
+
+
+def _start_no_program(event: str, arguments: tuple[Any, ...]) -> None:
+    """Skip the test that is about to start a program; the workers of pytest-xdist are started outside of tests.
+
+    One that holds something open by then, or starts it elsewhere than in a test's own thread, is marked `long` instead.
+    """
+    if event in {"subprocess.Popen", "os.posix_spawn", "os.fork"} and "PYTEST_CURRENT_TEST" in os.environ:
+        pytest.skip("starts a program: not in the profile `quick`")
+
+
+if _PROFILE == "quick":
+    sys.addaudithook(_start_no_program)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +88,8 @@ def _data_folder() -> Path | None:
     """Find the folder of `GATEWAY_DATA`, else the one that may lie beside the checkout."""
     named = os.environ.get("GATEWAY_DATA")
     folder = Path(named) if named else CHECKOUT.parent / "shared" / "data" / "conversations"
+    if _PROFILE == "quick":
+        return None
     return folder if any(folder.glob("*.jsonl.gz")) else None
 
 
@@ -72,6 +98,8 @@ def _data_says() -> str:
     folder = _data_folder()
     if folder is not None:
         return f"conversations: {folder}"
+    if _PROFILE == "quick":
+        return "conversations: not read in the profile `quick`"
     named = os.environ.get("GATEWAY_DATA")
     where = f"GATEWAY_DATA={named} holds no *.jsonl.gz" if named else "GATEWAY_DATA is not set"
     return f"conversations: MISSING ({where}); tests over recorded conversations are skipped"
@@ -84,6 +112,16 @@ def conversations() -> Conversations:
     if folder is None:
         pytest.skip(_data_says())
     return Conversations(folder)
+
+
+@pytest.fixture(scope="session")
+def base() -> Iterator[Any]:
+    """A database that stays open for many reports; of one thread, as they are small and the machine is shared."""
+    from gateway.reports.spend import database
+
+    with database() as opened:
+        opened.execute("SET threads = 1")
+        yield opened
 
 
 @pytest.fixture

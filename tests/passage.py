@@ -25,7 +25,7 @@ from gateway.config.policy import Policy
 from gateway.config.yaml import parse
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
-from gateway.money.prices import price_from
+from gateway.money.prices.entries import price_from
 from gateway.routing.calibrations import Calibrations
 from gateway.routing.deployment import Deployment, Kind, ModelFacts
 from gateway.routing.health import Health
@@ -131,6 +131,8 @@ class Called:
 
 class ScriptedReply:
     """One answer of the script."""
+
+    is_over = False
 
     def __init__(self, act: Act, stall: Callable[[object], Awaitable[None]]) -> None:
         self.status = act.status

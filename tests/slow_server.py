@@ -43,18 +43,22 @@ def slowed(url: str, seconds: float = 0.0) -> Iterator[Way]:
         stop = asyncio.get_running_loop().create_future()
         loop.call_soon(ready.set)
         stopping.append(lambda: loop.call_soon_threadsafe(stop.set_result, None))
-        relaying = set[asyncio.Task[None]]()
+        relaying = dict[asyncio.Task[None], asyncio.StreamWriter]()
 
         def begun(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             way.connections += 1
-            relaying.add(asyncio.create_task(_relayed(way, at.hostname or "", at.port or 0, reader, writer)))
+            relaying[asyncio.create_task(_relayed(way, at.hostname or "", at.port or 0, reader, writer))] = writer
 
         server = await asyncio.start_server(begun, sock=listener)
         await stop
+        loop.remove_reader(listener)  # a server that is closed drops whom it has accepted but not yet met, unclosed
+        await _turns(4)
         server.close()
-        for task in relaying:
+        for task, writer in relaying.items():
             task.cancel()
+            writer.transport.abort()  # a relay that has not begun ends without doing it
         await asyncio.gather(*relaying, return_exceptions=True)
+        await _turns(4)  # a connection that is closed lets go of its socket at the next turn of the loop
 
     ready = threading.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
@@ -66,6 +70,11 @@ def slowed(url: str, seconds: float = 0.0) -> Iterator[Way]:
         stopping[0]()
         thread.join(10)
         loop.close()
+
+
+async def _turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
 
 
 async def _relayed(way: Way, host: str, port: int, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
@@ -82,11 +91,11 @@ async def _relayed(way: Way, host: str, port: int, client: asyncio.StreamReader,
     except OSError:
         pass
     finally:
+        for writer in writers:  # before anything is waited for: it may be cancelled there
+            writer.transport.abort()
         for task in copying:
             task.cancel()
         await asyncio.gather(*copying, return_exceptions=True)
-        for writer in writers:
-            writer.transport.abort()
 
 
 async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, slowly: Way | None) -> None:

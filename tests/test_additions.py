@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.wire.chat import Additions, Memo, parse, sent, with_limit
+from tests.conftest import examples
 
 BODY = b'{ "model":"m", "messages":[{"role":"user","content":"1.10"}] , "temperature" : null,"seed":1.50 }'
 
@@ -32,7 +33,7 @@ def test_a_client_that_limits_its_answer_is_given_no_other_limit(own: str):
     assert left(body, Additions((("max_tokens", b"77"),))) == body
 
 
-def test_usage_is_not_asked_for_where_that_is_refused_and_the_client_does_not_ask_either():
+def test_usage_is_not_asked_for_where_that_is_refused_and_no_client_asks():
     plain = b'{"model":"m","messages":[{"role":"user","content":"x"}],"stream":true}'
     body = plain.replace(b"true}", b'true,"stream_options":{"include_usage":true}}')
     assert left(plain, Additions()) != plain
@@ -57,7 +58,7 @@ VALUES = (
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     st.permutations([*NAMES, "model", "messages", "stream"]),
     st.dictionaries(st.sampled_from(NAMES), VALUES),

@@ -67,6 +67,7 @@ def test_the_choice_is_the_same_in_every_process_and_release():
     assert [ranking(key, replicas(4))[0] for key in range(10)] == [f"r{at}" for at in (1, 0, 3, 0, 0, 3, 0, 1, 0, 0)]
 
 
+@pytest.mark.long
 def test_a_deployment_that_is_added_takes_its_share_and_nothing_else_moves():
     draw = random.Random(1)
     keys = [draw.getrandbits(64) for _ in range(4000)]
@@ -128,7 +129,7 @@ def test_conversations_that_only_begin_alike_are_told_apart_by_what_follows():
     assert one.trail != other.trail
 
 
-def test_instructions_in_a_first_user_message_and_the_task_in_a_second_are_both_the_opening():
+def test_instructions_and_the_task_in_two_user_messages_are_both_the_opening():
     def asked(task: str) -> Conversation:
         return Conversation((Message("user", "Here is how you work."), Message("user", task)))
 
@@ -224,7 +225,7 @@ class Traffic:
 OPENING, RUNS = talk("0"), talk(*map(str, range(41)))
 
 
-def test_a_conversation_goes_elsewhere_while_its_deployment_rests_and_comes_back_once_without_flapping():
+def test_a_conversation_leaves_a_deployment_that_rests_and_comes_back_once():
     traffic = Traffic()
     home = traffic.ask(RUNS, 0.0)
     away = traffic.ask(RUNS, 1.0, frozenset({home}))
@@ -337,6 +338,7 @@ def schedule(request: pytest.FixtureRequest) -> Schedule:
     return interleaved(read, draw)
 
 
+@pytest.mark.long
 def test_small_caches_hit_as_one_big_one_would_and_none_is_much_busier_than_the_rest(schedule: Schedule):
     big = play(schedule, {"big": PrefixCache(blocks_of(schedule) * 6 // 10)}, lambda *_: "big")
     apart = play(schedule, small_caches(schedule), Front())
@@ -366,6 +368,7 @@ def moves(places: dict[int, tuple[str, str]]) -> set[int]:
     return {number for number, (last, then) in places.items() if last != then}
 
 
+@pytest.mark.long
 def test_when_a_replica_is_lost_only_what_ran_there_moves_and_to_several_others(schedule: Schedule):
     anyway, places = moves(next_places(schedule)), next_places(schedule, frozenset({"r3"}))
     homeless = {number for number, (last, _) in places.items() if last == "r3"}
@@ -373,6 +376,7 @@ def test_when_a_replica_is_lost_only_what_ran_there_moves_and_to_several_others(
     assert len({places[number][1] for number in homeless}) > 1
 
 
+@pytest.mark.long
 def test_a_restart_moves_nothing_where_what_moved_before_is_shared(schedule: Schedule):
     assert moves(next_places(schedule, restarts=True)) <= moves(next_places(schedule))
 

@@ -33,7 +33,7 @@ def test_the_deployments_window_bounds_it_where_it_is_smaller():
     assert window(deployment=5000).budget() == 4000
 
 
-def test_where_the_answer_has_a_window_of_its_own_the_deployments_is_the_prompts_alone():
+def test_where_the_answer_has_its_own_window_the_deployments_is_the_prompts_alone():
     assert window(deployment=5000, shared=False).budget(4000) == 5000
 
 
@@ -66,7 +66,7 @@ def test_what_a_provider_has_shown_bounds_the_second_plan():
     assert exact.budget() == 5000 - 1000
 
 
-def test_where_a_provider_says_only_that_it_was_too_long_there_is_a_seventh_less_than_was_sent():
+def test_where_a_provider_says_only_too_long_there_is_a_seventh_less_than_was_sent():
     assert window(policy=8000).seen_smaller(2000, None, None).budget() == 1700
     assert window(policy=8000).seen_smaller(2000, 2500, None).budget() == 1700
     assert Window(None, None, True, 0, 0).seen_smaller(2000, None, 4000).budget() == 1700
@@ -88,7 +88,7 @@ def test_a_short_answer_leaves_nearly_all_of_the_window():
     assert (bounds.budget(), bounds.budget(8)) == (5992, 5992)
 
 
-def test_prefixes_keep_the_limit_rounded_up_to_a_power_of_two_and_the_request_itself_what_it_asks_for():
+def test_prefixes_keep_the_limit_as_a_power_of_two_and_the_request_what_it_asks_for():
     bounds = following(900, deployment=6000)
     assert (bounds.budget(), bounds.budget(900)) == (6000 - 1024, 5100)
     assert following(600, deployment=6000).budget() == bounds.budget()
@@ -123,9 +123,7 @@ def test_a_limit_takes_nothing_of_a_window_that_the_answer_does_not_share():
         (None, None, 300, 300),
     ],
 )
-def test_without_an_answer_limit_the_reserve_is_the_declared_or_the_models_within_4k_and_a_quarter(
-    declared, width, max_output, kept
-):
+def test_without_an_answer_limit_the_reserve_is_declared_or_within_4k_and_a_quarter(declared, width, max_output, kept):
     assert usual_reserve(declared, width, max_output) == kept
 
 

@@ -165,7 +165,7 @@ async def test_a_whole_answer_that_is_all_here_is_one_however_its_connection_end
     assert (passed.client.status, passed.settled["status"]) == (200, "answered")
 
 
-async def test_a_stream_that_breaks_while_it_is_gathered_reached_nobody_so_another_is_asked(gateway):
+async def test_a_stream_that_breaks_while_it_is_gathered_is_asked_of_another(gateway):
     cut = streams(delta("one two three"), UpstreamError("reset", "cut"))
     passed = await replace(gateway, deployments=TWO)(body(HELLO), Script(cut, says()))
     assert passed.settled["status"] == "answered"
@@ -264,7 +264,7 @@ async def test_openrouters_own_bill_is_what_is_entered(gateway, said, nanousd):
     assert (await setting(body(HELLO), Script(says(usage={**USAGE, **said})))).settled["cost_nanousd"] == nanousd
 
 
-async def test_the_price_of_the_model_behind_a_variant_is_an_estimate_until_the_bill_is_known(gateway):
+async def test_the_price_of_the_model_behind_a_variant_is_an_estimate_until_the_bill(gateway):
     variant = deployment(model="openrouter/x/y:free")
     assert variant.price is not None
     setting = replace(gateway, deployments=(replace(variant, price=replace(variant.price, is_for_holds=True)),))

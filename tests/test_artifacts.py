@@ -213,7 +213,7 @@ def test_every_value_that_a_list_claims_to_hold_always_stands_in_it(texts, room)
 
 
 @given(TEXTS, st.integers(0, 300))
-def test_the_best_pieces_are_those_of_most_worth_and_never_more_than_there_is_room_for(texts, room):
+def test_the_best_pieces_are_worth_most_and_never_more_than_there_is_room_for(texts, room):
     read, known = messages([user(text) for text in texts]), reader()
     order = list(ranked(pieces_of_all(read, known), seen_in(read, known)))
     kept = best(order, room)
@@ -259,6 +259,7 @@ HOSTILE = {
 """Long enough that what is not linear is not over in a test's time."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_five_megabytes_of_any_kind_are_read_in_time_that_grows_with_them_alone(text):
     with within(60):

@@ -92,6 +92,7 @@ def target(kind: Any, url: str) -> Deployment:
     return deployment(model=model, kind=kind, api_base=url, api_key="sk-1", timeout=5.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["direct", "translated"])
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("packed", [False, True])

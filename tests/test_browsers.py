@@ -94,7 +94,7 @@ REFUSED: list[tuple[Mapping[str, str | None], str]] = [
 ]
 
 
-def test_without_keys_this_machine_and_listed_names_and_pages_are_served_and_nobody_else(tmp_path: Path):
+def test_without_keys_this_machine_and_listed_names_are_served_and_nobody_else(tmp_path: Path):
     with serving(tmp_path, OPEN) as port:
         for said in SERVED:
             assert ask(port, **said).status == 200, said  # type: ignore[arg-type]

@@ -76,7 +76,7 @@ async def test_other_tools_another_system_text_and_a_changed_message_are_told_ap
     assert row["miss"] == "client_changed:2"
 
 
-async def test_a_conversation_keeps_its_key_when_its_group_gets_more_requests_than_one_key_serves(tmp_path: Path):
+async def test_a_conversation_keeps_its_key_when_its_group_outgrows_one_key(tmp_path: Path):
     replay = Replay(tmp_path, [OPENAI])
     turns = [[[system(words(1500)), user(f"{n} asks")] for n in range(8)]]
     for turn in range(5):
@@ -90,7 +90,7 @@ async def test_a_conversation_keeps_its_key_when_its_group_gets_more_requests_th
     assert all(row["cached_tokens"] > 1500 for row in found[8:])
 
 
-async def test_a_fold_reads_the_system_text_again_where_the_provider_marks_only_the_newest_message(tmp_path: Path):
+async def test_a_fold_reads_the_system_text_again_where_only_the_newest_message_is_marked(tmp_path: Path):
     steps = [[calls(f"c{n} read"), result(f"c{n}", words(700, f"r{n}"))] for n in range(9)]
     talk = [[*FIRST, *(message for step in steps[:n] for message in step)] for n in range(1, 10)]
     under = "name: tight\ncontext_window: 5k\nreserve: {output: 0, margin: 0}\n"

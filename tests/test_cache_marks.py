@@ -12,6 +12,7 @@ from gateway.conversation import Changes, Insertion
 from gateway.routing.upstreams.translated import Translated
 from gateway.wire.cache_marks import Marks, may_carry
 from gateway.wire.chat import ChatRequest, Memo, parse, sent
+from tests.conftest import examples
 from tests.laws.generators import Talk, talks
 from tests.providers.anthropic import Anthropic
 from tests.providers.deployments import deployment
@@ -182,7 +183,7 @@ def links(talk: Talk) -> st.SearchStrategy[dict[int, int]]:
     return st.dictionaries(st.integers(0, len(talk.messages)), st.sampled_from([300, 3600]), max_size=4)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(talks(breaks=True), st.data())
 def test_without_the_markers_all_bytes_are_those_that_came(talk: Talk, data: st.DataObject):
     came = parse(talk.body(), Memo())

@@ -6,8 +6,8 @@ from typing import Any, get_args
 import orjson
 import pytest
 
-from gateway.money.report import By, report
-from tests.test_report import DAY, opened, settled, write
+from gateway.reports.spend import By, report
+from tests.test_report import DAY, drawn, opened, settled, write
 
 
 def missed(request_id: str, cause: str, lost: int, **more: Any) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def test_a_saving_that_nobody_knows_is_told_as_unknown_and_not_as_nothing(tmp_pa
     found = report(tmp_path, saving=True)
     assert found.saving is not None
     assert [(row["unknown"], row["saved_nanousd"]) for row in found.saving["rows"]] == [(1, 500_000), (1, 0)]
-    table = found.render("table", 140)
+    table = drawn(found, 140)
     support = next(line for line in table.splitlines() if "support " in line and "unknown" in line)
     assert support.split()[-1] == "unknown"
     assert "+ unknown" in table
@@ -123,7 +123,7 @@ def test_both_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path, name:
     found = report(tmp_path, name, caching=True, saving=True)
     read = orjson.loads(found.json())
     assert set(read) == {"by", "rows", "total", "caching", "saving"}
-    table = found.render("table", 140)
+    table = drawn(found, 140)
     assert "Prompt caches, by" in table
     assert "our_fold" in table
     assert "-$0.000000090 (-15%)" in table
@@ -144,4 +144,4 @@ def test_an_empty_ledger_has_no_rows_of_either(tmp_path: Path) -> None:
     assert found.caching == {"groups": [], "misses": []}
     assert found.saving is not None
     assert found.saving["rows"] == []
-    assert "no requests" in found.render("table", 100)
+    assert "no requests" in drawn(found, 100)

@@ -78,7 +78,7 @@ async def talking(folder: Path, upstream: Each, deployments: Sequence[Deployment
         gateway.ledger.close()
 
 
-async def test_no_conversation_sees_the_bad_key_of_one_of_two_which_rests_and_is_told_of_once(tmp_path):
+async def test_no_conversation_sees_the_bad_key_of_one_of_two_which_rests(tmp_path):
     upstream = Each(KEY)
     async with talking(tmp_path, upstream) as talk:
         for number in range(200):
@@ -171,7 +171,7 @@ async def test_what_an_upstream_says_of_waiting_and_of_its_limits_comes_back(tmp
     assert set(told.got["x-gateway-upstream-request-id"]) == {"?"}
 
 
-async def test_an_answer_brings_how_long_it_took_and_what_is_left_and_a_stream_is_not_held_up(tmp_path):
+async def test_an_answer_says_how_long_it_took_and_what_is_left(tmp_path):
     act = streams(*WHOLE_STREAM, **{"openai-processing-ms": "12", "x-ratelimit-remaining-tokens": "9"})
     async with talking(tmp_path, Each(act), [BAD]) as talk:
         got = (await talk.ask("hello", stream=True)).got
@@ -179,7 +179,7 @@ async def test_an_answer_brings_how_long_it_took_and_what_is_left_and_a_stream_i
     assert (got["cache-control"], got["x-accel-buffering"]) == ("no-cache", "no")
 
 
-async def test_headers_go_along_the_idempotency_key_with_the_first_attempt_and_dropped_betas_are_named(tmp_path):
+async def test_headers_go_along_and_the_idempotency_key_with_the_first_attempt(tmp_path):
     upstream = Each(fails(500))
     async with talking(tmp_path, upstream, [replace(BAD, weight=1e9), replace(GOOD, weight=1e-9)]) as talk:
         sent = {"idempotency-key": "once", "x-client-request-id": "mine", "anthropic-beta": "a-1, b-2", "cookie": "c"}

@@ -433,7 +433,7 @@ def test_messages_are_left_out_with_the_comma_that_belongs_to_them():
     assert out == b'{"model":"asked","messages":[{"role":"system"} , {"role":"user"} ]}'
 
 
-def test_a_line_of_ours_stands_where_it_is_put_also_in_the_middle_of_what_is_left_out():
+def test_a_line_of_ours_stands_where_it_is_put_also_within_what_is_left_out():
     listed = [system("s"), user("e1"), assistant("e2"), user("old"), assistant("older"), user("new")]
     found = request(listed)
     out = left(found, Changes({}, frozenset({1, 2, 3, 4}), (Insertion(3, "[gone]"),)))

@@ -177,7 +177,7 @@ def test_a_misspelt_model_is_told_with_the_one_that_was_probably_meant(
     assert warning.partition("; did you mean ")[2] == ("" if meant is None else f"{meant!r}?")
 
 
-def test_check_tries_each_pattern_on_a_long_text_and_refuses_a_slow_one(
+def test_check_and_serve_refuse_a_pattern_that_is_slow_on_a_long_text(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.cli.trying.CPU_SECONDS", 1)
@@ -187,6 +187,9 @@ def test_check_tries_each_pattern_on_a_long_text_and_refuses_a_slow_one(
     assert shown.exit_code == 2
     assert "policy short: preserve: 'a[ab]*b[ab]*!' takes more than 1 seconds" in shown.output
     assert "never" not in shown.output
+    served = gateway("serve", "--config", config, "--port", "0")
+    assert served.exit_code == 2
+    assert "'a[ab]*b[ab]*!' takes more than" in served.output
     policy.write_text(POLICY + "prompt_cache: {volatile: ['Current time: .*', '\\d+\\d+']}\n")
     shown = gateway("check", "--config", config)
     assert shown.exit_code == 2
@@ -616,7 +619,7 @@ def test_an_open_gateway_is_not_put_on_a_public_address(config: Path) -> None:
     assert "0.0.0.0" in shown.output
 
 
-def test_the_log_of_a_served_gateway_is_json_away_from_a_terminal_and_silent_about_requests(config: Path) -> None:
+def test_the_log_is_json_away_from_a_terminal_and_silent_about_requests(config: Path) -> None:
     with serving(config) as (process, address):
         ask(address)
         process.send_signal(signal.SIGTERM)

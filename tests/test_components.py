@@ -56,7 +56,7 @@ def test_input_is_the_last_user_message():
     assert kinds([user("a"), assistant("b"), user("c")]) == ["history", "history", "input"]
 
 
-def test_in_a_loop_input_is_the_last_user_message_and_the_newest_unit_and_the_steps_between_are_history():
+def test_in_a_loop_input_is_the_last_user_message_and_the_newest_unit():
     listed = [
         user("a"),
         assistant("b"),

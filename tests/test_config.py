@@ -15,11 +15,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import check, config
+from gateway import config
 from gateway.budget.calibration import Calibration
 from gateway.config import Config, ConfigErrors
 from gateway.config.startup import startup_problems
 from gateway.config.yaml import parse
+from gateway.reports import check
+from tests.conftest import examples
 
 ROOT = Path(__file__).parent.parent
 CASES = sorted((ROOT / "tests/cases/config").glob("*.txt"))
@@ -455,7 +457,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(ANYTHING, ANYTHING)
 def test_whatever_is_written_a_file_loads_or_every_problem_has_a_message(tmp_path_factory, main, policy):
     folder = tmp_path_factory.mktemp("any")
@@ -470,7 +472,7 @@ def test_whatever_is_written_a_file_loads_or_every_problem_has_a_message(tmp_pat
     assert all(told)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.text(max_size=60) | st.text(alphabet="a:-[]{}&*!|>'\"#? \n", max_size=60))
 def test_whatever_text_there_is_reading_it_does_not_crash(tmp_path_factory, text):
     document = parse(text, Path("any.yaml"))

@@ -210,7 +210,7 @@ def test_a_conversation_that_goes_on_in_another_process_is_always_read_as_far_th
 
 @pytest.mark.parametrize("facts", [OPENAI, LASTING, ANTHROPIC])
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 3), st.integers(0, 400)), max_size=12))
-def test_a_request_of_our_own_never_changes_what_would_be_read_had_all_left_as_it_came(facts: CacheFacts, steps):
+def test_a_request_of_our_own_never_changes_what_unchanged_ones_would_read(facts: CacheFacts, steps):
     with_ours, without, there = Seen(), Seen(), Seen()
     now = 0
     for is_ours, more, seconds in steps:
@@ -265,7 +265,7 @@ def test_another_conversation_and_another_user_are_not_it():
     assert trails.before(2, chain(1, 2, 3, 4), 0) is None
 
 
-def test_who_opens_in_the_same_words_under_another_system_text_has_a_conversation_of_his_own():
+def test_the_same_opening_under_another_system_text_is_another_conversation():
     trails = Trails()
     said = [(1,), (1, 2, 3), (1, 2, 3, 4, 5)]
     turns = [[noted(trails, chain(who, *words), head=1) for who in (100, 200)] for words in said]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gateway.rewriting.results.crush import SAME, Wanted, difference, lossless, lossy
 from gateway.rewriting.results.shapes import lines
 from gateway.rewriting.results.shapes.values import NotAValue, Number, read, read_cut
+from tests.conftest import examples
 from tests.test_outliers import LOGS, TROUBLE, log, prose
 from tests.timing import within
 
@@ -250,7 +251,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.one_of(st.lists(values, max_size=4), st.dictionaries(keys, values, max_size=6)), st.sampled_from([None, 2]))
 def test_a_value_can_always_be_read_back(value, indent):
     assert_reads_back(json.dumps(value, indent=indent))
@@ -333,7 +334,7 @@ def test_what_cannot_be_said_shorter_is_given_back(text):
     assert lossless(text) in (text, "")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.one_of(st.text(), st.lists(values, max_size=3).map(lambda value: json.dumps(value, indent=1))))
 def test_what_is_printed_is_never_longer(text):
     assert len(lossless(text)) <= len(text)
@@ -415,7 +416,7 @@ CODE = "\n".join(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.one_of(st.text(max_size=3000), st.sampled_from([ORDERS, CODE])), st.integers(0, 400))
 def test_what_is_printed_always_fits_its_room(text, room):
     assert words(lossy(text, room, words)) <= room
@@ -611,7 +612,7 @@ log_lines = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(log_lines, st.integers(200, 900), st.text(alphabet="abc \n", max_size=20))
 def test_what_stands_of_lines_is_always_whole_lines(lines, room, more):
     text = "\n".join([*lines, *more.split("\n"), *log("klog", 80)])
@@ -721,6 +722,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_text_takes_bounded_time(name):
     text = HOSTILE[name]

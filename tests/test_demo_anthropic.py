@@ -314,7 +314,7 @@ async def test_automatic_caching_does_nothing_where_the_last_block_is_marked_ali
     assert (await claude.charged([*three, *blocks(8, 8)[3:]], cache_control=FIVE)) == (0, 1600)
 
 
-async def test_automatic_caching_with_another_lifetime_than_the_marked_last_block_is_refused(claude: Provider):
+async def test_automatic_caching_with_another_lifetime_than_the_last_mark_is_refused(claude: Provider):
     assert "another ttl" in await claude.refused(blocks(8, 8), cache_control=HOUR)
 
 

@@ -75,7 +75,7 @@ async def test_an_entry_is_readable_only_when_the_answer_that_writes_it_has_begu
     assert await gpt.charged(talk(2048)) == (2048, 0)
 
 
-async def test_what_only_later_models_take_is_refused_by_demo_openai_and_passed_over_by_others(gpt: Provider):
+async def test_what_only_later_models_take_is_refused_by_demo_openai_alone(gpt: Provider):
     here = {"type": "text", "text": text(2048), "prompt_cache_breakpoint": {"mode": "explicit"}}
     marked = [{"role": "user", "content": [here]}]
     assert "prompt_cache_breakpoint" in await gpt.refused(marked)
@@ -155,7 +155,7 @@ async def test_gemini_begins_at_the_models_least_length_and_is_exact(model: str,
     assert await gemini.charged(talk(least + 1, 100)) == (least + 1, 0)
 
 
-async def test_geminis_entries_expire_a_day_after_they_were_made_however_often_they_are_read():
+async def test_geminis_entries_expire_a_day_after_they_were_made_though_they_are_read():
     gemini = Provider("demo/gemini")
     await gemini.charged(talk(3000))
     gemini.now += 23 * HOUR

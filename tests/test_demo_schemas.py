@@ -157,7 +157,7 @@ def test_no_schema_is_raised_over(schema: Any) -> None:
     value_for(schema, b"", WORDS)
 
 
-def test_members_that_may_be_left_out_are_there_only_in_an_answer_that_is_to_be_whole() -> None:
+def test_optional_members_are_there_only_in_an_answer_that_is_to_be_whole() -> None:
     schema = {
         "properties": {"a": {"type": "null"}, "b": {"type": "integer"}, "c": {"type": "integer", "default": 10},
                        "d": {"type": "array", "default": []}, "e": {"$ref": "#"}},

@@ -9,7 +9,7 @@ import pytest
 from gateway.config import Config
 from gateway.config.network import HERE, Network
 from gateway.config.prompt_cache_rules import CachesFile
-from gateway.money.prices import PriceBook
+from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
 from gateway.prompt_cache.rules import NOTHING
 from gateway.routing.deployment import Deployment, Unservable, deployments, facts_of, provider_and_model

@@ -28,7 +28,7 @@ async def direct() -> AsyncIterator[Direct]:
     await upstream.close()
 
 
-async def test_the_body_reaches_the_upstream_byte_for_byte_and_so_does_the_answer_the_client(direct: Direct):
+async def test_body_and_answer_reach_the_other_side_byte_for_byte(direct: Direct):
     answer = b'{ "id" : "x",\n "n": 1.10, "more": 123456789012345678901234567890 }'
     async with serving(OpenAI(answer=answer)) as server:
         reply = await direct.send(deployment(url=server.url), BODY, stream=False, request_id="gw_1")
@@ -136,9 +136,7 @@ async def serving_once(ends: Ends) -> AsyncIterator[tuple[str, list[int]]]:
 
 
 @pytest.mark.parametrize("ends", [closes, resets])
-async def test_a_request_that_finds_its_pooled_connection_closed_goes_once_more_over_a_new_one(
-    direct: Direct, ends: Ends
-):
+async def test_a_request_whose_pooled_connection_was_closed_goes_again_over_a_new_one(direct: Direct, ends: Ends):
     async with serving_once(ends) as (url, came):
         for _ in range(3):
             reply = await direct.send(deployment(url=url), BODY, stream=False, request_id="gw_1")
@@ -272,3 +270,33 @@ async def test_a_name_that_nobody_resolves_is_given_up(direct: Direct, monkeypat
         await direct.send(deployment(url="http://model.invalid"), BODY, stream=False, request_id="gw_1")
     assert caught.value.kind == "connect"
     assert "no answer within" in caught.value.message
+
+
+async def test_tiny_chunks_arrive_whole_where_reading_stopped_behind_the_last_of_them(direct: Direct):
+    tiny = b"1\r\n.\r\n"
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + 1025 * tiny)
+        await asyncio.sleep(0.1)
+        writer.write(20 * tiny + b"0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        reply = await direct.send(deployment(url=url, timeout=1.0), STREAMED, stream=True, request_id="gw_1")
+        assert b"".join([chunk async for chunk in reply.chunks()]) == 1045 * b"."
+        assert reply.is_over
+
+
+async def test_silence_is_timed_anew_with_each_request(direct: Direct):
+    async with serving(OpenAI(events=EVENTS, stall_after=3)) as server:
+        patient, hasty = (deployment(name=str(most), url=server.url, timeout=most) for most in (30.0, 0.2))
+        for one in (patient, hasty):
+            await (await direct.send(one, BODY, stream=False, request_id="gw_1")).read()
+        reply = await direct.send(hasty, STREAMED, stream=True, request_id="gw_2")
+        async with asyncio.timeout(3):
+            with pytest.raises(UpstreamError, match="Timeout"):
+                await reply.read()

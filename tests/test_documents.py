@@ -160,6 +160,7 @@ def test_documents_never_overlap_and_stay_inside_the_text(parts):
             at = document.end
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     [

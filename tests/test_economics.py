@@ -221,7 +221,7 @@ def priced(requests: Sequence[tuple[float, int, int]], fixed: int | None) -> flo
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize(("low", "high"), [(1, 300), (300, 7200), (1, 85), (85, 7200)])
-def test_a_lifetime_chosen_by_gaps_costs_at_most_two_percent_more_than_the_better_fixed_one(seed, low, high):
+def test_a_lifetime_by_gaps_costs_at_most_two_percent_more_than_the_better_fixed_one(seed, low, high):
     requests = traffic(seed, low, high)
     assert priced(requests, None) <= 1.02 * min(priced(requests, SHORT), priced(requests, LONG))
 
@@ -296,7 +296,7 @@ def test_a_fold_under_a_warm_cache_is_cheaper_exactly_beyond_its_break_even(turn
         assert (expected_cost(folded, look) < expected_cost(before, look)) == (1 + turns > even)
 
 
-def test_a_fold_that_nothing_forces_saves_enough_however_long_the_conversation_goes_on():
+def test_a_fold_that_nothing_forces_saves_enough_however_long_it_goes_on():
     """Half as long as expected, and for very long."""
     before, folded = Option(9000, 9000), Option(6000, 3000)
     even = (1.25 - 0.1) * 3000 / (0.1 * 3000)

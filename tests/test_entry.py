@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import orjson
 import pytest
@@ -9,10 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.money.entry import BYTES_PER_TOKEN, EDITS_BYTES, MOST_MISSED_VALUES, Entry, fingerprint, runs, told
-from gateway.money.prices import price_from
+from gateway.money.prices.entries import price_from
+from gateway.money.row import AttemptRow, LedgerRow
 from gateway.wire.usage import Usage
 
 PRICE = price_from("x", {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-5})
+
+TOO_BIG = {"component": "input", "tokens": 9, "room": 5, "at": "messages[0]"}
+
+
+def line(row: LedgerRow) -> dict[str, Any]:
+    """Return the row as it stands in the ledger."""
+    members: dict[str, Any] = orjson.loads(row.to_json())
+    return members
 
 
 def entry(**more) -> Entry:
@@ -21,8 +31,8 @@ def entry(**more) -> Entry:
     )
 
 
-def test_the_opened_row_says_who_what_and_the_estimate_that_stands_if_nothing_follows():
-    row = entry(user="ann", tags=["a"]).opened(Usage(prompt=7, completion=9, estimated=True), 123)
+def test_the_opened_row_says_who_what_and_the_estimate_until_it_is_settled():
+    row = line(entry(user="ann", tags=["a"]).opened(Usage(prompt=7, completion=9, estimated=True), 123))
     assert row == {
         "event": "opened",
         "id": "gw_1",
@@ -39,21 +49,21 @@ def test_the_opened_row_says_who_what_and_the_estimate_that_stands_if_nothing_fo
 
 
 def test_a_request_that_nothing_was_spent_on_costs_nothing():
-    row = entry().settled("refused", 10.5)
+    row = line(entry().settled("refused", 10.5))
     assert (row["cost_nanousd"], row["prompt_tokens"], row["completion_tokens"]) == (0, 0, 0)
     assert "unpriced" not in row
     assert row["ms"] == {"total": 500.0}
 
 
 def test_what_was_never_sent_left_no_tokens():
-    row = entry(deployment=None, before={"input": 9}, refusal={"component": "input"}).settled("refused", 10.5)
-    assert (row["tokens_before"], row["tokens_after"], row["refusal"]) == (9, 0, {"component": "input"})
+    row = line(entry(deployment=None, before={"input": 9}, refusal=TOO_BIG).settled("refused", 10.5))
+    assert (row["tokens_before"], row["tokens_after"], row["refusal"]) == (9, 0, TOO_BIG)
 
 
 def test_usage_is_priced_and_entered_by_class():
     one = entry()
     one.price(Usage(prompt=100, completion=20, cached=60, cache_write=5, reasoning=7), PRICE, None, 0.0)
-    row = one.settled("answered", 11.0)
+    row = line(one.settled("answered", 11.0))
     assert [
         row[name]
         for name in ("prompt_tokens", "cached_tokens", "cache_write_tokens", "completion_tokens", "reasoning_tokens")
@@ -64,7 +74,7 @@ def test_usage_is_priced_and_entered_by_class():
 def test_without_a_price_the_cost_is_unknown_and_never_nothing():
     one = entry()
     one.price(Usage(prompt=100), None, None, 0.0)
-    row = one.settled("answered", 11.0)
+    row = line(one.settled("answered", 11.0))
     assert (row["cost_nanousd"], row["unpriced"]) == (None, True)
 
 
@@ -74,7 +84,7 @@ def test_tokens_by_component_are_told_before_and_after():
         after={"system": 5, "tools": 0, "history": 40},
         room={"history": 45, "tools": 0},
     )
-    row = one.settled("answered", 11.0)
+    row = line(one.settled("answered", 11.0))
     assert row["components"] == {"system": [5, 5], "history": [90, 40], "room": {"history": 45}}
     assert (row["tokens_before"], row["tokens_after"]) == (95, 45)
 
@@ -82,12 +92,12 @@ def test_tokens_by_component_are_told_before_and_after():
 def test_a_room_is_told_where_it_is_not_what_was_asked_for():
     sizes = {"system": 5, "input": 9, "documents": 7, "history": 90}
     room = {"system": 5, "input": 9, "documents": 0, "history": 45, "examples": 3}
-    row = entry(before=sizes, room=room).settled("answered", 11.0)
+    row = line(entry(before=sizes, room=room).settled("answered", 11.0))
     assert row["components"]["room"] == {"documents": 0, "history": 45, "examples": 3}
 
 
 def test_what_is_as_it_nearly_always_is_stands_in_no_row():
-    row = entry().settled("answered", 11.0)
+    row = line(entry().settled("answered", 11.0))
     assert row.keys().isdisjoint(
         {"policy_version", "stream", "counted", "error", "estimated", "forced", "reasoning_tokens"}
     )
@@ -95,27 +105,27 @@ def test_what_is_as_it_nearly_always_is_stands_in_no_row():
         kind="summary", policy_version=3, stream=True, counted="bytes", error="timeout", edits=[(1, None, "stub", 9, 1)]
     )
     one.forced, one.usage = True, Usage(prompt=9, reasoning=3, cache_write=2, estimated=True)
-    row = one.settled("answered", 11.0)
+    row = line(one.settled("answered", 11.0))
     assert (row["kind"], row["stream"], row["counted"], row["error"]) == ("summary", True, "bytes", "timeout")
     assert row["policy_version"] == 3
     assert (row["forced"], row["estimated"], row["reasoning_tokens"], row["cache_write_tokens"]) == (True, True, 3, 2)
 
 
 def test_what_was_not_rewritten_is_after_what_it_was_before():
-    row = entry(before={"input": 9}).settled("answered", 11.0)
+    row = line(entry(before={"input": 9}).settled("answered", 11.0))
     assert (row["tokens_before"], row["tokens_after"]) == (9, 9)
 
 
 def test_bytes_are_scaled_to_the_providers_count():
     one = entry(counted="bytes", before={"system": 100, "history": 0, "input": 300})
     one.price(Usage(prompt=50), PRICE, None, 0.0)
-    row = one.settled("answered", 11.0)
+    row = line(one.settled("answered", 11.0))
     assert row["components"] == {"system": [12, 12], "input": [38, 38]}
     assert row["tokens_before"] == row["tokens_after"] == 50
 
 
 def test_bytes_without_any_count_are_estimated():
-    row = entry(counted="bytes", before={"input": 400}).settled("failed", 11.0)
+    row = line(entry(counted="bytes", before={"input": 400}).settled("failed", 11.0))
     assert row["tokens_before"] == 400 // BYTES_PER_TOKEN
 
 
@@ -126,23 +136,23 @@ def test_bytes_without_any_count_are_estimated():
 def test_scaled_sizes_always_add_up_to_the_prompt(sizes, prompt):
     one = entry(counted="bytes", before=sizes)
     one.price(Usage(prompt=prompt), PRICE, None, 0.0)
-    row = one.settled("answered", 11.0)
+    row = line(one.settled("answered", 11.0))
     assert row["tokens_before"] == (prompt or (sum(sizes.values()) or 1) // BYTES_PER_TOKEN)
     assert all(size >= 0 for pair in row["components"].values() for size in pair)
 
 
 def test_a_few_edits_are_told_one_by_one():
     edits = [(3, "read", "stub", 90, 9), (5, None, "drop_oldest", 40, 0, 8)]
-    row = entry(edits=edits, forced=True).settled("answered", 11.0)
+    row = line(entry(edits=edits, forced=True).settled("answered", 11.0))
     assert row["edits"] == [[3, "read", "stub", 90, 9], [5, None, "drop_oldest", 40, 0, 8]]
     assert (row["forced"], "edited" in row) == (True, False)
-    assert "forced" not in entry(edits=edits).settled("answered", 11.0)
+    assert "forced" not in line(entry(edits=edits).settled("answered", 11.0))
 
 
 def test_many_edits_are_summed_by_remedy():
     edits = [(2, None, "artifacts", 0, 30), (2, None, "drop_oldest", 400, 0, 11)]
     edits += [(n, "read", "stub", 90, 9) for n in range(12, 20)]
-    row = entry(edits=edits).settled("answered", 11.0)
+    row = line(entry(edits=edits).settled("answered", 11.0))
     assert row["edited"] == {"artifacts": [1, 0, 30, 2], "drop_oldest": [10, 400, 0, 2], "stub": [8, 720, 72, 12]}
     assert "edits" not in row
 
@@ -185,7 +195,7 @@ def test_joining_never_loses_a_token(edits):
 
 @given(EDITS)
 def test_telling_never_loses_a_token_or_a_message(edits):
-    row = told(runs(edits))
+    row = {name: orjson.loads(orjson.dumps(value)) for name, value in told(runs(edits)).items()}
     assert len(row) == 1
     assert "edited" in row or len(orjson.dumps(row["edits"])) <= EDITS_BYTES
     sums = [edit[3:5] for edit in row["edits"]] if "edits" in row else [sums[1:3] for sums in row["edited"].values()]
@@ -195,28 +205,28 @@ def test_telling_never_loses_a_token_or_a_message(edits):
     assert "edits" in row or sum(sums[0] for sums in row["edited"].values()) == len(edits)
 
 
-def test_what_a_rewrite_removed_and_what_was_missed_are_told_as_counts_and_fingerprints():
+def test_what_was_removed_and_missed_is_told_as_counts_and_fingerprints():
     one = entry(plan="rewritten")
     one.heed(412, ["W-7300112", "241.50"])
-    row = one.settled("answered", 11.0)
+    row = line(one.settled("answered", 11.0))
     assert (row["values_removed"], row["missed"]) == (412, 2)
     assert row["missed_values"] == [fingerprint("W-7300112"), fingerprint("241.50")]
     assert b"7300112" not in orjson.dumps(row)
     assert "W-7300112" not in repr(one)
 
 
-def test_a_rewrite_that_nothing_was_missed_of_says_so_and_a_request_without_one_says_nothing():
+def test_a_rewrite_says_that_nothing_was_missed_and_a_request_without_one_does_not():
     one = entry(plan="rewritten")
     one.heed(0, [])
-    row = one.settled("answered", 11.0)
+    row = line(one.settled("answered", 11.0))
     assert (row["values_removed"], row["missed"], "missed_values" in row) == (0, 0, False)
-    assert entry().settled("answered", 11.0).keys().isdisjoint({"values_removed", "missed", "missed_values"})
+    assert line(entry().settled("answered", 11.0)).keys().isdisjoint({"values_removed", "missed", "missed_values"})
 
 
 def test_misses_are_all_counted_and_fingerprinted_up_to_a_number():
     one = entry()
     one.heed(99, [f"value_{n}" for n in range(50)])
-    row = one.settled("answered", 11.0)
+    row = line(one.settled("answered", 11.0))
     assert (row["missed"], len(row["missed_values"])) == (50, MOST_MISSED_VALUES)
 
 
@@ -235,16 +245,18 @@ def test_another_process_gives_another_fingerprint_so_that_nobody_can_try_values
 
 def test_attempts_are_told_where_there_was_more_than_one_good_one():
     good, bad = (
-        {"deployment": "a", "status": 200, "error": None, "ms": 1},
-        {"deployment": "b", "status": 500, "error": "status", "ms": 1},
+        AttemptRow("a", 200, None, 1.0),
+        AttemptRow("b", 500, "status", 1.0),
     )
-    assert "attempts" not in entry(attempts=[good]).settled("answered", 11.0)
-    assert entry(attempts=[bad]).settled("failed", 11.0)["attempts"] == [bad]
-    assert entry(attempts=[bad, good]).settled("answered", 11.0)["attempts"] == [bad, good]
+    assert entry(attempts=[good]).settled("answered", 11.0).attempts == ()
+    assert entry(attempts=[bad]).settled("failed", 11.0).attempts == (bad,)
+    row = entry(attempts=[bad, good]).settled("answered", 11.0)
+    assert row.attempts == (bad, good)
+    assert line(row)["attempts"][0] == {"deployment": "b", "status": 500, "error": "status", "ms": 1.0}
 
 
 def test_times_are_told_in_milliseconds():
-    row = entry(planned=10.002, first_byte=10.102).settled("answered", 10.25)
+    row = line(entry(planned=10.002, first_byte=10.102).settled("answered", 10.25))
     assert row["ms"] == {"total": 250.0, "plan": 2.0, "upstream_first": 100.0}
 
 
@@ -274,14 +286,13 @@ def test_a_busy_row_stays_under_a_kilobyte(status):
     )
     one.heed(12_345, [str(n) for n in range(1234, 1334)])
     one.usage, one.cost_nanousd = Usage(prompt=28193, completion=533, cached=18304, cache_write=2001), 123_456_789
-    row = {"ts": "2026-11-27T03:12:01.123456Z", **one.settled(status, 15.1234)}
-    assert len(orjson.dumps(row)) < 1000
+    assert len(one.settled(status, 15.1234).to_json("2026-11-27T03:12:01.123456Z")) < 1000
 
 
 def test_what_is_known_of_the_prompt_cache_is_told_and_what_is_nothing_is_left_out():
     one = entry()
-    assert one.settled("answered", 11.0).keys().isdisjoint({"expected_cached", "miss", "lost", "saved_nanousd"})
+    assert line(one.settled("answered", 11.0)).keys().isdisjoint({"expected_cached", "miss", "lost", "saved_nanousd"})
     one.expected_cached, one.miss, one.lost, one.lost_nanousd, one.saved_nanousd = 1024, "expired", 9, 90, -7
-    row = one.settled("answered", 11.0)
+    row = line(one.settled("answered", 11.0))
     told = [row[name] for name in ("expected_cached", "miss", "lost", "lost_nanousd", "saved_nanousd")]
     assert told == [1024, "expired", 9, 90, -7]

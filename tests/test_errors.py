@@ -238,7 +238,7 @@ def holds_two_statuses(number: int) -> bool:
 
 @given(st.integers(-5_000, 3_000_000))
 @example(524288)  # in hundreds it begins as a status does
-def test_a_number_in_a_refusal_for_good_stays_the_number_and_never_looks_like_a_status(tokens: int):
+def test_a_number_in_a_refusal_stays_and_never_looks_like_a_status(tokens: int):
     error = errors.prompt_too_large_for_policy(
         room="", fixed={"tools": 9}, component="tools", tokens=tokens, most=0, at=None, param="tools", do=""
     )

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from gateway.budget.components import OVERHEAD_REPLY
 from gateway.conversation import Changes, Insertion
-from gateway.explain import FIRST_WORDS_CHARS, MOST_VALUES, dry_run, lined_up
-from gateway.operators.tables import dry_run_tables
+from gateway.reports.explain import FIRST_WORDS_CHARS, MOST_VALUES, dry_run, lined_up
+from gateway.reports.tables import dry_run_tables
 from gateway.routing.models import models_of
 from gateway.wire.errors import GatewayError
 from tests.passage import COUNTERS, Script, Setting, deployment, policy

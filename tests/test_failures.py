@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.wire import lenient
 from gateway.wire.failures import UNSAID, complaint_in, error_in
+from tests.conftest import examples
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.dictionaries(st.sampled_from(["error", "message", "code", "choices", "object", "detail"]), JSON))
 def test_whatever_an_upstream_says_is_always_read_and_can_always_be_told(fields: dict[str, Any]):
     for found in (error_in(fields), complaint_in(fields)):

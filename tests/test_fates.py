@@ -222,7 +222,7 @@ def test_one_key_is_not_sent_to_whichever_provider_a_client_names(tmp_path: Path
 # Wildcards
 
 
-def test_a_name_under_asterisks_becomes_a_deployment_of_that_name_with_the_label_of_its_entry(tmp_path: Path):
+def test_a_name_under_asterisks_becomes_a_deployment_with_the_label_of_its_entry(tmp_path: Path):
     file = tmp_path / "config.yaml"
     file.write_text(
         "model_list:\n"

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from gateway.config import ConfigErrors, load
 from gateway.config.litellm_keys import DEFAULTS, INSTEAD, OURS, WITHOUT_EFFECT
 from gateway.config.yaml import parse, written
-from gateway.money.prices import PriceBook
+from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
 from gateway.routing.catalogue import catalogue, known_providers, without_effect
 from gateway.routing.catalogue.importing import imported
 from gateway.routing.deployment import Unservable
+from tests.conftest import examples
 
 BOOK, KNOWN = PriceBook.read(price_table()), known_providers()
 PARAMS = sorted(OURS | DEFAULTS | WITHOUT_EFFECT.keys() | INSTEAD.keys() | {"aws_region_name", "input_cost_per_token"})
@@ -75,7 +76,7 @@ SETTINGS = st.dictionaries(
 ENVIRONMENT = {"KEY": "k", "OPENAI_API_KEY": "sk"}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(ENTRY, min_size=1, max_size=2))
 def test_a_list_becomes_deployments_or_every_reason_is_told(tmp_path_factory: Any, entries: list[Any]):
     file = tmp_path_factory.mktemp("any") / "config.yaml"
@@ -94,7 +95,7 @@ def test_a_list_becomes_deployments_or_every_reason_is_told(tmp_path_factory: An
     assert all(told)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(ENTRY | ANYTHING, max_size=2),
     st.dictionaries(st.sampled_from(["litellm_settings", "router_settings", "general_settings"]), SETTINGS | ANYTHING),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.wire.faults import Fault, fault_of
+from tests.conftest import examples
 
 
 def fault(status: int, body: Any, model: str = "gpt-5", *, wildcard: bool = False) -> Fault:
@@ -73,9 +74,7 @@ RESTS = [
 
 
 @pytest.mark.parametrize(("status", "body", "kind"), [case[1:] for case in RESTS], ids=[case[0] for case in RESTS])
-def test_what_passes_falls_back_and_rests_but_each_request_is_still_tried_where_nobody_else_is(
-    status: int, body: Any, kind: str
-):
+def test_what_passes_falls_back_and_rests_and_is_still_tried_where_nobody_else_is(status: int, body: Any, kind: str):
     found = fault(status, body)
     assert (found.kind, found.rests, found.lasts) == (kind, True, False)
     assert not found.ends_the_search
@@ -158,7 +157,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(status=st.integers(100, 999), body=st.binary(max_size=80) | JSON.map(lambda said: json.dumps(said).encode()))
 def test_no_body_is_too_odd_to_be_judged(status: int, body: bytes):
     assert isinstance(fault_of(status, body, model="gpt-5"), Fault)

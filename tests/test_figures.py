@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gateway.money.figures import Figures, count, share
+from gateway.reports.figures import Figures, count, share
+from gateway.reports.tables import figures_table
 
 ROWS = [{"team": "agents", "calls": 1_591_402, "tokens": 987_654_321, "used": 0.25}, dict.fromkeys(("team", "used"))]
 ROWS[1] |= {"calls": 3, "tokens": 0}
@@ -27,7 +28,7 @@ SHOWN = Figures(
 def text(figures: Figures, width: int) -> str:
     console = Console(width=width, record=True, file=None, force_terminal=False)
     with console.capture() as captured:
-        console.print(figures.table(width))
+        console.print(figures_table(figures, width))
     return captured.get()
 
 

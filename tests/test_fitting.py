@@ -33,7 +33,7 @@ def facts(provider="openai", name="x", window=1000, output=None, shared=True, ex
     return ModelFacts(provider, name, window, output, shared, "o200k_base", exact)
 
 
-def test_of_several_deployments_the_smallest_window_and_answer_count_whichever_is_drawn():
+def test_of_several_deployments_the_smallest_window_and_answer_count():
     both = model(
         deployment(window=9000, max_output=500), deployment(window=5000, number=1), deployment(window=None, number=2)
     )
@@ -76,7 +76,7 @@ def test_the_margin_is_the_calibrations_where_the_policy_says_nothing():
     assert (declared.calibration, declared.margin) == (EXACT, 77)
 
 
-def test_a_reserve_that_is_auto_follows_the_answer_limit_and_one_that_is_declared_does_not():
+def test_a_reserve_follows_the_answer_limit_where_it_is_auto_and_not_declared():
     asked = model(deployment(window=6000, max_output=300))
     assert asked.bounds(Policy("p")).budget() == 5700
     assert asked.bounds(Policy("p"), answer_limit=8).budget(8) == 5992
@@ -136,6 +136,7 @@ async def test_under_strict_everything_is_counted_because_shares_are_ceilings():
     assert isinstance((await decide([system(words(300)), user("hi")], strict)).plan, Refusal)
 
 
+@pytest.mark.long
 async def test_a_long_body_is_decided_in_a_thread_and_comes_out_the_same():
     listed = [user("begin"), *loop(40, 600), user("now")]
     short = await decide(listed, window=9000)

@@ -11,6 +11,7 @@ from gateway.config import ConfigErrors, load
 from gateway.config.folders import ledger_folder_mode
 from gateway.config.startup import exposed, startup_problems
 from gateway.money.ledger import Ledger
+from gateway.money.row import LedgerRow
 from gateway.state.disk import DiskState
 
 SMALL = "model_list: [{model_name: m, litellm_params: {model: demo/demo}}]\nstate: {dir: state}\n"
@@ -35,7 +36,7 @@ async def test_state_and_requests_are_for_the_owner_alone_under_any_umask(tmp_pa
     state.put("k", b"v")
     ledger = Ledger(config.ledger.dir, content=True, mode=config.ledger.mode)
     ledger.keep("gw_1", "team", b"{}")
-    await ledger.append({"event": "opened"})
+    await ledger.append(LedgerRow("opened"))
     assert mode(tmp_path / "state") == mode(tmp_path / "var" / "ledger") == 0o700
     assert {mode(path) for path in (tmp_path / "state").iterdir()} == {0o600}
     assert len(list((tmp_path / "state").iterdir())) > 1, "the log of SQLite is among them"

@@ -63,7 +63,7 @@ def test_a_conversation_that_was_never_over_is_not_touched():
     assert not found.lines
 
 
-def test_what_models_wrote_comes_down_to_the_target_oldest_first_and_what_people_said_stays():
+def test_what_models_wrote_goes_oldest_first_and_what_people_said_stays():
     found = next(fold for turns in range(3, 30) if (fold := folded(chat(turns, 60, says=20))).dropped)
     assert gone(found) == list(range(1, 2 * len(found.dropped), 2))
     assert 400 <= found.total <= 520
@@ -108,6 +108,7 @@ def sent(listed, found: Folded) -> list[str]:
     return [f"{m.role} {m.text}" for m in found.changes.applied(messages(listed))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ladders", [DROP, Ladders()], ids=["drop_oldest", "all remedies"])
 def test_what_an_extension_sends_begins_with_what_was_sent_before_unless_it_folds(ladders):
     listed = [user(words(50)), *loop(60, 60), user("now")]
@@ -178,7 +179,7 @@ def test_whole_units_always_go_together(turns, keep):
 
 
 @given(TURNS, KEEP, st.integers(0, 3))
-def test_where_history_may_go_what_is_over_always_fits_or_only_what_must_stay_is_left(turns, keep, wide):
+def test_where_history_may_go_all_fits_or_only_what_must_stay_is_left(turns, keep, wide):
     listed = spoken(turns)
     found = folded(listed, budget=300 + 100 * wide, **keep)
     taken = anatomy(listed)
@@ -341,6 +342,7 @@ def test_a_fold_goes_deep_so_that_its_edge_stands_still_for_long():
     assert len(edge) <= 3
 
 
+@pytest.mark.long
 def test_what_stays_whole_is_no_more_than_the_target_leaves_beside_the_list():
     listed = [user("a"), *loop(40, 50), user("b")]
     for artifacts in (0.0, 0.2, 0.4):
@@ -352,7 +354,7 @@ def test_what_stays_whole_is_no_more_than_the_target_leaves_beside_the_list():
         assert min(left) <= 0.5 * 1000 + 2 * OVERHEAD_MESSAGE
 
 
-def test_where_what_is_newest_leaves_no_room_for_a_tail_the_oldest_units_go_and_it_says_so():
+def test_where_the_newest_leaves_no_room_for_a_tail_the_oldest_units_go():
     listed = [user(words(950)), *step(1, 20), *step(2, 5)]
     found = folded(listed)
     assert gone(found) == [1, 2]
@@ -481,6 +483,7 @@ def test_a_list_takes_no_more_than_its_share_and_a_part_of_what_it_stands_for(bu
             assert line.tokens < line.stands_for
 
 
+@pytest.mark.long
 def test_a_list_that_stands_is_not_written_again_by_the_next_fold():
     seen = lines_over_time([user("look"), *orders(90)])
     grown = sum(
@@ -498,6 +501,7 @@ def test_no_value_is_said_in_two_lists():
         assert len(held) == len(set(held))
 
 
+@pytest.mark.long
 def test_lists_together_never_take_more_than_twice_the_share_of_one():
     for end in range(20, 180, 6):
         kept = folded([user("look"), *orders(90)][:end], **LISTED).kept
@@ -577,7 +581,7 @@ def test_nothing_is_folded_in_a_loop_that_has_reasoned():
     assert gone(folded([user("a"), *loop(12, 100)], binds_reasoning=True))
 
 
-def test_what_was_given_before_a_change_leaves_without_its_reasoning_and_what_came_after_keeps_it():
+def test_reasoning_before_a_change_is_left_out_and_what_came_after_keeps_it():
     turn = [user("a"), *thinking_loop(12, 100), thinks(assistant("done"))]
     asked = folded([*turn, user("b")], binds_reasoning=True)
     first = min(asked.dropped)

@@ -344,6 +344,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:14]))
 def test_hostile_forms_take_bounded_time(text):
     with within(5):

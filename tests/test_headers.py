@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.wire.headers import LONGEST_VALUE, carried, kept, retry_after, told, told_of_failure
+from tests.conftest import examples
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -103,7 +104,7 @@ NAMES = st.sampled_from(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(headers=st.dictionaries(NAMES, st.text(max_size=30) | st.text(min_size=LONGEST_VALUE, max_size=LONGEST_VALUE)))
 def test_whatever_an_upstream_writes_what_comes_back_can_be_written(headers: dict[str, str]):
     for name, value in told_of_failure(headers, 1e9, again=False).items():
@@ -170,7 +171,7 @@ def test_a_trace_that_is_none_stays_behind_with_its_state():
     assert "tracestate" not in headers
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(headers=st.dictionaries(st.sampled_from(sorted(CLIENT)), st.binary(max_size=40)))
 def test_whatever_a_client_writes_what_goes_along_can_be_written(headers: dict[bytes, bytes]):
     for provider in ("openai", "anthropic", "openrouter"):

@@ -85,7 +85,7 @@ def test_it_is_told_once_that_one_rests_and_once_that_it_is_well():
     assert not health.is_told("A")
 
 
-def test_after_a_rest_one_request_is_the_trial_and_the_others_go_elsewhere_until_it_has_ended():
+def test_after_a_rest_one_request_is_the_trial_and_the_others_go_elsewhere():
     health = failing(0.0, first_rest=1.0)
     assert health.resting(now=1.5) == frozenset()
     assert health.begin("A", 1.5) is None

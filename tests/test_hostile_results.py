@@ -229,6 +229,7 @@ HUGE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", PLACES[:2], ids=IDS[:2])
 @pytest.mark.parametrize("name", HUGE)
 def test_a_huge_or_deep_result_takes_bounded_time(
@@ -280,6 +281,7 @@ def test_half_a_character_in_the_request_itself_is_refused() -> None:
         parse(b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}]}', Memo())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_last_user_message_of_endless_documents_takes_bounded_time(name: str, counter: Counter) -> None:
     """Its documents may shrink; where they cannot enough, the refusal says so, and as fast."""
@@ -312,6 +314,7 @@ def test_a_pattern_that_explodes_is_refused_when_the_policy_is_loaded(pattern: s
     assert any("preserve" in problem for problem in problems), problems
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", ["a" * 200_000, "must " * 60_000, ("x" * 50 + "! ") * 9_000, "https://" * 40_000])
 def test_patterns_that_are_taken_are_fast_on_unlucky_texts(text: str, counter: Counter) -> None:
     preserve = (r"(?i)\b(must|never|always)\b", r"https?://\S+", r"^.*\bdeadline\b.*$", r"(?:\w+\.)+\w+")

@@ -26,7 +26,7 @@ def test_remedies_that_lose_nothing_are_told_from_those_that_do():
     assert (Ladders().light, Ladders().heavy) == (("minify", "dedupe", "crush"), ())
 
 
-def test_a_component_has_a_remedy_where_its_ladder_names_one_and_results_belong_to_history():
+def test_a_component_has_a_remedy_where_its_ladder_has_one_and_results_are_history():
     assert Ladders().with_remedy == {"documents", "examples", "history"}
     assert Ladders(history=(), documents=(), examples=()).with_remedy == {"history"}
     assert Ladders((), (), (), ()).with_remedy == frozenset()
@@ -50,7 +50,7 @@ def test_dedupe_points_to_the_later_result_that_says_the_same():
     assert held.shorten("dedupe", 2, None) is None
 
 
-def test_dedupe_leaves_alone_what_a_stub_could_not_shorten_because_nothing_could_fold_it_later():
+def test_dedupe_leaves_alone_what_a_stub_could_not_shorten():
     assert results(words(9), words(9)).shorten("dedupe", 2, 4) is None
 
 

@@ -107,6 +107,7 @@ def test_a_number_or_an_address_is_never_cut(text):
         assert not (text[end - 1 : end] in (".", ",", ":") and text[end : end + 1].isdigit())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", [".", ".x", '."', " ", "\n", " \n", ", ", "a. ", "。", "?!x", "é", "ก ", "- "])
 def test_hostile_texts_take_linear_time(text):
     text = text * (2_000_000 // len(text))

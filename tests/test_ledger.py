@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 
 from gateway.money.ledger import Ledger, LedgerUnavailable, files, id_time, new_id, rows, timestamp
 from gateway.money.ledger.lookup import find
+from gateway.money.row import LedgerRow
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC).timestamp()
 MIDNIGHT = datetime(2026, 2, 1, tzinfo=UTC).timestamp()
@@ -37,12 +39,12 @@ class Clock:
         return self.now
 
 
-def opened(request_id: str = "gw_1", **more: Any) -> dict[str, Any]:
-    return {"event": "opened", "id": request_id, **more}
+def opened(request_id: str = "gw_1", **more: Any) -> LedgerRow:
+    return LedgerRow("opened", request_id, **more)
 
 
-def settled(request_id: str = "gw_1", **more: Any) -> dict[str, Any]:
-    return {"event": "settled", "id": request_id, **more}
+def settled(request_id: str = "gw_1", **more: Any) -> LedgerRow:
+    return LedgerRow("settled", request_id, **more)
 
 
 def lines(directory: Path) -> list[bytes]:
@@ -54,17 +56,22 @@ def lines(directory: Path) -> list[bytes]:
 
 async def test_an_append_returns_when_its_row_is_in_the_days_file(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "var" / "ledger", clock=Clock())
-    await ledger.append(opened(ts="2026-01-31T11:59:59.999Z", key="bot", tags=["a"], cost_nanousd=2**60, user=None))
+    await ledger.append(opened(ts="2026-01-31T11:59:59.999Z", key="bot", tags=["a"], estimate_nanousd=2**60))
     content = (tmp_path / "var" / "ledger" / "2026-01-31.jsonl").read_bytes()
     assert content.endswith(b"\n")
     assert orjson.loads(content) == {
         "event": "opened",
         "id": "gw_1",
-        "ts": "2026-01-31T11:59:59.999Z",
         "key": "bot",
-        "tags": ["a"],
-        "cost_nanousd": 2**60,
+        "team": "",
         "user": None,
+        "tags": ["a"],
+        "model": "",
+        "policy": "",
+        "estimate_prompt": None,
+        "estimate_completion": None,
+        "estimate_nanousd": 2**60,
+        "ts": "2026-01-31T11:59:59.999Z",
     }
     ledger.close()
 
@@ -156,7 +163,7 @@ async def test_a_file_that_was_taken_away_is_made_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("torn", [b'{"event":"opened","id":"x', b"{", b'{"event":"opened","id":"caf\xc3'])
 async def test_a_torn_last_line_is_closed_before_the_next_one(tmp_path: Path, torn: bytes) -> None:
-    (tmp_path / "2026-01-31.jsonl").write_bytes(orjson.dumps(opened("whole")) + b"\n" + torn)
+    (tmp_path / "2026-01-31.jsonl").write_bytes(opened("whole").to_json() + torn)
     ledger = Ledger(tmp_path, clock=Clock())
     await ledger.append(opened("next"))
     assert [row["id"] for row in rows(tmp_path)] == ["whole", "next"]
@@ -165,7 +172,7 @@ async def test_a_torn_last_line_is_closed_before_the_next_one(tmp_path: Path, to
 
 
 async def test_a_last_line_that_lacks_only_its_newline_still_counts(tmp_path: Path) -> None:
-    (tmp_path / "2026-01-31.jsonl").write_bytes(orjson.dumps(opened("whole")))
+    (tmp_path / "2026-01-31.jsonl").write_bytes(opened("whole").to_json().removesuffix(b"\n"))
     ledger = Ledger(tmp_path, clock=Clock())
     await ledger.append(opened("next"))
     assert [row["id"] for row in rows(tmp_path)] == ["whole", "next"]
@@ -234,7 +241,7 @@ async def test_what_is_owed_is_written_without_another_append(tmp_path: Path) ->
 
 
 LIMITED = """
-import asyncio, resource, signal, sys
+import asyncio, json, resource, signal, sys
 from pathlib import Path
 from gateway.money.ledger import Ledger, LedgerUnavailable
 
@@ -245,7 +252,8 @@ async def main():
     ledger = Ledger(directory, clock=lambda: 1769860800.0)
     async def append(name):
         try:
-            await ledger.append({"event": "opened", "id": name, "ts": "x", "pad": "p" * (seed % 50)})
+            row = {"event": "opened", "id": name, "ts": "x", "pad": "p" * (seed % 50)}
+            await ledger.enter_line(json.dumps(row, separators=(",", ":")).encode() + b"\\n")
         except LedgerUnavailable:
             return None
         return name
@@ -276,12 +284,13 @@ KILLED = """
 import asyncio, sys
 from pathlib import Path
 from gateway.money.ledger import Ledger
+from gateway.money.row import LedgerRow
 
 async def main():
     ledger = Ledger(Path(sys.argv[1]))
     async def client(name):
         for number in range(10**6):
-            await ledger.append({"event": "opened", "id": f"{name}-{number}"})
+            await ledger.append(LedgerRow("opened", f"{name}-{number}"))
             print(f"{name}-{number}", flush=True)
     await asyncio.gather(*[client(name) for name in range(8)])
 
@@ -339,22 +348,17 @@ async def test_a_request_is_found_with_both_its_rows_merged(tmp_path: Path) -> N
     request_id, other = new_id(clock.now, bytes(10)), new_id(clock.now, b"\x01" * 10)
     ledger = Ledger(tmp_path, "3", clock)
     await ledger.append(opened(request_id, estimate_nanousd=5, user="alice"))
-    await ledger.append(opened(other, note=request_id))
+    await ledger.append(opened(other, model=request_id))
     assert (found := find(tmp_path, request_id)) is not None
-    assert (found["status"], found["settled_at"]) == ("unsettled", None)
+    assert (found.row.status, found.members["status"], found.settled_at) == (None, "unsettled", None)
     clock.now = MIDNIGHT + 1
-    await ledger.append(settled(request_id, status="answered", cost_nanousd=7))
-    assert find(tmp_path, request_id) == {
-        "event": "settled",
-        "id": request_id,
-        "ts": "2026-02-01T00:00:01.000Z",
-        "opened_at": "2026-01-31T23:59:59.000Z",
-        "settled_at": "2026-02-01T00:00:01.000Z",
-        "status": "answered",
-        "user": "alice",
-        "estimate_nanousd": 5,
-        "cost_nanousd": 7,
-    }
+    await ledger.append(settled(request_id, status="answered", user="alice", cost_nanousd=7))
+    assert (found := find(tmp_path, request_id)) is not None
+    assert (found.opened_at, found.settled_at) == ("2026-01-31T23:59:59.000Z", "2026-02-01T00:00:01.000Z")
+    assert (found.row.event, found.row.status, found.row.user) == ("settled", "answered", "alice")
+    assert (found.row.estimate_nanousd, found.row.cost_nanousd) == (5, 7)
+    first, _, second = map(orjson.loads, lines(tmp_path))
+    assert found.members == {**first, **second, "opened_at": found.opened_at, "settled_at": found.settled_at}
     assert find(tmp_path, new_id(clock.now, b"\x02" * 10)) is None
     ledger.close()
 
@@ -366,14 +370,24 @@ def test_other_files_of_the_folder_are_no_ledger(tmp_path: Path) -> None:
     assert list(rows(tmp_path)) == []
 
 
-ROW = st.dictionaries(st.text(max_size=5), st.integers(-(2**53), 2**53) | st.text(max_size=20) | st.none(), max_size=5)
+TEXT = st.text(max_size=20)
+ROW = st.builds(
+    LedgerRow,
+    event=st.just("opened"),
+    key=TEXT,
+    user=st.none() | TEXT,
+    tags=st.lists(TEXT, max_size=3).map(tuple),
+    model=TEXT,
+    estimate_nanousd=st.none() | st.integers(-(2**53), 2**53),
+    ts=st.just("t"),
+)
 
 
 @given(wanted=st.lists(ROW, max_size=20), cut=st.integers(0, 400))
-def test_a_file_cut_anywhere_reads_as_the_rows_before_the_cut(wanted: list[dict[str, Any]], cut: int) -> None:
+def test_a_file_cut_anywhere_reads_as_the_rows_before_the_cut(wanted: list[LedgerRow], cut: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        written = [{**row, "event": "opened", "id": str(at), "ts": "t"} for at, row in enumerate(wanted)]
+        written = [replace(row, id=str(at)) for at, row in enumerate(wanted)]
 
         async def write() -> None:
             ledger = Ledger(directory, clock=Clock())
@@ -381,11 +395,11 @@ def test_a_file_cut_anywhere_reads_as_the_rows_before_the_cut(wanted: list[dict[
             ledger.close()
 
         asyncio.run(write())
-        assert list(rows(directory)) == written
+        assert [LedgerRow.from_members(row) for row in rows(directory)] == written
         path = files(directory)[0]
         whole = path.read_bytes()[: max(0, path.stat().st_size - cut)]
         os.truncate(path, len(whole))
-        kept = list(rows(directory))
+        kept = [LedgerRow.from_members(row) for row in rows(directory)]
         assert kept == written[: len(kept)]
         assert len(kept) >= whole.count(b"\n")
 
@@ -393,7 +407,7 @@ def test_a_file_cut_anywhere_reads_as_the_rows_before_the_cut(wanted: list[dict[
 async def test_two_appends_cost_microseconds(tmp_path: Path) -> None:
     """At most 15 µs each is the aim; a shared machine is given five times as much here."""
     ledger = Ledger(tmp_path)
-    row = {**settled(ts=timestamp(NOON)), **{f"field_{number}": number for number in range(30)}}
+    row = settled(ts=timestamp(NOON), status="answered", model="gpt-5", prompt_tokens=900, cost_nanousd=12)
     clock = asyncio.get_running_loop().time
     best = 1.0
     for _ in range(5):

@@ -51,6 +51,7 @@ def plant(folder: Path, draw: random.Random) -> None:
     state.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 async def test_it_starts_and_stops_on_whatever_lies_in_the_state(tmp_path: Path, seed: int):
     draw = random.Random(seed)

@@ -143,7 +143,7 @@ async def test_another_refusal_is_not_taken_for_that_one(tmp_path: Path):
         assert one.sent["stream_options"] == {"include_usage": True}
 
 
-async def test_deployments_are_asked_by_their_order_and_a_lower_one_that_rests_after_the_others(tmp_path: Path):
+async def test_deployments_are_asked_by_their_order_and_one_that_rests_comes_last(tmp_path: Path):
     text = "model_list:\n" + "".join(
         entry("m", f"openai/{name}", more)
         for name, more in (("last", ""), ("second", ", order: 2"), ("first", ", order: 1"))

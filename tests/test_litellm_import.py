@@ -20,7 +20,7 @@ from gateway.cli import main
 from gateway.config import Config, load
 from gateway.config.yaml import parse
 from gateway.money import ledger
-from gateway.money.prices import PriceBook
+from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
 from gateway.routing.catalogue import known_providers
 from gateway.routing.catalogue.importing import imported

@@ -11,7 +11,8 @@ import orjson
 import pytest
 
 from gateway.money.ledger import lookup, new_id, timestamp
-from gateway.money.ledger.lookup import MOST_WAITING, PIECE_BYTES, Lookups, TooManyLookups, find
+from gateway.money.ledger.lookup import MOST_WAITING, PIECE_BYTES, Lookups, Record, TooManyLookups, find
+from gateway.money.row import LedgerRow
 
 DAY = datetime(2026, 1, 31, tzinfo=UTC).timestamp()
 
@@ -42,8 +43,8 @@ def test_a_request_is_found_wherever_it_stands(books: tuple[Path, list[str]], nu
     folder, ids = books
     found = find(folder, ids[number])
     assert found is not None
-    assert (found["id"], found["user"]) == (ids[number], f"u{number}")
-    assert found["status"] == ("answered" if number < 19_980 else "unsettled")
+    assert (found.row.id, found.row.user) == (ids[number], f"u{number}")
+    assert found.members["status"] == ("answered" if number < 19_980 else "unsettled")
 
 
 def test_little_of_the_books_is_read(books: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch):
@@ -72,7 +73,7 @@ def test_clocks_that_differ_and_bytes_that_are_no_lines_hide_nothing(tmp_path: P
     for number in (0, 55, 1_400, 1_480, 1_600, 2_999):
         found = find(tmp_path, ids[number])
         assert found is not None, number
-        assert found["user"] == f"u{number}"
+        assert found.row.user == f"u{number}"
 
 
 def test_a_request_of_last_night_is_found_and_one_that_was_refused(tmp_path: Path):
@@ -85,7 +86,7 @@ def test_a_request_of_last_night_is_found_and_one_that_was_refused(tmp_path: Pat
     ]
     for name, row in rows:
         (tmp_path / name).write_bytes(orjson.dumps(row) + b"\n")
-    assert [found["status"] for one in (night, refused) if (found := find(tmp_path, one))] == ["failed", "refused"]
+    assert [found.row.status for one in (night, refused) if (found := find(tmp_path, one))] == ["failed", "refused"]
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e11, 2.6e11, (2**48 - 1) / 1000])
@@ -99,22 +100,23 @@ def test_a_moment_beyond_reason_is_no_request(tmp_path: Path, seconds: float):
 async def test_lookups_of_a_key_take_turns_and_do_not_wait_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     at_once, most = [0], [0]
 
-    def slow(_folder: Path, request_id: str) -> dict[str, Any]:
+    def slow(_folder: Path, request_id: str) -> Record:
         at_once[0] += 1
         most[0] = max(most[0], at_once[0])
         time.sleep(0.01)
         at_once[0] -= 1
-        return {"id": request_id, "thread": threading.current_thread().name}
+        return Record(LedgerRow("settled", request_id), None, None, {"thread": threading.current_thread().name})
 
     monkeypatch.setattr(lookup, "find", slow)
     lookups = Lookups()
     found = await asyncio.gather(*(lookups.find(tmp_path, str(number), "key") for number in range(MOST_WAITING)))
-    assert [row["id"] for row in found if row] == [str(number) for number in range(MOST_WAITING)]
+    assert [one.row.id for one in found if one] == [str(number) for number in range(MOST_WAITING)]
     assert most[0] == 1
-    assert all(row["thread"].startswith("lookup") for row in found if row)
+    assert all(one.members["thread"].startswith("lookup") for one in found if one)
     many = [lookups.find(tmp_path, str(number), "key") for number in range(2 * MOST_WAITING)]
     ends = await asyncio.gather(*many, lookups.find(tmp_path, "of another", "other"), return_exceptions=True)
     assert sum(isinstance(end, TooManyLookups) for end in ends) == MOST_WAITING - 1
-    assert ends[-1]["id"] == "of another"  # type: ignore[index]  # no exception
+    assert isinstance(ends[-1], Record)
+    assert ends[-1].row.id == "of another"
     assert (lookups._turns, lookups._waiting) == ({}, {})
     lookups.close()

@@ -15,6 +15,7 @@ from gateway.prompt_cache.rules import NOTHING, CacheFacts, book_of, facts_for
 from gateway.routing.upstreams.demo import Demo
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import ChatRequest, Memo, parse, sent
+from tests.conftest import examples
 from tests.laws.generators import Talk, talks
 from tests.providers.deployments import deployment
 from tests.talk import Wire, assistant, calls, request, result, system, user, words
@@ -223,7 +224,7 @@ def with_marks(talk: Talk, indices: set[int], hours: bool) -> bytes:
     return json.dumps(body).encode()
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(talks(), st.sets(st.integers(0, 20), max_size=5), st.booleans(), st.data())
 def test_never_too_many_never_a_callers_changed_never_an_illegal_place(
     talk: Talk, marked: set[int], hours: bool, data: st.DataObject

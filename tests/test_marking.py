@@ -53,7 +53,7 @@ def test_the_second_request_of_a_conversation_is_marked():
     assert reach("on_reuse", replace(FRESH, stage=turn_stage(2)), FACTS, 300) == "all"
 
 
-def test_a_head_that_other_conversations_begin_with_is_marked_where_the_conversation_is_not_expected_to_go_on():
+def test_a_head_that_others_begin_with_is_marked_where_the_conversation_may_end():
     habits = NOTHING_KNOWN
     for n in range(2, 6):
         habits += seen(KNOWN, 10.0 * n) + seen(head_stage(n), 10.0 * n, Follows(head_stage(n - 1), 10.0))
@@ -76,7 +76,7 @@ def test_a_lifetime_that_the_provider_does_not_offer_gives_way_to_the_nearest():
     assert lifetime_of("1h", NOTHING_KNOWN, replace(FACTS, writes={300: Decimal("1.25")}), None, 0.0) == 300
 
 
-def test_by_itself_a_conversation_keeps_the_lifetime_that_it_has_and_a_new_one_gets_what_suits_the_gaps():
+def test_a_conversation_keeps_its_lifetime_and_a_new_one_gets_what_suits_the_gaps():
     assert lifetime_of("auto", going_on(9), FACTS, 3600, 9e4) == 3600
     assert lifetime_of("auto", going_on(9), FACTS, None, 9e4) == 300
     assert lifetime_of("auto", going_on(9, gap_seconds=1500.0), FACTS, None, 9e4) == 3600

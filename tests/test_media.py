@@ -432,7 +432,7 @@ def test_a_video_counts_by_the_seconds_in_its_header(wide: bool) -> None:
     assert video_tokens("gemini", "gemini-3-pro", url) == 90 * 102
 
 
-def test_a_video_that_is_elsewhere_counts_a_minute_and_one_without_a_header_by_its_bytes() -> None:
+def test_a_video_elsewhere_counts_a_minute_and_one_without_a_header_by_its_bytes() -> None:
     assert video_tokens("gemini", "gemini-2.5-pro", "https://x.example/a.mp4") == 60 * 290
     assert video_tokens("gemini", "gemini-2.5-pro", data_url(b"\0" * 250_000, "video/webm")) == 10 * 290
 

@@ -96,7 +96,7 @@ def test_our_fold():
     assert found == Miss("our_fold", 2048)
 
 
-def test_the_fold_is_named_where_it_cost_more_than_what_the_client_changed_at_the_end():
+def test_the_fold_is_named_where_it_cost_more_than_the_clients_change_at_the_end():
     came = chain([*THIRD[:5], user("E")])
     folded = chain([THIRD[0], user("[left out]"), *THIRD[3:5], user("E")])
     assert miss(came, trail(chain(THIRD)), sent=folded, read=1) == Miss("our_fold", 2048)

@@ -104,7 +104,7 @@ def test_a_total_is_right_where_a_result_is_shortened_twice():
 # ---------------------------------------------------------------- documents in the question
 
 
-def test_documents_of_the_last_user_message_shrink_to_what_it_asks_and_its_own_text_stays():
+def test_documents_of_the_last_message_shrink_to_what_it_asks_and_its_text_stays():
     question = "Who is the mayor of City 7? Answer with a name."
     found = planned([system("s"), user(f"Read this.\n{FACTS}\n{question}")])
     left = text(found, 1)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.config.patterns import why_slow, worst_texts
+from gateway.config.patterns import may_be_cubic, why_slow, worst_texts
+from tests.conftest import examples
 from tests.timing import within
 
 
@@ -116,7 +117,7 @@ def combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return counted | st.builds("{}{}".format, counted, counted) | st.builds("(?:{}|{})".format, inner, inner)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.recursive(ATOMS, combined, max_leaves=8))
 def test_a_pattern_that_is_taken_is_always_fast(pattern):
     assume(why_slow(pattern) is None)
@@ -124,3 +125,16 @@ def test_a_pattern_that_is_taken_is_always_fast(pattern):
     for text in ("a" * 40, "ab" * 20, "a" * 20 + "b" * 20):
         with within(2):
             compiled.search(text)
+
+
+@pytest.mark.parametrize("pattern", [r"a[ab]*b[ab]*!", r"\w+ \w* x", r"<.*>(?:x[^,]*,)!"])
+def test_endless_parts_that_may_share_a_text_may_take_cubic_time(pattern):
+    assert why_slow(pattern) is None
+    assert may_be_cubic(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"\d+[a-z]+", r"(?:\w+\s)+", r"(?:[^,]*,)*x", r"\d{4}-\d{2}-\d{2}T[\d:]+", r"^.*!", ""]
+)
+def test_others_are_quadratic_at_most(pattern):
+    assert not may_be_cubic(pattern)

@@ -27,6 +27,7 @@ from gateway.serving.pipeline import answer
 from gateway.serving.settle import USUAL_ANSWER
 from gateway.wire.sse import DONE, event
 from tests.caching_replay import facts_of
+from tests.conftest import examples
 from tests.passage import (
     NOW,
     USAGE,
@@ -170,7 +171,7 @@ async def test_a_stream_without_usage_is_counted_and_marked_as_estimated(gateway
 
 
 @pytest.mark.parametrize("cut", [UpstreamError("reset", "cut"), UpstreamError("timeout", "stalled"), None])
-async def test_a_stream_that_the_upstream_cuts_ends_with_an_error_event_and_is_entered_as_failed(gateway, cut):
+async def test_a_stream_that_is_cut_ends_with_an_error_event_and_is_entered_as_failed(gateway, cut):
     parts = (delta("one two"), delta(" three"), *([cut] if cut else []))
     passed = await gateway(body(HELLO, stream=True), Script(streams(*parts)))
     kind = cut.kind if cut else "reset"
@@ -288,7 +289,7 @@ async def test_an_answer_limit_that_leaves_no_room_is_named_with_the_highest_tha
     assert (await gateway(body([user("hello")], **{name: 127_992}))).client.status == 200
 
 
-async def test_an_answer_limit_beyond_the_window_is_named_where_the_prompt_is_too_long_as_well(gateway):
+async def test_an_answer_limit_beyond_the_window_is_named_though_the_prompt_is_too_long(gateway):
     passed = await refused(
         replace(gateway, policies=(TIGHT,)), body([user(words(3000))], max_completion_tokens=200_000)
     )
@@ -330,7 +331,7 @@ OVERFLOW = re.compile(
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_no_shorter_conversation_would_mend_is_refused_in_words_that_no_agent_takes_for_an_overflow(
+async def test_what_no_shorter_conversation_would_mend_is_not_refused_as_an_overflow(
     gateway, messages, more, component, param, said, stream
 ):
     passed = await refused(replace(gateway, policies=(TIGHT,)), body(messages, stream=stream, **more))
@@ -346,7 +347,7 @@ async def test_what_no_shorter_conversation_would_mend_is_refused_in_words_that_
     assert passed.settled["error"] == "prompt_too_large_for_policy"
 
 
-async def test_an_answer_limit_that_a_shorter_conversation_would_leave_room_for_is_an_overflow(gateway):
+async def test_an_answer_limit_that_fits_behind_a_shorter_conversation_is_an_overflow(gateway):
     kept = policy("{name: kept, context_window: 2000, reserve: {output: 500, margin: 0}, ladder: {}}")
     talk = [user("a"), assistant(words(1100)), user("b")]
     passed = await refused(replace(gateway, policies=(kept,), deployments=(deployment(window=2000),)),
@@ -360,7 +361,7 @@ async def test_the_default_touches_only_what_would_fail(gateway):
     assert passed.client.got["x-gateway-plan"] == "unchanged"
 
 
-async def test_an_answer_limit_that_takes_more_than_the_usual_reserve_is_named_under_the_default_too(gateway):
+async def test_an_answer_limit_above_the_usual_reserve_is_named_under_the_default_too(gateway):
     gateway = replace(gateway, deployments=(deployment(window=2000),))
     passed = await refused(gateway, body([user(words(1300))], max_tokens=800))
     assert "Lower max_tokens to 693 or less, or leave it out." in passed.client.error["message"]
@@ -399,9 +400,7 @@ async def test_what_came_illegal_and_fits_is_the_providers_to_judge(gateway):
     ("raw", "status", "code"),
     [(b"{", 400, None), (body([user("x" * 2_000_000)]), 413, "request_too_large"), (body([]), 400, None)],
 )
-async def test_what_does_not_parse_is_refused_and_not_entered_because_nobody_knows_what_it_was(
-    gateway, raw, status, code
-):
+async def test_what_does_not_parse_is_refused_and_not_entered(gateway, raw, status, code):
     passed = await refused(gateway, raw)
     assert (passed.client.status, passed.client.error["code"]) == (status, code)
     assert passed.rows == []
@@ -535,13 +534,13 @@ async def test_a_page_in_place_of_an_answer_was_written_by_no_model_so_another_i
     )
 
 
-async def test_an_object_that_cannot_be_read_may_have_been_an_answer_and_is_not_asked_for_again(gateway):
+async def test_an_unreadable_object_may_have_been_an_answer_and_is_not_asked_for_again(gateway):
     passed = await replace(gateway, deployments=TWO)(body(HELLO), Script(Act(parts=(b'{"choices": [',)), says()))
     assert len(passed.script.calls) == 1
     assert (passed.client.status, passed.client.error["code"]) == (502, "upstream_garbage")
 
 
-async def test_a_whole_answer_that_breaks_off_is_not_bought_twice_and_is_entered_as_a_usual_one(gateway):
+async def test_a_whole_answer_that_breaks_off_is_not_bought_twice(gateway):
     cut = Act(parts=(b'{"choices": [', UpstreamError("reset", "cut")))
     passed = await replace(gateway, deployments=TWO)(body(HELLO), Script(cut, says()))
     assert len(passed.script.calls) == 1
@@ -620,7 +619,7 @@ async def test_a_fallback_that_cannot_take_the_request_is_passed_over(gateway):
     assert (passed.client.status, passed.client.error["code"]) == (500, "down")
 
 
-async def test_a_deployment_that_cannot_serve_a_parameter_is_passed_over_and_rests_for_nobody(gateway):
+async def test_a_deployment_that_cannot_serve_a_parameter_is_passed_over_and_does_not_rest(gateway):
     passed = await with_fallback(gateway)(body(HELLO, n=2), Script(cannot("n"), says()))
     assert (passed.client.status, passed.settled["deployment"]) == (200, "anthropic/claude-x")
     assert passed.settled["status"] == "answered"
@@ -700,7 +699,7 @@ async def test_a_client_that_leaves_before_its_request_is_complete_leaves_no_tra
     assert (passed.rows, passed.script.calls, passed.client.started) == ([], [], False)
 
 
-async def test_a_client_that_leaves_while_the_upstream_thinks_is_entered_with_its_prompt_and_a_usual_answer(gateway):
+async def test_a_client_that_leaves_early_is_entered_with_its_prompt_and_a_usual_answer(gateway):
     passed = await gateway(body(HELLO), Script(Act(instead=Leave())))
     row = passed.settled
     assert (row["status"], row["http_status"], row["error"]) == ("cancelled", 499, "client_gone")
@@ -740,20 +739,20 @@ async def test_what_rewriting_saved_is_unknown_where_nobody_knows_how_the_cache_
     assert not {"saved_unknown", "saved_nanousd"} & passed.settled.keys(), "nothing was changed"
 
 
-async def test_what_was_left_out_of_a_prompt_too_short_for_its_cache_is_saved_at_the_plain_price(gateway):
+async def test_what_left_a_prompt_too_short_for_its_cache_is_saved_at_the_plain_price(gateway):
     cached = deployment(cache=CacheFacts("p", "prefix", least=20_000, writes={300: Decimal(1)}))
     row = (await replace(gateway, deployments=[cached], policies=(FOLDS,))(body(TALK))).settled
     assert row["miss"] == "below_minimum"
     assert row["saved_nanousd"] == (row["tokens_before"] - row["tokens_after"]) * 1_000
 
 
-async def test_a_client_that_leaves_before_a_stream_said_anything_is_entered_with_its_prompt_alone(gateway):
+async def test_a_client_that_leaves_before_a_stream_began_is_entered_with_its_prompt_alone(gateway):
     row = (await gateway(body(HELLO, stream=True), Script(Act(instead=Leave())))).settled
     assert (row["prompt_tokens"], row["completion_tokens"], row["estimated"]) == (8, 0, True)
     assert row["cost_nanousd"] == 8 * 1_000
 
 
-async def test_a_client_that_leaves_before_the_upstream_took_its_request_tells_nothing_of_the_prompt_cache(gateway):
+async def test_a_client_that_leaves_before_its_request_was_taken_tells_nothing_of_caches(gateway):
     cached = deployment(cache=CacheFacts("p", "prefix", writes={300: Decimal(1)}))
     said = body([system("Be brief. " * 300), user("one")])
     passed = await replace(gateway, deployments=[cached])(said, Script(Act(instead=Leave())))
@@ -1096,7 +1095,7 @@ ENDS = st.sampled_from(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.lists(ENDS, min_size=1, max_size=4),
     st.booleans(),

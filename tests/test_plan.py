@@ -124,7 +124,7 @@ def test_an_answer_limit_that_eats_the_deployments_window_makes_a_prompt_too_lon
 # ---------------------------------------------------------------- legality
 
 
-def test_an_illegal_old_orphan_goes_first_and_the_rest_is_planned_as_if_it_had_not_been_there():
+def test_an_illegal_old_orphan_goes_first_and_the_rest_is_planned_without_it():
     rest = [user("a"), *chat(9, 90), user("b")]
     found, alone = planned([rest[0], result("nobody", words(10)), *rest[1:]], DROP), planned(rest, DROP)
     assert found.changes is not None
@@ -148,7 +148,7 @@ def test_where_leaving_out_an_illegal_call_is_enough_nothing_else_is_done():
     assert "drop_illegal=2" in found.summary
 
 
-def test_what_is_illegal_where_nothing_may_be_cut_is_refused_by_index_and_not_rewritten():
+def test_what_is_illegal_where_nothing_may_be_cut_is_refused_by_index():
     found = refused([user("a"), *chat(9, 90), user("b"), result("nobody", words(10))], DROP)
     assert found.illegal is not None
     assert found.at == "messages[20]"
@@ -224,7 +224,7 @@ def test_a_line_of_ours_speaks_first_where_the_user_must():
         ([user(words(1500), name="example_user"), user("a")], (), NOTHING, ("examples", 1506, 992, "messages[0]")),
     ],
 )
-def test_a_refusal_names_the_component_that_is_too_big_its_size_its_room_and_its_place(listed, tools, policy, said):
+def test_a_refusal_names_the_component_that_is_too_big_with_size_room_and_place(listed, tools, policy, said):
     found = refused(listed, policy, tools=tools)
     component, tokens, room, at = said
     assert (found.component, found.at) == (component, at)
@@ -235,7 +235,7 @@ def test_a_refusal_names_the_component_that_is_too_big_its_size_its_room_and_its
     assert found.budget == 1000
 
 
-def test_a_component_whose_remedies_were_not_enough_is_named_with_what_would_be_left_of_it():
+def test_a_component_whose_remedies_were_too_weak_is_named_with_what_is_left_of_it():
     results_only = replace(BARE, ladder=Ladder(("minify",), (), (), ()))
     found = refused([*chat(9, 90), user("now")], results_only)
     assert (found.component, found.tokens, found.room) == ("history", 9 * 2 * 94, 1000 - 3 - 5)
@@ -270,7 +270,7 @@ def test_strict_makes_every_share_a_ceiling():
         f"{LABEL}\nCurrent time: 12:00",
     ],
 )
-def test_a_message_of_ours_that_comes_back_as_the_last_of_a_users_is_history_under_strict_too(ours):
+def test_a_message_of_ours_that_comes_back_last_is_history_under_strict_too(ours):
     listed = [
         user("go"),
         user(ours),

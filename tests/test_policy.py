@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import config
-from gateway.check import Facts, render, rows
 from gateway.config.conditions import FACTS, InvalidCondition, compile_condition, facts, in_cel
 from gateway.config.ladder import Ladder
 from gateway.config.merging import LONGEST_PROMPT, load_policies, resolve
 from gateway.config.policy import Fold, Policy, PolicyBody, PromptCache, Reserve, Summarize, UnknownProfile
 from gateway.config.shares import COMPONENTS, Shares
 from gateway.config.yaml import parse
+from gateway.reports.check import Facts, render, rows
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTED = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/policies.md").read_text(), re.MULTILINE | re.DOTALL)
@@ -137,7 +137,7 @@ def test_a_reserve_follows_the_request_or_is_a_share_or_tokens(said, output):
     assert type(found) is type(output)
 
 
-def test_a_reserve_that_leaves_nothing_is_a_mistake_and_one_that_follows_the_request_never_is():
+def test_a_reserve_that_leaves_nothing_is_a_mistake_unless_it_follows_the_request():
     assert problems("context_window: 2k") == []
     assert problems("context_window: 2k\nreserve: {output: 50%}") == []
     assert problems("context_window: 2k\nreserve: {output: 2k}") == [
@@ -448,9 +448,7 @@ profiles:
         (asked(metadata={"gateway_profile": 5}), None, None),
     ],
 )
-def test_the_profile_is_the_headers_else_the_metadatas_else_the_first_whose_condition_holds(
-    request_facts, wanted, profile
-):
+def test_the_profile_is_the_headers_the_metadatas_or_the_first_that_holds(request_facts, wanted, profile):
     assert MIXED.choose(request_facts, wanted).profile == profile
 
 

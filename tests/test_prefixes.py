@@ -71,7 +71,7 @@ def test_a_member_that_has_the_name_of_a_marker_but_is_text_is_a_difference():
     assert chain(TALK, tools=[one]).shared(chain(TALK, tools=[TOOL])) == 0
 
 
-def test_positions_are_counted_as_anthropic_counts_them_runs_of_calls_and_of_results_as_one():
+def test_positions_are_counted_as_anthropic_does_with_a_run_of_calls_as_one():
     parts = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
     listed = [system("a"), {"role": "user", "content": parts}, calls("c1 read", "c2 read"), result("c1", "x")]
     assert chain([*listed, result("c2", "y")], tools=[TOOL]).blocks == (1, 2, 4, 5, 6, 6)
@@ -145,7 +145,7 @@ def test_what_is_remembered_is_bounded_and_never_changes_a_chain():
     assert len(digests._told) + len(digests._chains) <= 40
 
 
-def test_what_is_remembered_of_one_conversation_says_nothing_of_another_whose_system_text_ends_elsewhere():
+def test_memory_of_a_conversation_says_nothing_of_one_with_another_system_text():
     digests, dropped = Digests(), Changes({}, frozenset({0}))
     chain_of(request([system("s"), *TALK[1:]]), None, digests, 5)
     other = request([user("old"), system("s"), *TALK[1:]])

@@ -18,7 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import packaged_data
-from gateway.money.prices import Price, PriceBook, PriceError, Rates, names_no_model, price_from, region_of, split
+from gateway.money.prices.entries import PriceError, price_from
+from gateway.money.prices.names import names_no_model, region_of, split
+from gateway.money.prices.rates import Price, Rates
+from gateway.money.prices.table import PriceBook
 from gateway.wire.usage import Usage, usage_from_openai
 from tests.timing import within
 

@@ -153,7 +153,7 @@ OFF = f"{TIGHT}mode: 'off'\n"
 
 
 @pytest.mark.parametrize("rules", DETERMINISTIC)
-async def test_the_net_savings_add_up_to_the_difference_of_two_real_replays_to_the_nano_dollar(
+async def test_net_savings_are_the_difference_of_two_real_replays_to_the_nano_dollar(
     rules: str, conversations: Conversations, tmp_path: Path
 ):
     served, rewritten = await replayed(tmp_path / "a", rules, turns_of(conversations, rules), TIGHT)
@@ -185,7 +185,7 @@ async def test_the_net_savings_add_up_to_the_difference_of_two_real_replays_to_t
         {"listed": [*TALK, {"role": "user", "content": [PICTURE]}]},
     ],
 )
-def test_what_is_decided_for_a_conversation_holds_with_another_tool_choice_or_a_picture(fields: dict[str, Any]):
+def test_decisions_for_a_conversation_hold_with_another_tool_choice_or_a_picture(fields: dict[str, Any]):
     claude = deployment("m", "demo/anthropic", kind="demo", cache=facts_of("anthropic"))
     caches, memo, whose = PromptCaches(), Memo(), Whose(("team",), ("team",), "team/p/m")
     plain, other = (
@@ -217,7 +217,7 @@ def test_a_clock_that_is_set_back_moves_no_group_to_another_key():
     assert len({caches.key(one) for one in seen if one is not None}) == 1
 
 
-def test_a_conversation_keeps_the_lifetime_it_was_written_for_though_its_client_marks_nothing():
+def test_a_conversation_keeps_its_lifetime_though_its_client_marks_nothing():
     claude = deployment("m", "demo/anthropic", kind="demo", cache=facts_of("anthropic"))
     caches, memo, whose = PromptCaches(), Memo(), Whose(("team",), ("team",), "team/p/m")
 

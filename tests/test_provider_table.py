@@ -50,6 +50,9 @@ ASKED: dict[str, dict[str, Any]] = {
 }
 AT_ONCE = 8
 
+pytestmark = pytest.mark.long
+"""Two programs ask every provider, and each loads litellm."""
+
 INSTALLED = importlib.util.find_spec("google") is not None
 SERVED = sorted(name for name in (*PROVIDERS, *VARIANTS) if INSTALLED or provider(name) != "vertex_ai")
 AT_HOME = [name for name in PROVIDERS if not PROVIDERS[name].wants and not name.startswith("ollama")] + ["snowflake"]

@@ -184,7 +184,7 @@ def pages(number):
     return Folded(20, None, "user", text + "Which page speaks of patience in Bergen?", documents=tuple(documents))
 
 
-def test_each_document_of_a_message_is_recalled_by_itself_and_its_question_stays_folded():
+def test_each_document_is_recalled_by_itself_and_its_question_stays_folded():
     folded = [*conversation(), pages(9), Folded(21, None, "assistant", "The first one does.")]
     said = str(excerpts("Who built the mill in Bergen?", folded, 60, count))
     assert "Moritz Osei" in said
@@ -364,6 +364,7 @@ def test_excerpts_are_the_same_in_every_process():
     assert "Runa" in out.pop()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     [

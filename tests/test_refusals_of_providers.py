@@ -7,7 +7,7 @@ from gateway.providers.table import PROVIDERS, REFUSED
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_a_name_that_litellm_knows_and_nobody_can_be_reached_by_is_refused_with_the_reason(name: str):
+def test_a_name_of_litellms_that_reaches_nobody_is_refused_with_the_reason(name: str):
     told = refusals.unknown(name)
     assert told is not None
     assert told.startswith(f"'{name}' ")

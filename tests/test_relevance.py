@@ -141,9 +141,7 @@ WORDS = st.lists(st.text("ab c", max_size=12), max_size=6)
 
 
 @given(WORDS, WORDS, WORDS, st.text("ab c", max_size=6))
-def test_an_index_that_is_continued_always_scores_as_one_made_at_once_and_its_beginning_as_before(
-    first, more, other, ask
-):
+def test_an_index_that_is_continued_always_scores_as_one_made_at_once(first, more, other, ask):
     memory = Memory()
     read = [memory.read(text, whole(text)) for text in (*first, *more)]
     branch = [*read[: len(first)], *(memory.read(text, whole(text)) for text in other)]
@@ -186,6 +184,7 @@ def test_what_is_remembered_never_changes_a_score(passages, query):
     assert Corpus(passages, memory).scores(query) == Corpus(passages).scores(query)
 
 
+@pytest.mark.long
 def test_hostile_texts_take_bounded_time():
     texts = [
         "a" * 1_000_000,

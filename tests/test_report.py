@@ -16,12 +16,15 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from gateway import packaged_data
-from gateway.money.figures import cell
-from gateway.money.prices import PriceBook
-from gateway.money.report import By, parse_moment, report
+from gateway.money.prices.table import PriceBook
+from gateway.reports.figures import cell
+from gateway.reports.spend import By, Report, parse_moment, report
+from gateway.reports.tables import report_tables
 from gateway.wire.usage import Usage
+from tests.conftest import examples
 
 DAY = "2026-01-31"
 
@@ -45,6 +48,14 @@ def write(directory: Path, name: str, rows: Iterable[dict[str, Any]], end: bytes
 
 def by(directory: Path, name: By, **more: Any) -> dict[Any, dict[str, Any]]:
     return {row[name]: row for row in report(directory, name, **more).rows}
+
+
+def drawn(shown: Report, width: int) -> str:
+    """Return a report as a terminal shows it."""
+    console = Console(file=io.StringIO(), width=width)
+    for table in report_tables(shown, width):
+        console.print(table)
+    return str(console.file.getvalue())  # type: ignore[attr-defined]  # it is the StringIO above
 
 
 def test_a_settled_request_counts_with_all_its_figures(tmp_path: Path) -> None:
@@ -99,7 +110,7 @@ def test_an_unpriced_request_is_shown_as_such_and_not_as_free(tmp_path: Path) ->
     write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1", cost_nanousd=None, unpriced=True)])
     shown = report(tmp_path)
     assert (shown.total["unpriced"], shown.total["cost_nanousd"]) == (1, 0)
-    assert "1 unpriced, not in the cost" in shown.render("table", 160)
+    assert "1 unpriced, not in the cost" in drawn(shown, 160)
 
 
 def test_a_second_line_of_the_same_kind_is_refused_and_counted(tmp_path: Path) -> None:
@@ -107,7 +118,7 @@ def test_a_second_line_of_the_same_kind_is_refused_and_counted(tmp_path: Path) -
     write(tmp_path, f"{DAY}.copy.jsonl", [opened("1")])
     shown = report(tmp_path)
     assert (shown.total["requests"], shown.total["cost_nanousd"], shown.total["duplicates"]) == (1, 700, 2)
-    assert "2 duplicate lines, not counted" in shown.render("table", 160)
+    assert "2 duplicate lines, not counted" in drawn(shown, 160)
 
 
 @pytest.mark.parametrize(
@@ -137,8 +148,8 @@ def test_an_empty_folder_is_an_empty_report(tmp_path: Path, name: By) -> None:
         shown = report(tmp_path, name, utilization=True)
         assert (shown.rows, shown.utilization) == ([], [])
         assert set(shown.total.values()) == {0, "0"}
-        assert shown.render("csv").count("\n") == 1
-        assert shown.render("table", 120) == "no requests between the beginning and now (UTC)\n"
+        assert shown.csv().count("\n") == 1
+        assert drawn(shown, 120) == "no requests between the beginning and now (UTC)\n"
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -201,7 +212,7 @@ def test_by_tag_a_request_stands_with_each_of_its_tags_and_once_in_the_total(tmp
     shown = report(tmp_path, "tag")
     assert {row["tag"]: row["requests"] for row in shown.rows} == {"a": 2, "b": 1, None: 2}
     assert (shown.total["requests"], shown.total["cost_nanousd"]) == (4, 2_800)
-    assert "a request stands in" in shown.render("table", 200)
+    assert "a request stands in" in drawn(shown, 200)
 
 
 def test_rows_come_dearest_first_and_days_in_order(tmp_path: Path) -> None:
@@ -282,14 +293,14 @@ def test_what_policies_that_observe_would_have_done_is_summed(tmp_path: Path) ->
     assert told == {"support": (3, 1, 15_000, 11_000), "lab": (0, 0, 0, 0)}
     (row, _) = csv.DictReader(io.StringIO(found.csv()))
     assert (row["would_be_refused"], row["tokens_planned"]) == ("1", "11000")
-    table = found.render("table", 100).partition("What policies that observe would have done, by team")[2]
+    table = drawn(found, 100).partition("What policies that observe would have done, by team")[2]
     assert re.search(r"support +3 +1 +15,000 +11,000", table)
     assert "lab" not in table
 
 
 def test_where_nothing_was_observed_no_table_says_so(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [settled("1", plan="rewritten")])
-    assert "observe" not in report(tmp_path).render("table", 100)
+    assert "observe" not in drawn(report(tmp_path), 100)
 
 
 # ----------------------------------------------------------------------------------------------------------- retention
@@ -318,26 +329,27 @@ def test_retention_sums_what_was_removed_and_missed(tmp_path: Path) -> None:
     assert "missed" not in report(tmp_path, "policy").total
 
 
+@pytest.mark.long
 def test_retention_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [rewritten("1", 40, 2), rewritten("2", 1_200, 0)])
     for name in get_args(By):
         shown = report(tmp_path, name, retention=True)
-        assert orjson.loads(shown.render("json"))["total"]["values_removed"] == 1_240
-        (row,) = csv.DictReader(io.StringIO(shown.render("csv")))
+        assert orjson.loads(shown.json())["total"]["values_removed"] == 1_240
+        (row,) = csv.DictReader(io.StringIO(shown.csv()))
         assert (row["values_removed"], row["missed"]) == ("1240", "2")
-        table = shown.render("table", 80)
+        table = drawn(shown, 80)
         assert f"What rewriting took away, by {name}" in table
         assert "1 (50.0%)" in table
         assert all(len(line) <= 80 for line in table.splitlines())
-    assert "What rewriting took away" not in report(tmp_path).render("table", 80)
+    assert "What rewriting took away" not in drawn(report(tmp_path), 80)
 
 
 def test_retention_of_an_old_ledger_or_an_empty_one_is_nothing(tmp_path: Path) -> None:
-    assert "values_removed,missed" in report(tmp_path, "team", retention=True).render("csv")
+    assert "values_removed,missed" in report(tmp_path, "team", retention=True).csv()
     write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1")])
     shown = report(tmp_path, "team", retention=True)
     assert (shown.total["values_removed"], shown.total["missed"]) == (0, 0)
-    assert "What rewriting took away" in shown.render("table", 80)
+    assert "What rewriting took away" in drawn(shown, 80)
 
 
 # --------------------------------------------------------------------------------------------------------- utilization
@@ -410,7 +422,7 @@ def test_utilization_counts_what_plainly_fits_too_and_says_that_it_was_estimated
     assert (used["documents"]["tokens_before"], used["documents"]["verdict"]) == (0, "never used")
     assert (used["system"]["used"], used["system"]["verdict"]) == (0.5, None)
     assert (used["overall"]["room"], used["overall"]["tokens_before"], used["overall"]["used"]) == (2000, 1100, 0.3)
-    assert "counted in bytes" in report(tmp_path, "policy", utilization=True).render("table", 200)
+    assert "counted in bytes" in drawn(report(tmp_path, "policy", utilization=True), 200)
 
 
 def test_a_share_of_which_little_is_ever_used_is_called_so(tmp_path: Path) -> None:
@@ -432,14 +444,15 @@ def test_the_targets_of_a_policy_are_told_where_rows_are_policies(tmp_path: Path
     assert [one["target"] for one in by_team] == [None] * len(by_team)
 
 
+@pytest.mark.long
 def test_utilization_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path) -> None:
     components = {"history": [900, 300], "odd'name\"": [1, 1], "room": {"history": 0, "odd'name\"": 1}}
     write(tmp_path, f"{DAY}.jsonl", [settled("1", tags=["a"], components=components)])
     for name in get_args(By):
         shown = report(tmp_path, name, utilization=True)
-        assert orjson.loads(shown.render("json"))["utilization"][0]["component"] == "history"
-        assert "history" in shown.render("csv")
-        assert "Use of the room granted" in shown.render("table", 160)
+        assert orjson.loads(shown.json())["utilization"][0]["component"] == "history"
+        assert "history" in shown.csv()
+        assert "Use of the room granted" in drawn(shown, 160)
 
 
 # ---------------------------------------------------------------------------------------------------------------- forms
@@ -447,7 +460,7 @@ def test_utilization_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path
 
 def test_the_json_form_has_rows_and_a_total(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1")])
-    shown = orjson.loads(report(tmp_path, "team").render("json"))
+    shown = orjson.loads(report(tmp_path, "team").json())
     assert list(shown) == ["by", "rows", "total"]
     assert shown["rows"][0]["team"] == "support"
     assert shown["total"]["cost_nanousd"] == 700
@@ -455,7 +468,7 @@ def test_the_json_form_has_rows_and_a_total(tmp_path: Path) -> None:
 
 def test_the_csv_form_has_the_rows_only_and_runs_no_formulas(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [settled("1", user="=1+1"), settled("2", user='a,"b"\nc', cost_nanousd=1)])
-    read = list(csv.DictReader(io.StringIO(report(tmp_path, "user").render("csv"))))
+    read = list(csv.DictReader(io.StringIO(report(tmp_path, "user").csv())))
     assert [row["user"] for row in read] == ["'=1+1", 'a,"b" c']
     assert sum(int(row["cost_nanousd"]) for row in read) == 701
 
@@ -481,7 +494,7 @@ def test_a_cell_of_csv_does_nothing(name: str, shown: str) -> None:
 
 def test_the_table_shows_names_as_they_are_and_nothing_they_could_do(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [settled("1", user="[red]x[/red]\x1b[2J"), settled("2", user=None)])
-    shown = report(tmp_path, "user").render("table", 160)
+    shown = drawn(report(tmp_path, "user"), 160)
     assert "[red]x[/red]" in shown
     assert "\x1b" not in shown
     assert "$0.000001400" in shown
@@ -493,7 +506,7 @@ def test_a_table_of_any_width_shows_who_and_how_much_whole(tmp_path: Path, name:
     big: dict[str, Any] = {"prompt_tokens": 123_456_789, "tokens_before": 234_567_890, "tokens_after": 123_456_789}
     big["policy"] = "coding-agent/nightly@43016be8"
     write(tmp_path, f"{DAY}.jsonl", [settled(str(n), cost_nanousd=1_234_567_891, **big) for n in range(9)])
-    shown = report(tmp_path, name).render("table", width)
+    shown = drawn(report(tmp_path, name), width)
     assert max(map(len, shown.splitlines())) <= width
     assert shown.count("$11.111111") == 2, shown
     assert by(tmp_path, name).keys() <= {*shown.split(), None}
@@ -515,7 +528,7 @@ def test_every_table_names_its_rows_whole_and_cuts_no_figure(tmp_path: Path, wid
     big["components"] = {"tool_results": [123_456_789, 98_765_432], "room": {"tool_results": 98_765_431}}
     write(tmp_path, f"{DAY}.jsonl", [settled("1", **big)])
     found = report(tmp_path, "user", utilization=True, retention=True, caching=True, saving=True)
-    shown = found.render("table", width)
+    shown = drawn(found, width)
     assert max(map(len, shown.splitlines())) <= width
     assert "…" not in shown
     assert [shown.count(name) for name in ("ines.meier@example.com", "coding-agent@43016be8")] == [5, 1]
@@ -602,13 +615,15 @@ def _sum(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
     return total
 
 
-@settings(max_examples=60)  # each writes a ledger and opens a database; the law of conservation tries more
+@settings(max_examples=examples(60))  # each writes a ledger and opens a database; the law of conservation tries more
 @given(requests=REQUESTS, name=st.sampled_from(get_args(By)))
-def test_the_rows_always_sum_to_the_total_and_the_total_to_the_ledger(requests: list[dict[str, Any]], name: By) -> None:
+def test_the_rows_always_sum_to_the_total_and_the_total_to_the_ledger(
+    base: Any, requests: list[dict[str, Any]], name: By
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for file, row in _lines(requests):
             write(Path(folder), file, [row])
-        shown = report(Path(folder), name)
+        shown = report(Path(folder), name, base=base)
     unsettled = [request for request in requests if request["rows"] == "opened"]
     others = [request for request in requests if request["rows"] != "opened"]
     estimates = sum(request["estimate_nanousd"] for request in unsettled)
@@ -623,15 +638,18 @@ def test_the_rows_always_sum_to_the_total_and_the_total_to_the_ledger(requests: 
         assert _sum(shown.rows) == _sum([shown.total])
 
 
-@settings(max_examples=30)  # three reports a time
+@settings(max_examples=examples(30))  # three reports a time
 @given(requests=REQUESTS, split=st.integers(0, 4 * 1440))
-def test_two_reports_that_meet_always_sum_to_one_over_both(requests: list[dict[str, Any]], split: int) -> None:
+def test_two_reports_that_meet_always_sum_to_one_over_both(
+    base: Any, requests: list[dict[str, Any]], split: int
+) -> None:
     at = START + timedelta(minutes=split)
     with tempfile.TemporaryDirectory() as folder:
         for file, row in _lines(requests):
             write(Path(folder), file, [row])
-        before, after = report(Path(folder), until=at).total, report(Path(folder), since=at).total
-        whole = report(Path(folder)).total
+        before = report(Path(folder), until=at, base=base).total
+        after = report(Path(folder), since=at, base=base).total
+        whole = report(Path(folder), base=base).total
     assert _sum([before, after]) == _sum([whole])
 
 

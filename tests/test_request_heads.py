@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.config import Server
 from gateway.server import head
+from tests.conftest import examples
 from tests.served import Client, Served, serving
 
 TRUSTED = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
@@ -64,7 +65,7 @@ WHOLE = (
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(cuts=st.lists(st.integers(1, len(WHOLE)), max_size=5))
 def test_where_the_bytes_are_cut_makes_no_difference(served: Served, cuts: list[int]) -> None:
     with served.open() as client:
@@ -91,7 +92,7 @@ PIECES = (
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(sent=st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=8)), min_size=1, max_size=8).map(b"".join))
 def test_any_bytes_are_answered_or_cut_and_harm_nobody(served: Served, sent: bytes) -> None:
     with served.open() as client:

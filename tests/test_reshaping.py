@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gateway.wire.completion import Completion
 from gateway.wire.reshaping import Gathering, as_stream
 from gateway.wire.sse import DONE, events, fields_of
+from tests.conftest import examples
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
@@ -110,7 +111,7 @@ JSON = st.recursive(
 NAMES = st.sampled_from(["content", "tool_calls", "audio", "role", "x"])
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(st.dictionaries(NAMES, JSON), max_size=4))
 def test_whatever_the_pieces_are_they_always_make_an_answer(pieces: list[dict[str, Any]]):
     found = gathered(*[delta(piece) for piece in pieces])

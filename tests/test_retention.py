@@ -54,7 +54,7 @@ def removed(changes: Changes, listed: Any = LISTED, tools: Any = ()) -> int:
     return retention(conversation(listed, tools), changes, (), (), Memory(0)).removed
 
 
-def test_values_that_stand_nowhere_in_what_is_sent_are_removed_and_those_that_stand_elsewhere_are_not():
+def test_values_are_removed_only_where_they_stand_nowhere_in_what_is_sent():
     assert removed(GONE) == 3, "76165, 241.50 and src/a.py; the order stands in the answer after it"
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from gateway.config.prompt_cache_rules import CachesFile, shipped, unknown_rules
 from gateway.config.yaml import read
-from gateway.money.prices import PriceBook
+from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
 from gateway.prompt_cache.rules import NOTHING, book_of, facts_for, priced
 from gateway.routing.upstreams.demo.anthropic import LEAST, anthropic_least

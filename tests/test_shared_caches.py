@@ -121,6 +121,7 @@ async def test_nonsense_in_the_state_is_begun_anew(tmp_path: Path, nonsense: byt
         await one.close()
 
 
+@pytest.mark.long
 async def test_what_is_shared_is_bounded(tmp_path: Path):
     caches, shared = worker(tmp_path, "a")
     listed = [system(words(1500)), *(user(f"line {number}") for number in range(300))]

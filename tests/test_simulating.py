@@ -16,10 +16,10 @@ import pytest
 from gateway.budget.components import message_tokens
 from gateway.budget.tokens import Counter
 from gateway.conversation import Conversation, Message
-from gateway.simulating import carried as values_carried
-from gateway.simulating.picture import highest, panel, png
-from gateway.simulating.prices import RULES, PrefixCache, Rule, chain
-from gateway.simulating.traffic import Traffic, read
+from gateway.reports.simulating import carried_values as values_carried
+from gateway.reports.simulating.picture import highest, panel, png
+from gateway.reports.simulating.price_rules import RULES, PrefixCache, Rule, chain
+from gateway.reports.simulating.traffic import Traffic, read
 from gateway.wire.chat import Memo, message_of, parse
 from tests.conftest import Conversations
 
@@ -64,7 +64,7 @@ def told(traffic: Traffic) -> list[tuple[str, int, int, str | None]]:
 # ---------------------------------------------------------------- requests
 
 
-def test_a_request_that_goes_on_from_an_earlier_one_is_the_next_turn_of_its_conversation(tmp_path: Path) -> None:
+def test_a_request_that_continues_an_earlier_one_is_the_next_turn(tmp_path: Path) -> None:
     first = (user("a"),)
     second = (*first, assistant("b"), user("c"))
     third = (*second, assistant("d"), user("e"))
@@ -109,7 +109,7 @@ def test_system_text_that_changes_with_the_clock_does_not_cut_a_conversation_in_
     assert [turn.number for turn in read(written(tmp_path / "day.jsonl", lines)).turns] == [0, 1]
 
 
-def test_of_two_conversations_that_begin_alike_the_one_with_the_same_system_text_goes_on(tmp_path: Path) -> None:
+def test_of_conversations_that_begin_alike_the_one_with_the_same_system_text_goes_on(tmp_path: Path) -> None:
     def under(system: str, *messages: dict[str, Any]) -> dict[str, Any]:
         return {"model": "m", "messages": [{"role": "system", "content": system}, *messages]}
 
@@ -185,7 +185,7 @@ def kept(request_id: str, second: int, *messages: dict[str, Any], team: str = "c
     return {"event": "content", "id": request_id, "team": team, "request": body(*messages), "ts": ts}
 
 
-def test_a_ledgers_folder_gives_its_content_in_the_order_of_its_times_over_all_workers(tmp_path: Path) -> None:
+def test_a_ledgers_folder_gives_its_content_by_time_over_all_workers(tmp_path: Path) -> None:
     written(tmp_path / "2026-01-31.7.jsonl", [{"event": "opened", "id": "gw_1"}])
     written(tmp_path / "2026-01-31.7.content.jsonl", [kept("gw_2", 20, user("a"), assistant("b"), user("c"))])
     written(tmp_path / "2026-01-31.8.content.jsonl", [kept("gw_1", 10, user("a"))])

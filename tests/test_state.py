@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from gateway import config
 from gateway.state import State, StateUnavailable, open_state
 from gateway.state.disk import _BytesOnly
+from tests.conftest import examples
 from tests.redis_server import free_port, running
 
 Opens = Callable[[], State]
@@ -184,6 +185,7 @@ def test_an_update_that_fails_changes_nothing(state):
     assert state.update("a", one_more) == b"2"
 
 
+@pytest.mark.long
 def test_processes_that_count_at_once_lose_nothing(where, state):
     spawn = multiprocessing.get_context("spawn")
     all_here = spawn.Barrier(4)
@@ -211,7 +213,7 @@ def test_threads_that_count_at_once_lose_nothing(state):
     assert state.get("counter") == b"300"
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=st.text(st.characters(exclude_categories=["Cs"]), max_size=40), value=st.binary(max_size=200))
 def test_any_bytes_come_back_under_any_text(state, key, value):
     state.put(key, value)

@@ -94,7 +94,7 @@ async def test_work_is_done_in_a_thread_and_the_state_is_opened_when_it_is_neede
     assert opening == ["state"]
 
 
-async def test_a_state_that_goes_and_comes_back_is_told_once_each_and_nobody_asks_meanwhile():
+async def test_a_state_that_goes_and_comes_back_is_told_once_each_time():
     held = Held()
     with capture_logs() as log:
         async with opened(lambda: held) as store:
@@ -131,7 +131,7 @@ async def test_it_may_be_closed_and_asked_again():
         assert await store.run(read) is None
 
 
-async def test_three_slow_answers_count_as_down_for_planning_until_a_look_was_answered_in_time():
+async def test_three_slow_answers_count_as_down_until_a_look_was_answered_in_time():
     held = Held()
     held.seconds = 2 * TIMEOUT
     with capture_logs() as log:

@@ -21,7 +21,7 @@ DOORS = {
     "Stemmer": "gateway/rewriting/language.py",
     "aiohttp": "gateway/routing/upstreams/direct.py",
     "diskcache": "gateway/state/disk.py",
-    "duckdb": "gateway/money/report.py",
+    "duckdb": "gateway/reports/spend.py",
     "litellm": "gateway/routing/upstreams/translated.py",
     "msgspec": "gateway/wire/lexical.py",
     "redis": "gateway/state/redis.py",
@@ -50,6 +50,11 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree(path)))
+
+
 def sources(folder: str) -> list[Path]:
     return sorted(path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
 
@@ -59,13 +64,13 @@ def where(path: Path, node: ast.stmt | ast.expr | ast.excepthandler) -> str:
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return (node for node in nodes(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def imported(path: Path) -> set[str]:
     """Return the modules that a file imports: inside functions, for types only and by `import_module` too."""
     found: set[str] = set()
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -100,7 +105,7 @@ def test_nothing_is_global():
     found = [
         where(path, node)
         for path in sources("gateway") + sources("tests")
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.Global)
     ]
     assert found == []
@@ -122,7 +127,7 @@ def raises_again(handler: ast.ExceptHandler) -> bool:
 def test_a_broad_except_raises_again_or_is_the_one_outermost_handler_of_its_file():
     swallowed: dict[str, list[str]] = defaultdict(list)
     for path in sources("gateway"):
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             if isinstance(node, ast.ExceptHandler) and is_broad(node) and not raises_again(node):
                 swallowed[str(path.relative_to(ROOT))].append(where(path, node))
     assert {file: places for file, places in swallowed.items() if file not in OUTERMOST or len(places) > 1} == {}
@@ -134,6 +139,11 @@ def test_each_foreign_library_has_one_door():
         for library in foreign(path) & DOORS.keys():
             users[library].add(str(path.relative_to(ROOT)))
     assert {library: files for library, files in users.items() if files != {DOORS[library]}} == {}
+
+
+def test_tables_are_made_in_one_module():
+    makers = [str(path.relative_to(ROOT)) for path in sources("gateway") if "rich.table" in imported(path)]
+    assert makers == ["gateway/reports/tables.py"]
 
 
 def test_the_doors_that_ruff_guards_are_the_same():
@@ -190,7 +200,7 @@ def test_tests_hardly_ever_patch():
     tests = patches = 0
     for path in sources("tests"):
         tests += sum(function.name.startswith("test_") for function in functions(path))
-        names = Counter(node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute))
+        names = Counter(node.attr for node in nodes(path) if isinstance(node, ast.Attribute))
         patches += (
             names["setattr"]
             + names["setitem"]

@@ -204,9 +204,7 @@ def grown(gateway: Gateway, upstream: Upstream, name: str, *, team: str = "good"
 # ---------------------------------------------------------------- what is promised
 
 
-def test_a_summary_enters_at_a_later_fold_beside_the_list_and_is_booked_like_any_request(
-    gateway: Gateway, upstream: Upstream
-) -> None:
+def test_a_summary_enters_at_a_later_fold_and_is_booked_like_any_request(gateway: Gateway, upstream: Upstream) -> None:
     turns = grown(gateway, upstream, "enters")
     for more in range(turns, turns + 3):
         ask(gateway, "good", body(f"enters-{more}", more))

@@ -166,7 +166,7 @@ def test_the_text_stands_between_marks_that_nothing_in_it_can_write():
     assert material("another", "at most 66 words", None).split()[1] != mark
 
 
-def test_the_length_is_in_words_by_what_words_of_the_source_take_and_in_characters_where_there_are_none():
+def test_the_length_is_in_words_as_the_source_has_them_else_in_characters():
     english = Source(messages([user("The flight to Lisbon leaves at ten on Thursday, and the hotel is near. " * 3)]))
     assert length(100, english, count) == "at most 75 words"
     dear = Source(messages([user("Donaudampfschifffahrtsgesellschaft und die Kapitänsmütze ist nicht von der " * 5)]))

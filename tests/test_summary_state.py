@@ -202,7 +202,7 @@ def test_in_the_background_nothing_enters_at_once():
 # ---------------------------------------------------------------- room
 
 
-def test_summaries_take_a_tenth_of_the_room_and_half_of_that_in_a_chat_that_is_not_small():
+def test_summaries_take_a_tenth_of_the_room_and_half_of_that_in_a_chat():
     assert most_of(20_000, is_chat=False) == 2000
     assert most_of(20_000, is_chat=True) == 1000
     assert most_of(2500, is_chat=True) == SMALL

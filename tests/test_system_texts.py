@@ -64,7 +64,7 @@ def test_a_long_line_is_not_read_word_by_word():
 
 
 @given(st.text(max_size=120), st.text(max_size=60), st.text(max_size=60))
-def test_a_suggested_pattern_is_always_one_that_a_policy_takes_and_that_takes_the_change_out(same, was, now):
+def test_a_suggested_pattern_is_always_accepted_and_takes_the_change_out(same, was, now):
     before, after = (f"{same} {end}".replace("\n", " ") for end in (was, now))
     if before != after and (label := label_of(before, after)):
         pattern = f"{label}.*"

@@ -6,11 +6,13 @@ from typing import Any
 
 from rich.console import Console
 
-from gateway.operators.tables import as_text, dry_run_tables, request_tables
+from gateway.money.ledger.lookup import Record
+from gateway.money.row import LedgerRow
+from gateway.reports.tables import as_text, dry_run_tables, request_tables
 
 REFUSED = {
+    "event": "settled",
     "id": "gw_1",
-    "settled_at": "2026-01-31T12:00:00.000Z",
     "status": "refused",
     "http_status": 400,
     "model": "gpt-5",
@@ -25,7 +27,9 @@ REFUSED = {
 
 def shown(**fields: Any) -> str:
     console = Console(file=io.StringIO(), width=120)
-    console.print(request_tables(REFUSED | fields))
+    console.print(
+        request_tables(Record(LedgerRow.from_members(REFUSED | fields), None, "2026-01-31T12:00:00.000Z", {}))
+    )
     return str(console.file.getvalue())  # type: ignore[attr-defined]  # it is the StringIO above
 
 

@@ -162,6 +162,7 @@ def test_a_hash_met_twice_is_told_apart_by_the_length() -> None:
 # --------------------------------------------------------------------------------------------------- pathological
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     [
@@ -184,6 +185,7 @@ def test_a_megabyte_of_one_letter_is_exact_and_linear(text: str) -> None:
     assert count == reference(counter, text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", [" " * 1_000_000, "\t" * 1_000_000 + "x", "a" + " " * 2_000_000 + "b"])
 def test_white_space_that_tiktoken_gives_up_on_is_counted_in_pieces(counter: Counter, text: str) -> None:
     shorter = text[:1] + text[1:-1:4] + text[-1:]  # a quarter, which tiktoken can still read
@@ -228,6 +230,7 @@ async def test_the_event_loop_keeps_turning_while_100_000_tokens_are_read() -> N
     assert min(holds) < 0.02
 
 
+@pytest.mark.long
 async def test_a_long_text_does_not_keep_the_next_one_waiting() -> None:
     counter = Counter("o200k_base")
     counter.load()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.explain import dry_run
+from gateway.reports.explain import dry_run
 from gateway.rewriting.tools import Tool, called, select, task
 from gateway.routing.models import models_of
 from gateway.wire.chat import Memo, named_tools, parse, tool_name, tools_of, with_tools

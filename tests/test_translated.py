@@ -4,6 +4,7 @@ Nothing of the gateway is stood in for: litellm is the real one, and what it sen
 """
 
 import asyncio
+import importlib
 import json
 import subprocess
 import sys
@@ -54,6 +55,21 @@ async def translated() -> AsyncIterator[Translated]:
     upstream = Translated()
     yield upstream
     await upstream.close()
+
+
+def test_it_stops_though_litellm_was_given_work_on_a_loop_that_is_closed() -> None:
+    async def left_behind() -> None:
+        importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER.start()
+        await asyncio.sleep(0)
+
+    async def stopped() -> None:
+        upstream = Translated()
+        await upstream.load()
+        await upstream.close()
+
+    asyncio.run(stopped())
+    asyncio.run(left_behind())
+    asyncio.run(stopped())
 
 
 def claude(server: Anthropic, timeout: float = 5.0, **params: Any) -> Deployment:
@@ -217,7 +233,7 @@ async def test_headers_of_the_client_reach_claude_and_its_betas_with_them(transl
     assert [received[name] for name in ("traceparent", "x-client-request-id", "x-team")] == ["00-1", "mine", "blue"]
 
 
-async def test_a_request_that_finds_its_pooled_connection_closed_goes_once_more_over_a_new_one(translated: Translated):
+async def test_a_request_whose_pooled_connection_was_closed_goes_again_over_a_new_one(translated: Translated):
     async with serving(Anthropic(usage=CLAUDE_USAGE)) as server:
         server.close_reused = True
         for _ in range(3):

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.money.prices import price_from
+from gateway.money.prices.entries import price_from
 from gateway.wire.usage import Usage, billed_nanousd, found_in, fuller, mended, usage_from_openai
+from tests.conftest import examples
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_any_usage_object_is_read_without_a_crash_and_parts_stay_within_their_wh
         assert price.cost(usage) >= 0
 
 
-def test_a_prompt_of_which_more_was_cached_than_there_was_is_put_right_by_our_own_count() -> None:
+def test_a_prompt_smaller_than_what_was_cached_of_it_is_put_right_by_our_own_count() -> None:
     wire = {"prompt_tokens": 100, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 600}}
     assert usage_from_openai(wire) == Usage(700, 5, cached=600)
     read = usage_from_openai(wire)
@@ -262,7 +263,7 @@ def test_no_usage_is_found_where_there_is_none() -> None:
 COUNTS = st.none() | st.integers(0, 2_000)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(COUNTS, COUNTS, COUNTS, COUNTS)
 def test_two_objects_of_usage_together_never_say_less_than_either(
     prompt: int | None, completion: int | None, later_prompt: int | None, later_completion: int | None
@@ -275,7 +276,7 @@ def test_two_objects_of_usage_together_never_say_less_than_either(
         assert both.prompt + both.completion >= read.prompt + read.completion
 
 
-def test_a_bill_is_a_number_of_dollars_and_of_ones_own_key_the_fee_and_what_the_provider_takes() -> None:
+def test_a_bill_is_in_dollars_and_of_ones_own_key_the_fee_and_the_providers_price() -> None:
     assert billed_nanousd({"cost": 0.0123}) == 12_300_000
     assert billed_nanousd({"cost": 5e-10}) == 0
     assert (

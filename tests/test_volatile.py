@@ -7,12 +7,12 @@ import pytest
 from gateway.budget.tokens import Counter
 from gateway.config.prompt_cache_rules import shipped
 from gateway.conversation import Changes
-from gateway.explain import dry_run
 from gateway.memory import Memory
 from gateway.money.ledger import rows
 from gateway.prompt_cache.markers import callers, markable, marks_of, place
 from gateway.prompt_cache.prefixes import Digests, chain_of
 from gateway.prompt_cache.rules import CacheFacts, book_of, facts_for
+from gateway.reports.explain import dry_run
 from gateway.rewriting.volatile import LABEL, LONGEST_WHOLE, REMAINDER, Memo, moved_from, without
 from gateway.routing.affinity import group_of
 from gateway.routing.deployment import Deployment

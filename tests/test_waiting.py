@@ -51,7 +51,9 @@ class Upstream(threading.Thread):
         with connection:
             asked = b""
             while b'"messages"' not in asked:
-                asked += connection.recv(65536)
+                if not (part := connection.recv(65536)):
+                    return  # it went without a request
+                asked += part
             said = ROLE + HI + DONE if b'"quick"' in asked else ROLE
             connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + said)
             if said is ROLE:
@@ -73,12 +75,10 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 def streamed(port: int, model: str) -> tuple[http.client.HTTPResponse, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     fields = {"model": model, "stream": True, "messages": [{"role": "user", "content": "hello"}]}
-    connection.request("POST", "/v1/chat/completions", json.dumps(fields), {"content-type": "application/json"})
-    response = connection.getresponse()
-    try:
+    with closing(connection):
+        connection.request("POST", "/v1/chat/completions", json.dumps(fields), {"content-type": "application/json"})
+        response = connection.getresponse()
         return response, response.read()
-    finally:
-        connection.close()
 
 
 def test_a_client_waits_with_comments_while_another_is_asked(port: int):

@@ -24,10 +24,10 @@ from gateway import config
 from gateway.app import create_app
 from gateway.keep_warm.schedule import LONGEST_SLEEP, MOST_FAILURES, MOST_PREFIXES, WarmUps
 from gateway.money import ledger as books
-from gateway.money.prices import price_from
-from gateway.money.report import report
+from gateway.money.prices.entries import price_from
 from gateway.prompt_cache.rules import CacheFacts
 from gateway.prompt_cache.sharing import share
+from gateway.reports.spend import report
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.routing.upstreams.demo import Demo
@@ -205,6 +205,7 @@ def mixed(seed: int) -> list[tuple[float, Body]]:
     return out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TRAFFIC)
 async def test_it_makes_the_bill_lower_by_what_the_report_says(tmp_path: Path, name: str):
     rules, facts, longer, ask = TRAFFIC[name]
@@ -231,6 +232,7 @@ async def test_it_makes_the_bill_lower_by_what_the_report_says(tmp_path: Path, n
     assert savings == [off - warm, off - cold, 0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("markers", ["on_reuse", "always"])
 @pytest.mark.parametrize("rules", ["anthropic", "openai", "openai-5.6"])
@@ -252,7 +254,7 @@ async def test_whatever_the_traffic_the_report_says_what_two_bills_differ_by(
     assert warm["saved_nanousd"] == off["cost_nanousd"] - warm["cost_nanousd"]
 
 
-async def test_traffic_that_turns_against_it_costs_no_more_than_a_write_and_a_twentieth_of_one_for_each_gap(
+async def test_traffic_that_turns_costs_no_more_than_a_write_and_a_twentieth_for_each_gap(
     tmp_path: Path,
 ):
     in_vain = [280.0] * 40  # read again at 240, and asked for before it would have expired
@@ -319,6 +321,7 @@ async def test_declared_volatile_text_moves_as_it_does_in_requests(tmp_path: Pat
         assert {row["cached_tokens"] > 4000 for row in one.told("warm_up")} == {True}
 
 
+@pytest.mark.long
 async def test_with_gaps_of_hours_it_stops_by_itself(tmp_path: Path):
     async with line(tmp_path) as one:
         await one.play(SIX_TO_EIGHT[:10])
@@ -401,6 +404,7 @@ async def test_a_fault_of_ours_costs_the_warm_ups_of_one_prefix_until_a_request_
         assert {row["error"] for row in one.told("warm_up")[-MOST_FAILURES:]} == {"internal_error"}
 
 
+@pytest.mark.long
 async def test_of_two_workers_on_one_state_one_sends(tmp_path: Path):
     clock, state = Clock(), partial(open_state, config.State(dir=tmp_path / "state"))
     provider = Watched(clock)
@@ -489,6 +493,7 @@ async def test_it_sleeps_until_the_next_is_due_and_never_long(tmp_path: Path):
         assert await one.warm.turn() == pytest.approx(5.0)
 
 
+@pytest.mark.long
 async def test_the_longest_unused_of_too_many_prefixes_goes_first(tmp_path: Path):
     async with line(tmp_path, "openai") as one:
         for number in range(MOST_PREFIXES + 5):

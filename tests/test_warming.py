@@ -60,13 +60,13 @@ def test_what_the_answer_costs_counts():
     assert not due([400.0] * 3, replace(CLAUDE, reread=0.87))
 
 
-def test_re_reads_that_have_cost_one_write_more_than_they_saved_are_not_made_again_however_likely_a_request_is():
+def test_re_reads_that_have_cost_one_write_more_than_they_saved_are_not_made_again():
     assert pays([400.0] * 64, CLAUDE, 240.0, 60.0, balance=-1.0)
     assert not pays([400.0] * 64, CLAUDE, 240.0, 60.0, balance=-1.1)
     assert not is_worth_writing([400.0] * 64, CLAUDE, balance=-1.1)
 
 
-def test_a_prefix_that_will_be_kept_warm_is_worth_writing_though_nothing_comes_before_it_expires():
+def test_a_prefix_that_will_be_kept_warm_is_worth_writing_though_no_request_is_near():
     assert is_worth_writing([400.0] * 3, CLAUDE)
     assert not is_worth_writing([7_200.0] * 3, CLAUDE)
 
@@ -117,7 +117,7 @@ def test_it_pays_exactly_where_some_number_of_re_reads_is_cheaper_than_none(gaps
 
 
 @given(GAPS, KEEPING)
-def test_it_is_written_exactly_where_that_and_the_best_number_of_re_reads_cost_less_than_the_plain_price(gaps, keeping):
+def test_it_is_written_exactly_where_that_costs_less_than_the_plain_price(gaps, keeping):
     costs = [sum(played(gap, keeping, most, 240.0, 60.0) for gap in [*gaps, inf]) for most in range(20)]
     least = min(costs) - keeping.write  # the one that never ends is not written again
     assume(abs(least - len(gaps)) > 1e-9)

@@ -34,10 +34,10 @@ def check(path: Path, schema: str | None, no_environment: bool, connect: bool) -
     if no_environment and connect:
         raise click.UsageError("--connect needs the keys that --no-environment leaves out")
 
-    from gateway import check as checks
     from gateway.budget.calibration import EXACT, UNKNOWN
     from gateway.cli.trying import too_slow
     from gateway.config.startup import exposed, network_problems
+    from gateway.reports import check as checks
     from gateway.routing.catalogue.warnings import notes, warnings
 
     config = config_of(path, to_serve=not no_environment, environ={} if no_environment else None)

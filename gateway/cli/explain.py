@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +25,9 @@ from gateway.cli.opening import (
     shipped,
     terminal,
 )
+
+if TYPE_CHECKING:
+    from gateway.money.ledger.lookup import Record
 
 
 @example("""\
@@ -62,29 +66,30 @@ def explain(
         raise click.UsageError("give either the ID of a past request or --request FILE")
     if request_file is None and style == "text":
         raise click.UsageError("--format text needs --request FILE: the ledger has no messages")
-    if request_file is not None:
-        shown = _dry_run(request_file.read(), path, policy, window, model, as_sent=style == "text")
+    from gateway.reports import tables
+
+    if request_file is None:
+        record = _past_request(str(request_id), ledger_of(path, ledger))
+        shown, drawn = record.members, partial(tables.request_tables, record)
     else:
-        shown = _past_request(str(request_id), ledger_of(path, ledger))
-    if style == "json":
-        click.echo(json.dumps(shown, indent=2))
-        return
-
-    from gateway.operators import tables
-
-    if style == "text":
-        click.echo(tables.as_text(shown), nl=False)
-        return
-    terminal().print(tables.dry_run_tables(shown) if request_file is not None else tables.request_tables(shown))
+        shown = _dry_run(request_file.read(), path, policy, window, model, as_sent=style == "text")
+        drawn = partial(tables.dry_run_tables, shown)
+    match style:
+        case "json":
+            click.echo(json.dumps(shown, indent=2))
+        case "text":
+            click.echo(tables.as_text(shown), nl=False)
+        case _:
+            terminal().print(drawn())
 
 
-def _past_request(request_id: str, folder: Path) -> dict[str, Any]:
+def _past_request(request_id: str, folder: Path) -> Record:
     from gateway.money.ledger import lookup
 
-    entry = lookup.find(folder, request_id)
-    if entry is None:
+    record = lookup.find(folder, request_id)
+    if record is None:
         raise NotThere(f"no request {request_id} in {folder}")
-    return entry
+    return record
 
 
 def _dry_run(
@@ -92,7 +97,7 @@ def _dry_run(
 ) -> dict[str, Any]:
     """Plan a request that is not sent, with a configuration's models and policies or with the shipped ones."""
     from gateway.budget.tokens import Counters
-    from gateway.explain import dry_run
+    from gateway.reports.explain import dry_run
     from gateway.wire.chat import Memo, parse
     from gateway.wire.errors import GatewayError
 

@@ -44,8 +44,8 @@ def report(
     style: str,
 ) -> None:
     """Tell who spent what, from the ledger: requests, tokens before and after, cached, cost, unsettled."""
-    from gateway.money import report as reports
-    from gateway.money.figures import printable
+    from gateway.reports import spend
+    from gateway.reports.figures import printable
 
     asked = {"--utilization": utilization, "--retention": retention, "--caching": caching, "--saving": saving}
     several = [option for option, is_given in asked.items() if is_given]
@@ -53,9 +53,9 @@ def report(
         raise click.UsageError(f"a csv is one table: give one of {', '.join(several)}, or --format json for all")
     now = datetime.now(UTC)
     try:
-        first = None if since is None else reports.parse_moment(since, now)
-        last = None if until is None else reports.parse_moment(until, now, is_end=True)
-        found = reports.report(
+        first = None if since is None else spend.parse_moment(since, now)
+        last = None if until is None else spend.parse_moment(until, now, is_end=True)
+        found = spend.report(
             ledger_of(path, ledger),
             by,
             first,
@@ -71,8 +71,10 @@ def report(
     except FileNotFoundError as error:
         raise NotThere(str(error)) from error
     if style == "table":
+        from gateway.reports.tables import report_tables
+
         console = terminal()
-        for number, one in enumerate(found.tables(console.width)):
+        for number, one in enumerate(report_tables(found, console.width)):
             if number:
                 console.print()
             console.print(one)

@@ -60,6 +60,7 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
     import structlog
 
     from gateway import server
+    from gateway.cli.trying import too_slow
     from gateway.config.startup import exposed, startup_problems
     from gateway.operators import logs
     from gateway.providers.credentials import every
@@ -71,6 +72,8 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
     log = structlog.get_logger("gateway")
     deployments = [deployment for group in deployments_of(config).values() for deployment in group]
     refuse(startup_problems(config))
+    if slow := list(too_slow(config.policies.values(), at_start=True)):
+        raise Refused("\n".join(slow))
     for told in notes(config, deployments):
         log.info(told)
     for told in (*warnings(config, deployments, datetime.now(UTC)), *exposed(config)):

@@ -27,9 +27,9 @@ from gateway.cli.opening import (
 if TYPE_CHECKING:
     from gateway.config import Config
     from gateway.config.problems import Problem
+    from gateway.reports.simulating.price_rules import Rule
+    from gateway.reports.simulating.traffic import Traffic, Turn
     from gateway.routing.models import Model
-    from gateway.simulating.prices import Rule
-    from gateway.simulating.traffic import Traffic, Turn
 
 
 @example("""\
@@ -80,7 +80,7 @@ def simulate(
     next_action), or what a ledger with `content: requests` wrote.
     """
     from gateway.budget.tokens import Counters
-    from gateway.simulating import judging, shown
+    from gateway.reports.simulating import judging, rendering
 
     if picture is not None and (picture.suffix != ".png" or not picture.parent.is_dir()):
         raise click.UsageError(f"--picture {picture}: name a .png in a folder that is there")
@@ -100,19 +100,19 @@ def simulate(
         rules,
     )
     if picture is not None:
-        picture.write_bytes(shown.picture(found))
+        picture.write_bytes(rendering.picture(found))
     if style == "json":
-        click.echo(json.dumps(shown.as_json(found, problems), indent=2))
+        click.echo(json.dumps(rendering.as_json(found, problems), indent=2))
     else:
         console = terminal()
-        console.print(shown.tables(found, path.name or str(path), console.width))
+        console.print(rendering.tables(found, path.name or str(path), console.width))
     for line in first_of(problems):
         click.echo(line, err=True)
 
 
 def _rules(names: Sequence[str]) -> Mapping[str, Rule]:
     """Return the price rules of these names, or all."""
-    from gateway.simulating.prices import RULES
+    from gateway.reports.simulating.price_rules import RULES
 
     return {name: named("price rule", name, RULES) for name in dict.fromkeys(names)} if names else RULES
 
@@ -124,7 +124,7 @@ def _traffic(
 
     Requests that name no model are for the single one of a configuration.
     """
-    from gateway.simulating import traffic
+    from gateway.reports.simulating import traffic
 
     if config_file is None and DEFAULT_CONFIG.exists():
         config_file = DEFAULT_CONFIG

@@ -7,7 +7,7 @@ few patterns that would do no harm are refused as well. Outside of repeats choic
 may stand in one pattern; that the text is short is the caller's part. Two endless parts side by side that take the same
 text (`\d+\d+`) are refused, since nobody needs them; so is what refers back to a group: nothing is proven of it.
 
-What is proven is still tried by `gateway check`, on texts that `worst_texts` makes of the pattern.
+What is proven can still take cubic time (`may_be_cubic`), and is tried on texts that `worst_texts` makes of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from math import log2
 from typing import Any
 
@@ -90,6 +90,19 @@ def why_slow(pattern: str) -> str | None:
     return None
 
 
+def may_be_cubic(pattern: str) -> bool:
+    """Tell whether two endless parts of a pattern, which must compile, may share a text out between them.
+
+    Where what follows does not fit, every share is tried, from every character on. Says yes rather too often.
+    """
+    walk = _Walk(re.compile(pattern).flags)
+    try:
+        walk.sequence(read(pattern))
+    except (_TooLarge, RecursionError):
+        return True
+    return walk.has_parts_that_overlap()
+
+
 def worst_texts(pattern: str, size: int) -> list[str]:
     """Write texts on which a pattern, which must compile, is likely to be slowest: much that fits, and no end to it."""
     walk = _Walk(re.compile(pattern).flags)
@@ -134,6 +147,14 @@ class _Walk:
                 if apart and not after.isdisjoint(right.first) and self._take_alike(inside, left, other, right):
                     return True
         return False
+
+    def has_parts_that_overlap(self) -> bool:
+        """Whether two endless parts, neither inside the other, take a character in common."""
+        parts = [(inside, frozenset().union(*(self.takes[at] for at in inside))) for inside, _ in self.endless]
+        return any(
+            (left.stop <= right.start or right.stop <= left.start) and not taken.isdisjoint(other)
+            for (left, taken), (right, other) in combinations(parts, 2)
+        )
 
     def _take_alike(self, inside: range, left: _Part, other: range, right: _Part) -> bool:
         """Say whether one text can be taken whole by either of two parts."""

@@ -236,7 +236,9 @@ class Server:
     keep_alive: Clock = key("75s", description="How long a connection may stay without a request.")
     write_timeout: Clock = key("60s", description="How long a client may take nothing of what it is sent.")
     connections_per_address: int | None = key(
-        None, ge=1, description="Most connections of one address (of IPv6: of one /64); left out, no limit."
+        None,
+        ge=1,
+        description="Most connections of one address (of IPv6: of one /64) to each worker; left out, no limit.",
     )
     trusted_proxies: Annotated[tuple[NetworkOf, ...], _nothing_as(())] = key(
         [],

@@ -29,8 +29,8 @@ from gateway.demo.conversation import Recording, Turn
 from gateway.money.amounts import rounded
 from gateway.money.keys import new_key
 from gateway.money.ledger import lookup
-from gateway.money.report import report
-from gateway.operators import tables
+from gateway.reports import tables
+from gateway.reports.spend import report
 
 _EXPORT = re.compile(r"export OPENAI_BASE_URL=(\S+)")
 _START_SECONDS = 30.0
@@ -217,13 +217,13 @@ def _conclude(console: Console, books: Path, outcomes: list[Outcome]) -> None:
     """Print who spent what, and all that the books know of the request that was cut most."""
     console.print()
     console.print(Text("gateway report --by user", style="bold"))
-    console.print(*report(books, by="user").tables(console.width), sep="\n")
+    console.print(*tables.report_tables(report(books, by="user"), console.width), sep="\n")
     shown = max(outcomes, key=lambda outcome: outcome.before - outcome.after)
-    entry = lookup.find(books, shown.request_id)
-    if entry is None:
+    record = lookup.find(books, shown.request_id)
+    if record is None:
         raise DemoFailed(f"request {shown.request_id} was answered but is not in the ledger")
     console.print()
     console.print(Text(f"gateway explain {shown.request_id}", style="bold"))
-    console.print(tables.request_tables(entry))
+    console.print(tables.request_tables(record))
     console.print()
     console.print("To put it in front of a program of yours: [bold]make serve[/], then docs/quickstart.md.")

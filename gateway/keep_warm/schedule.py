@@ -23,7 +23,7 @@ from gateway.config.policy import Policy
 from gateway.keep_warm.decide import FORGIVEN, MOST_GAPS, Keeping, interval, is_worth_writing, pays
 from gateway.memory import USUAL
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
-from gateway.money.prices import Price
+from gateway.money.prices.rates import Price
 from gateway.prompt_cache.tracker import PromptCaches, Sighting
 from gateway.routing.deployment import Deployment
 from gateway.state import State, StateUnavailable

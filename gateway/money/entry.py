@@ -1,4 +1,4 @@
-"""What the books will say of one request: facts are noted as they become known, and become rows at the end.
+"""The entry of one request in the books: facts are noted as they become known, and become rows (money/row.py).
 
 Content-free: ids, sizes, names of tools, causes. A row stays under a kilobyte: lists are bounded, and what is as it
 nearly always is stands in no row (`counted: tokens`, not streamed, no error, nothing forced).
@@ -11,17 +11,23 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import groupby
 from secrets import token_bytes
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 
-from gateway.money.prices import Price
+from gateway.money.prices.rates import Price
+from gateway.money.row import (
+    AttemptRow,
+    ComponentSizes,
+    Counted,
+    EditRow,
+    Kind,
+    LedgerRow,
+    Milliseconds,
+    RefusalReason,
+    Status,
+)
 from gateway.wire.usage import Usage
-
-Status = Literal["answered", "refused", "failed", "cancelled"]
-
-EditRow = tuple[int, str | None, str, int, int] | tuple[int, None, str, int, int, int]
-"""(message, tool, remedy, tokens before, after), and for a run of messages that were left out the last of them."""
 
 EDITS_BYTES = 90
 """What the edits of a row may take one by one; where they take more they are summed by remedy, none left out."""
@@ -52,10 +58,10 @@ class Entry:
     """Name and digest."""
     policy_version: int = 2
     stream: bool = False
-    kind: Literal["request", "summary", "warm_up"] = "request"
+    kind: Kind = "request"
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
     plan: str = "unchanged"
-    counted: Literal["tokens", "bytes"] = "tokens"
+    counted: Counted = "tokens"
     guessed_media: int = 0
     """How many images, audio, files and other parts the count only guesses: what they hold is not here."""
     before: Mapping[str, int] = field(default_factory=dict)
@@ -89,7 +95,7 @@ class Entry:
     """Whether summaries were left out because the shared state could not be asked or told."""
     deployment: str | None = None
     """provider/model that was called last."""
-    attempts: list[dict[str, Any]] = field(default_factory=list)
+    attempts: list[AttemptRow] = field(default_factory=list)
     usage: Usage | None = None
     """Of the answer."""
     unused: Usage | None = None
@@ -117,26 +123,26 @@ class Entry:
     planned: float = 0.0
     first_byte: float = 0.0
 
-    def opened(self, estimate: Usage, estimate_nanousd: int | None) -> dict[str, Any]:
-        """Write the row of admission: who, what, and the estimate that stands if nothing follows."""
-        return {
-            "event": "opened",
-            "id": self.id,
-            **({} if self.kind == "request" else {"kind": self.kind}),
-            "key": self.key,
-            "team": self.team,
-            "user": self.user,
-            "tags": list(self.tags),
-            "model": self.model,
-            "policy": self.policy,
-            "estimate_prompt": estimate.prompt,
-            "estimate_completion": estimate.completion,
-            "estimate_nanousd": estimate_nanousd,
-        }
+    def opened(self, estimate: Usage, estimate_nanousd: int | None) -> LedgerRow:
+        """Make the row of admission: who, what, and the estimate that stands if nothing follows."""
+        return LedgerRow(
+            event="opened",
+            id=self.id,
+            kind=self.kind,
+            key=self.key,
+            team=self.team,
+            user=self.user,
+            tags=tuple(self.tags),
+            model=self.model,
+            policy=self.policy,
+            estimate_prompt=estimate.prompt,
+            estimate_completion=estimate.completion,
+            estimate_nanousd=estimate_nanousd,
+        )
 
     def tried(self, deployment: str, status: int | None, error: str | None, seconds: float) -> None:
         """Note one call."""
-        self.attempts.append({"deployment": deployment, "status": status, "error": error, "ms": _milliseconds(seconds)})
+        self.attempts.append(AttemptRow(deployment, status, error, _milliseconds(seconds)))
 
     def price(
         self, usage: Usage, price: Price | None, service_tier: str | None, now: float, billed: int | None = None
@@ -160,110 +166,111 @@ class Entry:
         self.values_removed, self.missed = removed, len(missed)
         self.missed_values = [fingerprint(value) for value in missed[:MOST_MISSED_VALUES]]
 
-    def settled(self, status: Status, now: float) -> dict[str, Any]:
-        """Write the row of the end; `now` is by the monotonic clock."""
-        answer = self.usage or Usage()
-        usage = answer if self.unused is None else answer + self.unused
-        before, after = self._sizes(answer.prompt)
-        if self.deployment is None:  # nothing was sent
-            after = dict.fromkeys(before, 0)
-        row: dict[str, Any] = {
-            "event": "settled",
-            "id": self.id,
-            "status": status,
-            "kind": self.kind,
-            "key": self.key,
-            "team": self.team,
-            "user": self.user,
-            "tags": list(self.tags),
-            "model": self.model,
-            "deployment": self.deployment,
-            "policy": self.policy,
-            **({"policy_version": self.policy_version} if self.policy_version != 2 else {}),
-            **({"stream": True} if self.stream else {}),
-            "http_status": self.http_status,
-            "prompt_tokens": usage.prompt,
-            "cached_tokens": usage.cached,
-            **({"cache_write_tokens": usage.cache_write} if usage.cache_write else {}),
-            "completion_tokens": usage.completion,
-            **({"reasoning_tokens": usage.reasoning} if usage.reasoning else {}),
-            "cost_nanousd": self.cost_nanousd,
-            **({"estimated": True} if usage.estimated else {}),
-            "tokens_before": sum(before.values()),
-            "tokens_after": sum(after.values()),
-            **({} if self.counted == "tokens" else {"counted": self.counted}),
-            **({"guessed_media": self.guessed_media} if self.guessed_media else {}),
-            "components": self._components(before, after),
-            **({} if self.budget is None else {"budget": self.budget}),
-            "plan": self.plan,
-            **({} if self.error is None else {"error": self.error}),
-            "ms": self._times(now),
-        }
-        if self.cost_nanousd is None:
-            row["unpriced"] = True
-        self._tell_cache(row)
-        if self.calibration:
-            row["calibration"] = self.calibration
-        if self.decision_lost:
-            row["decision_lost"] = True
-        if self.refusal is not None:
-            row["refusal"] = self.refusal
-        if self.plan == "observed" and self.refusal is None and self.counted == "tokens":
-            row["tokens_planned"] = self.planned_tokens
-        if self.edits:
-            row.update(told(self.edits))
-            row |= {} if self.level == "whole" else {"level": self.level}
-            if self.forced:
-                row["forced"] = True
-        if self.values_removed is not None:
-            row["values_removed"], row["missed"] = self.values_removed, self.missed
-            if self.missed_values:
-                row["missed_values"] = list(self.missed_values)
-        if len(self.attempts) > 1 or (self.attempts and self.attempts[0]["error"]):
-            row["attempts"] = self.attempts
-        return row
+    def settled(self, status: Status, now: float) -> LedgerRow:
+        """Make the row of the end; `now` is by the monotonic clock."""
+        return settled(self, status, now)
 
-    def _tell_cache(self, row: dict[str, Any]) -> None:
-        """Add what is known of the provider's prompt cache; what is nothing is left out."""
-        told = {
-            "expected_cached": self.expected_cached,
-            "miss": self.miss,
-            "lost": self.lost,
-            "lost_nanousd": self.lost_nanousd,
-            "saved_nanousd": self.saved_nanousd,
-            "markers": self.markers,
-        }
-        row.update({name: value for name, value in told.items() if value})
-        if self.saved_nanousd is None:
-            row["saved_unknown"] = True
 
-    def _sizes(self, prompt: int) -> tuple[Mapping[str, int], Mapping[str, int]]:
-        """Tokens by component; what was only measured in bytes is scaled to the provider's count."""
-        if self.counted == "tokens":
-            return self.before, self.after or self.before
-        whole = sum(self.before.values()) or 1
-        tokens = prompt or whole // BYTES_PER_TOKEN
-        sizes = {name: size * tokens // whole for name, size in self.before.items()}
-        largest = max(sizes, key=lambda name: sizes[name], default=None)
-        if largest is not None:
-            sizes[largest] += tokens - sum(sizes.values())
-        return sizes, sizes
+def settled(entry: Entry, status: Status, now: float) -> LedgerRow:
+    """Make the row of a request's end from what is known of it then; `now` is by the monotonic clock."""
+    answer = entry.usage or Usage()
+    usage = answer if entry.unused is None else answer + entry.unused
+    before, after = sizes(entry.counted, entry.before, entry.after, answer.prompt)
+    if entry.deployment is None:  # nothing was sent
+        after = dict.fromkeys(before, 0)
+    is_retried = len(entry.attempts) > 1 or bool(entry.attempts and entry.attempts[0].error)
+    is_rewritten = entry.values_removed is not None
+    would_send = entry.plan == "observed" and entry.refusal is None and entry.counted == "tokens"
+    return LedgerRow(
+        event="settled",
+        id=entry.id,
+        status=status,
+        kind=entry.kind,
+        key=entry.key,
+        team=entry.team,
+        user=entry.user,
+        tags=tuple(entry.tags),
+        model=entry.model,
+        deployment=entry.deployment,
+        policy=entry.policy,
+        policy_version=entry.policy_version,
+        stream=entry.stream,
+        http_status=entry.http_status,
+        prompt_tokens=usage.prompt,
+        cached_tokens=usage.cached,
+        cache_write_tokens=usage.cache_write,
+        completion_tokens=usage.completion,
+        reasoning_tokens=usage.reasoning,
+        cost_nanousd=entry.cost_nanousd,
+        estimated=usage.estimated,
+        tokens_before=sum(before.values()),
+        tokens_after=sum(after.values()),
+        counted=entry.counted,
+        guessed_media=entry.guessed_media,
+        components=components(before, after, entry.room),
+        budget=entry.budget,
+        plan=entry.plan,
+        error=entry.error,
+        ms=durations(entry.started, entry.planned, entry.first_byte, now),
+        unpriced=entry.cost_nanousd is None,
+        expected_cached=entry.expected_cached,
+        miss=entry.miss,
+        lost=entry.lost,
+        lost_nanousd=entry.lost_nanousd or 0,
+        saved_nanousd=entry.saved_nanousd or 0,
+        markers=entry.markers,
+        saved_unknown=entry.saved_nanousd is None,
+        calibration=entry.calibration,
+        decision_lost=entry.decision_lost,
+        refusal=None if entry.refusal is None else RefusalReason.read(entry.refusal),
+        tokens_planned=entry.planned_tokens if would_send else None,
+        **told(entry.edits),
+        level=entry.level if entry.edits else "whole",
+        forced=entry.forced and bool(entry.edits),
+        values_removed=entry.values_removed,
+        missed=entry.missed if is_rewritten else None,
+        missed_values=tuple(entry.missed_values) if is_rewritten else (),
+        attempts=tuple(entry.attempts) if is_retried else (),
+    )
 
-    def _components(self, before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, Any]:
-        out: dict[str, Any] = {
-            name: [size, after.get(name, size)] for name, size in before.items() if size or after.get(name)
-        }
-        if self.room:  # said where it is not what was asked for
-            out["room"] = {name: size for name, size in self.room.items() if size != out.get(name, (0,))[0]}
-        return out
 
-    def _times(self, now: float) -> dict[str, float]:
-        out = {"total": _milliseconds(now - self.started)}
-        if self.planned:
-            out["plan"] = _milliseconds(self.planned - self.started)
-        if self.first_byte:
-            out["upstream_first"] = _milliseconds(self.first_byte - (self.planned or self.started))
-        return out
+def sizes(
+    counted: Counted, before: Mapping[str, int], after: Mapping[str, int], prompt: int
+) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """Return tokens by component, before and after; what was only measured in bytes is scaled to the provider's count
+    of the prompt.
+    """
+    if counted == "tokens":
+        return before, after or before
+    scaled = _scaled(before, prompt)
+    return scaled, scaled
+
+
+def _scaled(sizes: Mapping[str, int], prompt: int) -> Mapping[str, int]:
+    """Scale bytes to a prompt's tokens, or to as many as they usually are."""
+    whole = sum(sizes.values()) or 1
+    tokens = prompt or whole // BYTES_PER_TOKEN
+    scaled = {name: size * tokens // whole for name, size in sizes.items()}
+    largest = max(scaled, key=lambda name: scaled[name], default=None)
+    if largest is not None:
+        scaled[largest] += tokens - sum(scaled.values())
+    return scaled
+
+
+def components(before: Mapping[str, int], after: Mapping[str, int], room: Mapping[str, int]) -> ComponentSizes:
+    """Pair the sizes; a room is entered where it is not what was asked for."""
+    tokens = {name: (size, after.get(name, size)) for name, size in before.items() if size or after.get(name)}
+    told = {name: size for name, size in room.items() if size != tokens.get(name, (0,))[0]} if room else None
+    return ComponentSizes(tokens, told)
+
+
+def durations(started: float, planned: float, first_byte: float, now: float) -> Milliseconds:
+    """Return how long the parts of a request took, from moments by the monotonic clock; 0 = it did not come to that."""
+    return Milliseconds(
+        _milliseconds(now - started),
+        _milliseconds(planned - started) if planned else None,
+        _milliseconds(first_byte - (planned or started)) if first_byte else None,
+    )
 
 
 def _cost(usage: Usage, price: Price | None, tier: str | None, now: float, billed: int | None) -> int | None:
@@ -307,13 +314,13 @@ def told(edits: Sequence[EditRow]) -> dict[str, Any]:
     """Tell edits one by one (`edits`), or by remedy where they are many: `edited`, {remedy: [messages, tokens before,
     tokens after, first message]}.
     """
-    if len(orjson.dumps(edits)) <= EDITS_BYTES:
-        return {"edits": [list(edit) for edit in edits]}
-    sums: dict[str, list[int]] = {}
+    if not edits or len(orjson.dumps(edits)) <= EDITS_BYTES:
+        return {"edits": tuple(edits)}
+    sums: dict[str, tuple[int, int, int, int]] = {}
     for at, _, remedy, before, after, *last in edits:
         messages = last[0] - at + 1 if last else 1
-        known = sums.setdefault(remedy, [0, 0, 0, at])
-        sums[remedy] = [known[0] + messages, known[1] + before, known[2] + after, min(known[3], at)]
+        known = sums.get(remedy, (0, 0, 0, at))
+        sums[remedy] = known[0] + messages, known[1] + before, known[2] + after, min(known[3], at)
     return {"edited": sums}
 
 

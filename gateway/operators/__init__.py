@@ -1,1 +1,1 @@
-"""The logs that the people who run the gateway see."""
+"""Logs for the people who run the gateway."""

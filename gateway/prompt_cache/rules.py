@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from gateway.config.prompt_cache_rules import NONE, CachesFile, FactsFile, ModelsFile, layers
 
 if TYPE_CHECKING:
-    from gateway.money.prices import Price
+    from gateway.money.prices.rates import Price
 
 Matching = Literal["none", "prefix", "breakpoints"]
 Control = Literal["none", "key", "cache_control", "cache_point", "breakpoints", "affinity"]

@@ -25,7 +25,10 @@ from gateway.config.litellm_keys import (
 )
 from gateway.config.prompt_cache_rules import shipped
 from gateway.config.wildcards import filled
-from gateway.money.prices import Price, PriceBook, PriceError, is_price, region_of
+from gateway.money.prices.entries import PriceError, is_price
+from gateway.money.prices.names import region_of
+from gateway.money.prices.rates import Price
+from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import anthropic_betas
 from gateway.prompt_cache.rules import NOTHING, Book, CacheFacts, book_of, priced
 from gateway.providers import refusals

@@ -24,7 +24,7 @@ from gateway.money import ledger as books
 from gateway.server import head
 from gateway.server.exchange import Exchange, written
 from gateway.server.open_connections import OpenConnections, ServerState, unacknowledged
-from gateway.serving.client import write_error
+from gateway.serving.client import LEAVING, write_error
 from gateway.wire import errors
 from gateway.wire.errors import GatewayError
 
@@ -404,6 +404,7 @@ class Connection(asyncio.BufferedProtocol):
         }
         keep_alive = version == "1.1" and self._keep_alive and not self._stopping
         exchange = Exchange(self, scope, keep_alive=keep_alive, expects=expects)
+        scope["extensions"] = {LEAVING: exchange}
         exchange.whole = self._whole
         self._exchange = exchange
         self._began = False
@@ -418,7 +419,7 @@ class Connection(asyncio.BufferedProtocol):
         self._state.tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._every.log.error("application failed", path=exchange.scope["path"], exc_info=error)
+            self._every.log.error("application failed", path=exchange.path, exc_info=error)
         if exchange is self._exchange:
             self._refuse(errors.internal_error())
 

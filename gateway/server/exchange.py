@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from starlette.types import Message, Scope
@@ -55,8 +56,10 @@ class Exchange:
 
     __slots__ = (
         "_chunked",
+        "_is_head",
         "_left",
         "_line",
+        "_may_chunk",
         "_parts",
         "_told_end",
         "_waiter",
@@ -65,19 +68,25 @@ class Exchange:
         "expects",
         "gone",
         "keep_alive",
-        "scope",
+        "leaving",
+        "path",
         "started",
         "whole",
     )
 
     def __init__(self, line: Line, scope: Scope, *, keep_alive: bool, expects: bool) -> None:
-        self.scope, self.keep_alive = scope, keep_alive
+        self.path: str = scope["path"]
+        self.keep_alive = keep_alive
         self.expects = expects
         """Whether the client sends its body only once it is told to go on, and was not told yet."""
         self.asked = False
         """Whether the application has asked for the body: it does for a caller that it knows."""
         self.started = self.ended = self.gone = self.whole = False
-        self._line = line
+        self.leaving: Callable[[], None] | None = None
+        """Called once when the client leaves, where somebody waits for that."""
+        self._line = line  # and not the scope, which holds this: they would be a cycle
+        self._is_head: bool = scope["method"] == "HEAD"
+        self._may_chunk: bool = scope["http_version"] == "1.1"
         self._parts: list[bytes] = []
         self._told_end = False
         self._waiter: asyncio.Future[None] | None = None
@@ -105,6 +114,9 @@ class Exchange:
         """Take note that the client is gone."""
         self.gone = True
         self._wake()
+        leaving, self.leaving = self.leaving, None
+        if leaving is not None:
+            leaving()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -170,7 +182,7 @@ class Exchange:
     def _start(self, message: Message) -> None:
         status: int = message["status"]
         self.started = True
-        bare = status in _WITHOUT_BODY or self.scope["method"] == "HEAD"
+        bare = self._is_head or status in _WITHOUT_BODY
         told: int | None = None
         closes = False
         lines = [_status_line(status)]
@@ -181,7 +193,7 @@ class Exchange:
             elif name == b"connection":
                 closes = b"close" in value.lower()
             lines += (name, b": ", value, b"\r\n")
-        self._chunked = told is None and not bare and self.scope["http_version"] == "1.1"
+        self._chunked = told is None and not bare and self._may_chunk
         self.keep_alive = self.keep_alive and not closes and self._line.may_stay(status)
         if told is None and not bare and not self._chunked:
             self.keep_alive = False  # HTTP/1.0: what ends the body is the end of the connection
@@ -194,7 +206,7 @@ class Exchange:
         self._line.write(written)
 
     def _continue(self, body: bytes, *, more: bool) -> None:
-        if self.scope["method"] == "HEAD":
+        if self._is_head:
             self._left = 0
         elif self._chunked:
             framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""

@@ -493,13 +493,16 @@ class Calls:
         opened: Opened | None = None
         trouble: Trouble = "garbage"
         said = ""
-        chunk: bytes | None = b""
+        is_read = False
         try:
-            while opened is None:
-                chunk = await anext(chunks, None)
-                opened = opening.finish() if chunk is None else opening.feed(chunk)
+            async for chunk in chunks:
+                opened = opening.feed(chunk)
                 if opened is None and opening.held_bytes > most:
                     opened, trouble = opening.given_up(f"it is longer than {most:,} bytes"), "too_large"
+                if opened is not None:
+                    break
+            else:
+                opened, is_read = opening.finish(), True
         except UpstreamError as cut:
             opened, trouble, said = opening.cut(cut.message), cut.kind, cut.said
         match opened:
@@ -509,8 +512,8 @@ class Calls:
                 return None
             case Completion():
                 self.answer = opened
-                if chunk is not None:  # gathered, up to the marker of its end
-                    await drain(chunks)
+                if not is_read:  # gathered, up to the marker of its end
+                    await drain(reply, chunks)
                 return None
         await reply.close()
         if opened.heard is not None:
@@ -523,8 +526,10 @@ class Calls:
                 return Failure(deployment, trouble, message=opened.message, said=said, begun=opened.begun)
 
 
-async def drain(chunks: AsyncIterator[bytes]) -> None:
-    """Read to the end of what is over, briefly, so that its connection can serve again."""
+async def drain(reply: Reply, chunks: AsyncIterator[bytes]) -> None:
+    """Read to the end of an answer whose end has been seen, briefly, so that its connection can serve again."""
+    if reply.is_over:
+        return
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
             async for _ in chunks:

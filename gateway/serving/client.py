@@ -25,8 +25,19 @@ in wide use are 30 seconds and more (Heroku 30, nginx and AWS 60, Cloudflare 100
 
 COMMENT: Final = b": waiting for the model\n\n"
 
+LEAVING: Final = "gateway.leaving"
+"""An extension of ASGI, where the server has it: what tells at once that the client leaves."""
+
 _LONGEST_VALUE: Final = 1000
 """Characters of a header of ours; some of them hold what others wrote."""
+
+
+class Leaving(Protocol):
+    """A request whose client may leave."""
+
+    gone: bool
+    leaving: Callable[[], None] | None
+    """Called once when it does."""
 
 
 class ClientGone(Exception):
@@ -60,13 +71,14 @@ class Client(Protocol):
 class HTTPClient:
     """A client over ASGI."""
 
-    __slots__ = ("_receive", "_send", "_watcher", "gone", "headers", "started")
+    __slots__ = ("_leaving", "_receive", "_send", "_watcher", "gone", "headers", "started")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self.gone = False
         self.started = False
         self._receive, self._send = receive, send
+        self._leaving: Leaving | None = scope.get("extensions", {}).get(LEAVING)
         self._watcher: asyncio.Task[Any] | None = None
 
     async def body(self, most: int) -> bytes:
@@ -101,19 +113,34 @@ class HTTPClient:
         task = asyncio.current_task()
         assert task is not None
 
-        def left(watcher: asyncio.Task[Any]) -> None:
+        def left() -> None:
+            self.gone = True
+            task.cancel()
+
+        if self._leaving is None:
+            self._watch_by_receiving(left)
+        elif self._leaving.gone:
+            left()
+        else:
+            self._leaving.leaving = left
+
+    def _watch_by_receiving(self, left: Callable[[], None]) -> None:
+        """Watch as any server allows, which takes a task and two turns of the loop more."""
+
+        def received(watcher: asyncio.Task[Any]) -> None:
             if not watcher.cancelled() and self._watcher is watcher:
-                self.gone = True
-                task.cancel()
+                left()
 
         self._watcher = asyncio.get_running_loop().create_task(self._disconnected())
-        self._watcher.add_done_callback(left)
+        self._watcher.add_done_callback(received)
 
     async def _disconnected(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
     def unwatch(self) -> None:
+        if self._leaving is not None:
+            self._leaving.leaving = None
         if self._watcher is not None:
             watcher, self._watcher = self._watcher, None
             watcher.cancel()

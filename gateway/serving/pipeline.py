@@ -11,8 +11,9 @@ import asyncio
 
 from gateway.budget.tokens import LONG_BODY
 from gateway.money.amounts import usd
-from gateway.money.entry import Entry, Status
+from gateway.money.entry import Entry
 from gateway.money.keys import Caller
+from gateway.money.row import Status
 from gateway.rewriting.plan import Refusal
 from gateway.routing.attempts import Failure
 from gateway.routing.deployment import Deployment
@@ -155,8 +156,8 @@ class Passage:
                 out = out.removesuffix(DONE) + error_event(errors.upstream_refused(error.status, error.body), entry.id)
         await self._settle("answered" if entry.error is None else "failed")
         await self.client.end(out)
-        if relay.done:
-            await drain(stream.chunks)
+        if relay.done and calls.reply is not None:
+            await drain(calls.reply, stream.chunks)
 
     async def _start_stream(self) -> None:
         """Begin the response of a stream, unless a comment of ours has."""
@@ -172,17 +173,21 @@ class Passage:
         relay, out, most = stream.relay, stream.ready, self.gateway.config.server.max_answer
         trouble = UpstreamError("reset", "the stream ended before the answer was complete")
         try:
-            while not relay.done and (relay.error is None or relay.error_is_shown):
+            if not relay.is_over():
                 if out:
                     await self.client.send(out)
-                chunk = await anext(stream.chunks, None)
-                if chunk is None:
+                async for chunk in stream.chunks:
+                    out = relay.feed(chunk)
+                    if relay.held_bytes > most:
+                        out = relay.cut()
+                        trouble = UpstreamError("too_large", f"one event is longer than {most:,} bytes")
+                        break
+                    if relay.is_over():
+                        break
+                    if out:
+                        await self.client.send(out)
+                else:
                     out = relay.finish()
-                    break
-                out = relay.feed(chunk)
-                if relay.held_bytes > most:
-                    out, trouble = relay.cut(), UpstreamError("too_large", f"one event is longer than {most:,} bytes")
-                    break
         except UpstreamError as error:
             out, trouble = relay.cut(), error
         if relay.done or relay.error is not None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from gateway.money.entry import BYTES_PER_TOKEN, Entry, Status
+from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.money.ledger import LedgerUnavailable
+from gateway.money.row import Status
 from gateway.prompt_cache.tracker import too_short
 from gateway.rewriting.plan import Plan
 from gateway.routing.deployment import Deployment

@@ -91,6 +91,9 @@ class ErrorObject:
         return lenient.write({"error": self.members})
 
 
+_ENDED_BADLY: Final = {"message": "the answer ended with the finish reason `error`"}
+
+
 def error_in(fields: Mapping[str, Any]) -> ErrorObject | None:
     """Return the error that an answer or an event holds; None where it holds none, or one that says nothing."""
     error = fields.get("error")
@@ -138,13 +141,16 @@ def named_error(said: Any) -> ErrorObject:
 
 def _error_of_choices(choices: object) -> Any:
     """Return the error of an answer none of whose choices went well."""
-    listed = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
-    errors = [choice.get("error") for choice in listed]
-    failed = [_says_something(e) or c.get("finish_reason") == "error" for c, e in zip(listed, errors, strict=True)]
-    if not listed or not all(failed):
-        return None
-    said = next((error for error in errors if _says_something(error)), None)
-    return said or {"message": "the answer ended with the finish reason `error`"}
+    errors: list[Any] = []
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict):
+            error = choice.get("error")
+            if not _says_something(error):
+                error = None
+                if choice.get("finish_reason") != "error":
+                    return None
+            errors.append(error)
+    return next((error for error in errors if error is not None), _ENDED_BADLY) if errors else None
 
 
 def _read(error: Any, beside: Mapping[str, Any]) -> ErrorObject:

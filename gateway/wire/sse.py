@@ -40,12 +40,9 @@ read."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANK_LINES: Final = (b"\n\n", b"\n\r", b"\r\r")
-_USAGE: Final = re.compile(rb'"usage"(?!: ?null)')
-"""A member that may be a usage object. `"usage":null`, in every chunk, is not one: to parse those would cost all.
-
-Starts with a literal, which is what makes the scan quick. Inside a JSON string the quotes would be escaped.
-"""
-
+_USAGE: Final = b'"usage"'
+_NO_USAGE: Final = (b":null", b": null")
+"""What follows it in chunks without usage, which may be all but the last: to parse those would cost all."""
 _TIER: Final = re.compile(rb'"service_tier": ?"(\w{1,40})"')
 _ERROR: Final = re.compile(rb'"error"|(?:^|[\n\r])event: ?error')
 
@@ -153,6 +150,10 @@ class EventRelay:
         """Return what makes a complete answer that ended without the marker end as a stream does, behind `rest`."""
         return DONE if not rest or rest.endswith((b"\n\n", b"\r\r", b"\r\n\r\n")) else b"\n\n" + DONE
 
+    def is_over(self) -> bool:
+        """Tell whether nothing more is awaited: the end marker came, or an error that the client is yet to hear of."""
+        return self.done or (self.error is not None and not self.error_is_shown)
+
     @property
     def finish_reason(self) -> str | None:
         """The last finish reason. Reads what was relayed: ask only at the end."""
@@ -248,22 +249,15 @@ class EventRelay:
 
     def _pass(self, block: bytes) -> bytes:
         """Read what matters in whole events, and return them without those to hold back."""
-        may_fail = b"error" in block
-        known = block.count(b'"choices"') + block.endswith(_END)
-        if may_fail or known < block.count(b"data:"):  # an event is no chunk of an answer
+        may_fail = block.find(b"error") >= 0  # `in` makes an exception and drops it, each time that it is asked
+        if may_fail or _holds_others(block):
             block = self._secrets.out_of(block)
-        held: list[tuple[int, int]] = []
-        hit = _USAGE.search(block)
-        while hit is not None:
-            start, end = _event_at(block, hit.start())
-            if self._read_usage(block[start:end]):
-                held.append((start, end))
-            hit = _USAGE.search(block, end)
+        held = self._read_usages(block)
         if may_fail:
             self._read_error(block)
-        if self.service_tier is None and b'"service_tier"' in block:
+        if self.service_tier is None and block.find(b'"service_tier"') >= 0:
             self._read_tier(block)
-        if not self.done and b"[DONE]" in block:
+        if not self.done and block.rfind(b"[DONE]") >= 0:
             self._read_done(block)
         self._kept.append(block)
         self._kept_bytes += len(block)
@@ -283,6 +277,17 @@ class EventRelay:
         return b"".join(pieces)
 
     # --- what events say
+
+    def _read_usages(self, block: bytes) -> list[tuple[int, int]]:
+        """Note what usage objects say; return the bounds of the events that must not be passed on."""
+        held: list[tuple[int, int]] = []
+        seen = 0
+        for at in _usages(block):
+            if at >= seen:
+                start, seen = _event_at(block, at)
+                if self._read_usage(block[start:seen]):
+                    held.append((start, seen))
+        return held
 
     def _read_usage(self, event: bytes) -> bool:
         """Note the usage; return whether the event must not be passed on."""
@@ -345,6 +350,31 @@ class EventRelay:
         self._kept_bytes = self._packed_bytes = self._unread_bytes = 0
 
 
+def _holds_others(block: bytes) -> bool:
+    """Whether an event is no chunk of an answer; the end marker that ends the block is none to be looked at."""
+    missing = block.count(b"data:") - block.count(b'"choices"')
+    return missing > 0 and not (missing == 1 and block.endswith(_END))
+
+
+def _usages(block: bytes) -> list[int]:
+    """Return where members stand that may be usage objects. Inside a JSON string their quotes would be escaped.
+
+    They are counted before they are looked for, from the end, where most stand: of many scans these are the quickest.
+    """
+    count = block.count(_USAGE)
+    if count:
+        count -= block.count(_USAGE + _NO_USAGE[0])
+    found: list[int] = []
+    at = len(block)
+    while count:
+        at = block.rfind(_USAGE, 0, at)
+        if not block.startswith(_NO_USAGE[0], at + len(_USAGE)):
+            count -= 1
+            if not block.startswith(_NO_USAGE[1], at + len(_USAGE)):
+                found.append(at)
+    return found[::-1]
+
+
 def _is_open(choices: object) -> bool:
     """Whether an event belongs to an answer that goes on."""
     listed = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
@@ -353,7 +383,7 @@ def _is_open(choices: object) -> bool:
 
 def _last_blank_line(data: bytes, before: int) -> int:
     """Return where the last blank line before `before` ends; 0 where there is none."""
-    if b"\r" not in data:
+    if data.find(b"\r") < 0:
         at = data.rfind(b"\n\n", 0, before)
     else:
         at = max(data.rfind(ending, 0, before) for ending in _BLANK_LINES)
@@ -370,17 +400,18 @@ def _event_at(block: bytes, at: int) -> tuple[int, int]:
     start = _last_blank_line(block, at)
     while block.startswith((b"\n", b"\r"), start):
         start += 1
-    endings = (b"\n\n",) if b"\r" not in block else _BLANK_LINES
+    endings = (b"\n\n",) if block.find(b"\r") < 0 else _BLANK_LINES
     ends = [found for ending in endings if (found := block.find(ending, at)) >= 0]
     return start, _past_blank_line(block, min(ends)) if ends else len(block)
 
 
 def events(block: bytes) -> Iterator[bytes]:
-    """Cut whole events apart."""
-    if b"\r" not in block:
-        yield from block.split(b"\n\n")
-        return
+    """Cut whole events apart, as far as they are asked for."""
     start = 0
+    if block.find(b"\r") < 0:
+        while (end := block.find(b"\n\n", start)) >= 0:
+            yield block[start:end]
+            start = end + 2
     while start < len(block):
         found = BLANK_LINE.search(block, start)
         end = len(block) if found is None else found.end()
@@ -391,7 +422,7 @@ def events(block: bytes) -> Iterator[bytes]:
 def _data(event: bytes) -> bytes:
     """Join the event's data lines."""
     event = event.strip(b"\r\n")
-    if event.startswith(b"data: ") and b"\n" not in event and b"\r" not in event:
+    if event.startswith(b"data: ") and event.find(b"\n") < 0 and event.find(b"\r") < 0:
         return event[6:]
     values = []
     for line in event.removeprefix(_BOM).splitlines():

@@ -1,7 +1,7 @@
 """The usage that an answer states: OpenAI's `usage` object and its dialects, read into one value.
 
 Pure. A figure may be missing, a placeholder, or absurd: then a count of ours takes its place (`mended`). The prices of
-it stand in money/prices.py.
+it stand in money/prices/.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def usage_from_openai(usage: object, ours: int | None = None) -> Usage | None:
     and are added, unless our own count of the prompt (`ours`, for a usage that `contradicts` itself) says that they are
     absurd. A total beyond all that is stated is thinking that shows nowhere else (Gemini's OpenAI-compatible endpoint).
     """
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, dict):
         return None
     prompt, completion, total = _main_counts(usage)
     if prompt is None and completion is None:
@@ -158,7 +158,7 @@ def billed_nanousd(usage: object) -> int | None:
     Of a key of one's own (`is_byok`) the cost is only the fee, and what the model's provider takes stands beside it:
     https://openrouter.ai/docs/use-cases/usage-accounting
     """
-    if not isinstance(usage, Mapping) or (cost := _dollars(usage.get("cost"))) is None:
+    if not isinstance(usage, dict) or (cost := _dollars(usage.get("cost"))) is None:
         return None
     if usage.get("is_byok") is True:
         upstream = _dollars(_details(usage, "cost_details").get("upstream_inference_cost"))
@@ -241,7 +241,7 @@ def _modifiers(usage: Mapping[str, Any]) -> tuple[str, ...]:
 def _details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
     for name in names:
         value = usage.get(name)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):  # not Mapping, which takes five times as long to tell
             return value
     return {}
 

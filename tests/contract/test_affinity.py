@@ -85,7 +85,7 @@ def pair(upstream: Upstream, tmp_path: Path) -> Iterator[tuple[Gateway, Upstream
             yield gateway, mortal
 
 
-async def test_a_conversation_stays_goes_elsewhere_when_its_deployment_dies_and_does_not_flap_when_it_is_back(
+async def test_a_conversation_leaves_a_dead_deployment_and_does_not_flap_when_it_is_back(
     pair: tuple[Gateway, Upstream],
 ) -> None:
     gateway, mortal = pair

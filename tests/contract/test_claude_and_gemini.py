@@ -132,9 +132,7 @@ PROVIDERS = {
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
-async def test_plain_streamed_parallel_tools_images_and_cached_tokens_are_right_in_answer_and_ledger(
-    name: str, tmp_path: Path
-):
+async def test_every_kind_of_request_is_right_in_answer_and_ledger(name: str, tmp_path: Path):
     provider, model, cost, written = PROVIDERS[name]
     async with behind_the_gateway(tmp_path, provider, model, {}) as (server, gateway, client):
         plain = await client.chat.completions.create(model="it", messages=LOOP, tools=TOOLS, user="plain")

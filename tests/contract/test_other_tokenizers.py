@@ -81,7 +81,7 @@ async def test_after_enough_answers_requests_fit_at_the_first_try(
         assert "attempts" not in row
 
 
-async def test_what_was_learned_outlives_the_program_and_a_declared_margin_is_taken_as_it_is(
+async def test_what_was_learned_outlives_the_program_and_a_declared_margin_stands(
     upstream: Upstream, new_id: NewId, path: Path
 ) -> None:
     with running_gateway(path) as gateway:

@@ -103,10 +103,11 @@ def set_aside(policy: Policy, room: int) -> int:
 class Walk:
     """A conversation turn by turn: each request as it came and as it left. What left is kept; the rest is made anew."""
 
-    def __init__(self, case: Case, count: oracle.CountText = oracle.quarter) -> None:
+    def __init__(self, case: Case, count: oracle.CountText = oracle.quarter, known: Known | None = None) -> None:
+        """Walk it; `known` is what other walks of the conversation have read of it."""
         self.case, self.count = case, count
         self.upto = case.talk.requests()
-        counter, memo, known = counter_of(count), Memo(), Known()
+        counter, memo, known = counter_of(count), Memo(), Known() if known is None else known
         self.left = [
             leave(case.talk.body(upto), case.policy, case.model, counter, memo, known=known) for upto in self.upto
         ]

@@ -205,15 +205,11 @@ TOOLS = ("lookup", "search_web", "read_file", "tools.with-dots")
 def scripts(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Draw the messages of a conversation, as values."""
     out: list[dict[str, Any]] = []
-    for role, said, shape in draw(
-        st.lists(st.tuples(st.sampled_from(["system", "developer"]), SHORT, SHAPE), max_size=2)
-    ):
+    for role, said, shape in draw(HEAD):
         out.append(_said(role, said, shape))
-    out += _examples(
-        draw(st.lists(st.tuples(SHORT, SHORT), max_size=3)), draw(st.sampled_from(["name", "system", "tag"]))
-    )
-    namer = _Ids(draw(st.booleans()))
-    for asked, shape, steps in draw(st.lists(TURN, min_size=2, max_size=7) | st.lists(TURN, min_size=1, max_size=1)):
+    out += _examples(draw(SHOTS), draw(MARKED))
+    namer = _Ids(draw(BOOLEANS))
+    for asked, shape, steps in draw(TURNS):
         out.append(_said("user", asked, shape))
         for step in steps:
             out += _step(step, namer)
@@ -231,6 +227,13 @@ STEP = st.one_of(
     st.tuples(st.sampled_from(["system", "legacy", "user"]), SHORT, SHAPE),
 )
 TURN = st.tuples(SHORT | LONG, SHAPE, st.lists(STEP, min_size=1, max_size=5) | st.lists(STEP, max_size=1))
+
+# Strategies stand here, not where they are drawn from: to make one takes longer than to draw from it.
+HEAD = st.lists(st.tuples(st.sampled_from(["system", "developer"]), SHORT, SHAPE), max_size=2)
+SHOTS = st.lists(st.tuples(SHORT, SHORT), max_size=3)
+MARKED = st.sampled_from(["name", "system", "tag"])
+TURNS = st.lists(TURN, min_size=2, max_size=7) | st.lists(TURN, min_size=1, max_size=1)
+BOOLEANS = st.booleans()
 
 
 class _Ids:
@@ -324,13 +327,13 @@ def _called(results: Sequence[tuple[Text, int, int]], said: Text, shape: int, id
 @st.composite
 def talks(draw: st.DrawFn, *, breaks: bool = False) -> Talk:
     """Draw a conversation; with `breaks`, one that may be illegal already."""
-    messages = draw(scripts())
-    if breaks and len(messages) > 1 and draw(st.booleans()):
+    messages = draw(SCRIPTS)
+    if breaks and len(messages) > 1 and draw(BOOLEANS):
         del messages[draw(st.integers(0, len(messages) - 1))]
-    style = draw(st.sampled_from(STYLES))
-    options = ["model", *draw(st.lists(st.sampled_from(sorted(set(_OPTIONS) - {"model"})), unique=True, max_size=6))]
+    style = draw(WRITTEN)
+    options = ["model", *draw(OPTIONS)]
     split = draw(st.integers(0, len(options)))
-    values = {**_OPTIONS, "stream_options": draw(st.sampled_from(_STREAM_OPTIONS))}
+    values = {**_OPTIONS, "stream_options": draw(STREAM_OPTIONS)}
     first, last = options[:split], options[split:]
     opening = "{" + "".join(f"{style.write(key)}{style.colon}{values[key]}{style.comma}" for key in first)
     closing = "".join(f"{style.comma}{style.write(key)}{style.colon}{values[key]}" for key in last)
@@ -358,6 +361,9 @@ _OPTIONS = {
 }
 
 _STREAM_OPTIONS = ('{ "x_more" : 1.0 }', "{ }", "null", '{"include_usage" :false}', '{"include_usage":true}')
+SCRIPTS, WRITTEN = scripts(), st.sampled_from(STYLES)
+OPTIONS = st.lists(st.sampled_from(sorted(set(_OPTIONS) - {"model"})), unique=True, max_size=6)
+STREAM_OPTIONS = st.sampled_from(_STREAM_OPTIONS)
 
 
 # ---------------------------------------------------------------- policies
@@ -451,11 +457,16 @@ DOCUMENTS = st.builds(
     tools=st.sampled_from([(), ("search_*",)]),
     order=st.sampled_from(["as_is", "as_is", "rank", "bookend", "alternate", "interleave"]),
 )
-PRESERVED = ((), (r"(?i)\b(must|never|always)\b", r"https?://\S+"))
+PRESERVED = st.sampled_from([(), (r"(?i)\b(must|never|always)\b", r"https?://\S+")])
 SHARES = st.sampled_from([Shares(), Shares(0.2, 0.2, 0.1, 0.1, 0.3, 0.1), Shares(0.05, 0.05, 0.0, 0.0, 0.85, 0.05)])
 BORROWS: st.SearchStrategy[tuple[Component, ...]] = st.sampled_from(
     [("input", "documents", "history"), (), ("history", "examples")]
 )
+PERCENT = st.integers(15, 75) | st.integers(2, 110)
+OUTPUTS, MARGINS = st.sampled_from([0, 4000, None]), st.sampled_from([0, 0.05, 100])
+FIFTHS = st.integers(0, 4)
+RECALLS, PROTECTED = st.sampled_from([0.1, 0.0, 0.5]), st.sampled_from([3000, 0, 100])
+EFFORTS = st.sampled_from([500_000, 500_000, 200])
 
 
 @st.composite
@@ -473,13 +484,13 @@ def cases(
     if not limits:
         talk = without_limit(talk)
     total = oracle.prompt_tokens(talk.request(), oracle.quarter)
-    budget = total * draw(st.integers(15, 75) | st.integers(2, 110)) // 100
-    output = draw(st.sampled_from([0, 4000, None]))
-    reserve = Reserve(output, draw(st.sampled_from([0, 0.05, 100])))
+    budget = total * draw(PERCENT) // 100
+    output = draw(OUTPUTS)
+    reserve = Reserve(output, draw(MARGINS))
     over = budget + (output or 0) + (reserve.margin if isinstance(reserve.margin, int) else 0)
     policy = Policy(
         name="drawn",
-        strict=strict and draw(st.integers(0, 4)) == 4,
+        strict=strict and draw(FIFTHS) == 4,
         mode=draw(st.sampled_from(modes)),
         context_window=over,
         reserve=reserve,
@@ -488,12 +499,12 @@ def cases(
         documents=draw(DOCUMENTS),
         ladder=draw(LADDERS),
         fold=draw(FOLDS),
-        recall=draw(st.sampled_from([0.1, 0.0, 0.5])),
-        protect=draw(st.sampled_from([3000, 0, 100])),
-        preserve=draw(st.sampled_from(PRESERVED)),
-        effort=draw(st.sampled_from([500_000, 500_000, 200])),
+        recall=draw(RECALLS),
+        protect=draw(PROTECTED),
+        preserve=draw(PRESERVED),
+        effort=draw(EFFORTS),
     )
-    model = model_of(draw(st.sampled_from([None, over + 300])), draw(st.booleans()), draw(st.sampled_from(legal)))
+    model = model_of(draw(st.sampled_from([None, over + 300])), draw(BOOLEANS), draw(st.sampled_from(legal)))
     return Case(talk, policy, model)
 
 

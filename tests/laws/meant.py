@@ -8,12 +8,13 @@ not know and therefore sends on as they came: `x_id`, its number, so that what l
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from hypothesis import strategies as st
 
 from gateway.config.ladder import Ladder
-from gateway.config.policy import Documents, Fold, Policy, Reserve
+from gateway.config.policy import Component, Documents, Fold, Policy, Reserve
 from gateway.config.shares import Shares
 from tests.laws import oracle
 from tests.laws.generators import DROP, FULL, STYLES, Case, Talk, model_of
@@ -166,10 +167,12 @@ ASK = st.tuples(
 )
 
 
-def turns(forms: Sequence[str]) -> st.SearchStrategy[tuple[Any, ...]]:
-    """Draw a message of a person with what follows it, and the size of the answer."""
+@lru_cache
+def turns(forms: tuple[str, ...]) -> st.SearchStrategy[list[tuple[Any, ...]]]:
+    """Draw messages of a person, each with what follows it, and the size of the answer."""
     sizes = st.sampled_from([600, 1500, 4000]) if forms == SHRINKING else SIZE
-    return st.tuples(ASK, st.lists(steps(forms, sizes), min_size=1, max_size=4), st.sampled_from([60, 60, 300, 1500]))
+    after = st.lists(steps(forms, sizes), min_size=1, max_size=4)
+    return st.lists(st.tuples(ASK, after, st.sampled_from([60, 60, 300, 1500])), min_size=1, max_size=6)
 
 
 def _asked(ask: tuple[str, int, str, list[int]], write: _Writer) -> Message:
@@ -233,27 +236,32 @@ def _steps(step: tuple[Any, ...], write: _Writer) -> Iterator[Message]:
             yield {"role": "user", "content": said[shape], "x_kind": "result"}
 
 
+# Strategies stand here, not where they are drawn from: to make one takes longer than to draw from it.
+BOOLEANS, QUARTERS = st.booleans(), st.integers(0, 3)
+STARTS, OPENINGS, EXAMPLES = st.sampled_from([1000, 4000]), st.sampled_from([60, 400]), st.integers(2, 4)
+
+
 @st.composite
-def scripts(draw: st.DrawFn, forms: Sequence[str] = FORMS) -> list[Message]:
+def scripts(draw: st.DrawFn, forms: tuple[str, ...] = FORMS) -> list[Message]:
     """Draw the messages of a conversation with what they mean."""
-    write = _Writer(draw(st.sampled_from([1000, 4000])))
+    write = _Writer(draw(STARTS))
     out: list[Message] = []
-    if draw(st.booleans()):
-        out.append({"role": "system", "content": write.prose(draw(st.sampled_from([60, 400]))), "x_kind": "system"})
-    if draw(st.integers(0, 3)) == 3:
-        for n in range(draw(st.integers(2, 4))):
+    if draw(BOOLEANS):
+        out.append({"role": "system", "content": write.prose(draw(OPENINGS)), "x_kind": "system"})
+    if draw(QUARTERS) == 3:
+        for n in range(draw(EXAMPLES)):
             said = f"Text to sort into a class: {write.prose(60)} Its class is:"
             out.append({"role": "user", "content": said, "x_kind": "shot"})
             out.append({"role": "assistant", "content": f"class {n}", "x_kind": "shot"})
-    if draw(st.integers(0, 3)) == 3 and not any(m["x_kind"] == "shot" for m in out):
+    if draw(QUARTERS) == 3 and not any(m["x_kind"] == "shot" for m in out):
         out.append({"role": "assistant", "content": "Hello! How can I help you today?", "x_kind": "answer"})
-    for ask, steps, size in draw(st.lists(turns(forms), min_size=1, max_size=6)):
+    for ask, steps, size in draw(turns(forms)):
         out.append(_asked(ask, write))
         for step in steps:
             out += _steps(step, write)
-        if draw(st.integers(0, 3)):
+        if draw(QUARTERS):
             out.append({"role": "assistant", "content": write.prose(size), "x_kind": "answer"})
-    if out[-1]["role"] == "assistant" or draw(st.booleans()):
+    if out[-1]["role"] == "assistant" or draw(BOOLEANS):
         out.append(_asked(draw(ASK), write))
     return [{**message, "x_id": number} for number, message in enumerate(out)]
 
@@ -262,11 +270,11 @@ WRITTEN = st.sampled_from([*STYLES[:2], STYLES[0]])
 
 
 @st.composite
-def talks(draw: st.DrawFn, forms: Sequence[str] = FORMS) -> Talk:
+def talks(draw: st.DrawFn, forms: tuple[str, ...] = FORMS) -> Talk:
     messages = draw(scripts(forms))
     style = draw(WRITTEN)
     tools = ""
-    if draw(st.booleans()):
+    if draw(BOOLEANS):
         tools = ',"tools":[{"type":"function","function":{"name":"lookup","parameters":{"type":"object"}}}]'
     return Talk(messages=tuple(style.write(message) for message in messages), closing=f"]{tools}}}")
 
@@ -290,12 +298,16 @@ FOLDS = st.builds(
 RATIO = st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.4, 0.6])
 
 
+FIXED = st.lists(st.sampled_from(["documents", "history", "input"]), max_size=2, unique=True)
+AMOUNTS = st.integers(5, 60)
+
+
 @st.composite
 def shares(draw: st.DrawFn, budget: int) -> Shares:
     """Draw how a budget is divided: ratios, and amounts in tokens."""
     names = ("system", "tools", "examples", "documents", "history", "input")
-    fixed = draw(st.lists(st.sampled_from(["documents", "history", "input"]), max_size=2, unique=True))
-    tokens = tuple((name, budget * draw(st.integers(5, 60)) // 100) for name in fixed)
+    fixed = draw(FIXED)
+    tokens = tuple((name, budget * draw(AMOUNTS) // 100) for name in fixed)
     ratios = {name: 0.0 if name in fixed else draw(RATIO) for name in names}
     whole = sum(ratios.values())
     if not whole:
@@ -303,8 +315,18 @@ def shares(draw: st.DrawFn, budget: int) -> Shares:
     return Shares(**{name: round(ratio / whole, 12) for name, ratio in ratios.items()}, tokens=tokens)
 
 
+BORROWS: st.SearchStrategy[tuple[Component, ...]] = st.sampled_from(
+    [("input", "documents", "history"), (), ("history", "examples")]
+)
+DOCUMENTS = st.sampled_from([Documents(), Documents(), Documents(order="as_is"), Documents(order="bookend")])
+USER_TEXTS = st.sampled_from([0.5, 0.5, 0.25, 1.0, 0.0])
+RECALLS, PROTECTED = st.sampled_from([0.1, 0.1, 0.0, 0.3]), st.sampled_from([3000, 0, 100])
+PRESERVED = st.sampled_from([(), (r"(?i)\b(must|never|always)\b",)])
+TENTHS = st.integers(0, 9)
+
+
 @st.composite
-def cases(draw: st.DrawFn, *, strict: int = 0, forms: Sequence[str] = FORMS, least: int = 15) -> Case:
+def cases(draw: st.DrawFn, *, strict: int = 0, forms: tuple[str, ...] = FORMS, least: int = 15) -> Case:
     """Draw a conversation and a policy whose budget is near its size; `strict`: so many of ten are.
 
     `least` is the smallest budget, in percent of the conversation.
@@ -316,18 +338,18 @@ def cases(draw: st.DrawFn, *, strict: int = 0, forms: Sequence[str] = FORMS, lea
         talk,
         Policy(
             name="drawn",
-            strict=draw(st.integers(0, 9)) < strict,
+            strict=draw(TENTHS) < strict,
             context_window=budget,
             reserve=Reserve(0, 0),
             allocation=draw(st.just(Shares()) | shares(budget)),
-            borrow=draw(st.sampled_from([("input", "documents", "history"), (), ("history", "examples")])),
-            documents=Documents(order=draw(st.sampled_from(["auto", "auto", "as_is", "bookend"]))),
+            borrow=draw(BORROWS),
+            documents=draw(DOCUMENTS),
             ladder=draw(LADDERS),
             fold=draw(FOLDS),
-            user_text=draw(st.sampled_from([0.5, 0.5, 0.25, 1.0, 0.0])),
-            recall=draw(st.sampled_from([0.1, 0.1, 0.0, 0.3])),
-            protect=draw(st.sampled_from([3000, 0, 100])),
-            preserve=draw(st.sampled_from([(), (r"(?i)\b(must|never|always)\b",)])),
+            user_text=draw(USER_TEXTS),
+            recall=draw(RECALLS),
+            protect=draw(PROTECTED),
+            preserve=draw(PRESERVED),
         ),
         model_of(),
     )

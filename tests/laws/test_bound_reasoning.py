@@ -14,7 +14,7 @@ from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Refusal
 from gateway.wire.chat import Memo
 from gateway.wire.legality import ANTHROPIC
-from tests.conftest import Conversations
+from tests.conftest import Conversations, examples
 from tests.laws import oracle, transcripts
 from tests.laws.driving import Left, counter_of, leave
 from tests.laws.generators import Talk, cases, model_of
@@ -89,7 +89,7 @@ def test_recorded_tool_loops_with_thinking_never_leave_illegal(conversations: Co
     assert kept > 10
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(cases(), st.booleans(), st.booleans())
 def test_reasoning_never_comes_back_behind_other_messages(case: Any, everywhere: bool, remembers: bool):
     calls = any(message.get("tool_calls") for message in case.talk.read)
@@ -133,7 +133,7 @@ def test_a_fold_is_made_at_a_users_turn_and_the_reasoning_behind_it_goes():
     assert found.kept > 5
 
 
-def test_a_loop_that_outgrows_its_window_waits_for_the_user_and_is_refused_until_then():
+def test_a_loop_that_outgrows_its_window_is_refused_until_the_user_speaks():
     talk = _Turns(3, 8, 400).talk()
     found = judge(talk, POLICY, oracle.tokens, remembers=False)
     assert found.illegal == ()

@@ -14,9 +14,10 @@ from typing import Any, get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.money.entry import Entry, Status
+from gateway.money.entry import Entry
 from gateway.money.ledger import Ledger, new_id
-from gateway.money.report import By, report
+from gateway.money.row import Status
+from gateway.reports.spend import By, report
 from gateway.wire.usage import Usage
 
 NOON = 1_700_000_000.0
@@ -109,14 +110,16 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 @given(REQUESTS, st.sampled_from(get_args(By)), st.just(0) | st.integers(0, 900))
-def test_the_ledger_the_report_and_its_rows_are_one_sum(requests: list[dict[str, Any]], by: By, torn: int) -> None:
+def test_the_ledger_the_report_and_its_rows_are_one_sum(
+    base: Any, requests: list[dict[str, Any]], by: By, torn: int
+) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         asyncio.run(keep(folder, requests))
         for file in sorted(folder.glob("*.jsonl"))[:1] if torn else ():
             whole = file.read_bytes()
             file.write_bytes(whole[: max(0, len(whole) - torn)])
-        written, shown = lines(folder), report(folder, by)
+        written, shown = lines(folder), report(folder, by, base=base)
     if not torn:
         assert {key: shown.total[key] for key in expected(requests)} == dict(expected(requests))
         assert len(written) == sum((r["opened"] or r["status"] is None) + (r["status"] is not None) for r in requests)

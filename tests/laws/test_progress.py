@@ -20,7 +20,7 @@ def check(walk: Walk) -> None:
         assert unfolded - folded >= walk.clear(after)
 
 
-def test_a_fold_that_would_free_less_than_its_least_is_put_off_while_the_request_fits() -> None:
+def test_a_fold_that_would_free_too_little_is_put_off_while_the_request_fits() -> None:
     said = [("user", 40)] + [("assistant", 400), ("user", 40)] * 30
     talk = Talk(tuple(json.dumps({"role": role, "content": "x" * size}) for role, size in said))
     fold = Fold(trigger=0.52, target=0.5, clear_at_least=0.1)

@@ -195,6 +195,7 @@ def long_talk() -> Talk:
     return Talk(tuple(said))
 
 
+@pytest.mark.long
 def test_a_long_conversation_gets_summaries_and_reads_itself_about_twice_for_them() -> None:
     walk = Summarised(Case(long_talk(), policy(4000, "summarize", "drop_oldest")), (1,))
     check(walk)
@@ -206,7 +207,8 @@ def test_a_long_conversation_gets_summaries_and_reads_itself_about_twice_for_the
     assert sum(asked.values()) < 3 * walk.original_tokens(len(walk.case.talk.messages))
 
 
-def test_where_requests_wait_already_the_first_fold_of_a_long_conversation_has_a_summary() -> None:
+@pytest.mark.long
+def test_where_requests_wait_the_first_fold_of_a_long_conversation_has_a_summary() -> None:
     case = summarising(Case(long_talk(), policy(4000, "drop_oldest")), "inline")
     walk = Summarised(case, (1,))
     check(walk)

@@ -68,9 +68,9 @@ def test_what_people_said_stays_shares_bind_and_what_we_say_is_quoted_and_so(cas
     truth.check(walk)
 
 
-@pytest.mark.parametrize("budget", transcripts.BUDGETS)
-def test_recorded_conversations_keep_the_laws(conversations: Conversations, budget: int) -> None:
-    for walk in transcripts.walks(conversations, budget):
+@pytest.mark.parametrize("part", range(3))
+def test_recorded_conversations_keep_the_laws(conversations: Conversations, part: int) -> None:
+    for walk in transcripts.walks(conversations, part):
         no_op.check(walk)
         test_fit.check(walk)
         test_keep.check(walk)

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.config.ladder import Ladder
 from gateway.config.policy import Policy, Reserve
+from gateway.rewriting.memory import Known
 from tests.conftest import Conversations
 from tests.laws import oracle
 from tests.laws.driving import Walk
@@ -49,8 +50,13 @@ def talks(conversations: Conversations) -> Iterator[Talk]:
             yield talk_of(conversation, None if ALL else _LONGEST)
 
 
-def walks(conversations: Conversations, budget: int) -> Iterator[Walk]:
-    """Walk the conversations under a budget, counted as a provider would."""
-    for talk in talks(conversations):
-        for policy in policies(budget):
-            yield Walk(Case(talk, policy), oracle.tokens)
+def walks(conversations: Conversations, part: int) -> Iterator[Walk]:
+    """Walk a third of the conversations under each budget, counted as a provider would.
+
+    As in a gateway, what was read of a conversation is known when it comes again under another policy.
+    """
+    for talk in list(talks(conversations))[part :: len(BUDGETS)]:
+        known = Known()
+        for budget in BUDGETS:
+            for policy in policies(budget):
+                yield Walk(Case(talk, policy), oracle.tokens, known)

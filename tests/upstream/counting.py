@@ -11,24 +11,23 @@ from pathlib import Path
 from typing import Any
 
 
-def _use_encodings_of_litellm() -> None:
+@functools.lru_cache(1)
+def _encoding() -> Any:
+    """Load o200k_base when a text is counted for the first time: it takes half a second."""
     spec = importlib.util.find_spec("litellm")
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError("litellm is not installed; the encodings are read from its wheel")
     folder = Path(spec.submodule_search_locations[0]) / "litellm_core_utils" / "tokenizers"
     os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(folder))
+    import tiktoken
 
-
-_use_encodings_of_litellm()
-import tiktoken  # noqa: E402  the folder above has to be named before
-
-_ENCODING = tiktoken.get_encoding("o200k_base")
+    return tiktoken.get_encoding("o200k_base")
 
 
 @functools.lru_cache(20_000)
 def text_tokens(text: str) -> int:
     """Count a text with o200k_base; special tokens are plain text here."""
-    return len(_ENCODING.encode_ordinary(text))
+    return len(_encoding().encode_ordinary(text))
 
 
 def content_text(message: dict[str, Any]) -> str:

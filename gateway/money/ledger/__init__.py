@@ -1,4 +1,4 @@
-"""The books: append-only JSON lines, one file a UTC day and worker, written through structlog.
+"""The books: append-only JSON lines, one file a UTC day and worker.
 
 Appends that meet in one tick of the event loop share one `os.write` (a group commit); an append returns when its line
 is in the file, which survives the death of the process but, without a sync, not that of the machine. A write that the
@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -27,8 +27,7 @@ import orjson
 import structlog
 
 from gateway.config import folders
-
-Row = dict[str, Any]
+from gateway.money.row import LedgerRow
 
 DAY_SECONDS: Final = 86_400
 _OWED_AT_MOST: Final = 32 * 2**20
@@ -62,10 +61,6 @@ class Ledger:
         self._mode = mode
         self._suffix = f".{worker}.jsonl" if worker else ".jsonl"
         self._clock = clock
-        self._sink = _Sink()
-        self._entries = structlog.wrap_logger(
-            self._sink, processors=[_Stamp(clock), _as_line], wrapper_class=_Entries, cache_logger_on_first_use=True
-        ).bind()
         self._waiting: list[tuple[bytes, asyncio.Future[None] | None]] = []
         self._owed: list[bytes] = []
         self._owed_bytes = 0
@@ -91,34 +86,45 @@ class Ledger:
         """How many owed lines wait for a disk that takes them."""
         return len(self._owed)
 
-    async def append(self, row: Mapping[str, Any], *, owed: bool = False) -> None:
+    async def append(self, row: LedgerRow, *, owed: bool = False) -> None:
         """Write a row; return when it is in the file. Raises `LedgerUnavailable`; cancelled, it is written all the
         same.
 
-        `ts` is added where the row has none. An `owed` row is of something that has happened already (money was
+        A row without a time gets that of writing. An `owed` row is of something that has happened already (money was
         spent): when the disk does not take it, it is kept and goes first into the next write that succeeds, and
         nothing is raised.
         """
-        await self.enter(row, owed=owed)
+        line = self._line(row)
+        if owed:
+            self._put(line, None)
+        else:
+            await self.enter_line(line)
 
-    def enter(self, row: Mapping[str, Any], *, owed: bool = False) -> asyncio.Future[None]:
+    def enter(self, row: LedgerRow) -> asyncio.Future[None]:
         """Put a row into this tick's write and return at once; the future is done when it is in the file. As `append`
         otherwise.
         """
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
+        return self.enter_line(self._line(row))
+
+    def enter_line(self, line: bytes) -> asyncio.Future[None]:
+        """Put a whole line, its end included, into this tick's write. As `enter` otherwise."""
+        done = asyncio.get_running_loop().create_future()
+        self._put(line, done)
+        return done
+
+    def _line(self, row: LedgerRow) -> bytes:
+        return row.to_json(timestamp(self._clock()))
+
+    def _put(self, line: bytes, done: asyncio.Future[None] | None) -> None:
+        """Let a line wait for this tick's write; without a future it is owed."""
         if self._closed:
             raise LedgerUnavailable(f"the ledger in {self._directory} is closed")
-        if owed and self._owed_bytes > _OWED_AT_MOST:
+        if done is None and self._owed_bytes > _OWED_AT_MOST:
             raise LedgerUnavailable(f"ledger {self._directory}: {len(self._owed):,} lines wait for space already")
-        self._entries.write(row)
-        self._waiting.append((self._sink.line, None if owed else done))
-        if owed:
-            done.set_result(None)
+        self._waiting.append((line, done))
         if not self._flush_is_due:
             self._flush_is_due = True
-            loop.call_soon(self._flush)
-        return done
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def keep(self, request_id: str, team: str, body: bytes) -> None:
         """Keep a request as it came, where this ledger keeps content. What the disk does not take is lost: that is
@@ -126,9 +132,10 @@ class Ledger:
         """
         if self._content is None:
             return
-        request = orjson.Fragment(body.translate(_ONE_LINE))
+        request, now = orjson.Fragment(body.translate(_ONE_LINE)), timestamp(self._clock())
+        kept = {"event": "content", "id": request_id, "team": team, "request": request, "ts": now}
         try:
-            written = self._content.enter({"event": "content", "id": request_id, "team": team, "request": request})
+            written = self._content.enter_line(orjson.dumps(kept, option=orjson.OPT_APPEND_NEWLINE))
         except LedgerUnavailable as error:
             _log_loss(error)
         else:
@@ -240,39 +247,6 @@ def _log_loss(error: BaseException) -> None:
     structlog.get_logger("gateway").warning("request not kept", reason=str(error))
 
 
-class _Sink:
-    """Where structlog's chain ends: holds the line of the entry that is being made."""
-
-    line: bytes = b""
-
-    def write(self, line: bytes) -> None:
-        self.line = line
-
-
-class _Entries(structlog.BoundLoggerBase):
-    """The logger: takes a whole row, event included."""
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        args, _ = self._process_event("write", None, row)  # type: ignore[arg-type]  # only read: copied into the event
-        self._logger.write(*args)
-
-
-class _Stamp:
-    """A processor: the time of writing, where the row has none."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-
-    def __call__(self, _logger: object, _method: str, row: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        if "ts" not in row:
-            row["ts"] = timestamp(self._clock())
-        return row
-
-
-def _as_line(_logger: object, _method: str, row: MutableMapping[str, Any]) -> bytes:
-    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
-
-
 def timestamp(now: float) -> str:
     """Return Unix seconds as the ledger writes them: UTC to the millisecond, `2026-01-31T09:30:00.125Z`."""
     second, millisecond = divmod(int(now * 1000), 1000)
@@ -337,23 +311,23 @@ def content_files(directory: Path) -> list[Path]:
     return sorted([*directory.glob(f"????-??-??*{_CONTENT}"), *directory.glob(f"????-??-??*{_CONTENT}.gz")])
 
 
-def rows(directory: Path, since: date | None = None, until: date | None = None) -> Iterator[Row]:
-    """Read the rows of some days, file by file; torn lines are passed over."""
+def rows(directory: Path, since: date | None = None, until: date | None = None) -> Iterator[dict[str, Any]]:
+    """Read the members of the lines of some days, file by file; torn lines are passed over."""
     for path in files(directory, since, until):
         with path.open("rb") as lines:
             for line in lines:
-                row = row_of(line)
-                if row is not None:
-                    yield row
+                members = members_of(line)
+                if members is not None:
+                    yield members
 
 
-def row_of(line: bytes) -> Row | None:
-    """Read a line; None where it is none of ours."""
+def members_of(line: bytes) -> dict[str, Any] | None:
+    """Read the members of a line as they stand there; None where it is none of ours."""
     try:
-        row = orjson.loads(line)
+        members = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    return row if isinstance(row, dict) and "event" in row else None
+    return members if isinstance(members, dict) and "event" in members else None
 
 
 def _day_of(path: Path) -> date | None:

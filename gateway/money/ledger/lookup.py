@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from gateway.money.ledger import DAY_SECONDS, EPOCH_DAY, Row, files, id_time, row_of, timestamp
+from gateway.money.ledger import DAY_SECONDS, EPOCH_DAY, files, id_time, members_of, timestamp
+from gateway.money.row import LedgerRow
 
 PIECE_BYTES: Final = 256 * 1024
 """How much of a file is read at a time. A line is under 1 kB; what is longer than a piece is no line of ours."""
@@ -36,33 +37,50 @@ class TooManyLookups(Exception):
     """More of one key wait than `MOST_WAITING`."""
 
 
-def find(directory: Path, request_id: str) -> Row | None:
-    """Return what the books say of one request: its opened row overlaid with its settled one; None = nothing.
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One request in the ledger: its opened line overlaid with its settled one."""
 
-    `opened_at` and `settled_at` are the rows' times (None = no such row); a request that was never settled has the
-    status `unsettled`. Its id says the day; the day after is read too, since a request may pass midnight.
+    row: LedgerRow
+    opened_at: str | None
+    """The time of its opened line; None where there is none."""
+    settled_at: str | None
+    """As `opened_at`; None where the request was never settled."""
+    members: Mapping[str, Any]
+    """All of both lines, as they were written, for JSON: with these two times; where it was never settled, its status
+    is `unsettled`."""
+
+
+def find(directory: Path, request_id: str) -> Record | None:
+    """Return what the books say of one request; None = nothing.
+
+    Its id says the day; the day after is read too, since a request may pass midnight.
     """
     at = id_time(request_id)
     if at is None or at > _LATEST:
         return None
     day = date.fromordinal(EPOCH_DAY + int(at // DAY_SECONDS))
-    merged: Row = {}
-    times: dict[str, Any] = {"opened_at": None, "settled_at": None}
+    merged: dict[str, Any] = {}
+    opened_at: str | None = None
     for path in files(directory, day, day + timedelta(days=1)):
-        for row in _rows_with(path, request_id, at, is_open=bool(merged)):
-            event = row.get("event")
-            if event == "opened":
-                merged = {**row, **merged}
-                times["opened_at"] = row.get("ts")
-            elif event == "settled":
-                merged = {**merged, **row}
-                times["settled_at"] = row.get("ts")
-                return {**merged, **times}  # it is the last line of a request
-    return {"status": "unsettled", **merged, **times} if merged else None
+        for members in _lines_with(path, request_id, at, is_open=bool(merged)):
+            match members["event"]:
+                case "opened":
+                    merged, opened_at = {**members, **merged}, members.get("ts")
+                case "settled":  # the last line of a request
+                    return _record({**merged, **members}, opened_at, members.get("ts"))
+    return _record(merged, opened_at, None) if merged else None
 
 
-def _rows_with(path: Path, request_id: str, at: float, *, is_open: bool) -> Iterator[Row]:
-    """Yield the rows of a request in a file, from its moment on; a request that is not opened in time is not there."""
+def _record(members: Mapping[str, Any], opened_at: str | None, settled_at: str | None) -> Record:
+    shown = {**members, "opened_at": opened_at, "settled_at": settled_at}
+    if members["event"] == "opened":
+        shown = {"status": "unsettled", **shown}
+    return Record(LedgerRow.from_members(members), opened_at, settled_at, shown)
+
+
+def _lines_with(path: Path, request_id: str, at: float, *, is_open: bool) -> Iterator[dict[str, Any]]:
+    """Yield the members of a request's lines in a file, from its moment on; none where it is not opened in time."""
     needle, latest = request_id.encode(), timestamp(at + OPEN_SECONDS).encode()
     with path.open("rb", buffering=0) as file:
         for block in _blocks(file, _offset_of(file, timestamp(at - CLOCK_SECONDS).encode())):
@@ -70,10 +88,10 @@ def _rows_with(path: Path, request_id: str, at: float, *, is_open: bool) -> Iter
             while found >= 0:
                 end = block.find(b"\n", found)
                 end = len(block) if end < 0 else end
-                row = row_of(block[block.rfind(b"\n", 0, found) + 1 : end])
-                if row is not None and row.get("id") == request_id:
+                members = members_of(block[block.rfind(b"\n", 0, found) + 1 : end])
+                if members is not None and members.get("id") == request_id:
                     is_open = True
-                    yield row
+                    yield members
                 found = block.find(needle, end)
             if not is_open and (moment := _TIME.search(block)) is not None and moment[1] > latest:
                 return
@@ -126,7 +144,7 @@ class Lookups:
     _turns: dict[str, asyncio.Lock] = field(default_factory=dict)
     _waiting: dict[str, int] = field(default_factory=dict)
 
-    async def find(self, directory: Path, request_id: str, key: str) -> Row | None:
+    async def find(self, directory: Path, request_id: str, key: str) -> Record | None:
         """Look a request up for a key. Raises TooManyLookups."""
         waiting = self._waiting.get(key, 0)
         if waiting > MOST_WAITING:

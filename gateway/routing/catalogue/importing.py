@@ -15,7 +15,8 @@ from gateway.config.environment import is_read_in, read_in, usual_variables
 from gateway.config.litellm_keys import CHAT_MODES, INFO_IN_PARAMS, RATES
 from gateway.config.problems import KeyPath, Problem
 from gateway.config.yaml import Document
-from gateway.money.prices import PriceBook, is_price
+from gateway.money.prices.entries import is_price
+from gateway.money.prices.table import PriceBook
 from gateway.providers import refusals
 from gateway.providers.table import HEEDED, KEYLESS
 from gateway.routing.catalogue import fates, sections

@@ -11,7 +11,7 @@ from gateway.config import Config
 from gateway.config.addresses import CHAT, address_of
 from gateway.config.environment import usual_variables
 from gateway.config.litellm_keys import PROVIDERS
-from gateway.money.prices import names_no_model
+from gateway.money.prices.names import names_no_model
 from gateway.routing.catalogue import meant, without_effect
 from gateway.routing.deployment import OTHER_LOGIN, Deployment, needs_no_key
 

@@ -10,7 +10,7 @@ import asyncio
 import io
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -72,14 +72,57 @@ _CLOSED: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionReset
 
 
 class _Handler(ResponseHandler):
-    """aiohttp's side of one connection, which knows whether anything came over it."""
+    """aiohttp's side of one connection, which knows whether anything came over it, and does less for each chunk."""
 
     heard = 0
     """Chunks that came, over all requests that it served."""
+    _silent_until = 0.0
+    was_paused = False
+    """Whether reading of the answer under way was stopped at any time."""
+
+    def set_response_params(self, **params: Any) -> None:
+        """Begin a request: tell its task what it goes over."""
+        self.was_paused = False
+        _over.set((self, self.heard))
+        super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
         self.heard += 1
         super().data_received(data)
+
+    def pause_reading(self) -> None:
+        self.was_paused = True
+        super().pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on where reading was stopped. aiohttp asks for it with every chunk that is taken out.
+
+        Its parser may stop once more after the first time, without a word. So from then on nothing is left out.
+        """
+        if self.was_paused:
+            super().resume_reading(resume_parser)
+
+    def _reschedule_timeout(self) -> None:
+        """Begin the wait for the next bytes. The timer goes on: where it ends too early, it is set again."""
+        timeout, now = self._read_timeout, self._loop.time()
+        if not timeout:
+            self._drop_timeout()
+            return
+        self._silent_until = now + timeout
+        timer = self._read_timeout_handle
+        if timer is not None and timer.when() > self._silent_until:
+            timer.cancel()
+            timer = None
+        if timer is None:
+            self._read_timeout_handle = self._loop.call_later(timeout, self._on_silence)
+
+    def _on_silence(self) -> None:
+        self._read_timeout_handle = None
+        left = self._silent_until - self._loop.time()
+        if left > 0:
+            self._read_timeout_handle = self._loop.call_later(left, self._on_silence)
+        else:
+            self._on_read_timeout()
 
 
 _over: ContextVar[tuple[_Handler, int] | None] = ContextVar("connection", default=None)
@@ -98,19 +141,12 @@ class _Resolver(aiohttp.ThreadedResolver):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """aiohttp's pool, which tells a request what it goes over."""
+    """aiohttp's pool of such connections."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         make: Callable[..., ResponseHandler] = _Handler
         self._factory = partial(make, loop=self._loop)
-
-    async def connect(self, *request: Any, **how: Any) -> Any:
-        connection = await super().connect(*request, **how)
-        handler = connection.protocol
-        if isinstance(handler, _Handler):
-            _over.set((handler, handler.heard))
-        return connection
 
 
 def _was_stale(error: BaseException) -> bool:
@@ -197,17 +233,37 @@ class DirectReply:
             self._response.close()
             raise _trouble(error) from error
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        content = self._response.content
-        try:
-            while chunk := await content.read(READ_BYTES):
-                yield chunk
-        except _FOREIGN as error:
-            self._response.close()
-            raise _trouble(error) from error
+    def chunks(self) -> AsyncIterator[bytes]:
+        return _Chunks(self._response)
+
+    @property
+    def is_over(self) -> bool:
+        return self._response.content.is_eof()
 
     async def close(self) -> None:
         self._response.close()  # at the end of a body aiohttp has given the connection back: then this does nothing
+
+
+class _Chunks:
+    """The body of an answer as it comes. A generator would do, but the loop keeps account of each."""
+
+    __slots__ = ("_read", "_response")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response, self._read = response, response.content.read
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await self._read(READ_BYTES)
+        except _FOREIGN as error:
+            self._response.close()
+            raise _trouble(error) from error
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
 
 
 _Use = Literal["whole", "stream", "once"]
@@ -312,11 +368,11 @@ def _narrow_socket(address: Any) -> socket.socket:
     return made
 
 
-async def _post(
+def _post(
     session: aiohttp.ClientSession, route: _Route, body: bytes, headers: CIMultiDict[str]
-) -> aiohttp.ClientResponse:
+) -> Awaitable[aiohttp.ClientResponse]:
     _over.set(None)
-    return await session.post(
+    return session.post(
         route.url,
         data=body if len(body) <= _LARGE else io.BytesIO(body),
         headers=headers,

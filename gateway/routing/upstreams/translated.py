@@ -156,6 +156,7 @@ class Translated:
         if self._litellm is None:
             return
         worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
+        worker.start()  # on this loop, lest it waits for what it was given on one that is closed
         await worker.stop()
         self._handlers.clear()
         self._litellm.in_memory_llm_clients_cache.flush_cache()
@@ -243,6 +244,8 @@ class StreamedReply:
         self.status = 200
         self.headers: Mapping[str, str] = _EVENTS | _ids(exchange) | headers
         self._by_function = by_function
+
+    is_over = False  # what litellm has read is not known
 
     async def read(self) -> bytes:
         return b"".join([chunk async for chunk in self.chunks()])

@@ -66,6 +66,11 @@ class Reply(Protocol):
         """Lower-case names, those that `wire.headers.kept` keeps, and `DROPPED`."""
         ...
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the whole body is here, read or not, so that its connection can serve again."""
+        ...
+
     async def read(self) -> bytes:
         """Return the whole body. Raises `UpstreamError` where it is cut or stalls."""
         ...
@@ -110,6 +115,7 @@ class WholeReply:
     status: int
     headers: Mapping[str, str]
     parts: Sequence[bytes]
+    is_over = True
 
     async def read(self) -> bytes:
         return b"".join(self.parts)

@@ -100,6 +100,7 @@ class _Begins:
     headers: Mapping[str, str]
     parts: Sequence[bytes]
     begun: Callable[[], None]
+    is_over = False  # what it remembers of a request is written by reading
 
     async def read(self) -> bytes:
         self.begun()

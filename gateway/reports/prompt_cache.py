@@ -1,6 +1,6 @@
-"""What providers' prompt caches gave, why they gave less than they could, and what the gateway saved: SQL, and tables.
+"""Use of providers' prompt caches, causes of misses, and the gateway's net saving: SQL, and the tables of it.
 
-`report.py` runs the queries over its table `requests` and shows what comes of them.
+`spend.py` runs the queries over its table `requests` and shows what comes of them.
 """
 
 from __future__ import annotations
@@ -9,18 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from gateway.money.amounts import rounded
-from gateway.money.figures import Figures, Row, count, share
-
-COLUMNS: Final = {
-    "kind": "VARCHAR",
-    "expected_cached": "BIGINT",
-    "miss": "VARCHAR",
-    "lost": "BIGINT",
-    "lost_nanousd": "BIGINT",
-    "saved_nanousd": "BIGINT",
-    "saved_unknown": "BOOLEAN",
-}
-"""What is read of a settled row for these."""
+from gateway.reports.figures import Figures, Row, count, share
 
 _KNOWN: Final = "(expected_cached IS NOT NULL OR miss IS NOT NULL)"
 """Whether the rules of the cache that was asked are known: then something was expected, or is missed."""
@@ -34,7 +23,7 @@ SELECT {{groups}}, count(*) AS requests, sum(prompt_tokens) AS prompt_tokens, su
        count(*) FILTER (miss IS NOT NULL) AS misses, coalesce(sum(lost), 0) AS lost_tokens,
        coalesce(sum(lost_nanousd), 0) AS lost_nanousd
 FROM {{source}} WHERE prompt_tokens > 0 AND NOT estimated GROUP BY ALL ORDER BY prompt_tokens DESC, {{groups}}
-"""  # as in report.py: put together from names of our own
+"""  # as in spend.py: put together from names of our own
 
 MISSES: Final = """
 SELECT {groups}, split_part(miss, ':', 1) AS cause, count(*) AS requests, coalesce(sum(lost), 0) AS lost_tokens,

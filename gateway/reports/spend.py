@@ -1,4 +1,4 @@
-"""Who spent what: SQL over the ledger with DuckDB. The duckdb door; only the command line loads it, never the server.
+"""Spend: SQL over the ledger with DuckDB. The duckdb door; only the command line loads it, never the server.
 
 A request is one opened row, one settled row, or both, joined by id. Settled, it costs what the settled row says;
 opened and never settled (it is running, or its process was killed) it is *unsettled* and costs its estimate, which
@@ -22,16 +22,14 @@ from typing import Any, Final, Literal, get_args
 
 import duckdb
 import orjson
-from rich.console import Console, RenderableType
-from rich.text import Text
 
-from gateway.money import cache_report
 from gateway.money.amounts import dollars, rounded, usd
-from gateway.money.figures import Figures, Row, cell, count, share
 from gateway.money.ledger import files, timestamp
+from gateway.money.row import duckdb_columns
+from gateway.reports import prompt_cache
+from gateway.reports.figures import Figures, Row, cell, count, share
 
 By = Literal["user", "team", "key", "model", "policy", "tag", "day"]
-Format = Literal["table", "csv", "json"]
 
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "user": ("user", "team"),  # a user is one within his team: the same name in two teams is two people
@@ -43,39 +41,9 @@ _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "day": ("day",),
 }
 
-_COLUMNS: Final = {
-    "event": "VARCHAR",
-    "id": "VARCHAR",
-    "ts": "VARCHAR",
-    "status": "VARCHAR",
-    "key": "VARCHAR",
-    "team": "VARCHAR",
-    "user": "VARCHAR",
-    "tags": "VARCHAR[]",
-    "model": "VARCHAR",
-    "policy": "VARCHAR",
-    "estimate_nanousd": "BIGINT",
-    "prompt_tokens": "BIGINT",
-    "cached_tokens": "BIGINT",
-    "cache_write_tokens": "BIGINT",
-    "completion_tokens": "BIGINT",
-    "reasoning_tokens": "BIGINT",
-    "cost_nanousd": "BIGINT",
-    "estimated": "BOOLEAN",
-    "unpriced": "BOOLEAN",
-    "tokens_before": "BIGINT",
-    "tokens_after": "BIGINT",
-    "tokens_planned": "BIGINT",
-    "plan": "VARCHAR",
-    "values_removed": "BIGINT",
-    "missed": "BIGINT",
-    "components": "JSON",
-    "counted": "VARCHAR",
-    "budget": "BIGINT",
-    "refusal": "JSON",
-    **cache_report.COLUMNS,
-}
-"""What is read of a row. Types are given, not guessed: a file of one row must read as a file of millions."""
+_COLUMNS: Final = duckdb_columns()
+"""The columns that are read of a row. Types are given, not guessed: a file of one row must read as a file of millions.
+"""
 
 _SUMS: Final = {
     "requests": "count(*)",
@@ -126,6 +94,10 @@ CREATE TEMP TABLE entries ({", ".join(f'"{name}" {kind}' for name, kind in _COLU
 """
 
 _BOTH: Final = ("key", "team", "user", "tags", "model", "policy")
+"""The columns of which the settled row's are taken, and the opened row's where it has none."""
+_APART: Final = {"event", "id", "ts", "status", "estimate_nanousd", "cost_nanousd", "estimated", "unpriced", *_BOTH}
+_SETTLED: Final = [name for name in _COLUMNS if name not in _APART]
+"""The columns that are the settled row's, as they stand there."""
 _REQUESTS: Final = f"""
 CREATE TEMP TABLE requests AS
 SELECT *, substr(came, 1, 10) AS day FROM (
@@ -133,11 +105,7 @@ SELECT *, substr(came, 1, 10) AS day FROM (
            coalesce(settled.status, 'unsettled') AS status,
            {", ".join(f'coalesce(settled."{name}", opened."{name}") AS "{name}"' for name in _BOTH)},
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd ELSE settled.cost_nanousd END AS cost_nanousd,
-           settled.prompt_tokens, settled.cached_tokens, settled.cache_write_tokens, settled.completion_tokens,
-           settled.reasoning_tokens, settled.tokens_before, settled.tokens_after, settled.tokens_planned,
-           settled.components, settled.counted, settled.budget, settled.refusal, settled.plan,
-           settled.values_removed, settled.missed,
-           {", ".join(f"settled.{name}" for name in cache_report.COLUMNS)},
+           {", ".join(f"settled.{name}" for name in _SETTLED)},
            coalesce(settled.estimated, settled.id IS NULL) AS estimated,
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd IS NULL
                 ELSE coalesce(settled.unpriced, false) END AS unpriced
@@ -239,19 +207,6 @@ class Report:
     was paid, summaries and warm-ups included. Negative where it would have been cheaper.
     """
 
-    def render(self, form: Format, width: int | None = None) -> str:
-        """Return the report as text; a table takes the terminal's width unless one is given."""
-        match form:
-            case "json":
-                return self.json()
-            case "csv":
-                return self.csv()
-            case "table":
-                console = Console(file=io.StringIO(), width=width)
-                for table in self.tables(console.width):
-                    console.print(table)
-                return str(console.file.getvalue())  # type: ignore[attr-defined]  # it is the StringIO above
-
     def json(self) -> str:
         """Return `{"rows": […], "total": {…}}`; `utilization`, `caching`, `saving` where these were asked for."""
         shown: dict[str, Any] = {"by": self.by, "rows": self.rows, "total": self.total}
@@ -283,11 +238,9 @@ class Report:
             return self.caching["misses"]
         return self.rows if self.saving is None else self.saving["rows"]
 
-    def tables(self, width: int) -> list[RenderableType]:
-        """Return the tables for a terminal of so many columns; where there is nothing to show, a sentence."""
-        if not self.total["requests"]:
-            return [Text(self._nothing())]
-        return [figures.table(width) for figures in self._figures()]
+    def figures(self) -> list[Figures]:
+        """Return what the report shows, table by table; nothing where there was no request."""
+        return list(self._figures()) if self.total["requests"] else []
 
     def _figures(self) -> Iterator[Figures]:
         names = _GROUPS[self.by]
@@ -299,13 +252,14 @@ class Report:
         if self.retention:
             yield _retention_figures(self)
         if self.caching is not None:
-            yield cache_report.cached_figures(self.by, names, self.caching["groups"])
+            yield prompt_cache.cached_figures(self.by, names, self.caching["groups"])
             if self.caching["misses"]:
-                yield cache_report.misses_figures(self.by, names, self.caching["misses"])
+                yield prompt_cache.misses_figures(self.by, names, self.caching["misses"])
         if self.saving is not None:
-            yield cache_report.saving_figures(self.saving["rows"], self.saving["total"])
+            yield prompt_cache.saving_figures(self.saving["rows"], self.saving["total"])
 
-    def _nothing(self) -> str:
+    def nothing(self) -> str:
+        """Say that there was no request, and when."""
         first = "the beginning" if self.since is None else f"{_utc(self.since):%Y-%m-%d %H:%M}"
         last = "now" if self.until is None else f"{_utc(self.until):%Y-%m-%d %H:%M}"
         return f"no requests between {first} and {last} (UTC)"
@@ -322,6 +276,7 @@ def report(
     caching: bool = False,
     saving: bool = False,
     targets: Targets | None = None,
+    base: duckdb.DuckDBPyConnection | None = None,
 ) -> Report:
     """Sum the requests that came from `since` to before `until`, by one of `By`, the dearest first.
 
@@ -329,7 +284,8 @@ def report(
     `missed` (how often an answer used one of those values) and requests `with_misses`. `caching` adds what the
     providers' prompt caches gave and why they gave less than they could; `saving` what the gateway saved, net.
 
-    `targets` are what policies say of the use of their rooms; they are told where the rows are policies.
+    `targets` are what policies say of the use of their rooms; they are told where the rows are policies. Reports in a
+    row are cheaper with a `base` that stays open (see `database`); nothing of a report stays in it.
 
     Raises `ValueError` for another `by` and for an end that is not after the beginning, `FileNotFoundError` where there
     is no such folder; an empty one is an empty report.
@@ -341,33 +297,38 @@ def report(
     if not directory.is_dir():
         raise FileNotFoundError(f"no ledger folder {directory}")
     first, last = _bound(since, "0"), _bound(until, "9999")
-    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as base:
-        _load(base, directory, since, until)
-        base.execute(_REQUESTS, [first, last])
+    with database() if base is None else base.cursor() as tables:
+        _load(tables, directory, since, until)
+        tables.execute(_REQUESTS, [first, last])
         source = _BY_TAG if by == "tag" else "requests"
         groups = ", ".join(f'"{name}"' for name in _GROUPS[by])
         wanted = {**_SUMS, **_RETENTION} if retention else _SUMS
         sums = ", ".join(f"{sql} AS {name}" for name, sql in wanted.items())
         order = "day" if by == "day" else f"cost_nanousd DESC, requests DESC, {groups}"
-        rows = _read(base, f"SELECT {groups}, {sums} FROM {source} GROUP BY ALL ORDER BY {order}")  # as above
-        total = _read(base, f"SELECT {sums} FROM requests")[0]  # as above
-        total |= _read(base, _DUPLICATES, [first, last])[0]
-        used = _read(base, _UTILIZATION.format(groups=groups, source=source)) if utilization else None
+        rows = _read(tables, f"SELECT {groups}, {sums} FROM {source} GROUP BY ALL ORDER BY {order}")  # as above
+        total = _read(tables, f"SELECT {sums} FROM requests")[0]  # as above
+        total |= _read(tables, _DUPLICATES, [first, last])[0]
+        used = _read(tables, _UTILIZATION.format(groups=groups, source=source)) if utilization else None
         used = None if used is None else [_judged(row, targets or {}) for row in used]
-        given = _caching(base, groups, source) if caching else None
-        saved = _saving(base) if saving else None
+        given = _caching(tables, groups, source) if caching else None
+        saved = _saving(tables) if saving else None
     for row in (*rows, total):
         row["cost_usd"] = usd(row["cost_nanousd"])
     return Report(by, rows, total, used, since, until, retention, given, saved)
 
 
+def database() -> duckdb.DuckDBPyConnection:
+    """Open an empty database in memory; it fetches nothing."""
+    return duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+
+
 def _caching(base: duckdb.DuckDBPyConnection, groups: str, source: str) -> dict[str, list[dict[str, Any]]]:
-    queries = {"groups": cache_report.CACHED, "misses": cache_report.MISSES}
+    queries = {"groups": prompt_cache.CACHED, "misses": prompt_cache.MISSES}
     return {name: _read(base, query.format(groups=groups, source=source)) for name, query in queries.items()}
 
 
 def _saving(base: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    return {"rows": _read(base, cache_report.SAVING), "total": _read(base, cache_report.SAVING_TOTAL)[0]}
+    return {"rows": _read(base, prompt_cache.SAVING), "total": _read(base, prompt_cache.SAVING_TOTAL)[0]}
 
 
 def _load(base: duckdb.DuckDBPyConnection, directory: Path, since: datetime | None, until: datetime | None) -> None:

@@ -1,4 +1,4 @@
-"""What `gateway check` prints of sound files: each policy as absolute tokens, deployment by deployment. Pure."""
+"""Policies as `gateway check` prints them: in absolute tokens, deployment by deployment. Pure."""
 
 from __future__ import annotations
 

@@ -1,18 +1,24 @@
-"""What the command line shows of requests and policies, as tables for people. Pure: values in, renderables out."""
+"""Tables for people at a terminal: reports, one request, a dry run. The one module that makes tables. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
+from rich import box
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from gateway.money import amounts
-from gateway.money.figures import plain_table, printable
+from gateway.money.row import AttemptRow, EditRow, LedgerRow, Milliseconds, RefusalReason
 from gateway.prompt_cache.misses import WHAT_IT_MEANS
+from gateway.reports.figures import Figures, printable
+
+if TYPE_CHECKING:
+    from gateway.money.ledger.lookup import Record
+    from gateway.reports.spend import Report
 
 LEVELS = {
     "whole": "whole: nothing is left out or shortened",
@@ -21,6 +27,8 @@ LEVELS = {
     "dropped": "dropped: something is left out, and nothing stands for it",
 }
 
+_WIDER_THAN_ANY = 1000
+"""Columns in which every table is measured: what it would take, not what there is."""
 _MOST_NAMED = 12
 """How many values are named in one place; the rest is counted."""
 
@@ -41,6 +49,20 @@ def facts(pairs: Iterable[tuple[str, object]]) -> RenderableType:
     return Padding(grid, (0, 0, 0, 1), expand=False)
 
 
+def plain_table(title: str | None = None) -> Table:
+    """Return an empty table in the one look that the command line has: no frame, a line below the head."""
+    return Table(
+        title=title,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        header_style="bold",
+        pad_edge=False,
+        padding=(0, 1),
+        show_edge=False,
+    )
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, last: Sequence[str] | None = None) -> Table:
     """Return a table whose columns named with a leading `>` are right-aligned; `last` is set apart below a line."""
     made = plain_table()
@@ -55,19 +77,67 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, last: Sequen
     return made
 
 
-def request_tables(entry: Mapping[str, Any]) -> RenderableType:
+def report_tables(report: Report, width: int) -> list[RenderableType]:
+    """Return a report's tables for a terminal of so many columns; where there is nothing to show, a sentence."""
+    tables: list[RenderableType] = [figures_table(figures, width) for figures in report.figures()]
+    return tables or [Text(report.nothing())]
+
+
+def figures_table(figures: Figures, width: int) -> Table | Text:
+    """Return figures with as many columns as `width` has room for. What a row is of is shown whole, and so is every
+    figure that is shown: a narrow terminal shows fewer columns, never parts of them, and a note says which.
+    """
+    if not figures.rows:
+        return Text(f"{figures.title}: {figures.nothing}")
+    shown, left_out = list(figures.columns), list[str]()
+    made = _with(figures, shown)
+    for heading in figures.left_out_first:
+        if Console(width=_WIDER_THAN_ANY).measure(made).maximum <= width:
+            break
+        shown.remove(heading)
+        left_out.append(heading)
+        made = _with(figures, shown)
+    wider = [f"left out to fit this terminal, in {figures.whole_in}: {', '.join(left_out)}"] if left_out else []
+    made.caption = "\n".join([*figures.notes, *wider])
+    return made
+
+
+def _with(figures: Figures, headings: Sequence[str]) -> Table:
+    """Return the table with these columns."""
+    made = plain_table(figures.title)
+    for name in figures.names:
+        made.add_column(name, overflow="fold")
+    for heading in headings:
+        made.add_column(heading, justify="right", no_wrap=True)
+    for index, row in enumerate(figures.rows):
+        cells = [_name(row[name]) for name in figures.names]
+        cells += [Text(figures.columns[heading](row)) for heading in headings]
+        made.add_row(*cells, end_section=figures.total is not None and index == len(figures.rows) - 1)
+    if figures.total is not None:
+        names = ["total", *("" for _ in figures.names[1:])]
+        made.add_row(*names, *(figures.columns[heading](figures.total) for heading in headings), style="bold")
+    return made
+
+
+def _name(value: str | None) -> Text:
+    """Show a name that a caller may have chosen: no markup, no control characters."""
+    return Text("-") if value is None else Text(printable(value))
+
+
+def request_tables(record: Record) -> RenderableType:
     """Return all that the ledger knows of one request: what came of it, its components, edits and attempts."""
-    blocks: list[RenderableType] = [facts(_request_facts(entry))]
-    if entry.get("components"):
-        blocks += ["", _component_table(_ledger_components(entry["components"], entry.get("refusal") or {}))]
-    if entry.get("edits"):
-        blocks += ["", _edit_table(_ledger_edits(entry["edits"]))]
-    if entry.get("edited"):
-        blocks += ["", _edited_table(entry["edited"])]
-    if entry.get("more_edits"):  # in rows of before: they told eight and counted the others
-        blocks.append(Text(f"and {number(entry['more_edits'])} more", style="dim"))
-    if entry.get("attempts"):
-        blocks += ["", _attempt_table(entry["attempts"])]
+    row = record.row
+    blocks: list[RenderableType] = [facts(_request_facts(record))]
+    if row.components.tokens:
+        blocks += ["", _component_table(_ledger_components(row))]
+    if row.edits:
+        blocks += ["", _edit_table(_ledger_edits(row.edits))]
+    if row.edited:
+        blocks += ["", _edited_table(row.edited)]
+    if row.more_edits:
+        blocks.append(Text(f"and {number(row.more_edits)} more", style="dim"))
+    if row.attempts:
+        blocks += ["", _attempt_table(row.attempts)]
     return Group(*blocks)
 
 
@@ -83,7 +153,7 @@ def dry_run_tables(run: Mapping[str, Any]) -> RenderableType:
                 ("mode", _mode(run)),
                 ("plan", run["plan"] if not refusal else None),
                 ("level", LEVELS.get(run["level"])),
-                ("refused", refusal_text(refusal) if refusal else None),
+                ("refused", _dry_refusal(refusal) if refusal else None),
                 ("values", f"{number(run['values_removed'])} would stand nowhere any more" if run["edits"] else None),
             ]
         ),
@@ -95,103 +165,101 @@ def dry_run_tables(run: Mapping[str, Any]) -> RenderableType:
     return Group(*blocks)
 
 
-def _request_facts(entry: Mapping[str, Any]) -> list[tuple[str, object]]:
-    settled = entry.get("settled_at") is not None
-    who = " / ".join(str(entry[name]) for name in ("team", "key", "user") if entry.get(name))
+def _request_facts(record: Record) -> list[tuple[str, object]]:
+    row, settled = record.row, record.settled_at is not None
     tokens = (
-        f"{number(entry.get('prompt_tokens'))} prompt ({number(entry.get('cached_tokens'))} cached),"
-        f" {number(entry.get('completion_tokens'))} completion"
+        f"{number(row.prompt_tokens)} prompt ({number(row.cached_tokens)} cached),"
+        f" {number(row.completion_tokens)} completion"
     )
-    counted = " (from bytes)" if entry.get("counted") == "bytes" else ""
-    counted += " (media in part guessed)" if entry.get("guessed_media") else ""
-    sizes = f"{number(entry.get('tokens_before'))} → {number(entry.get('tokens_after'))} tokens by our count{counted}"
-    plan = f"{entry.get('plan')} ({entry['level']})" if entry.get("level") else entry.get("plan")
-    planned = f"{plan}: {sizes}" if settled and entry.get("tokens_before") else None
-    if entry.get("tokens_planned") is not None:
-        planned = f"{planned}; it would have been {number(entry['tokens_planned'])}"
-    refusal = entry.get("refusal")
-    told = refusal_text(refusal) if refusal else None
-    if entry.get("status") == "refused" and refusal:
-        planned = None
-    cost = _dollars(entry.get("cost_nanousd")) + (" (estimated)" if entry.get("estimated") else "")
-    unsettled = f"unsettled; priced at its estimate, {_dollars(entry.get('estimate_nanousd'))}"
-    used = entry.get("prompt_tokens") or entry.get("completion_tokens")
+    cost = _dollars(row.cost_nanousd) + (" (estimated)" if row.estimated else "")
+    unsettled = f"unsettled; priced at its estimate, {_dollars(row.estimate_nanousd)}"
+    used = row.prompt_tokens or row.completion_tokens
     return [
-        ("request", entry.get("id")),
-        ("at", entry.get("opened_at") or entry.get("settled_at")),
-        ("team / key / user", who),
-        ("tags", ", ".join(entry.get("tags") or ())),
-        ("model", _arrow(entry.get("model"), entry.get("deployment"))),
-        ("policy", entry.get("policy")),
-        ("status", f"{entry.get('status')} (HTTP {entry.get('http_status')})" if settled else unsettled),
-        ("error", entry.get("error")),
-        ("refused" if entry.get("status") == "refused" else "would refuse", told),
-        ("plan", planned),
-        ("values", _retention(entry)),
-        ("usage", (tokens if used else None) if settled else f"about {number(entry.get('estimate_prompt'))} prompt"),
-        ("cache", _cache(entry) if settled else None),
+        ("request", row.id),
+        ("at", record.opened_at or record.settled_at),
+        ("team / key / user", " / ".join(filter(None, (row.team, row.key, row.user)))),
+        ("tags", ", ".join(row.tags)),
+        ("model", _arrow(row.model, row.deployment)),
+        ("policy", row.policy),
+        ("status", f"{row.status} (HTTP {row.http_status})" if settled else unsettled),
+        ("error", row.error),
+        ("refused" if row.status == "refused" else "would refuse", row.refusal and refusal_text(row.refusal)),
+        ("plan", _planned(row) if settled else None),
+        ("values", _retention(row)),
+        ("usage", (tokens if used else None) if settled else f"about {number(row.estimate_prompt)} prompt"),
+        ("cache", _cache(row) if settled else None),
         ("cost", cost if settled else None),
-        ("saved", _saved(entry) if settled else None),
-        ("time", _times(entry.get("ms") or {})),
+        ("saved", _saved(row) if settled else None),
+        ("time", _times(row.ms)),
     ]
 
 
-def _retention(entry: Mapping[str, Any]) -> str | None:
-    """Say what the rewrite took away and what of it was missed."""
-    if entry.get("values_removed") is None:
+def _planned(row: LedgerRow) -> str | None:
+    """Say what was planned, and what tokens that came to; None where there was no plan to send."""
+    if not row.tokens_before or (row.status == "refused" and row.refusal):
         return None
-    missed, would = entry.get("missed") or 0, "would have been " if entry.get("plan") == "observed" else ""
-    marks = ", ".join(entry.get("missed_values") or ())
-    told = f"{number(missed)} of them {would}missed by the answer" if missed else f"none of them {would}missed"
-    return f"{number(entry['values_removed'])} {would}removed; {told}{f' ({marks})' if marks else ''}"
+    plan = row.plan if row.level == "whole" else f"{row.plan} ({row.level})"
+    counted = " (from bytes)" if row.counted == "bytes" else ""
+    counted += " (media in part guessed)" if row.guessed_media else ""
+    sizes = f"{number(row.tokens_before)} → {number(row.tokens_after)} tokens by our count{counted}"
+    would = "" if row.tokens_planned is None else f"; it would have been {number(row.tokens_planned)}"
+    return f"{plan}: {sizes}{would}"
+
+
+def _retention(row: LedgerRow) -> str | None:
+    """Say what the rewrite took away and what of it was missed."""
+    if row.values_removed is None:
+        return None
+    would = "would have been " if row.plan == "observed" else ""
+    marks = f" ({', '.join(row.missed_values)})" if row.missed_values else ""
+    missed = (
+        f"{number(row.missed)} of them {would}missed by the answer" if row.missed else f"none of them {would}missed"
+    )
+    return f"{number(row.values_removed)} {would}removed; {missed}{marks}"
 
 
 def _arrow(asked: object, billed: object) -> str:
     return f"{asked} → {billed}" if billed and billed != asked else str(asked)
 
 
-def _cache(entry: Mapping[str, Any]) -> str | None:
+def _cache(row: LedgerRow) -> str | None:
     """Say what the provider's prompt cache was expected to give and gave, and why that was less than it could be."""
-    expected, cause = entry.get("expected_cached", 0), entry.get("miss")
-    if not expected and cause is None:
+    if not row.expected_cached and row.miss is None:
         return None
-    told = f"{number(entry.get('cached_tokens'))} tokens read, {number(expected)} expected"
-    if entry.get("markers"):
-        told += f", {number(entry['markers'])} markers of ours"
-    if entry.get("lost"):
-        told += f"; {number(entry['lost'])} tokens lost, {_dollars(entry.get('lost_nanousd', 0))}"
-    if cause is None:
+    told = f"{number(row.cached_tokens)} tokens read, {number(row.expected_cached)} expected"
+    if row.markers:
+        told += f", {number(row.markers)} markers of ours"
+    if row.lost:
+        told += f"; {number(row.lost)} tokens lost, {_dollars(row.lost_nanousd)}"
+    if row.miss is None:
         return told
-    name, _, at = str(cause).partition(":")
+    name, _, at = row.miss.partition(":")
     where = f" (messages[{at}])" if at else ""
     return f"{told}\n{name}{where}: {WHAT_IT_MEANS.get(name, 'unknown')}"
 
 
-def _saved(entry: Mapping[str, Any]) -> str | None:
+def _saved(row: LedgerRow) -> str | None:
     """Say how much more the request would have cost as it came; negative: less."""
-    saved = entry.get("saved_nanousd")
-    if entry.get("saved_unknown"):
+    if row.saved_unknown:
         return "unknown: nobody can say what it would have cost as it came"
-    if not saved:
-        return None
-    return f"{'-' if saved < 0 else ''}{_dollars(abs(saved))} against the request as it came"
+    saved = row.saved_nanousd
+    return f"{'-' if saved < 0 else ''}{_dollars(abs(saved))} against the request as it came" if saved else None
 
 
-def _times(spans: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value:,} ms" for name, value in spans.items() if value is not None)
+def _times(ms: Milliseconds) -> str:
+    spans = (("total", ms.total), ("plan", ms.plan), ("upstream first", ms.upstream_first))
+    return ", ".join(f"{name} {value:,} ms" for name, value in spans if value is not None)
 
 
-def _ledger_components(
-    components: Mapping[str, Any], refusal: Mapping[str, Any]
-) -> Iterable[tuple[str, int, int, int | None]]:
+def _ledger_components(row: LedgerRow) -> Iterable[tuple[str, int, int, int | None]]:
     """Give each component with its room; of a refused request only that of what was too big is known."""
-    rooms, too_big = components.get("room"), {refusal.get("component"): refusal.get("room")}
-    for name, counts in components.items():
-        if name != "room":
-            yield name, counts[0], counts[1], too_big.get(name) if rooms is None else rooms.get(name, counts[0])
+    rooms, refusal = row.components.room, row.refusal
+    too_big = {} if refusal is None else {refusal.component: refusal.room}
+    for name, (before, after) in row.components.tokens.items():
+        yield name, before, after, too_big.get(name) if rooms is None else rooms.get(name, before)
 
 
-def _ledger_edits(edits: Sequence[Any]) -> Iterable[tuple[str, str, str, int, int, str]]:
+def _ledger_edits(edits: Iterable[EditRow]) -> Iterable[tuple[str, str, str, int, int, str]]:
     for edit in edits:
         index, tool, remedy, before, after, *last = edit
         yield _at(index, last[0] if last else index), remedy, tool or "", before, after, ""
@@ -301,10 +369,10 @@ def _edited_table(edited: Mapping[str, Sequence[int]]) -> Table:
     return table(("remedy", ">messages", "from", ">before", ">after"), cells)
 
 
-def _attempt_table(attempts: Iterable[Mapping[str, Any]]) -> Table:
+def _attempt_table(attempts: Iterable[AttemptRow]) -> Table:
     cells = [
-        (str(n), str(a.get("deployment")), str(a.get("status") or "-"), str(a.get("error") or ""), number(a.get("ms")))
-        for n, a in enumerate(attempts, start=1)
+        (str(n), one.deployment, str(one.status or "-"), one.error or "", number(one.ms))
+        for n, one in enumerate(attempts, start=1)
     ]
     return table((">attempt", "deployment", ">status", "error", ">ms"), cells)
 
@@ -315,14 +383,15 @@ def _at(first: object, last: object) -> str:
     return f"messages[{first}]" if last == first else f"messages[{first}–{last}]"
 
 
-def refusal_text(refusal: Mapping[str, Any]) -> str:
-    """Say why a request does not fit: what is too big, by how much, and where."""
-    if why := refusal.get("illegal"):
-        told = why if isinstance(why, str) else "the message to the client says why"
-        return f"it does not fit and came illegal, at {refusal['at']}: {told}"
-    return (
-        f"{refusal['component']} needs {number(refusal['tokens'])}, room {number(refusal['room'])}, at {refusal['at']}"
-    )
+def refusal_text(refusal: RefusalReason, why: str = "the message to the client says why") -> str:
+    """Say why a request does not fit: what is too big, by how much, and where; of one that came illegal, `why`."""
+    if refusal.illegal:
+        return f"it does not fit and came illegal, at {refusal.at}: {why}"
+    return f"{refusal.component} needs {number(refusal.tokens)}, room {number(refusal.room)}, at {refusal.at}"
+
+
+def _dry_refusal(refusal: Mapping[str, Any]) -> str:
+    return refusal_text(RefusalReason.read(refusal), str(refusal.get("illegal")))
 
 
 def _mode(run: Mapping[str, Any]) -> str:
@@ -345,7 +414,7 @@ def as_text(run: Mapping[str, Any]) -> str:
     """Write the request as the model would receive it, message by message, to be read in a terminal."""
     refusal, tools = run.get("refusal"), run["components"]["tools"]["after"]
     if refusal:
-        return f"refused: {refusal_text(refusal)}\n"
+        return f"refused: {_dry_refusal(refusal)}\n"
     before, after = run["tokens"]
     head = [f"{run['policy']}, {run['model']}: {number(before)} → {number(after)} of {number(run['budget'])} tokens"]
     head += [LEVELS[run["level"]], *([_mode(run)] if run["mode"] != "enforce" else [])]

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from gateway.budget.components import Anatomy, Recognition, dissect
 from gateway.budget.tokens import Counter
 from gateway.config.policy import Policy
+from gateway.reports.simulating.carried_values import Carried, carried, lost
+from gateway.reports.simulating.price_rules import Chain, PrefixCache, Rule, chain
+from gateway.reports.simulating.traffic import Turn
 from gateway.rewriting.plan import Refusal
 from gateway.routing.models import Model
 from gateway.serving.admission import chosen
 from gateway.serving.fit import decided, selected
-from gateway.simulating.carried import Carried, carried, lost
-from gateway.simulating.prices import Chain, PrefixCache, Rule, chain
-from gateway.simulating.traffic import Turn
 from gateway.wire.chat import ChatRequest, Memo, parse, sent
 from gateway.wire.errors import GatewayError
 

@@ -1,4 +1,4 @@
-"""What a provider would have charged for prompts: named rules, and the prompt cache that they assume.
+"""Charges of a provider for prompts: named rules, and the prompt cache that they assume.
 
 The cache is a model of its own, written from what providers publish. A prompt is a chain of blocks, tool definitions
 first, then the messages; what is read from the cache is the longest chain that was sent before and has not expired.

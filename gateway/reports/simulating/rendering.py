@@ -1,4 +1,4 @@
-"""What a simulation found out, for people at a terminal and as JSON. Pure: values in, renderables out."""
+"""Results of a simulation, for people at a terminal and as JSON. Pure: values in, renderables out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gateway.config.problems import Problem
-from gateway.operators.tables import facts, number, table
-from gateway.simulating.judging import Bill, Loss, Simulation, Verdict
-from gateway.simulating.picture import Lengths, highest, panel, png
+from gateway.reports.simulating.judging import Bill, Loss, Simulation, Verdict
+from gateway.reports.simulating.picture import Lengths, highest, panel, png
+from gateway.reports.tables import facts, number, table
 
 _PANEL_ROWS = 7
 _LABEL = 9
