@@ -8,10 +8,10 @@ import gc
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -29,8 +29,8 @@ from gateway.memory import MemoryPlan
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.money.ledger.lookup import TooManyLookups
-from gateway.prompt_cache import shared_system_texts, sharing
-from gateway.prompt_cache.shared_system_texts import SystemTexts
+from gateway.prompt_cache import sharing, system_text_sharing
+from gateway.prompt_cache.system_text_sharing import SystemTextWatch
 from gateway.prompt_cache.tracker import PromptCaches
 from gateway.rewriting.memory import Known
 from gateway.routing import placements
@@ -38,6 +38,7 @@ from gateway.routing.calibrations import Calibrations
 from gateway.routing.catalogue import catalogue
 from gateway.routing.health import Health
 from gateway.routing.loads import Loads
+from gateway.routing.models import Model
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.serving.admission import authenticate
 from gateway.serving.client import Browsers, HTTPClient, head, refuse
@@ -45,11 +46,11 @@ from gateway.serving.early_folds import EarlyFolds
 from gateway.serving.pipeline import answer
 from gateway.serving.services import Gateway, Models
 from gateway.serving.summary_calls import write
-from gateway.serving.warm_up_calls import send
+from gateway.serving.warm_up_calls import send_warm_up
 from gateway.state import open_state
 from gateway.state.shared import Sharing
 from gateway.state.store import Store
-from gateway.summaries.jobs import Summaries
+from gateway.summaries.jobs import SummaryJobs
 from gateway.wire import errors
 from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError
@@ -126,12 +127,32 @@ def _door_for_browsers(config: Config) -> list[Middleware]:
     return [Middleware(Browsers, origins, lambda: _new_id(time.time()))] if origins.is_needed else []
 
 
-def _made(config: Config) -> Gateway:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The world around a gateway: clocks, chance, models and those who answer. Tests have one of their own."""
+
+    now: Callable[[], float] = time.time
+    """Unix seconds."""
+    monotonic: Callable[[], float] = time.monotonic
+    draw: Callable[[], float] = random.random
+    counters: Counters | None = None
+    models: Mapping[str, Model] | None = None
+    """None for those of the configuration."""
+    upstreams: Upstreams | None = None
+
+
+PROGRAM: Final = Surroundings()
+"""The surroundings of the running program."""
+
+
+def build_gateway(config: Config, around: Surroundings = PROGRAM) -> Gateway:
+    """Build a gateway; only its ledger is opened."""
     memory = MemoryPlan()
-    counters = Counters(memory.bytes_for("token counts"))
+    counters = around.counters or Counters(memory.bytes_for("token counts"))
     worker = str(os.getpid()) if config.server.workers > 1 else None
-    unpriced = config.unpriced == "allow"
-    models = Models(catalogue(config), unpriced=unpriced, most_bytes=memory.bytes_for("covered models"))
+    models = around.models or Models(
+        catalogue(config), unpriced=config.unpriced == "allow", most_bytes=memory.bytes_for("covered models")
+    )
     log, prompt_caches = structlog.get_logger("gateway"), PromptCaches(memory)
     sharing = Sharing(Store(partial(open_state, config.state, log.warning), log, config.state.timeout), log)
     return Gateway(
@@ -142,25 +163,26 @@ def _made(config: Config) -> Gateway:
         calibrations=Calibrations(models.values(), sharing),
         sharing=sharing,
         ledger=books.Ledger(
-            config.ledger.dir, worker, content=config.ledger.content == "requests", mode=config.ledger.mode
+            config.ledger.dir, worker, around.now, content=config.ledger.content == "requests", mode=config.ledger.mode
         ),
-        upstreams=Upstreams(
+        upstreams=around.upstreams
+        or Upstreams(
             counters.for_encoding("o200k_base").count,
-            now=time.time,
+            now=around.now,
             network=config.network,
             most=config.server.max_answer,
         ),
         health=Health(),
         memo=Memo(memory.bytes_for("parsed requests")),
         log=log,
-        now=time.time,
-        monotonic=time.monotonic,
-        draw=random.random,
-        summaries=Summaries(sharing.store, log, time.time, time.monotonic, memory.bytes_for("summaries")),
+        now=around.now,
+        monotonic=around.monotonic,
+        draw=around.draw,
+        summaries=SummaryJobs(sharing.store, log, around.now, around.monotonic, memory.bytes_for("summaries")),
         early_folds=EarlyFolds(sharing.store, memory.bytes_for("early folds")),
         loads=Loads(memory.bytes_for("placements")),
         known=Known(memory.bytes_for("planning")),
-        system_texts=SystemTexts(memory.bytes_for("system texts")),
+        system_texts=SystemTextWatch(memory.bytes_for("system texts")),
         prompt_caches=prompt_caches,
         warm_ups=_warm_ups(config, prompt_caches, sharing.store, log, memory.bytes_for("warm prefixes")),
     )
@@ -171,7 +193,7 @@ async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: cont
 
     A failure of one does not keep the others open. The ledger is closed last: what it owes the disk is written.
     """
-    gateway = _made(config)
+    gateway = build_gateway(config)
     closing.callback(gateway.counters.close)
     closing.callback(gateway.ledger.close)
     _share(gateway)
@@ -181,11 +203,11 @@ async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: cont
     closing.callback(gateway.planning.shutdown, wait=False, cancel_futures=True)
     closing.push_async_callback(gateway.upstreams.close)
     if gateway.warm_ups is not None:
-        gateway.warm_ups.sent_by(partial(send, gateway))
+        gateway.warm_ups.set_sender(partial(send_warm_up, gateway))
         gateway.warm_ups.open()
         closing.push_async_callback(gateway.warm_ups.close)
     if gateway.summaries is not None:
-        gateway.summaries.written_by(partial(write, gateway))
+        gateway.summaries.set_writer(partial(write, gateway))
         closing.push_async_callback(gateway.summaries.close)
     closing.push_async_callback(_settled, running)
     closing.callback(asyncio.create_task(_warm(gateway)).cancel)
@@ -204,8 +226,8 @@ def _share(gateway: Gateway) -> None:
     if any(len(model.deployments) > 1 for model in models):
         gateway.sharing.add(placements.shared(gateway.loads, gateway.now))
     if any(one.cache.matching != "none" for model in models for one in model.deployments):
-        sharing.share(gateway.sharing, gateway.prompt_caches, gateway.now, os.urandom(6).hex())
-        gateway.sharing.add(shared_system_texts.shared(gateway.system_texts))
+        sharing.share_prompt_caches(gateway.sharing, gateway.prompt_caches, gateway.now, os.urandom(6).hex())
+        gateway.sharing.add(system_text_sharing.share_system_texts(gateway.system_texts))
 
 
 def _warm_ups(
@@ -243,11 +265,11 @@ class _Endpoint:
         if self._methods and scope["method"] not in self._methods:
             raise errors.method_not_allowed(scope["method"], scope["path"], ", ".join(self._methods))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send_warm_up: Send) -> None:
         if scope["type"] != "http":
             return
         gateway: Gateway = scope["app"].state.gateway
-        client = HTTPClient(scope, receive, send)
+        client = HTTPClient(scope, receive, send_warm_up)
         request_id = _new_id(gateway.now())
         try:
             self._refuse_method(scope)

@@ -11,12 +11,13 @@ from gateway.budget.calibration import Stats, observe
 from gateway.budget.kinds import Kinds
 from gateway.keep_warm import schedule
 from gateway.keep_warm.schedule import Claim
-from gateway.prompt_cache import shared_system_texts
 from gateway.prompt_cache import sharing as shared_caches
-from gateway.prompt_cache.contents import Written
-from gateway.prompt_cache.system_texts import Family, Head
-from gateway.prompt_cache.tracker import Counted, PromptCaches, Sent
-from gateway.prompt_cache.usage_patterns import Follows, Habits, seen
+from gateway.prompt_cache import system_text_sharing
+from gateway.prompt_cache.contents import CacheUpdate, WriteRecord
+from gateway.prompt_cache.observations import Observation
+from gateway.prompt_cache.system_text_changes import LineChanges, PromptFamily
+from gateway.prompt_cache.tracker import PromptCaches
+from gateway.prompt_cache.usage_patterns import Habits, PreviousRequest, request_habits
 from gateway.routing import calibrations, placements
 from gateway.routing.deployment import ModelFacts
 from gateway.routing.loads import Loads, Stay
@@ -61,26 +62,26 @@ class Kind:
 
 
 def _kinds() -> list[Kind]:
-    follows = Follows(1, 20.0, 900)
-    habits = seen(2, NOW, follows, 1000) + seen(0, NOW)
+    previous = PreviousRequest(1, 20.0, 900)
+    habits = request_habits(2, NOW, previous, 1000) + request_habits(0, NOW)
     stats = Stats()
     for number in range(60):
         stats = observe(stats, Kinds(1000, number, number), 1200 + number)
-    sent = Sent(NOW, 1700, (Written(sent=True, came=False, lifetime=300, keys=(2**60 - 1, 3)),))
-    records = [shared_caches.Record("writer", number, sent) for number in (1, 2)]
+    sent = CacheUpdate(NOW, 1700, (WriteRecord(sent=True, original=False, lifetime=300, keys=(2**60 - 1, 3)),))
+    records = [shared_caches.SharedUpdate("writer", number, sent) for number in (1, 2)]
     stays = {2**63: Stay("a", NOW + 600, for_load=True), 7: Stay("b", NOW + 60, for_load=False)}
-    head = {Family("team", "p@1", "gpt", 3): Head(30, {(2, "Time: "): 20, (3, ""): 4})}
+    head = {PromptFamily("team", "p@1", "gpt", 3): LineChanges(30, {(2, "Time: "): 20, (3, ""): 4})}
     by_kind: dict[str, Habits] = {"team/p/m": habits}
     return [
         Kind(placements.STAYS, placements.STAYS.write(stays), lambda: placements.shared(Loads(), lambda: NOW), stays),
         Kind(calibrations.STATS, calibrations.STATS.write(stats), _calibration, [(Kinds(900), 1000)]),
         Kind(calibrations.STATS, orjson.dumps(stats.to_json())),
-        Kind(shared_caches.RECORDS, shared_caches.RECORDS.write(records), _of_caches(shared_caches.SENT), records),
+        Kind(shared_caches.UPDATES, shared_caches.UPDATES.write(records), _of_caches(shared_caches.SENT), records),
         Kind(
             shared_caches.BY_KIND,
             shared_caches.BY_KIND.write(by_kind),
             _of_caches(shared_caches.HABITS),
-            [Counted("team/p/m", 2, NOW, follows, 1000), Counted("other", 0, NOW, None, 10, (9, None))],
+            [Observation("team/p/m", 2, NOW, previous, 1000), Observation("other", 0, NOW, None, 10, (9, None))],
         ),
         Kind(
             shared_caches.BY_GROUP,
@@ -89,9 +90,9 @@ def _kinds() -> list[Kind]:
             {7: (1.0, 0.0, 0.0)},
         ),
         Kind(
-            shared_system_texts.HEADS,
-            shared_system_texts.HEADS.write(head),
-            lambda: shared_system_texts.shared(shared_system_texts.SystemTexts()),
+            system_text_sharing.LINE_CHANGES,
+            system_text_sharing.LINE_CHANGES.write(head),
+            lambda: system_text_sharing.share_system_texts(system_text_sharing.SystemTextWatch()),
             head,
         ),
         Kind(schedule.CLAIMS, schedule.CLAIMS.write(Claim("a", NOW))),
@@ -114,7 +115,7 @@ def _of_caches(key: str) -> Callable[[], Shared[Any, Any]]:
 
     def made() -> Shared[Any, Any]:
         shares = sharing(_nowhere)
-        shared_caches.share(shares, PromptCaches(), lambda: NOW, "me")
+        shared_caches.share_prompt_caches(shares, PromptCaches(), lambda: NOW, "me")
         return shares._shared[key]
 
     return made

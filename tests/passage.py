@@ -8,9 +8,8 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,28 +17,24 @@ from typing import Any
 import orjson
 import structlog
 
+from gateway.app import Surroundings, build_gateway
 from gateway.budget.tokens import Counters
 from gateway.config import Config, KeyEntry, LedgerSettings, Server, State, Team
 from gateway.config.merging import resolve
 from gateway.config.policy import Policy
 from gateway.config.yaml import parse
 from gateway.money import ledger as books
-from gateway.money.keys import Keys
 from gateway.money.prices.entries import price_from
-from gateway.routing.calibrations import Calibrations
 from gateway.routing.deployment import Deployment, Kind, ModelFacts
-from gateway.routing.health import Health
 from gateway.routing.models import models_of
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.routing.upstreams.upstream import Reply, Unfit, UpstreamError
 from gateway.serving.client import COMMENT_SECONDS, ClientGone, Headers, refuse
 from gateway.serving.pipeline import answer
 from gateway.serving.services import Gateway
-from gateway.state import open_state
-from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError, too_large
 from gateway.wire.sse import DONE, event
-from tests.sharing import sharing
+from tests.sharing import PATIENT_SECONDS
 
 COUNTERS = Counters()
 """Shared by all tests of a run: an encoding takes half a second to load."""
@@ -344,32 +339,24 @@ class Setting:
             keys=tuple(self.keys),
             policies={one.name: one for one in given},
             default_policy=given[0].name,
-            state=State(dir=self.folder / "state"),
+            state=State(dir=self.folder / "state", timeout=PATIENT_SECONDS),
             ledger=LedgerSettings(self.folder / "ledger"),
             unpriced="allow" if self.unpriced else "refuse",
         )
         catalogue: dict[str, list[Deployment]] = {}
         for one in self.deployments or (deployment(),):
             catalogue.setdefault(one.model_name, []).append(one)
-        shares = sharing(partial(open_state, config.state))
-        models, log = models_of(catalogue, unpriced=self.unpriced), structlog.get_logger("gateway")
-        return Gateway(
-            config=config,
-            keys=Keys(config.keys),
-            models=models,
-            counters=COUNTERS,
-            calibrations=Calibrations(models.values(), shares),
-            sharing=shares,
-            ledger=books.Ledger(config.ledger.dir, clock=self.now),
-            upstreams=Upstreams(len, {"direct": script, "translated": script, "demo": script}),
-            health=Health(),
-            memo=Memo(),
-            log=log,
+        around = Surroundings(
             now=self.now,
             monotonic=asyncio.get_running_loop().time,
             draw=self.draw,
-            comment_seconds=self.comment_seconds,
+            counters=COUNTERS,
+            models=models_of(catalogue, unpriced=self.unpriced),
+            upstreams=Upstreams(len, {"direct": script, "translated": script, "demo": script}),
         )
+        built = build_gateway(config, around)
+        # The last three ask the state at requests that fold, and have tests of their own.
+        return replace(built, comment_seconds=self.comment_seconds, summaries=None, early_folds=None, warm_ups=None)
 
     async def __call__(
         self,

@@ -15,10 +15,10 @@ from gateway.prompt_cache.economics import (
     Outlook,
     expected_cost,
     expected_turns,
+    fold_pays,
     head_pays,
     lifetime,
     outlook,
-    pays,
     tail_pays,
 )
 from gateway.prompt_cache.usage_patterns import (
@@ -27,15 +27,15 @@ from gateway.prompt_cache.usage_patterns import (
     NEW,
     NOTHING_KNOWN,
     STAGES,
-    Follows,
+    GroupHistory,
     Habits,
-    Own,
-    aged,
+    PreviousRequest,
+    end_waiting,
+    halve_old,
     head_stage,
-    seen,
-    total,
+    request_habits,
+    sum_habits,
     turn_stage,
-    waited,
 )
 from tests.conftest import Conversations
 from tests.load.marking import Costs, Prices, Team, measured, prompts
@@ -47,11 +47,11 @@ NOON = 1_800_000_000.0
 
 def conversation(turns: int, gap_seconds: float = 20.0, at: float = NOON, stage: int = NEW) -> Habits:
     """What one conversation of so many turns adds, each of 1,000 tokens more."""
-    habits = seen(stage, at)
+    habits = request_habits(stage, at)
     for turn in range(2, turns + 1):
         before = stage if turn == 2 else turn_stage(turn - 1)
-        follows = Follows(before, gap_seconds, 1000 * (turn - 1))
-        habits += seen(turn_stage(turn), at + gap_seconds * (turn - 1), follows, 1000 * turn)
+        previous = PreviousRequest(before, gap_seconds, 1000 * (turn - 1))
+        habits += request_habits(turn_stage(turn), at + gap_seconds * (turn - 1), previous, 1000 * turn)
     return habits
 
 
@@ -73,69 +73,73 @@ def test_after_one_conversation_the_next_is_marked_from_its_first_request(turns)
 
 
 def test_a_head_that_came_back_is_marked():
-    assert head_pays(seen(head_stage(1), NOON), PRICES, NEW, 2, SHORT)
+    assert head_pays(request_habits(head_stage(1), NOON), PRICES, NEW, 2, SHORT)
 
 
 def test_traffic_that_never_goes_on_teaches_not_to_mark_however_fast_it_comes():
     once = conversation(3)
     for number in range(8):
-        once += seen(NEW, NOON + 100 + number / 1000)
+        once += request_habits(NEW, NOON + 100 + number / 1000)
     assert not tail_pays(once, PRICES, NEW, SHORT)
 
 
 def test_conversations_under_way_are_not_taken_for_ended():
-    many = total(conversation(2, at=NOON + number) for number in range(300))
+    many = sum_habits(conversation(2, at=NOON + number) for number in range(300))
     assert tail_pays(many, PRICES, turn_stage(2), SHORT)
 
 
 def test_what_nothing_followed_in_time_counts_as_ended():
-    many = total(conversation(2, at=NOON + number) for number in range(300))
-    assert not tail_pays(waited(many, NOON + 1000), PRICES, turn_stage(2), SHORT)
+    many = sum_habits(conversation(2, at=NOON + number) for number in range(300))
+    assert not tail_pays(end_waiting(many, NOON + 1000), PRICES, turn_stage(2), SHORT)
 
 
 def test_a_request_that_follows_after_all_takes_the_end_back():
-    late = waited(seen(NEW, NOON), NOON + 1000) + seen(turn_stage(2), NOON + 2000, Follows(NEW, 2000.0))
-    late = waited(late, NOON + 2001)
+    late = end_waiting(request_habits(NEW, NOON), NOON + 1000) + request_habits(
+        turn_stage(2), NOON + 2000, PreviousRequest(NEW, 2000.0)
+    )
+    late = end_waiting(late, NOON + 2001)
     assert not late.ended
     assert late.share(NEW, LONG) > 0.5 > late.share(NEW, SHORT)
 
 
 def test_gaps_longer_than_the_lifetime_are_no_reason_to_mark():
-    slow = total(conversation(8, gap_seconds=1000.0, at=NOON + number) for number in range(5))
+    slow = sum_habits(conversation(8, gap_seconds=1000.0, at=NOON + number) for number in range(5))
     assert not tail_pays(slow, PRICES, turn_stage(2), SHORT)
     assert tail_pays(slow, PRICES, turn_stage(2), LONG)
 
 
 def test_an_hour_needs_more_certainty_than_five_minutes():
-    half = total([*[conversation(2, at=NOON + n) for n in range(4)], *[seen(NEW, NOON) for _ in range(6)]])
+    half = sum_habits(
+        [*[conversation(2, at=NOON + n) for n in range(4)], *[request_habits(NEW, NOON) for _ in range(6)]]
+    )
     assert tail_pays(half, PRICES, NEW, SHORT)
     assert not tail_pays(half, PRICES, NEW, LONG)
 
 
 def test_a_head_goes_by_its_own_conversations_where_it_has_any():
-    team = total(conversation(9, stage=KNOWN, at=NOON + number) for number in range(20))
-    assert tail_pays(team, PRICES, KNOWN, SHORT, Own(3, 3))
-    assert not tail_pays(team, PRICES, KNOWN, SHORT, Own(14, 0))
+    team = sum_habits(conversation(9, stage=KNOWN, at=NOON + number) for number in range(20))
+    assert tail_pays(team, PRICES, KNOWN, SHORT, GroupHistory(3, 3))
+    assert not tail_pays(team, PRICES, KNOWN, SHORT, GroupHistory(14, 0))
 
 
 def test_what_a_head_did_long_ago_weighs_less():
-    own = Own()
+    history = GroupHistory()
     for _ in range(200):
-        own = own.plus(1, 1)
+        history = history.plus(1, 1)
     for _ in range(200):
-        own = own.plus(1, 0)
-    assert own.share(0.9) < 0.1
-    assert own.begun <= 33
+        history = history.plus(1, 0)
+    assert history.share(0.9) < 0.1
+    assert history.started <= 33
 
 
 def test_many_conversations_that_begin_at_once_are_not_taken_for_single_requests():
-    own = Own()
+    history = GroupHistory()
     for _ in range(60):
-        own = own.plus(1, 1)
-    team = total(conversation(9, stage=KNOWN, at=NOON + number) for number in range(60))
+        history = history.plus(1, 1)
+    team = sum_habits(conversation(9, stage=KNOWN, at=NOON + number) for number in range(60))
     for number in range(30):
-        assert tail_pays(team, PRICES, KNOWN, SHORT, own)
-        own, team = own.plus(1, 0), team + seen(KNOWN, NOON + 100 + number / 1000)
+        assert tail_pays(team, PRICES, KNOWN, SHORT, history)
+        history, team = history.plus(1, 0), team + request_habits(KNOWN, NOON + 100 + number / 1000)
 
 
 # ---------------------------------------------------------------- recorded conversations
@@ -188,11 +192,11 @@ def log_uniform(draw: random.Random, low: float, high: float) -> float:
 
 def traffic(seed: int, low: float, high: float, conversations: int = 300) -> list[tuple[float, int, int]]:
     """Make up a group's requests, in order: (time, conversation, tokens)."""
-    draw, begins = random.Random(seed), NOON
+    draw, is_first = random.Random(seed), NOON
     out: list[tuple[float, int, int]] = []
     for number in range(conversations):
-        begins += draw.expovariate(1 / 60)
-        at, tokens = begins, draw.randint(1500, 8000)
+        is_first += draw.expovariate(1 / 60)
+        at, tokens = is_first, draw.randint(1500, 8000)
         out.append((at, number, tokens))
         while draw.random() < 0.85:
             at += log_uniform(draw, low, high)
@@ -209,9 +213,9 @@ def priced(requests: Sequence[tuple[float, int, int]], fixed: int | None) -> flo
         alive = before is not None and before.until >= now
         stage = NEW
         if fixed is None:
-            follows = None if before is None else Follows(before.stage, now - before.at, before.tokens)
+            previous = None if before is None else PreviousRequest(before.stage, now - before.at, before.tokens)
             stage = turn_stage(2) if before is not None else NEW
-            habits += seen(stage, now, follows, tokens)
+            habits += request_habits(stage, now, previous, tokens)
         seconds = before.seconds if before is not None and alive else fixed or lifetime(habits, PRICES, now)
         read = before.tokens if before is not None and alive else 0
         cost += float(PRICES.read) * read + float(PRICES.writes[seconds]) * (tokens - read)
@@ -249,8 +253,8 @@ def brute_expected_turns(habits: Habits, turn: int) -> float:
 
 @pytest.mark.parametrize("turn", [1, 2, 3, 4, 5, 8, 9, 20, 64, 65, 200])
 def test_the_expected_turns_are_the_sum_of_the_chances_to_reach_each(turn):
-    habits = total(conversation(length, at=NOON + length, stage=KNOWN) for length in range(1, 40))
-    habits = waited(habits, NOON + 10_000)
+    habits = sum_habits(conversation(length, at=NOON + length, stage=KNOWN) for length in range(1, 40))
+    habits = end_waiting(habits, NOON + 10_000)
     assert expected_turns(habits, turn) == pytest.approx(brute_expected_turns(habits, turn), rel=1e-6)
 
 
@@ -300,21 +304,21 @@ def test_a_fold_that_nothing_forces_saves_enough_however_long_it_goes_on():
     """Half as long as expected, and for very long."""
     before, folded = Option(9000, 9000), Option(6000, 3000)
     even = (1.25 - 0.1) * 3000 / (0.1 * 3000)
-    assert not pays(folded, before, Outlook(0.1, 1.25, 0.1, 1.5 * even, 0.0))
-    assert pays(folded, before, Outlook(0.1, 1.25, 0.1, 3 * even, 0.0))
-    assert not pays(replace(folded, sent=8990, warm=8990), before, Outlook(0.1, 1.25, 0.1, 3 * even, 0.0))
+    assert not fold_pays(folded, before, Outlook(0.1, 1.25, 0.1, 1.5 * even, 0.0))
+    assert fold_pays(folded, before, Outlook(0.1, 1.25, 0.1, 3 * even, 0.0))
+    assert not fold_pays(replace(folded, sent=8990, warm=8990), before, Outlook(0.1, 1.25, 0.1, 3 * even, 0.0))
 
 
 def test_what_is_too_short_to_be_cached_costs_the_plain_price_until_it_has_grown():
     short, long = Option(3000, 0), Option(5000, 0)
     look = Outlook(0.1, 1.0, 0.1, 10.0, 200.0, least=4096)
-    assert pays(short, long, replace(look, least=0))
-    assert not pays(short, long, look)
+    assert fold_pays(short, long, replace(look, least=0))
+    assert not fold_pays(short, long, look)
 
 
 def test_a_fold_in_a_cold_cache_is_free():
     look = Outlook(0.1, 1.25, 0.1, 0.0, 0.0)
-    assert pays(Option(4000, 0), Option(9000, 0), look)
+    assert fold_pays(Option(4000, 0), Option(9000, 0), look)
 
 
 def test_the_cheapest_option_is_not_the_shortest_where_the_conversation_soon_ends():
@@ -340,9 +344,11 @@ def deltas(draw: st.DrawFn) -> Habits:
     now = NOON + draw(st.integers(0, 4000))
     stage = draw(st.integers(0, STAGES - 1))
     if draw(st.booleans()):
-        return seen(stage, now)
+        return request_habits(stage, now)
     before = draw(st.integers(0, STAGES - 1))
-    return seen(stage, now, Follows(before, float(draw(st.integers(0, 9000))), draw(st.integers(0, 9000))), 9000)
+    return request_habits(
+        stage, now, PreviousRequest(before, float(draw(st.integers(0, 9000))), draw(st.integers(0, 9000))), 9000
+    )
 
 
 @given(st.lists(deltas(), max_size=12), st.randoms(use_true_random=False))
@@ -350,18 +356,18 @@ def test_the_order_in_which_workers_add_never_matters(several, shuffler):
     mixed = list(several)
     shuffler.shuffle(mixed)
     half = len(mixed) // 2
-    assert total(several) == total(mixed) == total(mixed[:half]) + total(mixed[half:])
+    assert sum_habits(several) == sum_habits(mixed) == sum_habits(mixed[:half]) + sum_habits(mixed[half:])
 
 
 @given(st.lists(deltas(), max_size=12))
 def test_habits_always_survive_json(several):
-    habits = waited(total(several), NOON + 2000)
+    habits = end_waiting(sum_habits(several), NOON + 2000)
     assert Habits.from_json(habits.to_json()) == habits
 
 
 @given(st.lists(deltas(), max_size=12), st.integers(0, STAGES - 1), st.sampled_from([SHORT, 1800, LONG, inf]))
 def test_a_share_is_always_a_share(several, stage, within):
-    habits = waited(total(several), NOON + 2000)
+    habits = end_waiting(sum_habits(several), NOON + 2000)
     assert 0 < habits.share(stage, within) <= 1
 
 
@@ -380,9 +386,9 @@ def test_what_was_never_counted_is_not_read(data):
 
 
 def test_the_past_is_let_go_of_and_shares_stay():
-    habits = total(conversation(12, at=NOON + number) for number in range(100))
+    habits = sum_habits(conversation(12, at=NOON + number) for number in range(100))
     assert sum(map(sum, habits.followed.values())) >= MOST_COUNTS
-    young = aged(habits)
+    young = halve_old(habits)
     assert sum(map(sum, young.followed.values())) == pytest.approx(sum(map(sum, habits.followed.values())) / 2)
     assert young.share(turn_stage(3), SHORT) == pytest.approx(habits.share(turn_stage(3), SHORT), abs=0.02)
 

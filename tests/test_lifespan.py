@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway.app import create_app
 from gateway.config import Config, load
-from gateway.prompt_cache import shared_system_texts, sharing
+from gateway.prompt_cache import sharing, system_text_sharing
 from gateway.routing import calibrations, placements
 from gateway.routing.loads import Stay
 from gateway.serving.services import Gateway
@@ -30,10 +30,10 @@ state: {{{state}}}
 KEYS = {
     placements.STAYS: placements.KEY,
     calibrations.STATS: "calibration/2/anthropic/claude-sonnet-5",
-    sharing.RECORDS: sharing.SENT,
+    sharing.UPDATES: sharing.SENT,
     sharing.BY_KIND: sharing.HABITS,
     sharing.BY_GROUP: sharing.GROUPS,
-    shared_system_texts.HEADS: shared_system_texts.KEY,
+    system_text_sharing.LINE_CHANGES: system_text_sharing.KEY,
 }
 
 
@@ -63,7 +63,7 @@ async def test_it_starts_and_stops_on_whatever_lies_in_the_state(tmp_path: Path,
             for _ in range(3):
                 plant(tmp_path, draw)
                 gateway.loads._moved[7] = Stay("twins#0", time.time() + 60, for_load=True)
-                gateway.system_texts.give_back(dict(shared_system_texts.HEADS.read(KINDS[6].genuine)))
+                gateway.system_texts.give_back(dict(system_text_sharing.LINE_CHANGES.read(KINDS[6].genuine)))
                 await gateway.sharing.exchange()
             plant(tmp_path, draw)
     told = [line for line in log if line["log_level"] != "info"]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.config.prompt_cache_rules import shipped
 from gateway.conversation import Changes, Insertion, leading_system
-from gateway.prompt_cache.markers import Breakpoint, callers, key_of, markable, marks_of, place
+from gateway.prompt_cache.breakpoints import Breakpoint, callers
+from gateway.prompt_cache.markers import markable, marks_of, place_markers
 from gateway.prompt_cache.prefixes import Chain, Digests, chain_of
 from gateway.prompt_cache.rules import NOTHING, CacheFacts, book_of, facts_for
 from gateway.routing.upstreams.demo import Demo
@@ -44,7 +45,7 @@ def placed(
     chain = chain_of(came, changes, Digests())
     head = leading_system(came.conversation.messages)
     theirs, may = callers(came, facts, changes), markable(came, facts, changes)
-    return place(chain, facts, theirs, head, frozen, sorted(known, reverse=True), lifetime, may, steady)
+    return place_markers(chain, facts, theirs, head, frozen, sorted(known, reverse=True), lifetime, may, steady)
 
 
 def ours(breakpoints: tuple[Breakpoint, ...]) -> list[int]:
@@ -126,70 +127,6 @@ def test_with_three_of_the_callers_one_is_added():
     assert ours(placed(request(listed, tools=[TOOL]))) == [5]
 
 
-@pytest.mark.parametrize(
-    ("listed", "more", "found"),
-    [
-        (
-            [user([{"type": "text", "text": "a", "cache_control": MARK}, {"type": "text", "text": "b"}])],  # type: ignore[arg-type]
-            {},
-            [Breakpoint(1, 300, ours=False, whole=False)],
-        ),
-        (
-            [user([{"type": "text", "text": "a"}, {"type": "text", "text": "b", "cache_control": MARK_HOUR}])],  # type: ignore[arg-type]
-            {},
-            [Breakpoint(1, 3600, ours=False)],
-        ),
-        (
-            [user("a")],
-            {"tools": [{**TOOL, "cache_control": MARK}, TOOL]},
-            [Breakpoint(0, 300, ours=False, whole=False)],
-        ),
-        (
-            [user("a")],
-            {"tools": [TOOL, {"type": "function", "function": {**TOOL["function"], "cache_control": MARK}}]},
-            [Breakpoint(0, 300, ours=False)],
-        ),
-        ([user("a"), assistant("b"), user("c")], {"cache_control": MARK_HOUR}, [Breakpoint(3, 3600, ours=False)]),
-        (
-            [user("a"), {**calls("c1 f"), "content": "b", "cache_control": MARK}, result("c1", "c")],
-            {},
-            [Breakpoint(2, 300, ours=False, whole=False)],
-        ),
-        (
-            [
-                user("a"),
-                {
-                    "role": "assistant",
-                    "content": None,
-                    "tool_calls": [{**calls("c1 f")["tool_calls"][0], "cache_control": MARK}],
-                },
-                result("c1", "c"),
-            ],
-            {},
-            [Breakpoint(2, 300, ours=False)],
-        ),
-        ([user("a", cache_control=None), user('say "cache_control"')], {}, []),
-    ],
-)
-def test_the_callers_are_counted_wherever_they_stand(listed: list[Wire], more: dict[str, Any], found: list[Breakpoint]):
-    assert list(callers(request(listed, **more), CLAUDE)) == found
-
-
-def test_a_marker_that_is_dropped_or_moved_with_its_message_is_counted_as_it_is_sent():
-    parts = [{"type": "text", "text": "a", "cache_control": MARK_HOUR}, {"type": "text", "text": "b"}]
-    listed = [user("Old.", cache_control=MARK), assistant("A."), user(parts), assistant("B."), user("Now?")]  # type: ignore[arg-type]
-    changes = Changes({2: "short"}, frozenset({0, 1}), (Insertion(0, "What went."), Insertion(4, "Recalled.")))
-    assert list(callers(request(listed), CLAUDE, changes)) == [Breakpoint(2, 3600, ours=False)]
-
-
-def test_openais_and_anthropics_markers_are_not_each_others():
-    part = {"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}}
-    came = request([system([part]), user("b", cache_control=MARK)])  # type: ignore[arg-type]
-    assert [one.link for one in callers(came, CLAUDE)] == [2]
-    assert [one.link for one in callers(came, GPT)] == [1, 2]
-    assert callers(came, OLD_GPT) == callers(came, NOTHING) == ()
-
-
 # ---------------------------------------------------------------- lifetimes
 
 
@@ -262,30 +199,13 @@ def test_the_newest_entry_is_always_within_sight_where_a_marker_may_stand_near_i
     blocks = tuple(sum(steps[:n]) for n in range(len(steps) + 1))
     chain = Chain(tuple(range(len(blocks))), tuple(range(len(steps))), blocks)
     known = sorted(data.draw(st.lists(st.integers(0, len(steps)), min_size=1, max_size=3)), reverse=True)
-    found = place(chain, CLAUDE, (), 1, None, known, 300, lambda link: True)
+    found = place_markers(chain, CLAUDE, (), 1, None, known, 300, lambda link: True)
     newest = max(known)
     assert any(one.link >= newest and blocks[one.link] - blocks[newest] < 20 for one in found)
     assert len(found) <= 4
 
 
 # ---------------------------------------------------------------- the key
-
-
-def test_a_group_has_one_key_until_it_asks_too_often():
-    assert key_of(7, 15, 1) == key_of(7, 0, 2) != key_of(8, 0, 1)
-    assert len(key_of(7, 15, 1)) == 16
-    busy = {key_of(7, 100, conversation) for conversation in range(200)}
-    assert len(busy) == 8
-    assert {one.split("-")[0] for one in busy} == {key_of(7, 0, 0)}
-
-
-@given(st.integers(0, 2**64 - 1), st.floats(0, 1e9), st.integers(0, 2**64 - 1))
-def test_a_key_is_short_stable_and_a_growing_group_only_splits(group: int, rate: float, conversation: int):
-    key = key_of(group, rate, conversation)
-    assert key == key_of(group, rate, conversation)
-    assert len(key) <= 64
-    shards = [int((key_of(group, per_minute, conversation) + "-0").split("-")[1]) for per_minute in (10, 20, 40, 80)]
-    assert [shards[at + 1] % 2**at for at in range(3)] == shards[:3]
 
 
 def test_a_key_goes_to_openai_alone():

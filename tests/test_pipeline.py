@@ -758,9 +758,9 @@ async def test_a_client_that_leaves_before_its_request_was_taken_tells_nothing_o
     passed = await replace(gateway, deployments=[cached])(said, Script(Act(instead=Leave())))
     assert passed.settled["error"] == "client_gone"
     caches = passed.gateway.prompt_caches
-    assert not [*caches.untold_sent.take(), *caches.take_counted(), *caches.groups.take_news()]
+    assert not [*caches.updates.take(), *caches.observations.take_news(), *caches.groups.take_news()]
     passed = await replace(gateway, deployments=[cached], folder=gateway.folder / "b")(said)
-    assert len(passed.gateway.prompt_caches.untold_sent.take()) == 1
+    assert len(passed.gateway.prompt_caches.updates.take()) == 1
 
 
 @pytest.mark.parametrize("leaves", [None, "while"])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.conversation import Changes, Insertion
-from gateway.prompt_cache.prefixes import Chain, Digests, chain_of, group_of
+from gateway.prompt_cache.prefixes import Chain, Digests, chain_of, prefix_group
 from gateway.wire.chat import Memo, parse, sent
 from tests.talk import Wire, assistant, body, calls, loop, request, result, system, user, words
 from tests.timing import within
@@ -26,24 +26,24 @@ def chain(listed: list[Wire], **fields: Any) -> Chain:
 
 def test_a_chain_has_one_link_more_than_there_are_messages():
     found = chain(TALK, tools=[TOOL])
-    assert (len(found.links), len(found.own), len(found.blocks)) == (5, 4, 5)
+    assert (len(found.links), len(found.message_hashes), len(found.blocks)) == (5, 4, 5)
 
 
 def test_a_longer_conversation_has_all_the_links_of_its_beginning():
-    assert chain(TALK).shared(chain([*TALK, assistant("2"), user("three")])) == 5
+    assert chain(TALK).common_links(chain([*TALK, assistant("2"), user("three")])) == 5
 
 
 def test_a_branch_has_the_links_up_to_where_it_parts():
-    assert chain(TALK).shared(chain([*TALK[:2], assistant("other"), user("two")])) == 3
+    assert chain(TALK).common_links(chain([*TALK[:2], assistant("other"), user("two")])) == 3
 
 
 def test_other_tools_share_nothing():
-    assert chain(TALK, tools=[TOOL]).shared(chain(TALK)) == 0
+    assert chain(TALK, tools=[TOOL]).common_links(chain(TALK)) == 0
 
 
 def test_a_schema_for_the_answer_stands_before_the_messages_as_tools_do():
     schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
-    assert chain(TALK, response_format=schema).shared(chain(TALK)) == 0
+    assert chain(TALK, response_format=schema).common_links(chain(TALK)) == 0
 
 
 def test_how_the_json_is_set_and_in_which_order_its_keys_stand_is_no_difference():
@@ -68,7 +68,7 @@ def test_markers_are_no_difference_wherever_they_stand():
 def test_a_member_that_has_the_name_of_a_marker_but_is_text_is_a_difference():
     schema = {"type": "object", "properties": {"cache_control": {"type": "string"}}}
     one = {"type": "function", "function": {"name": "read", "parameters": schema}}
-    assert chain(TALK, tools=[one]).shared(chain(TALK, tools=[TOOL])) == 0
+    assert chain(TALK, tools=[one]).common_links(chain(TALK, tools=[TOOL])) == 0
 
 
 def test_positions_are_counted_as_anthropic_does_with_a_run_of_calls_as_one():
@@ -93,20 +93,20 @@ def test_a_marker_is_no_difference_beside_a_long_rule_of_dashes_either():
 
 def test_a_group_holds_who_shares_the_beginning_and_whatever_else_the_policy_names():
     short, other = chain(TALK), chain([TALK[0], user("else")])
-    assert group_of(short, 1, ["team a"]) == group_of(other, 1, ["team a"])
-    assert group_of(short, 2, ["team a"]) != group_of(other, 2, ["team a"])
-    assert group_of(short, 1, ["team a"]) != group_of(short, 1, ["team b"])
+    assert prefix_group(short, 1, ["team a"]) == prefix_group(other, 1, ["team a"])
+    assert prefix_group(short, 2, ["team a"]) != prefix_group(other, 2, ["team a"])
+    assert prefix_group(short, 1, ["team a"]) != prefix_group(short, 1, ["team b"])
 
 
 def test_links_are_the_same_in_another_process():
     script = (
-        "from tests.test_prefix import TALK, TOOL, chain, group_of;"
+        "from tests.test_prefixes import TALK, TOOL, chain, prefix_group;"
         "found = chain(TALK, tools=[TOOL]);"
-        "print(found.links, group_of(found, 1, ['team']))"
+        "print(found.links, prefix_group(found, 1, ['team']))"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     found = chain(TALK, tools=[TOOL])
-    assert run.stdout.strip() == f"{found.links} {group_of(found, 1, ['team'])}"
+    assert run.stdout.strip() == f"{found.links} {prefix_group(found, 1, ['team'])}"
 
 
 LISTED = st.lists(
@@ -142,7 +142,7 @@ def test_what_is_remembered_is_bounded_and_never_changes_a_chain():
     for number in range(200):
         came = parse(body([*TALK, user(f"say {number}")]), memo)
         assert chain_of(came, None, digests) == chain_of(came, None, Digests())
-    assert len(digests._told) + len(digests._chains) <= 40
+    assert len(digests._digests) + len(digests._chains) <= 40
 
 
 def test_memory_of_a_conversation_says_nothing_of_one_with_another_system_text():
@@ -168,4 +168,4 @@ def test_a_message_that_leaves_without_its_reasoning_is_the_one_that_never_had_a
     thought = [*TALK[:2], assistant("1", reasoning_content="hm"), user("two")]
     left = chain_of(request(thought), Changes({}, unreasoned=frozenset({2})), Digests())
     assert left.links == chain(TALK).links
-    assert chain(thought).shared(left) == 3
+    assert chain(thought).common_links(left) == 3

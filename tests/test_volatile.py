@@ -9,7 +9,8 @@ from gateway.config.prompt_cache_rules import shipped
 from gateway.conversation import Changes
 from gateway.memory import Memory
 from gateway.money.ledger import rows
-from gateway.prompt_cache.markers import callers, markable, marks_of, place
+from gateway.prompt_cache.breakpoints import callers
+from gateway.prompt_cache.markers import markable, marks_of, place_markers
 from gateway.prompt_cache.prefixes import Digests, chain_of
 from gateway.prompt_cache.rules import CacheFacts, book_of, facts_for
 from gateway.reports.explain import dry_run
@@ -322,4 +323,4 @@ def placed(asked, changes, facts, known=frozenset()):
     may = markable(asked, facts, changes)
     order = in_order(changes, len(messages))
     until = next((at for at, one in enumerate(order) if one < 0 and changes.inserted[-1 - one].is_passing), None)
-    return place(chain, facts, callers(asked, facts, changes), 1, None, links, 300, may, until)
+    return place_markers(chain, facts, callers(asked, facts, changes), 1, None, links, 300, may, until)

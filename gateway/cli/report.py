@@ -95,7 +95,7 @@ def _targets(path: Path | None) -> dict[str, dict[str, tuple[float, float]]]:
 def _breaks(path: Path | None) -> list[str]:
     """Tell what breaks prefixes, as far as the state knows."""
     from gateway.config import ConfigErrors, state_place
-    from gateway.prompt_cache.shared_system_texts import suggested
+    from gateway.prompt_cache.system_text_sharing import stored_suggestions
     from gateway.state import StateUnavailable, open_state
 
     try:
@@ -103,7 +103,7 @@ def _breaks(path: Path | None) -> list[str]:
     except (ConfigErrors, StateUnavailable) as error:
         return [f"What breaks prefixes is not known: {error}."]
     try:
-        return [str(one) for one in suggested(state)]
+        return [str(one) for one in stored_suggestions(state)]
     except StateUnavailable as error:
         return [f"What breaks prefixes is not known: {error}."]
     finally:

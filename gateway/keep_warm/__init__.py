@@ -1,1 +1,1 @@
-"""Prefixes that are kept warm in provider caches."""
+"""The warm-ups of prefixes in provider caches: decision and schedule. `serving/warm_up_calls.py` sends them."""

@@ -1,11 +1,10 @@
-"""Whether a prefix is worth being read again, for nobody, so that it is still cached when the next request comes. Pure.
+"""The decision to read a prefix again, so that it is still cached at the next request. Pure.
 
-With r and w the prices of a token that is read from the cache and of one that is written to it, as multiples of the
-plain price: each re-read costs r and a little, and saves w - r if the next request comes when the prefix would have
-expired and has not, thanks to it (`economics.py`). How likely that is, the gaps between requests say: those that
-were longer than the present one is already. Where one re-read does not reach, the next one may, so several in a row are
-looked at: they pay once any number of them is expected to cost less than it saves. When no gap is known that was
-longer, it is over, and so it ends by itself when traffic does.
+r and w are the prices of a token read from the cache and of a token written to it, as multiples of the plain price.
+Each re-read costs r and a little more. It saves w - r if the next request comes after the prefix would have expired,
+and still finds it. The past gaps between requests give the probability: those that are longer than the present gap. If
+one re-read is too early, the next one may not be. So several in a row are considered, and they pay if any number of
+them is expected to cost less than it saves. If no known gap is longer, the traffic is over, and the re-reads end.
 """
 
 from __future__ import annotations
@@ -16,89 +15,90 @@ from math import inf
 from typing import Final
 
 MOST_GAPS: Final = 64
-"""Of a prefix, as many are kept: the newest."""
+"""The number of gaps kept for a prefix, the newest."""
 LEAST_GAPS: Final = 3
-"""Before so many are known nothing is read again."""
+"""The least number of known gaps for a re-read."""
 FIVE_MINUTES: Final = 300.0
-"""The lifetime that `every` speaks of: the shortest that a provider has."""
+"""The lifetime that `every` refers to: the shortest of any provider."""
 FORGIVEN: Final = 0.05
-"""Of what one write costs more than a read: how much of what re-reads have cost in vain is forgotten with each gap."""
+"""The share of the saving by which a negative balance is forgiven at each gap."""
 LEAST_BEFORE: Final = 30.0
-"""Seconds before its end at the latest: the call takes some, and clocks differ."""
+"""The least time before the expiry at which a re-read starts, in seconds. The call takes time, and clocks differ."""
 
 
-def interval(every_seconds: float, lifetime_seconds: float) -> float:
-    """Say after how many seconds without a request what is kept for so long is read again.
+def reread_interval(every_seconds: float, lifetime_seconds: float) -> float:
+    """Return the seconds without a request after which a prefix of this lifetime is read again.
 
-    What is kept for five minutes: `every`. What is kept longer is read as long before its end as that would be (a
-    minute for `every: 4m`): sooner would only be oftener.
+    For a lifetime of five minutes it is `every`. A longer lifetime ends with the same rest (a minute for `every: 4m`);
+    an earlier re-read would only be more frequent.
     """
     before = max(LEAST_BEFORE, FIVE_MINUTES - every_seconds)
     return max(lifetime_seconds / 2, lifetime_seconds - before)
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
-    """What it takes to keep a prefix. Prices are in plain input tokens for each of its tokens."""
+class KeepWarmTerms:
+    """The lifetime and prices of a prefix to keep warm. Prices are in plain input tokens for each of its tokens."""
 
     lifetime: float
-    """For how many seconds it is written, and kept by a re-read."""
-    interval: float
+    """Seconds for which a write or a re-read keeps it."""
+    reread_interval: float
     """Seconds between two re-reads."""
     read: float
-    """By a request."""
+    """The price for a request."""
     write: float
     reread: float
-    """A re-read, with all that it pays for besides: an answer that nobody reads, and what falls short of a step."""
+    """The price of a re-read with its extra cost: a short answer, and the tokens below a step."""
 
     @property
-    def saves(self) -> float:
-        """What a request saves that reads instead of writing."""
+    def saving(self) -> float:
+        """Return the saving of a request that reads instead of writing."""
         return self.write - self.read
 
     def is_lost(self, balance: float) -> bool:
-        """Whether one more re-read in vain would make them lose more than a write."""
-        return balance - self.reread < -self.saves
+        """Check whether one more re-read in vain would make the loss larger than a write."""
+        return balance - self.reread < -self.saving
 
 
-def pays(
-    gaps: Sequence[float], keeping: Keeping, waited_seconds: float, left_seconds: float, balance: float = 0.0
+def reread_pays(
+    gaps: Sequence[float], terms: KeepWarmTerms, waited_seconds: float, left_seconds: float, balance: float = 0.0
 ) -> bool:
-    """Say whether to read a prefix again now, so many seconds after its last request and before it expires.
+    """Check whether to read a prefix again now, so many seconds after its last request and before it expires.
 
-    `gaps`: seconds between its requests so far. `balance`: what re-reads have saved so far, less what they cost: where
-    they have lost more than a write, the gaps have promised too much.
+    `gaps`: seconds between its requests so far. `balance`: the saving of the re-reads so far less their cost. If they
+    have lost more than a write, the gaps have promised too much.
     """
-    if len(gaps) < LEAST_GAPS or keeping.is_lost(balance):
+    if len(gaps) < LEAST_GAPS or terms.is_lost(balance):
         return False
-    return _gained(gaps, keeping, waited_seconds, left_seconds) > 0
+    return _net_saving(gaps, terms, waited_seconds, left_seconds) > 0
 
 
-def is_worth_writing(gaps: Sequence[float], keeping: Keeping, balance: float = 0.0) -> bool:
-    """Say whether to write a prefix that is sent now, where it will be read again as long as that pays, and costs the
-    plain price unless it is written.
+def write_pays(gaps: Sequence[float], terms: KeepWarmTerms, balance: float = 0.0) -> bool:
+    """Check whether to write a prefix that is sent now, if re-reads will keep it as long as they pay.
+
+    Without the write its tokens have the plain price.
     """
     if len(gaps) < LEAST_GAPS:
         return False
-    alone, gained = sum(keeping.read if gap < keeping.lifetime else keeping.write for gap in gaps), 0.0
-    if not keeping.is_lost(balance):
-        gained = _gained(gaps, keeping, keeping.interval, keeping.lifetime - keeping.interval)
+    alone, gained = sum(terms.read if gap < terms.lifetime else terms.write for gap in gaps), 0.0
+    if not terms.is_lost(balance):
+        gained = _net_saving(gaps, terms, terms.reread_interval, terms.lifetime - terms.reread_interval)
     return alone - gained < len(gaps)
 
 
-def _gained(gaps: Sequence[float], keeping: Keeping, waited: float, left: float) -> float:
-    """Add up over all gaps that may still come what the best number of re-reads saves, less what they cost.
+def _net_saving(gaps: Sequence[float], terms: KeepWarmTerms, waited_seconds: float, left_seconds: float) -> float:
+    """Return the saving of the best number of re-reads less their cost, summed over all gaps that may still come.
 
-    One that never ends is added to those that are known: of n gaps the next one is as likely as any to be the longest.
+    One endless gap is added to the known ones: of n gaps, the next one is as likely as any to be the longest.
     """
-    longer = [*(gap for gap in gaps if gap > waited), inf]
-    saves = keeping.saves
+    longer = [*(gap for gap in gaps if gap > waited_seconds), inf]
+    saving = terms.saving
     best = spent = saved = 0.0
-    at, expires = waited, waited + left
-    while spent < saves * len(longer) and (open_still := sum(gap > at for gap in longer)) > 1:
-        spent += keeping.reread * open_still
-        kept = at + keeping.lifetime
-        saved += saves * sum(expires <= gap < kept for gap in longer)
+    at, expires = waited_seconds, waited_seconds + left_seconds
+    while spent < saving * len(longer) and (open_still := sum(gap > at for gap in longer)) > 1:
+        spent += terms.reread * open_still
+        expiry = at + terms.lifetime
+        saved += saving * sum(expires <= gap < expiry for gap in longer)
         best = max(best, saved - spent)
-        at, expires = at + keeping.interval, kept
+        at, expires = at + terms.reread_interval, expiry
     return best

@@ -1,8 +1,8 @@
-"""Prefixes that a policy names are read again before the provider's cache lets go of them, while traffic makes it pay.
+"""The schedule of warm-ups: prefixes that a policy names are read again before they expire in the provider's cache.
 
-Requests tell of theirs in passing; one task looks when each would expire, decides (`keep_warm/decide.py`), and has it
-read again. Of several workers and machines one does: whoever claims it first in the state. With the state down, nothing
-is read again. Gaps are those that this process saw; what others read is known by when the prefix expires.
+Requests report their prefixes. One task watches the expiry of each, decides (`keep_warm/decide.py`) and has it read
+again. Of several workers and machines one does it: the first to claim it in the state. If the state is down, nothing is
+read again. Gaps are those that this process observed. Re-reads by other processes show in the expiry of the prefix.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from typing import Any, Final, Literal, NamedTuple, assert_never
 from structlog.typing import FilteringBoundLogger
 
 from gateway.config.policy import Policy
-from gateway.keep_warm.decide import FORGIVEN, MOST_GAPS, Keeping, interval, is_worth_writing, pays
+from gateway.keep_warm.decide import FORGIVEN, MOST_GAPS, KeepWarmTerms, reread_interval, reread_pays, write_pays
 from gateway.memory import USUAL
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.money.prices.rates import Price
-from gateway.prompt_cache.tracker import PromptCaches, Sighting
+from gateway.prompt_cache.lookup import CacheLookup
+from gateway.prompt_cache.tracker import PromptCaches
 from gateway.routing.deployment import Deployment
 from gateway.state import State, StateUnavailable
 from gateway.state.codec import Codec, number, text
@@ -32,14 +33,14 @@ from gateway.state.store import Store
 from gateway.wire.head import ANSWER_TOKENS, alone
 
 MOST_PREFIXES: Final = 200
-"""Beyond them, and beyond the bytes of all their requests, the longest unused goes first."""
+"""Beyond this number, or beyond the bytes of all their requests, the prefix unused longest is dropped first."""
 LONGEST_NAME: Final = 256
 """Characters of a first line that are compared."""
 MOST_AT_ONCE: Final = 8
 MOST_FAILURES: Final = 3
 """In a row, of one prefix."""
 LONGEST_SLEEP: Final = 15.0
-"""In seconds: a new prefix, or a call that failed, is looked at after that."""
+"""In seconds. A new prefix, or a call that failed, is seen after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,46 +48,47 @@ class Reread:
     """A call that was made and answered."""
 
     tokens: int
-    """Read from the cache."""
+    """Tokens read from the cache."""
     cost_nanousd: int
 
 
-Warmed = Reread | Literal["nothing", "later"]
-"""What came of it. nothing: nothing was sent, for it cannot be cached as it is. later: its deployment rests after
-failures."""
+WarmUpResult = Reread | Literal["nothing", "later"]
+"""The result of a warm-up. nothing: the request cannot be cached as it is, so it was not sent. later: its deployment
+rests after failures.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """What is sent to read a prefix again, where, and whom it is booked to: as in the last request that read it."""
+    """The request that reads a prefix again, its deployment and its owner, as in the last request with the prefix."""
 
     body: bytes
     cache: int
     link: int
-    """The end of the prefix, in the chain of what leaves."""
+    """The end of the prefix, in the chain of the request as it is sent."""
     cache_key: str | None
     """The `prompt_cache_key` that the gateway gave that request."""
     deployment: Deployment
     model: str
-    """As asked for."""
+    """The name in the client's request."""
     policy: Policy
     key: str
     team: str
 
 
 class Claim(NamedTuple):
-    """Who reads a prefix again, as told in the state."""
+    """The process that reads a prefix again, as the state holds it."""
 
     by: str
     at: float
 
 
-class NotWarmed(Exception):
-    """It could not be read; the message says why, without content."""
+class WarmUpFailed(Exception):
+    """The prefix could not be read. The message says why, without content."""
 
 
-Send = Callable[[WarmUp], Awaitable[Warmed]]
-"""Has a prefix read. Raises NotWarmed."""
+SendWarmUp = Callable[[WarmUp], Awaitable[WarmUpResult]]
+"""Sends a warm-up. Raises WarmUpFailed."""
 
 
 @dataclass(slots=True)
@@ -95,25 +97,25 @@ class _Prefix:
 
     warm_up: WarmUp
     last: float
-    """When a request last began with it."""
+    """The time of the last request that began with it."""
     gaps: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_GAPS))
-    """Seconds between two of its requests, where they were long enough for a re-read to come due."""
+    """Seconds between two of its requests, if long enough for a re-read to be due."""
     balance: float = 0.0
-    """What re-reads have saved so far, less what they cost, in plain tokens for each token of the prefix."""
+    """The saving of re-reads so far less their cost, in plain tokens for each token of the prefix."""
     reread: float | None = None
-    """What the last re-read cost, in plain tokens for each token that it read."""
+    """The cost of the last re-read, in plain tokens for each token that it read."""
     failures: int = 0
     """In a row, since the last request."""
-    unread: int = 0
-    """Re-reads in a row that found nothing: requests do not take that back."""
+    empty_rereads: int = 0
+    """Re-reads in a row that read nothing. A request does not reset them."""
 
     @property
-    def is_let_go(self) -> bool:
-        return max(self.failures, self.unread) >= MOST_FAILURES
+    def is_abandoned(self) -> bool:
+        return max(self.failures, self.empty_rereads) >= MOST_FAILURES
 
 
 class WarmUps:
-    """One process's share of the re-reads."""
+    """The warm-ups of one process."""
 
     def __init__(
         self,
@@ -125,85 +127,87 @@ class WarmUps:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         most_bytes: int = USUAL.bytes_for("warm prefixes"),
     ) -> None:
-        """Take the way to the state; `now` is Unix seconds, which machines share, `name` is of this process."""
+        """Create the schedule. `now` is in Unix seconds, which machines share; `name` identifies this process."""
         self._most_bytes = most_bytes
         self._caches, self._store, self._log = caches, store, log
         self._now, self._name, self._sleep = now, name, sleep
         self._prefixes: OrderedDict[tuple[int, int], _Prefix] = OrderedDict()
-        self._held_bytes = 0
-        self._send: Send | None = None
+        self._total_bytes = 0
+        self._send: SendWarmUp | None = None
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
         self._running: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._prefixes)
 
-    def sent_by(self, send: Send) -> None:
-        """Say who makes the calls; before, none are made."""
+    def set_sender(self, send: SendWarmUp) -> None:
+        """Set the function that makes the calls. Before that, none are made."""
         self._send = send
 
     def open(self) -> None:
-        """Go on reading what is due until closed."""
+        """Start the task that reads due prefixes until `close`."""
         self._running = asyncio.get_running_loop().create_task(self._run())
-        self._running.add_done_callback(self._ended)
+        self._running.add_done_callback(self._report_end)
 
     async def close(self) -> None:
-        """Cut the calls that are under way, and wait for their entries."""
+        """Cancel the calls under way, and wait for their ledger entries."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
 
     # ------------------------------------------------------------ what requests tell
 
-    def noted(self, one: Sighting, deployment: Deployment, policy: Policy, entry: Entry, cache_key: str | None) -> None:
-        """Take in a request that was sent, where its policy names the prefix it begins with."""
-        facts, asked, price = one.facts, policy.prompt_cache, deployment.price
-        if not one.head or not facts.refreshed or not facts.writes or price is None or not price.rates().input:
+    def note(
+        self, lookup: CacheLookup, deployment: Deployment, policy: Policy, entry: Entry, cache_key: str | None
+    ) -> None:
+        """Note a request that was sent, if its policy names the prefix it begins with."""
+        facts, settings, price = lookup.facts, policy.prompt_cache, deployment.price
+        if not lookup.head or not facts.refreshed or not facts.writes or price is None or not price.rates().input:
             return
-        name = _first_line(one)
-        if not any(fnmatchcase(name, glob) for glob in asked.warm):
+        name = _first_line(lookup)
+        if not any(fnmatchcase(name, glob) for glob in settings.warm):
             return
-        place = one.sent.cache, one.sent.chain.links[one.head]
-        body = alone(one.request, one.head)
+        place = lookup.sent.cache, lookup.sent.chain.links[lookup.head]
+        body = alone(lookup.request, lookup.head)
         warm_up = WarmUp(body, *place, cache_key, deployment, entry.model, policy, entry.key, entry.team)
-        known = self._prefixes.pop(place, None)
-        if known is None:
-            known = _Prefix(warm_up, one.now)
+        prefix = self._prefixes.pop(place, None)
+        if prefix is None:
+            prefix = _Prefix(warm_up, lookup.now)
         else:
-            self._held_bytes -= len(known.warm_up.body)
-            self._settle(known, one, asked.every)
-        known.warm_up, known.last, known.failures = warm_up, one.now, 0
-        self._prefixes[place] = known
-        self._held_bytes += len(body)
-        while len(self._prefixes) > MOST_PREFIXES or self._held_bytes > self._most_bytes:
-            _, gone = self._prefixes.popitem(last=False)
-            self._held_bytes -= len(gone.warm_up.body)
+            self._total_bytes -= len(prefix.warm_up.body)
+            self._settle(prefix, lookup, settings.every)
+        prefix.warm_up, prefix.last, prefix.failures = warm_up, lookup.now, 0
+        self._prefixes[place] = prefix
+        self._total_bytes += len(body)
+        while len(self._prefixes) > MOST_PREFIXES or self._total_bytes > self._most_bytes:
+            _, oldest = self._prefixes.popitem(last=False)
+            self._total_bytes -= len(oldest.warm_up.body)
 
-    def _settle(self, prefix: _Prefix, one: Sighting, every: float) -> None:
-        """Take in how long the gap before a request was, and what a re-read saved it."""
-        gap, facts = one.now - prefix.last, one.facts
-        if gap <= interval(every, min(facts.writes)):
+    def _settle(self, prefix: _Prefix, lookup: CacheLookup, every: float) -> None:
+        """Add the gap before a request, and the saving of a re-read for it."""
+        gap, facts = lookup.now - prefix.last, lookup.facts
+        if gap <= reread_interval(every, min(facts.writes)):
             return
         prefix.gaps.append(gap)
-        lasts = self._caches.lasts(prefix.warm_up.cache, prefix.warm_up.link)
-        if lasts is None or lasts[1] not in facts.writes:
+        expiry = self._caches.expiry(prefix.warm_up.cache, prefix.warm_up.link)
+        if expiry is None or expiry[1] not in facts.writes:
             return
-        keeping, read = _keeping(prefix, lasts[1]), one.sent.match.read
-        prefix.balance = max(prefix.balance, min(0.0, prefix.balance + FORGIVEN * keeping.saves))
-        if gap >= keeping.lifetime and read is not None and read >= one.head:
-            prefix.balance += keeping.saves
+        terms, read = _terms(prefix, expiry[1]), lookup.sent.match.read
+        prefix.balance = max(prefix.balance, min(0.0, prefix.balance + FORGIVEN * terms.saving))
+        if gap >= terms.lifetime and read is not None and read >= lookup.head:
+            prefix.balance += terms.saving
 
-    def keeps(self, one: Sighting, lifetime: int) -> bool:
-        """Whether the prefix of a request that is about to leave is worth writing, for it will be kept warm."""
-        prefix = self._prefixes.get((one.sent.cache, one.sent.chain.links[one.head]))
-        if prefix is None or prefix.is_let_go:
+    def will_keep(self, lookup: CacheLookup, lifetime: int) -> bool:
+        """Check whether to write the prefix of a request that is about to be sent, because it will be kept warm."""
+        prefix = self._prefixes.get((lookup.sent.cache, lookup.sent.chain.links[lookup.head]))
+        if prefix is None or prefix.is_abandoned:
             return False
-        return is_worth_writing(prefix.gaps, _keeping(prefix, lifetime), prefix.balance)
+        return write_pays(prefix.gaps, _terms(prefix, lifetime), prefix.balance)
 
     # ------------------------------------------------------------ what is due
 
     async def turn(self) -> float:
-        """Read again what is due and pays; return after how many seconds to look again."""
+        """Read again each prefix that is due and pays. Return the seconds until the next turn."""
         now = self._now()
         due_in = [(self._due_in(prefix, now), prefix) for prefix in self._prefixes.values()]
         due = [prefix for seconds, prefix in due_in if not seconds]
@@ -215,19 +219,19 @@ class WarmUps:
         return min([LONGEST_SLEEP, *(seconds for seconds, _ in due_in if seconds)])
 
     def _due_in(self, prefix: _Prefix, now: float) -> float:
-        """Say in how many seconds to read a prefix again, 0 for now; inf: not before another request."""
+        """Return the seconds until a prefix is due: 0 for now, inf for not before another request."""
         warm_up = prefix.warm_up
-        lasts = self._caches.lasts(warm_up.cache, warm_up.link)
-        if lasts is None or prefix.is_let_go:
+        expiry = self._caches.expiry(warm_up.cache, warm_up.link)
+        if expiry is None or prefix.is_abandoned:
             return inf
-        expires, lifetime = lasts
+        expires, lifetime = expiry
         if expires <= now or lifetime not in warm_up.deployment.cache.writes:
             return inf
-        keeping = _keeping(prefix, lifetime)
-        due = expires - lifetime + keeping.interval
+        terms = _terms(prefix, lifetime)
+        due = expires - lifetime + terms.reread_interval
         if now < due:
             return due - now
-        return 0.0 if pays(prefix.gaps, keeping, now - prefix.last, expires - now, prefix.balance) else inf
+        return 0.0 if reread_pays(prefix.gaps, terms, now - prefix.last, expires - now, prefix.balance) else inf
 
     async def _warm(self, prefix: _Prefix) -> None:
         """Claim a re-read and have it made."""
@@ -236,36 +240,36 @@ class WarmUps:
             if self._send is None or not await self._claimed(warm_up) or self._due_in(prefix, self._now()):
                 return  # or a request came meanwhile
             try:
-                came = await self._send(warm_up)
-            except NotWarmed as error:
+                result = await self._send(warm_up)
+            except WarmUpFailed as error:
                 prefix.failures += 1
-                self._tell(prefix, str(error))
+                self._log_failure(prefix, str(error))
                 return
-            match came:
+            match result:
                 case Reread(tokens=0):
-                    prefix.unread += 1
-                    self._tell(prefix, "the provider read nothing from its cache")
+                    prefix.empty_rereads += 1
+                    self._log_failure(prefix, "the provider read nothing from its cache")
                 case Reread():
-                    prefix.failures = prefix.unread = 0
-                    prefix.reread = came.cost_nanousd / _plain_nanousd(warm_up) / came.tokens
+                    prefix.failures = prefix.empty_rereads = 0
+                    prefix.reread = result.cost_nanousd / _plain_nanousd(warm_up) / result.tokens
                     prefix.balance -= prefix.reread
                 case "nothing":
-                    prefix.unread = MOST_FAILURES
+                    prefix.empty_rereads = MOST_FAILURES
                 case "later":
                     pass
                 case _:
-                    assert_never(came)
+                    assert_never(result)
 
     async def _claimed(self, warm_up: WarmUp) -> bool:
-        """Claim a re-read for this process; False where another has, or where the state cannot say."""
-        seconds = interval(warm_up.policy.prompt_cache.every, min(warm_up.deployment.cache.writes)) / 2
+        """Claim a re-read for this process; False if another has, or if the state is down."""
+        seconds = reread_interval(warm_up.policy.prompt_cache.every, min(warm_up.deployment.cache.writes)) / 2
         try:
             return await self._store.run(partial(self._claim, warm_up, seconds))
         except StateUnavailable:
             return False
 
     def _claim(self, warm_up: WarmUp, seconds: float, state: State) -> bool:
-        """Claim a re-read, unless another process did less than so many seconds ago. In a thread."""
+        """Claim a re-read, unless another process did less than so many seconds ago. Runs in a thread."""
         mine = Claim(self._name, self._now())
 
         def claimed(held: Claim | None) -> Claim:
@@ -274,43 +278,46 @@ class WarmUps:
             return held
 
         digest = blake2b(f"{warm_up.cache:x} {warm_up.link:x}".encode(), digest_size=16).hexdigest()
-        stands, _ = self._store.updated(state, f"warm/{digest}", CLAIMS, claimed, seconds)
-        return stands == mine
+        claim, _ = self._store.updated(state, f"warm/{digest}", CLAIMS, claimed, seconds)
+        return claim == mine
 
-    def _tell(self, prefix: _Prefix, reason: str) -> None:
-        said = {"policy": str(prefix.warm_up.policy), "deployment": prefix.warm_up.deployment.name, "reason": reason}
-        self._log.warning("warm-up failed, prefix let go" if prefix.is_let_go else "warm-up failed", **said)
+    def _log_failure(self, prefix: _Prefix, reason: str) -> None:
+        fields = {"policy": str(prefix.warm_up.policy), "deployment": prefix.warm_up.deployment.name, "reason": reason}
+        self._log.warning("warm-up failed, prefix let go" if prefix.is_abandoned else "warm-up failed", **fields)
 
     async def _run(self) -> None:
         while True:
             await self._sleep(await self.turn())
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """Tell of a fault that ended it all: nobody waits for it."""
+    def _report_end(self, task: asyncio.Task[None]) -> None:
+        """Log a fault that ended the task. Nobody waits for it."""
         fault = None if task.cancelled() else task.exception()
         if fault is not None:
             self._log.error("warm-ups ended", exc_info=fault)
 
 
-def _first_line(one: Sighting) -> str:
-    """Name a prefix: by the first line of its system text."""
-    text = one.request.conversation.messages[0].text.lstrip()
+def _first_line(lookup: CacheLookup) -> str:
+    """Return the name of a prefix: the first line of its system text."""
+    text = lookup.request.conversation.messages[0].text.lstrip()
     return text[: LONGEST_NAME + 1].partition("\n")[0][:LONGEST_NAME].rstrip()
 
 
-def _keeping(prefix: _Prefix, lifetime: int) -> Keeping:
-    """Say what it takes to keep a prefix that is written for so many seconds."""
-    asked, facts = prefix.warm_up.policy.prompt_cache, prefix.warm_up.deployment.cache
+def _terms(prefix: _Prefix, lifetime: int) -> KeepWarmTerms:
+    """Return the terms of a prefix that is written for so many seconds."""
+    settings, facts = prefix.warm_up.policy.prompt_cache, prefix.warm_up.deployment.cache
     read, reread = float(facts.read), prefix.reread
     if reread is None:
-        reread = read + _besides(prefix.warm_up)
-    return Keeping(lifetime, interval(asked.every, lifetime), read, float(facts.writes[lifetime]), reread)
+        reread = read + _reread_overhead(prefix.warm_up)
+    return KeepWarmTerms(
+        lifetime, reread_interval(settings.every, lifetime), read, float(facts.writes[lifetime]), reread
+    )
 
 
-def _besides(warm_up: WarmUp) -> float:
-    """Guess what the first re-read costs beside the read, for each token of the prefix: next to nothing of a long one.
+def _reread_overhead(warm_up: WarmUp) -> float:
+    """Estimate the extra cost of the first re-read, for each token of the prefix. It is tiny for a long one.
 
-    That is the short answer, and half a step of what is read; the prefix's length is known by its bytes.
+    It is the cost of a short answer, and of half a step of the tokens read. The prefix's length is estimated from its
+    bytes.
     """
     deployment, rates = warm_up.deployment, _price(warm_up).rates()
     answer = ANSWER_TOKENS * float(rates.output / rates.input)
@@ -328,8 +335,8 @@ def _price(warm_up: WarmUp) -> Price:
     return price
 
 
-def _from_json(said: Any) -> Claim:
-    by, at = said["by"], said["at"]
+def _from_json(fields: Any) -> Claim:
+    by, at = fields["by"], fields["at"]
     return Claim(text(by), number(at))
 
 

@@ -1,8 +1,8 @@
-"""What a marker, a lifetime and a fold are expected to cost, by what conversations of this kind have done so far.
+"""The expected cost of a marker, a lifetime and a fold, by the habits of conversations of the same kind. Pure.
 
-With r and w the prices of a token that is read from the cache and of one that is written to it, as multiples of the
-plain price: a marker costs w - 1 a token now and saves up to w - r at the next request, if that comes in time; a fold
-under a warm cache re-buys what stands behind the first changed byte. Pure.
+r and w are the prices of a token read from the cache and of a token written to it, as multiples of the plain price. A
+marker costs w - 1 for each token now. It saves up to w - r at the next request, if that comes in time. A fold under a
+warm cache buys the text behind the first changed byte again.
 """
 
 from __future__ import annotations
@@ -13,24 +13,33 @@ from decimal import Decimal
 from math import inf
 from typing import Final, Protocol
 
-from gateway.prompt_cache.usage_patterns import KNOWN, NO_OWN, TURNS, Habits, Own, Stage, head_stage, turn_stage
+from gateway.prompt_cache.usage_patterns import (
+    KNOWN,
+    NO_HISTORY,
+    TURNS,
+    GroupHistory,
+    Habits,
+    Stage,
+    head_stage,
+    turn_stage,
+)
 
 EARLY_TOKENS: Final = 10_000.0
-"""What the expectation is worth that a prompt is sent again in time, before anything was seen."""
+"""The weight, in tokens, of the expectation that a prompt is sent again in time, before any observation."""
 LEAST_SAVED: Final = 0.05
-"""What a fold that nothing forces is to save of what the rest of the conversation costs: expectations are no better."""
+"""The least share of the remaining cost that a voluntary fold must save. Expectations are not more precise."""
 LEAST_FREED: Final = 0.1
-"""Of a prompt, what such a fold is to take away at least."""
+"""The least share of a prompt that a voluntary fold must remove."""
 USUAL_GROWTH: Final = 200.0
-"""Tokens that a request adds, before a conversation has shown how many."""
+"""Tokens that a request adds, until the conversation shows how many."""
 LONG_TURNS: Final = 20.0
-"""Requests that a conversation may always have before it: what is cheaper only where it ends soon may turn out dear."""
+"""A number of further requests that any conversation may have. A fold must also pay for one this long."""
 MOST_TURNS: Final = 500.0
-"""Of what a conversation is expected to last still."""
+"""The most further requests that are ever expected."""
 
 
 class Prices(Protocol):
-    """What of a provider's cache decides here; the whole is `CacheFacts`."""
+    """The prices of a provider's cache. `CacheFacts` has them."""
 
     @property
     def read(self) -> Decimal: ...
@@ -43,37 +52,42 @@ class Prices(Protocol):
 # ---------------------------------------------------------------- markers: on_reuse
 
 
-def tail_pays(habits: Habits, prices: Prices, stage: Stage, lifetime_seconds: int, own: Own = NO_OWN) -> bool:
-    """Say whether to mark a conversation's newest message: will it go on, often enough to pay for the write?
+def tail_pays(
+    habits: Habits, prices: Prices, stage: Stage, lifetime_seconds: int, history: GroupHistory = NO_HISTORY
+) -> bool:
+    """Check whether to mark the newest message: is the conversation expected to continue often enough to pay for the
+    write?
 
-    By what was known before this request, which is not counted yet. `own` is that of its head; it tells in first turns.
+    The habits are those before this request. `history` is that of its head, and counts at first turns.
     """
-    again = _goes_on(habits, stage, lifetime_seconds, own)
+    again = _goes_on(habits, stage, lifetime_seconds, history)
     then = habits.share(min(TURNS - 1, max(KNOWN, stage) + 1), lifetime_seconds)
     return _pays(prices, lifetime_seconds, again, then)
 
 
 def head_pays(
-    habits: Habits, prices: Prices, stage: Stage, sights: int, lifetime_seconds: int, own: Own = NO_OWN
+    habits: Habits, prices: Prices, stage: Stage, sights: int, lifetime_seconds: int, history: GroupHistory = NO_HISTORY
 ) -> bool:
-    """Say whether to mark the end of a beginning that conversations share, once the tail is not worth it.
+    """Check whether to mark the end of the prefix that conversations share, if the tail does not pay.
 
-    That is the tools, the system text, or as far as a first request agrees with one seen before. `sights` counts the
-    first requests that began with it, this one included. It is read again by this conversation or by another.
+    The prefix is the tools and the system text, or the part of a first request that agrees with an earlier one. This
+    conversation or another one may read it. `sights` counts the first requests that began with it, this one included.
     """
-    goes_on = _goes_on(habits, stage, lifetime_seconds, own)
+    goes_on = _goes_on(habits, stage, lifetime_seconds, history)
     seen_again = habits.share(head_stage(sights), lifetime_seconds)
     then = habits.share(head_stage(sights + 1), lifetime_seconds)
     return _pays(prices, lifetime_seconds, 1 - (1 - goes_on) * (1 - seen_again), then)
 
 
-def _goes_on(habits: Habits, stage: Stage, lifetime_seconds: int, own: Own) -> float:
+def _goes_on(habits: Habits, stage: Stage, lifetime_seconds: int, history: GroupHistory) -> float:
     share = habits.share(stage, lifetime_seconds)
-    return own.share(share) if stage == KNOWN else share
+    return history.share(share) if stage == KNOWN else share
 
 
 def _pays(prices: Prices, lifetime_seconds: int, again: float, then: float) -> bool:
-    """Compare writing now with waiting: the next request would write instead of read, or pay plainly ever after."""
+    """Compare a write now with waiting: the next request would write instead of read, or pay the plain price ever
+    after.
+    """
     read, write = float(prices.read), float(prices.writes[lifetime_seconds])
     return write - 1 < again * min(write - read, (1 - read) / (1 - min(then, 0.999)))
 
@@ -82,9 +96,10 @@ def _pays(prices: Prices, lifetime_seconds: int, again: float, then: float) -> b
 
 
 def lifetime(habits: Habits, prices: Prices, now: float) -> int:
-    """Choose for how long to write, in seconds: what would have been cheapest so far. The shortest, at the beginning.
+    """Choose the lifetime in seconds that would have been cheapest so far; the shortest without observations.
 
-    A conversation keeps what it began with while that is alive; it chooses anew once it has to write everything anew.
+    A conversation keeps its lifetime while its prefix is cached, and chooses anew when it has to write everything
+    again.
     """
     read = float(prices.read)
 
@@ -100,7 +115,7 @@ def lifetime(habits: Habits, prices: Prices, now: float) -> int:
 
 
 def expected_turns(habits: Habits, turn: int) -> float:
-    """Expect how many more requests a conversation sends after its n-th, however long it takes to."""
+    """Return the expected number of further requests of a conversation after its n-th, however long they take."""
     last = habits.share(TURNS - 1, inf)
     left, here = last / (1 - last), turn_stage(turn)
     for stage in range(TURNS - 2, here - 1, -1):
@@ -113,30 +128,31 @@ def expected_turns(habits: Habits, turn: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One legal plan for a request, as far as its price goes. Tokens."""
+    """The size of one legal plan for a request, in tokens."""
 
     sent: int
-    """Of the prompt as it would leave now."""
+    """The prompt as it would be sent now."""
     warm: int
-    """Of those at its beginning, what the cache is believed to hold."""
+    """The prefix of it that the cache is believed to hold."""
     lasts: float = inf
-    """Requests after this one until the next fold is due, at the growth seen; infinite where none will be."""
+    """Requests after this one until the next fold is due, at the observed growth; infinite if none will be."""
     rebought: int = 0
-    """What that fold will have to write again, and every one after it."""
+    """Tokens that the next fold, and each later one, will write again."""
     besides: float = 0.0
-    """What else the plan costs, in plain input tokens: a summary."""
+    """Further cost of the plan, in plain input tokens: a summary."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What the rest of a conversation is expected to be. Prices are multiples of the plain input price."""
+    """The expectation of a conversation's remaining requests. Prices are multiples of the plain input price."""
 
     read: float
     write: float
     again: float
-    """Of a token that is sent again a turn later: read where the gap is short enough, else written."""
+    """The price of a token that is sent again a turn later: read if the gap is short enough, else written."""
     turns: float
-    """Requests after this one. Conversations end at a steady rate, so that as many are expected after each of them."""
+    """Requests after this one. Conversations end at a constant rate, so the same number is expected after each of them.
+    """
     growth: float
     """Tokens that a request adds."""
     least: int = 0
@@ -146,18 +162,20 @@ class Outlook:
 def outlook(
     habits: Habits, prices: Prices, lifetime_seconds: int, turn: int, growth: float, now: float, least: int = 0
 ) -> Outlook:
-    """Say what to expect of a conversation after its n-th request, which grows by so many tokens at each."""
+    """Return the outlook of a conversation after its n-th request, with so many tokens of growth at each."""
     read, write = float(prices.read), float(prices.writes[lifetime_seconds])
     in_time, late, _ = habits.sent_again(lifetime_seconds, now)
-    kept = (in_time + EARLY_TOKENS) / (in_time + late + EARLY_TOKENS)
-    return Outlook(read, write, kept * read + (1 - kept) * write, expected_turns(habits, turn), growth, least)
+    in_time_share = (in_time + EARLY_TOKENS) / (in_time + late + EARLY_TOKENS)
+    return Outlook(
+        read, write, in_time_share * read + (1 - in_time_share) * write, expected_turns(habits, turn), growth, least
+    )
 
 
 def expected_cost(option: Option, outlook: Outlook) -> float:
-    """Expect what the rest of a conversation costs, this request included, in plain input tokens.
+    """Return the expected cost of a conversation from this request on, in plain input tokens.
 
-    Between two folds a prompt grows; at each it falls back to what it was. What is new costs the same under every plan,
-    and is left out.
+    A prompt grows between two folds, and shrinks back at each. The cost of new text is the same under every plan, and
+    is left out.
     """
     goes_on = outlook.turns / (1 + outlook.turns)
     reaches_fold: float = goes_on ** max(1.0, option.lasts)
@@ -173,7 +191,9 @@ def expected_cost(option: Option, outlook: Outlook) -> float:
 
 
 def _grown(goes_on: float, lasts: float) -> float:
-    """Sum i·s^(i+1) for i below `lasts`: by how many steps the prompts between two folds have grown, if reached."""
+    """Sum i·s^(i+1) for i below `lasts`: the steps by which the prompts between two folds have grown, if they are
+    reached.
+    """
     steps: float = (goes_on / (1 - goes_on)) ** 2
     if lasts == inf:
         return steps
@@ -181,9 +201,10 @@ def _grown(goes_on: float, lasts: float) -> float:
     return steps * (1 - lasts * reached + (lasts - 1) * reached * goes_on)
 
 
-def pays(fold: Option, instead: Option, outlook: Outlook) -> bool:
-    """Say whether a fold that nothing forces is cheaper than going on as before (`fold: {when: cheaper}`), by enough
-    to leave something out for: if this one goes on for half as long as such conversations do, and if for very long.
+def fold_pays(fold: Option, instead: Option, outlook: Outlook) -> bool:
+    """Check whether a voluntary fold is cheaper than no fold (`fold: {when: cheaper}`), by enough to leave text out.
+
+    It must be cheaper if this conversation lasts half as long as expected, and also if it lasts very long.
     """
     if fold.sent > (1 - LEAST_FREED) * instead.sent:
         return False

@@ -1,156 +1,124 @@
-"""Where the breakpoints of a provider's prompt cache stand in a request: the caller's, and ours beside them.
+"""The decision on our cache markers: how far a request is marked, for how long, and at which messages. Pure.
 
-A provider reads what an earlier request wrote at a breakpoint, if a breakpoint of this request stands there or at most
-so many blocks behind it. So there is one at the end, which writes what is new and finds the one before it; one at each
-of the ends that other requests share (tools, system text, the frozen part of a folded conversation); and, where the
-newest entry is too far behind the end, one between. The caller's own win and count. Pure.
+Each step of a marker has one module:
+
+- `breakpoints.py` reads the markers of the caller, and derives the breakpoints that the provider sets itself.
+- This module decides on ours beside them.
+- `gateway/serving/prompt_cache_use.py` gathers the inputs of the decision for one request.
+- `gateway/wire/cache_marks.py` writes `cache_control` and `prompt_cache_breakpoint` into the request. No other module
+  does.
+
+A provider reads an entry of an earlier request if a breakpoint of this request stands at the same place, or a limited
+number of blocks behind it. So one marker stands at the end: it writes the new messages, and from there the previous
+entry is found. One stands at each end that requests share: tools, system text, the fold of a conversation. If the
+newest entry is too far from the end, one stands between. The caller's own markers come first, and count.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from gateway.conversation import SYSTEM_ROLES, Changes, leading_system
+from gateway.prompt_cache import economics
+from gateway.prompt_cache.breakpoints import Breakpoint, bytes_sent
+from gateway.prompt_cache.economics import head_pays, tail_pays
 from gateway.prompt_cache.rules import CacheFacts
+from gateway.prompt_cache.usage_patterns import GroupHistory, Habits, Stage
 from gateway.wire.cache_marks import MARKED_ROLES, Marks, in_order, may_carry
-from gateway.wire.chat import ChatRequest, message_left
-from gateway.wire.lexical import value
+from gateway.wire.chat import ChatRequest
 
 if TYPE_CHECKING:
     from gateway.prompt_cache.prefixes import Chain
 
-REQUESTS_PER_KEY: Final = 15
-"""A minute, for one prefix and key; beyond them OpenAI spreads requests over machines that do not know the prefix
-(developers.openai.com/api/docs/guides/prompt-caching).
-"""
-MOST_SHARDS: Final = 1024
-RATES_OF_KEYS: Final = tuple([REQUESTS_PER_KEY << doubled for doubled in range(MOST_SHARDS.bit_length())])
-"""Requests a minute, one for each number of keys that a prefix group may have."""
 MOST_STEPS: Final = 20
-"""Messages before the end that are tried where the last ones cannot carry a marker."""
+"""The most messages before the end that are tried, if the last ones cannot carry a marker."""
 
-_TTL: Final = {"5m": 300, "30m": 1800, "1h": 3600, "12h": 43200}
+MarkUpTo = Literal["nothing", "head", "all"]
+"""No marker of ours; up to the end of tools and leading system text; up to the newest message."""
+
+
+# ---------------------------------------------------------------- how far, and for how long
 
 
 @dataclass(frozen=True, slots=True)
-class Breakpoint:
-    """A place up to which a provider keeps a prompt."""
+class MarkingInputs:
+    """The facts about a conversation by which its next request is marked."""
 
-    link: int
-    """Index into `Chain.links` of the request as it is sent: 0 is the tools, n the first n messages."""
-    lifetime: int
-    """In seconds."""
-    ours: bool
-    """False: the caller's, or one that the provider sets itself."""
-    whole: bool = True
-    """False: it stands inside of what the link covers last, at a part of a message or a tool that is not the last."""
-    automatic: bool = False
-    """Whether the provider sets it itself. Of OpenAI's, it is the only one that finds entries behind itself."""
+    habits: Habits
+    """The habits of its kind so far, without this request."""
+    history: GroupHistory
+    """The history of the conversations with this head."""
+    stage: Stage
+    sights: int
+    """The number of conversations that began with this head, this one included."""
 
 
-# ---------------------------------------------------------------- the caller's
+def mark_up_to(
+    markers: Literal["off", "on_reuse", "always"], inputs: MarkingInputs, facts: CacheFacts, lifetime: int
+) -> MarkUpTo:
+    """Decide how far to mark. `lifetime` is that of the markers, in seconds."""
+    if markers == "always":
+        return "all"
+    if markers == "off":
+        return "nothing"
+    if tail_pays(inputs.habits, facts, inputs.stage, lifetime, inputs.history):
+        return "all"
+    return (
+        "head" if head_pays(inputs.habits, facts, inputs.stage, inputs.sights, lifetime, inputs.history) else "nothing"
+    )
 
 
-def callers(request: ChatRequest, facts: CacheFacts, changes: Changes | None = None) -> tuple[Breakpoint, ...]:
-    """List the breakpoints that the request has without us, as it is sent under these changes, in order."""
-    if facts.matching != "breakpoints":
-        return ()
-    member = "prompt_cache_breakpoint" if facts.marks_itself else "cache_control"
-    found = list(_written(request, facts, changes, member))
-    if facts.marks_itself and not _is_explicit(request):
-        found += _by_the_provider(request, facts, changes)
-    return tuple(sorted(found, key=lambda one: (one.link, one.whole)))
+def lifetime_of(
+    ttl: Literal["auto", "5m", "1h"], habits: Habits, facts: CacheFacts, current: int | None, now: float
+) -> int:
+    """Choose a lifetime in seconds. A conversation with a cached prefix keeps its lifetime, `current`."""
+    if ttl == "auto":
+        if current is not None and current in facts.writes:
+            return current
+        return economics.lifetime(habits, facts, now)
+    wanted = 300 if ttl == "5m" else 3600
+    return min(facts.writes, key=lambda offered: (abs(offered - wanted), offered))
 
 
-def _written(request: ChatRequest, facts: CacheFacts, changes: Changes | None, member: str) -> Iterator[Breakpoint]:
-    at = [index for index, message in enumerate(request.conversation.messages) if message.is_marked]
-    if at:
-        link_of = {index: link for link, index in enumerate(in_order(changes, len(request.message_spans)), 1)}
-        for index in at:
-            fields = value(_sent(request, index, changes)) if index in link_of else {}
-            for marker, whole in _of_message(fields, member):
-                yield Breakpoint(link_of[index], _lifetime(marker, facts), ours=False, whole=whole)
-    if member != "cache_control":
-        return
-    tools = _member(request, "tools") if request.marks_tools else None
-    for number, tool in enumerate(tools if isinstance(tools, list) else ()):
-        if (marker := _of_tool(tool)) is not None:
-            yield Breakpoint(0, _lifetime(marker, facts), ours=False, whole=number == len(tools or ()) - 1)
-    if facts.control == "cache_control" and isinstance(marker := _member(request, member), dict):
-        last = len(in_order(changes, len(request.message_spans)))
-        yield Breakpoint(last, _lifetime(marker, facts), ours=False)
+# ---------------------------------------------------------------- at which messages
 
 
-def _sent(request: ChatRequest, index: int, changes: Changes | None) -> bytes:
-    """Return the bytes of a message as it is sent."""
-    start, end = request.message_spans[index]
-    raw = request.body[start:end]
-    return message_left(raw, changes, index) if changes is not None and index in changes.changed else raw
+@dataclass(frozen=True, slots=True)
+class StableEnds:
+    """The links up to which a rewritten request will agree with the next one of its conversation."""
+
+    fold_end: int | None = None
+    """The end of the last fold. Everything before it stays."""
+    stable_end: int | None = None
+    """The last link before a message inserted for this request alone; None if there is no such message."""
 
 
-def _of_message(fields: Mapping[str, Any], member: str) -> Iterator[tuple[Any, bool]]:
-    """Yield the markers of a message, each with whether it stands at the message's end."""
-    content, calls = fields.get("content"), fields.get("tool_calls")
-    parts = content if isinstance(content, list) else []
-    asked = calls if isinstance(calls, list) else []
-    own = fields.get(member)
-    if isinstance(own, dict) and member == "cache_control" and (fields.get("role") == "tool" or not parts):
-        yield own, not asked
-    for rest, last in ((parts, not asked), (asked, True)):
-        for number, part in enumerate(rest):
-            if isinstance(part, dict) and isinstance(part.get(member), dict):
-                yield part[member], last and number == len(rest) - 1
-
-
-def _of_tool(tool: Any) -> Any:
-    if not isinstance(tool, dict):
-        return None
-    function = tool.get("function")
-    marker = tool.get("cache_control") or (function.get("cache_control") if isinstance(function, dict) else None)
-    return marker if isinstance(marker, dict) else None
-
-
-def _by_the_provider(request: ChatRequest, facts: CacheFacts, changes: Changes | None) -> list[Breakpoint]:
-    messages = request.conversation.messages
-    sent = in_order(changes, len(messages))
-    for link in range(len(sent), 0, -1):
-        index = sent[link - 1]
-        if index < 0 or messages[index].role in ("user", "tool"):
-            return [Breakpoint(link, min(facts.writes), ours=False, automatic=True)]
-    head = leading_system(messages)
-    return [Breakpoint(head, min(facts.writes), ours=False, automatic=True)] if head else []
-
-
-def _is_explicit(request: ChatRequest) -> bool:
-    options = _member(request, "prompt_cache_options")
-    return isinstance(options, dict) and options.get("mode") == "explicit"
-
-
-def _member(request: ChatRequest, name: str) -> Any:
-    span = request.spans.get(name)
-    return None if span is None else value(request.body[span.start : span.end])
-
-
-def _lifetime(marker: Mapping[str, Any], facts: CacheFacts) -> int:
-    said = marker.get("ttl")
-    return _TTL.get(said, min(facts.writes)) if isinstance(said, str) else min(facts.writes)
-
-
-# ---------------------------------------------------------------- ours
+def find_stable_ends(changes: Changes | None, messages: int) -> StableEnds:
+    """Find the stable ends of a request of so many messages."""
+    if changes is None or not changes.inserted:
+        return StableEnds()
+    fold_end = stable_end = None
+    for place, index in enumerate(in_order(changes, messages)):
+        if index >= 0:
+            continue
+        if changes.inserted[-1 - index].is_passing:
+            stable_end = place if stable_end is None else stable_end
+        else:
+            fold_end = place + 1
+    return StableEnds(fold_end, stable_end)
 
 
 def markable(request: ChatRequest, facts: CacheFacts, changes: Changes | None = None) -> Callable[[int], bool]:
-    """Return a function that says of a link whether a marker of ours may stand at its end."""
+    """Return a function that checks whether a marker of ours may stand at the end of a link."""
     messages = request.conversation.messages
     sent = in_order(changes, len(messages))
     head = leading_system(messages)
     member: Any = "prompt_cache_breakpoint" if facts.marks_itself else "cache_control"
 
-    def may(link: int) -> bool:
+    def may_mark(link: int) -> bool:
         if link == 0:
             return member == "cache_control" and request.tools_end is not None
         index = sent[link - 1]
@@ -163,116 +131,100 @@ def markable(request: ChatRequest, facts: CacheFacts, changes: Changes | None = 
             return bool(changes.texts[index].strip())
         if message.content == "text":
             return bool(message.text.strip())
-        return message.content == "parts" and may_carry(_sent(request, index, changes), member)
+        return message.content == "parts" and may_carry(bytes_sent(request, index, changes), member)
 
-    return may
+    return may_mark
 
 
-def place(
+def place_markers(
     chain: Chain,
     facts: CacheFacts,
     callers: Sequence[Breakpoint],
     head: int,
-    frozen: int | None,
-    known: Iterable[int],
+    fold_end: int | None,
+    cached: Iterable[int],
     lifetime: int,
-    may: Callable[[int], bool],
-    steady: int | None = None,
+    may_mark: Callable[[int], bool],
+    stable_end: int | None = None,
 ) -> tuple[Breakpoint, ...]:
-    """Return the breakpoints of a request, in order: the caller's, and ours at the best places that are left.
+    """Return all breakpoints of a request in order: the caller's, and ours at the best of the remaining places.
 
-    `head`: number of leading system messages. `frozen`: the link at the end of the last fold. `known`: links believed
-    to be cached, the deepest first. `lifetime`: in seconds, what is asked for; it gives way to the rule that none
-    stands behind a shorter one. `may`: whether a link can be marked. `steady`: the last link that the next request will
-    still have, where what stands behind it (excerpts, moved text) is for this one alone.
+    `head`: the number of leading system messages. `fold_end`: the link at the end of the last fold. `cached`: the links
+    believed to be cached, the deepest first. `lifetime`: the wanted one, in seconds. The result may have another,
+    because no marker may stand behind one of a shorter lifetime. `may_mark`: checks whether a link can be marked.
+    `stable_end`: the last link that the next request will still have. Messages behind it (excerpts, moved text) are for
+    this request alone.
     """
     out = list(callers)
     if facts.control not in ("cache_control", "cache_point", "breakpoints") or not facts.writes:
         return tuple(out)
-    taken = {one.link for one in callers if one.whole}
-    end = min(len(chain.links) - 1, steady if steady is not None else len(chain.links))
-    latest = _nearest(end, may)
-    bridge = _bridge(chain, facts, callers, latest, known, end, may)
-    for link in (bridge, latest, head or None, frozen, 0):
+    used = {point.link for point in callers if point.whole}
+    end = min(len(chain.links) - 1, stable_end if stable_end is not None else len(chain.links))
+    latest = _last_markable(end, may_mark)
+    bridge = _bridging_link(chain, facts, callers, latest, cached, end, may_mark)
+    for link in (bridge, latest, head or None, fold_end, 0):
         if len(out) >= facts.most_markers:
             break
-        if link is None or link in taken or link > end or not may(link):
+        if link is None or link in used or link > end or not may_mark(link):
             continue
-        lives = _lives(link, lifetime, facts, callers)
-        if lives is not None:
-            taken.add(link)
-            out.append(Breakpoint(link, lives, ours=True))
-    return tuple(sorted(out, key=lambda one: (one.link, one.whole)))
+        allowed = _allowed_lifetime(link, lifetime, facts, callers)
+        if allowed is not None:
+            used.add(link)
+            out.append(Breakpoint(link, allowed, ours=True))
+    return tuple(sorted(out, key=lambda point: (point.link, point.whole)))
 
 
-def _nearest(end: int, may: Callable[[int], bool]) -> int | None:
+def _last_markable(end: int, may_mark: Callable[[int], bool]) -> int | None:
     """Find the last link that can be marked, not far from the end."""
-    return next((link for link in range(end, max(0, end - MOST_STEPS), -1) if may(link)), None)
+    return next((link for link in range(end, max(0, end - MOST_STEPS), -1) if may_mark(link)), None)
 
 
-def _bridge(
+def _bridging_link(
     chain: Chain,
     facts: CacheFacts,
     callers: Sequence[Breakpoint],
     latest: int | None,
-    known: Iterable[int],
+    cached: Iterable[int],
     end: int,
-    may: Callable[[int], bool],
+    may_mark: Callable[[int], bool],
 ) -> int | None:
-    """Find the place from which the newest entry is still seen, where no marker that stands sees it."""
-    newest = next((link for link in known if link <= end), None) if facts.look_back else None
+    """Find a place from which the newest entry is still within reach, if no other marker reaches it."""
+    newest = next((link for link in cached if link <= end), None) if facts.look_back else None
     if newest is None:
         return None
-    standing = [one.link for one in callers if one.automatic or not facts.marks_itself]
+    others = [point.link for point in callers if point.automatic or not facts.marks_itself]
     if not facts.marks_itself and latest is not None:
-        standing.append(latest)
+        others.append(latest)
 
-    def sees(link: int) -> bool:
+    def reaches(link: int) -> bool:
         return link >= newest and chain.blocks[link] - chain.blocks[newest] < facts.look_back
 
-    if any(map(sees, standing)) or any(one.link == newest for one in callers):
+    if any(map(reaches, others)) or any(point.link == newest for point in callers):
         return None
     if facts.marks_itself:
         return newest
     within = range(newest, bisect_right(chain.blocks, chain.blocks[newest] + facts.look_back - 1))
-    return next((link for link in reversed(within) if link <= end and may(link)), None)
+    return next((link for link in reversed(within) if link <= end and may_mark(link)), None)
 
 
-def _lives(link: int, wanted: int, facts: CacheFacts, callers: Sequence[Breakpoint]) -> int | None:
-    """Choose a lifetime that is no longer than those before it and no shorter than those behind it.
+def _allowed_lifetime(link: int, wanted: int, facts: CacheFacts, callers: Sequence[Breakpoint]) -> int | None:
+    """Choose a lifetime that is not longer than those before the link and not shorter than those behind it.
 
     "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block"
-    (github.com/vellum-ai/vellum-assistant/pull/22191); OpenAI has no such rule.
+    (github.com/vellum-ai/vellum-assistant/pull/22191). OpenAI has no such rule.
     """
     offered = list(facts.writes)
     if not facts.marks_itself:
-        most = min((one.lifetime for one in callers if one.link <= link), default=max(offered))
-        least = max((one.lifetime for one in callers if one.link > link), default=0)
+        most = min((point.lifetime for point in callers if point.link <= link), default=max(offered))
+        least = max((point.lifetime for point in callers if point.link > link), default=0)
         offered = [lifetime for lifetime in offered if least <= lifetime <= most]
     return min(offered, key=lambda lifetime: (abs(lifetime - wanted), lifetime), default=None)
 
 
 def marks_of(breakpoints: Sequence[Breakpoint], facts: CacheFacts, key: str | None = None) -> Marks | None:
-    """Return what is to be spliced into the request; None where that is nothing."""
-    places = {one.link: one.lifetime for one in breakpoints if one.ours}
+    """Return the markers and the key to write into the request; None if there are none."""
+    places = {point.link: point.lifetime for point in breakpoints if point.ours}
     key = key if facts.control in ("key", "breakpoints") else None
     if not places and key is None:
         return None
     return Marks("prompt_cache_breakpoint" if facts.marks_itself else "cache_control", places, key)
-
-
-def key_of(group: int, per_minute: float, conversation: int) -> str:
-    """Return the `prompt_cache_key` of a prefix group: the same in every worker, and short.
-
-    A group with more requests a minute than one key serves has several, a power of two, so that growing splits keys in
-    two and moves nothing else; a conversation (any number that stays with it) keeps to one of them.
-    """
-    shards = 1
-    while shards * REQUESTS_PER_KEY < per_minute and shards < MOST_SHARDS:
-        shards *= 2
-    key = blake2b(group.to_bytes(8, "big"), digest_size=8, person=b"gateway-group").hexdigest()
-    if shards == 1:
-        return key
-    drawn = blake2b(conversation.to_bytes(8, "big"), digest_size=8, person=b"gateway-shard").digest()
-    number = int.from_bytes(drawn, "big") % shards
-    return f"{key}-{number}" if number else key

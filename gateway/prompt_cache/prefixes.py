@@ -1,9 +1,9 @@
-"""The chain of a request: one number for each beginning that it shares, or does not share, with other requests.
+"""The chain of a request: one number for each prefix of it. Pure.
 
-Pure. Block 0 is what stands before the messages (tools, functions, response schema), then comes one link a message. Two
-requests share a beginning where a link of theirs is equal. A message counts by its meaning: how its JSON is set, in
-which order its keys stand, and whether it carries a cache marker, say nothing to the model and do not change it. The
-model's name is not in it: caches are kept for each deployment apart.
+Two requests share a prefix if their links there are equal. The first link covers the tools, functions and response
+schema. Each message adds one link. A message is hashed by its meaning: the layout of its JSON, the order of its keys
+and its cache markers make no difference to the model, and none to the hash. The name of the model is not covered,
+because each deployment's cache has its own number.
 """
 
 from __future__ import annotations
@@ -22,34 +22,37 @@ from gateway.wire.chat import ChatRequest, message_left
 from gateway.wire.lexical import value
 
 _MARKS: Final = ("cache_control", "prompt_cache_breakpoint")
-"""Members that tell a provider where to write its cache; they are no text."""
+"""Members that tell a provider where to write its cache. They are not text."""
 
 _PRIME: Final = (1 << 60) - 93
 _FACTOR: Final = 0x9E3779B97F4A7C1
-"""A chain is a polynomial in its messages' hashes (64 bits of BLAKE2b each) over the field of this prime, which costs
-a tenth of a microsecond a message: two different beginnings agree once in 2**60. A number below that takes 32 bytes."""
+"""A chain is a polynomial in the hashes of its messages (64 bits of BLAKE2b each) over the field of this prime. It
+costs a tenth of a microsecond a message. Two different prefixes agree once in 2**60. A number below that takes 32
+bytes.
+"""
 
 _LINK_BYTES: Final = 90
-"""What a message takes in a remembered chain: three places in tuples, and two numbers."""
+"""The size of a message in a remembered chain: three places in tuples, and two numbers."""
 _NEAR: Final = 12
-"""How many messages at the end of a request may be new to its conversation for its chain to be extended."""
+"""The most new messages at the end of a request for which its conversation's chain is extended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A request's beginnings, the shortest first."""
+    """The prefixes of a request, the shortest first."""
 
     links: tuple[int, ...]
-    """links[i] covers the tools and the messages before message i: links[0] the tools alone, the last one everything.
+    """links[i] covers the tools and the messages before message i. links[0] covers the tools alone, the last one
+    everything.
     """
-    own: tuple[int, ...]
-    """The hash of each message by itself, whatever stands before it."""
+    message_hashes: tuple[int, ...]
+    """The hash of each message alone, without the messages before it."""
     blocks: tuple[int, ...]
-    """Positions up to each link, as Anthropic's look-back counts them: one a tool, a text, an image, a block of
-    thinking; one a run of calls, and one a run of results.
+    """Positions up to each link, as Anthropic's look-back counts them: one for a tool, a text, an image, a block of
+    thinking; one for a run of calls, and one for a run of results.
     """
 
-    def shared(self, other: Chain) -> int:
+    def common_links(self, other: Chain) -> int:
         """Count the links that two chains have in common, from the first on."""
         count = 0
         for ours, theirs in zip(self.links, other.links, strict=False):
@@ -59,110 +62,114 @@ class Chain:
         return count
 
 
-_Told = tuple[int, int]
-"""The hash of a message, and its positions; `_RESULT` where it joins a run of results."""
+_MessageDigest = tuple[int, int]
+"""The hash of a message, and its positions; `_RESULT` if it belongs to a run of results."""
 
 Settings = tuple[int, int | None]
-"""What else tells prompts apart, and the message from which on it does."""
+"""A hash of settings by which a provider also keeps prompts apart, and the message from which on it does."""
 
 _RESULT: Final = -1
 _HASH: Final = itemgetter(0)
 
 
 class Digests:
-    """Hashes of what was seen before, and the chains of the latest requests. Bounded in bytes.
+    """Hashes of known messages, and the chains of the latest requests. Bounded in bytes.
 
-    A message that was read from the same bytes is the same object (`wire.chat.Memo`), and carries its own.
+    A message read from the same bytes is the same object (`wire.chat.Memo`), and carries its own digest.
     """
 
     def __init__(self, most_bytes: int = USUAL.bytes_for("prefix digests")) -> None:
-        self._told: Memory[object, _Told] = Memory(most_bytes // 2)
+        self._digests: Memory[object, _MessageDigest] = Memory(most_bytes // 2)
         self._chains: Memory[tuple[int, Settings, int], Chain] = Memory(most_bytes // 2)
 
-    def of(self, request: ChatRequest, index: int) -> _Told:
-        """Return the hash and the positions of a message as it came."""
+    def digest(self, request: ChatRequest, index: int) -> _MessageDigest:
+        """Return the digest of a message in its original form."""
         message = request.conversation.messages[index]
         if message.digest is not None:
             return message.digest
         raw = request.body[slice(*request.message_spans[index])]
-        told = _told(value(raw), raw)
-        object.__setattr__(message, "digest", told)
-        return told
+        digest = _digest_of(value(raw), raw)
+        object.__setattr__(message, "digest", digest)
+        return digest
 
-    def of_all(self, request: ChatRequest) -> list[_Told]:
-        """Return those of each message as it came."""
+    def digest_all(self, request: ChatRequest) -> list[_MessageDigest]:
+        """Return the digest of each message in its original form."""
         messages = request.conversation.messages
-        known = [message.digest for message in messages if message.digest]
-        return known if len(known) == len(messages) else [self.of(request, index) for index in range(len(messages))]
+        digests = [message.digest for message in messages if message.digest]
+        return (
+            digests
+            if len(digests) == len(messages)
+            else [self.digest(request, index) for index in range(len(messages))]
+        )
 
-    def begun(self, first: int, settings: Settings, own: tuple[int, ...]) -> tuple[Chain, int] | None:
-        """Return a chain that an earlier request had, and with how many messages of these it begins."""
-        for count in range(len(own), max(0, len(own) - _NEAR), -1):
-            chain = self._chains.get((first, settings, own[count - 1]))
-            if chain is not None and chain.own[:count] == own[:count]:
+    def find_start(self, first: int, settings: Settings, hashes: tuple[int, ...]) -> tuple[Chain, int] | None:
+        """Return the chain of an earlier request, and the number of these messages that it begins with."""
+        for count in range(len(hashes), max(0, len(hashes) - _NEAR), -1):
+            chain = self._chains.get((first, settings, hashes[count - 1]))
+            if chain is not None and chain.message_hashes[:count] == hashes[:count]:
                 return chain, count
         return None
 
-    def keep(self, chain: Chain, settings: Settings) -> None:
-        """Keep a chain for the next request of its conversation, whether its last message stays or is another."""
-        for own in chain.own[-2:]:
-            self._chains.put((chain.links[0], settings, own), chain, _LINK_BYTES * len(chain.links) // 2)
+    def remember(self, chain: Chain, settings: Settings) -> None:
+        """Keep a chain for the next request of its conversation, whether its last message stays or is replaced."""
+        for hashes in chain.message_hashes[-2:]:
+            self._chains.put((chain.links[0], settings, hashes), chain, _LINK_BYTES * len(chain.links) // 2)
 
-    def with_text(self, request: ChatRequest, index: int, text: str) -> _Told:
-        """Return those of a message whose content is replaced by a text."""
-        key = (self.of(request, index)[0], text)
-        told = self._told.get(key)
-        if told is None:
+    def with_text(self, request: ChatRequest, index: int, text: str) -> _MessageDigest:
+        """Return the digest of a message whose content is replaced by a text."""
+        key = (self.digest(request, index)[0], text)
+        digest = self._digests.get(key)
+        if digest is None:
             start, end = request.message_spans[index]
-            told = _told({**value(request.body[start:end]), "content": text})
-            self._told.put(key, told, len(text))
-        return told
+            digest = _digest_of({**value(request.body[start:end]), "content": text})
+            self._digests.put(key, digest, len(text))
+        return digest
 
-    def left(self, request: ChatRequest, index: int, changes: Changes) -> _Told:
-        """Return those of a message that leaves changed."""
+    def digest_changed(self, request: ChatRequest, index: int, changes: Changes) -> _MessageDigest:
+        """Return the digest of a message as the changes leave it."""
         if index in changes.texts and index not in changes.system and index not in changes.unreasoned:
             return self.with_text(request, index, changes.texts[index])
         raw = message_left(request.body[slice(*request.message_spans[index])], changes, index)
-        told = self._told.get(raw)
-        if told is None:
-            told = _told(value(raw), raw)
-            self._told.put(raw, told, len(raw))
-        return told
+        digest = self._digests.get(raw)
+        if digest is None:
+            digest = _digest_of(value(raw), raw)
+            self._digests.put(raw, digest, len(raw))
+        return digest
 
-    def ours(self, text: str) -> _Told:
-        """Return those of a user message that we put in."""
+    def digest_inserted(self, text: str) -> _MessageDigest:
+        """Return the digest of a user message that the gateway inserts."""
         key = (0, text)
-        told = self._told.get(key)
-        if told is None:
-            told = _told({"role": "user", "content": text})
-            self._told.put(key, told, len(text))
-        return told
+        digest = self._digests.get(key)
+        if digest is None:
+            digest = _digest_of({"role": "user", "content": text})
+            self._digests.put(key, digest, len(text))
+        return digest
 
     def definitions(self, texts: tuple[str, ...]) -> int:
-        """Return the hash of what stands before the messages."""
+        """Return the hash of the definitions that stand before the messages."""
         if not texts:
             return 1
-        told = self._told.get(texts)
-        if told is None:
-            told = _hash(b"\n".join([_canonical(value(text.encode()), text.encode()) for text in texts])), 1
-            self._told.put(texts, told, sum(map(len, texts)))
-        return told[0]
+        digest = self._digests.get(texts)
+        if digest is None:
+            digest = _hash(b"\n".join([_canonical(value(text.encode()), text.encode()) for text in texts])), 1
+            self._digests.put(texts, digest, sum(map(len, texts)))
+        return digest[0]
 
 
 def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, settings: int = 0) -> Chain:
-    """Return the chain of a request: as it came, or as the changes leave it.
+    """Return the chain of a request, in its original form or as the changes leave it.
 
-    `settings` is what else tells two prompts apart from behind the leading system text on, for a provider that lets it.
+    `settings` is a hash by which a provider also keeps prompts apart, from the end of the leading system text on.
     """
-    read = digests.of_all(request) if changes is None else _changed(request, changes, digests)
-    own = tuple(map(_HASH, read))
+    read = digests.digest_all(request) if changes is None else _changed_digests(request, changes, digests)
+    hashes = tuple(map(_HASH, read))
     first = digests.definitions(request.conversation.definitions) % _PRIME
     head = leading_system(request.conversation.messages) if settings else None
     nothing = Chain((first,), (), (request.conversation.tools,))
-    known, count = digests.begun(first, (settings, head), own) or (nothing, 0)
-    if count == len(own) == len(known.own):
-        return known
-    links, blocks = list(known.links[: count + 1]), list(known.blocks[: count + 1])
+    start, count = digests.find_start(first, (settings, head), hashes) or (nothing, 0)
+    if count == len(hashes) == len(start.message_hashes):
+        return start
+    links, blocks = list(start.links[: count + 1]), list(start.blocks[: count + 1])
     link, total, follows = links[-1], blocks[-1], count > 0 and read[count - 1][1] == _RESULT
     for index, (hashed, number) in enumerate(read[count:], count):
         link = (link * _FACTOR + hashed + (settings if index == head else 0)) % _PRIME
@@ -174,42 +181,44 @@ def chain_of(request: ChatRequest, changes: Changes | None, digests: Digests, se
             follows = False
         links.append(link)
         blocks.append(total)
-    chain = Chain(tuple(links), own, tuple(blocks))
-    digests.keep(chain, (settings, head))
+    chain = Chain(tuple(links), hashes, tuple(blocks))
+    digests.remember(chain, (settings, head))
     return chain
 
 
-def unmarked(definition: str) -> str:
-    """Return tools, as minified JSON, without the cache markers in them, which a provider reads and does not count."""
+def without_markers(definition: str) -> str:
+    """Return tools as minified JSON without their cache markers, which a provider does not count."""
     if not any(mark in definition for mark in _MARKS):
         return definition
-    return orjson.dumps(_unmarked(value(definition.encode()))).decode()
+    return orjson.dumps(_without_markers(value(definition.encode()))).decode()
 
 
-def settings_of(request: ChatRequest, names: Sequence[str]) -> int:
-    """Return the hash of these members of a request, as their bytes came; 0 where it has none of them."""
-    said = [(name, request.body[slice(*request.spans[name])]) for name in names if name in request.spans]
-    return _hash(b"\n".join([name.encode() + b" " + raw for name, raw in said])) if said else 0
+def members_hash(request: ChatRequest, names: Sequence[str]) -> int:
+    """Return the hash of these members of a request, by their original bytes; 0 if it has none of them."""
+    members = [(name, request.body[slice(*request.spans[name])]) for name in names if name in request.spans]
+    return _hash(b"\n".join([name.encode() + b" " + raw for name, raw in members])) if members else 0
 
 
-def _changed(request: ChatRequest, changes: Changes, digests: Digests) -> list[_Told]:
-    inserted: dict[int, list[_Told]] = {}
+def _changed_digests(request: ChatRequest, changes: Changes, digests: Digests) -> list[_MessageDigest]:
+    inserted: dict[int, list[_MessageDigest]] = {}
     for one in changes.inserted:
-        inserted.setdefault(one.before, []).append(digests.ours(one.text))
-    out: list[_Told] = []
+        inserted.setdefault(one.before, []).append(digests.digest_inserted(one.text))
+    out: list[_MessageDigest] = []
     changed = changes.changed
     for index in range(len(request.message_spans)):
         out += inserted.get(index, ())
         if index not in changes.dropped:
-            out.append(digests.left(request, index, changes) if index in changed else digests.of(request, index))
+            out.append(
+                digests.digest_changed(request, index, changes) if index in changed else digests.digest(request, index)
+            )
     return out
 
 
 # ---------------------------------------------------------------- what a message means
 
 
-def _told(fields: Any, raw: bytes = b"") -> _Told:
-    """Hash one message; `raw` is what stands in for it where it cannot be written anew (a number of 30 digits)."""
+def _digest_of(fields: Any, raw: bytes = b"") -> _MessageDigest:
+    """Hash one message. `raw` replaces a message that cannot be written anew (a number of 30 digits)."""
     if not isinstance(fields, Mapping):
         return _hash(raw), 1
     fields = _plain(fields)
@@ -217,7 +226,7 @@ def _told(fields: Any, raw: bytes = b"") -> _Told:
 
 
 def _positions(fields: Mapping[str, Any]) -> int:
-    """Count the positions of one message; it has one at least."""
+    """Count the positions of one message, at least one."""
     role = fields.get("role")
     if isinstance(role, str) and role in RESULT_ROLES:
         return _RESULT
@@ -228,11 +237,11 @@ def _positions(fields: Mapping[str, Any]) -> int:
 
 
 def _plain(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Write a content of one text part as that text, which is the same to the model: a marker needs the part."""
+    """Replace a content of one text part by its text. The model sees no difference; a marker needs the part."""
     content = fields.get("content")
     if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], Mapping):
         return fields
-    only = _unmarked(content[0])
+    only = _without_markers(content[0])
     if set(only) != {"type", "text"} or only["type"] != "text":
         return fields
     return {**fields, "content": only["text"]}
@@ -240,37 +249,37 @@ def _plain(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _canonical(fields: Any, raw: bytes) -> bytes:
     if not raw or b"cache_control" in raw or b"prompt_cache_breakpoint" in raw:
-        fields = _unmarked(fields)
+        fields = _without_markers(fields)
     try:
         return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:
         return raw
 
 
-def _unmarked(read: Any) -> Any:
-    """Take the markers out of a message or of definitions, wherever a provider reads them: beside a part or a tool."""
+def _without_markers(read: Any) -> Any:
+    """Remove the markers of a message or of definitions, wherever a provider reads them: beside a part or a tool."""
     if isinstance(read, Mapping):
-        kept = {key: part for key, part in read.items() if key not in _MARKS}
-        content = kept.get("content")
+        fields = {key: part for key, part in read.items() if key not in _MARKS}
+        content = fields.get("content")
         if isinstance(content, list):
-            kept["content"] = [_unmarked(part) for part in content]
-        function = kept.get("function")
+            fields["content"] = [_without_markers(part) for part in content]
+        function = fields.get("function")
         if isinstance(function, Mapping):
-            kept["function"] = {key: part for key, part in function.items() if key not in _MARKS}
-        return kept
-    return [_unmarked(part) for part in read] if isinstance(read, list) else read
+            fields["function"] = {key: part for key, part in function.items() if key not in _MARKS}
+        return fields
+    return [_without_markers(part) for part in read] if isinstance(read, list) else read
 
 
 def _hash(data: bytes) -> int:
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
 
 
-def group_of(chain: Chain, leading: int, within: Sequence[str] = ()) -> int:
+def prefix_group(chain: Chain, leading: int, within: Sequence[str] = ()) -> int:
     """Return the prefix group of a request: its tools and its first `leading` messages.
 
-    Requests that differ in `within` (what the policy's `group_by` names: team, model) are never of one group. With the
-    leading system messages a group is everyone who uses one prompt; with one message more, a conversation and its
-    branches.
+    Requests that differ in `within` (the values of the policy's `group_by`: team, model) are never of one group. With
+    the leading system messages, a group is everyone who uses one prompt. With one message more, it is a conversation
+    and its branches.
     """
-    upto = chain.links[min(leading, len(chain.own))]
-    return _hash("\n".join([f"{upto:x}", *within]).encode("utf-8", "surrogatepass"))
+    prefix = chain.links[min(leading, len(chain.message_hashes))]
+    return _hash("\n".join([f"{prefix:x}", *within]).encode("utf-8", "surrogatepass"))

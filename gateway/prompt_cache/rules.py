@@ -1,6 +1,6 @@
-"""Facts about a provider's prompt cache, as a value. Pure; `gateway.config.prompt_cache_rules` reads files of them.
+"""The rules of a provider's prompt cache, as a value. Pure. `gateway.config.prompt_cache_rules` reads them from files.
 
-Who is unknown gets NOTHING: no markers and no assumptions.
+An unknown provider gets NOTHING: no markers and no assumptions.
 """
 
 from __future__ import annotations
@@ -20,47 +20,47 @@ Matching = Literal["none", "prefix", "breakpoints"]
 Control = Literal["none", "key", "cache_control", "cache_point", "breakpoints", "affinity"]
 
 HOUR: Final = 3600
-"""In seconds: the lifetime that a price table prices apart."""
+"""In seconds: the lifetime that has a price of its own in a price table."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheFacts:
-    """How a provider's cache works for one model."""
+    """The rules of a provider's cache for one model."""
 
     rules: str
     """Name of the rule set."""
     matching: Matching = "none"
-    """prefix: everything that was sent can be read again; breakpoints: only what a breakpoint wrote."""
+    """prefix: any prefix that was sent can be read again; breakpoints: only a prefix that a breakpoint wrote."""
     control: Control = "none"
-    """How a request says what is to be kept."""
+    """The means by which a request controls the cache."""
     least: int = 0
     """Tokens below which nothing is cached."""
     step: int = 1
-    """Tokens; what is read is a multiple of it."""
+    """Tokens. The tokens read are a multiple of it."""
     read: Decimal = Decimal(1)
     """Price of a cached token, as a multiple of the plain input price."""
     writes: Mapping[int, Decimal] = field(default_factory=dict, hash=False)
     """Lifetime in seconds → price of a written token, as a multiple of the plain input price; the shortest first."""
     refreshed: bool = False
-    """Whether a read renews the lifetime."""
+    """True if a read renews the lifetime."""
     most_markers: int = 0
     look_back: int = 0
     """Blocks before a breakpoint in which an older entry is found; 0 is no bound."""
     binds_reasoning: bool = False
-    """Whether reasoning is only taken back behind the very messages it was given after."""
+    """True if reasoning is accepted only behind the same messages after which it was given."""
     certain: bool = True
-    """Whether what is alive is read; False: mostly."""
+    """True if a cached prefix is always read before it expires; False: mostly."""
     source: str = ""
     date: str = ""
 
     @property
     def marks_itself(self) -> bool:
-        """Whether the provider sets a breakpoint of its own, at the latest message of the user or a tool."""
+        """True if the provider sets a breakpoint of its own, at the latest message of the user or a tool."""
         return self.matching == "breakpoints" and self.control in ("breakpoints", "key")
 
 
 class CachingDeployment(Protocol):
-    """A deployment, as far as its prompt cache must know it: whose cache it reads, and by which rules."""
+    """The part of a deployment that its prompt cache depends on: its account, and the rules."""
 
     @property
     def name(self) -> str: ...
@@ -81,19 +81,19 @@ class CachingDeployment(Protocol):
 
 
 NOTHING: Final = CacheFacts(NONE)
-"""Of what nobody knows."""
+"""The facts of an unknown cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """All that files say, an operator's before the shipped one."""
+    """The rules of all files, the operator's before the shipped ones."""
 
     models: tuple[tuple[ModelsFile, CacheFacts], ...]
     own: int = 0
-    """How many of the entries are the operator's: the first ones."""
+    """The number of the operator's entries. They are the first ones."""
 
     def find(self, provider: str, model: str) -> tuple[CacheFacts, bool]:
-        """Return what is known of a model, and whether it is the operator who says so."""
+        """Return the facts of a model, and True if the operator wrote them."""
         for number, (entry, facts) in enumerate(self.models):
             if _fits(provider, entry.provider) and _fits(model, entry.model):
                 return facts, number < self.own
@@ -101,25 +101,25 @@ class Book:
 
 
 def book_of(shipped: CachesFile, own: CachesFile | None = None) -> Book:
-    """Merge what an operator says over what is shipped: rule sets fact by fact, entries first come."""
-    said = [shipped] if own is None else [shipped, own]
-    names = dict.fromkeys(name for file in said for name in file.rules)
-    rules = {name: _with(replace(NOTHING, rules=name), layers(name, said[::-1])[::-1]) for name in names}
-    entries = [entry for file in reversed(said) for entry in file.models]
+    """Merge the operator's file over the shipped one: rule sets fact by fact; the first matching entry counts."""
+    files = [shipped] if own is None else [shipped, own]
+    names = dict.fromkeys(name for file in files for name in file.rules)
+    rules = {name: _with(replace(NOTHING, rules=name), layers(name, files[::-1])[::-1]) for name in names}
+    entries = [entry for file in reversed(files) for entry in file.models]
     models = tuple((entry, _with(rules.get(entry.rules, NOTHING), [entry])) for entry in entries)
     return Book(models, 0 if own is None else len(own.models))
 
 
 def facts_for(provider: str, model: str, book: Book) -> CacheFacts:
-    """Return what is known of the cache behind a model; NOTHING where nobody knows."""
+    """Return the facts of the cache behind a model; NOTHING if it is unknown."""
     return book.find(provider, model)[0]
 
 
 def priced(facts: CacheFacts, price: Price | None) -> CacheFacts:
-    """Return the facts with the prices that this deployment pays, as far as its price tells reads and writes apart.
+    """Return the facts with the prices of this deployment, as far as its price distinguishes reads and writes.
 
-    Behind Converse an hour is only asked for where the price table prices it: litellm passes it on for no other model
-    (`is_claude_4_5_on_bedrock`).
+    On Bedrock Converse, the lifetime of an hour is asked for only if the price table has a price for it: litellm passes
+    it on for no other model (`is_claude_4_5_on_bedrock`).
     """
     if price is None or facts.matching == "none":
         return facts
@@ -141,12 +141,12 @@ def _fits(name: str, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
 
 
-def _with(facts: CacheFacts, said: Sequence[FactsFile]) -> CacheFacts:
-    """Say of facts what files do, the last of them above all."""
-    known: dict[str, Any] = {}
-    for layer in said:
-        known |= {name: value for name in _FACTS if (value := getattr(layer, name)) is not None}
-    return replace(facts, **known)
+def _with(facts: CacheFacts, files: Sequence[FactsFile]) -> CacheFacts:
+    """Set the facts that files define. The last file has precedence."""
+    fields: dict[str, Any] = {}
+    for layer in files:
+        fields |= {name: value for name in _FACTS if (value := getattr(layer, name)) is not None}
+    return replace(facts, **fields)
 
 
 _FACTS: Final = tuple(FactsFile.model_fields)

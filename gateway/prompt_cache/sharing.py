@@ -1,7 +1,7 @@
-"""Telling other workers, and the next start, what was sent to whose prompt cache and how conversations went on.
+"""The exchange of prompt-cache state and conversation statistics between workers, and across restarts.
 
-Three values of the state hold it: the newest requests, the habits of each kind of conversation and the counts of prefix
-groups, all bounded. A state that is down or holds nonsense costs a guess that is a little worse.
+Three values in the state hold them, each bounded: the newest requests, the habits of each kind of conversation, and the
+counts of prefix groups. If the state is down or unreadable, the beliefs are a little less precise.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from gateway.prompt_cache.contents import Written
+from gateway.prompt_cache.contents import CacheUpdate, WriteRecord
 from gateway.prompt_cache.groups import Counts
-from gateway.prompt_cache.tracker import Counted, PromptCaches, Sent
-from gateway.prompt_cache.usage_patterns import NOTHING_KNOWN, Habits, aged, total, waited
+from gateway.prompt_cache.observations import Observation
+from gateway.prompt_cache.tracker import PromptCaches
+from gateway.prompt_cache.usage_patterns import NOTHING_KNOWN, Habits, end_waiting, halve_old, sum_habits
 from gateway.state.codec import Codec, number, text, whole
 from gateway.state.shared import Shared, Sharing
 
@@ -25,25 +26,25 @@ MOST_KINDS: Final = 500
 MOST_GROUPS: Final = 2000
 
 
-class Record(NamedTuple):
-    """One request that was sent."""
+class SharedUpdate(NamedTuple):
+    """One cache update, as the state holds it."""
 
     writer: str
-    """The process that tells of it."""
+    """The process that wrote it."""
     number: int
-    """Its place among those that this process told of."""
-    sent: Sent
+    """Its number among the updates of that process."""
+    update: CacheUpdate
 
 
-def share(sharing: Sharing, caches: PromptCaches, now: Callable[[], float], name: str) -> None:
-    """Share the beliefs of one process. `now` is in Unix seconds, `name` is of this process."""
-    requests = _Requests(caches, name)
+def share_prompt_caches(sharing: Sharing, caches: PromptCaches, now: Callable[[], float], name: str) -> None:
+    """Share the prompt caches of one process. `now` is in Unix seconds, `name` identifies this process."""
+    requests = _Updates(caches, name)
     sharing.add(
         Shared(
             SENT,
-            RECORDS,
+            UPDATES,
             empty=tuple,
-            add=lambda records, ours: newest([*records, *ours]),
+            add=lambda stored, ours: newest([*stored, *ours]),
             take_news=requests.take_news,
             give_back=requests.give_back,
             adopt=requests.adopt,
@@ -54,10 +55,10 @@ def share(sharing: Sharing, caches: PromptCaches, now: Callable[[], float], name
             HABITS,
             BY_KIND,
             empty=dict,
-            add=lambda held, counted: _with_counted(held, counted, now()),
-            take_news=caches.take_counted,
-            give_back=caches.give_back_counted,
-            adopt=caches.adopt_habits,
+            add=lambda stored, observations: _with_observations(stored, observations, now()),
+            take_news=caches.observations.take_news,
+            give_back=caches.observations.give_back,
+            adopt=caches.observations.adopt,
         )
     )
     sharing.add(
@@ -73,57 +74,61 @@ def share(sharing: Sharing, caches: PromptCaches, now: Callable[[], float], name
     )
 
 
-class _Requests:
-    """Numbers what this process sent, and picks out what it has not heard yet of what others did."""
+class _Updates:
+    """The updates of this process, numbered, and the filter for those of others that are new to it."""
 
     def __init__(self, caches: PromptCaches, name: str) -> None:
         self._caches, self._name = caches, name
         self._number = 0
-        self._heard: dict[str, int] = {}
+        self._newest_adopted: dict[str, int] = {}
 
-    def take_news(self) -> Sequence[Record]:
-        sent = self._caches.untold_sent.take()
-        first, self._number = self._number + 1, self._number + len(sent)
-        return [Record(self._name, at, one) for at, one in enumerate(sent, first)]
+    def take_news(self) -> Sequence[SharedUpdate]:
+        updates = self._caches.updates.take()
+        first, self._number = self._number + 1, self._number + len(updates)
+        return [SharedUpdate(self._name, at, update) for at, update in enumerate(updates, first)]
 
-    def give_back(self, records: Sequence[Record]) -> None:
-        self._caches.untold_sent.give_back([one.sent for one in records])
+    def give_back(self, shared: Sequence[SharedUpdate]) -> None:
+        self._caches.updates.give_back([one.update for one in shared])
 
-    def adopt(self, records: Sequence[Record]) -> None:
-        heard = self._heard
-        fresh = [one for one in records if one.writer != self._name and one.number > heard.get(one.writer, 0)]
-        self._heard = {one.writer: heard.get(one.writer, 0) for one in records}
+    def adopt(self, shared: Sequence[SharedUpdate]) -> None:
+        newest_adopted = self._newest_adopted
+        fresh = [one for one in shared if one.writer != self._name and one.number > newest_adopted.get(one.writer, 0)]
+        self._newest_adopted = {one.writer: newest_adopted.get(one.writer, 0) for one in shared}
         for one in fresh:
-            self._heard[one.writer] = max(one.number, self._heard[one.writer])
-        self._caches.adopt_sent(one.sent for one in fresh)
+            self._newest_adopted[one.writer] = max(one.number, self._newest_adopted[one.writer])
+        self._caches.adopt_updates(one.update for one in fresh)
 
 
-def newest(records: Sequence[Record]) -> Sequence[Record]:
-    """Return the newest of them, as many as there is room for."""
-    held, first = 0, len(records)
-    while first and (held := held + _bytes(records[first - 1])) <= MOST_SENT_BYTES:
+def newest(shared: Sequence[SharedUpdate]) -> Sequence[SharedUpdate]:
+    """Return the newest updates, as many as there is room for."""
+    size, first = 0, len(shared)
+    while first and (size := size + _bytes(shared[first - 1])) <= MOST_SENT_BYTES:
         first -= 1
-    return records[first:]
+    return shared[first:]
 
 
-def _bytes(record: Record) -> int:
-    """Say how long a record is as JSON, at most: a key has 20 digits, and a comma."""
-    return 100 + sum([40 + 21 * len(part.keys) for part in record.sent.written])
+def _bytes(shared: SharedUpdate) -> int:
+    """Return the length of an update as JSON, at most: a key has 20 digits and a comma."""
+    return 100 + sum([40 + 21 * len(part.keys) for part in shared.update.records])
 
 
-def _with_counted(held: Mapping[str, Habits], counted: Iterable[Counted], now: float) -> Mapping[str, Habits]:
-    """Add what requests say of their kinds; of too many kinds those go that were counted least lately."""
-    out = dict(held)
+def _with_observations(
+    stored: Mapping[str, Habits], observations: Iterable[Observation], now: float
+) -> Mapping[str, Habits]:
+    """Add observations to the habits of their kinds. If there are too many kinds, those observed least lately are
+    dropped.
+    """
+    out = dict(stored)
     by_kind: dict[str, list[Habits]] = {}
-    for one in counted:
-        by_kind.setdefault(one.kind, []).append(one.delta())
+    for observation in observations:
+        by_kind.setdefault(observation.kind, []).append(observation.delta())
     for kind, deltas in by_kind.items():
-        out[kind] = aged(waited(total(deltas, out.pop(kind, NOTHING_KNOWN)), now))
+        out[kind] = halve_old(end_waiting(sum_habits(deltas, out.pop(kind, NOTHING_KNOWN)), now))
     return dict(list(out.items())[-MOST_KINDS:])
 
 
-def _with_groups(held: Mapping[int, Counts], news: Mapping[int, Counts]) -> Mapping[int, Counts]:
-    out = dict(held)
+def _with_groups(stored: Mapping[int, Counts], news: Mapping[int, Counts]) -> Mapping[int, Counts]:
+    out = dict(stored)
     for group, more in news.items():
         known = out.pop(group, (0.0, 0.0, 0.0))
         out[group] = known[0] + more[0], known[1] + more[1], known[2] + more[2]
@@ -133,26 +138,28 @@ def _with_groups(held: Mapping[int, Counts], news: Mapping[int, Counts]) -> Mapp
 # ---------------------------------------------------------------- as JSON
 
 
-def _to_json(records: Sequence[Record]) -> Any:
-    return [[writer, number, sent.at, sent.tokens, _parts(sent.written)] for writer, number, sent in records]
+def _to_json(shared: Sequence[SharedUpdate]) -> Any:
+    return [[writer, number, update.at, update.tokens, _parts(update.records)] for writer, number, update in shared]
 
 
-def _parts(written: Sequence[Written]) -> list[list[int]]:
-    return [[part.sent + 2 * part.came, part.lifetime, *part.keys] for part in written if part.keys]
+def _parts(records: Sequence[WriteRecord]) -> list[list[int]]:
+    return [[part.sent + 2 * part.original, part.lifetime, *part.keys] for part in records if part.keys]
 
 
-def _from_json(said: Any) -> Sequence[Record]:
+def _from_json(data: Any) -> Sequence[SharedUpdate]:
     return [
-        Record(text(writer), whole(place), Sent(number(at), whole(tokens), tuple([_part(*part) for part in parts])))
-        for writer, place, at, tokens, parts in said
+        SharedUpdate(
+            text(writer), whole(place), CacheUpdate(number(at), whole(tokens), tuple([_part(*part) for part in parts]))
+        )
+        for writer, place, at, tokens, parts in data
     ]
 
 
-def _part(bits: Any, lifetime: Any, *keys: Any) -> Written:
+def _part(bits: Any, lifetime: Any, *keys: Any) -> WriteRecord:
     if not keys or not all(type(key) is int and 0 <= key < 2**64 for key in keys):
         raise ValueError("keys of a cache are numbers of 64 bits")
     whole(bits, most=3)
-    return Written(bool(bits & 1), bool(bits & 2), whole(lifetime, most=10**9), keys)
+    return WriteRecord(bool(bits & 1), bool(bits & 2), whole(lifetime, most=10**9), keys)
 
 
 def _group(group: Any, counts: Any) -> tuple[int, Counts]:
@@ -160,16 +167,16 @@ def _group(group: Any, counts: Any) -> tuple[int, Counts]:
     return whole(int(group, 16), most=2**64 - 1), (number(sights), number(begun), number(went_on))
 
 
-RECORDS: Final = Codec("requests to prompt caches", 1, _to_json, _from_json)
+UPDATES: Final = Codec("requests to prompt caches", 1, _to_json, _from_json)
 BY_KIND: Final[Codec[Mapping[str, Habits]]] = Codec(
     "habits of conversations",
     1,
-    lambda held: {kind: one.to_json() for kind, one in held.items()},
-    lambda said: {text(kind): Habits.from_json(one) for kind, one in said.items()},
+    lambda stored: {kind: habits.to_json() for kind, habits in stored.items()},
+    lambda data: {text(kind): Habits.from_json(habits) for kind, habits in data.items()},
 )
 BY_GROUP: Final[Codec[Mapping[int, Counts]]] = Codec(
     "prefix groups",
     1,
-    lambda held: {f"{group:x}": counts for group, counts in held.items()},
-    lambda said: dict([_group(group, counts) for group, counts in said.items()]),
+    lambda stored: {f"{group:x}": counts for group, counts in stored.items()},
+    lambda data: dict([_group(group, counts) for group, counts in data.items()]),
 )

@@ -1,14 +1,14 @@
-"""How conversations of one kind go on: how often another request follows, and after how long. Pure: time is handed in.
+"""The habits of conversations of one kind: how often another request follows, and after how long. Pure.
 
-Habits are counts, kept for what one team sends to one model under one policy (or for something finer). Every request
-adds to them: that a conversation reached its n-th turn, how long ago the turn before it was, and how often a head (a
-beginning that conversations share: tools, system text, examples) has been seen. All is sums of such *deltas*, so that
-workers add theirs to a shared store in any order; the store alone lets go of the past (`aged`).
+Habits are counts, kept for the requests of one team to one model under one policy. Every request adds to them: the turn
+that its conversation reached, the gap since the turn before, and the number of sights of its head (the prefix that
+conversations share: tools, system text, examples). All of it is a sum of *deltas*, so that workers can add theirs to a
+shared store in any order. Only the store halves the past (`halve_old`).
 
-What nothing has followed yet waits by the minute in which it came, and counts as ended once the shortest lifetime of
-any cache has passed; if something follows later it is taken back. Until then it is left out of every share, with one
-exception: a first turn counts as ended at once, and so does every sight of a head. There is where traffic that never
-returns would be paid for, however fast it comes.
+A request that nothing has followed yet waits under the minute in which it came. It counts as ended once the shortest
+lifetime of any cache has passed. If a request follows later, that is taken back. Until then it is left out of every
+share, with one exception: a first turn, and a sight of a head, count as ended at once. Traffic that never returns would
+otherwise be paid for there, however fast it comes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from operator import add
 from typing import Any, Final, TypeVar
 
 GAPS: Final = (15.0, 60.0, 150.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0)
-"""Upper edges in seconds of what gaps are counted by; the lifetimes that providers offer are among them."""
+"""Upper edges of the gaps that are counted, in seconds. The lifetimes that providers offer are among them."""
 LATER: Final = len(GAPS)
 """The place of a gap above the last edge."""
 FRESH: Final = -1
-"""The place of what is sent for the first time."""
+"""The place of tokens that are sent for the first time."""
 _MIDDLES: Final = (*((low + high) / 2 for low, high in pairwise((0.0, *GAPS))), 2 * GAPS[-1])
 MOST_UNSEEN: Final = 4.0
-"""For how many one gap stands at most that could hardly be seen yet."""
+"""The highest weight of one gap that could hardly be observed yet."""
 
 Row = tuple[float, ...]
 """Counts by the place of a gap."""
@@ -39,20 +39,21 @@ _ONES: Final[tuple[Row, ...]] = tuple(
 )
 SLOT_SECONDS: Final = 60
 PATIENCE_SECONDS: Final = 300
-"""How long a request that nothing follows waits before it counts as ended: the shortest lifetime of any cache."""
+"""The time after which a request without a follow-up counts as ended: the shortest lifetime of any cache."""
 MOST_COUNTS: Final = 1000.0
-"""What all outcomes together may come to before `aged` halves them."""
-MOST_OWN: Final = 32.0
-"""The same of one head's conversations."""
+"""The sum of all outcomes at which `halve_old` halves them."""
+MOST_HISTORY: Final = 32.0
+"""The same for the conversations of one head."""
 _MOST: Final = 1e15
-"""Of anything that is read: a sum of many such is still a number."""
+"""The highest count that is read: a sum of many such is still a number."""
 _MOST_SLOTS: Final = 10**9
-OWN_PRIOR: Final = 2.0
-"""How many of them the team's share is worth."""
+HISTORY_PRIOR: Final = 2.0
+"""The weight of the team's share, in conversations of the head."""
 
 Stage = int
-"""Where a request stands. Of a conversation: its first turn, beginning like none that was seen; its first turn, with a
-beginning that is known; turn 2, 3–4, 5–8, … 65 and more. Of a head: its first sight, second, third and fourth, …"""
+"""The position of a request. In a conversation: its first turn with an unknown beginning; its first turn with a known
+beginning; turn 2, 3–4, 5–8, … 65 and more. For a head: its first sight, second, third and fourth, …
+"""
 NEW: Final = 0
 KNOWN: Final = 1
 TURNS: Final = 9
@@ -60,21 +61,23 @@ HEADS: Final = 4
 STAGES: Final = TURNS + HEADS
 
 PRIOR: Final = (0.05, 0.05, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.05, 0.35, 0.7, 0.8)
-"""By stage: the share that is followed, before anything was seen. For first turns and the first sight of a head it is
-below what a marker needs, so that nothing is paid for traffic that has shown no return; what has returned once is
-expected to return again."""
+"""The share of requests with a follow-up, by stage, before any observation. For first turns and the first sight of a
+head it is below the share that a marker needs, so that nothing is paid for traffic that has shown no return. A request
+that has returned once is expected to return again.
+"""
 PRIOR_COUNTS: Final = (*[1.0] * TURNS, 10.0, *[1.0] * (HEADS - 1))
-"""How many observations that is worth. One conversation that goes on shows what to expect of the next one; that one
-head came back says little of a new one, and only the first sight of each is lost by waiting."""
+"""The weight of the prior, in observations. One conversation that continues says much about the next one. One head that
+came back says little about a new one, and waiting costs only the first sight of each.
+"""
 
 K = TypeVar("K")
 
 
 def turn_stage(turn: int, *, is_new: bool = False) -> Stage:
-    """Give the stage of a conversation's n-th request; `is_new`: no request before it began with the same head.
+    """Return the stage of a conversation's n-th request. `is_new`: no request before it began with the same head.
 
-    What counts are the requests that were seen of this conversation and long enough to be cached, this one included:
-    not messages (what examples say in a first request is no turn), and not the small talk before it.
+    Turns are the requests of this conversation that were long enough for the cache, this one included. Messages are not
+    turns: a first request may hold examples. Short requests before are not turns either.
     """
     if turn <= 1:
         return NEW if is_new else KNOWN
@@ -82,46 +85,46 @@ def turn_stage(turn: int, *, is_new: bool = False) -> Stage:
 
 
 def head_stage(sights: int) -> Stage:
-    """Give the stage of a head at its n-th sight: the n-th first request of a conversation that begins with it."""
+    """Return the stage of a head at its n-th sight: the n-th first request of a conversation that begins with it."""
     return TURNS + min(HEADS - 1, max(0, sights - 1).bit_length())
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """What one head's own conversations have done: a team may have an agent and a classifier under one key."""
+class GroupHistory:
+    """The outcomes of the conversations with one head. A team may have an agent and a classifier under one key."""
 
-    begun: float = 0.0
-    """Conversations that were seen to begin with it."""
-    went_on: float = 0.0
-    """Those of them that sent a second request while the first could still be read."""
+    started: float = 0.0
+    """Conversations that began with it."""
+    continued: float = 0.0
+    """Those of them whose second request came while the first could still be read."""
 
     def share(self, expected: float) -> float:
-        """Estimate how many go on, where `expected` is what the team's do."""
-        return (self.went_on + OWN_PRIOR * expected) / (self.begun + OWN_PRIOR)
+        """Estimate the share that continues. `expected` is the share of the team."""
+        return (self.continued + HISTORY_PRIOR * expected) / (self.started + HISTORY_PRIOR)
 
-    def plus(self, begun: float, went_on: float) -> Own:
-        """Count on; what is old weighs less."""
-        half = 0.5 if self.begun >= MOST_OWN else 1.0
-        return Own(half * self.begun + begun, half * self.went_on + went_on)
+    def plus(self, started: float, continued: float) -> GroupHistory:
+        """Add counts. Old ones weigh less."""
+        half = 0.5 if self.started >= MOST_HISTORY else 1.0
+        return GroupHistory(half * self.started + started, half * self.continued + continued)
 
 
-NO_OWN: Final = Own()
+NO_HISTORY: Final = GroupHistory()
 
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """Counts. Zero is what nothing is known of; `a + b` is what both have seen."""
+    """Counts of follow-ups. Zero means no observation; `a + b` are the observations of both."""
 
     followed: Mapping[Stage, Row] = field(default_factory=dict)
-    """Stage of a request → how often another one followed, by the place of the gap in `GAPS`."""
+    """Stage of a request → follow-ups, by the place of the gap in `GAPS`."""
     ended: Mapping[Stage, float] = field(default_factory=dict)
-    """Stage → how often nothing followed while it was waited for; less what came after all."""
+    """Stage → requests without a follow-up in time, less the follow-ups that came late."""
     waiting: Mapping[tuple[int, Stage], float] = field(default_factory=dict)
-    """(minute, stage) → requests of that minute that nothing has followed yet."""
+    """(minute, stage) → requests of that minute without a follow-up so far."""
     again: Mapping[int, float] = field(default_factory=dict)
-    """Place of the gap → tokens that were sent again after it; `FRESH` → tokens that were new beside those."""
+    """Place of the gap → tokens that were sent again after it; `FRESH` → new tokens beside those."""
     since: float = inf
-    """When the first of it all was seen, in Unix seconds."""
+    """The time of the first observation, in Unix seconds."""
 
     def __add__(self, other: Habits) -> Habits:
         return Habits(
@@ -133,7 +136,7 @@ class Habits:
         )
 
     def share(self, stage: Stage, within_seconds: float) -> float:
-        """Estimate how many of the requests at this stage another one follows within so many seconds."""
+        """Estimate the share of the requests at this stage that another one follows within so many seconds."""
         row = self.followed.get(stage, _EMPTY)
         in_time = sum(row) if within_seconds > GAPS[-1] else sum(row[: bisect_right(GAPS, within_seconds)])
         missed = max(0.0, self.ended.get(stage, 0.0))
@@ -143,10 +146,11 @@ class Habits:
         return (in_time + weight * PRIOR[stage]) / (sum(row) + missed + weight)
 
     def sent_again(self, within_seconds: float, now: float) -> tuple[float, float, float]:
-        """Estimate tokens that are sent again within so many seconds and later, and those that are new beside them.
+        """Estimate the tokens that are sent again within so many seconds, those sent again later, and the new ones
+        beside them.
 
-        Who has watched for ten minutes has seen all gaps of a second but only some of nine minutes, and of those as
-        many as began in the first one: they count that much more.
+        After ten minutes, all gaps of a second have been observed. Of gaps of nine minutes only those that began in the
+        first minute have. So these get a higher weight.
         """
         fresh, in_time, late = 0.0, 0.0, 0.0
         watched = max(0.0, now - self.since)
@@ -174,7 +178,7 @@ class Habits:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Habits:
-        """Read what `to_json` wrote. Raises KeyError, TypeError, ValueError or OverflowError for anything else."""
+        """Read the values of `to_json`. Raises KeyError, TypeError, ValueError or OverflowError for anything else."""
         read = cls(
             {int(stage): tuple(map(float, row)) for stage, *row in data["followed"]},
             {int(stage): float(count) for stage, count in data["ended"]},
@@ -204,31 +208,31 @@ NOTHING_KNOWN: Final = Habits()
 
 
 @dataclass(frozen=True, slots=True)
-class Follows:
-    """The request that another one goes on from."""
+class PreviousRequest:
+    """The request that another one continues."""
 
     stage: Stage
     gap_seconds: float
     tokens: int = 0
-    """Of what both begin with."""
+    """Tokens that both begin with."""
 
 
-def seen(stage: Stage, now: float, follows: Follows | None = None, tokens: int = 0) -> Habits:
-    """Give what one request adds, of so many tokens, at its stage. `now` is in Unix seconds, which machines share."""
-    if follows is None:
+def request_habits(stage: Stage, now: float, previous: PreviousRequest | None = None, tokens: int = 0) -> Habits:
+    """Return the delta of one request of so many tokens, at its stage. `now` is in Unix seconds."""
+    if previous is None:
         return Habits(waiting={(_slot(now), stage): 1.0}, since=now)
-    place = bisect_left(GAPS, follows.gap_seconds)
-    was, here = (_slot(now - follows.gap_seconds), follows.stage), (_slot(now), stage)
+    place = bisect_left(GAPS, previous.gap_seconds)
+    was, here = (_slot(now - previous.gap_seconds), previous.stage), (_slot(now), stage)
     waiting = {} if was == here else {was: -1.0, here: 1.0}
     again: dict[int, float] = {}
-    if follows.tokens:
-        first = follows.tokens if follows.stage in (NEW, KNOWN) else 0
-        again = {place: float(follows.tokens), FRESH: float(max(0, tokens - follows.tokens) + first)}
-    return Habits({follows.stage: _ONES[place]}, {}, waiting, again, now - follows.gap_seconds)
+    if previous.tokens:
+        first = previous.tokens if previous.stage in (NEW, KNOWN) else 0
+        again = {place: float(previous.tokens), FRESH: float(max(0, tokens - previous.tokens) + first)}
+    return Habits({previous.stage: _ONES[place]}, {}, waiting, again, now - previous.gap_seconds)
 
 
-def waited(habits: Habits, now: float) -> Habits:
-    """Count as ended what nothing has followed in time. Whoever keeps a sum does this to it, once a minute or less."""
+def end_waiting(habits: Habits, now: float) -> Habits:
+    """Count waiting requests as ended after their time. The owner of a sum calls it, at most once a minute."""
     last = _slot(now - PATIENCE_SECONDS) - 1
     if all(slot > last for slot, _ in habits.waiting):
         return habits
@@ -240,8 +244,8 @@ def waited(habits: Habits, now: float) -> Habits:
     return Habits(habits.followed, _sum(habits.ended, over), waiting, habits.again, habits.since)
 
 
-def aged(habits: Habits) -> Habits:
-    """Let go of half of the past where it outweighs what comes. For the one that keeps the sum of all deltas."""
+def halve_old(habits: Habits) -> Habits:
+    """Halve the past if it outweighs new observations. The owner of the sum of all deltas calls it."""
     outcomes = sum(map(sum, habits.followed.values())) + sum(habits.ended.values())
     if outcomes < MOST_COUNTS:
         return habits
@@ -254,8 +258,8 @@ def aged(habits: Habits) -> Habits:
     )
 
 
-def total(deltas: Iterable[Habits], start: Habits = NOTHING_KNOWN) -> Habits:
-    """Add deltas up; in which order does not matter."""
+def sum_habits(deltas: Iterable[Habits], start: Habits = NOTHING_KNOWN) -> Habits:
+    """Add deltas, in any order."""
     for delta in deltas:
         start += delta
     return start
@@ -275,7 +279,7 @@ def _sum_rows(one: Mapping[Stage, Row], other: Mapping[Stage, Row]) -> Mapping[S
 
 
 def _sum(one: Mapping[K, float], other: Mapping[K, float]) -> Mapping[K, float]:
-    """Add two counts; zeros go."""
+    """Add two counts. Zeros are removed."""
     if not other:
         return one
     if not one:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from gateway.money import amounts
 from gateway.money.row import AttemptRow, EditRow, LedgerRow, Milliseconds, RefusalReason
-from gateway.prompt_cache.misses import WHAT_IT_MEANS
+from gateway.prompt_cache.misses import MISS_MEANINGS
 from gateway.reports.figures import Figures, printable
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _cache(row: LedgerRow) -> str | None:
         return told
     name, _, at = row.miss.partition(":")
     where = f" (messages[{at}])" if at else ""
-    return f"{told}\n{name}{where}: {WHAT_IT_MEANS.get(name, 'unknown')}"
+    return f"{told}\n{name}{where}: {MISS_MEANINGS.get(name, 'unknown')}"
 
 
 def _saved(row: LedgerRow) -> str | None:

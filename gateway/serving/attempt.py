@@ -14,7 +14,7 @@ from typing import Any
 from gateway.budget.tokens import LONG_BODY, Counter
 from gateway.conversation import Changes
 from gateway.money.entry import Entry, runs
-from gateway.prompt_cache.tracker import Sighting
+from gateway.prompt_cache.lookup import CacheLookup
 from gateway.rewriting.folds.summarize import Segment
 from gateway.rewriting.plan import Edit, Plan, Refusal
 from gateway.rewriting.retention import Retention, retention
@@ -37,7 +37,7 @@ from gateway.serving.fit import (
     selection,
     writer_of,
 )
-from gateway.serving.prompt_cache_use import CacheUse, Held
+from gateway.serving.prompt_cache_use import CacheUse, KeepWarmTarget
 from gateway.serving.services import Gateway
 from gateway.summaries.jobs import Job
 from gateway.wire.cache_marks import Marks
@@ -106,6 +106,7 @@ class Calls:
         "admitted",
         "answer",
         "busy",
+        "cache_lookup",
         "cache_use",
         "deployment",
         "dropped",
@@ -116,7 +117,6 @@ class Calls:
         "reply",
         "reply_of",
         "request",
-        "sighting",
         "too_long_at",
         "unused",
     )
@@ -127,7 +127,7 @@ class Calls:
         admitted: Admitted,
         request: ChatRequest,
         entry: Entry,
-        held: Held | None = None,
+        held: KeepWarmTarget | None = None,
         headers: Received = _NO_HEADERS,
     ) -> None:
         """Take a request, and its client's headers where it has one.
@@ -151,7 +151,7 @@ class Calls:
         """The deployment that gave it."""
         self.answer: Completion | Stream | None = None
         """As far as it is here: all of it, or a stream's beginning."""
-        self.sighting: Sighting | None = None
+        self.cache_lookup: CacheLookup | None = None
         """The expected contents of the prompt cache of the deployment that answers, where anything is known of it."""
         self.too_long_at: Fitted | None = None
         """Set where an upstream found the prompt too long even after a second plan."""
@@ -381,8 +381,8 @@ class Calls:
         self._occupy(deployment)
         entry.deployment = f"{deployment.provider}/{deployment.model}"
         changes = self.changes(fitted)
-        sighting = self.sighting = await self.cache_use.look(deployment, changes)
-        marks = None if sighting is None or not self.enforces else self.cache_use.marks(sighting)
+        cache_lookup = self.cache_lookup = await self.cache_use.look(deployment, changes)
+        marks = None if cache_lookup is None or not self.enforces else self.cache_use.marks(cache_lookup)
         additions = await self._additions(deployment, fitted)
         outcome = await self._sent(deployment, changes, marks, additions)
         if additions.usage and self.request.stream and _refuses(outcome, "stream_options"):
@@ -398,8 +398,8 @@ class Calls:
             try:
                 outcome = await self._begun(deployment, outcome.reply) or outcome
             finally:  # a client that leaves now has had its prompt read
-                if sighting is not None and (not isinstance(outcome, Failure) or self._was_taken(outcome)):
-                    self._note_sent(sighting, deployment, marks)
+                if cache_lookup is not None and (not isinstance(outcome, Failure) or self._was_taken(outcome)):
+                    self._note_sent(cache_lookup, deployment, marks)
         now = gateway.monotonic()
         self._learn(outcome, fitted, now)
         failure = outcome if isinstance(outcome, Failure) else None
@@ -477,12 +477,12 @@ class Calls:
             case "well":
                 gateway.log.info("deployment is well again", deployment=name)
 
-    def _note_sent(self, one: Sighting, deployment: Deployment, marks: Marks | None) -> None:
+    def _note_sent(self, one: CacheLookup, deployment: Deployment, marks: Marks | None) -> None:
         """Tell what is believed of its cache, and whoever keeps prefixes warm, that a request was taken."""
         self.gateway.prompt_caches.note(one)
         if self.admitted.policy.prompt_cache.warm and self.gateway.warm_ups is not None and self.enforces:
             key = None if marks is None else marks.key
-            self.gateway.warm_ups.noted(one, deployment, self.admitted.policy, self.entry, key)
+            self.gateway.warm_ups.note(one, deployment, self.admitted.policy, self.entry, key)
 
     async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
         """Take in an answer until it is known what it is; None where it is one. See `wire/opening.py`."""

@@ -18,7 +18,7 @@ import orjson
 
 from gateway.conversation import Changes
 from gateway.memory import USUAL, Memory
-from gateway.prompt_cache.economics import Option, Outlook, pays
+from gateway.prompt_cache.economics import Option, Outlook, fold_pays
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.state import State, StateUnavailable
 from gateway.state.codec import Codec, whole
@@ -74,7 +74,7 @@ class ByCost:
         rebought = folded.tokens_after - warm
         after = Option(folded.tokens_after, warm, self._lasts(folded), rebought)
         before = Option(plan.tokens_after, self.warm(plan.changes), self._lasts(plan), rebought)
-        return pays(after, before, self.outlook)
+        return fold_pays(after, before, self.outlook)
 
     def _lasts(self, plan: Plan) -> float:
         if self.budget is None or self.outlook.growth <= 0:

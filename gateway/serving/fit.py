@@ -39,7 +39,7 @@ from gateway.rewriting.volatile import Moved, moved_from
 from gateway.routing.models import Model
 from gateway.serving.early_folds import LEAST_TOKENS, Beginnings, EarlyFolds
 from gateway.state.store import Patience
-from gateway.summaries.jobs import Job, Summaries, Waiting
+from gateway.summaries.jobs import InlineWait, Job, SummaryJobs
 from gateway.wire.cache_marks import is_marked_tool
 from gateway.wire.chat import ChatRequest, Memo, named_tools, tool_name, tools_of, with_tools
 
@@ -196,7 +196,7 @@ async def fit(
     counter: Counter,
     window: Window,
     known: Known | None = None,
-    summaries: Summaries | None = None,
+    summaries: SummaryJobs | None = None,
     early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None = None,
     threads: Executor | None = None,
     job: Callable[[Segment], Job] | None = None,
@@ -236,7 +236,7 @@ def _moved(request: ChatRequest, policy: Policy, known: Known) -> Moved | None:
 
 async def _settled(
     form: _Form,
-    summaries: Summaries | None,
+    summaries: SummaryJobs | None,
     early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None,
     threads: Executor | None,
     job: Callable[[Segment], Job] | None,
@@ -258,8 +258,8 @@ async def _settled(
             return await planning(early, None), False
         # What is folded early may not be folded at all once its cost is known: nobody waits for a summary of it.
         waits = job is not None and policy.summarize.run == "inline" and len(form.conversation.messages) not in early
-        waiting = Waiting(job, policy.summarize.timeout) if job is not None and waits else None
-        return await summaries.settled(partial(planning, early), writer_of(policy, request), waiting, patience)
+        waiting = InlineWait(job, policy.summarize.timeout) if job is not None and waits else None
+        return await summaries.plan_with_state(partial(planning, early), writer_of(policy, request), waiting, patience)
 
     if early_folds is None or policy.mode != "enforce" or policy.strict:
         return await summarised(frozenset())

@@ -17,7 +17,7 @@ from gateway.memory import USUAL, Memory
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
 from gateway.money.ledger.lookup import Lookups
-from gateway.prompt_cache.shared_system_texts import SystemTexts
+from gateway.prompt_cache.system_text_sharing import SystemTextWatch
 from gateway.prompt_cache.tracker import PromptCaches
 from gateway.rewriting.memory import Known
 from gateway.routing.calibrations import Calibrations
@@ -31,7 +31,7 @@ from gateway.serving.client import COMMENT_SECONDS
 from gateway.serving.early_folds import EarlyFolds
 from gateway.serving.fit import planning_threads
 from gateway.state.shared import Sharing
-from gateway.summaries.jobs import Summaries
+from gateway.summaries.jobs import SummaryJobs
 from gateway.wire.chat import Memo
 
 
@@ -109,13 +109,13 @@ class Gateway:
     """The windows that deployments turned out to have."""
     known: Known = field(default_factory=Known)
     """Planning's memory of texts."""
-    system_texts: SystemTexts = field(default_factory=SystemTexts)
+    system_texts: SystemTextWatch = field(default_factory=SystemTextWatch)
     """The lines of them that change with each request."""
     planning: Executor = field(default_factory=planning_threads)
     """The threads in which long requests are read, planned, and looked through for what was missed."""
     prompt_caches: PromptCaches = field(default_factory=PromptCaches)
     """The expected contents of the providers' caches."""
-    summaries: Summaries | None = None
+    summaries: SummaryJobs | None = None
     """None where nobody is to write any."""
     early_folds: EarlyFolds | None = None
     """None where nothing is decided about folds that nothing forces."""

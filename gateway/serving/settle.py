@@ -8,7 +8,7 @@ from dataclasses import replace
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.money.ledger import LedgerUnavailable
 from gateway.money.row import Status
-from gateway.prompt_cache.tracker import too_short
+from gateway.prompt_cache.lookup import miss_without_lookup
 from gateway.rewriting.plan import Plan
 from gateway.routing.deployment import Deployment
 from gateway.serving.admission import Admitted
@@ -121,8 +121,8 @@ class Booking:
         self, calls: Calls, usage: Usage, deployment: Deployment, tier: str | None, now: float
     ) -> None:
         """Enter what the provider's cache was expected to give, why it gave less, and what the rewriting saved."""
-        one, price = calls.sighting, deployment.price
-        self.entry.miss = too_short(deployment, one)
+        one, price = calls.cache_lookup, deployment.price
+        self.entry.miss = miss_without_lookup(deployment, one)
 
         def cost(used: Usage) -> int | None:
             return None if price is None else price.cost(used, tier, now)

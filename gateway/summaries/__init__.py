@@ -1,1 +1,1 @@
-"""Summaries of folded messages: stored, and written between requests."""
+"""Summaries of folded messages: the jobs that write them between requests, and their values in the state."""

@@ -1,10 +1,10 @@
-"""Summaries between requests: what the shared state knows of them, and the jobs that have them written.
+"""Summaries between requests: the summaries and decisions in the shared state, and the jobs that write summaries.
 
-A request waits for no summary, or, with `run: inline`, for one and no longer than the policy says. What a fold decided
-is recorded in the state before anything is sent, so that every process comes to the same bytes, and is never decided
-again: so what this process remembers is not asked for, and only compared with the state now and then, behind the
-request. A state that is empty or down means no summaries but those, as if the policy had none. Contents stay in the
-state, under hashes; the books and the log hold none.
+A request waits for no summary; with `run: inline` it waits for one, no longer than the policy allows. The decision of a
+fold is recorded in the state before anything is sent, and never changed, so that every process sends the same bytes.
+This process remembers decisions. It does not ask for them again, but compares them with the state from time to time,
+after a request. If the state is empty or down, there are no other summaries, as if the policy had none. Contents stay
+in the state, under hashes. The ledger and the log hold none.
 """
 
 from __future__ import annotations
@@ -32,41 +32,42 @@ from gateway.summaries.store import (
     DECISIONS,
     LEASES,
     TEXTS,
-    Found,
+    EmptyIfUnknown,
     Knowledge,
     Lease,
-    OrNothing,
-    Seen,
+    Snapshot,
+    StateValue,
     decision_key,
     lease_key,
-    read_found,
+    read_value,
     text_key,
 )
 
 MOST_ROUNDS: Final = 64
-"""Plans made for one request at most: each but the last learned what one more fold must know. It is one, or two where a
-fold is due, unless a process sees a long conversation for the first time."""
+"""The most plans for one request. Each but the last one found a value that one more fold needs. There is one plan, or
+two if a fold is due, unless a process sees a long conversation for the first time.
+"""
 MOST_JOBS: Final = 4
 """Summaries written at a time, by one process."""
 MOST_WAITING: Final = 64
-"""Jobs that may wait for that; what is more is asked for again by a later request."""
+"""Jobs that may wait for that. Further ones are asked for again by a later request."""
 KEEP_SECONDS: Final = 90 * 86_400.0
-"""How long summaries and decisions are kept."""
+"""The time for which summaries and decisions are kept."""
 LEASE_SECONDS: Final = 60.0
-"""Beyond the policy's timeout: after it, a job whose process died may be done by another."""
+"""Time beyond the policy's timeout, after which another process may do the job of one that died."""
 REST_SECONDS: Final = 300.0
-"""How long a segment whose summary failed is left alone, and how long nothing is asked for after `MOST_FAILURES`."""
+"""The pause for a segment whose summary failed, and for all summaries after `MOST_FAILURES`."""
 MOST_FAILURES: Final = 3
 """In a row, of one policy and model."""
 DOWN_SECONDS: Final = 5.0
-"""How long a segment is left alone that somebody else writes, or while the state does not answer."""
+"""The pause for a segment that another process writes, or while the state does not answer."""
 CONFIRM_SECONDS: Final = 60.0
-"""How often what is remembered is compared with the state: one that was emptied gets it back."""
+"""The time between two comparisons of remembered values with the state. A state that was emptied gets them back."""
 RELEASE_SECONDS: Final = 0.5
-"""How long the end of the program waits for jobs that it cut to be given back."""
+"""The time that the end of the program waits to release the leases of cancelled jobs."""
 _MOST_KEPT: Final = 1000
 POLL_SECONDS: Final = 0.1
-"""How often a request that waits asks the state for a summary that another process writes."""
+"""The time between two questions of a waiting request for a summary that another process writes."""
 
 V = TypeVar("V")
 Planning = Callable[[Facts], Awaitable[Plan | Refusal]]
@@ -74,7 +75,7 @@ Planning = Callable[[Facts], Awaitable[Plan | Refusal]]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A summary to be written, and whom it is booked to."""
+    """A summary to be written, and the owner of its cost."""
 
     segment: Segment
     messages: tuple[Message, ...]
@@ -89,25 +90,25 @@ class Job:
     tags: Sequence[str] = ()
 
     @property
-    def purse(self) -> tuple[str, str]:
+    def breaker_key(self) -> tuple[str, str]:
         return str(self.policy), self.model
 
 
 class NoSummary(Exception):
-    """The model wrote none that may stand; the message says why, and holds nothing of what it wrote."""
+    """The model wrote no usable summary. The message says why, and holds nothing of its text."""
 
 
 Write = Callable[[Job], Awaitable[str]]
-"""Has a summary written. Raises NoSummary."""
+"""Writes a summary. Raises NoSummary."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A request that waits for the summary of what its own fold leaves out."""
+class InlineWait:
+    """The wait of a request for the summary of the messages that its own fold leaves out."""
 
     job: Callable[[Segment], Job]
     seconds: float
-    """At most, for all that is written for this request."""
+    """At most, for all summaries of this request."""
 
 
 @dataclass(slots=True)
@@ -118,8 +119,8 @@ class _Breaker:
     rests_until: float = 0.0
 
 
-class Summaries:
-    """One process's share of the summaries."""
+class SummaryJobs:
+    """The summary jobs of one process."""
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class Summaries:
         monotonic: Callable[[], float],
         most_bytes: int = USUAL.bytes_for("summaries"),
     ) -> None:
-        """Take the way to the state; `now` is Unix seconds, which machines share."""
+        """Create the jobs. `now` is in Unix seconds, which machines share."""
         self._store, self._log, self._now, self._monotonic = store, log, now, monotonic
         self._write: Write | None = None
         self._texts: Memory[str, str] = Memory(2 * most_bytes // 3)
@@ -138,20 +139,20 @@ class Summaries:
         self._slots = asyncio.Semaphore(MOST_JOBS)
         self._left_alone: dict[str, float] = {}
         self._elsewhere: dict[str, float] = {}
-        """Segments whose summary another process writes, and until when that is believed."""
+        """Segments whose summary another process writes, with the time until which that is believed."""
         self._breakers: dict[tuple[str, str], _Breaker] = {}
         self._cut: list[str] = []
-        """Segments whose job was cut at the end."""
+        """Segments whose job was cancelled at the end."""
         self._confirmed: dict[str, float] = {}
-        """Until when what is remembered under a name need not be compared with the state."""
+        """Name → the time until which its remembered value need not be compared with the state."""
         self._confirming: set[asyncio.Task[None]] = set()
 
-    def written_by(self, write: Write) -> None:
-        """Say who writes; before, none are asked for."""
+    def set_writer(self, write: Write) -> None:
+        """Set the function that writes summaries. Before that, none are written."""
         self._write = write
 
     async def close(self) -> None:
-        """Cut the jobs that are under way, wait for their entries, and give back what nobody writes now."""
+        """Cancel the jobs under way, wait for their ledger entries, and release their leases."""
         self._write = None
         jobs = [*self._jobs.values(), *self._confirming]
         for job in jobs:
@@ -165,54 +166,55 @@ class Summaries:
     # ------------------------------------------------------------ planning with what is known
 
     def patience(self) -> Patience:
-        """Return how long one request waits for the state, in all."""
+        """Return the time that one request waits for the state, in all."""
         return self._store.patience()
 
-    async def settled(
-        self, planning: Planning, model: str, waiting: Waiting | None = None, patience: Patience | None = None
+    async def plan_with_state(
+        self, planning: Planning, model: str, waiting: InlineWait | None = None, patience: Patience | None = None
     ) -> tuple[Plan | Refusal, bool]:
-        """Plan with what is known, and record what was decided; whether the state could not be asked or told.
+        """Plan with the known summaries and record the decisions. Return the plan, and True if the state was
+        unavailable.
 
-        What this process remembers is planned with as it stands, so that a conversation asks the state where it folds
-        and not at each request. With `waiting`, a fold that nobody decided on yet waits for its summary once; then it
-        is decided with or without.
+        Remembered values are used without asking the state. So a conversation asks the state when it folds, not at each
+        request. With `waiting`, a fold without a decision waits once for its summary. Then it is decided, with or
+        without the summary.
         """
-        known, patience = Knowledge(Seen(self._texts), Seen(self._decisions)), patience or self.patience()
+        knowledge, patience = Knowledge(Snapshot(self._texts), Snapshot(self._decisions)), patience or self.patience()
         try:
-            found = await self._planned(planning, model, waiting, patience, known)
+            plan = await self._plan_until_recorded(planning, model, waiting, patience, knowledge)
         except StateUnavailable:
-            return await planning(Facts(known.texts, OrNothing(known.decisions), model)), True
-        self._confirm(known.recalled())
-        return found, False
+            return await planning(Facts(knowledge.texts, EmptyIfUnknown(knowledge.decisions), model)), True
+        self._confirm(knowledge.from_memory())
+        return plan, False
 
-    async def _planned(
-        self, planning: Planning, model: str, waiting: Waiting | None, patience: Patience, known: Knowledge
+    async def _plan_until_recorded(
+        self, planning: Planning, model: str, waiting: InlineWait | None, patience: Patience, knowledge: Knowledge
     ) -> Plan | Refusal:
-        """Plan until the plan is that of what is known and recorded. Raises StateUnavailable."""
-        facts = Facts(known.texts, known.decisions, model)
+        """Plan until the plan agrees with all known and recorded decisions. Raises StateUnavailable."""
+        facts = Facts(knowledge.texts, knowledge.decisions, model)
         for _ in range(MOST_ROUNDS):
-            found = await planning(facts)
-            if not isinstance(found, Plan) or not found.events:
-                return found
-            unread = known.unread(found.events)
-            if unread and known.take(await self._store.soon(partial(self._get, unread), patience)):
+            plan = await planning(facts)
+            if not isinstance(plan, Plan) or not plan.events:
+                return plan
+            missing = knowledge.missing(plan.events)
+            if missing and knowledge.take(await self._store.soon(partial(self._get, missing), patience)):
                 continue
-            undecided = known.undecided(found.events)
-            if waiting is not None and (segment := _due(undecided, found.wanted)) is not None:
-                text = await self._awaited(waiting.job(segment), waiting.seconds)
+            undecided = knowledge.undecided(plan.events)
+            if waiting is not None and (segment := _due(undecided, plan.wanted)) is not None:
+                text = await self._await_summary(waiting.job(segment), waiting.seconds)
                 waiting = None
-                if text is not None and known.texts.take(segment.key, text, 2 * len(text)):
+                if text is not None and knowledge.texts.take(segment.key, text, 2 * len(text)):
                     continue
             if undecided:
-                known.take(await self._store.soon(partial(self._record, undecided), patience))
-            if all(known.decisions.get(event.prefix) == event.decision for event in found.events):
-                return found
-            if not undecided and not known.unread(found.events):
-                return found
+                knowledge.take(await self._store.soon(partial(self._record, undecided), patience))
+            if all(knowledge.decisions.get(event.prefix) == event.decision for event in plan.events):
+                return plan
+            if not undecided and not knowledge.missing(plan.events):
+                return plan
         raise StateUnavailable("what is decided changes faster than it can be planned with")
 
-    async def _awaited(self, job: Job, seconds: float) -> str | None:
-        """Have a summary written and wait for it; None where none came in time. Raises StateUnavailable."""
+    async def _await_summary(self, job: Job, seconds: float) -> str | None:
+        """Have a summary written and wait for it; None if it did not come in time. Raises StateUnavailable."""
         key, until = job.segment.key, self._monotonic() + seconds
         self.ask(job)
         while (left := until - self._monotonic()) > 0:
@@ -231,10 +233,10 @@ class Summaries:
 
     # ------------------------------------------------------------ comparing with the state, behind the request
 
-    def _confirm(self, recalled: Sequence[Found]) -> None:
-        """Compare what was planned with from memory with the state, what was compared a moment ago aside."""
+    def _confirm(self, from_memory: Sequence[StateValue]) -> None:
+        """Compare the remembered values of a plan with the state, unless they were compared a moment ago."""
         now = self._monotonic()
-        due = [one for one in recalled if self._confirmed.get(one.name, 0.0) <= now]
+        due = [one for one in from_memory if self._confirmed.get(one.name, 0.0) <= now]
         if not due or self._store.is_down:
             return
         self._confirmed = _pruned(self._confirmed, now)
@@ -243,21 +245,21 @@ class Summaries:
         self._confirming.add(task)
         task.add_done_callback(self._confirming.discard)
 
-    async def _compare(self, due: Sequence[Found]) -> None:
+    async def _compare(self, due: Sequence[StateValue]) -> None:
         with contextlib.suppress(StateUnavailable):
-            others = Knowledge(Seen(self._texts), Seen(self._decisions))
+            others = Knowledge(Snapshot(self._texts), Snapshot(self._decisions))
             others.take(await self._store.run(partial(self._compared, due)))
 
     # ------------------------------------------------------------ jobs
 
     def ask(self, job: Job) -> None:
-        """Have a summary written, in the background, unless it is there, under way, or left alone for now."""
+        """Start a job for a summary in the background, unless it exists, is under way, or pauses."""
         key, now = job.segment.key, self._monotonic()
         if self._write is None or key in self._jobs or len(self._jobs) >= MOST_WAITING + MOST_JOBS:
             return
         if self._texts.get(key) is not None or now < self._left_alone.get(key, 0.0) or self._store.is_down:
             return
-        breaker = self._breakers.get(job.purse)
+        breaker = self._breakers.get(job.breaker_key)
         if breaker is not None and now < breaker.rests_until:
             return
         task = asyncio.get_running_loop().create_task(self._do(job, self._write))
@@ -265,7 +267,7 @@ class Summaries:
         task.add_done_callback(partial(self._done, key))
 
     def _done(self, key: str, task: asyncio.Task[None]) -> None:
-        """Forget a job; nobody waits for it, so the log gets what it could not handle."""
+        """Forget a job. Nobody waits for it, so an unhandled fault goes to the log."""
         self._jobs.pop(key, None)
         fault = None if task.cancelled() else task.exception()
         if fault is not None:
@@ -299,13 +301,13 @@ class Summaries:
                 self._leave_alone(key, DOWN_SECONDS)
 
     async def _rest(self, key: str) -> None:
-        """Keep others from what has just failed."""
+        """Keep other processes from a segment that has just failed."""
         lease = LEASES.write(self._lease(REST_SECONDS, rests=True))
         with contextlib.suppress(StateUnavailable):
             await self._store.run(lambda state: state.put(lease_key(key), lease, REST_SECONDS))
 
     def _breaker(self, job: Job) -> _Breaker:
-        return self._breakers.setdefault(job.purse, _Breaker())
+        return self._breakers.setdefault(job.breaker_key, _Breaker())
 
     def _failed(self, job: Job, reason: str) -> None:
         breaker = self._breaker(job)
@@ -328,34 +330,34 @@ class Summaries:
 
     # ------------------------------------------------------------ in a thread
 
-    def _get(self, names: Sequence[str], state: State) -> list[Found]:
-        return [read_found(self._store, name, raw) for name, raw in zip(names, state.get_many(names), strict=True)]
+    def _get(self, names: Sequence[str], state: State) -> list[StateValue]:
+        return [read_value(self._store, name, raw) for name, raw in zip(names, state.get_many(names), strict=True)]
 
-    def _record(self, events: Sequence[Event], state: State) -> list[Found]:
-        """Record decisions, up to the first that somebody made otherwise; return what stands."""
+    def _record(self, events: Sequence[Event], state: State) -> list[StateValue]:
+        """Record decisions, up to the first that another process made differently. Return the recorded ones."""
         mine = [(decision_key(event.prefix), event.decision) for event in events]
-        stand = self._first(state, DECISIONS, mine)
-        return [Found(name, decision=decision) for (name, _), decision in zip(mine, stand, strict=False)]
+        stored = self._first(state, DECISIONS, mine)
+        return [StateValue(name, decision=decision) for (name, _), decision in zip(mine, stored, strict=False)]
 
-    def _compared(self, remembered: Sequence[Found], state: State) -> list[Found]:
-        """Put back what the state has lost; return what stands otherwise there."""
-        found = self._get([one.name for one in remembered], state)
-        for ours, theirs in zip(remembered, found, strict=True):
+    def _compared(self, remembered: Sequence[StateValue], state: State) -> list[StateValue]:
+        """Put back the values that the state has lost. Return those that differ there."""
+        current = self._get([one.name for one in remembered], state)
+        for ours, theirs in zip(remembered, current, strict=True):
             if ours.text is not None and theirs.text is None:
                 self._first(state, TEXTS, [(ours.name, ours.text)])
             elif ours.decision is not None and theirs.decision is None:
                 self._first(state, DECISIONS, [(ours.name, ours.decision)])
-        stand = [theirs for theirs in found if theirs.text is not None or theirs.decision is not None]
-        return [theirs for theirs in stand if theirs not in remembered]
+        stored = [theirs for theirs in current if theirs.text is not None or theirs.decision is not None]
+        return [theirs for theirs in stored if theirs not in remembered]
 
     def _keep(self, key: str, text: str, state: State) -> str:
-        """Keep a summary, unless somebody has kept one; return the one that stands."""
-        [stands] = self._first(state, TEXTS, [(text_key(key), text)])
+        """Keep a summary, unless there is one. Return the one that is kept."""
+        [stored] = self._first(state, TEXTS, [(text_key(key), text)])
         state.update(lease_key(key), _none)
-        return stands
+        return stored
 
     def _give_back(self, state: State) -> None:
-        """Give back the segments whose jobs were cut."""
+        """Release the segments of cancelled jobs."""
         for key in self._cut:
             state.update(lease_key(key), _none)
 
@@ -363,7 +365,9 @@ class Summaries:
         return Lease(self._now() + seconds, os.urandom(8).hex(), rests)
 
     def _first(self, state: State, codec: Codec[V], values: Sequence[tuple[str, V]]) -> list[V]:
-        """Put each value where none that is understood is, up to the first that is another; return what stands."""
+        """Put each value unless a readable one is there, up to the first that differs. Return the values that are
+        there.
+        """
         mine = [(name, codec.write(value)) for name, value in values]
         out: list[V] = []
         for (name, value), (_, written), raw in zip(values, mine, state.put_first(mine, KEEP_SECONDS), strict=False):
@@ -374,7 +378,7 @@ class Summaries:
         return out
 
     def _take(self, key: str, timeout_seconds: float, state: State) -> Literal["ours", "others", "done", "resting"]:
-        """Take the job of a segment, unless it is done, somebody else's, or failed a while ago."""
+        """Take the job of a segment, unless it is done, another process's, or failed a moment ago."""
         [held] = self._get([text_key(key)], state)
         if held.text is not None:
             self._texts.put(key, held.text, 2 * len(held.text))
@@ -385,9 +389,9 @@ class Summaries:
         def taken(held: Lease | None) -> Lease:
             return held if held is not None and held.until > now else mine
 
-        stands, written = self._store.updated(state, name, LEASES, taken)
-        if stands != mine:
-            return "resting" if stands.rests else "others"
+        stored, written = self._store.updated(state, name, LEASES, taken)
+        if stored != mine:
+            return "resting" if stored.rests else "others"
         state.put(name, written, seconds)  # in a step of its own: another's lease keeps the time that it has
         return "ours"
 
@@ -397,11 +401,11 @@ def _none(_held: bytes | None) -> None:
 
 
 def _due(undecided: Sequence[Event], wanted: Sequence[Segment]) -> Segment | None:
-    """Find the segment that a fold which nobody decided on yet waits for: the last of those that are wanted."""
+    """Find the segment that an undecided fold waits for: the last of the wanted ones."""
     offered = {key for event in undecided for key in event.candidates}
     return next((segment for segment in reversed(wanted) if segment.key in offered), None)
 
 
 def _pruned(by_key: dict[str, float], now: float) -> dict[str, float]:
-    """Leave out what is over, once there is much of it."""
+    """Remove expired keys, once there are many."""
     return by_key if len(by_key) < _MOST_KEPT else {key: until for key, until in by_key.items() if until > now}

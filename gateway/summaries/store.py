@@ -1,6 +1,6 @@
-"""What the state holds of summaries, and what one request is planned with of it.
+"""The values of summaries in the state, and the part of them with which one request is planned.
 
-Values lie under hashes: texts, which texts a fold took in, and who writes one. Each is written once and stays.
+Values have hashes as keys: texts, the texts that a fold used, and the lease of a job. Each is written once and stays.
 """
 
 from __future__ import annotations
@@ -23,57 +23,57 @@ V = TypeVar("V")
 
 
 class Lease(NamedTuple):
-    """Who writes a summary, or that nobody is to."""
+    """The process that writes a summary, or a pause for all."""
 
     until: float
     by: str
     rests: bool
 
 
-class Seen(Generic[V]):
-    """What one request is planned with, by key: as this process remembers it, else as the state said.
+class Snapshot(Generic[V]):
+    """The values with which one request is planned, by key: remembered by this process, else read from the state.
 
-    It holds what it once told, whatever other requests learn meanwhile.
+    A value never changes once it was returned, even if other requests learn another.
     """
 
     def __init__(self, remembered: Memory[str, V]) -> None:
         self._remembered = remembered
-        self._told: dict[str, V | None] = {}
+        self._values: dict[str, V | None] = {}
         self.read: set[str] = set()
         """Keys that the state was asked for."""
 
     def get(self, key: str, /) -> V | None:
-        if key not in self._told:
-            self._told[key] = self._remembered.get(key)
-        return self._told[key]
+        if key not in self._values:
+            self._values[key] = self._remembered.get(key)
+        return self._values[key]
 
     def take(self, key: str, value: V | None, size: int) -> bool:
-        """Take in what the state says; whether that is something else than was told."""
-        is_new = self._told.get(key) != value
-        self._told[key] = value
+        """Set a value from the state. Return True if it differs from the one returned before."""
+        is_new = self._values.get(key) != value
+        self._values[key] = value
         self.read.add(key)
         if value is not None:
             self._remembered.put(key, value, size)
         return is_new
 
-    def recalled(self) -> list[tuple[str, V]]:
-        """List what was told without asking the state."""
-        return [(key, value) for key, value in self._told.items() if value is not None and key not in self.read]
+    def from_memory(self) -> list[tuple[str, V]]:
+        """List the values that were returned without asking the state."""
+        return [(key, value) for key, value in self._values.items() if value is not None and key not in self.read]
 
 
 @dataclass(frozen=True, slots=True)
-class OrNothing:
-    """Decisions, where a fold that nobody could be asked about takes in nothing."""
+class EmptyIfUnknown:
+    """Decisions for an unavailable state: a fold without a known decision uses no summary."""
 
-    decisions: Seen[tuple[str, ...]]
+    decisions: Snapshot[tuple[str, ...]]
 
     def get(self, key: str, /) -> tuple[str, ...]:
         return self.decisions.get(key) or ()
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A value of the state, under its name; None where there is none."""
+class StateValue:
+    """A value of the state, under its name; None if there is none."""
 
     name: str
     text: str | None = None
@@ -82,13 +82,13 @@ class Found:
 
 @dataclass(slots=True)
 class Knowledge:
-    """What is read from the state for one request."""
+    """The values that are read from the state for one request."""
 
-    texts: Seen[str]
-    decisions: Seen[tuple[str, ...]]
+    texts: Snapshot[str]
+    decisions: Snapshot[tuple[str, ...]]
 
-    def unread(self, events: Sequence[Event]) -> list[str]:
-        """List what to ask for: decisions that nobody remembers, and the texts that they are, or would be, about."""
+    def missing(self, events: Sequence[Event]) -> list[str]:
+        """List the names to ask for: unknown decisions, and the texts that they use or could use."""
         out: list[str] = []
         for event in events:
             decided = self.decisions.get(event.prefix)
@@ -98,10 +98,10 @@ class Knowledge:
             out += (text_key(key) for key in texts if key not in self.texts.read and self.texts.get(key) is None)
         return list(dict.fromkeys(out))
 
-    def take(self, found: Iterable[Found]) -> bool:
-        """Take in values of the state; whether any of them is news."""
+    def take(self, values: Iterable[StateValue]) -> bool:
+        """Set values from the state. Return True if any of them is new."""
         news = False
-        for one in found:
+        for one in values:
             kind, _, key = one.name.rpartition("/")
             if kind == _TEXT:
                 news |= self.texts.take(key, one.text, 2 * len(one.text or ""))
@@ -111,20 +111,20 @@ class Knowledge:
                 self.texts.read -= {name for name in one.decision or () if self.texts.get(name) is None}
         return news
 
-    def recalled(self) -> list[Found]:
-        """List what was planned with and not asked for."""
-        texts = (Found(text_key(key), text=text) for key, text in self.texts.recalled())
-        return [*texts, *(Found(decision_key(key), decision=one) for key, one in self.decisions.recalled())]
+    def from_memory(self) -> list[StateValue]:
+        """List the values that were used and not asked for."""
+        texts = (StateValue(text_key(key), text=text) for key, text in self.texts.from_memory())
+        return [*texts, *(StateValue(decision_key(key), decision=one) for key, one in self.decisions.from_memory())]
 
     def undecided(self, events: Sequence[Event]) -> list[Event]:
         return [event for event in events if self.decisions.get(event.prefix) is None]
 
 
-def read_found(store: Store, name: str, raw: bytes | None) -> Found:
+def read_value(store: Store, name: str, raw: bytes | None) -> StateValue:
     """Read a value of the state."""
     if name.startswith(_TEXT):
-        return Found(name, text=store.understood(TEXTS, raw))
-    return Found(name, decision=store.understood(DECISIONS, raw))
+        return StateValue(name, text=store.understood(TEXTS, raw))
+    return StateValue(name, decision=store.understood(DECISIONS, raw))
 
 
 _TEXT, _DECISION, _LEASE = "summary", "decision", "summarising"
@@ -146,26 +146,26 @@ def lease_key(key: str) -> str:
 
 
 def _plain_text(raw: bytes) -> str:
-    """Read a summary as it was written before it had a version: as it stands."""
-    found = text(raw.decode(), _LONGEST)
-    if not found or any(char < " " and char not in "\n\t" for char in found):
+    """Read a summary in its format before versions: as it is."""
+    summary = text(raw.decode(), _LONGEST)
+    if not summary or any(char < " " and char not in "\n\t" for char in summary):
         raise ValueError("no model writes this")
-    return found
+    return summary
 
 
-def _names(said: Any) -> tuple[str, ...]:
-    return tuple([text(name, 200) for name in said])
+def _names(data: Any) -> tuple[str, ...]:
+    return tuple([text(name, 200) for name in data])
 
 
 def _plain_names(raw: bytes) -> tuple[str, ...]:
-    """Read a decision as it was written before it had a version: names, with a space between them."""
+    """Read a decision in its format before versions: names, with a space between them."""
     if not re.fullmatch(rb"[\w.:/-]{0,200}(?: [\w.:/-]{0,200})*", raw):
         raise ValueError("these are no names")
     return tuple(raw.decode().split())
 
 
-def _lease_of(said: Any) -> Lease:
-    until, by, rests = said
+def _lease_of(data: Any) -> Lease:
+    until, by, rests = data
     return Lease(number(until), text(by, 100), flag(rests))
 
 

@@ -350,7 +350,7 @@ async def faults(root: Path, record: Record, asked: Asked) -> None:
     """Ask of providers that fail in every way, alone and with a fallback."""
     models = [model("good", "openai/gpt-4o")]
     models += [model(name, f"openai/{name}", **({"timeout": 1} if name == "hangs" else {})) for name in FAULTS]
-    models += [model(f"{name}-backed", f"openai/{name}", timeout=1) for name in FAULTS]
+    models += [model(f"{name}-backed", f"openai/{name}", timeout=3) for name in FAULTS]
     backed = [{f"{name}-backed": ["good"]} for name in FAULTS]
     settings = config(models, ["default"], default_policy="default", fallbacks=backed)
     async with running(root, Setup("faults", settings, answers=FAULTS), record) as session:

@@ -34,17 +34,17 @@ from typing import Any
 
 from gateway.prompt_cache.economics import head_pays, tail_pays
 from gateway.prompt_cache.usage_patterns import (
-    NO_OWN,
+    NO_HISTORY,
     NOTHING_KNOWN,
-    Follows,
+    GroupHistory,
     Habits,
-    Own,
+    PreviousRequest,
     Stage,
-    aged,
+    end_waiting,
+    halve_old,
     head_stage,
-    seen,
+    request_habits,
     turn_stage,
-    waited,
 )
 from tests.contract.running import Gateway, running_gateway, write_setup
 from tests.load.recorded import cut_at_requests, raw, recorded, sets
@@ -181,7 +181,7 @@ class Team:
         """By the whole of each."""
         self._starts: dict[bytes, tuple[int, float]] = {}
         """Beginnings of first requests: how many had it, and when the last."""
-        self._own: dict[bytes, Own] = {}
+        self._own: dict[bytes, GroupHistory] = {}
         """By tools and system text."""
         self._written: dict[bytes, float] = {}
 
@@ -197,18 +197,20 @@ class Team:
         shared = max((place for place, times in enumerate(sights) if times > 1), default=prompt.system)
         if before is not None:
             shared = before.shared
-        places = self._worth(prompt, stage, sights, shared, self._own.get(app, NO_OWN))
+        places = self._worth(prompt, stage, sights, shared, self._own.get(app, NO_HISTORY))
         self._learn(prompt, before, stage, sights[shared], shared, now)
         self._requests[prompt.links[-1]] = Request(turn, stage, now, shared)
         return self._noted(prompt, places, now)
 
-    def _worth(self, prompt: Prompt, stage: Stage, sights: Sequence[int], shared: int, own: Own) -> list[int]:
+    def _worth(
+        self, prompt: Prompt, stage: Stage, sights: Sequence[int], shared: int, history: GroupHistory
+    ) -> list[int]:
         """List the places that are worth a marker. What is read stays alive, so heads are marked at later turns too."""
         places, prices = sorted({0, prompt.system, shared}), Prices()
-        if tail_pays(self.habits, prices, stage, LIFETIME, own):
+        if tail_pays(self.habits, prices, stage, LIFETIME, history):
             return [*places, prompt.last]
         long = [place for place in places if prompt.tokens[place] >= LEAST]
-        worth = [at for at in long if head_pays(self.habits, prices, stage, sights[at], LIFETIME, own)]
+        worth = [at for at in long if head_pays(self.habits, prices, stage, sights[at], LIFETIME, history)]
         return [place for place in places if place <= max(worth, default=-1)]
 
     def _learn(
@@ -217,16 +219,16 @@ class Team:
         """Count this request; a first one for its head as well, which is what it shares with others."""
         app = prompt.links[prompt.system]
         is_second = before is not None and before.turn == 1 and now - before.at <= LIFETIME
-        self._own[app] = self._own.get(app, NO_OWN).plus(before is None, is_second)
-        delta = seen(stage, now, None if before is None else Follows(before.stage, now - before.at))
+        self._own[app] = self._own.get(app, NO_HISTORY).plus(before is None, is_second)
+        delta = request_habits(stage, now, None if before is None else PreviousRequest(before.stage, now - before.at))
         if before is None:
             if prompt.tokens[shared] >= LEAST:
                 _, last = self._starts.get(prompt.links[shared], (0, now))
-                follows = Follows(head_stage(sights - 1), now - last) if sights > 1 else None
-                delta += seen(head_stage(sights), now, follows)
+                previous = PreviousRequest(head_stage(sights - 1), now - last) if sights > 1 else None
+                delta += request_habits(head_stage(sights), now, previous)
             for link in prompt.links:
                 self._starts[link] = self._starts.get(link, (0, 0.0))[0] + 1, now
-        self.habits = aged(waited(self.habits + delta, now))
+        self.habits = halve_old(end_waiting(self.habits + delta, now))
 
     def _noted(self, prompt: Prompt, places: Sequence[int], now: float) -> list[int]:
         """Choose at most four, with a bridge to what is written already, and remember them."""

@@ -23,7 +23,7 @@ from gateway.routing import placements
 from gateway.routing.loads import Stay
 from tests.contract.running import Gateway, Upstream, model, running_gateway, running_upstream, start_gateway
 from tests.nonsense import nonsense
-from tests.test_summaries import ask, body, grown, setup
+from tests.test_summary_jobs import ask, body, grown, setup
 
 LEAST_KINDS = 8
 """Kinds of values that the first run is to leave in the state: else there is little to plant."""

@@ -24,7 +24,7 @@ import yaml
 from tests import redis_server, slow_server
 from tests.contract.running import Upstream, free_port, running_upstream, start_gateway
 from tests.slow_server import HUNG
-from tests.test_summaries import ask, body, setup
+from tests.test_summary_jobs import ask, body, setup
 
 LATE = "slow while it serves"
 MODES = ("well", "down", "hung", "+0.2 s", "+1.5 s", "+5 s", "wrong password", LATE)

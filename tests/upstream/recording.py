@@ -22,6 +22,8 @@ _BYTES_PER_TOKEN = 4
 _LEAST_CACHED, _STEP = 1024, 128
 _REMEMBERED = 12
 _HANG_SECONDS = 60.0
+_PAUSE_SECONDS = 0.5
+"""Seconds between the events of a table: an error that is read together with what came before has reached nobody."""
 _VALUES, _WORDS = 18, 40
 WRITER = "writer"
 """The model that sums up: its answer is made of words of what it was sent."""
@@ -83,7 +85,7 @@ class Recording:
         if answer.get("forbid") in sent and "forbid" in answer:
             answer = answer["forbidden"]
         if "stream" in answer and (sent.get("stream") or answer.get("always")):
-            return await _streamed(writer, answer["stream"], answer.get("headers", {}))
+            return await _streamed(writer, answer["stream"], answer.get("headers", {}), _PAUSE_SECONDS)
         if "status" in answer or "body" in answer or "headers" in answer:
             await _whole(writer, answer)
             return True
@@ -143,11 +145,10 @@ async def _whole(writer: asyncio.StreamWriter, answer: Json) -> None:
     await writer.drain()
 
 
-async def _streamed(writer: asyncio.StreamWriter, events: list[Any], headers: Json) -> bool:
+async def _streamed(writer: asyncio.StreamWriter, events: list[Any], headers: Json, pause: float = 0.0) -> bool:
     writer.write(_head(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked", **headers}))
     for event in events:
         if event == "RESET":
-            await asyncio.sleep(0.1)
             writer.transport.abort()
             return False
         if event == "HANG":
@@ -156,6 +157,7 @@ async def _streamed(writer: asyncio.StreamWriter, events: list[Any], headers: Js
         data = event.encode() if isinstance(event, str) else b"data: " + json.dumps(event).encode() + b"\n\n"
         writer.write(b"%x\r\n" % len(data) + data + b"\r\n")
         await writer.drain()
+        await asyncio.sleep(pause)
     writer.write(b"0\r\n\r\n")
     await writer.drain()
     return True

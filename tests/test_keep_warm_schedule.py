@@ -26,14 +26,14 @@ from gateway.keep_warm.schedule import LONGEST_SLEEP, MOST_FAILURES, MOST_PREFIX
 from gateway.money import ledger as books
 from gateway.money.prices.entries import price_from
 from gateway.prompt_cache.rules import CacheFacts
-from gateway.prompt_cache.sharing import share
+from gateway.prompt_cache.sharing import share_prompt_caches
 from gateway.reports.spend import report
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.routing.upstreams.demo import Demo
 from gateway.routing.upstreams.upstream import Reply, WholeReply
 from gateway.serving.services import Gateway
-from gateway.serving.warm_up_calls import send
+from gateway.serving.warm_up_calls import send_warm_up
 from gateway.state import State, StateUnavailable, open_state
 from gateway.wire.usage import usage_from_openai
 from tests.caching_replay import PRICE, PRICES, Clock, Replay, facts_of
@@ -156,7 +156,7 @@ async def line(
     way = gateway.sharing.store if opens is None else store(opens)
     warm = WarmUps(gateway.prompt_caches, way, log, clock, name)
     gateway = replay.gateway = replace(gateway, warm_ups=warm)
-    warm.sent_by(partial(send, gateway))
+    warm.set_sender(partial(send_warm_up, gateway))
     try:
         yield Line(replay, gateway, provider, warm)
     finally:
@@ -414,7 +414,7 @@ async def test_of_two_workers_on_one_state_one_sends(tmp_path: Path):
     ):
         shared = [sharing(state) for _ in "ab"]
         for name, shares, one in zip("ab", shared, (first, second), strict=True):
-            share(shares, one.gateway.prompt_caches, clock, name)
+            share_prompt_caches(shares, one.gateway.prompt_caches, clock, name)
         for number in range(12):
             for _ in range(int(7 * MINUTE / 5)):
                 await asyncio.gather(first.warm.turn(), second.warm.turn())

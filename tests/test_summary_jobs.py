@@ -33,10 +33,10 @@ from gateway.summaries.jobs import (
     DOWN_SECONDS,
     MOST_FAILURES,
     REST_SECONDS,
+    InlineWait,
     Job,
     NoSummary,
-    Summaries,
-    Waiting,
+    SummaryJobs,
 )
 from gateway.summaries.store import DECISIONS
 from tests import redis_server
@@ -379,10 +379,10 @@ class Writer:
 
 
 @asynccontextmanager
-async def worker(folder: Path, writer: Writer, clock: Clock) -> AsyncIterator[Summaries]:
+async def worker(folder: Path, writer: Writer, clock: Clock) -> AsyncIterator[SummaryJobs]:
     way = store(at(folder))
-    made = Summaries(way, structlog.get_logger(), clock, clock)
-    made.written_by(writer)
+    made = SummaryJobs(way, structlog.get_logger(), clock, clock)
+    made.set_writer(writer)
     try:
         yield made
     finally:
@@ -395,11 +395,11 @@ def job(key: str) -> Job:
     return Job(Segment(key, (0,), 1000, 100), (), "writer", policy, Counter("o200k_base"), "bot", "team", None)
 
 
-async def done(summaries: Summaries) -> None:
+async def done(summaries: SummaryJobs) -> None:
     await eventually(lambda: not summaries._jobs, what="the jobs")
 
 
-async def settled(summaries: Summaries, *candidates: str, waiting: Waiting | None = None) -> tuple[str, ...]:
+async def settled(summaries: SummaryJobs, *candidates: str, waiting: InlineWait | None = None) -> tuple[str, ...]:
     """Settle a plan with one fold, which takes in all that is there; the decision that it came to."""
 
     async def planning(facts: Facts) -> Plan | Refusal:
@@ -409,7 +409,7 @@ async def settled(summaries: Summaries, *candidates: str, waiting: Waiting | Non
         wanted = tuple(job(key).segment for key in candidates if facts.texts.get(key) is None)
         return Plan({}, {}, {}, events=(Event("p", candidates, entered),), wanted=wanted)
 
-    plan, lost = await summaries.settled(planning, "writer", waiting)
+    plan, lost = await summaries.plan_with_state(planning, "writer", waiting)
     assert isinstance(plan, Plan)
     assert not lost
     return plan.events[0].decision
@@ -521,7 +521,7 @@ class Overtaken(DiskState):
 async def test_who_is_overtaken_takes_in_what_the_other_decided_on(tmp_path: Path) -> None:
     clock = Clock()
     way = store(lambda: Overtaken(tmp_path))
-    summaries = Summaries(way, structlog.get_logger(), clock, clock)
+    summaries = SummaryJobs(way, structlog.get_logger(), clock, clock)
     assert await settled(summaries, "a") == ("a",)
     await summaries.close()
     await way.close()
@@ -531,13 +531,13 @@ async def test_a_request_that_waits_takes_in_what_another_process_writes(tmp_pat
     here, there, time = Writer(), Writer(), asyncio.get_running_loop().time
     here.may_go.clear()
     ways = [store(at(tmp_path)) for _ in range(2)]
-    first, second = (Summaries(way, structlog.get_logger(), time, time) for way in ways)
-    first.written_by(here)
-    second.written_by(there)
+    first, second = (SummaryJobs(way, structlog.get_logger(), time, time) for way in ways)
+    first.set_writer(here)
+    second.set_writer(there)
     first.ask(job("a"))
     await eventually(lambda: here.asked)
     asyncio.get_running_loop().call_later(0.3, here.may_go.set)
-    waiting = Waiting(lambda segment: job(segment.key), 5.0)
+    waiting = InlineWait(lambda segment: job(segment.key), 5.0)
     assert await settled(second, "a", waiting=waiting) == ("a",)
     assert there.asked == []
     for made in (first, second):
@@ -552,10 +552,10 @@ async def test_nobody_waits_for_what_failed_a_moment_ago(tmp_path: Path) -> None
         failing.ask(job("a"))
         await done(failing)
     way = store(at(tmp_path))
-    other = Summaries(way, structlog.get_logger(), Clock(), time)
-    other.written_by(Writer())
+    other = SummaryJobs(way, structlog.get_logger(), Clock(), time)
+    other.set_writer(Writer())
     started = time()
-    assert await settled(other, "a", waiting=Waiting(lambda segment: job(segment.key), 5.0)) == ()
+    assert await settled(other, "a", waiting=InlineWait(lambda segment: job(segment.key), 5.0)) == ()
     assert time() - started < 2
     await other.close()
     await way.close()
@@ -573,9 +573,9 @@ async def test_a_state_that_does_not_answer_is_left_alone_for_a_while() -> None:
         return Plan({}, {}, {}, events=(Event("p", ("a",), ()),))
 
     way = store(opens, rest_seconds=0.3)
-    summaries = Summaries(way, structlog.get_logger(), Clock(), Clock())
+    summaries = SummaryJobs(way, structlog.get_logger(), Clock(), Clock())
     for _ in range(3):
-        assert (await summaries.settled(planning, "writer"))[1]
+        assert (await summaries.plan_with_state(planning, "writer"))[1]
     assert opened == 1
     await eventually(lambda: opened > 1, 5, "a look at it, behind the requests")
     await summaries.close()
@@ -592,8 +592,8 @@ async def test_what_is_remembered_needs_no_state(tmp_path: Path) -> None:
             return super().get_many(keys)
 
     way, clock = store(lambda: GoesDown(tmp_path)), Clock()
-    summaries = Summaries(way, structlog.get_logger(), clock, clock)
-    summaries.written_by(Writer())
+    summaries = SummaryJobs(way, structlog.get_logger(), clock, clock)
+    summaries.set_writer(Writer())
     summaries.ask(job("a"))
     await done(summaries)
     assert await settled(summaries, "a", "b") == ("a",)

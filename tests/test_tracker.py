@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from gateway.prompt_cache.markers import Breakpoint
-from gateway.prompt_cache.misses import BELOW_MINIMUM, FIRST_SIGHT, WHAT_IT_MEANS
-from gateway.prompt_cache.tracker import PromptCaches, Sighting, Whose
+from gateway.prompt_cache.breakpoints import Breakpoint
+from gateway.prompt_cache.lookup import CacheLookup, ConversationOwner
+from gateway.prompt_cache.misses import BELOW_MINIMUM, FIRST_SIGHT, MISS_MEANINGS
+from gateway.prompt_cache.tracker import PromptCaches
 from gateway.wire.chat import Memo, parse
 from tests.caching_replay import Replay, facts_of, marked, requests_of, sampled
 from tests.conftest import Conversations
@@ -50,12 +51,12 @@ class LongestPrefix:
     def cached(self, body: Body) -> int:
         tools = body.get("tools") or []
         said = json.dumps(tools, sort_keys=True)
-        upto = text_tokens(json.dumps(tools, ensure_ascii=False, separators=(",", ":"))) if tools else 0
-        marks = [(hash(said), upto)]
+        up_to = text_tokens(json.dumps(tools, ensure_ascii=False, separators=(",", ":"))) if tools else 0
+        marks = [(hash(said), up_to)]
         for message in body["messages"]:
             said = str(hash(said + json.dumps(message, sort_keys=True)))
-            upto += message_tokens(message)
-            marks.append((hash(said), upto))
+            up_to += message_tokens(message)
+            marks.append((hash(said), up_to))
         hit = 0
         for mark, tokens in marks:
             if str(mark) not in self.seen:
@@ -114,7 +115,7 @@ def assert_as_expected(rows: list[Row], asked: list[Body]) -> None:
     told = {at: (rows[at].get("expected_cached", 0), rows[at]["cached_tokens"]) for at in off}
     assert {at: pair for at, pair in told.items() if not begins_like_other_tools(asked, at)} == {}
     assert [row["id"] for row in rows if not row["cached_tokens"] and "miss" not in row] == []
-    assert causes(rows).keys() <= WHAT_IT_MEANS.keys()
+    assert causes(rows).keys() <= MISS_MEANINGS.keys()
     assert {FIRST_SIGHT, BELOW_MINIMUM} & causes(rows).keys()
 
 
@@ -187,54 +188,54 @@ async def test_net_savings_are_the_difference_of_two_real_replays_to_the_nano_do
 )
 def test_decisions_for_a_conversation_hold_with_another_tool_choice_or_a_picture(fields: dict[str, Any]):
     claude = deployment("m", "demo/anthropic", kind="demo", cache=facts_of("anthropic"))
-    caches, memo, whose = PromptCaches(), Memo(), Whose(("team",), ("team",), "team/p/m")
+    caches, memo, owner = PromptCaches(), Memo(), ConversationOwner(("team",), ("team",), "team/p/m")
     plain, other = (
-        caches.look(claude, parse(body(**{"listed": TALK, **more}), memo), None, whose, NOW) for more in ({}, fields)
+        caches.look(claude, parse(body(**{"listed": TALK, **more}), memo), None, owner, NOW) for more in ({}, fields)
     )
     assert plain is not None
     assert other is not None
-    assert plain.steady.links[:2] == other.steady.links[:2]
-    assert plain.steady.links[2:] != other.steady.links[2:4]
-    assert caches.beginnings(plain) == caches.beginnings(other)[:4]
+    assert plain.identity.links[:2] == other.identity.links[:2]
+    assert plain.identity.links[2:] != other.identity.links[2:4]
+    assert caches.content_links(plain) == caches.content_links(other)[:4]
 
 
 def test_what_is_cached_under_a_key_of_ours_is_known_before_the_key_is_chosen():
     gpt = deployment("m", "demo/openai-5.6", kind="demo", cache=facts_of("openai-5.6"))
-    caches, memo, whose = PromptCaches(), Memo(), Whose(("team",), ("team",), "team/p/m")
-    one = caches.look(gpt, parse(body(TALK), memo), None, whose, NOW)
+    caches, memo, owner = PromptCaches(), Memo(), ConversationOwner(("team",), ("team",), "team/p/m")
+    one = caches.look(gpt, parse(body(TALK), memo), None, owner, NOW)
     assert one is not None
-    caches.mark(one, one.sent.points, caches.key(one))
+    caches.mark(one, one.sent.breakpoints, caches.choose_cache_key(one))
     caches.note(one)
-    other = caches.look(gpt, parse(body([*TALK, user("two")]), memo), None, whose, NOW + 5)
+    other = caches.look(gpt, parse(body([*TALK, user("two")]), memo), None, owner, NOW + 5)
     assert other is not None
-    assert next(caches.known(other), None) == 2
+    assert next(caches.cached_links(other), None) == 2
 
 
 def test_a_clock_that_is_set_back_moves_no_group_to_another_key():
     gpt = deployment("m", "demo/openai", kind="demo", cache=facts_of("openai"))
-    caches, whose = PromptCaches(), Whose(("team",), ("team",), "team/p/m")
-    seen = [caches.look(gpt, parse(body(TALK), Memo()), None, whose, NOW - back) for back in (0, 3600, 13 * 3600)]
-    assert len({caches.key(one) for one in seen if one is not None}) == 1
+    caches, owner = PromptCaches(), ConversationOwner(("team",), ("team",), "team/p/m")
+    seen = [caches.look(gpt, parse(body(TALK), Memo()), None, owner, NOW - back) for back in (0, 3600, 13 * 3600)]
+    assert len({caches.choose_cache_key(one) for one in seen if one is not None}) == 1
 
 
 def test_a_conversation_keeps_its_lifetime_though_its_client_marks_nothing():
     claude = deployment("m", "demo/anthropic", kind="demo", cache=facts_of("anthropic"))
-    caches, memo, whose = PromptCaches(), Memo(), Whose(("team",), ("team",), "team/p/m")
+    caches, memo, owner = PromptCaches(), Memo(), ConversationOwner(("team",), ("team",), "team/p/m")
 
-    def looked(*more: Any) -> Sighting:
-        one = caches.look(claude, parse(body([*TALK, *more]), memo), None, whose, NOW)
+    def looked(*more: Any) -> CacheLookup:
+        one = caches.look(claude, parse(body([*TALK, *more]), memo), None, owner, NOW)
         assert one is not None
         return one
 
     first = looked()
-    assert caches.alive(first) is None
+    assert caches.current_lifetime(first) is None
     caches.mark(first, (Breakpoint(1, 3600, ours=True), Breakpoint(3, 3600, ours=True)))
     caches.note(first)
-    assert caches.alive(looked(user("two"))) == 3600
+    assert caches.current_lifetime(looked(user("two"))) == 3600
     other = parse(body([TALK[0], user("another"), assistant("?"), user("!")]), memo)
-    begun = caches.look(claude, other, None, whose, NOW)
+    begun = caches.look(claude, other, None, owner, NOW)
     assert begun is not None
-    assert caches.alive(begun) is None  # the system text alone is everybody's
+    assert caches.current_lifetime(begun) is None  # the system text alone is everybody's
 
 
 # ---------------------------------------------------------------- what it takes
@@ -243,7 +244,7 @@ def test_a_conversation_keeps_its_lifetime_though_its_client_marks_nothing():
 MANY = 100_000 if ALL else 25_000
 GROUPS = f"""
 import gc
-from tests.test_prompt_caches import see, Memo, PromptCaches, resident
+from tests.test_tracker import see, Memo, PromptCaches, resident
 
 caches, memo = PromptCaches(), Memo(1000)
 for number in range(100):
@@ -253,7 +254,7 @@ before = resident()
 for number in range({MANY}):
     one = see(caches, memo, number)
     caches.note(one)
-    caches.groups.begun(one.group, one.now)
+    caches.groups.note_start(one.group, one.now)
 held = resident() - before
 asked = [see(caches, memo, number) for number in range(0, {MANY}, 997)]
 assert all(caches.groups.sights(one.group) == 1 for one in asked)
@@ -270,12 +271,12 @@ def resident() -> int:
 VLLM = deployment("m", "demo/vllm", kind="demo", cache=facts_of("vllm"))
 
 
-def see(caches: PromptCaches, memo: Memo, number: int) -> Sighting:
+def see(caches: PromptCaches, memo: Memo, number: int) -> CacheLookup:
     """Look at the first request of a group of its own."""
-    whose = Whose(("team", "key", "", "m"), ("team", "m"), "team/policy/m")
+    owner = ConversationOwner(("team", "key", "", "m"), ("team", "m"), "team/policy/m")
     model = VLLM
     came = parse(body([system(f"You are number {number}, and careful."), user(f"Go on, {number}.")]), memo)
-    one = caches.look(model, came, None, whose, NOW)
+    one = caches.look(model, came, None, owner, NOW)
     assert one is not None
     return one
 

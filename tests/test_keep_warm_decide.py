@@ -13,14 +13,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.keep_warm.decide import LEAST_GAPS, Keeping, interval, is_worth_writing, pays
+from gateway.keep_warm.decide import LEAST_GAPS, KeepWarmTerms, reread_interval, reread_pays, write_pays
 
-CLAUDE = Keeping(lifetime=300.0, interval=240.0, read=0.1, write=1.25, reread=0.1)
+CLAUDE = KeepWarmTerms(lifetime=300.0, reread_interval=240.0, read=0.1, write=1.25, reread=0.1)
 
 
-def due(gaps: Sequence[float], keeping: Keeping = CLAUDE) -> bool:
+def due(gaps: Sequence[float], keeping: KeepWarmTerms = CLAUDE) -> bool:
     """Whether a re-read pays four minutes after a request, with five-minute caches."""
-    return pays(gaps, keeping, 240.0, 60.0)
+    return reread_pays(gaps, keeping, 240.0, 60.0)
 
 
 def test_gaps_that_end_between_the_two_expiries_pay():
@@ -29,7 +29,7 @@ def test_gaps_that_end_between_the_two_expiries_pay():
 
 def test_nothing_is_known_before_three_gaps_are():
     assert not due([400.0] * 2)
-    assert not is_worth_writing([400.0] * 2, CLAUDE)
+    assert not write_pays([400.0] * 2, CLAUDE)
 
 
 def test_traffic_that_comes_before_the_expiry_needs_nothing():
@@ -52,7 +52,7 @@ def test_several_in_a_row_reach_a_request_that_one_does_not():
 
 
 def test_when_the_wait_is_longer_than_any_gap_was_it_is_over():
-    assert not pays([400.0] * 64, CLAUDE, 480.0, 60.0)
+    assert not reread_pays([400.0] * 64, CLAUDE, 480.0, 60.0)
 
 
 def test_what_the_answer_costs_counts():
@@ -61,14 +61,14 @@ def test_what_the_answer_costs_counts():
 
 
 def test_re_reads_that_have_cost_one_write_more_than_they_saved_are_not_made_again():
-    assert pays([400.0] * 64, CLAUDE, 240.0, 60.0, balance=-1.0)
-    assert not pays([400.0] * 64, CLAUDE, 240.0, 60.0, balance=-1.1)
-    assert not is_worth_writing([400.0] * 64, CLAUDE, balance=-1.1)
+    assert reread_pays([400.0] * 64, CLAUDE, 240.0, 60.0, balance=-1.0)
+    assert not reread_pays([400.0] * 64, CLAUDE, 240.0, 60.0, balance=-1.1)
+    assert not write_pays([400.0] * 64, CLAUDE, balance=-1.1)
 
 
 def test_a_prefix_that_will_be_kept_warm_is_worth_writing_though_no_request_is_near():
-    assert is_worth_writing([400.0] * 3, CLAUDE)
-    assert not is_worth_writing([7_200.0] * 3, CLAUDE)
+    assert write_pays([400.0] * 3, CLAUDE)
+    assert not write_pays([7_200.0] * 3, CLAUDE)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_prefix_that_will_be_kept_warm_is_worth_writing_though_no_request_is_n
     ],
 )
 def test_what_is_kept_longer_is_read_as_long_before_its_end(every: float, lifetime: float, told: float):
-    assert interval(every, lifetime) == told
+    assert reread_interval(every, lifetime) == told
 
 
 GAPS = st.lists(st.integers(1, 4_000).map(float), min_size=LEAST_GAPS, max_size=20)
@@ -98,13 +98,13 @@ KEEPING = st.builds(
 )
 
 
-def played(gap: float, keeping: Keeping, most: int, waited: float, left: float) -> float:
+def played(gap: float, keeping: KeepWarmTerms, most: int, waited: float, left: float) -> float:
     """What one gap costs under so many re-reads at most: those made in time, and the request at its end."""
     at, expires, cost = waited, waited + left, 0.0
     for _ in range(most):
         if gap <= at:
             break
-        cost, expires, at = cost + keeping.reread, at + keeping.lifetime, at + keeping.interval
+        cost, expires, at = cost + keeping.reread, at + keeping.lifetime, at + keeping.reread_interval
     return cost + (keeping.write if gap >= expires else keeping.read)
 
 
@@ -113,7 +113,7 @@ def test_it_pays_exactly_where_some_number_of_re_reads_is_cheaper_than_none(gaps
     longer = [*(gap for gap in gaps if gap > waited), inf]
     costs = [sum(played(gap, keeping, most, waited, left) for gap in longer) for most in range(20)]
     assume(abs(min(costs[1:]) - costs[0]) > 1e-9)
-    assert pays(gaps, keeping, waited, left) == (min(costs[1:]) < costs[0])
+    assert reread_pays(gaps, keeping, waited, left) == (min(costs[1:]) < costs[0])
 
 
 @given(GAPS, KEEPING)
@@ -121,14 +121,14 @@ def test_it_is_written_exactly_where_that_costs_less_than_the_plain_price(gaps, 
     costs = [sum(played(gap, keeping, most, 240.0, 60.0) for gap in [*gaps, inf]) for most in range(20)]
     least = min(costs) - keeping.write  # the one that never ends is not written again
     assume(abs(least - len(gaps)) > 1e-9)
-    assert is_worth_writing(gaps, keeping) == (least < len(gaps))
+    assert write_pays(gaps, keeping) == (least < len(gaps))
 
 
 @given(GAPS, KEEPING, st.integers(0, 5_000), st.integers(1, 299))
 def test_it_never_goes_on_longer_than_the_longest_gap_was(gaps, keeping, more, left):
-    assert not pays(gaps, keeping, max(gaps) + more, left)
+    assert not reread_pays(gaps, keeping, max(gaps) + more, left)
 
 
 @given(st.floats(0.001, 1e6), st.floats(1, 1e6))
 def test_a_re_read_is_always_before_the_end_and_never_before_half_the_time(every, lifetime):
-    assert lifetime / 2 <= interval(every, lifetime) < lifetime
+    assert lifetime / 2 <= reread_interval(every, lifetime) < lifetime

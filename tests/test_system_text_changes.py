@@ -9,9 +9,24 @@ from hypothesis import strategies as st
 
 from gateway.config.fields import LONGEST_PATTERN
 from gateway.config.policy import PromptCache
-from gateway.prompt_cache import system_texts
-from gateway.prompt_cache.shared_system_texts import HEADS, KEY, SystemTexts, shared, suggested
-from gateway.prompt_cache.system_texts import Family, Head, Prompts, added, from_json, label_of, suggestions, to_json
+from gateway.prompt_cache import system_text_changes
+from gateway.prompt_cache.system_text_changes import (
+    LineChanges,
+    PromptFamily,
+    RecentTexts,
+    from_json,
+    label_of,
+    merge_changes,
+    suggestions,
+    to_json,
+)
+from gateway.prompt_cache.system_text_sharing import (
+    KEY,
+    LINE_CHANGES,
+    SystemTextWatch,
+    share_system_texts,
+    stored_suggestions,
+)
 from gateway.rewriting.volatile import Memo, without
 from gateway.state import StateUnavailable
 from gateway.state.disk import DiskState
@@ -20,11 +35,11 @@ from tests.sharing import at, sharing
 from tests.talk import body, conversation, system, user
 from tests.timing import within
 
-FAMILY = Family("support", "p", "gpt", 3)
+FAMILY = PromptFamily("support", "p", "gpt", 3)
 
 
 def seen(*texts):
-    prompts, head = Prompts(), Head()
+    prompts, head = RecentTexts(), LineChanges()
     for text in texts:
         head += prompts.compared(text)
     return head
@@ -68,7 +83,7 @@ def test_a_suggested_pattern_is_always_accepted_and_takes_the_change_out(same, w
     before, after = (f"{same} {end}".replace("\n", " ") for end in (was, now))
     if before != after and (label := label_of(before, after)):
         pattern = f"{label}.*"
-        assert len(pattern) <= system_texts.LONGEST_PATTERN <= LONGEST_PATTERN
+        assert len(pattern) <= system_text_changes.LONGEST_PATTERN <= LONGEST_PATTERN
         PromptCache(volatile=(pattern,))
         rests = {without(text, (pattern,), Memo())[0] for text in (before, after)}
         assert len(rests) == 1
@@ -97,7 +112,7 @@ def test_a_line_that_changes_now_and_then_is_not_told():
 
 
 def test_few_requests_say_nothing():
-    assert told(seen(*(f"You help.\nCurrent time: {n}" for n in range(system_texts.LEAST_COMPARED)))) == []
+    assert told(seen(*(f"You help.\nCurrent time: {n}" for n in range(system_text_changes.LEAST_COMPARED)))) == []
 
 
 def test_a_line_of_which_nothing_stays_is_told_without_a_pattern():
@@ -124,17 +139,17 @@ def test_counts_of_several_processes_add_up():
 
 
 def test_what_is_kept_is_bounded():
-    many = {Family("t", "p", "m", n): Head(1) for n in range(500)}
-    assert len(added({}, many)) == system_texts.MOST_FAMILIES
-    head = Head()
+    many = {PromptFamily("t", "p", "m", n): LineChanges(1) for n in range(500)}
+    assert len(merge_changes({}, many)) == system_text_changes.MOST_FAMILIES
+    head = LineChanges()
     for n in range(9000):
-        head += Head(1, {(n % 40, f"{n % 40} "): 1})
-    assert len(head.changed) <= system_texts.MOST_CHANGING
-    assert head.compared < system_texts.AGES_AT
+        head += LineChanges(1, {(n % 40, f"{n % 40} "): 1})
+    assert len(head.changed) <= system_text_changes.MOST_CHANGING
+    assert head.compared < system_text_changes.AGES_AT
 
 
 def test_what_is_written_is_read_again_and_nonsense_is_refused():
-    table = {FAMILY: Head(7, {(3, "Time: "): 6})}
+    table = {FAMILY: LineChanges(7, {(3, "Time: "): 6})}
     assert from_json(json.loads(json.dumps(to_json(table)))) == table
     for nonsense in ([1], [["a"]], {"a": 1}):
         with pytest.raises((TypeError, ValueError)):
@@ -152,35 +167,35 @@ def noted(texts, *numbers):
 
 async def test_workers_add_up_in_the_state_and_the_report_reads_it(tmp_path):
     for first in (0, 100):
-        texts = SystemTexts()
-        shares = sharing(at(tmp_path), shared(texts))
+        texts = SystemTextWatch()
+        shares = sharing(at(tmp_path), share_system_texts(texts))
         noted(texts, *range(first, first + 40))
         await shares.close()
     opened = DiskState(tmp_path)
-    (one,) = suggested(opened)
+    (one,) = stored_suggestions(opened)
     assert str(one).endswith(
         "line 2 of the system text changes in 100% of requests; declare volatile: ['Current time: .*']"
     )
     opened.put(KEY, b"nonsense")
-    assert suggested(opened) == []
+    assert stored_suggestions(opened) == []
     opened.close()
 
 
 def test_a_line_with_half_a_character_is_told_like_any_other():
-    texts = SystemTexts()
+    texts = SystemTextWatch()
     for n in range(30):
         said = conversation([system("x")])
         message = replace(said.messages[0], text=f"You help.\nMood \ud83d: {n}")
         texts.note(replace(said, messages=(message,)), "support", "p", "gpt")
-    assert suggestions(HEADS.read(HEADS.write(texts.take())))
+    assert suggestions(LINE_CHANGES.read(LINE_CHANGES.write(texts.take())))
 
 
 async def test_what_could_not_be_told_is_told_later():
     def down():
         raise StateUnavailable("down")
 
-    texts = SystemTexts()
-    shares = sharing(down, shared(texts))
+    texts = SystemTextWatch()
+    shares = sharing(down, share_system_texts(texts))
     noted(texts, *range(10))
     await shares.exchange()
     await shares.exchange()
@@ -193,4 +208,4 @@ async def test_what_a_policy_declares_is_told_no_more(tmp_path):
     passed = await Setting(tmp_path, [said])(body([system("You help.\nCurrent time: 1"), user("Hi")]))
     texts = passed.gateway.system_texts
     texts.note(conversation([system("You help."), user("Hi")]), passed.settled["team"] or "", "p", "asked")
-    assert [(family.lines, head) for family, head in texts.take().items()] == [(1, Head(1))]
+    assert [(family.lines, head) for family, head in texts.take().items()] == [(1, LineChanges(1))]

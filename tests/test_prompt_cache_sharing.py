@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.prompt_cache import sharing as shared_caches
-from gateway.prompt_cache.groups import Groups
-from gateway.prompt_cache.sharing import GROUPS, MOST_SENT_BYTES, SENT
-from gateway.prompt_cache.tracker import PromptCaches, Settled, Sighting, Whose
+from gateway.prompt_cache.groups import PrefixGroups
+from gateway.prompt_cache.lookup import CacheLookup, ConversationOwner
+from gateway.prompt_cache.settlement import CacheSettlement
+from gateway.prompt_cache.sharing import GROUPS, MOST_SENT_BYTES, SENT, share_prompt_caches
+from gateway.prompt_cache.tracker import PromptCaches
 from gateway.prompt_cache.usage_patterns import KNOWN, NEW, NOTHING_KNOWN
 from gateway.state import State, StateUnavailable
 from gateway.state.disk import DiskState
@@ -21,17 +22,22 @@ from tests.passage import COUNTERS, NOW, deployment
 from tests.sharing import at, sharing
 from tests.talk import Wire, assistant, request, system, user, words
 
-WHOSE = Whose(("team", "key", "", "m"), ("team", "m"), "team/policy/m")
+OWNER = ConversationOwner(("team", "key", "", "m"), ("team", "m"), "team/policy/m")
 FIRST: list[Wire] = [system(words(1500)), user("one")]
 SECOND: list[Wire] = [*FIRST, assistant("1"), user("two")]
 
 
 async def ask(
-    caches: PromptCaches, listed: list[Wire], now: float, prompt: int, rules: str = "openai", whose: Whose = WHOSE
-) -> Settled:
+    caches: PromptCaches,
+    listed: list[Wire],
+    now: float,
+    prompt: int,
+    rules: str = "openai",
+    owner: ConversationOwner = OWNER,
+) -> CacheSettlement:
     """Send a request and have it answered."""
     model = deployment("m", f"demo/{rules}", kind="demo", cache=facts_of(rules))
-    one = caches.look(model, request(listed), None, whose, now)
+    one = caches.look(model, request(listed), None, owner, now)
     assert one is not None
     caches.note(one)
     return await caches.settle(one, Usage(prompt=prompt), lambda _: 0, COUNTERS.for_encoding("o200k_base"), lambda _: 0)
@@ -39,7 +45,7 @@ async def ask(
 
 def worker(folder: Path, name: str, opens: Callable[[], State] | None = None) -> tuple[PromptCaches, Sharing]:
     caches, shares = PromptCaches(), sharing(opens or at(folder), rest_seconds=0.1)
-    shared_caches.share(shares, caches, lambda: NOW, name)
+    share_prompt_caches(shares, caches, lambda: NOW, name)
     return caches, shares
 
 
@@ -73,23 +79,37 @@ async def test_groups_and_habits_are_counted_together(tmp_path: Path):
         await shared.exchange()
     model = deployment("m", "demo/openai", kind="demo", cache=facts_of("openai"))
     for caches, shared in workers:
-        one = caches.look(model, request(FIRST), None, WHOSE, NOW)
+        one = caches.look(model, request(FIRST), None, OWNER, NOW)
         assert one is not None
         assert caches.groups.sights(one.group) == 3
-        assert sum(count for (_, stage), count in caches.habits("team/policy/m").waiting.items() if stage == KNOWN) == 0
-        assert sum(count for (_, stage), count in caches.habits("team/policy/m").waiting.items() if stage == NEW) == 3
+        assert (
+            sum(
+                count
+                for (_, stage), count in caches.observations.habits("team/policy/m").waiting.items()
+                if stage == KNOWN
+            )
+            == 0
+        )
+        assert (
+            sum(
+                count
+                for (_, stage), count in caches.observations.habits("team/policy/m").waiting.items()
+                if stage == NEW
+            )
+            == 3
+        )
         await shared.close()
 
 
 async def test_a_request_of_the_gateways_own_is_shared_and_taken_for_nobodys_habit(tmp_path: Path):
     (first, telling), (second, hearing) = worker(tmp_path, "a"), worker(tmp_path, "b")
-    ours = replace(WHOSE, ours=True)
-    assert await ask(first, FIRST, NOW, 1603, whose=ours) == Settled(miss="first_sight")
+    ours = replace(OWNER, is_gateway=True)
+    assert await ask(first, FIRST, NOW, 1603, owner=ours) == CacheSettlement(miss="first_sight")
     await telling.exchange()
     await hearing.exchange()
-    assert (await ask(second, SECOND, NOW + 5, 1700, whose=ours)).expected == 1536
+    assert (await ask(second, SECOND, NOW + 5, 1700, owner=ours)).expected == 1536
     for caches, shared in ((first, telling), (second, hearing)):
-        assert caches.habits(WHOSE.kind) == NOTHING_KNOWN
+        assert caches.observations.habits(OWNER.kind) == NOTHING_KNOWN
         assert len(caches.groups) == 0
         await shared.close()
 
@@ -98,9 +118,9 @@ async def test_own_requests_are_not_heard_back_as_somebody_elses(tmp_path: Path)
     caches, shared = worker(tmp_path, "a")
     await ask(caches, FIRST, NOW, 1603)
     await shared.exchange()
-    held = len(caches._seen)
+    held = len(caches._contents)
     await shared.exchange()
-    assert len(caches._seen) == held
+    assert len(caches._contents) == held
     await shared.close()
 
 
@@ -140,8 +160,8 @@ async def test_what_another_worker_reads_renews_no_more_than_it_reads(tmp_path: 
     short = deployment("m", "demo/openai", kind="demo", cache=facts)
     (first, telling), (second, hearing) = worker(tmp_path, "a"), worker(tmp_path, "b")
 
-    def sees(caches: PromptCaches, listed: list[Wire], now: float) -> Sighting:
-        one = caches.look(short, request(listed), None, WHOSE, now)
+    def sees(caches: PromptCaches, listed: list[Wire], now: float) -> CacheLookup:
+        one = caches.look(short, request(listed), None, OWNER, now)
         assert one is not None
         return one
 
@@ -181,15 +201,15 @@ async def test_what_was_told_before_the_state_went_down_is_not_told_again(tmp_pa
     await shared.exchange()
     await eventually(lambda: not shared.store.is_down, 5)
     await shared.exchange()
-    habits = caches.habits("team/policy/m")
+    habits = caches.observations.habits("team/policy/m")
     assert sum(count for (_, stage), count in habits.waiting.items() if stage == NEW) == 1
     await shared.close()
 
 
 def test_hearing_of_the_same_groups_each_second_pushes_no_other_out():
-    groups = Groups()
+    groups = PrefixGroups()
     for _ in range(3):
-        groups.begun(1, 0.0)
+        groups.note_start(1, 0.0)
     groups.take_news()
     for _ in range(60):
         groups.adopt(dict.fromkeys(range(2, 2002), (3.0, 3.0, 1.0)))

@@ -1,0 +1,53 @@
+"""The number of the provider cache that a request reads. Pure.
+
+Two requests read the same cache if their numbers are equal. The number covers the account of the deployment and the
+members of the request by which the provider keeps requests apart.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+from gateway.prompt_cache.prefixes import members_hash
+from gateway.prompt_cache.rules import CacheFacts, CachingDeployment
+from gateway.wire.chat import ChatRequest
+
+_OF_MESSAGES: Final = ("tool_choice", "thinking", "reasoning_effort")
+_SEPARATE: Final = ("prompt_cache_key",)
+_SALT: Final = ("cache_salt",)
+"""Members by which a provider keeps requests apart in its cache: OpenAI from GPT-5.6 on, and vLLM."""
+
+
+class CacheNumbers:
+    """The numbers of the deployments' caches. Each is computed once."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, int] = {}
+
+    def of(self, deployment: CachingDeployment) -> int:
+        """Return the number of the cache that a deployment reads: one for each model under one credential."""
+        number = self._by_name.get(deployment.name) if deployment.pattern is None else None
+        if number is None:
+            account = deployment.name if deployment.kind == "demo" else ""  # each an account of its own
+            parts = (deployment.provider, deployment.model, deployment.api_base, deployment.api_key, account)
+            number = self._by_name[deployment.name] = cache_number("\n".join([part or "" for part in parts]))
+        return number
+
+
+def cache_number(text: str) -> int:
+    """Return a number for a text that distinguishes caches."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 4
+
+
+def separated_by(request: ChatRequest, facts: CacheFacts) -> int:
+    """Return the hash of the members that keep a request apart in the cache; 0 if it has none of them."""
+    return members_hash(request, _SEPARATE if facts.marks_itself else _SALT)
+
+
+def message_settings(request: ChatRequest, facts: CacheFacts) -> int:
+    """Return the hash of settings that Anthropic compares too: "What invalidates the cache", prompt-caching guide."""
+    if facts.control not in ("cache_control", "cache_point"):
+        return 0
+    pictures = any(part.kind == "image" for message in request.conversation.messages for part in message.media)
+    return members_hash(request, _OF_MESSAGES) + pictures
