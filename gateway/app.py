@@ -155,7 +155,7 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM) -> Gateway:
         catalogue(config), unpriced=config.unpriced == "allow", most_bytes=memory.bytes_for("covered models")
     )
     log, prompt_caches = structlog.get_logger("gateway"), PromptCaches(memory)
-    sharing = Sharing(Store(partial(open_state, config.state, log.warning), log, config.state.timeout_seconds), log)
+    sharing = Sharing(Store(partial(open_state, config.state, log.warning), log, config.state.timeout), log)
     return Gateway(
         config=config,
         keys=Keys(config.keys),

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gateway.caching_schema import shipped
+from gateway.config.policy import Policy
+from gateway.config.prompt_cache_rules import shipped
 from gateway.money import ledger as books
 from gateway.money.prices.entries import price_from
-from gateway.policy import Policy
 from gateway.prompt_cache.rules import CacheFacts, book_of, facts_for, priced
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.serving.pipeline import answer

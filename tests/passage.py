@@ -20,9 +20,11 @@ import structlog
 from gateway.app import Surroundings, build_gateway
 from gateway.budget.tokens import Counters
 from gateway.config import Config, KeyEntry, LedgerSettings, Server, State, Team
+from gateway.config.merging import resolve
+from gateway.config.policy import Policy
+from gateway.config.yaml import parse
 from gateway.money import ledger as books
 from gateway.money.prices.entries import price_from
-from gateway.policy import Policy, resolve
 from gateway.routing.deployment import Deployment, Kind, ModelFacts
 from gateway.routing.models import models_of
 from gateway.routing.upstreams.by_kind import Upstreams
@@ -33,7 +35,6 @@ from gateway.serving.pipeline import answer
 from gateway.serving.services import Gateway
 from gateway.wire.errors import GatewayError, too_large
 from gateway.wire.sse import DONE, event
-from gateway.yaml_lines import parse
 from tests.sharing import PATIENT_SECONDS
 
 COUNTERS = Counters()
@@ -340,7 +341,7 @@ class Setting:
             keys=tuple(self.keys),
             policies={one.name: one for one in given},
             default_policy=given[0].name,
-            state=State(dir=self.folder / "state", timeout_seconds=PATIENT_SECONDS),
+            state=State(dir=self.folder / "state", timeout=PATIENT_SECONDS),
             ledger=LedgerSettings(self.folder / "ledger"),
             unpriced="allow" if self.unpriced else "refuse",
         )

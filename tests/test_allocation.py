@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gateway.budget.allocation import Window, allocate, power_of_two, usual_reserve
 from gateway.budget.calibration import Calibration
 from gateway.budget.components import COMPONENTS
-from gateway.policy import Shares
+from gateway.config.shares import Shares
 
 SHARES = Shares(system=0.1, tools=0.1, examples=0.1, documents=0.2, history=0.4, input=0.1)
 BENDING = frozenset({"history", "documents", "examples"})

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.budget.bounds import LONGEST_RUN, WHOLE, at_least, has_endless_run, weights_of
 from gateway.budget.tokens import ENCODINGS, Counter, byte_weights, verified_file
+from gateway.config.policy import Policy, Reserve
 from gateway.packaged_data import tokenizers_dir
-from gateway.policy import Policy, Reserve
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.serving.fit import HUGE_TEXT, Form

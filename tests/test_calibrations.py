@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.kinds import Kinds
 from gateway.budget.tokens import Counter
-from gateway.policy import Policy, Reserve
+from gateway.config.policy import Policy, Reserve
 from gateway.routing.calibrations import MOST_WAITING, Calibrations
 from gateway.routing.deployment import Deployment, ModelFacts
 from gateway.routing.models import Model, models_of

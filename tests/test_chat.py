@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.config.policy import PROFILE_METADATA
 from gateway.conversation import Call, Changes, Insertion, Media
-from gateway.policy import PROFILE_METADATA
 from gateway.wire.chat import OURS_IN_METADATA, Additions, ChatRequest, Memo, parse, sent
 from gateway.wire.errors import GatewayError
 from tests.talk import Wire, assistant, body, calls, loop, request, result, step, system, user, words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 from gateway import config
 from gateway.budget.calibration import Calibration
 from gateway.config import Config, ConfigErrors
+from gateway.config.startup import startup_problems
+from gateway.config.yaml import parse
 from gateway.reports import check
-from gateway.yaml_lines import parse
 from tests.conftest import examples
 
 ROOT = Path(__file__).parent.parent
@@ -97,6 +99,17 @@ def test_the_example_loads_and_uses_every_key_there_is():
     assert said.keys() == config.check_schema("config")["properties"].keys()
 
 
+def test_a_section_is_made_again_of_its_own_values(tmp_path):
+    example = config.load(ROOT / "config.example.yaml", ENVIRONMENT)
+    text = (
+        f"ledger: {{mode: 0640}}\nkeys: [{{name: k, sha256: {'A' * 64}, models: [m], expires: 2030-01-01}}]\n"
+        "server: {trusted_proxies: [10.0.0.0/8], hosts: ['[::1]'], max_body: 2MB, keep_alive: 5s}\nstate: {timeout: 2s}"
+    )
+    for sound in (example, loaded(tmp_path, SMALL + text)):
+        for section in (sound.server, sound.state, sound.ledger, *sound.keys, *sound.teams.values()):
+            assert replace(section) == section  # type: ignore[type-var]
+
+
 def test_paths_are_relative_to_the_file(tmp_path):
     sound = loaded(tmp_path, SMALL + "ledger: {dir: books}\nstate: {dir: /elsewhere}")
     assert sound.ledger.dir == tmp_path / "books"
@@ -106,8 +119,8 @@ def test_paths_are_relative_to_the_file(tmp_path):
 def test_state_is_a_folder_or_redis(tmp_path):
     sound = loaded(tmp_path, SMALL + "state: {redis: os.environ/REDIS_URL}", {"REDIS_URL": "redis://:pw@127.0.0.1"})
     assert (sound.state.redis, sound.state.dir) == ("redis://:pw@127.0.0.1", None)
-    assert sound.state.timeout_seconds == 0.05
-    assert loaded(tmp_path, SMALL + "state: {timeout: 20ms}").state.timeout_seconds == 0.02
+    assert sound.state.timeout == 0.05
+    assert loaded(tmp_path, SMALL + "state: {timeout: 20ms}").state.timeout == 0.02
 
 
 def test_the_policy_is_the_keys_else_the_teams_else_the_default(tmp_path):
@@ -340,14 +353,14 @@ def test_a_key_one_letter_off_is_caught_even_where_any_key_may_stand(tmp_path):
 
 
 def test_nothing_stands_in_the_way_of_a_sound_configuration(tmp_path):
-    assert config.startup_problems(loaded(tmp_path)) == ()
+    assert startup_problems(loaded(tmp_path)) == ()
     assert (tmp_path / "var/ledger").is_dir()
 
 
 def test_folders_that_cannot_be_written_are_named_with_their_lines(tmp_path):
     (tmp_path / "file").write_text("in the way")
     sound = loaded(tmp_path, SMALL + "ledger:\n  dir: file/ledger\nstate: {dir: file}")
-    assert [str(problem).removeprefix(f"{tmp_path}/") for problem in config.startup_problems(sound)] == [
+    assert [str(problem).removeprefix(f"{tmp_path}/") for problem in startup_problems(sound)] == [
         f"config.yaml:3: ledger.dir: cannot write to the ledger folder {tmp_path}/file/ledger: Not a directory",
         f"config.yaml:4: state.dir: cannot write to the state folder {tmp_path}/file: File exists",
     ]
@@ -356,14 +369,14 @@ def test_folders_that_cannot_be_written_are_named_with_their_lines(tmp_path):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "gateway.example"])
 def test_without_keys_only_a_loopback_address_is_served(tmp_path, host):
     open_door = loaded(tmp_path, SMALL + f"server: {{host: '{host}'}}")
-    assert "without keys only a loopback address" in str(config.startup_problems(open_door)[0])
+    assert "without keys only a loopback address" in str(startup_problems(open_door)[0])
     locked = loaded(tmp_path, SMALL + f"server: {{host: '{host}'}}\nkeys: [{{name: k, sha256: '{'0' * 64}'}}]")
-    assert config.startup_problems(locked) == ()
+    assert startup_problems(locked) == ()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_a_loopback_address_needs_no_keys(tmp_path, host):
-    assert config.startup_problems(loaded(tmp_path, SMALL + f"server: {{host: '{host}'}}")) == ()
+    assert startup_problems(loaded(tmp_path, SMALL + f"server: {{host: '{host}'}}")) == ()
 
 
 # The schemas

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.caching_schema import CachesFile
 from gateway.config import Config
 from gateway.config.network import HERE, Network
+from gateway.config.prompt_cache_rules import CachesFile
 from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
 from gateway.prompt_cache.rules import NOTHING

@@ -14,8 +14,8 @@ import structlog
 from structlog.testing import capture_logs
 
 from gateway import config
+from gateway.config.policy import Fold, Policy, Reserve
 from gateway.conversation import Changes
-from gateway.policy import Fold, Policy, Reserve
 from gateway.prompt_cache.economics import Outlook
 from gateway.rewriting.plan import Plan
 from gateway.serving.early_folds import LINKS, Beginnings, ByCost, EarlyFolds, Judge, Never

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.config.environment import is_read_in, read_in, usual_keys, usual_variables
-from gateway.problems import Problem
-from gateway.yaml_lines import parse
+from gateway.config.problems import Problem
+from gateway.config.yaml import parse
 
 SET = {"KEY": "sk-1", "LINED": "sk-1\r\n", "HOST": " eu.example ", "EMPTY": "", "BLANK": " \n"}
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from gateway.config import ConfigErrors, load
 from gateway.config.litellm_keys import DEFAULTS, INSTEAD, OURS, WITHOUT_EFFECT
+from gateway.config.yaml import parse, written
 from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
 from gateway.routing.catalogue import catalogue, known_providers, without_effect
 from gateway.routing.catalogue.importing import imported
 from gateway.routing.deployment import Unservable
-from gateway.yaml_lines import parse, written
 from tests.conftest import examples
 
 BOOK, KNOWN = PriceBook.read(price_table()), known_providers()

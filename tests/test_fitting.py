@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.tokens import LONG_BODY, Counter
-from gateway.policy import Policy, Reserve
+from gateway.config.policy import Policy, Reserve
 from gateway.prompt_cache.rules import NOTHING
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.deployment import ModelFacts

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import ConfigErrors, load, startup_problems
-from gateway.config.folders import exposed, ledger_folder_mode
+from gateway.config import ConfigErrors, load
+from gateway.config.folders import ledger_folder_mode
+from gateway.config.startup import exposed, startup_problems
 from gateway.money.ledger import Ledger
 from gateway.money.row import LedgerRow
 from gateway.state.disk import DiskState

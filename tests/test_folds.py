@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.budget.components import OVERHEAD_MESSAGE, Recognition
-from gateway.policy import Shares
+from gateway.config.shares import Shares
 from gateway.rewriting.folds import Folded, Rules, fold, reasoning_open
 from gateway.rewriting.folds.voiced import voiced
 from gateway.rewriting.ladder import Ladders

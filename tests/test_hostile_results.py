@@ -15,7 +15,8 @@ import pytest
 from gateway.budget.allocation import Window
 from gateway.budget.components import dissect
 from gateway.budget.tokens import Counter
-from gateway.policy import Policy, Reserve, load_policies
+from gateway.config.merging import load_policies
+from gateway.config.policy import Policy, Reserve
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
 from gateway.wire.chat import Memo, parse, sent

@@ -18,12 +18,12 @@ from click.testing import CliRunner, Result
 from gateway.app import create_app
 from gateway.cli import main
 from gateway.config import Config, load
+from gateway.config.yaml import parse
 from gateway.money import ledger
 from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
 from gateway.routing.catalogue import known_providers
 from gateway.routing.catalogue.importing import imported
-from gateway.yaml_lines import parse
 from tests.providers.accounts import service_account
 from tests.providers.everybody import Everybody, certify, everybody
 

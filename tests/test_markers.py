@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.caching_schema import shipped
+from gateway.config.prompt_cache_rules import shipped
 from gateway.conversation import Changes, Insertion, leading_system
 from gateway.prompt_cache.breakpoints import Breakpoint, callers
 from gateway.prompt_cache.markers import markable, marks_of, place_markers

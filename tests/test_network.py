@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import load, startup_problems
+from gateway.config import load
 from gateway.config.network import HERE, Network, faults_of, network_of
+from gateway.config.startup import startup_problems
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.direct import Direct
 from gateway.routing.upstreams.translated import Translated

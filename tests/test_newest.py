@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.budget.components import OVERHEAD_MESSAGE
-from gateway.policy import Documents, Ladder
+from gateway.config.ladder import Ladder
+from gateway.config.policy import Documents
 from gateway.rewriting.plan import Plan
 from tests.talk import assistant, calls, loop, result, system, user, words
 from tests.test_plan import BARE, DROP, STRICT, inserted, planned, refused

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from gateway.budget.tokens import LONG_BODY
 from gateway.config import Team
+from gateway.config.policy import Policy
 from gateway.money import ledger as books
 from gateway.money.amounts import usd
-from gateway.policy import Policy
 from gateway.prompt_cache.rules import CacheFacts
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Loads
@@ -891,9 +891,7 @@ async def test_what_bytes_prove_to_fit_is_entered_in_the_providers_tokens(gatewa
 
 async def test_the_keys_own_policy_applies_else_its_teams_else_the_default(gateway):
     chat = policy("{name: chat}")
-    gateway = replace(
-        gateway, keys=KEYS, policies=(Policy("default"), TIGHT, chat), teams={"small": Team("small", "chat")}
-    )
+    gateway = replace(gateway, keys=KEYS, policies=(Policy("default"), TIGHT, chat), teams={"small": Team("chat")})
     names = {}
     for token in ("sk-all", "sk-one", "sk-own"):
         passed = await replace(gateway, folder=gateway.folder / token)(body(HELLO), headers={"x-api-key": token})

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from gateway.budget.allocation import Window
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, dissect, message_tokens
+from gateway.config.ladder import Ladder
+from gateway.config.policy import Fold, Policy, Reserve
+from gateway.config.shares import Shares
 from gateway.conversation import Insertion
-from gateway.policy import Fold, Ladder, Policy, Reserve, Shares
 from gateway.rewriting.ours import left_out, summary
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
 from gateway.rewriting.volatile import LABEL

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import config
-from gateway.conditions import FACTS, InvalidCondition, compile_condition, facts, in_cel
-from gateway.policy import (
-    LONGEST_PROMPT,
-    Fold,
-    Ladder,
-    Policy,
-    PromptCache,
-    Reserve,
-    Shares,
-    Summarize,
-    UnknownProfile,
-    load_policies,
-    resolve,
-)
-from gateway.policy_schema import COMPONENTS
+from gateway.config.conditions import FACTS, InvalidCondition, compile_condition, facts, in_cel
+from gateway.config.ladder import Ladder
+from gateway.config.merging import LONGEST_PROMPT, load_policies, resolve
+from gateway.config.policy import Fold, Policy, PolicyBody, PromptCache, Reserve, Summarize, UnknownProfile
+from gateway.config.shares import COMPONENTS, Shares
+from gateway.config.yaml import parse
 from gateway.reports.check import Facts, render, rows
-from gateway.yaml_lines import parse
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTED = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/policies.md").read_text(), re.MULTILINE | re.DOTALL)
@@ -105,7 +95,7 @@ def test_a_name_a_window_and_a_reserve_are_enough():
 
 
 def test_loading_the_presets_does_not_load_cel():
-    code = "import sys; from pathlib import Path; from gateway.policy import load_policies; "
+    code = "import sys; from pathlib import Path; from gateway.config.merging import load_policies; "
     code += "load_policies(Path('policies')); sys.exit('cel' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
@@ -210,7 +200,7 @@ def test_an_order_that_is_given_is_kept_where_the_ladder_arranges():
 
 def test_targets_of_the_report_change_no_digest():
     found = policy("utilization: {history: 60-75%, overall: 50% - 90%}")
-    assert found.utilization == (("history", (0.6, 0.75)), ("overall", (0.5, 0.9)))
+    assert found.utilization.targets == {"history": (0.6, 0.75), "overall": (0.5, 0.9)}
     assert found.digest == policy("").digest
 
 
@@ -537,6 +527,52 @@ def test_a_digest_tells_policies_apart_and_nothing_else():
         " extract], examples: [drop_oldest], history: [drop_oldest], input: [crush]}"),
     ]  # fmt: skip
     assert len({found.digest for found in different}) == len(different)
+
+
+EVERY_KEY = """\
+context_window: 64k
+strict: true
+mode: observe
+reserve: {output: 20%, margin: 0.05}
+allocation: {documents: 12k, history: 45%, examples: 0}
+utilization: {history: 60-75%, overall: 50-90%}
+tools: {select: 20}
+borrow: [history, input]
+documents: {tags: [doc], tools: [search_*], in_system: true, order: rank}
+ladder: {tool_results: [minify, stub], documents: [dedupe, arrange], history: [summarize, drop_oldest]}
+fold:
+  {trigger: 90%, target: 45%, artifacts: 5%, keep_turns: 4, keep_tool_results: 1, clear_at_least: 2.5%, when: cheaper}
+summarize: {enabled: true, model: small, at_most: 12.5%, timeout: 500ms, run: inline, on_failure: drop_oldest}
+user_text: 33.3%
+recall: 0
+protect: 1.5k
+examples: {names: [shot_*], tags: []}
+preserve: ['Order [0-9]+']
+prompt_cache: {markers: always, ttl: 1h, group_by: [user, key], volatile: ['Now: .*'], warm: ['You are*'], every: 3m}
+effort: 1M
+profiles:
+  short: {context_window: 8k, allocation: {documents: 2k}}
+  free: {ladder: auto, strict: false, reserve: {output: auto}}
+"""
+
+
+def test_a_digest_is_the_same_in_every_release():
+    """They stand in ledgers, and in the state that several releases share."""
+    shipped = load_policies(ROOT / "policies").by_name.values()
+    assert sorted(map(str, shipped)) == [
+        "chat@c80e244b", "coding-agent@8b2bed1d", "default@e678e4d1", "rag@33073d76", "support@c2feed34"
+    ]  # fmt: skip
+    variants = policy(EVERY_KEY).variants
+    assert [str(variant) for variant in variants] == ["it@10690a84", "it/short@4376975d", "it/free@fb045495"]
+
+
+def test_a_policy_is_made_again_of_its_own_values():
+    assert parse(EVERY_KEY, Path("it.yaml")).data.keys() == {one.name for one in fields(PolicyBody)} | {"profiles"}
+    for variant in (Policy("it"), *policy(EVERY_KEY).variants):
+        assert replace(variant) == variant
+        parts = [value for one in fields(PolicyBody) if is_dataclass(value := getattr(variant, one.name))]
+        assert len(parts) == 10
+        assert [replace(part) for part in parts] == parts  # type: ignore[type-var]
 
 
 # gateway check

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.caching_schema import CachesFile, shipped, unknown_rules
+from gateway.config.prompt_cache_rules import CachesFile, shipped, unknown_rules
+from gateway.config.yaml import read
 from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
 from gateway.prompt_cache.rules import NOTHING, book_of, facts_for, priced
 from gateway.routing.upstreams.demo.anthropic import LEAST, anthropic_least
-from gateway.yaml_lines import read
 
 BOOK = book_of(shipped())
 FILE = Path(__file__).resolve().parent.parent / "gateway" / "prompt_cache" / "providers.yaml"

@@ -14,10 +14,11 @@ from rich.console import Console
 
 from gateway.budget.tokens import Counter
 from gateway.config import load
+from gateway.config.merging import load_policies
+from gateway.config.policy import Policy
 from gateway.money.ledger import Ledger, content_files, files, rows
 from gateway.money.ledger.lookup import find
 from gateway.money.row import LedgerRow
-from gateway.policy import Policy, load_policies
 from gateway.reports.simulating.judging import Simulation, simulate
 from gateway.reports.simulating.price_rules import RULES, Rule
 from gateway.reports.simulating.rendering import as_json, tables

@@ -453,7 +453,7 @@ def test_what_others_keep_on_the_server_is_not_ours(redis_url):
 
 def test_an_address_that_makes_no_sense_is_unavailable():
     with pytest.raises(StateUnavailable):
-        open_state(config.State(redis="gopher://127.0.0.1"))
+        open_state(config.State(redis="redis://127.0.0.1:many"))
 
 
 # ---------------------------------------------------------------- the door

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.budget.components import OVERHEAD_MESSAGE
-from gateway.policy import Ladder, Policy, Summarize
+from gateway.config.ladder import Ladder
+from gateway.config.policy import Policy, Summarize
 from gateway.rewriting.folds.summarize import (
     LEAST,
     LINE,

@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 
 from gateway import config
 from gateway.budget.tokens import Counter
-from gateway.policy import Policy, Summarize
+from gateway.config.policy import Policy, Summarize
 from gateway.rewriting import ours
 from gateway.rewriting.folds.summarize import Event, Facts, Segment
 from gateway.rewriting.plan import Plan, Refusal

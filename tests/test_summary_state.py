@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.policy import Ladder, Policy, Summarize
+from gateway.config.ladder import Ladder
+from gateway.config.policy import Policy, Summarize
 from gateway.rewriting.folds.summarize import LEAST, LINE, Asking, Facts, Segment, asking_of, line
 from gateway.rewriting.folds.summary_state import (
     AT_ONCE,

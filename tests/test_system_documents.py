@@ -6,7 +6,8 @@ import pytest
 
 from gateway.budget.allocation import Window
 from gateway.budget.components import dissect
-from gateway.policy import Documents, Policy, Reserve, Shares
+from gateway.config.policy import Documents, Policy, Reserve
+from gateway.config.shares import Shares
 from gateway.rewriting.history.recall import HEADER
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
 from gateway.wire.legality import CHAT

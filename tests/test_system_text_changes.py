@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy_schema import LONGEST_PATTERN, PromptCacheFile
+from gateway.config.fields import LONGEST_PATTERN
+from gateway.config.policy import PromptCache
 from gateway.prompt_cache import system_text_changes
 from gateway.prompt_cache.system_text_changes import (
     LineChanges,
@@ -83,7 +84,7 @@ def test_a_suggested_pattern_is_always_accepted_and_takes_the_change_out(same, w
     if before != after and (label := label_of(before, after)):
         pattern = f"{label}.*"
         assert len(pattern) <= system_text_changes.LONGEST_PATTERN <= LONGEST_PATTERN
-        PromptCacheFile(volatile=[pattern])
+        PromptCache(volatile=(pattern,))
         rests = {without(text, (pattern,), Memo())[0] for text in (before, after)}
         assert len(rests) == 1
 

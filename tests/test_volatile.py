@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gateway.budget.tokens import Counter
-from gateway.caching_schema import shipped
+from gateway.config.prompt_cache_rules import shipped
 from gateway.conversation import Changes
 from gateway.memory import Memory
 from gateway.money.ledger import rows

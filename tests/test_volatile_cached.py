@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.caching_schema import shipped
+from gateway.config.prompt_cache_rules import shipped
 from gateway.money.ledger import rows
 from gateway.prompt_cache.rules import book_of, facts_for
 from gateway.serving.pipeline import answer

@@ -36,8 +36,7 @@ def check(path: Path, schema: str | None, no_environment: bool, connect: bool) -
 
     from gateway.budget.calibration import EXACT, UNKNOWN
     from gateway.cli.trying import too_slow
-    from gateway.config import network_problems
-    from gateway.config.folders import exposed
+    from gateway.config.startup import exposed, network_problems
     from gateway.reports import check as checks
     from gateway.routing.catalogue.warnings import notes, warnings
 

@@ -26,10 +26,10 @@ def import_() -> None:
 def litellm(path: Path, output: Path | None) -> None:
     """Print a LiteLLM configuration in our form, and on standard error what became of each of its keys."""
     from gateway import packaged_data
+    from gateway.config.yaml import read, written
     from gateway.money.prices.table import PriceBook
     from gateway.routing.catalogue import known_providers
     from gateway.routing.catalogue.importing import imported
-    from gateway.yaml_lines import read, written
 
     document = read(path)
     refuse(document.problems)

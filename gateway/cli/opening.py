@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gateway.config import Config
-    from gateway.problems import Problem
+    from gateway.config.problems import Problem
     from gateway.routing.catalogue import Catalogue
     from gateway.routing.models import Model
 
@@ -112,7 +112,7 @@ def first_of(problems: Sequence[Problem]) -> Iterator[str]:
 def shipped(*models: str) -> Config:
     """Return a configuration of models as the price table knows them, with the policies that come with the program."""
     from gateway.config import Config, LedgerSettings, ModelEntry, Server, State
-    from gateway.policy import load_policies, shipped_folder
+    from gateway.config.merging import load_policies, shipped_folder
 
     return Config(
         file=DEFAULT_CONFIG,

@@ -89,7 +89,7 @@ def _targets(path: Path | None) -> dict[str, dict[str, tuple[float, float]]]:
     """Read how full the rooms of each policy should be, its profiles' too."""
     policies = config_of(path or DEFAULT_CONFIG, to_serve=False).policies.values()
     variants = [variant for one in policies for variant in one.variants]
-    return {variant.label: dict(variant.utilization) for variant in variants if variant.utilization}
+    return {variant.label: targets for variant in variants if (targets := variant.utilization.targets)}
 
 
 def _breaks(path: Path | None) -> list[str]:

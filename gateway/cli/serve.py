@@ -61,8 +61,7 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
 
     from gateway import server
     from gateway.cli.trying import too_slow
-    from gateway.config import startup_problems
-    from gateway.config.folders import exposed
+    from gateway.config.startup import exposed, startup_problems
     from gateway.operators import logs
     from gateway.providers.credentials import every
     from gateway.routing.catalogue.warnings import notes, warnings

@@ -26,7 +26,7 @@ from gateway.cli.opening import (
 
 if TYPE_CHECKING:
     from gateway.config import Config
-    from gateway.problems import Problem
+    from gateway.config.problems import Problem
     from gateway.reports.simulating.price_rules import Rule
     from gateway.reports.simulating.traffic import Traffic, Turn
     from gateway.routing.models import Model
@@ -156,7 +156,7 @@ def _of_known_models(
     traffic: Traffic, models: Mapping[str, Model], model: str | None
 ) -> tuple[list[Turn], list[Problem]]:
     """Return the turns that can be planned, and all problems: one for each model that nobody knows too."""
-    from gateway.problems import Problem, closest
+    from gateway.config.problems import Problem, closest
 
     if model is not None:
         named("model", model, models)

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from gateway.backtracking import may_be_cubic, worst_texts
-from gateway.policy import Policy
+from gateway.config.patterns import may_be_cubic, worst_texts
+from gateway.config.policy import Policy
 
 TEXT_CHARS: Final = 20_000
 """The length of the text. While serving, most pieces that a pattern sees have a few hundred characters."""

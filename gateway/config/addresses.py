@@ -47,7 +47,7 @@ class Address:
 
     @property
     def has_version(self) -> bool:
-        """Whether the path names a version, as /v1 or /api/paas/v4."""
+        """True if the path names a version, as /v1 or /api/paas/v4."""
         return _VERSION.search(self.path) is not None
 
     def of(self, call: str) -> str:

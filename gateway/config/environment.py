@@ -1,4 +1,4 @@
-"""What a configuration takes from the environment: what it names, and providers' keys under their usual names.
+"""Variables of the environment: those that a configuration names, and providers' keys under their usual names.
 
 Pure: the environment is an argument. What comes out of it has no white space around it: a secret that was read from a
 file ends in a newline, and no header takes one.
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway import packaged_data
-from gateway.problems import KeyPath, Problem
-from gateway.yaml_lines import Document
+from gateway.config.problems import KeyPath, Problem
+from gateway.config.yaml import Document
 
 ENVIRONMENT: Final = "os.environ/"
 """Before a name: the whole value is that variable's."""
@@ -46,8 +46,8 @@ USUAL_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     # Signed with other credentials, or none is asked for.
     **dict.fromkeys(("bedrock", "bedrock_converse", "sagemaker", "sagemaker_chat", "vertex_ai", "oci", "demo"), ()),
 }
-"""Where LiteLLM looks for a provider's key, in its order (its `main.py` and `get_llm_provider_logic.py`). Of all others
-it is the provider's name with `_API_KEY` after it."""
+"""Variables in which LiteLLM looks for a provider's key, in its order (its `main.py` and `get_llm_provider_logic.py`).
+That of any other provider is its name with `_API_KEY` after it."""
 
 
 def usual_variables(provider: str) -> tuple[str, ...]:
@@ -83,7 +83,7 @@ def read_in(value: Any, path: KeyPath, document: Document, environ: Mapping[str,
 
 
 def is_read_in(value: str) -> bool:
-    """Whether a text takes anything from the environment, so that what it comes to is not written in the file."""
+    """Say whether a text takes anything from the environment, so that its value is not written in the file."""
     return value.startswith(ENVIRONMENT) or any(not match[0].startswith("$$") for match in _BRACES.finditer(value))
 
 

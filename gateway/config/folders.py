@@ -1,23 +1,18 @@
 """The folders and files that the gateway makes for itself: nobody else on the machine reads them unless it is said.
 
-What is there already stays as it is, whatever its mode: who made it may have had a reason. It is warned of.
+What is there already stays as it is, whatever its mode: who made it may have had a reason.
+`gateway.config.startup` warns of it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from gateway.config import Config
+from typing import Final
 
 PRIVATE: Final = 0o700
 PRIVATE_FILE: Final = 0o600
 _LEDGER_FILE: Final = 0o640
-_OTHERS: Final = 0o077
-"""The rights of everybody but the owner."""
 
 
 def make(folder: Path, mode: int = PRIVATE) -> None:
@@ -61,28 +56,3 @@ def ledger_folder_mode(mode: int | None, *, content: bool) -> int:
         return PRIVATE
     readers = (mode or _LEDGER_FILE) & 0o044
     return PRIVATE | readers | readers >> 2
-
-
-def exposed(config: Config) -> Iterator[str]:
-    """Say what of the state and of kept requests others on this machine can reach."""
-    places = [] if config.state.dir is None else [("state", config.state.dir, PRIVATE)]
-    if config.ledger.content != "none":
-        places.append(("ledger", config.ledger.dir, ledger_folder_mode(config.ledger.mode, content=True)))
-    for name, folder, mode in places:
-        has = _mode(folder)
-        if has & _OTHERS & ~mode:
-            yield (
-                f"the {name} folder {folder} has mode {has:04o}, so others on this machine can reach what is in it: "
-                f"chmod {mode:o} {folder}"
-            )
-        elif has & _OTHERS:
-            files = sorted(path.name for path in folder.glob("*.content.jsonl*") if _mode(path) & _OTHERS)
-            if files:
-                yield f"{len(files)} files of requests in {folder} can be read by others, as {files[0]}: chmod 600 them"
-
-
-def _mode(path: Path) -> int:
-    try:
-        return path.stat().st_mode & 0o777
-    except OSError:
-        return 0

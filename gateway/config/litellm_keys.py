@@ -1,8 +1,8 @@
-"""What becomes of each key that a LiteLLM `model_list` may hold: facts, by name.
+"""The fate of each key that a LiteLLM `model_list` may hold: facts, by name.
 
 Sources: LiteLLM's documentation of its configuration (docs.litellm.ai/docs/proxy/config_settings and …/configs) and the
-classes `GenericLiteLLMParams` and `CustomPricingLiteLLMParams` of its package. What an entry does with a key is in
-`routing.deployment`; what is said of it, in `catalogue.fates`.
+classes `GenericLiteLLMParams` and `CustomPricingLiteLLMParams` of its package. `routing.deployment` acts on them, and
+`routing.catalogue.fates` tells what became of each.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _BY_TAG: Final = "requests are not routed by tags: every deployment of a name se
 _BUDGETED: Final = "what may be spent is not bounded here yet"
 
 RATES: Final = ("rpm", "tpm", "itpm", "otpm", "max_parallel_requests")
-"""How much a deployment takes at a time: accepted, and of no effect yet."""
+"""Rates that a deployment takes: accepted, and of no effect yet."""
 
 WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     **dict.fromkeys(RATES, _LIMITED),
@@ -106,4 +106,4 @@ INFO_IN_PARAMS: Final = ("base_model", "mode", "max_input_tokens", "max_output_t
 """Keys of `model_info` that LiteLLM takes among `litellm_params` too."""
 
 CHAT_MODES: Final = frozenset({"chat", "completion", "responses"})
-"""What a model may be for here (`mode` of LiteLLM's table): it answers chats. Embeddings, images … do not."""
+"""Modes of LiteLLM's table whose models answer chats; those of embeddings, images … do not."""

@@ -1,4 +1,4 @@
-"""How upstreams are reached from this machine: through which proxy, and by whose certificates.
+"""The way from this machine to upstreams: proxies, and certificates to believe.
 
 Read once from the environment and handed on. Neither HTTP library is told to look there itself: that mode also takes
 passwords out of `.netrc`. Pure: the environment is an argument.
@@ -73,7 +73,7 @@ def _either(environ: Mapping[str, str], name: str) -> str | None:
 
 
 def _covers(listed: str, host: str, port: int | None) -> bool:
-    """Whether one element of `NO_PROXY` names a host: `*`, itself, a domain above it, or a network around it."""
+    """Say whether one element of `NO_PROXY` names a host: `*`, itself, a domain above it, or a network around it."""
     if listed == "*":
         return True
     name, colon, wanted = listed.rpartition(":")

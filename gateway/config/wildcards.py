@@ -1,4 +1,4 @@
-"""Names with asterisks in them: which one covers a name that was asked for, and what it stands for then. Pure."""
+"""Names with asterisks: the one that covers a requested name, and what its asterisks stand for then. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONGEST: Final = 256
 """Characters of a name that is looked up under a pattern; no model's is longer."""
 
 _FILLED: Final = re.compile(r"[A-Za-z0-9_.:@+-]+(?:/[A-Za-z0-9_.:@+-]+)*\Z")
-"""What an asterisk may stand for. Some providers put the name into the path of an address: no query, no `..`."""
+"""Texts that an asterisk may stand for. Some providers put the name into the path of an address: no query, no `..`."""
 
 
 def is_pattern(name: str) -> bool:

@@ -19,11 +19,11 @@ from typing import Any, Final, Literal, NamedTuple, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.config.policy import Policy
 from gateway.keep_warm.decide import FORGIVEN, MOST_GAPS, KeepWarmTerms, reread_interval, reread_pays, write_pays
 from gateway.memory import USUAL
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.money.prices.rates import Price
-from gateway.policy import Policy
 from gateway.prompt_cache.lookup import CacheLookup
 from gateway.prompt_cache.tracker import PromptCaches
 from gateway.routing.deployment import Deployment

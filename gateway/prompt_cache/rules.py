@@ -1,4 +1,4 @@
-"""The rules of a provider's prompt cache, as a value. Pure. `gateway.caching_schema` reads them from files.
+"""The rules of a provider's prompt cache, as a value. Pure. `gateway.config.prompt_cache_rules` reads them from files.
 
 An unknown provider gets NOTHING: no markers and no assumptions.
 """
@@ -11,7 +11,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from gateway.caching_schema import NONE, CachesFile, FactsFile, ModelsFile, layers
+from gateway.config.prompt_cache_rules import NONE, CachesFile, FactsFile, ModelsFile, layers
 
 if TYPE_CHECKING:
     from gateway.money.prices.rates import Price

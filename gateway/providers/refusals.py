@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from gateway.problems import closest
+from gateway.config.problems import closest
 from gateway.providers.table import AZURE, PROVIDERS, REFUSED, REFUSED_MODELS, Provider
 
 PROJECT: Final = "gateway-llm"

@@ -11,8 +11,9 @@ from textwrap import wrap
 from gateway.budget.allocation import Window, usual_reserve
 from gateway.budget.calibration import EXACT, Calibration
 from gateway.config import Config
-from gateway.policy import CUT, Policy, PromptCache
-from gateway.policy_schema import COMPONENTS
+from gateway.config.ladder import CUT
+from gateway.config.policy import Policy, PromptCache
+from gateway.config.shares import COMPONENTS
 from gateway.rewriting.folds.summarize import LEAST
 
 

@@ -13,9 +13,9 @@ from typing import Any
 from gateway.budget.allocation import Window
 from gateway.budget.components import dissect, message_tokens
 from gateway.budget.tokens import Counter
+from gateway.config.policy import Policy
 from gateway.conversation import Changes, Conversation, Message
 from gateway.memory import Memory
-from gateway.policy import Policy
 from gateway.rewriting.plan import Edit, Plan, Refusal, recognition_of
 from gateway.rewriting.retention import cut_of, in_order, parts, spoken, texts_of
 from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED

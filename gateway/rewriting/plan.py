@@ -36,7 +36,7 @@ from gateway.wire.legality import Rules as LegalRules
 from gateway.wire.legality import Violation, droppable, introduced, lacks_word, violations, wanted_word
 
 if TYPE_CHECKING:
-    from gateway.policy import Policy
+    from gateway.config.policy import Policy
 
 SIZES = Mapping[str, int]
 

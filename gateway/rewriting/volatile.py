@@ -31,7 +31,7 @@ REMAINDER: Final = "(The current values stand before the last message.)"
 
 LONGEST_WHOLE: Final = 300
 """Characters up to which a line is searched as a whole. Of a longer one each sentence is, where it is no longer: safe
-patterns are fast on short texts only (backtracking.py)."""
+patterns are fast on short texts only (`config.patterns`)."""
 MOST_ROUNDS: Final = 8
 """The number of times that a line is searched again after something was taken out; one that matches still stays as it
 came."""

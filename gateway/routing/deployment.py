@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import orjson
 
 from gateway.budget.tokens import encoding_for
-from gateway.caching_schema import shipped
 from gateway.config.addresses import address_of
 from gateway.config.environment import usual_variables
 from gateway.config.litellm_keys import (
@@ -24,6 +23,7 @@ from gateway.config.litellm_keys import (
     OURS,
     WITHOUT_EFFECT,
 )
+from gateway.config.prompt_cache_rules import shipped
 from gateway.config.wildcards import filled
 from gateway.money.prices.entries import PriceError, is_price
 from gateway.money.prices.names import region_of

@@ -10,9 +10,9 @@ from gateway.budget import media
 from gateway.budget.allocation import Window, usual_reserve
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.components import CountMedia
+from gateway.config.policy import Policy
 from gateway.conversation import Media
 from gateway.memory import Memory
-from gateway.policy import Policy
 from gateway.routing.deployment import Deployment
 from gateway.wire.legality import Rules, for_provider
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway import conditions
-from gateway.config import Config
+from gateway.config import Config, conditions
+from gateway.config.policy import Policy, UnknownProfile
+from gateway.config.problems import closest
 from gateway.config.wildcards import is_pattern
 from gateway.conversation import leading_system
 from gateway.money.entry import MOST_TAGS
 from gateway.money.keys import Caller, Keys
-from gateway.policy import Policy, UnknownProfile
-from gateway.problems import closest
 from gateway.routing.models import Model
 from gateway.serving.client import text_of
 from gateway.wire import errors

@@ -29,9 +29,9 @@ from gateway.budget.components import (
 )
 from gateway.budget.kinds import Kinds, kinds_of, kinds_of_message
 from gateway.budget.tokens import LONG_BODY, Counter, Weighed
+from gateway.config.policy import Policy
 from gateway.conversation import Changes, Conversation, Message, last_user, leading_system
 from gateway.memory import Memory
-from gateway.policy import Policy
 from gateway.rewriting.folds.summarize import Facts, Segment
 from gateway.rewriting.memory import Known
 from gateway.rewriting.moved import edits_of, left_of, may_move, with_left, with_moved

@@ -11,9 +11,9 @@ from hashlib import blake2b
 
 from gateway.budget.allocation import Window
 from gateway.budget.tokens import LONG_BODY, Counter
+from gateway.config.policy import Policy
 from gateway.conversation import Changes
 from gateway.money.entry import BYTES_PER_TOKEN, Entry
-from gateway.policy import Policy
 from gateway.prompt_cache.breakpoints import Breakpoint
 from gateway.prompt_cache.economics import USUAL_GROWTH, outlook
 from gateway.prompt_cache.lookup import CacheLookup, ConversationOwner, is_uncacheable

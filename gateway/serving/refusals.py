@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gateway.budget.allocation import Window
-from gateway.policy import Policy
+from gateway.config.policy import Policy
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.attempts import Failure
 from gateway.routing.too_long import too_long

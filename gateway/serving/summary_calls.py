@@ -15,10 +15,10 @@ from typing import Final
 import orjson
 
 from gateway.budget.tokens import Counter
+from gateway.config.policy import Policy, Reserve
 from gateway.conversation import Message
 from gateway.money.entry import Entry
 from gateway.money.ledger import ID_ENTROPY_BYTES, new_id
-from gateway.policy import Policy, Reserve
 from gateway.rewriting.folds import summarize
 from gateway.rewriting.folds.summary_faults import Source
 from gateway.routing.models import Model

@@ -11,10 +11,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from gateway.config.policy import Policy, Reserve
 from gateway.keep_warm.schedule import Reread, WarmUp, WarmUpFailed, WarmUpResult
 from gateway.money.entry import Entry
 from gateway.money.ledger import ID_ENTROPY_BYTES, new_id
-from gateway.policy import Policy, Reserve
 from gateway.rewriting.plan import Refusal
 from gateway.serving.admission import Admitted
 from gateway.serving.attempt import Calls

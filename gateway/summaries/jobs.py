@@ -20,9 +20,9 @@ from typing import Final, Literal, TypeVar
 from structlog.typing import FilteringBoundLogger
 
 from gateway.budget.tokens import Counter
+from gateway.config.policy import Policy
 from gateway.conversation import Message
 from gateway.memory import USUAL, Memory
-from gateway.policy import Policy
 from gateway.rewriting.folds.summarize import Event, Facts, Segment
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.state import State, StateUnavailable

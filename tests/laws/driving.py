@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from gateway.budget.components import fits_by_bytes
 from gateway.budget.tokens import Counter
+from gateway.config.policy import Policy
 from gateway.conversation import Changes
-from gateway.policy import Policy
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.models import Model

@@ -13,8 +13,10 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
+from gateway.config.ladder import Ladder
+from gateway.config.policy import Component, Documents, Fold, Policy, Reserve
+from gateway.config.shares import Shares
 from gateway.conversation import Media
-from gateway.policy import Documents, Fold, Ladder, Policy, Reserve, Shares
 from gateway.routing.models import Model
 from gateway.wire.legality import ANTHROPIC, CHAT, GEMINI, MISTRAL, Rules
 from tests.laws import oracle
@@ -457,7 +459,9 @@ DOCUMENTS = st.builds(
 )
 PRESERVED = st.sampled_from([(), (r"(?i)\b(must|never|always)\b", r"https?://\S+")])
 SHARES = st.sampled_from([Shares(), Shares(0.2, 0.2, 0.1, 0.1, 0.3, 0.1), Shares(0.05, 0.05, 0.0, 0.0, 0.85, 0.05)])
-BORROWS = st.sampled_from([("input", "documents", "history"), (), ("history", "examples")])
+BORROWS: st.SearchStrategy[tuple[Component, ...]] = st.sampled_from(
+    [("input", "documents", "history"), (), ("history", "examples")]
+)
 PERCENT = st.integers(15, 75) | st.integers(2, 110)
 OUTPUTS, MARGINS = st.sampled_from([0, 4000, None]), st.sampled_from([0, 0.05, 100])
 FIFTHS = st.integers(0, 4)

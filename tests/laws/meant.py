@@ -13,7 +13,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.policy import Documents, Fold, Ladder, Policy, Reserve, Shares
+from gateway.config.ladder import Ladder
+from gateway.config.policy import Component, Documents, Fold, Policy, Reserve
+from gateway.config.shares import Shares
 from tests.laws import oracle
 from tests.laws.generators import DROP, FULL, STYLES, Case, Talk, model_of
 
@@ -313,7 +315,9 @@ def shares(draw: st.DrawFn, budget: int) -> Shares:
     return Shares(**{name: round(ratio / whole, 12) for name, ratio in ratios.items()}, tokens=tokens)
 
 
-BORROWS = st.sampled_from([("input", "documents", "history"), (), ("history", "examples")])
+BORROWS: st.SearchStrategy[tuple[Component, ...]] = st.sampled_from(
+    [("input", "documents", "history"), (), ("history", "examples")]
+)
 DOCUMENTS = st.sampled_from([Documents(), Documents(), Documents(order="as_is"), Documents(order="bookend")])
 USER_TEXTS = st.sampled_from([0.5, 0.5, 0.25, 1.0, 0.0])
 RECALLS, PROTECTED = st.sampled_from([0.1, 0.1, 0.0, 0.3]), st.sampled_from([3000, 0, 100])

@@ -13,7 +13,7 @@ from itertools import islice
 import pytest
 from hypothesis import given
 
-from gateway.policy import Policy
+from gateway.config.policy import Policy
 from gateway.wire.chat import Memo
 from tests.conftest import CHECKOUT, Conversations
 from tests.laws import oracle, transcripts

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from gateway.policy import Ladder, Policy, Reserve
+from gateway.config.ladder import Ladder
+from gateway.config.policy import Policy, Reserve
 from gateway.rewriting.plan import Plan, Refusal
 from tests.laws import oracle
 from tests.laws.driving import Walk

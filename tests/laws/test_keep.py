@@ -3,8 +3,9 @@
 import json
 import re
 
+from gateway.config.ladder import Ladder
+from gateway.config.policy import Documents, Policy, Reserve
 from gateway.conversation import Changes
-from gateway.policy import Documents, Ladder, Policy, Reserve
 from gateway.rewriting.plan import Plan
 from tests.laws import oracle
 from tests.laws.driving import Walk

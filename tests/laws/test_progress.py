@@ -2,7 +2,7 @@
 
 import json
 
-from gateway.policy import Fold, Policy, Reserve
+from gateway.config.policy import Fold, Policy, Reserve
 from tests.laws import oracle
 from tests.laws.driving import Walk
 from tests.laws.generators import Case, Talk

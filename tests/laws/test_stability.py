@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from hypothesis import given
 
+from gateway.config.policy import Policy, Reserve
 from gateway.conversation import Changes
-from gateway.policy import Policy, Reserve
 from gateway.rewriting.plan import Plan
 from tests.laws.driving import Left, Walk
 from tests.laws.generators import Case, Talk, cases, without_limit

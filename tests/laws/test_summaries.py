@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.budget.components import OVERHEAD_MESSAGE
-from gateway.policy import Ladder, Policy, Reserve, Summarize
+from gateway.config.ladder import Ladder
+from gateway.config.policy import Policy, Reserve, Summarize
 from gateway.rewriting import ours
 from gateway.rewriting.folds.summarize import LINE, Facts, Segment, line
 from gateway.rewriting.memory import Known

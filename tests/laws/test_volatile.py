@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.policy import Policy, PromptCache
+from gateway.config.policy import Policy, PromptCache
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import VOLATILE_LEFT, Plan
 from gateway.rewriting.volatile import LABEL, REMAINDER

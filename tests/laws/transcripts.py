@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gateway.policy import Ladder, Policy, Reserve
+from gateway.config.ladder import Ladder
+from gateway.config.policy import Policy, Reserve
 from gateway.rewriting.memory import Known
 from tests.conftest import Conversations
 from tests.laws import oracle

@@ -29,7 +29,7 @@ import aiohttp
 from gateway.budget.allocation import Window
 from gateway.budget.components import dissect
 from gateway.budget.tokens import Counter
-from gateway.policy import Policy, Reserve
+from gateway.config.policy import Policy, Reserve
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, plan, recognition_of
 from gateway.wire.chat import Memo, parse

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from gateway.budget.components import Anatomy, Recognition, dissect
 from gateway.budget.tokens import Counter
-from gateway.policy import Policy
+from gateway.config.policy import Policy
 from gateway.reports.simulating.carried_values import Carried, carried, lost
 from gateway.reports.simulating.price_rules import Chain, PrefixCache, Rule, chain
 from gateway.reports.simulating.traffic import Turn

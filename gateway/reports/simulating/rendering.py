@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gateway.problems import Problem
+from gateway.config.problems import Problem
 from gateway.reports.simulating.judging import Bill, Loss, Simulation, Verdict
 from gateway.reports.simulating.picture import Lengths, highest, panel, png
 from gateway.reports.tables import facts, number, table

@@ -25,9 +25,9 @@ from typing import Any, Literal
 
 import orjson
 
+from gateway.config.problems import Problem, closest
 from gateway.conversation import Message, leading_system
 from gateway.money.ledger import content_files, files
-from gateway.problems import Problem, closest
 from gateway.wire.chat import Memo, message_of, parse
 from gateway.wire.errors import GatewayError
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, value

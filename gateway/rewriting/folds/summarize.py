@@ -23,7 +23,7 @@ from gateway.rewriting.folds.summary_faults import Source, form_fault
 from gateway.rewriting.tongues import NO_WORDS
 
 if TYPE_CHECKING:
-    from gateway.policy import Policy
+    from gateway.config.policy import Policy
 
 Count = Callable[[str], int]
 V_co = TypeVar("V_co", covariant=True)

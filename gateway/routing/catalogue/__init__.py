@@ -8,10 +8,10 @@ from importlib.util import find_spec
 
 from gateway import packaged_data
 from gateway.config import Config, ModelEntry
+from gateway.config.problems import closest
 from gateway.config.wildcards import covering, filling, is_pattern
 from gateway.money.prices.names import split
 from gateway.money.prices.table import PriceBook
-from gateway.problems import closest
 from gateway.providers import refusals
 from gateway.providers.table import HEEDED, PROVIDERS
 from gateway.routing.catalogue import fates

@@ -19,8 +19,8 @@ from gateway.config.litellm_keys import (
     PROVIDERS,
     WITHOUT_EFFECT,
 )
+from gateway.config.problems import closest
 from gateway.money.prices.entries import is_price
-from gateway.problems import closest
 from gateway.routing.deployment import Kind
 
 _BY_TIME: Final = re.compile(r"(?:input_|output_)?cost_per_(?:second|character|pixel|query)\w*")

@@ -13,14 +13,14 @@ from typing import Any, Final
 
 from gateway.config.environment import is_read_in, read_in, usual_variables
 from gateway.config.litellm_keys import CHAT_MODES, INFO_IN_PARAMS, RATES
+from gateway.config.problems import KeyPath, Problem
+from gateway.config.yaml import Document
 from gateway.money.prices.entries import is_price
 from gateway.money.prices.table import PriceBook
-from gateway.problems import KeyPath, Problem
 from gateway.providers import refusals
 from gateway.providers.table import HEEDED, KEYLESS
 from gateway.routing.catalogue import fates, sections
 from gateway.routing.deployment import OTHER_LOGIN, is_any_provider, kind_of, provider_and_model
-from gateway.yaml_lines import Document
 
 _FALLBACKS: Final = ("fallbacks", "default_fallbacks")
 _REDIS: Final = ("redis_url", "redis_host", "redis_port", "redis_password")

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from gateway.budget.allocation import Window
 from gateway.budget.components import CountMedia
+from gateway.config.policy import Policy
 from gateway.conversation import Message
-from gateway.policy import Policy
 from gateway.rewriting.plan import Edit, Plan, Refusal
 from gateway.wire.chat import ChatRequest
 from gateway.wire.errors import GatewayError

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from gateway.backtracking import characters, read, why_slow
+from gateway.config.patterns import characters, read, why_slow
 
 LONGEST_PATTERN: Final = 1_000
 LONGEST_TEXT: Final = 4_000

@@ -1,5 +1,5 @@
-"""What is known of providers' prompt caches, as files say it: `prompt_cache/providers.yaml`, and `prompt_caches` of
-config.yaml, which is read first.
+"""Rules of providers' prompt caches, as files give them: `prompt_cache/providers.yaml`, and `prompt_caches` of
+config.yaml, which goes before it.
 
 These models only read; what the gateway works with are the values of `gateway.prompt_cache.rules`.
 """
@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
-from gateway import quantities
-from gateway.policy_schema import Name, Strict, Tokens, Word, key
-from gateway.problems import KeyPath
-from gateway.yaml_lines import read
+from gateway.config import quantities
+from gateway.config.fields import Name, Strict, Tokens, Word, key
+from gateway.config.problems import KeyPath
+from gateway.config.yaml import read
 
 
 def _multiple(value: Any) -> Decimal:
@@ -124,7 +124,7 @@ class CachesFile(Strict):
 @cache
 def shipped() -> CachesFile:
     """Return what comes with the program, read once."""
-    document = read(Path(__file__).resolve().parent / "prompt_cache" / "providers.yaml")
+    document = read(Path(__file__).resolve().parent.parent / "prompt_cache" / "providers.yaml")
     return CachesFile.model_validate(document.data)
 
 

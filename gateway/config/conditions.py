@@ -17,7 +17,7 @@ FACTS: Mapping[str, str] = {
     "headers": "the request's headers, names in lower case, without credentials (map)",
     "metadata": "the request's metadata object (map)",
 }
-"""What a `when` may ask. All of it is fixed at a conversation's start, so that its profile stays the same."""
+"""The facts that a `when` may ask for. Each is fixed at a conversation's start, so that its profile stays the same."""
 
 _SAMPLES: tuple[dict[str, Any], ...] = tuple(
     {"tools": size, "system": size, "model": model, "headers": filled, "metadata": filled}

@@ -1,15 +1,19 @@
-"""What `config.yaml` may say: every key, what it means and its default.
+"""`config.yaml`, section by section. The environment has been read in before.
 
-These models only read; what the gateway works with are the values of `gateway.config`. The environment has been read in
-before.
+A section that is a dataclass is the value that the gateway works with, the schema and the documentation in one. A
+deployment is handed on as it is written (`ModelEntry`), and `gateway.config.Config` is put together of the whole file,
+the policies beside it and the environment. A file's folders are relative to it: `gateway.config` resolves them.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -17,14 +21,20 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetPydanticSchema,
     PlainValidator,
+    TypeAdapter,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
     model_validator,
 )
+from pydantic.dataclasses import dataclass as declared
 
-from gateway import quantities
-from gateway.caching_schema import CachesFile
-from gateway.policy_schema import Name, Seconds, Strict, Tokens, Word, key
+from gateway.config import quantities
+from gateway.config.fields import STRICT, Name, Seconds, Strict, Tokens, Word, is_from_file, key
+from gateway.config.prompt_cache_rules import CachesFile
 
 
 def _sha256(value: str) -> str:
@@ -34,6 +44,8 @@ def _sha256(value: str) -> str:
 
 
 def _moment(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value
     try:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -86,8 +98,10 @@ def _origin(value: str) -> str:
     return origin
 
 
-def _mode(value: Any) -> int:
+def _mode(value: Any, info: ValidationInfo) -> int:
     """Read the mode of a file as `chmod` takes it; YAML leaves of 0640 the number 640."""
+    if isinstance(value, int) and not is_from_file(info):
+        return value
     text = str(value).removeprefix("0o")
     mode = int(text, 8) if re.fullmatch(r"0?[0-7]{3}", text) else 0
     if isinstance(value, bool) or mode & 0o600 != 0o600 or mode & ~0o664:
@@ -110,6 +124,8 @@ def _price(value: Any) -> float:
 
 
 def _network(value: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return value
     try:
         return ipaddress.ip_network(value if isinstance(value, str) else "")  # a number is an address to it
     except ValueError:
@@ -124,6 +140,17 @@ def _clock(value: Any) -> float:
 
 
 _SHORTEST_CLOCK, _LONGEST_CLOCK = 0.1, 86_400.0
+
+
+def _not_empty(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse an empty list. The `min_length` of a tuple counts sound elements only."""
+    if not words:
+        raise ValueError("must not be empty")
+    return words
+
+
+def _folder(value: Any, word: ValidatorFunctionWrapHandler) -> Path:
+    return value if isinstance(value, Path) else Path(word(value))
 
 
 def _nothing_as(empty: Any) -> BeforeValidator:
@@ -153,6 +180,10 @@ Mode = Annotated[
     PlainValidator(_mode),
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^(0o|0)?[0-7]{3}$"}]}),
 ]
+Folder = Annotated[
+    Path, GetPydanticSchema(lambda _, handler: handler.generate_schema(Annotated[Word, WrapValidator(_folder)]))
+]
+SomeWords = Annotated[tuple[Word, ...], AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1})]
 Host = Annotated[str, AfterValidator(_host)]
 Origin = Annotated[str, AfterValidator(_origin)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
@@ -177,10 +208,11 @@ NetworkOf = Annotated[
 class Open(BaseModel):
     """A mapping that takes keys we do not know, as LiteLLM's do."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="allow", frozen=True, validate_default=True, defer_build=True)
 
 
-class ServerFile(Strict):
+@declared(config=STRICT, frozen=True, slots=True)
+class Server:
     """Where the gateway listens, and what a client may cost it."""
 
     host: Word = key("127.0.0.1", description="Address to listen on. Without keys only a loopback address is served.")
@@ -189,6 +221,7 @@ class ServerFile(Strict):
     max_body: Bytes = key(
         "32MB", description="Largest request body, unpacked where it came packed; a larger one is answered 413."
     )
+    """In bytes, as is the next."""
     max_answer: Bytes = key(
         "64MB",
         description="Largest answer of an upstream, unpacked: a whole one, or one event of a stream. What is larger is"
@@ -270,32 +303,53 @@ class ModelFile(Strict):
     model_info: InfoFile = key({}, description="Facts where the price table is wrong or silent.")
 
 
-class TeamFile(Strict):
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One entry of `model_list` as it was written: a deployment."""
+
+    model_name: str
+    params: Mapping[str, Any] = field(repr=False)
+    """LiteLLM's `litellm_params`, the environment read in: it holds credentials, so it is never printed."""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    line: int | None = None
+
+    @classmethod
+    def of(cls, entry: ModelFile, line: int | None) -> ModelEntry:
+        """Return what a file gives, keys of other names included, without those that it leaves out or empty."""
+        return cls(entry.model_name, _given(entry.litellm_params), _given(entry.model_info), line)
+
+
+def _given(mapping: Open) -> dict[str, Any]:
+    return {name: value for name, value in mapping.model_dump(exclude_unset=True).items() if value is not None}
+
+
+@declared(config=STRICT, frozen=True, slots=True)
+class Team:
     """A team."""
 
     policy: Word | None = key(None, description="The policy of the team's keys; left out, it is default_policy.")
 
 
-class KeyFile(Strict):
+@declared(config=STRICT, frozen=True, slots=True)
+class KeyEntry:
     """A virtual key. The key itself is nowhere, only its hash."""
 
     name: Name = Field(description="What reports call it.")
     sha256: Sha256 = Field(description="Hash of the key, 64 hex digits.")
     team: Word = key("default", description="Who pays; also whose policy applies.")
-    models: Annotated[list[Word], Field(min_length=1)] | None = key(
-        None, description="Model names it may ask for; left out, all."
-    )
+    models: SomeWords | None = key(None, description="Model names it may ask for; left out, all.")
     expires: Moment | None = key(
         None, description="From this moment on it is refused. UTC where no offset is given; a date is its first moment."
     )
     policy: Word | None = key(None, description="Its own policy, before the team's.")
 
 
-class StateFile(Strict):
+@declared(config=STRICT, frozen=True, slots=True)
+class State:
     """Where shared state is kept: a folder, or Redis for several machines."""
 
-    dir: Word | None = key(None, description="A folder, relative to this file. var/state where neither is given.")
-    redis: RedisUrl | None = key(None, description="A Redis address, redis://….")
+    dir: Folder | None = key(None, description="A folder, relative to this file. var/state where neither is given.")
+    redis: RedisUrl | None = key(None, repr=False, description="A Redis address, redis://….")
     timeout: Seconds = key(
         "50ms",
         description="How long planning a request waits for the state, in all. Three answers that took longer within ten"
@@ -303,16 +357,17 @@ class StateFile(Strict):
     )
 
     @model_validator(mode="after")
-    def _one_place(self) -> StateFile:
+    def _one_place(self) -> State:
         if self.dir is not None and self.redis is not None:
             raise ValueError("give either dir or redis, not both")
         return self
 
 
-class LedgerFile(Strict):
+@declared(config=STRICT, frozen=True, slots=True)
+class LedgerSettings:
     """The books."""
 
-    dir: Word = key("var/ledger", description="A folder, relative to this file.")
+    dir: Folder = key("var/ledger", description="A folder, relative to this file.")
     content: Literal["none", "requests"] = key(
         "none",
         description="What of the messages is kept, in files beside the books: none, or the requests as they came,"
@@ -326,7 +381,7 @@ class LedgerFile(Strict):
 class ConfigFile(Strict):
     """The gateway's own file. os.environ/NAME reads the environment; paths are relative to the file."""
 
-    server: ServerFile = key({}, description="Where the gateway listens, and what a client may cost it.")
+    server: Server = key({}, description="Where the gateway listens, and what a client may cost it.")
     model_list: Annotated[list[ModelFile], Field(min_length=1)] = Field(
         description="The deployments. A LiteLLM list can be pasted in."
     )
@@ -337,14 +392,14 @@ class ConfigFile(Strict):
     aliases: Annotated[dict[str, Word], _nothing_as({})] = key(
         {}, description="Other names of models, by which clients may ask for them: {gpt-4: gpt-5}."
     )
-    teams: Annotated[dict[str, TeamFile], _nothing_as({})] = key({}, description="Teams by name.")
-    keys: Annotated[list[KeyFile], _nothing_as([])] = key(
+    teams: Annotated[dict[str, Team], _nothing_as({})] = key({}, description="Teams by name.")
+    keys: Annotated[list[KeyEntry], _nothing_as([])] = key(
         [], description="Virtual keys. None at all = open to anybody who reaches the port."
     )
     policies: Word = key("policies", description="Folder of policy files, relative to this file.")
     default_policy: Word = key("default", description="The policy where neither key nor team has one.")
-    state: StateFile = key({}, description="Where shared state is kept.")
-    ledger: LedgerFile = key({}, description="The books.")
+    state: State = key({}, description="Where shared state is kept.")
+    ledger: LedgerSettings = key({}, description="The books.")
     unpriced: Literal["refuse", "allow"] = key(
         "refuse", description="A model without a price: refuse its requests, or allow them and enter them as unpriced."
     )
@@ -359,3 +414,7 @@ class ConfigFile(Strict):
     prompt_caches: CachesFile = key(
         {}, description="What you know better of providers' prompt caches; it goes before what comes with the program."
     )
+
+
+CONFIG_FILE: Final = TypeAdapter(ConfigFile)
+"""Reads `config.yaml`, and is its schema."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from gateway.problems import KeyPath, Problem
+from gateway.config.problems import KeyPath, Problem
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -38,7 +38,7 @@ _DEEPEST = 100
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What one file says. `data` is None when the file could not be read at all; `problems` then says why."""
+    """The content of one file. `data` is None if the file could not be read at all; `problems` then says why."""
 
     file: Path
     data: Any
@@ -135,7 +135,7 @@ _PLAINLY = {
     "did not find expected ',' or ']'": "a `,` or the closing `]` is missing on this line or before it",
     "did not find expected node content": "a value is missing, or a bracket is not closed",
 }
-"""What libyaml says, and what the writer did."""
+"""Messages of libyaml, and the writer's mistake behind each."""
 
 
 def _in_words(error: yaml.MarkedYAMLError, text: str) -> str:

@@ -1,4 +1,4 @@
-"""What is wrong with a file, where, and what was probably meant. Pydantic's errors become problems here.
+"""Problems of files: the fault, its place, and the probable intention. Pydantic's errors become problems here.
 
 Pure: nothing is read and nothing is printed.
 """
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel, ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
-    from gateway.yaml_lines import Document
+    from gateway.config.yaml import Document
 
 KeyPath = tuple[str | int, ...]
 
@@ -73,18 +73,18 @@ def _one_slip(one: str, other: str) -> bool:
     return swapped or one[1:] == other[1:] or one[1:] == other or one == other[1:]
 
 
-def from_validation(error: ValidationError, schema: type[BaseModel], document: Document, data: Any) -> list[Problem]:
+def from_validation(error: ValidationError, schema: TypeAdapter[Any], document: Document, data: Any) -> list[Problem]:
     """Return pydantic's errors about `data` as problems of `document`, each with the place it stands at.
 
     `data` may differ from the document's own where the environment was read in; a message repeats only the latter.
     """
     details = error.errors(include_url=False)
-    about_keys = any(detail["type"] in ("extra_forbidden", "missing") for detail in details)
-    tree = schema.model_json_schema() if about_keys else {}
+    about_keys = any(detail["type"] in (*_UNKNOWN, "missing") for detail in details)
+    tree = schema.json_schema() if about_keys else {}
     found = []
     for detail in details:
         path = _existing(detail["loc"], data)
-        if detail["type"] == "extra_forbidden":
+        if detail["type"] in _UNKNOWN:
             found.append(_unknown_key(path, document, _known_keys(tree, path[:-1])))
         elif detail["type"] == "missing":
             found += _missing_key(detail["loc"], document, data, _known_keys(tree, detail["loc"][:-1]))
@@ -144,9 +144,12 @@ def _resolved(tree: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, 
     return node
 
 
+_UNKNOWN = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
+"""A key that nobody knows: of a model, and of a dataclass."""
 _EXPECTED = {
     "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
+    "dataclass_type": "must be a mapping",
     "list_type": "must be a list",
     "tuple_type": "must be a list",
     "string_type": "must be text (a number wants quotes around it)",

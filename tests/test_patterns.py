@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.backtracking import may_be_cubic, why_slow, worst_texts
+from gateway.config.patterns import may_be_cubic, why_slow, worst_texts
 from tests.conftest import examples
 from tests.timing import within
 

@@ -1,4 +1,4 @@
-r"""Which regular expressions can take exponential time, told from the expression alone and cheaply. Pure.
+r"""The proof that a regular expression is quick, made from the expression alone and cheaply. Pure.
 
 Python's engine tries one way after the other. A pattern is safe when no text can be read in many ways: inside whatever
 repeats, each next character must decide which part of the pattern takes it (Brüggemann-Klein and Wood, "One-unambiguous
@@ -130,7 +130,7 @@ class _Walk:
         self.takes: list[frozenset[int]] = []
         self.follow: list[list[int]] = []
         self.repeats: list[tuple[range, float]] = []
-        """Where each repeat is, and the choices it has, in bits."""
+        """The places of each repeat, and the choices it has, in bits."""
         self.nothing = 0.0
         """Choices among ways to take nothing, in bits."""
         self.ambiguous = False
@@ -139,7 +139,7 @@ class _Walk:
         """Repeats without end, and where each begins and ends."""
 
     def has_alike_neighbours(self) -> bool:
-        """Whether a text can be shared out in many ways between two endless parts, the second right after the first."""
+        """Say whether a text can be shared out in many ways between two endless parts that are neighbours."""
         for inside, left in self.endless:
             after = {place for last in left.last for place in self.follow[last]}
             for other, right in self.endless:
@@ -157,7 +157,7 @@ class _Walk:
         )
 
     def _take_alike(self, inside: range, left: _Part, other: range, right: _Part) -> bool:
-        """Whether one text can be taken whole by either of two parts."""
+        """Say whether one text can be taken whole by either of two parts."""
         waiting = [(one, two) for one in left.first for two in right.first]
         seen = set(waiting)
         ends = set(left.last), set(right.last)
