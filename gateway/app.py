@@ -46,7 +46,7 @@ from gateway.serving.early_folds import EarlyFolds
 from gateway.serving.large.pool import LargeBodies
 from gateway.serving.pipeline import answer
 from gateway.serving.services import Gateway, Models
-from gateway.serving.summary_calls import write
+from gateway.serving.summary_calls import write_summary
 from gateway.serving.warm_up_calls import send_warm_up
 from gateway.state import open_state
 from gateway.state.shared import Sharing
@@ -211,7 +211,7 @@ async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: cont
         gateway.warm_ups.open()
         closing.push_async_callback(gateway.warm_ups.close)
     if gateway.summaries is not None:
-        gateway.summaries.set_writer(partial(write, gateway))
+        gateway.summaries.set_writer(partial(write_summary, gateway))
         closing.push_async_callback(gateway.summaries.close)
     closing.push_async_callback(_settled, running)
     closing.callback(asyncio.create_task(_warm(gateway)).cancel)
@@ -228,7 +228,7 @@ def _share(gateway: Gateway) -> None:
     """Share through the state what more than one process, or the next start, has a use for."""
     models = gateway.models.values()
     if any(len(model.deployments) > 1 for model in models):
-        gateway.sharing.add(placements.shared(gateway.loads, gateway.now))
+        gateway.sharing.add(placements.shared_placements(gateway.loads, gateway.now))
     if any(one.cache.matching != "none" for model in models for one in model.deployments):
         sharing.share_prompt_caches(gateway.sharing, gateway.prompt_caches, gateway.now, os.urandom(6).hex())
         gateway.sharing.add(system_text_sharing.share_system_texts(gateway.system_texts))

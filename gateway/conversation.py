@@ -235,10 +235,10 @@ def with_parts(message: Message, edits: PartEdits) -> Message:
             parts.append(text)
         elif edit.text is not None:
             parts.append(edit.text)
-    return replace(message, text=joined(parts), parts=tuple(parts), media=tuple(media))
+    return replace(message, text=joined_text(parts), parts=tuple(parts), media=tuple(media))
 
 
-def joined(parts: Iterable[str | None]) -> str:
+def joined_text(parts: Iterable[str | None]) -> str:
     """Return the text of a content that is a list."""
     return "\n".join([text for text in parts if text is not None])
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.policy import Policy
-from gateway.config.prompt_cache_rules import shipped
+from gateway.config.prompt_cache_rules import shipped_rules
 from gateway.money import ledger as books
 from gateway.money.prices.entries import price_from
 from gateway.prompt_cache.rules import CacheFacts, book_of, facts_for, priced
@@ -39,7 +39,9 @@ WIDE = 4_000_000
 
 def facts_of(rules: str) -> CacheFacts:
     """Return what the gateway knows of a rule set."""
-    return priced(facts_for("demo", rules, book_of(shipped())), price_from("demo", {**PRICE, **PRICES.get(rules, {})}))
+    return priced(
+        facts_for("demo", rules, book_of(shipped_rules())), price_from("demo", {**PRICE, **PRICES.get(rules, {})})
+    )
 
 
 @dataclass(slots=True)

@@ -73,7 +73,12 @@ def _kinds() -> list[Kind]:
     head = {PromptFamily("team", "p@1", "gpt", 3): LineChanges(30, {(2, "Time: "): 20, (3, ""): 4})}
     by_kind: dict[str, Habits] = {"team/p/m": habits}
     return [
-        Kind(placements.STAYS, placements.STAYS.write(stays), lambda: placements.shared(Loads(), lambda: NOW), stays),
+        Kind(
+            placements.STAYS,
+            placements.STAYS.write(stays),
+            lambda: placements.shared_placements(Loads(), lambda: NOW),
+            stays,
+        ),
         Kind(calibrations.STATS, calibrations.STATS.write(stats), _calibration, [(Kinds(900), 1000)]),
         Kind(calibrations.STATS, orjson.dumps(stats.to_json())),
         Kind(shared_caches.UPDATES, shared_caches.UPDATES.write(records), _of_caches(shared_caches.SENT), records),

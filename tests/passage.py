@@ -19,10 +19,10 @@ import structlog
 
 from gateway.app import Surroundings, build_gateway
 from gateway.budget.tokens import Counters
-from gateway.config import Config, KeyEntry, LedgerSettings, Server, State, Team
+from gateway.config import Config, KeyEntry, LedgerSettings, Server, StateSettings, Team
 from gateway.config.merging import resolve
 from gateway.config.policy import Policy
-from gateway.config.yaml import parse
+from gateway.config.yaml import parse_yaml
 from gateway.money import ledger as books
 from gateway.money.prices.entries import price_from
 from gateway.routing.deployment import Deployment, Kind, ModelFacts
@@ -258,7 +258,7 @@ class Caller:
 
 def policy(text: str) -> Policy:
     """Read a policy as a file would be read."""
-    found = resolve([parse(text, Path("policy.yaml"))])
+    found = resolve([parse_yaml(text, Path("policy.yaml"))])
     assert not found.problems, found.problems
     return next(one for name, one in found.by_name.items() if name != "default" or len(found.by_name) == 1)
 
@@ -341,7 +341,7 @@ class Setting:
             keys=tuple(self.keys),
             policies={one.name: one for one in given},
             default_policy=given[0].name,
-            state=State(dir=self.folder / "state", timeout=PATIENT_SECONDS),
+            state=StateSettings(dir=self.folder / "state", timeout=PATIENT_SECONDS),
             ledger=LedgerSettings(self.folder / "ledger"),
             unpriced="allow" if self.unpriced else "refuse",
         )

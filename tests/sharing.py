@@ -17,7 +17,7 @@ PATIENT_SECONDS = 5.0
 
 
 def at(folder: Path) -> Callable[[], State]:
-    return partial(open_state, config.State(dir=folder))
+    return partial(open_state, config.StateSettings(dir=folder))
 
 
 def store(opens: Callable[[], State], rest_seconds: float = REST_SECONDS) -> Store:

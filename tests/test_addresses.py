@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.config.addresses import CHAT, address_of
+from gateway.config.addresses import CHAT, parse_address
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from gateway.config.addresses import CHAT, address_of
     ],
 )
 def test_the_address_of_a_call_keeps_the_query_behind_the_path(api_base: str, asked: str):
-    address = address_of(api_base)
+    address = parse_address(api_base)
     assert address is not None
     assert address.of(CHAT) == asked
 
@@ -32,7 +32,7 @@ def test_the_address_of_a_call_keeps_the_query_behind_the_path(api_base: str, as
     "text", ["api.example/v1", "ftp://a.example", "https://", "https:///v1", "https://a.example/v1#x", "https://a b/v1"]
 )
 def test_what_cannot_be_asked_is_no_address(text: str):
-    assert address_of(text) is None
+    assert parse_address(text) is None
 
 
 @pytest.mark.parametrize(
@@ -50,19 +50,19 @@ def test_what_cannot_be_asked_is_no_address(text: str):
     ],
 )
 def test_a_path_says_whether_it_names_a_version(api_base: str, has: bool):
-    address = address_of(api_base)
+    address = parse_address(api_base)
     assert address is not None
     assert address.has_version is has
 
 
 def test_a_login_is_no_part_of_what_is_shown():
-    address = address_of("https://user:pw@Proxy.Example:8443/v1")
+    address = parse_address("https://user:pw@Proxy.Example:8443/v1")
     assert address is not None
     assert (address.host, address.place, address.has_login) == ("proxy.example", "Proxy.Example:8443", True)
     assert address.shown("/x") == "https://Proxy.Example:8443/v1/x"
-    keyed = address_of("https://a.example/v1?code=secret")
+    keyed = parse_address("https://a.example/v1?code=secret")
     assert keyed is not None
     assert keyed.shown() == "https://a.example/v1?…"
-    bracketed = address_of("http://[FE80::1]:80/v1")
+    bracketed = parse_address("http://[FE80::1]:80/v1")
     assert bracketed is not None
     assert bracketed.host == "fe80::1"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.conversation import Conversation, Message
-from gateway.routing.affinity import IDLE, Digests, Load, group_of, order, rank, seeds
+from gateway.routing.affinity import IDLE, Digests, Load, affinity_group, deployment_order, rank, seeds
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import AWAY_SECONDS, BACK_SECONDS, LATELY_SECONDS, Loads, Preference
 from gateway.routing.placements import STAYS, holding
@@ -112,7 +112,7 @@ def test_a_region_is_told_by_its_settings_and_not_by_its_number():
 
 def test_a_conversation_is_one_group_however_long_it_grows():
     first, second, third = talk("a"), talk("a", "b", "c"), talk("a", "b", "c", "d", "e")
-    groups = [group_of(one, digests()) for one in (first, second, third)]
+    groups = [affinity_group(one, digests()) for one in (first, second, third)]
     assert len({group.key for group in groups}) == 1
     assert groups[1].trail == groups[2].trail
     assert [group.turns for group in groups] == [0, 1, 2]
@@ -120,11 +120,11 @@ def test_a_conversation_is_one_group_however_long_it_grows():
 
 def test_conversations_that_begin_otherwise_are_groups_of_their_own():
     known = digests()
-    assert len({group_of(one, known).key for one in (talk("a"), talk("b"), talk("a", system="Else."))}) == 3
+    assert len({affinity_group(one, known).key for one in (talk("a"), talk("b"), talk("a", system="Else."))}) == 3
 
 
 def test_conversations_that_only_begin_alike_are_told_apart_by_what_follows():
-    one, other = (group_of(talk("hello", "hello", said), digests()) for said in ("my order", "my invoice"))
+    one, other = (affinity_group(talk("hello", "hello", said), digests()) for said in ("my order", "my invoice"))
     assert one.key == other.key
     assert one.trail != other.trail
 
@@ -133,24 +133,26 @@ def test_instructions_and_the_task_in_two_user_messages_are_both_the_opening():
     def asked(task: str) -> Conversation:
         return Conversation((Message("user", "Here is how you work."), Message("user", task)))
 
-    assert group_of(asked("fix"), digests()).key != group_of(asked("test"), digests()).key
+    assert affinity_group(asked("fix"), digests()).key != affinity_group(asked("test"), digests()).key
 
 
 def test_a_greeting_and_marked_examples_are_part_of_the_opening():
     head = (Message("user", "2+2?", name="example_user"), Message("assistant", "4", name="example_assistant"))
     greeted = (Message("assistant", "Hi! What is it?"), Message("user", "my order"))
-    group = group_of(Conversation((*head, *greeted)), digests())
+    group = affinity_group(Conversation((*head, *greeted)), digests())
     assert group.turns == 0
-    assert group.key != group_of(Conversation((*head, *greeted[:1], Message("user", "my bill"))), digests()).key
+    assert group.key != affinity_group(Conversation((*head, *greeted[:1], Message("user", "my bill"))), digests()).key
 
 
 def test_tools_do_not_enter_because_a_change_of_them_makes_every_cache_cold():
-    assert group_of(replace(talk("a"), definitions=("[1]",), tools=1), digests()) == group_of(talk("a"), digests())
+    assert affinity_group(replace(talk("a"), definitions=("[1]",), tools=1), digests()) == affinity_group(
+        talk("a"), digests()
+    )
 
 
 def test_a_long_text_is_the_same_group_remembered_or_not():
     known, long = digests(), talk("x" * 5000)
-    assert group_of(long, known) == group_of(long, known) == group_of(long, digests())
+    assert affinity_group(long, known) == affinity_group(long, known) == affinity_group(long, digests())
     assert len(known) == 1
 
 
@@ -163,14 +165,16 @@ LOADS = st.builds(Load, st.integers(0, 50), st.floats(0, 500))
 @given(KEYS, st.lists(LOADS, min_size=5, max_size=5), st.integers(0, 30), st.sampled_from(["r0", "r3", "gone", None]))
 def test_under_any_load_each_deployment_is_always_tried_once(key, loads, turns, stays):
     ranked = rank(key, replicas(5), seeds(replicas(5)))
-    tried = order(ranked, {f"r{at}": load for at, load in enumerate(loads)}, turns=turns, stays=stays)
+    tried = deployment_order(ranked, {f"r{at}": load for at, load in enumerate(loads)}, turns=turns, stays=stays)
     assert sorted(one.name for one in tried) == [f"r{at}" for at in range(5)]
 
 
 @given(KEYS, st.integers(0, 30), st.lists(st.integers(0, 3), min_size=4, max_size=4))
 def test_little_load_never_changes_the_ranking(key: int, turns: int, recent: list[int]):
     ranked = rank(key, replicas(4), seeds(replicas(4)))
-    assert order(ranked, {f"r{at}": Load(0, number) for at, number in enumerate(recent)}, turns=turns) == ranked
+    assert (
+        deployment_order(ranked, {f"r{at}": Load(0, number) for at, number in enumerate(recent)}, turns=turns) == ranked
+    )
 
 
 def busy(name: str, recent: float, others: float = 100.0, in_flight: int = 0) -> dict[str, Load]:
@@ -179,28 +183,28 @@ def busy(name: str, recent: float, others: float = 100.0, in_flight: int = 0) ->
 
 def test_what_begins_goes_past_a_deployment_that_has_more_than_its_share():
     ranked = replicas(4)
-    assert [one.name for one in order(ranked, busy("r0", 150.0))] == ["r1", "r2", "r3", "r0"]
+    assert [one.name for one in deployment_order(ranked, busy("r0", 150.0))] == ["r1", "r2", "r3", "r0"]
 
 
 def test_what_runs_there_stays_until_it_is_clearly_too_full():
     ranked = replicas(4)
-    assert order(ranked, busy("r0", 120.0), turns=3)[0].name == "r0"
-    assert order(ranked, busy("r0", 300.0), turns=3)[0].name == "r1"
-    assert order(ranked, busy("r2", 120.0), turns=3, stays="r2")[0].name == "r2"
+    assert deployment_order(ranked, busy("r0", 120.0), turns=3)[0].name == "r0"
+    assert deployment_order(ranked, busy("r0", 300.0), turns=3)[0].name == "r1"
+    assert deployment_order(ranked, busy("r2", 120.0), turns=3, stays="r2")[0].name == "r2"
 
 
 def test_an_agent_that_works_alone_never_flees_from_itself():
-    assert order(replicas(4), {"r0": Load(1, 400.0)}, turns=400)[0].name == "r0"
+    assert deployment_order(replicas(4), {"r0": Load(1, 400.0)}, turns=400)[0].name == "r0"
 
 
 def test_a_deployment_that_is_stuck_is_passed_by_whoever_asks():
-    assert order(replicas(4), busy("r0", 100.0, in_flight=40), turns=3)[0].name == "r1"
+    assert deployment_order(replicas(4), busy("r0", 100.0, in_flight=40), turns=3)[0].name == "r1"
 
 
 def test_a_heavier_deployment_may_hold_more():
     one, other = replicas(2)
     heavy = replace(one, weight=3.0)
-    assert order([heavy, other], {"r0": Load(0, 290.0), "r1": Load(0, 100.0)})[0].name == "r0"
+    assert deployment_order([heavy, other], {"r0": Load(0, 290.0), "r1": Load(0, 100.0)})[0].name == "r0"
 
 
 # ---------------------------------------------------------------- where a conversation runs, over time

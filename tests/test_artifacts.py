@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.memory import Memory
-from gateway.rewriting.history.artifacts import Piece, Seen, best, listed, pieces_of, ranked
-from gateway.rewriting.history.snippets import Reader, Snippet, of_text, preserved, snippets, tokens
+from gateway.rewriting.history.artifacts import PlacedSnippet, ValuePlaces, best, listed, pieces_of, ranked_snippets
+from gateway.rewriting.history.snippets import Reader, Snippet, estimated_tokens, of_text, preserved, snippets
 from gateway.rewriting.ours import left_out
 from tests.conftest import CHECKOUT
 from tests.talk import assistant, calls, count, messages, result, user
@@ -33,7 +33,7 @@ def the_list(*wire, room: int = 200, elsewhere=(), preserve: tuple[str, ...] = (
     return listed(pieces_of_all(read, known), seen_in(read, known), frozenset(elsewhere), room, count)[0]
 
 
-def pieces_of_all(read, known: Reader) -> list[Piece]:
+def pieces_of_all(read, known: Reader) -> list[PlacedSnippet]:
     return [
         piece
         for at, one in enumerate(read)
@@ -41,8 +41,8 @@ def pieces_of_all(read, known: Reader) -> list[Piece]:
     ]
 
 
-def seen_in(read, known: Reader) -> Seen:
-    seen = Seen()
+def seen_in(read, known: Reader) -> ValuePlaces:
+    seen = ValuePlaces()
     for message in read:
         seen.add(message, known.snippets(message))
     return seen
@@ -165,7 +165,7 @@ def test_a_preserved_sentence_needs_no_value():
 
 
 def test_a_value_of_a_call_goes_before_a_small_number():
-    seen = Seen()
+    seen = ValuePlaces()
     (call,) = messages([calls('c1 book {"flight": "HAT069"}')])
     seen.add(call, snippets(call))
     assert seen.worth("HAT069") > seen.worth("17")
@@ -181,7 +181,7 @@ def test_a_file_whose_class_was_spoken_of_goes_before_its_neighbours():
 
 
 def test_a_path_without_a_name_is_a_value_like_others():
-    seen = Seen()
+    seen = ValuePlaces()
     assert seen.worth("src/") == seen.worth("lib/")
 
 
@@ -215,10 +215,10 @@ def test_every_value_that_a_list_claims_to_hold_always_stands_in_it(texts, room)
 @given(TEXTS, st.integers(0, 300))
 def test_the_best_pieces_are_worth_most_and_never_more_than_there_is_room_for(texts, room):
     read, known = messages([user(text) for text in texts]), reader()
-    order = list(ranked(pieces_of_all(read, known), seen_in(read, known)))
+    order = list(ranked_snippets(pieces_of_all(read, known), seen_in(read, known)))
     kept = best(order, room)
     assert list(kept) == order[: len(kept)]
-    assert sum(tokens(piece.said.text) for piece in kept) <= room
+    assert sum(estimated_tokens(piece.said.text) for piece in kept) <= room
     assert best(order, 10**6) == tuple(order)
 
 
@@ -226,17 +226,17 @@ def test_the_best_pieces_are_worth_most_and_never_more_than_there_is_room_for(te
 def test_pieces_in_any_order_are_ranked_alike(texts):
     read, known = messages([user(text) for text in texts]), reader()
     pieces, seen = pieces_of_all(read, known), seen_in(read, known)
-    assert list(ranked(pieces[::-1], seen)) == list(ranked(pieces, seen))
+    assert list(ranked_snippets(pieces[::-1], seen)) == list(ranked_snippets(pieces, seen))
 
 
 def test_what_is_forgotten_counts_as_never_seen():
-    seen = Seen()
+    seen = ValuePlaces()
     for message in messages([user("take #W12345 and id_4711"), assistant("I take #W12345 and id_4711")]):
         seen.add(message, snippets(message))
     worth = seen.worth("#W12345")
     seen.keep({"#W12345"})
     assert seen.worth("#W12345") == worth
-    assert seen.worth("id_4711") == Seen().worth("id_4711")
+    assert seen.worth("id_4711") == ValuePlaces().worth("id_4711")
 
 
 # ---------------------------------------------------------------- hostile texts

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.budget.bounds import LONGEST_RUN, WHOLE, at_least, has_endless_run, weights_of
+from gateway.budget.bounds import LONGEST_RUN, WHOLE, at_least, has_endless_run, weights_by_byte
 from gateway.budget.tokens import ENCODINGS, Counter, byte_weights, verified_file
 from gateway.config.policy import Policy, Reserve
 from gateway.packaged_data import tokenizers_dir
@@ -49,7 +49,7 @@ def test_the_count_is_never_outside_its_bounds(name: str, text: str) -> None:
 def test_however_bytes_are_cut_into_entries_there_are_no_fewer(entries: list[bytes], data: st.DataObject) -> None:
     every = [bytes([byte]) for byte in range(256)] + entries
     cut = data.draw(st.lists(st.sampled_from(every), max_size=50))
-    assert at_least(b"".join(cut), weights_of(every)) <= len(cut)
+    assert at_least(b"".join(cut), weights_by_byte(every)) <= len(cut)
 
 
 @pytest.mark.parametrize("run", ["a", "é", "漢", "-", " ", "\n", "aB", "\n ", "e\u0301"])

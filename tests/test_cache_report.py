@@ -6,7 +6,7 @@ from typing import Any, get_args
 import orjson
 import pytest
 
-from gateway.reports.spend import By, report
+from gateway.reports.spend import By, spend_report
 from tests.test_report import DAY, drawn, opened, settled, write
 
 
@@ -17,7 +17,7 @@ def missed(request_id: str, cause: str, lost: int, **more: Any) -> dict[str, Any
 def test_the_share_expected_is_of_the_prompts_whose_rules_are_known(tmp_path: Path) -> None:
     rows = [settled("1", expected_cached=60), missed("2", "first_sight", 0, cached_tokens=0), settled("3", team="b")]
     write(tmp_path, f"{DAY}.jsonl", rows)
-    found = report(tmp_path, "team", caching=True).caching
+    found = spend_report(tmp_path, "team", caching=True).caching
     assert found is not None
     assert found["groups"] == [
         {
@@ -52,7 +52,7 @@ def test_the_share_expected_is_of_the_prompts_whose_rules_are_known(tmp_path: Pa
 def test_misses_are_summed_by_cause_and_changed_messages_as_one(tmp_path: Path) -> None:
     rows = [missed("1", "client_changed:3", 50), missed("2", "client_changed:8", 30), missed("3", "expired", 10)]
     write(tmp_path, f"{DAY}.jsonl", rows)
-    found = report(tmp_path, "policy", caching=True).caching
+    found = spend_report(tmp_path, "policy", caching=True).caching
     assert found is not None
     assert found["misses"] == [
         {"policy": "support@4c1e", "cause": cause, "requests": number, "lost_tokens": lost, "lost_nanousd": 900 * lost}
@@ -70,7 +70,7 @@ def test_what_was_saved_is_net_of_summaries_and_warm_ups_and_may_be_negative(tmp
         opened("6"),
     ]
     write(tmp_path, f"{DAY}.jsonl", rows)
-    saving = report(tmp_path, saving=True).saving
+    saving = spend_report(tmp_path, saving=True).saving
     assert saving is not None
     assert saving["rows"] == [
         {
@@ -107,7 +107,7 @@ def test_a_saving_that_nobody_knows_is_told_as_unknown_and_not_as_nothing(tmp_pa
     unknown: dict[str, Any] = {"saved_unknown": True, "plan": "rewritten"}
     rows = [settled("1", **unknown), settled("2", team="b", **unknown), settled("3", team="b", saved_nanousd=500_000)]
     write(tmp_path, f"{DAY}.jsonl", rows)
-    found = report(tmp_path, saving=True)
+    found = spend_report(tmp_path, saving=True)
     assert found.saving is not None
     assert [(row["unknown"], row["saved_nanousd"]) for row in found.saving["rows"]] == [(1, 500_000), (1, 0)]
     table = drawn(found, 140)
@@ -120,7 +120,7 @@ def test_a_saving_that_nobody_knows_is_told_as_unknown_and_not_as_nothing(tmp_pa
 @pytest.mark.parametrize("name", get_args(By))
 def test_both_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path, name: By) -> None:
     write(tmp_path, f"{DAY}.jsonl", [missed("1", "our_fold", 40, saved_nanousd=-90, tags=["a", "b"])])
-    found = report(tmp_path, name, caching=True, saving=True)
+    found = spend_report(tmp_path, name, caching=True, saving=True)
     read = orjson.loads(found.json())
     assert set(read) == {"by", "rows", "total", "caching", "saving"}
     table = drawn(found, 140)
@@ -132,7 +132,7 @@ def test_both_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path, name:
 
 def test_an_old_ledger_says_nothing_of_either(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [settled("1")])
-    found = report(tmp_path, caching=True, saving=True)
+    found = spend_report(tmp_path, caching=True, saving=True)
     assert found.caching is not None
     assert found.caching["misses"] == []
     assert found.saving is not None
@@ -140,7 +140,7 @@ def test_an_old_ledger_says_nothing_of_either(tmp_path: Path) -> None:
 
 
 def test_an_empty_ledger_has_no_rows_of_either(tmp_path: Path) -> None:
-    found = report(tmp_path, caching=True, saving=True)
+    found = spend_report(tmp_path, caching=True, saving=True)
     assert found.caching == {"groups": [], "misses": []}
     assert found.saving is not None
     assert found.saving["rows"] == []

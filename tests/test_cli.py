@@ -637,13 +637,13 @@ def test_the_first_request_is_answered_soon_after_the_start(config: Path) -> Non
 
 
 def test_the_demo_configuration_is_sound(tmp_path: Path) -> None:
-    path = settings.write(tmp_path)
+    path = settings.write_config(tmp_path)
     assert gateway("check", "--config", path).exit_code == 0
 
 
 def test_demo_serve_keeps_a_configuration_that_is_there(tmp_path: Path) -> None:
     folder = tmp_path / "var" / "demo"
-    settings.write(folder)
+    settings.write_config(folder)
     (folder / "config.yaml").write_text("model_lits: []\n")
     shown = subprocess.run(
         [sys.executable, "-m", "gateway", "demo", "--serve"],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.state.codec import LONGEST, Codec, Unreadable, flag, number, text, whole
+from gateway.state.codec import LONGEST, Codec, Unreadable, flag, number, text, whole_number
 from tests.load import decoding
 from tests.nonsense import KINDS, Kind, nonsense
 
@@ -35,7 +35,7 @@ def test_every_kind_of_value_is_tried_here():
 
 
 def test_the_error_says_what_is_wrong_and_nothing_of_the_value():
-    codec: Codec[int] = Codec("count", 2, int, whole)
+    codec: Codec[int] = Codec("count", 2, int, whole_number)
     for raw, told in (
         (b"secret", "it has no version"),
         (b'["secret"]', "it has no version"),
@@ -50,8 +50,8 @@ def test_the_error_says_what_is_wrong_and_nothing_of_the_value():
 
 @pytest.mark.parametrize(
     ("check", "value"),
-    [(text, 7), (text, None), (whole, 1.0), (whole, True), (whole, -1), (whole, 2**63), (number, "1"), (number, True),
-     (number, 1e16), (number, float("nan")), (number, -0.1), (flag, 1), (flag, None)],
+    [(text, 7), (text, None), (whole_number, 1.0), (whole_number, True), (whole_number, -1), (whole_number, 2**63),
+     (number, "1"), (number, True), (number, 1e16), (number, float("nan")), (number, -0.1), (flag, 1), (flag, None)],
 )  # fmt: skip
 def test_what_json_holds_is_checked(check, value):
     with pytest.raises(ValueError, match=r"no text|no whole|no number|neither"):

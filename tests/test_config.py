@@ -19,7 +19,7 @@ from gateway import config
 from gateway.budget.calibration import Calibration
 from gateway.config import Config, ConfigErrors
 from gateway.config.startup import startup_problems
-from gateway.config.yaml import parse
+from gateway.config.yaml import parse_yaml
 from gateway.reports import check
 from tests.conftest import examples
 
@@ -29,9 +29,9 @@ ENVIRONMENT = {"OPENAI_API_KEY": "sk-1", "ANTHROPIC_API_KEY": "sk-2"}
 SMALL = "model_list: [{model_name: m, litellm_params: {model: demo/demo}}]\n"
 SHIPPED = "chat, coding-agent, default, rag, support"
 DEPLOYMENTS = (
-    check.Facts("big", window=272_000, shared=False),
-    check.Facts("small", window=16_385, calibration=Calibration(1, 1.0, 0.05)),
-    check.Facts("new", window=None),
+    check.DeploymentFacts("big", window=272_000, shared=False),
+    check.DeploymentFacts("small", window=16_385, calibration=Calibration(1, 1.0, 0.05)),
+    check.DeploymentFacts("new", window=None),
 )
 
 
@@ -397,7 +397,7 @@ def test_the_schema_describes_every_key_and_gives_its_default(kind):
 
 def as_json(text: str) -> Any:
     """What an editor makes of YAML 1.2: dates and `off` are text."""
-    return parse(text, Path("editor")).data
+    return parse_yaml(text, Path("editor")).data
 
 
 def test_what_loads_is_valid_by_the_schema(tmp_path):
@@ -475,5 +475,5 @@ def test_whatever_is_written_a_file_loads_or_every_problem_has_a_message(tmp_pat
 @settings(max_examples=examples(500), deadline=None)
 @given(st.text(max_size=60) | st.text(alphabet="a:-[]{}&*!|>'\"#? \n", max_size=60))
 def test_whatever_text_there_is_reading_it_does_not_crash(tmp_path_factory, text):
-    document = parse(text, Path("any.yaml"))
+    document = parse_yaml(text, Path("any.yaml"))
     assert document.problems or document.lines

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.rewriting.results.crush import SAME, Wanted, difference, lossless, lossy
 from gateway.rewriting.results.shapes import lines
-from gateway.rewriting.results.shapes.values import NotAValue, Number, read, read_cut
+from gateway.rewriting.results.shapes.values import NotAValue, Number, read_cut, read_literal
 from tests.conftest import examples
 from tests.test_outliers import LOGS, TROUBLE, log, prose
 from tests.timing import within
@@ -188,7 +188,7 @@ def meant(value: Any) -> Any:
     if len(value) > 2 and value[0] in "{[":
         try:
             if value[-1] in "}]":
-                held = read(value)
+                held = read_literal(value)
                 return meant(held) if held else value
             if len(value) > 1000:
                 held, rest = read_cut(value)
@@ -215,7 +215,7 @@ def alike(a: Any, b: Any) -> bool:
 def assert_reads_back(text: str) -> str:
     said = lossless(text)
     if said != text:
-        assert alike(read_back(said), meant(read(text.strip())))
+        assert alike(read_back(said), meant(read_literal(text.strip())))
     return said
 
 
@@ -686,9 +686,9 @@ some_lines = st.lists(st.sampled_from("abcdefgh"), max_size=25)
 
 @given(some_lines, some_lines)
 def test_the_newer_lines_can_always_be_made_of_the_older(older, newer):
-    from gateway.rewriting.results.shapes.differences import of_lines
+    from gateway.rewriting.results.shapes.differences import line_differences
 
-    assert applied(older, of_lines(older, newer)) == newer
+    assert applied(older, line_differences(older, newer)) == newer
 
 
 def test_results_that_have_little_in_common_have_no_difference():

@@ -17,11 +17,11 @@ from gateway.wire.chat import Memo, parse
 from gateway.wire.legality import CHAT, violations
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-RECORDING = conversation.load()
+RECORDING = conversation.load_conversation()
 TURNS = RECORDING.turns()
 
 
-def messages_of(turn: conversation.Turn) -> tuple[Message, ...]:
+def messages_of(turn: conversation.DemoTurn) -> tuple[Message, ...]:
     body = json.dumps({"model": "gpt-5", "messages": list(turn.messages), "tools": list(RECORDING.tools)}).encode()
     return parse(body, Memo()).conversation.messages
 
@@ -61,15 +61,15 @@ def test_each_request_holds_everything_before_it() -> None:
 @pytest.mark.parametrize(
     ("header", "plan"),
     [
-        ("unchanged", runner.Plan("unchanged", None, None, ())),
+        ("unchanged", runner.PlanHeader("unchanged", None, None, ())),
         (
             "rewritten; tokens=45120/27644; stub=12; drop_oldest=9; first_changed=messages[3]",
-            runner.Plan("rewritten", 45120, 27644, (("stub", 12), ("drop_oldest", 9))),
+            runner.PlanHeader("rewritten", 45120, 27644, (("stub", 12), ("drop_oldest", 9))),
         ),
-        ("observed; tokens=9/8; stub=1; forced", runner.Plan("observed", 9, 8, (("stub", 1),))),
+        ("observed; tokens=9/8; stub=1; forced", runner.PlanHeader("observed", 9, 8, (("stub", 1),))),
     ],
 )
-def test_a_plan_header_is_read_back(header: str, plan: runner.Plan) -> None:
+def test_a_plan_header_is_read_back(header: str, plan: runner.PlanHeader) -> None:
     assert runner.read_plan(header) == plan
 
 

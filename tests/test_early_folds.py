@@ -173,7 +173,7 @@ class Slow:
 
 
 async def test_no_decision_of_another_process_is_lost_whenever_it_comes(tmp_path: Path):
-    state = open_state(config.State(dir=tmp_path))
+    state = open_state(config.StateSettings(dir=tmp_path))
     way = store(lambda: Slow(state))
     folds = EarlyFolds(way)
     assert changes(await left(folds, talk(12), Says(yes=True), CHEAPER)) is not None
@@ -223,7 +223,7 @@ async def test_a_slow_state_costs_a_request_no_more_than_its_patience(tmp_path: 
 
 @pytest.mark.parametrize("raw", [b"", b"nonsense", b'{"a": 1}', b'["x", null]'])
 async def test_what_nobody_can_read_decides_nothing(tmp_path: Path, raw: bytes):
-    state = open_state(config.State(dir=tmp_path))
+    state = open_state(config.StateSettings(dir=tmp_path))
     state.put("fold/group", raw)
     with capture_logs() as log:
         await _decides_anew(tmp_path)
@@ -232,7 +232,7 @@ async def test_what_nobody_can_read_decides_nothing(tmp_path: Path, raw: bytes):
 
 
 async def test_what_releases_before_this_one_decided_still_holds(tmp_path: Path):
-    state = open_state(config.State(dir=tmp_path))
+    state = open_state(config.StateSettings(dir=tmp_path))
     state.put("fold/group", orjson.dumps([links(talk(12))[-1]]))
     state.close()
     async with process(tmp_path) as one:

@@ -7,14 +7,14 @@ import pytest
 
 from gateway.config.environment import is_read_in, read_in, usual_keys, usual_variables
 from gateway.config.problems import Problem
-from gateway.config.yaml import parse
+from gateway.config.yaml import parse_yaml
 
 SET = {"KEY": "sk-1", "LINED": "sk-1\r\n", "HOST": " eu.example ", "EMPTY": "", "BLANK": " \n"}
 
 
 def read(value: Any) -> tuple[Any, list[str]]:
     missing: list[Problem] = []
-    got = read_in(value, (), parse("a: 1", Path("c.yaml")), SET, missing)
+    got = read_in(value, (), parse_yaml("a: 1", Path("c.yaml")), SET, missing)
     return got, [one.message for one in missing]
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.rewriting.documents.extract import Source, dedupe, shrink, shrink_all, without_twins
-from gateway.rewriting.documents.recognition import find
-from gateway.rewriting.documents.relevance import Memory
+from gateway.rewriting.documents.extract import DocumentSource, dedupe, shrink, shrink_all, without_twins
+from gateway.rewriting.documents.recognition import find_documents
+from gateway.rewriting.documents.relevance import ReadingMemory
 
 
 def count(text):
@@ -39,7 +39,7 @@ def numbered(asked, many=10):
 
 
 def shrunk(text, asked, room, asks=True):
-    return shrink(text, find(text, asks=asks), asked, room, count)
+    return shrink(text, find_documents(text, asks=asks), asked, room, count)
 
 
 def test_what_fits_is_the_same_text():
@@ -99,14 +99,14 @@ def test_a_result_that_was_json_is_json_and_keeps_ids_and_ranks():
 
 def test_talk_before_the_question_decides_where_the_question_does_not():
     text = numbered("Which is the largest?")
-    out = shrink(text, find(text), "Which is the largest?", 130, count, context=("Tell me about glaciers.",))
+    out = shrink(text, find_documents(text), "Which is the largest?", 130, count, context=("Tell me about glaciers.",))
     assert "[3] Glaciers" in out
     assert passage(2) in out
 
 
 def test_several_texts_share_one_room_by_what_they_say():
     texts = ["\n\n".join(f"[{n}] {passage(n)}" for n in some) for some in (range(5), range(5, 10))]
-    sources = [Source(text, find(text, asks=False), "Who inspects the canals?") for text in texts]
+    sources = [DocumentSource(text, find_documents(text, asks=False), "Who inspects the canals?") for text in texts]
     first, second = shrink_all(sources, 160, count)
     assert count(first) + count(second) <= 160
     assert passage(7) in second
@@ -120,10 +120,10 @@ def test_a_frame_that_is_too_big_leaves_no_document_and_stays():
 
 
 def test_what_was_read_once_is_not_read_again():
-    text, memory = numbered("violins?"), Memory()
-    first = shrink(text, find(text), "violins", 120, count, memory=memory)
+    text, memory = numbered("violins?"), ReadingMemory()
+    first = shrink(text, find_documents(text), "violins", 120, count, memory=memory)
     known = len(memory)
-    assert shrink(text, find(text), "violins", 120, count, memory=memory) == first
+    assert shrink(text, find_documents(text), "violins", 120, count, memory=memory) == first
     assert len(memory) == known
 
 
@@ -139,10 +139,10 @@ def test_near_duplicates_point_to_the_first():
 
 def test_documents_that_repeat_another_are_left_out():
     text = "\n\n".join(f"[{n}] {passage(n % 3)}" for n in range(1, 7))
-    out = without_twins(text, find(text, asks=False))
+    out = without_twins(text, find_documents(text, asks=False))
     assert [out.count(passage(n)) for n in range(3)] == [1, 1, 1]
     assert out.endswith("[… 3 more documents left out: nearly the same as another]")
-    assert without_twins(out, find(out, asks=False)) == out
+    assert without_twins(out, find_documents(out, asks=False)) == out
 
 
 ANY = st.lists(
@@ -171,7 +171,7 @@ ANY = st.lists(
 @given(ANY, st.integers(0, 200), st.booleans())
 def test_the_result_is_never_over_where_the_frame_leaves_room(parts, room, asks):
     text = "".join(parts)
-    documents = find(text, asks=asks)
+    documents = find_documents(text, asks=asks)
     out = shrink(text, documents, "violins", room, count)
     if documents and out is not text:
         at = 0
@@ -190,7 +190,7 @@ def test_the_result_is_never_over_where_the_frame_leaves_room(parts, room, asks)
 )
 def test_json_is_always_json_afterwards(rows, room, escaped):
     text = json.dumps(rows, ensure_ascii=escaped)
-    out = json.loads(shrunk(text, "violins 0 a", room, asks=False)) if find(text) else rows
+    out = json.loads(shrunk(text, "violins 0 a", room, asks=False)) if find_documents(text) else rows
     kept = [row["id"] for row in out if isinstance(row, dict)]
     ids = iter(row["id"] for row in rows)
     assert all(id in ids for id in kept)
@@ -209,12 +209,14 @@ def test_the_same_text_gives_the_same_bytes_in_every_process(seed):
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}
     )
     text = numbered("q", 60)
-    mine = zlib.crc32((shrunk(text, "who inspects canals and kites", 300) + without_twins(text, find(text))).encode())
+    mine = zlib.crc32(
+        (shrunk(text, "who inspects canals and kites", 300) + without_twins(text, find_documents(text))).encode()
+    )
     assert int(done.stdout) == mine
 
 
 def test_a_memory_that_knows_a_text_with_other_documents_changes_nothing():
-    text, memory = "\n".join(f"<passage>{passage(n)}</passage>" for n in range(8)), Memory()
-    whole, several = find(text, asks=False)[:1], find(text)
+    text, memory = "\n".join(f"<passage>{passage(n)}</passage>" for n in range(8)), ReadingMemory()
+    whole, several = find_documents(text, asks=False)[:1], find_documents(text)
     shrink(text, whole, "violins", 60, count, memory=memory)
     assert shrink(text, several, "violins", 90, count, memory=memory) == shrink(text, several, "violins", 90, count)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.config import ConfigErrors, load
 from gateway.config.litellm_keys import DEFAULTS, INSTEAD, OURS, WITHOUT_EFFECT
-from gateway.config.yaml import parse, written
+from gateway.config.yaml import parse_yaml, written
 from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
 from gateway.routing.catalogue import catalogue, known_providers, without_effect
@@ -103,6 +103,6 @@ def test_a_list_becomes_deployments_or_every_reason_is_told(tmp_path_factory: An
 )
 def test_whatever_a_file_says_it_is_taken_over_and_reads_back(entries: list[Any], sections: dict[str, Any], other: Any):
     text = yaml.safe_dump({"model_list": entries, **sections, "credential_list": other, "environment_variables": other})
-    found = imported(parse(text, Path("any.yaml")), BOOK, KNOWN, ENVIRONMENT)
-    assert parse(written(found.config), Path("config.yaml")).data == found.config
+    found = imported(parse_yaml(text, Path("any.yaml")), BOOK, KNOWN, ENVIRONMENT)
+    assert parse_yaml(written(found.config), Path("config.yaml")).data == found.config
     assert all(one.message for one in found.told)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gateway.reports.figures import Figures, count, share
+from gateway.reports.figures import Figures, count, share_text
 from gateway.reports.tables import figures_table
 
 ROWS = [{"team": "agents", "calls": 1_591_402, "tokens": 987_654_321, "used": 0.25}, dict.fromkeys(("team", "used"))]
@@ -18,7 +18,7 @@ SHOWN = Figures(
     "Calls",
     ("team",),
     ROWS,
-    {"calls": count("calls"), "tokens": count("tokens"), "used": share("used")},
+    {"calls": count("calls"), "tokens": count("tokens"), "used": share_text("used")},
     ("tokens", "calls"),
     {"calls": 1_591_405, "tokens": 987_654_321, "used": 0.25},
     ["calls: all of them"],

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.budget.components import OVERHEAD_MESSAGE, Recognition
 from gateway.config.shares import Shares
-from gateway.rewriting.folds import Folded, Rules, fold, reasoning_open
+from gateway.rewriting.folds import FoldedConversation, FoldRules, fold, reasoning_open
 from gateway.rewriting.folds.voiced import voiced
 from gateway.rewriting.ladder import Ladders
 from gateway.rewriting.memory import Known
@@ -18,7 +18,7 @@ from tests.talk import anatomy, assistant, calls, count, loop, messages, result,
 SHARES = Shares(1 / 6, 1 / 6, 1 / 6, 1 / 6, 1 / 6, 1 / 6)
 DROP = Ladders(tool_results=(), documents=(), examples=(), history=("drop_oldest",), input=())
 STUB = Ladders(tool_results=("stub",), documents=(), examples=(), history=(), input=())
-RULES = Rules(
+RULES = FoldRules(
     budget=1000,
     final_budget=1000,
     trigger=1.0,
@@ -31,7 +31,7 @@ RULES = Rules(
 )
 
 
-def folded(listed, ladders=DROP, recognition=None, **rules) -> Folded:
+def folded(listed, ladders=DROP, recognition=None, **rules) -> FoldedConversation:
     if "budget" in rules:
         rules = {"final_budget": rules["budget"], **rules}
     known, recognised = Known(), recognition or Recognition()
@@ -49,7 +49,7 @@ def chat(turns: int, size: int, says: int | None = None) -> list[dict[str, objec
     return [*said, user("now")]
 
 
-def gone(found: Folded) -> list[int]:
+def gone(found: FoldedConversation) -> list[int]:
     return sorted(found.dropped)
 
 
@@ -104,7 +104,7 @@ def test_only_prefixes_that_were_requests_are_asked_whether_they_are_over():
 # ---------------------------------------------------------------- stability
 
 
-def sent(listed, found: Folded) -> list[str]:
+def sent(listed, found: FoldedConversation) -> list[str]:
     return [f"{m.role} {m.text}" for m in found.changes.applied(messages(listed))]
 
 

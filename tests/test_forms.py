@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.rewriting.documents.extract import shrink
-from gateway.rewriting.documents.recognition import find, frame, question
+from gateway.rewriting.documents.recognition import find_documents, frame, question
 from tests.test_extract import count
 from tests.timing import within
 
@@ -122,7 +122,7 @@ PROSE = {
 def test_texts_are_documents_in_every_form_and_language(form, language):
     shape, between = PROSE[form]
     text = joined(lambda n: shape.format(n=n + 1, b=body(language, n)), language, between)
-    found = find(text)
+    found = find_documents(text)
     assert len(found) == MANY
     assert frame(text, found) == ASKS[language]
     assert question(text, found) == ASKS[language]
@@ -147,7 +147,7 @@ FILES = {
 @pytest.mark.parametrize("form", FILES)
 def test_files_that_are_pasted_are_documents(form):
     text = joined(lambda n: FILES[form].format(n=n, b=code(n)), "en", lead="Here is my code.\n\n")
-    found = find(text)
+    found = find_documents(text)
     assert len(found) == MANY
     assert frame(text, found) == f"Here is my code.\n{ASKS['en']}"
     assert [f"part_{n}" in text[d.start : d.end] for n, d in enumerate(found)] == [True] * MANY
@@ -156,7 +156,7 @@ def test_files_that_are_pasted_are_documents(form):
 @pytest.mark.parametrize("form", ["File", "bold", "ticks", "file_path"])
 def test_of_a_file_whole_blocks_stay_between_its_path_and_its_fence(form):
     text = joined(lambda n: FILES[form].format(n=n, b=code(n)), "en")
-    out = shrink(text, find(text), "What does step_3_4 combine_4?", count(text) // 3, count)
+    out = shrink(text, find_documents(text), "What does step_3_4 combine_4?", count(text) // 3, count)
     assert "def step_3_4(items):\n    return combine_4(items[:4])" in out
     assert out.count("```") % 2 == 0
     assert out.count("def step") == out.count("return combine")
@@ -185,7 +185,7 @@ def test_the_rows_of_a_table_go_and_its_header_stays(form, fence):
     table = "\n".join([header, *listed])
     close = "\n```" if fence else ""
     text = f"My orders:\n{fence}{table}{close}\n\nWhich order did buyer 210 make?"
-    found = find(text)
+    found = find_documents(text)
     assert [text[d.start : d.end] for d in found] == listed
     out = shrink(text, found, "Which order did buyer 210 make?", count(text) // 3, count)
     assert out.startswith(f"My orders:\n{fence}{header}\n")
@@ -199,7 +199,7 @@ def test_the_rows_of_a_table_go_and_its_header_stays(form, fence):
 def test_elements_of_one_name_in_a_row_are_documents():
     orders = [f'<order id="{n}"><buyer>B{n}</buyer><total>{n * 7}</total></order>' for n in range(30)]
     text = "Data:\n<orders>\n" + "\n".join(f"  {order}" for order in orders) + "\n</orders>\n\nWho is B12?"
-    found = find(text)
+    found = find_documents(text)
     assert [text[d.start : d.end] for d in found] == orders
     out = shrink(text, found, "Who is B12?", count(text) // 3, count)
     assert orders[12] in out
@@ -210,7 +210,7 @@ def test_elements_of_one_name_in_a_row_are_documents():
 def test_what_stays_of_a_printed_object_is_still_one():
     texts = [f"{body('en', n)} It's {n}." for n in range(MANY)]
     text = f"Context: [{', '.join(f'Doc(n={n}, text={said!r})' for n, said in enumerate(texts))}]\n\n{ASKS['en']}"
-    out = shrink(text, find(text), ASKS["en"], count(text) // 3, count)
+    out = shrink(text, find_documents(text), ASKS["en"], count(text) // 3, count)
     listed = out[out.index("[") : out.rindex("]") + 1]
     read = eval(listed, {"Doc": lambda n, text: (n, text)})  # the text of this test alone
     kept = [one for one in read if isinstance(one, tuple)]
@@ -226,7 +226,7 @@ def test_json_lines_and_records_stay_documents():
         joined(lambda n: json.dumps({"id": n, "text": body("en", n)}), "en", "\n"),
         joined(lambda n: json.dumps({"id": n, "text": body("zh", n)}, ensure_ascii=False), "en", ",\n", "[", "]"),
     ):
-        found = find(text)
+        found = find_documents(text)
         assert len(found) == MANY
         assert {one.form for one in found} == {"json"}
 
@@ -279,7 +279,7 @@ NOT_DOCUMENTS = {
 
 @pytest.mark.parametrize("kind", NOT_DOCUMENTS)
 def test_what_a_person_says_asks_for_or_works_on_is_no_document(kind):
-    assert find(NOT_DOCUMENTS[kind]) == []
+    assert find_documents(NOT_DOCUMENTS[kind]) == []
 
 
 @given(
@@ -299,7 +299,7 @@ def test_what_a_person_says_asks_for_or_works_on_is_no_document(kind):
 def test_documents_of_any_form_lie_in_order_and_what_is_left_is_the_frame(parts):
     text = "".join(parts)
     for asks in (True, False):
-        found = find(text, asks=asks)
+        found = find_documents(text, asks=asks)
         at = 0
         for document in found:
             assert at <= document.start < document.end <= len(text)
@@ -349,4 +349,4 @@ HOSTILE = [
 def test_hostile_forms_take_bounded_time(text):
     with within(5):
         for asks in (True, False):
-            find(text, asks=asks)
+            find_documents(text, asks=asks)

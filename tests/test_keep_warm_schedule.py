@@ -27,7 +27,7 @@ from gateway.money import ledger as books
 from gateway.money.prices.entries import price_from
 from gateway.prompt_cache.rules import CacheFacts
 from gateway.prompt_cache.sharing import share_prompt_caches
-from gateway.reports.spend import report
+from gateway.reports.spend import spend_report
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.routing.upstreams.demo import Demo
@@ -167,7 +167,7 @@ async def line(
 
 
 def saving(one: Line) -> dict[str, Any]:
-    found = report(one.gateway.config.ledger.dir, saving=True).saving
+    found = spend_report(one.gateway.config.ledger.dir, saving=True).saving
     assert found is not None
     total: dict[str, Any] = found["total"]
     return total
@@ -406,7 +406,7 @@ async def test_a_fault_of_ours_costs_the_warm_ups_of_one_prefix_until_a_request_
 
 @pytest.mark.long
 async def test_of_two_workers_on_one_state_one_sends(tmp_path: Path):
-    clock, state = Clock(), partial(open_state, config.State(dir=tmp_path / "state"))
+    clock, state = Clock(), partial(open_state, config.StateSettings(dir=tmp_path / "state"))
     provider = Watched(clock)
     async with (
         line(tmp_path / "a", clock=clock, provider=provider, opens=state) as first,

@@ -16,7 +16,7 @@ from gateway.budget.calibration import Calibration
 from gateway.budget.components import texts
 from gateway.budget.tokens import Counter
 from gateway.memory import Memory
-from gateway.rewriting.folds.summarize import Facts
+from gateway.rewriting.folds.summarize import SummaryFacts
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.serving.fit import LARGE_BODY, Form, decided, moved_of
@@ -47,7 +47,7 @@ def form_of(case: Case, request: ChatRequest, calibration: Calibration | None = 
 
 
 async def there(
-    pool: LargeBodies, case: Case, raw: bytes, facts: Facts | None = None, early: frozenset[int] = frozenset()
+    pool: LargeBodies, case: Case, raw: bytes, facts: SummaryFacts | None = None, early: frozenset[int] = frozenset()
 ) -> tuple[ChatRequest, Plan | Refusal]:
     """Read a request, and plan it, in another process."""
     request, desk = await pool.read(raw, "key")
@@ -57,13 +57,15 @@ async def there(
         desk.forget()
 
 
-def here(case: Case, raw: bytes, facts: Facts | None = None, early: frozenset[int] = frozenset()) -> Plan | Refusal:
+def here(
+    case: Case, raw: bytes, facts: SummaryFacts | None = None, early: frozenset[int] = frozenset()
+) -> Plan | Refusal:
     request = parse(raw, Memo())
     window = case.model.bounds(case.policy, answer_limit=request.answer_limit)
     return decided(request, case.policy, case.model, window, COUNTER, Known(), facts, early)
 
 
-def check(pool: LargeBodies, case: Case, raw: bytes, facts: Facts | None = None) -> None:
+def check(pool: LargeBodies, case: Case, raw: bytes, facts: SummaryFacts | None = None) -> None:
     request, plan = asyncio.run(there(pool, case, raw, facts))
     own = parse(raw, Memo())
     assert repr(request) == repr(own)
@@ -96,7 +98,7 @@ def test_where_volatile_text_moves_and_where_counts_are_corrected_it_is_the_same
         assert repr(asyncio.run(planned_there(pool, raw, form))) == repr(form.planned(None, frozenset()))
 
 
-async def planned_there(pool: LargeBodies, raw: bytes, form: Form, facts: Facts | None = None) -> Plan | Refusal:
+async def planned_there(pool: LargeBodies, raw: bytes, form: Form, facts: SummaryFacts | None = None) -> Plan | Refusal:
     request, desk = await pool.read(raw, "key")
     found = await desk.planned(replace(form, request=request), facts, frozenset())
     desk.forget()
@@ -110,12 +112,12 @@ def test_what_is_known_of_summaries_is_asked_for_as_it_is_needed(pool: LargeBodi
     )
     case = Case(None, rules)  # type: ignore[arg-type]
     raw = body([user("the task"), *loop(20, 300), user("and now?")])
-    bare = here(case, raw, Facts({}, {}, "m"))
+    bare = here(case, raw, SummaryFacts({}, {}, "m"))
     assert isinstance(bare, Plan)
     [event, *_] = bare.events
-    facts = Facts(dict.fromkeys(event.candidates, "a short summary"), {}, "m")
+    facts = SummaryFacts(dict.fromkeys(event.candidates, "a short summary"), {}, "m")
     assert repr(here(case, raw, facts)) != repr(bare)
-    check(pool, case, raw, Facts({}, {}, "m"))
+    check(pool, case, raw, SummaryFacts({}, {}, "m"))
     check(pool, case, raw, facts)
 
 

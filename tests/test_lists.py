@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 
 from gateway.conversation import Call, Message
 from gateway.memory import Memory
-from gateway.rewriting.history.artifacts import Piece, Seen, Speakers, current, listed, pieces_of
-from gateway.rewriting.history.snippets import Reader, of_text, preserved, snippets, tokens
+from gateway.rewriting.history.artifacts import PlacedSnippet, Speakers, ValuePlaces, current, listed, pieces_of
+from gateway.rewriting.history.snippets import Reader, estimated_tokens, of_text, preserved, snippets
 from tests.talk import assistant, calls, count, messages, result, user
 
 
 def the_list(*wire, room: int = 400, elsewhere=(), preserve: tuple[str, ...] = ()) -> str:
     """List what these messages hold, as a fold would that takes all of them."""
     read, known = messages(wire), Reader(Memory(2**20), preserve)
-    speakers, seen = Speakers(read), Seen()
-    pieces: list[Piece] = []
+    speakers, seen = Speakers(read), ValuePlaces()
+    pieces: list[PlacedSnippet] = []
     for at, message in enumerate(read):
         seen.add(message, known.snippets(message))
         pieces += pieces_of(at, speakers.who(at), known.snippets(message), message.role)
@@ -296,7 +296,7 @@ def test_a_preserved_sentence_that_is_long_is_cut_around_what_matched(shape):
     assert marks
     mark = marks[0]
     (piece,) = preserved(PRESERVE[shape], (pattern,))
-    assert tokens(piece.text) <= 210
+    assert estimated_tokens(piece.text) <= 210
     assert re.search(pattern, piece.text)
     assert shape == "no commas" or mark.strip() in piece.text
     assert piece.text.startswith("… ")

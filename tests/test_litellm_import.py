@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from gateway.app import create_app
 from gateway.cli import main
 from gateway.config import Config, load
-from gateway.config.yaml import parse
+from gateway.config.yaml import parse_yaml
 from gateway.money import ledger
 from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
@@ -64,7 +64,7 @@ def test_a_file_becomes_ours_and_the_fate_of_each_of_its_keys_is_told(case: Path
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
 def test_no_key_of_a_file_is_passed_over(case: Path):
     parts = sections(case)
-    document = parse(parts["litellm.yaml"], case)
+    document = parse_yaml(parts["litellm.yaml"], case)
     found = imported(document, PriceBook.read(price_table()), known_providers(), environment(parts))
     told = {one.key_path for one in found.told if not one.message.startswith("api_key added")}
     within = {path[:length] for path in document.lines for length in range(len(path))}

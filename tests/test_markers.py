@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.config.prompt_cache_rules import shipped
+from gateway.config.prompt_cache_rules import shipped_rules
 from gateway.conversation import Changes, Insertion, leading_system
 from gateway.prompt_cache.breakpoints import Breakpoint, callers
 from gateway.prompt_cache.markers import markable, marks_of, place_markers
@@ -21,7 +21,7 @@ from tests.laws.generators import Talk, talks
 from tests.providers.deployments import deployment
 from tests.talk import Wire, assistant, calls, request, result, system, user, words
 
-BOOK = book_of(shipped())
+BOOK = book_of(shipped_rules())
 CLAUDE = facts_for("anthropic", "claude-sonnet-5", BOOK)
 GPT = facts_for("openai", "gpt-5.6", BOOK)
 OLD_GPT = facts_for("openai", "gpt-5", BOOK)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.budget.components import Recognition, dissect, message_tokens
 from gateway.conversation import Changes, Media, Message, PartEdit, with_parts
-from gateway.rewriting.media import LOW, TRACED, low, merged, numbers, reworded, shortened, traced
+from gateway.rewriting.media import LOW, TRACED, low, merged, numbers, reworded_texts, shortened, traced
 from tests.talk import assistant, conversation, count
 
 PICTURE = {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}}
@@ -62,13 +62,13 @@ def test_a_video_gets_a_trace_and_what_nobody_knows_stays():
 
 def test_a_text_is_replaced_beside_an_image_that_stays():
     came = message(text("one"), PICTURE, text("two"))
-    left = with_parts(came, reworded(came, "short"))
+    left = with_parts(came, reworded_texts(came, "short"))
     assert (left.text, left.media) == ("short\n", (Media("image", "https://x.example/a.png", None, 1),))
 
 
 def test_two_changes_to_a_message_join():
     came = message(text("one"), PICTURE)
-    assert merged(low(came, count_media), reworded(came, "s")) == (PartEdit(0, "s"), PartEdit(1, detail="low"))
+    assert merged(low(came, count_media), reworded_texts(came, "s")) == (PartEdit(0, "s"), PartEdit(1, detail="low"))
     assert merged(low(came, count_media), traced(came, {})) == traced(came, {})
 
 

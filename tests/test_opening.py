@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.wire.completion import Completion
-from gateway.wire.opening import Nothing, Opened, Opening, Streaming, Told
+from gateway.wire.opening import ErrorAnswer, Nothing, Opened, Opening, Streaming
 from gateway.wire.sse import DONE, KEEP_BYTES, event
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
@@ -89,14 +89,14 @@ def test_a_finish_reason_is_output_and_an_empty_one_is_not():
 )
 def test_all_else_is_none_and_an_error_after_it_is_a_failure(nothing):
     found, _ = opened(nothing, nothing, said(FAILED))
-    assert isinstance(found, Told)
+    assert isinstance(found, ErrorAnswer)
     assert (found.error.status, found.error.members["message"]) == (503, "no")
     assert isinstance(opened(nothing, DONE)[0], Nothing)
     assert isinstance(opened(nothing, chunk({"content": "a"}))[0], Streaming)
 
 
 def test_an_error_in_the_same_piece_as_the_output_reached_nobody_either():
-    assert isinstance(opened(ROLE + chunk({"content": "a"}) + said(FAILED))[0], Told)
+    assert isinstance(opened(ROLE + chunk({"content": "a"}) + said(FAILED))[0], ErrorAnswer)
 
 
 def test_what_is_held_back_is_bounded():
@@ -217,7 +217,7 @@ def test_however_an_answer_is_cut_it_is_always_the_same(answer: bytes, cuts: lis
                 return "stream"
             case Completion():
                 return found.fields
-            case Told():
+            case ErrorAnswer():
                 return found.error
             case Nothing():
                 return found.begun

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.results.shapes.outliers import is_log, is_records, weigh
+from gateway.rewriting.results.shapes.outliers import is_log, is_records, outlier_weights
 from tests.timing import within
 
 Line = Callable[[int, random.Random], str]
@@ -69,7 +69,7 @@ def prose(lines: int) -> list[str]:
 
 
 def assert_stands_out(lines: list[str], at: int) -> None:
-    weights = weigh(lines)
+    weights = outlier_weights(lines)
     assert len(weights) == len(lines)
     assert weights[at] >= 0.8
     assert sum(weight >= weights[at] for weight in weights) <= max(3, len(lines) // 50)
@@ -85,7 +85,7 @@ def test_a_report_of_trouble_stands_out_of_a_log_of_any_format(name, language):
 
 @pytest.mark.parametrize("name", LOGS)
 def test_no_line_of_a_log_without_any_stands_out(name):
-    weights = weigh(log(name))
+    weights = outlier_weights(log(name))
     assert sum(weight > 0.5 for weight in weights) <= 4
 
 
@@ -122,7 +122,7 @@ def test_a_rare_value_of_a_field_stands_out(name, usual, unusual):
 
 def test_a_warning_among_prose_stands_out_and_prose_does_not():
     lines = prose(2000)
-    assert sum(weight > 0.5 for weight in weigh(lines)) < 20
+    assert sum(weight > 0.5 for weight in outlier_weights(lines)) < 20
     lines.insert(700, "Warning: the river rose over the mill.")
     assert_stands_out(lines, 700)
 
@@ -132,13 +132,13 @@ def test_a_warning_among_prose_stands_out_and_prose_does_not():
 )
 def test_a_counter_of_errors_that_is_zero_is_no_error(said):
     lines = [f"job {n} went through" for n in range(40)] + [f"job {n} went through, {said}" for n in range(40, 50)]
-    assert max(weigh(lines)) <= 0.5
+    assert max(outlier_weights(lines)) <= 0.5
 
 
 @pytest.mark.parametrize("said", ["exit code 1", "exited with 137", '"exit_code": 2', "exit status 127"])
 def test_an_exit_that_failed_stands_out_and_one_that_did_not_does_not(said):
     lines = [f"task {n} done, {said[:-1].rstrip('0123456789')}0" for n in range(60)]
-    assert max(weigh(lines)) < 0.5
+    assert max(outlier_weights(lines)) < 0.5
     lines[30] = f"task 30 done, {said}"
     assert_stands_out(lines, 30)
 
@@ -154,7 +154,7 @@ def test_a_traceback_is_one_block():
     ]
     lines = log("syslog")
     lines[100:100] = block
-    assert min(weigh(lines)[100:106]) >= 0.9
+    assert min(outlier_weights(lines)[100:106]) >= 0.9
 
 
 def test_one_test_that_failed_stands_out_among_dots():
@@ -190,7 +190,7 @@ def test_objects_and_rows_are_records():
 
 @given(st.lists(st.text(max_size=40), max_size=30))
 def test_every_line_always_gets_a_weight_between_nothing_and_all(lines):
-    weights = weigh(lines)
+    weights = outlier_weights(lines)
     assert len(weights) == len(lines)
     assert all(0.0 <= weight <= 1.0 for weight in weights)
 
@@ -210,5 +210,5 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_text_takes_bounded_time(name):
     with within(20.0):
-        weigh(HOSTILE[name].split("\n"))
+        outlier_weights(HOSTILE[name].split("\n"))
         is_log(HOSTILE[name].split("\n"))

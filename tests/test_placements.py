@@ -21,7 +21,7 @@ AWAY = Stay("b", NOW + 600, for_load=True)
 
 def worker(folder: Path) -> tuple[Loads, Sharing]:
     loads = Loads()
-    return loads, sharing(at(folder), placements.shared(loads, lambda: NOW))
+    return loads, sharing(at(folder), placements.shared_placements(loads, lambda: NOW))
 
 
 @given(

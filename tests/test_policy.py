@@ -15,26 +15,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import config
-from gateway.config.conditions import FACTS, InvalidCondition, compile_condition, facts, in_cel
+from gateway.config.conditions import FACTS, InvalidCondition, compile_condition, in_cel, request_facts
 from gateway.config.ladder import Ladder
 from gateway.config.merging import LONGEST_PROMPT, load_policies, resolve
 from gateway.config.policy import Fold, Policy, PolicyBody, PromptCache, Reserve, Summarize, UnknownProfile
 from gateway.config.shares import COMPONENTS, Shares
-from gateway.config.yaml import parse
-from gateway.reports.check import Facts, render, rows
+from gateway.config.yaml import parse_yaml
+from gateway.reports.check import DeploymentFacts, policy_rows, render
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTED = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/policies.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
 def policies(*texts: str) -> dict[str, Policy]:
-    found = resolve(parse(text, Path(f"{number}.yaml")) for number, text in enumerate(texts))
+    found = resolve(parse_yaml(text, Path(f"{number}.yaml")) for number, text in enumerate(texts))
     assert not found.problems
     return dict(found.by_name)
 
 
 def problems(text: str, file: Path = Path("it.yaml")) -> list[str]:
-    found = resolve([parse(f"name: it\n{text}", file)])
+    found = resolve([parse_yaml(f"name: it\n{text}", file)])
     return [f"{problem.path}: {problem.message}" for problem in found.problems]
 
 
@@ -44,7 +44,7 @@ def policy(text: str) -> Policy:
 
 
 def asked(tools: int = 0, system: int = 0, model: str = "gpt-5", headers: Any = None, metadata: Any = None) -> Any:
-    return facts(tools, system, model, headers or {}, metadata)
+    return request_facts(tools, system, model, headers or {}, metadata)
 
 
 # Presets and defaults
@@ -85,7 +85,10 @@ def test_the_shipped_policies_are_there_beside_a_folder_of_ones_own(tmp_path):
 def test_a_profile_is_named_beside_its_policy():
     night = policy("profiles: {night: {strict: true}}").with_profile("night")
     assert str(night) == f"it/night@{night.digest}"
-    assert [row.policy for row in rows([policy("profiles: {night: {}}")], [Facts("a", 9000)])] == ["it", "it/night"]
+    assert [row.policy for row in policy_rows([policy("profiles: {night: {}}")], [DeploymentFacts("a", 9000)])] == [
+        "it",
+        "it/night",
+    ]
 
 
 def test_a_name_a_window_and_a_reserve_are_enough():
@@ -567,7 +570,7 @@ def test_a_digest_is_the_same_in_every_release():
 
 
 def test_a_policy_is_made_again_of_its_own_values():
-    assert parse(EVERY_KEY, Path("it.yaml")).data.keys() == {one.name for one in fields(PolicyBody)} | {"profiles"}
+    assert parse_yaml(EVERY_KEY, Path("it.yaml")).data.keys() == {one.name for one in fields(PolicyBody)} | {"profiles"}
     for variant in (Policy("it"), *policy(EVERY_KEY).variants):
         assert replace(variant) == variant
         parts = [value for one in fields(PolicyBody) if is_dataclass(value := getattr(variant, one.name))]
@@ -579,7 +582,10 @@ def test_a_policy_is_made_again_of_its_own_values():
 
 
 def test_a_policy_is_shown_as_tokens_on_each_deployment():
-    shown = rows([policy("context_window: 32k\nreserve: {margin: 0}")], [Facts("a", 200_000), Facts("b", 16_000)])
+    shown = policy_rows(
+        [policy("context_window: 32k\nreserve: {margin: 0}")],
+        [DeploymentFacts("a", 200_000), DeploymentFacts("b", 16_000)],
+    )
     assert [(row.window, row.budget, row.shares["history"]) for row in shown] == [
         (32_000, 28_000, 11_200),
         (16_000, 12_000, 4_800),
@@ -587,26 +593,28 @@ def test_a_policy_is_shown_as_tokens_on_each_deployment():
 
 
 def test_a_window_apart_from_the_answer_needs_no_reserve():
-    whole = rows([Policy("it")], [Facts("a", 272_000, shared=False)])[0]
+    whole = policy_rows([Policy("it")], [DeploymentFacts("a", 272_000, shared=False)])[0]
     assert (whole.window, whole.budget) == (272_000, 272_000)
 
 
 def test_the_margin_is_a_column_of_its_own():
-    shown = rows([policy("context_window: 10k\nreserve: {output: 0, margin: 500}")], [Facts("a", None)])[0]
+    shown = policy_rows(
+        [policy("context_window: 10k\nreserve: {output: 0, margin: 500}")], [DeploymentFacts("a", None)]
+    )[0]
     assert (shown.window, shown.margin, shown.budget) == (10_000, 500, 9_500)
 
 
 @pytest.mark.parametrize("name", ["gpt-5", "claude-sonnet#0:anthropic/claude-sonnet-4-5", "a" * 60])
 @pytest.mark.parametrize("window", [None, 8_000, 272_000, 2_000_000])
 def test_the_table_fits_a_terminal_of_80_columns(name, window):
-    shown = render([policy("profiles: {night: {}}")], [Facts(name, window), Facts("b", 128_000)])
+    shown = render([policy("profiles: {night: {}}")], [DeploymentFacts(name, window), DeploymentFacts("b", 128_000)])
     table = shown[shown.index(" window ") :].splitlines()
     assert max(map(len, table)) <= 80, shown
     assert name in shown
 
 
 def test_an_unknown_window_is_said_to_be_unknown():
-    assert "unknown" in render([Policy("it")], [Facts("a", None)])
+    assert "unknown" in render([Policy("it")], [DeploymentFacts("a", None)])
 
 
 # The documentation
@@ -630,5 +638,5 @@ def test_the_documented_output_is_what_check_prints():
     documented = re.search(r"^```text\n(.*?)^```$", (ROOT / "docs/policies.md").read_text(), re.MULTILINE | re.DOTALL)
     assert documented
     assert documented[1] == render(
-        [policies(DOCUMENTED[0])["helpdesk"]], [Facts("gpt-5#0:demo/gpt-5", 272_000, shared=False)]
+        [policies(DOCUMENTED[0])["helpdesk"]], [DeploymentFacts("gpt-5#0:demo/gpt-5", 272_000, shared=False)]
     )

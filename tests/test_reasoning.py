@@ -7,7 +7,7 @@ import pytest
 
 from gateway.conversation import Changes, Insertion
 from gateway.wire.chat import sent
-from gateway.wire.reasoning import reasons, without
+from gateway.wire.reasoning import reasons, without_reasoning
 from tests.talk import assistant, calls, request, user
 
 BLOCK = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
@@ -28,7 +28,7 @@ BLOCK = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
     ],
 )  # fmt: skip
 def test_only_reasoning_goes(came: bytes, left: bytes):
-    assert without(came) == left
+    assert without_reasoning(came) == left
 
 
 @pytest.mark.parametrize(

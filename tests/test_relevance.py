@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.documents.relevance import Corpus, Index, Memory, stem, terms
+from gateway.rewriting.documents.relevance import Corpus, Index, ReadingMemory, stem, terms
 from tests.timing import within
 
 
@@ -79,7 +79,7 @@ def test_a_prefix_of_hebrew_may_be_there_or_not():
 
 
 def test_one_text_in_two_languages_is_two_readings():
-    memory = Memory()
+    memory = ReadingMemory()
     text = "las consultas"
     assert memory.read(text, whole(text)).bags != memory.read(text, whole(text), "spanish").bags
     assert len(memory) == 2
@@ -103,7 +103,7 @@ def test_no_passages_and_no_query_are_fine():
 
 
 def test_a_known_text_is_not_cut_again():
-    memory, asked = Memory(), []
+    memory, asked = ReadingMemory(), []
 
     def spans():
         asked.append(1)
@@ -114,7 +114,7 @@ def test_a_known_text_is_not_cut_again():
 
 
 def test_what_is_remembered_is_bounded_and_the_newest_stays():
-    memory = Memory(most_bytes=20_000)
+    memory = ReadingMemory(most_bytes=20_000)
     for n in range(500):
         text = f"message {n} " + "word " * 20
         memory.read(text, whole(text))
@@ -124,13 +124,13 @@ def test_what_is_remembered_is_bounded_and_the_newest_stays():
 
 
 def test_an_empty_memory_that_is_handed_in_is_used():
-    memory = Memory()
+    memory = ReadingMemory()
     Corpus(["one text", "another text"], memory)
     assert len(memory) == 2
 
 
 def test_the_index_of_the_turn_before_is_used_again():
-    memory = Memory()
+    memory = ReadingMemory()
     readings = [memory.read(text, whole(text)) for text in ("one", "two")]
     assert memory.index(readings) is memory.index(list(readings))
     assert memory.index(readings[:1]) is not memory.index(readings)
@@ -142,7 +142,7 @@ WORDS = st.lists(st.text("ab c", max_size=12), max_size=6)
 
 @given(WORDS, WORDS, WORDS, st.text("ab c", max_size=6))
 def test_an_index_that_is_continued_always_scores_as_one_made_at_once(first, more, other, ask):
-    memory = Memory()
+    memory = ReadingMemory()
     read = [memory.read(text, whole(text)) for text in (*first, *more)]
     branch = [*read[: len(first)], *(memory.read(text, whole(text)) for text in other)]
     begun = memory.index(read[: len(first)])
@@ -156,7 +156,7 @@ def test_an_index_that_is_continued_always_scores_as_one_made_at_once(first, mor
 
 
 def test_what_one_thread_is_continuing_another_makes_for_itself():
-    memory = Memory()
+    memory = ReadingMemory()
     readings = [memory.read(text, whole(text)) for text in ("one", "two", "three")]
     begun = Index(readings[:1])
 
@@ -179,7 +179,7 @@ def test_scores_are_always_one_number_of_at_least_zero_for_each_passage(passages
 
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=5), st.text(max_size=40))
 def test_what_is_remembered_never_changes_a_score(passages, query):
-    memory = Memory()
+    memory = ReadingMemory()
     Corpus([*passages, "something else"], memory)
     assert Corpus(passages, memory).scores(query) == Corpus(passages).scores(query)
 

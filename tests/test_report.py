@@ -21,7 +21,7 @@ from rich.console import Console
 from gateway import packaged_data
 from gateway.money.prices.table import PriceBook
 from gateway.reports.figures import cell
-from gateway.reports.spend import By, Report, parse_moment, report
+from gateway.reports.spend import By, Report, parse_moment, spend_report
 from gateway.reports.tables import report_tables
 from gateway.wire.usage import Usage
 from tests.conftest import examples
@@ -47,7 +47,7 @@ def write(directory: Path, name: str, rows: Iterable[dict[str, Any]], end: bytes
 
 
 def by(directory: Path, name: By, **more: Any) -> dict[Any, dict[str, Any]]:
-    return {row[name]: row for row in report(directory, name, **more).rows}
+    return {row[name]: row for row in spend_report(directory, name, **more).rows}
 
 
 def drawn(shown: Report, width: int) -> str:
@@ -60,7 +60,7 @@ def drawn(shown: Report, width: int) -> str:
 
 def test_a_settled_request_counts_with_all_its_figures(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1")])
-    shown = report(tmp_path, "user")
+    shown = spend_report(tmp_path, "user")
     assert shown.rows == [
         {
             "user": "alice",
@@ -95,20 +95,20 @@ def test_a_settled_request_counts_with_all_its_figures(tmp_path: Path) -> None:
 
 def test_a_request_never_settled_is_shown_and_costs_its_estimate(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1"), opened("2"), opened("3", estimate_nanousd=None)])
-    total = report(tmp_path).total
+    total = spend_report(tmp_path).total
     assert (total["requests"], total["unsettled"], total["estimated"], total["unpriced"]) == (3, 2, 2, 1)
     assert (total["cost_nanousd"], total["unsettled_nanousd"]) == (1_700, 1_000)
 
 
 def test_a_refused_request_needs_no_opened_row(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [settled("1", status="refused", cost_nanousd=0, prompt_tokens=None)])
-    total = report(tmp_path).total
+    total = spend_report(tmp_path).total
     assert (total["requests"], total["refused"], total["unsettled"], total["cost_nanousd"]) == (1, 1, 0, 0)
 
 
 def test_an_unpriced_request_is_shown_as_such_and_not_as_free(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1", cost_nanousd=None, unpriced=True)])
-    shown = report(tmp_path)
+    shown = spend_report(tmp_path)
     assert (shown.total["unpriced"], shown.total["cost_nanousd"]) == (1, 0)
     assert "1 unpriced, not in the cost" in drawn(shown, 160)
 
@@ -116,7 +116,7 @@ def test_an_unpriced_request_is_shown_as_such_and_not_as_free(tmp_path: Path) ->
 def test_a_second_line_of_the_same_kind_is_refused_and_counted(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1"), settled("1", f"{DAY}T13:00:00.000Z", cost_nanousd=9)])
     write(tmp_path, f"{DAY}.copy.jsonl", [opened("1")])
-    shown = report(tmp_path)
+    shown = spend_report(tmp_path)
     assert (shown.total["requests"], shown.total["cost_nanousd"], shown.total["duplicates"]) == (1, 700, 2)
     assert "2 duplicate lines, not counted" in drawn(shown, 160)
 
@@ -136,7 +136,7 @@ def test_torn_lines_are_passed_over(tmp_path: Path, torn: bytes) -> None:
     write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1")], torn)
     write(tmp_path, f"{DAY}.jsonl", [], b"\n")
     write(tmp_path, f"{DAY}.jsonl", [opened("2"), settled("2")], torn)
-    total = report(tmp_path).total
+    total = spend_report(tmp_path).total
     assert (total["requests"], total["cost_nanousd"]) == (2, 1_400)
 
 
@@ -145,7 +145,7 @@ def test_an_empty_folder_is_an_empty_report(tmp_path: Path, name: By) -> None:
     for files in ([], [f"{DAY}.jsonl"]):
         for file in files:
             (tmp_path / file).touch()
-        shown = report(tmp_path, name, utilization=True)
+        shown = spend_report(tmp_path, name, utilization=True)
         assert (shown.rows, shown.utilization) == ([], [])
         assert set(shown.total.values()) == {0, "0"}
         assert shown.csv().count("\n") == 1
@@ -154,12 +154,12 @@ def test_an_empty_folder_is_an_empty_report(tmp_path: Path, name: By) -> None:
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no ledger folder"):
-        report(tmp_path / "typo")
+        spend_report(tmp_path / "typo")
 
 
 def test_a_grouping_that_is_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must be one of user, team, key"):
-        report(tmp_path, "colour")  # type: ignore[arg-type]
+        spend_report(tmp_path, "colour")  # type: ignore[arg-type]
 
 
 def test_the_files_of_several_workers_are_one_ledger(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_the_files_of_several_workers_are_one_ledger(tmp_path: Path) -> None:
         rows = [row for number in range(10) for row in (opened(f"{worker}-{number}"), settled(f"{worker}-{number}"))]
         write(tmp_path, f"{DAY}.{worker}.jsonl", rows)
     (tmp_path / "notes.jsonl").write_text("not a ledger")
-    assert report(tmp_path).total["requests"] == 30
+    assert spend_report(tmp_path).total["requests"] == 30
 
 
 def test_each_grouping_reads_its_own_field(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_each_grouping_reads_its_own_field(tmp_path: Path) -> None:
 
 def test_the_same_user_name_in_two_teams_is_two_users(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [settled("1"), settled("2", team="research"), settled("3", user=None)])
-    assert {(row["user"], row["team"]) for row in report(tmp_path, "user").rows} == {
+    assert {(row["user"], row["team"]) for row in spend_report(tmp_path, "user").rows} == {
         ("alice", "support"),
         ("alice", "research"),
         (None, "support"),
@@ -209,7 +209,7 @@ def test_by_tag_a_request_stands_with_each_of_its_tags_and_once_in_the_total(tmp
         settled("4", tags=None),
     ]
     write(tmp_path, f"{DAY}.jsonl", rows)
-    shown = report(tmp_path, "tag")
+    shown = spend_report(tmp_path, "tag")
     assert {row["tag"]: row["requests"] for row in shown.rows} == {"a": 2, "b": 1, None: 2}
     assert (shown.total["requests"], shown.total["cost_nanousd"]) == (4, 2_800)
     assert "a request stands in" in drawn(shown, 200)
@@ -218,8 +218,8 @@ def test_by_tag_a_request_stands_with_each_of_its_tags_and_once_in_the_total(tmp
 def test_rows_come_dearest_first_and_days_in_order(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [settled("1", user="a", cost_nanousd=1), settled("2", user="b", cost_nanousd=5)])
     write(tmp_path, "2026-02-01.jsonl", [settled("3", "2026-02-01T00:00:00.000Z", user="c", cost_nanousd=9)])
-    assert [row["user"] for row in report(tmp_path, "user").rows] == ["c", "b", "a"]
-    assert [row["day"] for row in report(tmp_path, "day").rows] == [DAY, "2026-02-01"]
+    assert [row["user"] for row in spend_report(tmp_path, "user").rows] == ["c", "b", "a"]
+    assert [row["day"] for row in spend_report(tmp_path, "day").rows] == [DAY, "2026-02-01"]
 
 
 # ---------------------------------------------------------------------------------------------------------------- time
@@ -234,7 +234,7 @@ def test_a_request_belongs_to_the_moment_it_was_opened(tmp_path: Path) -> None:
     write(tmp_path, "2026-02-01.jsonl", [settled("1", "2026-02-01T00:00:30.000Z")])
     assert by(tmp_path, "day").keys() == {DAY}
     midnight = moment("2026-02-01")
-    before, after = report(tmp_path, until=midnight).total, report(tmp_path, since=midnight).total
+    before, after = spend_report(tmp_path, until=midnight).total, spend_report(tmp_path, since=midnight).total
     assert (before["requests"], before["unsettled"], before["cost_nanousd"]) == (1, 0, 700)
     assert after["requests"] == 0
 
@@ -242,10 +242,10 @@ def test_a_request_belongs_to_the_moment_it_was_opened(tmp_path: Path) -> None:
 def test_since_is_included_and_until_is_not(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [settled(str(hour), f"{DAY}T{hour:02}:00:00.000Z") for hour in range(24)])
     nine, noon = moment(f"{DAY}T09:00"), moment(f"{DAY}T12:00")
-    assert report(tmp_path, since=nine, until=noon).total["requests"] == 3
+    assert spend_report(tmp_path, since=nine, until=noon).total["requests"] == 3
     local = noon.astimezone(tz=None)
-    assert report(tmp_path, since=local).total["requests"] == 12
-    assert report(tmp_path, since=noon.replace(tzinfo=None)).total["requests"] == 12
+    assert spend_report(tmp_path, since=local).total["requests"] == 12
+    assert spend_report(tmp_path, since=noon.replace(tzinfo=None)).total["requests"] == 12
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_what_policies_that_observe_would_have_done_is_summed(tmp_path: Path) ->
         settled("6", plan="refused", status="refused", refusal=refusal, team="lab"),
     ]
     write(tmp_path, f"{DAY}.jsonl", rows)
-    found = report(tmp_path, "team")
+    found = spend_report(tmp_path, "team")
     names = ("would_be_rewritten", "would_be_refused", "tokens_observed", "tokens_planned")
     told = {row["team"]: tuple(row[name] for name in names) for row in found.rows}
     assert told == {"support": (3, 1, 15_000, 11_000), "lab": (0, 0, 0, 0)}
@@ -300,7 +300,7 @@ def test_what_policies_that_observe_would_have_done_is_summed(tmp_path: Path) ->
 
 def test_where_nothing_was_observed_no_table_says_so(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [settled("1", plan="rewritten")])
-    assert "observe" not in drawn(report(tmp_path), 100)
+    assert "observe" not in drawn(spend_report(tmp_path), 100)
 
 
 # ----------------------------------------------------------------------------------------------------------- retention
@@ -324,16 +324,16 @@ def test_retention_sums_what_was_removed_and_missed(tmp_path: Path) -> None:
     names = ("rewritten", "observed", "values_removed", "missed", "with_misses")
     told = {policy: tuple(row[name] for name in names) for policy, row in shown.items()}
     assert told == {"support@4c1e": (2, 0, 100, 3, 1), "watching@77aa": (0, 1, 5, 1, 1), "strict@0000": (0, 0, 0, 0, 0)}
-    total = report(tmp_path, "policy", retention=True).total
+    total = spend_report(tmp_path, "policy", retention=True).total
     assert tuple(total[name] for name in names) == (2, 1, 105, 4, 2)
-    assert "missed" not in report(tmp_path, "policy").total
+    assert "missed" not in spend_report(tmp_path, "policy").total
 
 
 @pytest.mark.long
 def test_retention_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [rewritten("1", 40, 2), rewritten("2", 1_200, 0)])
     for name in get_args(By):
-        shown = report(tmp_path, name, retention=True)
+        shown = spend_report(tmp_path, name, retention=True)
         assert orjson.loads(shown.json())["total"]["values_removed"] == 1_240
         (row,) = csv.DictReader(io.StringIO(shown.csv()))
         assert (row["values_removed"], row["missed"]) == ("1240", "2")
@@ -341,13 +341,13 @@ def test_retention_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path) 
         assert f"What rewriting took away, by {name}" in table
         assert "1 (50.0%)" in table
         assert all(len(line) <= 80 for line in table.splitlines())
-    assert "What rewriting took away" not in drawn(report(tmp_path), 80)
+    assert "What rewriting took away" not in drawn(spend_report(tmp_path), 80)
 
 
 def test_retention_of_an_old_ledger_or_an_empty_one_is_nothing(tmp_path: Path) -> None:
-    assert "values_removed,missed" in report(tmp_path, "team", retention=True).csv()
+    assert "values_removed,missed" in spend_report(tmp_path, "team", retention=True).csv()
     write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1")])
-    shown = report(tmp_path, "team", retention=True)
+    shown = spend_report(tmp_path, "team", retention=True)
     assert (shown.total["values_removed"], shown.total["missed"]) == (0, 0)
     assert "What rewriting took away" in drawn(shown, 80)
 
@@ -364,7 +364,7 @@ def test_utilization_sets_what_was_sent_against_what_was_granted(tmp_path: Path)
         opened("5"),
     ]
     write(tmp_path, f"{DAY}.jsonl", rows)
-    used = report(tmp_path, "policy", utilization=True).utilization
+    used = spend_report(tmp_path, "policy", utilization=True).utilization
     assert used is not None
     history, system = used
     assert {name: history[name] for name in ("policy", "component", "requests", "over", "cut")} == {
@@ -382,14 +382,14 @@ def test_utilization_sets_what_was_sent_against_what_was_granted(tmp_path: Path)
     )
     assert (system["component"], system["requests"], system["used"], system["used_p95"]) == ("system", 2, 0.5, 0.5)
     assert (system["tokens_before"], system["tokens_after"], system["room"]) == (100, 100, 200)
-    assert report(tmp_path, "policy").utilization is None
+    assert spend_report(tmp_path, "policy").utilization is None
 
 
 def test_a_component_without_a_room_beside_others_had_what_it_asked_for(tmp_path: Path) -> None:
     components = {"system": [50, 50], "history": [900, 300], "room": {"history": 400}}
     fits = {"system": [50, 50], "history": [10, 10], "room": {}}
     write(tmp_path, f"{DAY}.jsonl", [settled("1", components=components), settled("2", components=fits)])
-    used = report(tmp_path, "team", utilization=True).utilization or []
+    used = spend_report(tmp_path, "team", utilization=True).utilization or []
     rooms = {one["component"]: (one["requests"], one["room"], one["over"]) for one in used}
     assert rooms == {"history": (2, 410, 1), "system": (2, 100, 0)}
 
@@ -398,7 +398,7 @@ def test_a_refusal_counts_as_over_in_what_was_too_big(tmp_path: Path) -> None:
     refusal = {"component": "input", "tokens": 9005, "room": 6992, "at": "messages[3]"}
     components = {"system": [7, 0], "input": [9005, 0]}
     write(tmp_path, f"{DAY}.jsonl", [settled("1", status="refused", components=components, refusal=refusal)])
-    (used,) = report(tmp_path, "team", utilization=True).utilization or []
+    (used,) = spend_report(tmp_path, "team", utilization=True).utilization or []
     assert (used["component"], used["requests"], used["over"], used["cut"]) == ("input", 1, 1, 0)
     assert (used["tokens_before"], used["tokens_after"], used["room"]) == (9005, 0, 6992)
 
@@ -415,19 +415,19 @@ ROOM = {"system": 100, "documents": 300, "history": 400, "examples": 200}
 def test_utilization_counts_what_plainly_fits_too_and_says_that_it_was_estimated(tmp_path: Path) -> None:
     plain = with_rooms("1", {"system": [50, 50], "history": [100, 100]}, ROOM, counted="bytes")
     write(tmp_path, f"{DAY}.jsonl", [plain, with_rooms("2", {"system": [50, 50], "history": [900, 400]}, ROOM)])
-    used = {one["component"]: one for one in report(tmp_path, "policy", utilization=True).utilization or []}
+    used = {one["component"]: one for one in spend_report(tmp_path, "policy", utilization=True).utilization or []}
     assert list(used) == ["documents", "examples", "history", "system", "overall"]
     assert [used[name]["estimated"] for name in used] == [1, 1, 1, 1, 1]
     assert (used["history"]["used"], used["history"]["cut"], used["history"]["verdict"]) == (0.625, 1, "too small")
     assert (used["documents"]["tokens_before"], used["documents"]["verdict"]) == (0, "never used")
     assert (used["system"]["used"], used["system"]["verdict"]) == (0.5, None)
     assert (used["overall"]["room"], used["overall"]["tokens_before"], used["overall"]["used"]) == (2000, 1100, 0.3)
-    assert "counted in bytes" in drawn(report(tmp_path, "policy", utilization=True), 200)
+    assert "counted in bytes" in drawn(spend_report(tmp_path, "policy", utilization=True), 200)
 
 
 def test_a_share_of_which_little_is_ever_used_is_called_so(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [with_rooms("1", {"history": [40, 40], "documents": [150, 150]}, ROOM)])
-    used = report(tmp_path, "team", utilization=True).utilization or []
+    used = spend_report(tmp_path, "team", utilization=True).utilization or []
     verdicts = {one["component"]: one["verdict"] for one in used}
     assert (verdicts["history"], verdicts["documents"], verdicts["overall"]) == ("hardly used", None, None)
 
@@ -435,12 +435,12 @@ def test_a_share_of_which_little_is_ever_used_is_called_so(tmp_path: Path) -> No
 def test_the_targets_of_a_policy_are_told_where_rows_are_policies(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [with_rooms("1", {"history": [280, 280], "documents": [150, 150]}, ROOM)])
     targets = {"support": {"history": (0.6, 0.75), "documents": (0.6, 0.75), "overall": (0.1, 0.2)}}
-    used = report(tmp_path, "policy", utilization=True, targets=targets).utilization or []
+    used = spend_report(tmp_path, "policy", utilization=True, targets=targets).utilization or []
     told = {one["component"]: (one["target"], one["verdict"]) for one in used}
     assert told["history"] == ("60-75%", "on target")
     assert told["documents"] == ("60-75%", "below target")
     assert told["overall"] == ("10-20%", "above target")
-    by_team = report(tmp_path, "team", utilization=True, targets=targets).utilization or []
+    by_team = spend_report(tmp_path, "team", utilization=True, targets=targets).utilization or []
     assert [one["target"] for one in by_team] == [None] * len(by_team)
 
 
@@ -449,7 +449,7 @@ def test_utilization_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path
     components = {"history": [900, 300], "odd'name\"": [1, 1], "room": {"history": 0, "odd'name\"": 1}}
     write(tmp_path, f"{DAY}.jsonl", [settled("1", tags=["a"], components=components)])
     for name in get_args(By):
-        shown = report(tmp_path, name, utilization=True)
+        shown = spend_report(tmp_path, name, utilization=True)
         assert orjson.loads(shown.json())["utilization"][0]["component"] == "history"
         assert "history" in shown.csv()
         assert "Use of the room granted" in drawn(shown, 160)
@@ -460,7 +460,7 @@ def test_utilization_can_be_had_in_each_form_and_by_each_grouping(tmp_path: Path
 
 def test_the_json_form_has_rows_and_a_total(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [opened("1"), settled("1")])
-    shown = orjson.loads(report(tmp_path, "team").json())
+    shown = orjson.loads(spend_report(tmp_path, "team").json())
     assert list(shown) == ["by", "rows", "total"]
     assert shown["rows"][0]["team"] == "support"
     assert shown["total"]["cost_nanousd"] == 700
@@ -468,7 +468,7 @@ def test_the_json_form_has_rows_and_a_total(tmp_path: Path) -> None:
 
 def test_the_csv_form_has_the_rows_only_and_runs_no_formulas(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [settled("1", user="=1+1"), settled("2", user='a,"b"\nc', cost_nanousd=1)])
-    read = list(csv.DictReader(io.StringIO(report(tmp_path, "user").csv())))
+    read = list(csv.DictReader(io.StringIO(spend_report(tmp_path, "user").csv())))
     assert [row["user"] for row in read] == ["'=1+1", 'a,"b" c']
     assert sum(int(row["cost_nanousd"]) for row in read) == 701
 
@@ -494,7 +494,7 @@ def test_a_cell_of_csv_does_nothing(name: str, shown: str) -> None:
 
 def test_the_table_shows_names_as_they_are_and_nothing_they_could_do(tmp_path: Path) -> None:
     write(tmp_path, f"{DAY}.jsonl", [settled("1", user="[red]x[/red]\x1b[2J"), settled("2", user=None)])
-    shown = drawn(report(tmp_path, "user"), 160)
+    shown = drawn(spend_report(tmp_path, "user"), 160)
     assert "[red]x[/red]" in shown
     assert "\x1b" not in shown
     assert "$0.000001400" in shown
@@ -506,7 +506,7 @@ def test_a_table_of_any_width_shows_who_and_how_much_whole(tmp_path: Path, name:
     big: dict[str, Any] = {"prompt_tokens": 123_456_789, "tokens_before": 234_567_890, "tokens_after": 123_456_789}
     big["policy"] = "coding-agent/nightly@43016be8"
     write(tmp_path, f"{DAY}.jsonl", [settled(str(n), cost_nanousd=1_234_567_891, **big) for n in range(9)])
-    shown = drawn(report(tmp_path, name), width)
+    shown = drawn(spend_report(tmp_path, name), width)
     assert max(map(len, shown.splitlines())) <= width
     assert shown.count("$11.111111") == 2, shown
     assert by(tmp_path, name).keys() <= {*shown.split(), None}
@@ -527,7 +527,7 @@ def test_every_table_names_its_rows_whole_and_cuts_no_figure(tmp_path: Path, wid
     big |= {"saved_nanousd": 55_123_456_789, "cost_nanousd": 44_987_654_321}
     big["components"] = {"tool_results": [123_456_789, 98_765_432], "room": {"tool_results": 98_765_431}}
     write(tmp_path, f"{DAY}.jsonl", [settled("1", **big)])
-    found = report(tmp_path, "user", utilization=True, retention=True, caching=True, saving=True)
+    found = spend_report(tmp_path, "user", utilization=True, retention=True, caching=True, saving=True)
     shown = drawn(found, width)
     assert max(map(len, shown.splitlines())) <= width
     assert "…" not in shown
@@ -538,7 +538,7 @@ def test_every_table_names_its_rows_whole_and_cuts_no_figure(tmp_path: Path, wid
 
 def test_an_end_before_the_beginning_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing lies between 2026-02-01 00:00 and 2026-01-31 00:00"):
-        report(tmp_path, since=moment("2026-02-01"), until=moment("2026-01-31"))
+        spend_report(tmp_path, since=moment("2026-02-01"), until=moment("2026-01-31"))
 
 
 # ----------------------------------------------------------------------------------------------------------------- docs
@@ -548,7 +548,7 @@ def test_the_lines_in_the_documentation_sum_to_what_it_says(tmp_path: Path) -> N
     page = (Path(__file__).parent.parent / "docs" / "costs.md").read_text(encoding="utf-8")
     lines = [line for line in page.splitlines() if line.startswith('{"event"')]
     (tmp_path / f"{DAY}.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    total = report(tmp_path).total
+    total = spend_report(tmp_path).total
     assert (total["requests"], total["unsettled"], total["cost_usd"]) == (1, 0, "0.0033475")
     assert f"${total['cost_usd']}" in page
     usage = Usage(prompt=total["prompt_tokens"], cached=total["cached_tokens"], completion=total["completion_tokens"])
@@ -623,7 +623,7 @@ def test_the_rows_always_sum_to_the_total_and_the_total_to_the_ledger(
     with tempfile.TemporaryDirectory() as folder:
         for file, row in _lines(requests):
             write(Path(folder), file, [row])
-        shown = report(Path(folder), name, base=base)
+        shown = spend_report(Path(folder), name, base=base)
     unsettled = [request for request in requests if request["rows"] == "opened"]
     others = [request for request in requests if request["rows"] != "opened"]
     estimates = sum(request["estimate_nanousd"] for request in unsettled)
@@ -647,9 +647,9 @@ def test_two_reports_that_meet_always_sum_to_one_over_both(
     with tempfile.TemporaryDirectory() as folder:
         for file, row in _lines(requests):
             write(Path(folder), file, [row])
-        before = report(Path(folder), until=at, base=base).total
-        after = report(Path(folder), since=at, base=base).total
-        whole = report(Path(folder), base=base).total
+        before = spend_report(Path(folder), until=at, base=base).total
+        after = spend_report(Path(folder), since=at, base=base).total
+        whole = spend_report(Path(folder), base=base).total
     assert _sum([before, after]) == _sum([whole])
 
 
@@ -659,6 +659,6 @@ def test_the_report_reads_while_the_ledger_is_written(tmp_path: Path) -> None:
         writer.write(orjson.dumps(settled("2"))[:100])
         writer.flush()
         os.fsync(writer.fileno())
-        assert report(tmp_path).total["unsettled"] == 1
+        assert spend_report(tmp_path).total["unsettled"] == 1
         writer.write(orjson.dumps(settled("2"))[100:] + b"\n")
-    assert report(tmp_path).total["unsettled"] == 0
+    assert spend_report(tmp_path).total["unsettled"] == 0

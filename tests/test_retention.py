@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.conversation import Changes, Insertion
 from gateway.memory import Memory
-from gateway.rewriting.retention import MOST_WORDINGS, Values, cut_of, misses, read, retention
+from gateway.rewriting.retention import MOST_WORDINGS, Values, cut_of, misses, retention, value_hashes
 from gateway.wire import completion
 from gateway.wire.sse import EventRelay, event
 from gateway.wire.transcript import Said
@@ -190,8 +190,8 @@ def test_a_miss_was_always_removed(dropped, text):
 
 def test_what_is_known_is_never_read_twice_and_says_the_same():
     known: Values = Memory(10_000)
-    first = read("W-1 and W-2 and W-1", known)
-    assert read("W-1 and W-2 and W-1", known) is first
+    first = value_hashes("W-1 and W-2 and W-1", known)
+    assert value_hashes("W-1 and W-2 and W-1", known) is first
     assert sorted(first) == sorted([hash("W-1"), hash("W-2")])
 
 

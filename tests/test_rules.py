@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.config.prompt_cache_rules import CachesFile, shipped, unknown_rules
-from gateway.config.yaml import read
+from gateway.config.prompt_cache_rules import CachesFile, shipped_rules, unknown_rules
+from gateway.config.yaml import read_yaml
 from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
 from gateway.prompt_cache.rules import NOTHING, book_of, facts_for, priced
 from gateway.routing.upstreams.demo.anthropic import LEAST, anthropic_least
 
-BOOK = book_of(shipped())
+BOOK = book_of(shipped_rules())
 FILE = Path(__file__).resolve().parent.parent / "gateway" / "prompt_cache" / "providers.yaml"
 
 
@@ -95,7 +95,7 @@ def test_the_newest_claudes_bind_their_reasoning_and_no_older_one_does():
 
 def test_every_fact_that_is_shipped_has_its_source_and_date():
     known = {entry.rules: facts for entry, facts in BOOK.models}
-    assert known.keys() == shipped().rules.keys()
+    assert known.keys() == shipped_rules().rules.keys()
     assert all(facts.source.startswith("https://") and facts.date for _, facts in BOOK.models)
 
 
@@ -107,7 +107,7 @@ def test_lifetimes_begin_with_the_shortest_and_every_cache_has_one():
 
 def test_what_is_shipped_is_packaged_and_says_nothing_twice():
     assert FILE.is_file()
-    assert read(FILE).problems == ()
+    assert read_yaml(FILE).problems == ()
 
 
 def test_an_operators_entries_and_facts_go_before_the_shipped_ones():
@@ -115,7 +115,7 @@ def test_an_operators_entries_and_facts_go_before_the_shipped_ones():
         rules={"anthropic": {"writes": {"5m": 1.25}}, "mine": {"like": "openai-5.6", "least": "2k"}},
         models=[{"provider": ["openai"], "model": ["gpt-5*"], "rules": "mine", "read": 0.2}],
     )
-    book = book_of(shipped(), said)
+    book = book_of(shipped_rules(), said)
     assert dict(facts_for("anthropic", "claude-opus-5", book).writes) == {300: Decimal("1.25")}
     assert facts_for("anthropic", "claude-opus-5", book).least == 512
     mine = facts_for("openai", "gpt-5", book)
@@ -125,7 +125,7 @@ def test_an_operators_entries_and_facts_go_before_the_shipped_ones():
 
 
 def test_an_operator_may_say_that_nothing_is_known():
-    book = book_of(shipped(), own(models=[{"provider": ["openai"], "rules": "none"}]))
+    book = book_of(shipped_rules(), own(models=[{"provider": ["openai"], "rules": "none"}]))
     assert facts_for("openai", "gpt-5", book) == NOTHING
 
 

@@ -11,7 +11,7 @@ def test_port_zero_takes_a_free_port_and_the_address_names_it() -> None:
     with server.bind("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         assert port > 0
-        assert server.address(listener) == f"http://127.0.0.1:{port}"
+        assert server.local_url(listener) == f"http://127.0.0.1:{port}"
 
 
 def test_a_client_that_comes_before_the_workers_waits_instead_of_being_refused() -> None:
@@ -21,7 +21,7 @@ def test_a_client_that_comes_before_the_workers_waits_instead_of_being_refused()
 
 def test_an_address_on_all_interfaces_is_shown_as_one_that_can_be_reached() -> None:
     with server.bind("0.0.0.0", 0) as listener:
-        assert server.address(listener).startswith("http://127.0.0.1:")
+        assert server.local_url(listener).startswith("http://127.0.0.1:")
 
 
 def test_a_taken_port_is_named_with_the_remedy() -> None:

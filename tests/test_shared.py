@@ -11,14 +11,14 @@ from structlog.testing import capture_logs
 
 from gateway import config
 from gateway.state import State, StateUnavailable, open_state
-from gateway.state.codec import Codec, whole
+from gateway.state.codec import Codec, whole_number
 from gateway.state.shared import CLOSE_SECONDS, START_SECONDS, Shared, Untold
 from tests import redis_server
 from tests.contract.running import eventually
 from tests.sharing import at, sharing
 from tests.slow_server import HUNG, slowed
 
-COUNT: Codec[int] = Codec("count", 1, int, whole)
+COUNT: Codec[int] = Codec("count", 1, int, whole_number)
 
 
 class Counter:
@@ -171,7 +171,7 @@ async def test_a_slow_server_is_in_the_way_of_neither_start_nor_stop(tmp_path: P
     with redis_server.running(tmp_path) as url, slowed(url) as way:
         SLOWNESS[how](way)
         counter = Counter()
-        shares = sharing(lambda: open_state(config.State(redis=way.url)), counter.shared)
+        shares = sharing(lambda: open_state(config.StateSettings(redis=way.url)), counter.shared)
         began = time.monotonic()
         await shares.open()
         opened = time.monotonic()

@@ -19,7 +19,7 @@ from gateway.conversation import Conversation, Message
 from gateway.reports.simulating import carried_values as values_carried
 from gateway.reports.simulating.picture import highest, panel, png
 from gateway.reports.simulating.price_rules import RULES, PrefixCache, Rule, chain
-from gateway.reports.simulating.traffic import Traffic, read
+from gateway.reports.simulating.traffic import Traffic, read_traffic
 from gateway.wire.chat import Memo, message_of, parse
 from tests.conftest import Conversations
 
@@ -69,7 +69,7 @@ def test_a_request_that_continues_an_earlier_one_is_the_next_turn(tmp_path: Path
     second = (*first, assistant("b"), user("c"))
     third = (*second, assistant("d"), user("e"))
     path = written(tmp_path / "day.jsonl", [body(*first), body(*second), body(*third)])
-    assert told(read(path)) == [
+    assert told(read_traffic(path)) == [
         ("day.jsonl:1", 0, 2, "b"),
         ("day.jsonl:1", 1, 4, "d"),
         ("day.jsonl:1", 2, 6, None),
@@ -84,7 +84,7 @@ def test_interleaved_conversations_are_told_apart(tmp_path: Path) -> None:
         body(*one, assistant("1"), user("more")),
         body(*other, assistant("2"), user("more")),
     ]
-    assert told(read(written(tmp_path / "day.jsonl", lines))) == [
+    assert told(read_traffic(written(tmp_path / "day.jsonl", lines))) == [
         ("day.jsonl:1", 0, 2, "1"),
         ("day.jsonl:2", 0, 2, "2"),
         ("day.jsonl:1", 1, 4, None),
@@ -96,7 +96,7 @@ def test_the_same_first_request_of_two_conversations_is_answered_in_each(tmp_pat
     hello = (user("Hello"),)
     lines = [body(*hello), body(*hello)]
     lines += [body(*hello, assistant("Hi."), user(text)) for text in ("Where is it?", "When does it come?")]
-    found = read(written(tmp_path / "day.jsonl", lines))
+    found = read_traffic(written(tmp_path / "day.jsonl", lines))
     assert [turn.conversation for turn in found.turns] == [f"day.jsonl:{line}" for line in (1, 2, 2, 1)]
     assert [turn.number for turn in found.turns] == [0, 0, 1, 1]
 
@@ -106,7 +106,7 @@ def test_system_text_that_changes_with_the_clock_does_not_cut_a_conversation_in_
         {"model": "m", "messages": [{"role": "system", "content": f"It is {hour}:00."}, user("a"), *more]}
         for hour, more in ((9, ()), (10, (assistant("b"), user("c"))))
     ]
-    assert [turn.number for turn in read(written(tmp_path / "day.jsonl", lines)).turns] == [0, 1]
+    assert [turn.number for turn in read_traffic(written(tmp_path / "day.jsonl", lines)).turns] == [0, 1]
 
 
 def test_of_conversations_that_begin_alike_the_one_with_the_same_system_text_goes_on(tmp_path: Path) -> None:
@@ -115,21 +115,21 @@ def test_of_conversations_that_begin_alike_the_one_with_the_same_system_text_goe
 
     hi = user("Hi")
     lines = [under("cook", hi), under("judge", hi), under("cook", hi, assistant("b"), user("c"))]
-    assert read(written(tmp_path / "day.jsonl", lines)).turns[2].conversation == "day.jsonl:1"
+    assert read_traffic(written(tmp_path / "day.jsonl", lines)).turns[2].conversation == "day.jsonl:1"
 
 
 def test_a_request_keeps_its_bytes(tmp_path: Path) -> None:
     line = '{ "model":"m",  "temperature": 1.10, "messages": [ {"content":"x","role":"user"} ] }'
-    (turn,) = read(written(tmp_path / "day.jsonl", [line])).turns
+    (turn,) = read_traffic(written(tmp_path / "day.jsonl", [line])).turns
     assert turn.body == line.encode()
 
 
 def test_a_request_without_a_model_takes_the_one_that_is_given(tmp_path: Path) -> None:
     path = written(tmp_path / "day.jsonl", [{"messages": [user("a")]}])
-    (turn,) = read(path, model="gpt-5").turns
+    (turn,) = read_traffic(path, model="gpt-5").turns
     assert turn.model == "gpt-5"
     assert json.loads(turn.body) == {"model": "gpt-5", "messages": [user("a")]}
-    assert "names no model; give --model" in str(read(path).problems[0])
+    assert "names no model; give --model" in str(read_traffic(path).problems[0])
 
 
 # ---------------------------------------------------------------- conversations
@@ -139,14 +139,14 @@ def test_each_answer_of_a_conversation_had_a_request_before_it(tmp_path: Path) -
     tools = [{"type": "function", "function": {"name": "look"}}]
     messages = [SYSTEM, assistant("Welcome."), user("a"), assistant("b"), user("c"), assistant("d")]
     path = written(tmp_path / "all.jsonl", [{"id": "x1", "model": "m", "messages": messages, "tools": tools}])
-    found = read(path)
+    found = read_traffic(path)
     assert told(found) == [("x1", 0, 3, "b"), ("x1", 1, 5, "d")]
     assert json.loads(found.turns[1].body) == {"model": "m", "messages": messages[:5], "tools": tools}
 
 
 def test_the_next_action_is_the_answer_to_the_whole(tmp_path: Path) -> None:
     line = {"model": "m", "messages": [user("a"), assistant("b"), user("c")], "next_action": assistant("d")}
-    assert told(read(written(tmp_path / "all.jsonl", [line]))) == [
+    assert told(read_traffic(written(tmp_path / "all.jsonl", [line]))) == [
         ("all.jsonl:1", 0, 1, "b"),
         ("all.jsonl:1", 1, 3, "d"),
     ]
@@ -162,19 +162,19 @@ def test_the_next_action_is_the_answer_to_the_whole(tmp_path: Path) -> None:
     ],
 )
 def test_a_line_says_what_it_is(tmp_path: Path, line: dict[str, Any], turns: list[int]) -> None:
-    assert [length for _, _, length, _ in told(read(written(tmp_path / "f.jsonl", [line])))] == turns
+    assert [length for _, _, length, _ in told(read_traffic(written(tmp_path / "f.jsonl", [line])))] == turns
 
 
 def test_what_lines_are_can_be_overruled(tmp_path: Path) -> None:
     path = written(tmp_path / "f.jsonl", [{"model": "m", "messages": [user("a"), assistant("b")]}])
-    assert [length for _, _, length, _ in told(read(path, "requests"))] == [2]
+    assert [length for _, _, length, _ in told(read_traffic(path, "requests"))] == [2]
     path = written(tmp_path / "f.jsonl", [{"model": "m", "messages": [user("a"), assistant("b"), user("c")]}])
-    assert [length for _, _, length, _ in told(read(path, "conversations"))] == [1]
+    assert [length for _, _, length, _ in told(read_traffic(path, "conversations"))] == [1]
 
 
 def test_two_conversations_of_the_same_id_stay_two(tmp_path: Path) -> None:
     line = {"id": "x", "model": "m", "messages": [user("a"), assistant("b")]}
-    assert len({turn.conversation for turn in read(written(tmp_path / "f.jsonl", [line, line])).turns}) == 2
+    assert len({turn.conversation for turn in read_traffic(written(tmp_path / "f.jsonl", [line, line])).turns}) == 2
 
 
 # ---------------------------------------------------------------- a ledger with content
@@ -189,7 +189,7 @@ def test_a_ledgers_folder_gives_its_content_by_time_over_all_workers(tmp_path: P
     written(tmp_path / "2026-01-31.7.jsonl", [{"event": "opened", "id": "gw_1"}])
     written(tmp_path / "2026-01-31.7.content.jsonl", [kept("gw_2", 20, user("a"), assistant("b"), user("c"))])
     written(tmp_path / "2026-01-31.8.content.jsonl", [kept("gw_1", 10, user("a"))])
-    found = read(tmp_path)
+    found = read_traffic(tmp_path)
     assert found.problems == ()
     assert told(found) == [("gw_1", 0, 2, "b"), ("gw_1", 1, 4, None)]
     assert [turn.at for turn in found.turns] == [1769860810.0, 1769860820.0]
@@ -197,7 +197,7 @@ def test_a_ledgers_folder_gives_its_content_by_time_over_all_workers(tmp_path: P
 
 def test_one_teams_content_can_be_chosen(tmp_path: Path) -> None:
     lines = [kept("gw_1", 1, user("a")), kept("gw_2", 2, user("b"), team="lab")]
-    found = read(written(tmp_path / "2026-01-31.content.jsonl", lines), team="lab")
+    found = read_traffic(written(tmp_path / "2026-01-31.content.jsonl", lines), team="lab")
     assert [turn.conversation for turn in found.turns] == ["gw_2"]
 
 
@@ -210,19 +210,19 @@ def test_one_teams_content_can_be_chosen(tmp_path: Path) -> None:
 )
 def test_a_team_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, team: str, said: str) -> None:
     written(tmp_path / "2026-01-31.content.jsonl", [kept("gw_1", 1, user("a")), kept("gw_2", 2, user("b"), team="lab")])
-    (problem,) = read(tmp_path, team=team).problems
+    (problem,) = read_traffic(tmp_path, team=team).problems
     assert str(problem) == f"{tmp_path}: {said}"
 
 
 def test_a_file_without_a_line_says_that_it_holds_no_request(tmp_path: Path) -> None:
-    (problem,) = read(written(tmp_path / "day.jsonl", [])).problems
+    (problem,) = read_traffic(written(tmp_path / "day.jsonl", [])).problems
     assert str(problem).endswith("day.jsonl: holds no request; one JSON object a line is read")
 
 
 def test_a_ledger_without_content_says_how_to_keep_it(tmp_path: Path) -> None:
     for day in ("2026-01-30", "2026-01-31"):
         written(tmp_path / f"{day}.jsonl", [{"event": "opened", "id": "gw_1"}, {"event": "settled", "id": "gw_1"}])
-    (problem,) = read(tmp_path).problems
+    (problem,) = read_traffic(tmp_path).problems
     assert "set `ledger: {content: requests}`" in str(problem)
 
 
@@ -248,7 +248,7 @@ def test_a_line_that_cannot_be_used_is_told_with_its_place_and_the_rest_is_used(
     tmp_path: Path, line: str, said: str
 ) -> None:
     path = written(tmp_path / "day.jsonl", [body(user("a")), line, "", body(user("b"))])
-    found = read(path)
+    found = read_traffic(path)
     (problem,) = found.problems
     assert str(problem).startswith(f"{path}:2: ")
     assert said in str(problem)
@@ -258,7 +258,7 @@ def test_a_line_that_cannot_be_used_is_told_with_its_place_and_the_rest_is_used(
 def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
     path = tmp_path / "day.jsonl"
     path.write_bytes(b'{"model": "\xff"}\n' + json.dumps(body(user("a"))).encode())
-    found = read(path)
+    found = read_traffic(path)
     assert [str(problem) for problem in found.problems] == [
         f"{path}:1: is not UTF-8 (byte 11); write the file as UTF-8"
     ]
@@ -268,15 +268,15 @@ def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
 def test_of_a_packed_file_that_breaks_off_the_lines_before_are_used(tmp_path: Path) -> None:
     path = written(tmp_path / "day.jsonl.gz", [body(user(f"{n} " * 999)) for n in range(99)])
     path.write_bytes(path.read_bytes()[:-20])
-    found = read(path)
+    found = read_traffic(path)
     assert "is not a whole .gz file" in str(found.problems[0])
     plain = tmp_path / "other.jsonl.gz"
     plain.write_text(json.dumps(body(user("a"))))
-    assert "is not a whole .gz file" in str(read(plain).problems[0])
+    assert "is not a whole .gz file" in str(read_traffic(plain).problems[0])
 
 
 def test_a_folder_without_lines_says_what_is_read(tmp_path: Path) -> None:
-    assert "holds no *.jsonl or *.jsonl.gz" in str(read(tmp_path).problems[0])
+    assert "holds no *.jsonl or *.jsonl.gz" in str(read_traffic(tmp_path).problems[0])
 
 
 # ---------------------------------------------------------------- prices, by hand
@@ -448,14 +448,14 @@ def test_the_highest_of_nothing_is_nothing() -> None:
 
 def test_every_recorded_conversation_is_traffic(conversations: Conversations) -> None:
     for name in conversations.names:
-        found = read(conversations.folder / f"{name}.jsonl.gz", model="gpt-5")
+        found = read_traffic(conversations.folder / f"{name}.jsonl.gz", model="gpt-5")
         assert found.problems == (), name
         assert found.turns, name
 
 
 def test_requests_one_by_one_are_the_same_conversations(tmp_path: Path) -> None:
-    whole = read(CASES / "conversations.jsonl")
-    apart = read(written(tmp_path / "day.jsonl", [turn.body.decode() for turn in whole.turns]))
+    whole = read_traffic(CASES / "conversations.jsonl")
+    apart = read_traffic(written(tmp_path / "day.jsonl", [turn.body.decode() for turn in whole.turns]))
     assert [turn.number for turn in apart.turns] == [turn.number for turn in whole.turns]
     assert len({turn.conversation for turn in apart.turns}) == 3
     for one, other in zip(whole.turns, apart.turns, strict=True):
@@ -464,7 +464,7 @@ def test_requests_one_by_one_are_the_same_conversations(tmp_path: Path) -> None:
 
 def test_all_tokens_of_a_message_are_in_its_blocks() -> None:
     count = Counter().count
-    (turn, *_) = read(CASES / "conversations.jsonl").turns[10:]
+    (turn, *_) = read_traffic(CASES / "conversations.jsonl").turns[10:]
     said = parse(turn.body, Memo()).conversation
     sizes = [message_tokens(message, count, lambda media: 0) for message in said.messages]
     assert chain("m", said, 300, sizes)[-1][1] == 300 + sum(sizes)

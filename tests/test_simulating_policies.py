@@ -19,10 +19,10 @@ from gateway.config.policy import Policy
 from gateway.money.ledger import Ledger, content_files, files, rows
 from gateway.money.ledger.lookup import find
 from gateway.money.row import LedgerRow
-from gateway.reports.simulating.judging import Simulation, simulate
+from gateway.reports.simulating.judging import Simulation, judge_policies
 from gateway.reports.simulating.price_rules import RULES, Rule
 from gateway.reports.simulating.rendering import as_json, tables
-from gateway.reports.simulating.traffic import Turn, read
+from gateway.reports.simulating.traffic import Turn, read_traffic
 from gateway.routing.catalogue import catalogue
 from gateway.routing.models import Model, models_of
 from tests.conftest import Conversations
@@ -44,12 +44,12 @@ def model() -> Model:
 def judged(
     turns: Sequence[Turn], policies: Sequence[Policy], model: Model, rules: Mapping[str, Rule] = RULES
 ) -> Simulation:
-    return simulate(turns, policies, lambda _: model, lambda _: COUNTER, rules)
+    return judge_policies(turns, policies, lambda _: model, lambda _: COUNTER, rules)
 
 
 @pytest.fixture(scope="module")
 def workshop() -> Sequence[Turn]:
-    return read(CASES / "conversations.jsonl").turns
+    return read_traffic(CASES / "conversations.jsonl").turns
 
 
 def test_a_policy_that_touches_nothing_costs_what_the_traffic_costs(
@@ -89,7 +89,7 @@ def test_the_bill_of_a_conversation_is_the_one_worked_out_by_hand(model: Model, 
     lines = [{"model": "assistant", "messages": messages} for messages in ([first], second)]
     path = tmp_path / "two.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
-    came = judged(read(path).turns, [], model).as_it_came
+    came = judged(read_traffic(path).turns, [], model).as_it_came
     one = COUNTER.count(first["content"]) + 4
     two = one + 2 * 4 + COUNTER.count("Yes.") + COUNTER.count("word " * 500)
     assert came.lengths == {"two.jsonl:1": [one + 3, two + 3]}  # three tokens prime the answer
@@ -108,7 +108,7 @@ def test_a_turn_after_the_caches_lifetime_pays_for_all_of_it(model: Model, tmp_p
         for n, ts in enumerate(["2026-01-31T12:00:00.000Z", "2026-01-31T12:04:59.000Z", "2026-01-31T12:14:00.000Z"])
     ]
     path.write_text("\n".join(map(json.dumps, lines)))
-    found = judged(read(path).turns, [], model)
+    found = judged(read_traffic(path).turns, [], model)
     assert found.timed
     assert found.as_it_came.bills["cached .1 write 1.25"].cached == 2005  # five minutes
     assert found.as_it_came.bills["cached .1 write 1"].cached == 2 * 1920  # ten minutes
@@ -120,7 +120,7 @@ def test_a_refused_request_is_told_with_its_reason_and_counts_nowhere_else(
     path = tmp_path / "day.jsonl"
     lines = [{"model": "assistant", "messages": [{"role": "user", "content": "word " * n}]} for n in (4000, 5000, 10)]
     path.write_text("\n".join(map(json.dumps, lines)))
-    (verdict,) = judged(read(path).turns, [policies["tight"]], model).verdicts
+    (verdict,) = judged(read_traffic(path).turns, [policies["tight"]], model).verdicts
     (refused,) = verdict.refused.values()
     assert (refused.why, refused.count, refused.at, refused.conversation) == (
         "input too large", 2, "messages[0]", "day.jsonl:2",
@@ -138,7 +138,7 @@ def test_what_rests_on_live_traffic_is_named_as_left_out(model: Model, tmp_path:
     line = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
     (tmp_path / "day.jsonl").write_text(json.dumps(line))
     early = load_policies(tmp_path).by_name["early"]
-    found = judged(read(tmp_path / "day.jsonl").turns, [early], model)
+    found = judged(read_traffic(tmp_path / "day.jsonl").turns, [early], model)
     assert found.verdicts[0].left_out == {"fold.when: cheaper", "prompt_cache.warm"}
     assert as_json(found, [])["policies"][0]["left_out"] == ["fold.when: cheaper", "prompt_cache.warm"]
     console = Console(width=100)
@@ -153,7 +153,7 @@ def test_an_unknown_profile_is_a_refusal(model: Model, tmp_path: Path) -> None:
     line = {"model": "m", "messages": [{"role": "user", "content": "a"}], "metadata": {"gateway_profile": "day"}}
     path = tmp_path / "day.jsonl"
     path.write_text(json.dumps(line))
-    (verdict,) = judged(read(path).turns, [load_policies(tmp_path).by_name["profiled"]], model).verdicts
+    (verdict,) = judged(read_traffic(path).turns, [load_policies(tmp_path).by_name["profiled"]], model).verdicts
     assert "no profile 'day'" in next(iter(verdict.refused))
 
 
@@ -172,7 +172,7 @@ def test_fifty_requests_take_seconds(
     path = tmp_path / "many.jsonl.gz"
     with gzip.open(path, "wt") as out:
         out.writelines(json.dumps(one) + "\n" for one in conversations.read("swe_agent_java", 30))
-    turns = read(path, model="assistant").turns[:50]
+    turns = read_traffic(path, model="assistant").turns[:50]
     before = time.process_time()
     found = judged(turns, [policies["roomy"]], model)
     assert found.as_it_came.tokens_after > 50 * 4000
@@ -194,7 +194,7 @@ async def test_a_request_is_kept_as_it_came_beside_the_books(tmp_path: Path) -> 
     assert kept.name == day.name.replace(".jsonl", ".content.jsonl")
     (line,) = kept.read_bytes().splitlines()
     assert json.loads(line).keys() == {"event", "id", "team", "request", "ts"}
-    (turn,) = read(tmp_path).turns
+    (turn,) = read_traffic(tmp_path).turns
     assert turn.body == body.replace(b"\r\n", b"  ")
     assert turn.at is not None
 

@@ -35,18 +35,18 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(params=["disk", "redis"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> config.State:
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> config.StateSettings:
     """An empty state, as the configuration names it."""
     if request.param == "disk":
-        return config.State(dir=tmp_path / "state")
+        return config.StateSettings(dir=tmp_path / "state")
     url = request.getfixturevalue("redis_url")
     with redis.Redis.from_url(url) as client:
         client.flushall()
-    return config.State(redis=url)
+    return config.StateSettings(redis=url)
 
 
 @pytest.fixture
-def state(where: config.State) -> Iterator[State]:
+def state(where: config.StateSettings) -> Iterator[State]:
     opened = open_state(where)
     yield opened
     opened.close()
@@ -56,7 +56,7 @@ def one_more(before: bytes | None) -> bytes:
     return b"%d" % (int(before or 0) + 1)
 
 
-def count_up(where: config.State, times: int, all_here: Barrier) -> None:
+def count_up(where: config.StateSettings, times: int, all_here: Barrier) -> None:
     """What another process does."""
     state = open_state(where)
     all_here.wait(60)
@@ -242,7 +242,7 @@ class Planted:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[State]:
-    opened = open_state(config.State(dir=tmp_path / "state"))
+    opened = open_state(config.StateSettings(dir=tmp_path / "state"))
     yield opened
     opened.close()
 
@@ -253,7 +253,7 @@ def test_a_planted_pickle_is_never_loaded(disk, tmp_path, size):
     planted = Planted(mark)
     with diskcache.Cache(str(tmp_path / "state"), disk_min_file_size=32 if size else 1 << 20) as cache:
         cache.set("a", (planted, b"." * size))
-    disk = open_state(config.State(dir=tmp_path / "state"))
+    disk = open_state(config.StateSettings(dir=tmp_path / "state"))
     assert disk.get("a") is None
     assert disk.update("a", one_more) == b"1"
     assert disk.get("a") == b"1"
@@ -308,7 +308,7 @@ def test_what_is_not_bytes_is_not_there(disk, tmp_path, value):
 def test_a_damaged_file_is_begun_anew_and_told(tmp_path):
     (tmp_path / "cache.db").write_bytes(b"this is no database, whatever its name says" * 100)
     told: list[str] = []
-    state = open_state(config.State(dir=tmp_path), told.append)
+    state = open_state(config.StateSettings(dir=tmp_path), told.append)
     assert state.update("a", one_more) == b"1"
     assert len(told) == 1
     assert (tmp_path / "cache.db.damaged").read_bytes().startswith(b"this is no database")
@@ -328,13 +328,13 @@ def emptied(folder: Path) -> None:
 
 def replaced_by_another(folder: Path) -> None:
     shutil.rmtree(folder)
-    open_state(config.State(dir=folder)).close()
+    open_state(config.StateSettings(dir=folder)).close()
 
 
 @pytest.mark.parametrize("harm", [shutil.rmtree, overwritten, emptied, replaced_by_another])
 def test_a_folder_that_is_removed_or_damaged_in_use_heals_for_all_who_use_it(tmp_path, harm):
     told: list[str] = []
-    one, other = (open_state(config.State(dir=tmp_path / "state"), told.append) for _ in range(2))
+    one, other = (open_state(config.StateSettings(dir=tmp_path / "state"), told.append) for _ in range(2))
     one.put("a", b"1")
     assert other.get("a") == b"1"
     harm(tmp_path / "state")
@@ -351,7 +351,7 @@ def test_a_folder_that_is_removed_or_damaged_in_use_heals_for_all_who_use_it(tmp
 
 def test_threads_that_find_a_folder_gone_at_once_begin_it_anew_once(tmp_path):
     told: list[str] = []
-    state = open_state(config.State(dir=tmp_path / "state"), told.append)
+    state = open_state(config.StateSettings(dir=tmp_path / "state"), told.append)
     for times in range(1, 6):
         shutil.rmtree(tmp_path / "state")
         all_here = threading.Barrier(6)
@@ -384,7 +384,7 @@ def test_settings_in_the_file_are_nobodys_but_ours(disk, tmp_path):
         database.execute("UPDATE Settings SET value = 'nonsense' WHERE key NOT LIKE 'sqlite%'")
         database.execute("INSERT INTO Cache(key, raw, expire_time, mode, value) VALUES ('b', 1, 'never', 1, x'31')")
     database.close()
-    again = open_state(config.State(dir=tmp_path / "state"))
+    again = open_state(config.StateSettings(dir=tmp_path / "state"))
     assert again.update("a", one_more) == b"1"
     assert again.update("b", one_more) == b"2"
     again.close()
@@ -393,7 +393,7 @@ def test_settings_in_the_file_are_nobodys_but_ours(disk, tmp_path):
 def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path):
     (tmp_path / "state").write_text("a file is in the way")
     with pytest.raises(StateUnavailable):
-        open_state(config.State(dir=tmp_path / "state"))
+        open_state(config.StateSettings(dir=tmp_path / "state"))
 
 
 def test_a_state_that_another_holds_too_long_is_unavailable(disk, tmp_path):
@@ -411,7 +411,7 @@ def test_a_state_that_another_holds_too_long_is_unavailable(disk, tmp_path):
 
 
 def test_without_a_server_redis_is_unavailable_at_once():
-    state = open_state(config.State(redis=f"redis://:secret@127.0.0.1:{free_port()}/0"))
+    state = open_state(config.StateSettings(redis=f"redis://:secret@127.0.0.1:{free_port()}/0"))
     started = time.monotonic()
     for use in (lambda: state.get("a"), lambda: state.put("a", b"1"), lambda: state.update("a", one_more)):
         with pytest.raises(StateUnavailable) as caught:
@@ -424,7 +424,7 @@ def test_without_a_server_redis_is_unavailable_at_once():
 def test_a_server_that_comes_back_is_used_again(tmp_path):
     port = free_port()
     with running(tmp_path, port) as url:
-        state = open_state(config.State(redis=url))
+        state = open_state(config.StateSettings(redis=url))
         state.put("a", b"1")
     with pytest.raises(StateUnavailable):
         state.get("a")
@@ -438,7 +438,7 @@ def test_what_others_keep_on_the_server_is_not_ours(redis_url):
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
         client.set("a", b"theirs")
-        state = open_state(config.State(redis=redis_url))
+        state = open_state(config.StateSettings(redis=redis_url))
         assert state.get("a") is None
         state.put("a", b"ours")
         assert client.get("a") == b"theirs"
@@ -453,7 +453,7 @@ def test_what_others_keep_on_the_server_is_not_ours(redis_url):
 
 def test_an_address_that_makes_no_sense_is_unavailable():
     with pytest.raises(StateUnavailable):
-        open_state(config.State(redis="redis://127.0.0.1:many"))
+        open_state(config.StateSettings(redis="redis://127.0.0.1:many"))
 
 
 # ---------------------------------------------------------------- the door
@@ -470,4 +470,4 @@ def test_only_the_state_that_is_configured_is_loaded(tmp_path):
 
 def test_no_state_at_all_is_unavailable():
     with pytest.raises(StateUnavailable):
-        open_state(config.State())
+        open_state(config.StateSettings())

@@ -217,7 +217,7 @@ async def test_what_is_not_understood_is_told_once_of_each_kind_without_a_word_o
 @pytest.mark.parametrize("seconds", [2 * TIMEOUT, HUNG])
 async def test_a_redis_server_that_is_slow_costs_planning_its_timeout_a_few_times(tmp_path: Path, seconds: float):
     with redis_server.running(tmp_path) as url, slowed(url) as way:
-        async with opened(lambda: open_state(config.State(redis=way.url)), rest=0.2) as store:
+        async with opened(lambda: open_state(config.StateSettings(redis=way.url)), rest=0.2) as store:
             await store.run(read)
             way.seconds = seconds
             took = [await plan(store) for _ in range(10)]

@@ -13,9 +13,9 @@ from gateway.rewriting.folds.summarize import (
     PROMPT,
     Asking,
     Event,
-    Facts,
     Prefixes,
     Segment,
+    SummaryFacts,
     asking_of,
     fault,
     instruction,
@@ -27,7 +27,7 @@ from gateway.rewriting.folds.summarize import (
     source,
     unfinished,
 )
-from gateway.rewriting.folds.summary_faults import Source
+from gateway.rewriting.folds.summary_faults import SummarySource
 from tests.talk import assistant, calls, count, messages, result, user, words
 
 ON = Summarize(enabled=True, model="writer")
@@ -39,7 +39,7 @@ SEGMENT = Segment("k", (0, 1, 2, 3), 1000, 100)
 
 
 def asking(policy: Policy = POLICY, **facts: object) -> Asking:
-    found = asking_of(policy, Facts(model="writer", **facts))  # type: ignore[arg-type]
+    found = asking_of(policy, SummaryFacts(model="writer", **facts))  # type: ignore[arg-type]
     assert found is not None
     return found
 
@@ -118,7 +118,7 @@ def test_a_prefix_has_one_key_however_far_it_was_read_before():
     ],
 )
 def test_a_walk_is_taken_up_again_only_where_planning_anew_would_come_to_the_same(event, texts, decisions, holds):
-    assert event.holds(Facts(texts, decisions)) is holds
+    assert event.holds(SummaryFacts(texts, decisions)) is holds
 
 
 # ---------------------------------------------------------------- texts
@@ -167,11 +167,15 @@ def test_the_text_stands_between_marks_that_nothing_in_it_can_write():
 
 
 def test_the_length_is_in_words_as_the_source_has_them_else_in_characters():
-    english = Source(messages([user("The flight to Lisbon leaves at ten on Thursday, and the hotel is near. " * 3)]))
+    english = SummarySource(
+        messages([user("The flight to Lisbon leaves at ten on Thursday, and the hotel is near. " * 3)])
+    )
     assert length(100, english, count) == "at most 75 words"
-    dear = Source(messages([user("Donaudampfschifffahrtsgesellschaft und die Kapitänsmütze ist nicht von der " * 5)]))
+    dear = SummarySource(
+        messages([user("Donaudampfschifffahrtsgesellschaft und die Kapitänsmütze ist nicht von der " * 5)])
+    )
     assert length(100, dear, lambda text: 2 * count(text)) == "at most 45 words"
-    chinese = Source(messages([user("我们明天上午十点去里斯本、酒店就在车站旁边。" * 8)]))
+    chinese = SummarySource(messages([user("我们明天上午十点去里斯本、酒店就在车站旁边。" * 8)]))
     assert length(90, chinese, len) == "at most 81 characters"
 
 
@@ -202,7 +206,7 @@ def test_there_are_never_more_parts_than_so_many_and_a_line_says_what_is_missing
 
 # ---------------------------------------------------------------- what may stand
 
-TOLD = Source(SAID)
+TOLD = SummarySource(SAID)
 
 
 @pytest.mark.parametrize(

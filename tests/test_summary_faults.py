@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.conversation import Call, Message
 from gateway.rewriting.folds.summarize import PROMPT
-from gateway.rewriting.folds.summary_faults import Source, form_fault, named_values
+from gateway.rewriting.folds.summary_faults import SummarySource, form_fault, named_values
 
 LIMIT = 120
 
@@ -175,7 +175,7 @@ GOOD = {
 @pytest.mark.parametrize("which", GOOD)
 def test_a_good_summary_may_stand_in_any_language(which: str) -> None:
     messages, text = GOOD[which]
-    assert form_fault(text, Source(messages, PROMPT), LIMIT) is None
+    assert form_fault(text, SummarySource(messages, PROMPT), LIMIT) is None
 
 
 # ---------------------------------------------------------------- nonsense
@@ -319,7 +319,7 @@ NONSENSE = {
 @pytest.mark.parametrize("which", NONSENSE)
 def test_nonsense_never_stands(which: str) -> None:
     messages, text = NONSENSE[which]
-    assert form_fault(text, Source(messages, PROMPT), LIMIT) is not None
+    assert form_fault(text, SummarySource(messages, PROMPT), LIMIT) is not None
 
 
 @pytest.mark.parametrize("which", GOOD)
@@ -327,7 +327,7 @@ def test_nonsense_never_stands(which: str) -> None:
 def test_a_summary_of_another_conversation_does_not_stand(which: str, other: str) -> None:
     messages, text = GOOD[other][0], GOOD[which][1]
     if messages is not GOOD[which][0]:
-        assert form_fault(text, Source(messages, PROMPT), LIMIT) is not None
+        assert form_fault(text, SummarySource(messages, PROMPT), LIMIT) is not None
 
 
 # ---------------------------------------------------------------- named values
@@ -346,8 +346,8 @@ def test_values_are_found_between_words_that_no_space_parts() -> None:
 def test_of_many_values_no_more_are_asked_for_than_the_summary_can_hold() -> None:
     rows = talk(*(f"Order {n} was sent to warehouse {n + 5000} in the north." for n in range(1000, 2000)))
     text = "Orders 1000 to 1999 were each sent to a warehouse in the north, 6000 to 6999; all of them left on time."
-    assert form_fault(text, Source(rows), 80) is None
-    assert form_fault(text, Source(rows), 200) is not None
+    assert form_fault(text, SummarySource(rows), 80) is None
+    assert form_fault(text, SummarySource(rows), 200) is not None
 
 
 # ---------------------------------------------------------------- anything at all
@@ -355,7 +355,7 @@ def test_of_many_values_no_more_are_asked_for_than_the_summary_can_hold() -> Non
 
 @given(st.text(max_size=400))
 def test_whatever_a_model_writes_is_judged_and_the_reason_holds_nothing_of_it(text: str) -> None:
-    reason = form_fault(text, Source(TRIP, PROMPT), LIMIT)
+    reason = form_fault(text, SummarySource(TRIP, PROMPT), LIMIT)
     assert reason is None or reason.startswith("it ")
     assert reason is None or len(reason) < 80
 
@@ -364,5 +364,5 @@ def test_whatever_a_model_writes_is_judged_and_the_reason_holds_nothing_of_it(te
     "piece", ["<", "[", "```", "a:", "*", '"', "«", "?", "\n", "ab. ", "我", "-'", "<think", "(a", "[ "]
 )
 def test_judging_takes_no_time_whatever_is_repeated(piece: str) -> None:
-    long = Source(talk(piece * 20_000, "Well.", "And then?"))
+    long = SummarySource(talk(piece * 20_000, "Well.", "And then?"))
     assert form_fault(piece * 20_000, long, LIMIT) is not None

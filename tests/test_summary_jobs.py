@@ -24,7 +24,7 @@ from gateway import config
 from gateway.budget.tokens import Counter
 from gateway.config.policy import Policy, Summarize
 from gateway.rewriting import ours
-from gateway.rewriting.folds.summarize import Event, Facts, Segment
+from gateway.rewriting.folds.summarize import Event, Segment, SummaryFacts
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.state import StateUnavailable, open_state
 from gateway.state.disk import DiskState
@@ -402,7 +402,7 @@ async def done(summaries: SummaryJobs) -> None:
 async def settled(summaries: SummaryJobs, *candidates: str, waiting: InlineWait | None = None) -> tuple[str, ...]:
     """Settle a plan with one fold, which takes in all that is there; the decision that it came to."""
 
-    async def planning(facts: Facts) -> Plan | Refusal:
+    async def planning(facts: SummaryFacts) -> Plan | Refusal:
         decided = facts.decisions.get("p")
         found = [(key, text) for key in candidates if (text := facts.texts.get(key)) is not None]
         entered = tuple(pair for pair in found if decided is None or pair[0] in decided)
@@ -569,7 +569,7 @@ async def test_a_state_that_does_not_answer_is_left_alone_for_a_while() -> None:
         opened += 1
         raise StateUnavailable("scripted")
 
-    async def planning(facts: Facts) -> Plan | Refusal:
+    async def planning(facts: SummaryFacts) -> Plan | Refusal:
         return Plan({}, {}, {}, events=(Event("p", ("a",), ()),))
 
     way = store(opens, rest_seconds=0.3)
@@ -617,7 +617,7 @@ async def test_a_state_that_was_emptied_gets_back_what_a_process_remembers(tmp_p
 
 
 async def test_where_another_process_decided_otherwise_all_come_to_the_same(tmp_path: Path) -> None:
-    clock, state = Clock(), open_state(config.State(dir=tmp_path))
+    clock, state = Clock(), open_state(config.StateSettings(dir=tmp_path))
     async with worker(tmp_path, Writer(), clock) as summaries:
         summaries.ask(job("a"))
         await done(summaries)
@@ -632,7 +632,7 @@ async def test_where_another_process_decided_otherwise_all_come_to_the_same(tmp_
 
 @pytest.mark.parametrize("raw", [b"\xff\xfe", b'{"v":2,"is":["a"]}', b'{"v":1,"is":7}', b"not; names"])
 async def test_a_decision_that_is_not_understood_is_made_anew(tmp_path: Path, raw: bytes) -> None:
-    state, clock = open_state(config.State(dir=tmp_path)), Clock()
+    state, clock = open_state(config.StateSettings(dir=tmp_path)), Clock()
     state.put("decision/p", raw)
     state.put("summary/b", raw.replace(b"n", b"\0"))
     async with worker(tmp_path, Writer(), clock) as summaries:

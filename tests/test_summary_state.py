@@ -6,12 +6,12 @@ import pytest
 
 from gateway.config.ladder import Ladder
 from gateway.config.policy import Policy, Summarize
-from gateway.rewriting.folds.summarize import LEAST, LINE, Asking, Facts, Segment, asking_of, line
+from gateway.rewriting.folds.summarize import LEAST, LINE, Asking, Segment, SummaryFacts, asking_of, line
 from gateway.rewriting.folds.summary_state import (
     AT_ONCE,
     PART,
     SMALL,
-    Standing,
+    StandingSummary,
     SummaryState,
     least_room,
     least_source,
@@ -27,7 +27,7 @@ MOST, CLEAR = 400, 300
 def asking(*, inline: bool = False, texts: dict[str, str] | None = None, **decisions: tuple[str, ...]) -> Asking:
     told = Summarize(enabled=True, model="writer", run="inline" if inline else "background")
     policy = Policy("p", summarize=told, ladder=Ladder(history=("summarize", "drop_oldest")))
-    found = asking_of(policy, Facts(texts or {}, decisions, "writer"))
+    found = asking_of(policy, SummaryFacts(texts or {}, decisions, "writer"))
     assert found is not None
     return found
 
@@ -221,8 +221,8 @@ def test_below_the_least_room_none_is_ever_asked_for(is_chat: bool) -> None:
 
 
 def test_a_summary_that_is_replaced_gives_its_room():
-    old = Standing(Segment("a", (0, 1), 500, 100), "old", 60)
-    new = Standing(Segment("b", (0, 1, 2), 900, 100), "new", 90)
+    old = StandingSummary(Segment("a", (0, 1), 500, 100), "old", 60)
+    new = StandingSummary(Segment("b", (0, 1, 2), 900, 100), "new", 90)
     state = replace(SummaryState(), standing=(old,))
     assert state.tokens_with([new]) == 90
     assert state.entered([new], 3, 29).standing == (old,)

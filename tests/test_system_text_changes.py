@@ -27,7 +27,7 @@ from gateway.prompt_cache.system_text_sharing import (
     share_system_texts,
     stored_suggestions,
 )
-from gateway.rewriting.volatile import Memo, without
+from gateway.rewriting.volatile import SystemTextMemory, without_matches
 from gateway.state import StateUnavailable
 from gateway.state.disk import DiskState
 from tests.passage import Setting, policy
@@ -85,7 +85,7 @@ def test_a_suggested_pattern_is_always_accepted_and_takes_the_change_out(same, w
         pattern = f"{label}.*"
         assert len(pattern) <= system_text_changes.LONGEST_PATTERN <= LONGEST_PATTERN
         PromptCache(volatile=(pattern,))
-        rests = {without(text, (pattern,), Memo())[0] for text in (before, after)}
+        rests = {without_matches(text, (pattern,), SystemTextMemory())[0] for text in (before, after)}
         assert len(rests) == 1
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.serving.client import HTTPClient
 from gateway.serving.large.threads import FairThreads
-from gateway.serving.large.turns import MOST_PASSES, Door, Place, Turns, Waits, chosen
+from gateway.serving.large.turns import MOST_PASSES, LargeBodyRoom, Place, Turns, Waits, chosen
 from gateway.wire.errors import GatewayError
 
 MB = 1_000_000
@@ -94,7 +94,7 @@ def test_threads_are_shared_the_same_way() -> None:
 
 
 async def test_bodies_are_bounded_in_sum_and_a_key_leaves_room_for_others() -> None:
-    door = Door(90 * MB, 30 * MB, 5.0)
+    door = LargeBodyRoom(90 * MB, 30 * MB, 5.0)
     await door.enter("a", 30 * MB)
     await door.enter("a", 30 * MB)
     third = asyncio.create_task(door.enter("a", 30 * MB))
@@ -110,7 +110,7 @@ async def test_bodies_are_bounded_in_sum_and_a_key_leaves_room_for_others() -> N
 
 
 async def test_who_waits_too_long_is_told_when_to_come_again() -> None:
-    door = Door(60 * MB, 30 * MB, 0.01)
+    door = LargeBodyRoom(60 * MB, 30 * MB, 0.01)
     await door.enter("a", 30 * MB)
     with pytest.raises(GatewayError) as caught:
         await door.enter("a", 30 * MB)
@@ -134,7 +134,7 @@ async def read(
 
 
 async def test_a_body_takes_room_before_it_is_received_and_keeps_what_it_is() -> None:
-    door = Door(90 * MB, 30 * MB, 0.01)
+    door = LargeBodyRoom(90 * MB, 30 * MB, 0.01)
     small, large, unsaid = (Place(door, "a", 2 * MB) for _ in range(3))
     await read(small, [b"x" * MB], length=MB)
     assert door.held == 0

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gateway.budget.tokens import Counter
-from gateway.config.prompt_cache_rules import shipped
+from gateway.config.prompt_cache_rules import shipped_rules
 from gateway.conversation import Changes
 from gateway.memory import Memory
 from gateway.money.ledger import rows
@@ -14,13 +14,13 @@ from gateway.prompt_cache.markers import markable, marks_of, place_markers
 from gateway.prompt_cache.prefixes import Digests, chain_of
 from gateway.prompt_cache.rules import CacheFacts, book_of, facts_for
 from gateway.reports.explain import dry_run
-from gateway.rewriting.volatile import LABEL, LONGEST_WHOLE, REMAINDER, Memo, moved_from, without
-from gateway.routing.affinity import group_of
+from gateway.rewriting.volatile import LABEL, LONGEST_WHOLE, REMAINDER, SystemTextMemory, moved_from, without_matches
+from gateway.routing.affinity import affinity_group
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.demo import Demo
 from gateway.routing.upstreams.upstream import Reply
 from gateway.serving.fit import fit
-from gateway.wire.cache_marks import in_order
+from gateway.wire.cache_marks import sent_messages
 from gateway.wire.chat import Memo as Messages
 from gateway.wire.chat import parse, sent
 from tests.passage import COUNTERS, NOW, Script, Setting, deployment, policy
@@ -32,15 +32,15 @@ COUNTER: Counter = COUNTERS.for_encoding("o200k_base")
 
 
 def left(text, *patterns):
-    return without(text, patterns or CLOCK, Memo())
+    return without_matches(text, patterns or CLOCK, SystemTextMemory())
 
 
 def moved(listed, *patterns):
-    return moved_from(request(listed), patterns or CLOCK, Memo())
+    return moved_from(request(listed), patterns or CLOCK, SystemTextMemory())
 
 
 def changes_of(asked) -> Changes:
-    found = moved_from(asked, CLOCK, Memo())
+    found = moved_from(asked, CLOCK, SystemTextMemory())
     assert found is not None
     return found.changes
 
@@ -131,7 +131,7 @@ def test_a_marker_of_ours_goes_with_the_text_that_stays(member):
 
 
 def test_what_stays_is_one_value_however_often_the_clock_ticks():
-    memo, messages = Memo(), Messages()
+    memo, messages = SystemTextMemory(), Messages()
     asked = [parse(body([system(f"You help.\nCurrent time: {n}"), user("Hi")]), messages) for n in range(3)]
     found = [moved_from(one, CLOCK, memo) for one in asked]
     assert len({id(one.conversation.messages[0]) for one in found if one is not None}) == 1
@@ -139,13 +139,13 @@ def test_what_stays_is_one_value_however_often_the_clock_ticks():
 
 
 def test_other_patterns_remember_apart():
-    memo, asked = Memo(), request([system("You help.\nCurrent time: 12:00"), user("Hi")])
+    memo, asked = SystemTextMemory(), request([system("You help.\nCurrent time: 12:00"), user("Hi")])
     assert moved_from(asked, ("Weather: .*",), memo) is None
     assert moved_from(asked, CLOCK, memo) is not None
 
 
 def test_what_is_remembered_is_bounded():
-    memo = Memo(most_bytes=20_000)
+    memo = SystemTextMemory(most_bytes=20_000)
     for n in range(1000):
         moved_from(request([system(f"Rule {n}\nRule {n + 1}\nCurrent time: {n}"), user("Hi")]), CLOCK, memo)
     assert len(memo.plain(CLOCK)) < 100
@@ -197,8 +197,8 @@ async def test_it_stays_where_roles_take_turns_and_says_so():
 
 def test_affinity_sees_the_conversation_without_it():
     asked = [[system(f"You help.\nCurrent time: {n}"), user("Hi")] for n in range(2)]
-    assert len({group_of(request(one).conversation, Memory(2**16)).key for one in asked}) == 2
-    assert len({group_of(moved(one).conversation, Memory(2**16)).key for one in asked}) == 1
+    assert len({affinity_group(request(one).conversation, Memory(2**16)).key for one in asked}) == 2
+    assert len({affinity_group(moved(one).conversation, Memory(2**16)).key for one in asked}) == 1
 
 
 # ---------------------------------------------------------------- through the gateway
@@ -293,7 +293,7 @@ async def test_forty_turns_with_a_clock_in_the_system_text_are_read_from_the_cac
 @pytest.mark.parametrize(("patterns", "least", "most"), [(CLOCK, 0.85, 1.0), ((), 0.0, 0.0)])
 async def test_marked_requests_are_read_up_to_the_moved_text(patterns, least, most):
     """Where only marked text is read: the last marker stands before what moves, or the next request finds nothing."""
-    facts, demo, memo = rules("anthropic"), Demo(COUNTER.count, lambda: NOW), Memo()
+    facts, demo, memo = rules("anthropic"), Demo(COUNTER.count, lambda: NOW), SystemTextMemory()
     known: set[int] = set()
     history, read, whole = [user("Read the file.")], 0, 0
     for turn in range(40):
@@ -313,7 +313,7 @@ async def test_marked_requests_are_read_up_to_the_moved_text(patterns, least, mo
 
 
 def rules(name) -> CacheFacts:
-    return facts_for("demo", name, book_of(shipped()))
+    return facts_for("demo", name, book_of(shipped_rules()))
 
 
 def placed(asked, changes, facts, known=frozenset()):
@@ -321,6 +321,6 @@ def placed(asked, changes, facts, known=frozenset()):
     messages = asked.conversation.messages
     links = [index for index, link in enumerate(chain.links) if link in known][::-1]
     may = markable(asked, facts, changes)
-    order = in_order(changes, len(messages))
+    order = sent_messages(changes, len(messages))
     until = next((at for at, one in enumerate(order) if one < 0 and changes.inserted[-1 - one].is_passing), None)
     return place_markers(chain, facts, callers(asked, facts, changes), 1, None, links, 300, may, until)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.config.prompt_cache_rules import shipped
+from gateway.config.prompt_cache_rules import shipped_rules
 from gateway.money.ledger import rows
 from gateway.prompt_cache.rules import book_of, facts_for
 from gateway.serving.pipeline import answer
@@ -18,7 +18,9 @@ TURNS = 40
 async def replayed(folder, rules, volatile):
     """Send an agent's turns through the gateway; return the rows of their ends."""
     folder.mkdir()
-    asked = replace(deployment(model=f"demo/{rules}", kind="demo"), cache=facts_for("demo", rules, book_of(shipped())))
+    asked = replace(
+        deployment(model=f"demo/{rules}", kind="demo"), cache=facts_for("demo", rules, book_of(shipped_rules()))
+    )
     said = policy(f"name: p\nprompt_cache: {{volatile: {volatile}}}\n")
     provider = Standing()
     gateway = Setting(folder, [said], [asked]).gateway(provider)

@@ -13,7 +13,7 @@ OPENINGS = {"What", "Who", "Whose", "Whom", "Which", "Where", "How", "When", "Wh
 
 MOST_OPENINGS = 0.13
 """Share of the sentences of docstrings."""
-MOST_OWNERS = 85
+MOST_OWNERS = 5
 """Public classes and functions of one name in several modules."""
 LONGEST_TEST_NAME = 80
 LONGEST_FILE = 730
@@ -94,6 +94,7 @@ def test_few_modules_stand_at_the_top():
 def test_the_map_names_files_that_are_there():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)*(?:/|\.py)|[a-z_]+/[a-z_/]+)`", page))
-    rooms = [ROOT / "gateway", ROOT, ROOT / "tests", ROOT / "tests" / "laws", ROOT / "gateway" / "routing"]
+    rooms = [ROOT, ROOT / "tests", ROOT / "tests" / "laws"]
+    rooms += [ROOT / "gateway" / room for room in ("", "rewriting", "routing")]
     there = {name for name in named for room in rooms if (room / name).exists() or (room / f"{name}.py").exists()}
     assert named - there == set()

@@ -28,7 +28,7 @@ signs. Digits they cut into threes.
 """
 
 
-def weights_of(vocabulary: Iterable[bytes]) -> bytes:
+def weights_by_byte(vocabulary: Iterable[bytes]) -> bytes:
     """Return what each byte weighs, at its place."""
     longest = [1] * 256
     for entry in sorted(vocabulary, key=len):

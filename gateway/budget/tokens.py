@@ -23,7 +23,7 @@ from typing import Any
 
 import tiktoken
 
-from gateway.budget.bounds import LONGEST_RUN, at_least, has_endless_run, weights_of
+from gateway.budget.bounds import LONGEST_RUN, at_least, has_endless_run, weights_by_byte
 from gateway.budget.kinds import EVEN, Kinds, Weights, kinds_of, weighed
 from gateway.conversation import Message
 from gateway.memory import USUAL, Memory
@@ -345,7 +345,7 @@ def verified_file(name: str, folder: Path) -> Path:
 def byte_weights(name: str) -> bytes:
     """Return what the bytes of an encoding weigh (bounds.py)."""
     lines = verified_file(name, tokenizers_dir()).read_bytes().splitlines()
-    return weights_of(base64.b64decode(line.split()[0]) for line in lines)
+    return weights_by_byte(base64.b64decode(line.split()[0]) for line in lines)
 
 
 def _is_endless(text: str) -> bool:

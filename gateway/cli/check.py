@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.opening import DEFAULT_CONFIG, FILE, Refused, config_of, deployments_of, example, refuse
+from gateway.cli.opening import DEFAULT_CONFIG, FILE, Refused, config_of, deployments_of, example, refuse_problems
 
 
 @example("""\
@@ -42,9 +42,9 @@ def check(path: Path, schema: str | None, no_environment: bool, connect: bool) -
 
     config = config_of(path, to_serve=not no_environment, environ={} if no_environment else None)
     deployments = [deployment for group in deployments_of(config).values() for deployment in group]
-    refuse([*network_problems(config)])
+    refuse_problems([*network_problems(config)])
     known = [
-        checks.Facts(
+        checks.DeploymentFacts(
             one.name, one.facts.window, one.facts.shared, EXACT if one.facts.exact else UNKNOWN, one.facts.max_output
         )
         for one in deployments

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.config import Config
-from gateway.config.addresses import address_of
+from gateway.config.addresses import parse_address
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.direct import Direct
 from gateway.routing.upstreams.upstream import UpstreamError
@@ -55,7 +55,7 @@ async def _reached(direct: Direct, one: Deployment) -> Tried:
     """Ask a server which models it has; of one that speaks another way, whether it answers at all."""
     if one.kind == "demo":
         return Tried(one.name, "built in")
-    address = None if one.api_base is None else address_of(one.api_base)
+    address = None if one.api_base is None else parse_address(one.api_base)
     if address is None:
         return Tried(one.name, "not tried: it has no api_base, and its provider's own address is the library's to know")
     place = address.shown()

@@ -19,8 +19,8 @@ from gateway.cli.opening import (
     NotThere,
     config_of,
     example,
+    facts_of_models,
     ledger_of,
-    models_of,
     named,
     shipped,
     terminal,
@@ -107,7 +107,7 @@ def _dry_run(
             path = DEFAULT_CONFIG
         config = shipped(name) if path is None else config_of(path, to_serve=False)
         wanted = named("policy", policy or config.default_policy, config.policies)
-        facts = named("model", name, models_of(config, [name]))
+        facts = named("model", name, facts_of_models(config, [name]))
         facts = facts if window is None else replace(facts, window=window)
         return dry_run(body, wanted, facts, Counters().for_encoding(facts.encoding), as_sent=as_sent)
     except GatewayError as error:

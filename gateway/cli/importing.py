@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.opening import FILE, Refused, config_of, deployments_of, example, refuse
+from gateway.cli.opening import FILE, Refused, config_of, deployments_of, example, refuse_problems
 
 
 @example("gateway import litellm litellm.yaml > config.yaml\ngateway import litellm litellm.yaml --output config.yaml")
@@ -26,13 +26,13 @@ def import_() -> None:
 def litellm(path: Path, output: Path | None) -> None:
     """Print a LiteLLM configuration in our form, and on standard error what became of each of its keys."""
     from gateway import packaged_data
-    from gateway.config.yaml import read, written
+    from gateway.config.yaml import read_yaml, written
     from gateway.money.prices.table import PriceBook
     from gateway.routing.catalogue import known_providers
     from gateway.routing.catalogue.importing import imported
 
-    document = read(path)
-    refuse(document.problems)
+    document = read_yaml(path)
+    refuse_problems(document.problems)
     if not isinstance(document.data, dict) or not document.data.get("model_list"):
         raise Refused(f"{path}: holds no model_list: it is no LiteLLM configuration")
     found = imported(document, PriceBook.read(packaged_data.price_table()), known_providers(), os.environ)

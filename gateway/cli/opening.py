@@ -79,7 +79,7 @@ def config_of(
     return replace(config, server=address)
 
 
-def refuse(problems: Sequence[Problem]) -> None:
+def refuse_problems(problems: Sequence[Problem]) -> None:
     """End with every problem, if there is one."""
     if problems:
         raise Refused("\n".join(map(str, problems)))
@@ -93,7 +93,7 @@ def deployments_of(config: Config) -> Catalogue:
     try:
         return catalogue(config)
     except Unservable as error:
-        refuse([config.problem(path, message) for _, path, message in error.complaints])
+        refuse_problems([config.problem(path, message) for _, path, message in error.complaints])
         raise
 
 
@@ -111,7 +111,7 @@ def first_of(problems: Sequence[Problem]) -> Iterator[str]:
 
 def shipped(*models: str) -> Config:
     """Return a configuration of models as the price table knows them, with the policies that come with the program."""
-    from gateway.config import Config, LedgerSettings, ModelEntry, Server, State
+    from gateway.config import Config, LedgerSettings, ModelEntry, Server, StateSettings
     from gateway.config.merging import load_policies, shipped_folder
 
     return Config(
@@ -123,13 +123,13 @@ def shipped(*models: str) -> Config:
         keys=(),
         policies=load_policies(shipped_folder()).by_name,
         default_policy="default",
-        state=State(),
+        state=StateSettings(),
         ledger=LedgerSettings(Path()),
         unpriced="allow",
     )
 
 
-def models_of(config: Config, asked: Iterable[str] = (), window: int | None = None) -> Mapping[str, Model]:
+def facts_of_models(config: Config, asked: Iterable[str] = (), window: int | None = None) -> Mapping[str, Model]:
     """Return what is known of each model, with another window where one is given.
 
     `asked` are names that may be another's, or under asterisks.

@@ -45,7 +45,7 @@ def report(
 ) -> None:
     """Tell who spent what, from the ledger: requests, tokens before and after, cached, cost, unsettled."""
     from gateway.reports import spend
-    from gateway.reports.figures import printable
+    from gateway.reports.figures import terminal_text
 
     asked = {"--utilization": utilization, "--retention": retention, "--caching": caching, "--saving": saving}
     several = [option for option, is_given in asked.items() if is_given]
@@ -55,7 +55,7 @@ def report(
     try:
         first = None if since is None else spend.parse_moment(since, now)
         last = None if until is None else spend.parse_moment(until, now, is_end=True)
-        found = spend.report(
+        found = spend.spend_report(
             ledger_of(path, ledger),
             by,
             first,
@@ -80,7 +80,7 @@ def report(
             console.print(one)
         breaks = _breaks(path) if caching and ledger is None else []
         if breaks:
-            console.print("", *map(printable, breaks), sep="\n", markup=False)
+            console.print("", *map(terminal_text, breaks), sep="\n", markup=False)
     else:
         click.echo(found.csv() if style == "csv" else found.json(), nl=False)
 

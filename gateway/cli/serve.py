@@ -18,7 +18,7 @@ from gateway.cli.opening import (
     config_of,
     deployments_of,
     example,
-    refuse,
+    refuse_problems,
     terminal,
 )
 
@@ -45,13 +45,13 @@ def demo(stay: bool, port: int | None) -> None:
         from gateway.demo import settings
 
         path = DEMO_FOLDER / "config.yaml"
-        click.echo(f"# configuration and ledger: {path if path.exists() else settings.write(DEMO_FOLDER)}")
+        click.echo(f"# configuration and ledger: {path if path.exists() else settings.write_config(DEMO_FOLDER)}")
         sys.exit(_serve(path, None, port))
 
     from gateway.demo import runner
 
     try:
-        runner.run(terminal())
+        runner.run_demo(terminal())
     except runner.DemoFailed as error:
         raise NotThere(str(error)) from error
 
@@ -71,7 +71,7 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
     rate = logs.configure(hidden=every(config))
     log = structlog.get_logger("gateway")
     deployments = [deployment for group in deployments_of(config).values() for deployment in group]
-    refuse(startup_problems(config))
+    refuse_problems(startup_problems(config))
     if slow := list(too_slow(config.policies.values(), at_start=True)):
         raise Refused("\n".join(slow))
     for told in notes(config, deployments):
@@ -82,7 +82,7 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
         listener = server.bind(config.server.host, config.server.port)
     except server.CannotStart as error:
         raise Refused(str(error)) from error
-    address = server.address(listener)
+    address = server.local_url(listener)
 
     def started() -> None:
         log.info(

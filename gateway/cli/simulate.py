@@ -17,8 +17,8 @@ from gateway.cli.opening import (
     NotThere,
     config_of,
     example,
+    facts_of_models,
     first_of,
-    models_of,
     named,
     shipped,
     terminal,
@@ -87,12 +87,12 @@ def simulate(
     rules = _rules(prices)
     config, traffic = _traffic(config_file, path, form, model, team)
     wanted = [named("policy", name, config.policies) for name in dict.fromkeys(policies)]
-    models = models_of(config, {turn.model for turn in traffic.turns} | ({model} if model else set()), window)
+    models = facts_of_models(config, {turn.model for turn in traffic.turns} | ({model} if model else set()), window)
     turns, problems = _of_known_models(traffic, models, model)
     if not turns:
         raise NotThere("\n".join(["no request to simulate on:", *first_of(problems)]))
     counters = Counters()
-    found = judging.simulate(
+    found = judging.judge_policies(
         turns,
         wanted,
         lambda turn: models[model or turn.model],
@@ -129,11 +129,11 @@ def _traffic(
     if config_file is None and DEFAULT_CONFIG.exists():
         config_file = DEFAULT_CONFIG
     if config_file is None:
-        read = traffic.read(path, form, model, team)
+        read = traffic.read_traffic(path, form, model, team)
         return (shipped(model) if model else _servable(sorted({turn.model for turn in read.turns}))), read
     config = config_of(config_file, to_serve=False)
     names = {entry.model_name for entry in config.models}
-    return config, traffic.read(path, form, model or (names.pop() if len(names) == 1 else None), team)
+    return config, traffic.read_traffic(path, form, model or (names.pop() if len(names) == 1 else None), team)
 
 
 def _servable(names: Sequence[str]) -> Config:

@@ -28,10 +28,10 @@ from gateway.config.settings import (
     LedgerSettings,
     ModelEntry,
     Server,
-    State,
+    StateSettings,
     Team,
 )
-from gateway.config.yaml import Document, read
+from gateway.config.yaml import YamlDocument, read_yaml
 
 __all__ = [
     "Config",
@@ -40,7 +40,7 @@ __all__ = [
     "LedgerSettings",
     "ModelEntry",
     "Server",
-    "State",
+    "StateSettings",
     "Team",
     "check_schema",
     "ledger_dir",
@@ -48,7 +48,7 @@ __all__ = [
     "state_place",
 ]
 
-_STATE: Final = TypeAdapter(State)
+_STATE: Final = TypeAdapter(StateSettings)
 
 
 class ConfigErrors(Exception):
@@ -70,7 +70,7 @@ class Config:
     policies: Mapping[str, Policy]
     """All that there are: those of the folder, and the shipped ones that it does not replace."""
     default_policy: str
-    state: State
+    state: StateSettings
     ledger: LedgerSettings
     unpriced: Literal["refuse", "allow"]
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -117,7 +117,7 @@ def load(path: Path, environ: Mapping[str, str], *, to_serve: bool = True) -> Co
 
     Unless it is to be served, environment variables need not be there: what they would give is left out or made up.
     """
-    document = read(path)
+    document = read_yaml(path)
     if document.data is None:
         raise ConfigErrors(document.problems)
     problems = list(document.problems)
@@ -179,7 +179,7 @@ def ledger_dir(path: Path, environ: Mapping[str, str]) -> Path:
     return path.parent / folder
 
 
-def state_place(path: Path, environ: Mapping[str, str]) -> State:
+def state_place(path: Path, environ: Mapping[str, str]) -> StateSettings:
     """Read where the state of a configuration is, and nothing else. Raises ConfigErrors."""
     document, said, missing = _section(path, "state", environ)
     if missing:
@@ -190,9 +190,9 @@ def state_place(path: Path, environ: Mapping[str, str]) -> State:
         raise ConfigErrors([document.problem(("state",), "names neither a folder nor a Redis server")]) from error
 
 
-def _section(path: Path, name: str, environ: Mapping[str, str]) -> tuple[Document, Any, list[Problem]]:
+def _section(path: Path, name: str, environ: Mapping[str, str]) -> tuple[YamlDocument, Any, list[Problem]]:
     """Read one section of a configuration, and which variables are missing for it. Raises ConfigErrors."""
-    document = read(path)
+    document = read_yaml(path)
     if document.data is None:
         raise ConfigErrors(document.problems)
     if not isinstance(document.data, dict):
@@ -201,7 +201,7 @@ def _section(path: Path, name: str, environ: Mapping[str, str]) -> tuple[Documen
     return document, read_in(document.data.get(name, {}), (name,), document, environ, missing), missing
 
 
-def _located(state: State, folder: Path) -> State:
+def _located(state: StateSettings, folder: Path) -> StateSettings:
     """Return where the state is kept; folders are relative to the configuration."""
     return state if state.redis else replace(state, dir=folder / (state.dir or "var/state"))
 
@@ -234,7 +234,7 @@ def _text(data: Any, key: str, default: str) -> str:
     return value if isinstance(value, str) else default
 
 
-def _config(said: ConfigFile, document: Document, policies: Policies, environ: Mapping[str, str]) -> Config:
+def _config(said: ConfigFile, document: YamlDocument, policies: Policies, environ: Mapping[str, str]) -> Config:
     folder = document.file.parent
     return Config(
         file=document.file,

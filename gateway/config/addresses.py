@@ -56,7 +56,7 @@ class Address:
         return f"{whole}?{self.query}" if self.query else whole
 
 
-def address_of(text: str) -> Address | None:
+def parse_address(text: str) -> Address | None:
     """Take an address apart; None where it is none that can be asked: no scheme, no host, white space, a fragment."""
     found = _PARTS.match(text.strip())
     if found is None:

@@ -101,7 +101,7 @@ def in_cel(facts: Mapping[str, Any]) -> Any:
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "cookie", "proxy-authorization"})
 
 
-def facts(tools: int, system: int, model: str, headers: Mapping[str, str], metadata: Any) -> dict[str, Any]:
+def request_facts(tools: int, system: int, model: str, headers: Mapping[str, str], metadata: Any) -> dict[str, Any]:
     """Return what a `when` may ask about a request, in the shape CEL takes; metadata that is no object is none."""
     return {
         "tools": tools,

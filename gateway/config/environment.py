@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gateway import packaged_data
 from gateway.config.problems import KeyPath, Problem
-from gateway.config.yaml import Document
+from gateway.config.yaml import YamlDocument
 
 ENVIRONMENT: Final = "os.environ/"
 """Before a name: the whole value is that variable's."""
@@ -65,7 +65,9 @@ def usual_keys(environ: Mapping[str, str]) -> Mapping[str, str]:
     return {name: stripped for name, value in environ.items() if name.endswith(ends) and (stripped := value.strip())}
 
 
-def read_in(value: Any, path: KeyPath, document: Document, environ: Mapping[str, str], missing: list[Problem]) -> Any:
+def read_in(
+    value: Any, path: KeyPath, document: YamlDocument, environ: Mapping[str, str], missing: list[Problem]
+) -> Any:
     """Return `value` with everything read that it takes from the environment; what is not there goes to `missing`."""
     if isinstance(value, dict):
         return {key: read_in(item, (*path, key), document, environ, missing) for key, item in value.items()}
@@ -88,7 +90,7 @@ def is_read_in(value: str) -> bool:
 
 
 def _with_braces(
-    text: str, path: KeyPath, document: Document, environ: Mapping[str, str], missing: list[Problem]
+    text: str, path: KeyPath, document: YamlDocument, environ: Mapping[str, str], missing: list[Problem]
 ) -> str:
     gone = []
 
@@ -105,6 +107,6 @@ def _with_braces(
     return out
 
 
-def _missing(name: str, path: KeyPath, document: Document, environ: Mapping[str, str]) -> Problem:
+def _missing(name: str, path: KeyPath, document: YamlDocument, environ: Mapping[str, str]) -> Problem:
     state = "empty" if name in environ else "not set"
     return document.problem(path, f"environment variable {name} is {state}")

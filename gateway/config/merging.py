@@ -20,7 +20,7 @@ from gateway.config.fields import FROM_FILE
 from gateway.config.policy import Fold, Policy, PolicyBody, Profile, Reserve
 from gateway.config.policy_file import PolicyFile
 from gateway.config.problems import KeyPath, Problem, closest, from_validation, in_order
-from gateway.config.yaml import Document, read
+from gateway.config.yaml import YamlDocument, read_yaml
 
 POLICY_FILE: Final = TypeAdapter(PolicyFile)
 """Reads a policy file, and is its schema."""
@@ -47,7 +47,7 @@ class Policies:
 class _Source:
     """One file that passed validation."""
 
-    document: Document
+    document: YamlDocument
     written: Mapping[str, Any]
     """Its data as they are written; of a prompt the text stands in them."""
 
@@ -58,7 +58,7 @@ BUILT_IN = "default"
 
 def load_policies(folder: Path) -> Policies:
     """Read every `*.yaml` of a folder, and the shipped policies of which the folder has none of the same name."""
-    return resolve(map(read, _files(folder)), map(read, _files(shipped_folder())))
+    return resolve(map(read_yaml, _files(folder)), map(read_yaml, _files(shipped_folder())))
 
 
 def shipped_folder() -> Path:
@@ -73,7 +73,7 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
-def resolve(documents: Iterable[Document], shipped: Iterable[Document] = ()) -> Policies:
+def resolve(documents: Iterable[YamlDocument], shipped: Iterable[YamlDocument] = ()) -> Policies:
     """Turn the documents of a folder into policies, with all that is wrong in any of them.
 
     A document of the folder takes the place of the shipped one of its name; without either, `default` is built in.
@@ -85,10 +85,10 @@ def resolve(documents: Iterable[Document], shipped: Iterable[Document] = ()) -> 
     return replace(found, shipped=frozenset(document.data["name"] for document in lent))
 
 
-def _resolved(documents: Iterable[Document]) -> Policies:
+def _resolved(documents: Iterable[YamlDocument]) -> Policies:
     problems: list[Problem] = []
     sources: dict[str, _Source] = {}
-    names: dict[str, Document] = {}
+    names: dict[str, YamlDocument] = {}
     for document in documents:
         problems += document.problems
         name = document.data.get("name") if isinstance(document.data, dict) else None
@@ -126,7 +126,7 @@ def _asked_models(sources: Iterable[_Source]) -> Iterator[tuple[str, Problem]]:
                 yield model, source.document.problem((*path, "summarize", "model"), told)
 
 
-def _validated(document: Document) -> tuple[dict[str, Any] | None, list[Problem]]:
+def _validated(document: YamlDocument) -> tuple[dict[str, Any] | None, list[Problem]]:
     data = document.data
     if not isinstance(data, dict):
         return None, [document.problem((), "a policy is a mapping: name: …")]
@@ -141,7 +141,9 @@ def _validated(document: Document) -> tuple[dict[str, Any] | None, list[Problem]
     return written | {"profiles": profiles}, problems
 
 
-def _with_prompt(body: Mapping[str, Any], path: KeyPath, document: Document, problems: list[Problem]) -> dict[str, Any]:
+def _with_prompt(
+    body: Mapping[str, Any], path: KeyPath, document: YamlDocument, problems: list[Problem]
+) -> dict[str, Any]:
     """Return what a file says with the text of the prompt that it names; what is wrong with that goes to `problems`."""
     summarize = body.get("summarize", {})
     if summarize.get("prompt") is None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.config.addresses import address_of
+from gateway.config.addresses import parse_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def network_of(environ: Mapping[str, str]) -> Network:
 def faults_of(network: Network) -> Iterator[str]:
     """Say which proxies cannot be used, without the password that one may hold."""
     for proxy in network.proxies:
-        address = address_of(proxy)
+        address = parse_address(proxy)
         if address is None:
             shown = proxy.rpartition("@")[2]
             yield f"the proxy {shown!r} is no http:// or https:// address: set HTTP_PROXY and HTTPS_PROXY to one"

@@ -57,7 +57,7 @@ class _Part:
 _NOTHING = _Part([], [], True)
 
 
-def read(pattern: str) -> Sequence[Any]:
+def pattern_tree(pattern: str) -> Sequence[Any]:
     """Return the tree of a pattern, which must compile, as `re` itself reads it.
 
     Its parser has no public name; writing another one would be a second opinion on what a pattern means.
@@ -70,7 +70,7 @@ def why_slow(pattern: str) -> str | None:
     """Say why a pattern, which must compile, can take very long on an unlucky text; None where it cannot."""
     walk = _Walk(re.compile(pattern).flags)
     try:
-        whole = walk.sequence(read(pattern))
+        whole = walk.sequence(pattern_tree(pattern))
     except (_TooLarge, RecursionError):
         return "it is too large; write smaller counts, or several patterns"
     if walk.ambiguous:
@@ -97,7 +97,7 @@ def may_be_cubic(pattern: str) -> bool:
     """
     walk = _Walk(re.compile(pattern).flags)
     try:
-        walk.sequence(read(pattern))
+        walk.sequence(pattern_tree(pattern))
     except (_TooLarge, RecursionError):
         return True
     return walk.has_parts_that_overlap()
@@ -107,7 +107,7 @@ def worst_texts(pattern: str, size: int) -> list[str]:
     """Write texts on which a pattern, which must compile, is likely to be slowest: much that fits, and no end to it."""
     walk = _Walk(re.compile(pattern).flags)
     try:
-        walk.sequence(read(pattern))
+        walk.sequence(pattern_tree(pattern))
     except (_TooLarge, RecursionError):
         return []
     looping = [walk.takes[place] for inside, _ in walk.repeats for place in inside]

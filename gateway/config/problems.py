@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
-    from gateway.config.yaml import Document
+    from gateway.config.yaml import YamlDocument
 
 KeyPath = tuple[str | int, ...]
 
@@ -73,7 +73,9 @@ def _one_slip(one: str, other: str) -> bool:
     return swapped or one[1:] == other[1:] or one[1:] == other or one == other[1:]
 
 
-def from_validation(error: ValidationError, schema: TypeAdapter[Any], document: Document, data: Any) -> list[Problem]:
+def from_validation(
+    error: ValidationError, schema: TypeAdapter[Any], document: YamlDocument, data: Any
+) -> list[Problem]:
     """Return pydantic's errors about `data` as problems of `document`, each with the place it stands at.
 
     `data` may differ from the document's own where the environment was read in; a message repeats only the latter.
@@ -104,7 +106,7 @@ def _existing(loc: Sequence[str | int], data: Any) -> KeyPath:
     return tuple(path)
 
 
-def _unknown_key(path: KeyPath, document: Document, known: Sequence[str]) -> Problem:
+def _unknown_key(path: KeyPath, document: YamlDocument, known: Sequence[str]) -> Problem:
     suggestion = closest(str(path[-1]), known)
     told = f"unknown key {str(path[-1])!r}"
     if suggestion is None and known:
@@ -112,7 +114,7 @@ def _unknown_key(path: KeyPath, document: Document, known: Sequence[str]) -> Pro
     return document.problem(path, told, suggestion)
 
 
-def _missing_key(loc: KeyPath, document: Document, data: Any, known: Sequence[str]) -> list[Problem]:
+def _missing_key(loc: KeyPath, document: YamlDocument, data: Any, known: Sequence[str]) -> list[Problem]:
     """Say that a key is missing, unless a mistyped one is there instead: that one is named, once."""
     parent = _existing(loc[:-1], data)
     around = data
@@ -165,7 +167,7 @@ _EXPECTED = {
 _EMPTY = frozenset({"string_too_short", "too_short"})
 
 
-def _wrong_value(detail: Any, path: KeyPath, document: Document, data: Any) -> Problem:
+def _wrong_value(detail: Any, path: KeyPath, document: YamlDocument, data: Any) -> Problem:
     value = _value_at(document.data, path)
     if detail["type"] == "literal_error":
         allowed = [word.strip("'") for word in str(detail["ctx"]["expected"]).replace(" or ", ", ").split(", ")]

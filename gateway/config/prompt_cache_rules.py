@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, mode
 from gateway.config import quantities
 from gateway.config.fields import Name, Strict, Tokens, Word, key
 from gateway.config.problems import KeyPath
-from gateway.config.yaml import read
+from gateway.config.yaml import read_yaml
 
 
 def _multiple(value: Any) -> Decimal:
@@ -65,7 +65,7 @@ class FactsFile(Strict):
     )
     least: Tokens | None = key(None, description="Tokens below which nothing is cached.")
     step: int | None = key(None, ge=1, description="Tokens; what is read is a multiple of it.")
-    read: Multiple | None = key(
+    read_yaml: Multiple | None = key(
         None, description="Price of a cached token, as a multiple of the plain one; the price table goes before it."
     )
     writes: Lifetimes | None = key(
@@ -122,15 +122,15 @@ class CachesFile(Strict):
 
 
 @cache
-def shipped() -> CachesFile:
+def shipped_rules() -> CachesFile:
     """Return what comes with the program, read once."""
-    document = read(Path(__file__).resolve().parent.parent / "prompt_cache" / "providers.yaml")
+    document = read_yaml(Path(__file__).resolve().parent.parent / "prompt_cache" / "providers.yaml")
     return CachesFile.model_validate(document.data)
 
 
 def unknown_rules(said: CachesFile) -> Iterator[tuple[KeyPath, str, list[str]]]:
     """Yield where an operator names a rule set that is nowhere, its name, and those that there are."""
-    known = sorted({NONE, *shipped().rules, *said.rules})
+    known = sorted({NONE, *shipped_rules().rules, *said.rules})
     named: list[tuple[KeyPath, str | None]] = [
         *((("rules", name, "like"), one.like) for name, one in said.rules.items()),
         *((("models", index, "rules"), one.rules) for index, one in enumerate(said.models)),
@@ -140,7 +140,7 @@ def unknown_rules(said: CachesFile) -> Iterator[tuple[KeyPath, str, list[str]]]:
 
 def without_lifetime(said: CachesFile) -> Iterator[KeyPath]:
     """Yield where an operator says how a cache matches, and nobody for how long it keeps anything."""
-    files = [said, shipped()]
+    files = [said, shipped_rules()]
     for name in said.rules:
         if _keeps_no_time(layers(name, files)):
             yield "rules", name

@@ -15,17 +15,17 @@ from gateway.config.problems import KeyPath, Problem, closest, one_slip_from
 from gateway.config.prompt_cache_rules import unknown_rules, without_lifetime
 from gateway.config.settings import ConfigFile, InfoFile, ParamsFile
 from gateway.config.wildcards import covering, is_pattern
-from gateway.config.yaml import Document
+from gateway.config.yaml import YamlDocument
 
 
-def no_folder(document: Document, folder: Path) -> Iterator[Problem]:
+def no_folder(document: YamlDocument, folder: Path) -> Iterator[Problem]:
     """Say that a folder of policies was named which is not there."""
     if isinstance(document.data, dict) and "policies" in document.data and not folder.is_dir():
         told = f"there is no folder {folder}; make it, or leave `policies` out: the shipped ones are there without it"
         yield document.problem(("policies",), told)
 
 
-def broken_references(document: Document, policies: Policies) -> Iterator[Problem]:
+def broken_references(document: YamlDocument, policies: Policies) -> Iterator[Problem]:
     """Yield every name that is used and nowhere declared."""
     declared, other = _declared_models(document)
     models, patterns = declared | other, [name for name in declared if is_pattern(name)]
@@ -65,13 +65,13 @@ def broken_references(document: Document, policies: Policies) -> Iterator[Proble
             yield document.problem(path, f"{path[-1]!r} falls back to itself")
 
 
-def _declared_models(document: Document) -> tuple[set[Any], set[Any]]:
+def _declared_models(document: YamlDocument) -> tuple[set[Any], set[Any]]:
     """Return the names in `model_list`, and the other names of models, as far as they are text."""
     listed = {value for _, value in document.matches("model_list", "*", "model_name") if isinstance(value, str)}
     return listed, {path[-1] for path, _ in document.matches("aliases", "*") if isinstance(path[-1], str)}
 
 
-def unsound_rules(said: ConfigFile | None, document: Document) -> Iterator[Problem]:
+def unsound_rules(said: ConfigFile | None, document: YamlDocument) -> Iterator[Problem]:
     """Yield the places that name a rule set of prompt caches which is nowhere, and rules that leave out a lifetime."""
     if said is None:
         return
@@ -84,7 +84,7 @@ def unsound_rules(said: ConfigFile | None, document: Document) -> Iterator[Probl
         yield document.problem(("prompt_caches", *path), told)
 
 
-def slips(document: Document) -> Iterator[Problem]:
+def slips(document: YamlDocument) -> Iterator[Problem]:
     """Yield keys of the open-ended mappings that are one letter away from one we act on, which is not there itself."""
     for mapping, known in (("litellm_params", ParamsFile.model_fields), ("model_info", InfoFile.model_fields)):
         for path, said in document.matches("model_list", "*", mapping):
@@ -94,7 +94,7 @@ def slips(document: Document) -> Iterator[Problem]:
                     yield document.problem((*path, name), f"unknown key {name!r}", meant)
 
 
-def declared_twice(document: Document) -> Iterator[Problem]:
+def declared_twice(document: YamlDocument) -> Iterator[Problem]:
     """Yield key names, key hashes and fallbacks that are declared a second time."""
     fallbacks = [(path, path[-1]) for path, _ in document.matches("fallbacks", "*", "*")]
     hashes = [(path, str(value).lower()) for path, value in document.matches("keys", "*", "sha256")]

@@ -345,7 +345,7 @@ class KeyEntry:
 
 
 @declared(config=STRICT, frozen=True, slots=True)
-class State:
+class StateSettings:
     """Where shared state is kept: a folder, or Redis for several machines."""
 
     dir: Folder | None = key(None, description="A folder, relative to this file. var/state where neither is given.")
@@ -357,7 +357,7 @@ class State:
     )
 
     @model_validator(mode="after")
-    def _one_place(self) -> State:
+    def _one_place(self) -> StateSettings:
         if self.dir is not None and self.redis is not None:
             raise ValueError("give either dir or redis, not both")
         return self
@@ -398,7 +398,7 @@ class ConfigFile(Strict):
     )
     policies: Word = key("policies", description="Folder of policy files, relative to this file.")
     default_policy: Word = key("default", description="The policy where neither key nor team has one.")
-    state: State = key({}, description="Where shared state is kept.")
+    state: StateSettings = key({}, description="Where shared state is kept.")
     ledger: LedgerSettings = key({}, description="The books.")
     unpriced: Literal["refuse", "allow"] = key(
         "refuse", description="A model without a price: refuse its requests, or allow them and enter them as unpriced."

@@ -37,7 +37,7 @@ _DEEPEST = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class YamlDocument:
     """The content of one file. `data` is None if the file could not be read at all; `problems` then says why."""
 
     file: Path
@@ -71,17 +71,17 @@ def _children(value: Any) -> Iterator[tuple[str | int, Any]]:
         yield from enumerate(value)
 
 
-def read(file: Path) -> Document:
+def read_yaml(file: Path) -> YamlDocument:
     """Read one file; whatever is wrong with it is in the document's `problems`."""
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return Document(file, None, {}, (Problem(file, None, (), "there is no such file"),))
+        return YamlDocument(file, None, {}, (Problem(file, None, (), "there is no such file"),))
     except OSError as error:
-        return Document(file, None, {}, (Problem(file, None, (), f"cannot be read: {error.strerror}"),))
+        return YamlDocument(file, None, {}, (Problem(file, None, (), f"cannot be read: {error.strerror}"),))
     except UnicodeDecodeError as error:
-        return Document(file, None, {}, (Problem(file, None, (), f"is not UTF-8 (byte {error.start})"),))
-    return parse(text, file)
+        return YamlDocument(file, None, {}, (Problem(file, None, (), f"is not UTF-8 (byte {error.start})"),))
+    return parse_yaml(text, file)
 
 
 def written(data: Any) -> str:
@@ -105,7 +105,7 @@ def _text(writer: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Writer.add_representer(str, _text)
 
 
-def parse(text: str, file: Path) -> Document:
+def parse_yaml(text: str, file: Path) -> YamlDocument:
     """Read YAML text as if it stood in `file`."""
     reading = _Reading(file)
     try:
@@ -113,16 +113,18 @@ def parse(text: str, file: Path) -> Document:
         root = _compose(text)
         data = {} if root is None else reading.value(root, ())
     except _Unfolds as error:
-        return Document(file, None, {}, (Problem(file, error.line, (), error.message),))
+        return YamlDocument(file, None, {}, (Problem(file, error.line, (), error.message),))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        return Document(file, None, {}, (Problem(file, line, (), f"not valid YAML: {_in_words(error, text)}"),))
+        return YamlDocument(file, None, {}, (Problem(file, line, (), f"not valid YAML: {_in_words(error, text)}"),))
     except (yaml.YAMLError, RecursionError) as error:
         said = " ".join(str(error).split())
-        return Document(file, None, {}, (Problem(file, None, (), f"not valid YAML: {said}"),))
+        return YamlDocument(file, None, {}, (Problem(file, None, (), f"not valid YAML: {said}"),))
     if root is None:
-        return Document(file, {}, {(): 1})
-    return Document(file, {} if data is None and not reading.problems else data, reading.lines, tuple(reading.problems))
+        return YamlDocument(file, {}, {(): 1})
+    return YamlDocument(
+        file, {} if data is None and not reading.problems else data, reading.lines, tuple(reading.problems)
+    )
 
 
 _PLAINLY = {

@@ -13,7 +13,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class DemoTurn:
     number: int
     user: str
     messages: tuple[dict[str, Any], ...]
@@ -25,20 +25,20 @@ class Recording:
     tools: tuple[dict[str, Any], ...]
     messages: tuple[dict[str, Any], ...]
 
-    def turns(self) -> tuple[Turn, ...]:
+    def turns(self) -> tuple[DemoTurn, ...]:
         """Return the requests in order; every second one is streamed."""
-        turns: list[Turn] = []
+        turns: list[DemoTurn] = []
         user = ""
         for index, message in enumerate(self.messages):
             if message["role"] == "user":
                 user = message["name"]
             elif message["role"] == "assistant":
                 number = len(turns) + 1
-                turns.append(Turn(number, user, self.messages[:index], stream=number % 2 == 0))
+                turns.append(DemoTurn(number, user, self.messages[:index], stream=number % 2 == 0))
         return tuple(turns)
 
 
-def load() -> Recording:
+def load_conversation() -> Recording:
     """Read the conversation that is shipped with the package."""
     data = json.loads(files("gateway.demo").joinpath("conversation.json").read_bytes())
     return Recording(tuple(data["tools"]), tuple(data["messages"]))

@@ -25,12 +25,12 @@ from rich.text import Text
 
 from gateway.config import load as load_config
 from gateway.demo import conversation, settings
-from gateway.demo.conversation import Recording, Turn
+from gateway.demo.conversation import DemoTurn, Recording
 from gateway.money.amounts import rounded
 from gateway.money.keys import new_key
 from gateway.money.ledger import lookup
 from gateway.reports import tables
-from gateway.reports.spend import report
+from gateway.reports.spend import spend_report
 
 _EXPORT = re.compile(r"export OPENAI_BASE_URL=(\S+)")
 _START_SECONDS = 30.0
@@ -57,7 +57,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PlanHeader:
     """The `x-gateway-plan` header, read back."""
 
     kind: str
@@ -66,7 +66,7 @@ class Plan:
     remedies: tuple[tuple[str, int], ...]
 
 
-def read_plan(header: str) -> Plan:
+def read_plan(header: str) -> PlanHeader:
     """Parse `rewritten; tokens=45120/27644; stub=12; first_changed=messages[3]`; what is not a count is left out."""
     kind, *fields = (part.strip() for part in header.split(";"))
     before = after = None
@@ -76,12 +76,12 @@ def read_plan(header: str) -> Plan:
             before, after = (int(number) for number in value.split("/"))
         elif value.isdigit():
             remedies.append((name, int(value)))
-    return Plan(kind, before, after, tuple(remedies))
+    return PlanHeader(kind, before, after, tuple(remedies))
 
 
-def run(console: Console) -> None:
+def run_demo(console: Console) -> None:
     """Show the whole demo on `console`. Raises `DemoFailed`, or the client's own error when an answer is one."""
-    recording = conversation.load()
+    recording = conversation.load_conversation()
     _introduce(console, recording)
     with tempfile.TemporaryDirectory(prefix="gateway-demo-") as name:
         folder = Path(name)
@@ -137,14 +137,14 @@ def _introduce(console: Console, recording: Recording) -> None:
 def _play(console: Console, folder: Path, policy: str, recording: Recording) -> list[Outcome]:
     """Send every turn under one policy, to a gateway whose provider has seen nothing yet; print a line for each."""
     secret, digest = new_key()
-    config = settings.write(folder, [settings.Key(policy, digest)])
+    config = settings.write_config(folder, [settings.Key(policy, digest)])
     outcomes: list[Outcome] = []
     with _running_gateway(config) as url, openai.OpenAI(base_url=url, api_key=secret, max_retries=0) as client:
         console.print()
         console.print(Text(f"Policy {policy}", style="bold"), Text(_ABOUT.get(policy, ""), style="dim"), sep="  ")
         console.print(Text(_HEADING, style="dim"))
         for turn in recording.turns():
-            outcome = send(client, recording, turn)
+            outcome = send_turn(client, recording, turn)
             fresh = not outcomes or outcome.done != outcomes[-1].done
             outcomes.append(outcome)
             console.print(_line(turn, outcome, fresh))
@@ -152,7 +152,7 @@ def _play(console: Console, folder: Path, policy: str, recording: Recording) -> 
     return outcomes
 
 
-def send(client: openai.OpenAI, recording: Recording, turn: Turn) -> Outcome:
+def send_turn(client: openai.OpenAI, recording: Recording, turn: DemoTurn) -> Outcome:
     """Send one turn, streamed or not, and ask the gateway what became of it."""
     completions = client.chat.completions.with_raw_response
     request: dict[str, Any] = {
@@ -184,7 +184,7 @@ def send(client: openai.OpenAI, recording: Recording, turn: Turn) -> Outcome:
 _HEADING = f"{'turn':>4}  {'user':<6} {'how':<6} {'before':>8} {'after':>8} {'cached':>7} {'cost':>9}  what was done"
 
 
-def _line(turn: Turn, outcome: Outcome, fresh: bool) -> Text:
+def _line(turn: DemoTurn, outcome: Outcome, fresh: bool) -> Text:
     how = "stream" if turn.stream else "plain"
     line = Text(f"{turn.number:>4}  {turn.user:<6} {how:<6} {outcome.before:>8,}")
     line.append(f" {outcome.after:>8,}", style="green" if outcome.after < outcome.before else "")
@@ -217,7 +217,7 @@ def _conclude(console: Console, books: Path, outcomes: list[Outcome]) -> None:
     """Print who spent what, and all that the books know of the request that was cut most."""
     console.print()
     console.print(Text("gateway report --by user", style="bold"))
-    console.print(*tables.report_tables(report(books, by="user"), console.width), sep="\n")
+    console.print(*tables.report_tables(spend_report(books, by="user"), console.width), sep="\n")
     shown = max(outcomes, key=lambda outcome: outcome.before - outcome.after)
     record = lookup.find(books, shown.request_id)
     if record is None:

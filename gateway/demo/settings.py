@@ -36,7 +36,7 @@ class Key:
     sha256: str
 
 
-def write(folder: Path, keys: Sequence[Key] = ()) -> Path:
+def write_config(folder: Path, keys: Sequence[Key] = ()) -> Path:
     """Write `config.yaml` into `folder` and return its path; without keys the gateway is open."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [f"\n  - {{name: {key.policy}-bot, sha256: {key.sha256}, team: {key.policy}-team}}" for key in keys]

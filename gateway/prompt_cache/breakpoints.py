@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gateway.conversation import RESULT_ROLES, Changes, Message, leading_system
 from gateway.prompt_cache.rules import CacheFacts
-from gateway.wire.cache_marks import in_order
+from gateway.wire.cache_marks import sent_messages
 from gateway.wire.chat import ChatRequest, message_left
 from gateway.wire.lexical import value
 
@@ -53,7 +53,7 @@ def callers(request: ChatRequest, facts: CacheFacts, changes: Changes | None = N
 def _in_request(request: ChatRequest, facts: CacheFacts, changes: Changes | None, member: str) -> Iterator[Breakpoint]:
     at = [index for index, message in enumerate(request.conversation.messages) if message.is_marked]
     if at:
-        link_of = {index: link for link, index in enumerate(in_order(changes, len(request.message_spans)), 1)}
+        link_of = {index: link for link, index in enumerate(sent_messages(changes, len(request.message_spans)), 1)}
         for index in at:
             fields = value(bytes_sent(request, index, changes)) if index in link_of else {}
             for marker, whole in _of_message(fields, member):
@@ -65,7 +65,7 @@ def _in_request(request: ChatRequest, facts: CacheFacts, changes: Changes | None
         if (marker := _of_tool(tool)) is not None:
             yield Breakpoint(0, _lifetime(marker, facts), ours=False, whole=number == len(tools or ()) - 1)
     if facts.control == "cache_control" and isinstance(marker := _member(request, member), dict):
-        last = len(in_order(changes, len(request.message_spans)))
+        last = len(sent_messages(changes, len(request.message_spans)))
         yield Breakpoint(last, _lifetime(marker, facts), ours=False)
 
 
@@ -100,7 +100,7 @@ def _of_tool(tool: Any) -> Any:
 
 def _by_the_provider(request: ChatRequest, facts: CacheFacts, changes: Changes | None) -> list[Breakpoint]:
     messages = request.conversation.messages
-    sent = in_order(changes, len(messages))
+    sent = sent_messages(changes, len(messages))
     for link in range(len(sent), 0, -1):
         index = sent[link - 1]
         if index < 0 or messages[index].role in ("user", "tool"):

@@ -27,7 +27,7 @@ from gateway.prompt_cache.breakpoints import Breakpoint, bytes_sent
 from gateway.prompt_cache.economics import head_pays, tail_pays
 from gateway.prompt_cache.rules import CacheFacts
 from gateway.prompt_cache.usage_patterns import GroupHistory, Habits, Stage
-from gateway.wire.cache_marks import MARKED_ROLES, Marks, in_order, may_carry
+from gateway.wire.cache_marks import MARKED_ROLES, Marks, may_carry, sent_messages
 from gateway.wire.chat import ChatRequest
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def find_stable_ends(changes: Changes | None, messages: int) -> StableEnds:
     if changes is None or not changes.inserted:
         return StableEnds()
     fold_end = stable_end = None
-    for place, index in enumerate(in_order(changes, messages)):
+    for place, index in enumerate(sent_messages(changes, messages)):
         if index >= 0:
             continue
         if changes.inserted[-1 - index].is_passing:
@@ -114,7 +114,7 @@ def find_stable_ends(changes: Changes | None, messages: int) -> StableEnds:
 def markable(request: ChatRequest, facts: CacheFacts, changes: Changes | None = None) -> Callable[[int], bool]:
     """Return a function that checks whether a marker of ours may stand at the end of a link."""
     messages = request.conversation.messages
-    sent = in_order(changes, len(messages))
+    sent = sent_messages(changes, len(messages))
     head = leading_system(messages)
     member: Any = "prompt_cache_breakpoint" if facts.marks_itself else "cache_control"
 

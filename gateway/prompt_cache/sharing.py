@@ -14,7 +14,7 @@ from gateway.prompt_cache.groups import Counts
 from gateway.prompt_cache.observations import Observation
 from gateway.prompt_cache.tracker import PromptCaches
 from gateway.prompt_cache.usage_patterns import NOTHING_KNOWN, Habits, end_waiting, halve_old, sum_habits
-from gateway.state.codec import Codec, number, text, whole
+from gateway.state.codec import Codec, number, text, whole_number
 from gateway.state.shared import Shared, Sharing
 
 SENT: Final = "prompt_caches/sent/1"
@@ -149,7 +149,9 @@ def _parts(records: Sequence[WriteRecord]) -> list[list[int]]:
 def _from_json(data: Any) -> Sequence[SharedUpdate]:
     return [
         SharedUpdate(
-            text(writer), whole(place), CacheUpdate(number(at), whole(tokens), tuple([_part(*part) for part in parts]))
+            text(writer),
+            whole_number(place),
+            CacheUpdate(number(at), whole_number(tokens), tuple([_part(*part) for part in parts])),
         )
         for writer, place, at, tokens, parts in data
     ]
@@ -158,13 +160,13 @@ def _from_json(data: Any) -> Sequence[SharedUpdate]:
 def _part(bits: Any, lifetime: Any, *keys: Any) -> WriteRecord:
     if not keys or not all(type(key) is int and 0 <= key < 2**64 for key in keys):
         raise ValueError("keys of a cache are numbers of 64 bits")
-    whole(bits, most=3)
-    return WriteRecord(bool(bits & 1), bool(bits & 2), whole(lifetime, most=10**9), keys)
+    whole_number(bits, most=3)
+    return WriteRecord(bool(bits & 1), bool(bits & 2), whole_number(lifetime, most=10**9), keys)
 
 
 def _group(group: Any, counts: Any) -> tuple[int, Counts]:
     sights, begun, went_on = counts
-    return whole(int(group, 16), most=2**64 - 1), (number(sights), number(begun), number(went_on))
+    return whole_number(int(group, 16), most=2**64 - 1), (number(sights), number(begun), number(went_on))
 
 
 UPDATES: Final = Codec("requests to prompt caches", 1, _to_json, _from_json)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from gateway.config.addresses import CHAT, address_of
+from gateway.config.addresses import CHAT, parse_address
 from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, PROVIDERS, Provider
 
 AZURE_VERSION: Final = "2025-02-01-preview"
@@ -20,7 +20,7 @@ _CHAT: Final = Provider("direct")
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class Endpoint:
     """One URL and the headers that go there with every request."""
 
     url: str
@@ -28,17 +28,17 @@ class Address:
     """They hold the credential."""
 
 
-def address(provider: str, model: str, base: str, key: str | None, params: Mapping[str, Any]) -> Address:
+def chat_endpoint(provider: str, model: str, base: str, key: str | None, params: Mapping[str, Any]) -> Endpoint:
     """Return where chat completions of a provider are asked for."""
     facts = DIRECT_AT_AN_ADDRESS.get(provider) or PROVIDERS.get(provider, _CHAT)
     if provider == AZURE:
         return _azure(base, model, key, params)
-    return Address(joined(base, facts.tail), _headers(facts, key))
+    return Endpoint(joined_path(base, facts.tail), _headers(facts, key))
 
 
-def joined(base: str, tail: str) -> str:
+def joined_path(base: str, tail: str) -> str:
     """Write a path behind an address, before its query; what the address ends in already is not written again."""
-    parts = address_of(base)
+    parts = parse_address(base)
     return f"{base}{tail}" if parts is None else parts.of(_rest(parts.path, tail))
 
 
@@ -58,19 +58,19 @@ def _headers(facts: Provider, key: str | None) -> dict[str, str]:
     return {name: f"Bearer {key}" if name == "authorization" else key for name in named}
 
 
-def _azure(base: str, model: str, key: str | None, params: Mapping[str, Any]) -> Address:
+def _azure(base: str, model: str, key: str | None, params: Mapping[str, Any]) -> Endpoint:
     """Name the deployment in the path, unless the address or the version says that the body does.
 
     The newer API takes the key as a bearer token, as OpenAI's does.
     """
-    parts = address_of(base)
+    parts = parse_address(base)
     version, token = str(params.get("api_version") or AZURE_VERSION), str(params.get("azure_ad_token") or "")
     if parts is None:
-        return Address(base, {})
+        return Endpoint(base, {})
     if version in _AZURE_V1 or parts.path.endswith("/openai/v1"):
-        return Address(joined(base, "/openai/v1/chat/completions"), _headers(_CHAT, key or token))
+        return Endpoint(joined_path(base, "/openai/v1/chat/completions"), _headers(_CHAT, key or token))
     if "api-version=" not in parts.query:
         parts = replace(parts, query=f"{parts.query}&api-version={version}".lstrip("&"))
     is_whole = f"{parts.path}{CHAT}" in base or "/openai/deployments/" in f"{parts.path}/"
     url = parts.of(CHAT if is_whole else f"{_rest(parts.path, '/openai')}/deployments/{model}{CHAT}")
-    return Address(url, {"api-key": key} if key else _headers(_CHAT, token))
+    return Endpoint(url, {"api-key": key} if key else _headers(_CHAT, token))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from gateway.config.addresses import address_of
+from gateway.config.addresses import parse_address
 from gateway.wire.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def signatures(headers: Mapping[str, str]) -> Iterator[str]:
 
 
 def _of_address(address: str) -> Iterator[str]:
-    parts = address_of(address)
+    parts = parse_address(address)
     if parts is None:
         return
     user, colon, password = parts.authority.rpartition("@")[0].partition(":")

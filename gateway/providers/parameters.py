@@ -77,7 +77,7 @@ class Chosen:
     """Whether the client calls tools as `functions`, so that the answer must too."""
 
 
-def chosen(fields: Mapping[str, Any], supported: Collection[str], *, writes_tools: bool = False) -> Chosen:
+def provider_parameters(fields: Mapping[str, Any], supported: Collection[str], *, writes_tools: bool = False) -> Chosen:
     """Choose from a request what a provider takes.
 
     `writes_tools`: whether tools are written into the prompt for it, so that it takes them all the same.

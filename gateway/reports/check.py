@@ -18,7 +18,7 @@ from gateway.rewriting.folds.summarize import LEAST
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DeploymentFacts:
     """What a deployment is known to take."""
 
     deployment: str
@@ -47,7 +47,7 @@ class Row:
     """By component; empty where no window is known."""
 
 
-def rows(policies: Iterable[Policy], deployments: Sequence[Facts]) -> tuple[Row, ...]:
+def policy_rows(policies: Iterable[Policy], deployments: Sequence[DeploymentFacts]) -> tuple[Row, ...]:
     """Return every policy and every profile on every deployment."""
     return tuple(
         _row(variant, facts)
@@ -57,7 +57,7 @@ def rows(policies: Iterable[Policy], deployments: Sequence[Facts]) -> tuple[Row,
     )
 
 
-def _row(policy: Policy, facts: Facts) -> Row:
+def _row(policy: Policy, facts: DeploymentFacts) -> Row:
     declared = policy.reserve.margin
     calibration = facts.calibration if declared is None else EXACT
     bounds = [bound for bound in (policy.context_window, facts.window) if bound is not None]
@@ -70,13 +70,13 @@ def _row(policy: Policy, facts: Facts) -> Row:
     return Row(policy.label, facts.deployment, min(bounds), budget, whole - budget, policy.allocation.rooms(budget))
 
 
-def render(policies: Iterable[Policy], deployments: Sequence[Facts]) -> str:
+def render(policies: Iterable[Policy], deployments: Sequence[DeploymentFacts]) -> str:
     """Return the table, one block per policy with its rules in a sentence, ending in a newline."""
     blocks = []
     for policy in sorted(policies, key=lambda policy: policy.name):
         lines = [str(policy), *(line for told in _in_words(policy) for line in _wrapped(told))]
         table: list[tuple[str, ...]] = [("", "window", "margin", "prompt", *COMPONENTS)]
-        for row in rows([policy], deployments):
+        for row in policy_rows([policy], deployments):
             name = row.deployment if row.policy == policy.name else f"{row.policy} {row.deployment}"
             amounts = (row.window, row.margin, row.budget, *(row.shares.get(c) for c in COMPONENTS))
             table.append((name, *("unknown" if amount is None else f"{amount:,}" for amount in amounts)))

@@ -17,10 +17,10 @@ from gateway.config.policy import Policy
 from gateway.conversation import Changes, Conversation, Message
 from gateway.memory import Memory
 from gateway.rewriting.plan import Edit, Plan, Refusal, recognition_of
-from gateway.rewriting.retention import cut_of, in_order, parts, spoken, texts_of
+from gateway.rewriting.retention import cut_of, spoken_values, texts_of, value_parts, values_in_order
 from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED
 from gateway.routing.models import Model
-from gateway.serving.admission import chosen
+from gateway.serving.admission import chosen_policy
 from gateway.serving.fit import Fitted, decided, selected
 from gateway.serving.refusals import does_not_fit
 from gateway.wire.chat import ChatRequest, Memo, parse, with_limit
@@ -41,7 +41,7 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter, *, as_s
     """
     memo = Memo()
     request = with_limit(parse(body, memo), model.answer_limit)
-    policy = chosen(policy, request, {})
+    policy = chosen_policy(policy, request, {})
     window = model.bounds(policy, answer_limit=request.answer_limit, thinking=request.thinking)
     chosen_tools = selected(request, policy, model, counter, window, memo)
     if chosen_tools is not None:
@@ -243,8 +243,8 @@ def _standing(conversation: Conversation, after: Sequence[Message]) -> set[str]:
     """Gather every value that stands somewhere in what leaves."""
     texts = [*conversation.definitions, *(text for message in after for text in texts_of(message))]
     texts += [message.name for message in after if message.name]
-    found = {value for text in texts for value in spoken(text)}
-    return found.union(part for value in found for part in parts(value))
+    found = {value for text in texts for value in spoken_values(text)}
+    return found.union(part for value in found for part in value_parts(value))
 
 
 def _edit(edits: Sequence[Edit]) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def first_words(message: Message) -> str:
 
 def _values(message: Message, stands: set[str], told: set[str]) -> dict[str, Any]:
     """Count the values of a message; those that are gone are told once, and noted in `told`."""
-    own = dict.fromkeys(value for text in texts_of(message) for value in in_order(text))
+    own = dict.fromkeys(value for text in texts_of(message) for value in values_in_order(text))
     gone = [value for value in own if value not in stands and value not in told]
     told.update(gone)
     return {"kept": len(stands.intersection(own)), "gone": len(gone), "values_gone": gone[:MOST_VALUES]}

@@ -30,7 +30,7 @@ class Figures:
     """The forms of the report that have every column."""
 
 
-def printable(text: str) -> str:
+def terminal_text(text: str) -> str:
     """Replace what would steer a terminal."""
     return "".join(char if char.isprintable() else "�" for char in text)
 
@@ -40,7 +40,7 @@ def count(name: str) -> Callable[[Row], str]:
     return lambda row: "-" if row[name] is None else f"{row[name]:,}"
 
 
-def share(name: str) -> Callable[[Row], str]:
+def share_text(name: str) -> Callable[[Row], str]:
     """Return how a row's share of this name is written: in whole percents, a dash where there is none."""
     return lambda row: "-" if row[name] is None else f"{row[name]:.0%}"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from gateway.money.amounts import rounded
-from gateway.reports.figures import Figures, Row, count, share
+from gateway.reports.figures import Figures, Row, count, share_text
 
 _KNOWN: Final = "(expected_cached IS NOT NULL OR miss IS NOT NULL)"
 """Whether the rules of the cache that was asked are known: then something was expected, or is missed."""
@@ -66,8 +66,8 @@ def cached_figures(by: str, names: Sequence[str], rows: Sequence[Row]) -> Figure
             "requests": count("requests"),
             "prompt": count("prompt_tokens"),
             "cached": count("cached_tokens"),
-            "share": share("cached_share"),
-            "expected": share("expected_share"),
+            "share": share_text("cached_share"),
+            "expected": share_text("expected_share"),
             "misses": count("misses"),
             "tokens lost": count("lost_tokens"),
             "money lost": _money("lost_nanousd"),

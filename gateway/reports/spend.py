@@ -27,7 +27,7 @@ from gateway.money.amounts import dollars, rounded, usd
 from gateway.money.ledger import files, timestamp
 from gateway.money.row import duckdb_columns
 from gateway.reports import prompt_cache
-from gateway.reports.figures import Figures, Row, cell, count, share
+from gateway.reports.figures import Figures, Row, cell, count, share_text
 
 By = Literal["user", "team", "key", "model", "policy", "tag", "day"]
 
@@ -265,7 +265,7 @@ class Report:
         return f"no requests between {first} and {last} (UTC)"
 
 
-def report(
+def spend_report(
     directory: Path,
     by: By = "user",
     since: datetime | None = None,
@@ -437,8 +437,8 @@ def _utilization_figures(by: By, rows: Sequence[Row]) -> Figures:
             "before": count("tokens_before"),
             "after": count("tokens_after"),
             "room": count("room"),
-            "used": share("used"),
-            "p95": share("used_p95"),
+            "used": share_text("used"),
+            "p95": share_text("used_p95"),
             "over": count("over"),
             "cut": count("cut"),
             "estimated": count("estimated"),

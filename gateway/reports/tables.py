@@ -14,7 +14,7 @@ from rich.text import Text
 from gateway.money import amounts
 from gateway.money.row import AttemptRow, EditRow, LedgerRow, Milliseconds, RefusalReason
 from gateway.prompt_cache.misses import MISS_MEANINGS
-from gateway.reports.figures import Figures, printable
+from gateway.reports.figures import Figures, terminal_text
 
 if TYPE_CHECKING:
     from gateway.money.ledger.lookup import LedgerRecord
@@ -33,12 +33,12 @@ _MOST_NAMED = 12
 """How many values are named in one place; the rest is counted."""
 
 
-def number(value: float | None) -> str:
+def thousands(value: float | None) -> str:
     """Return a count with its thousands apart, a dash where there is none."""
     return "-" if value is None else f"{value:,}"
 
 
-def facts(pairs: Iterable[tuple[str, object]]) -> RenderableType:
+def facts_grid(pairs: Iterable[tuple[str, object]]) -> RenderableType:
     """Return two columns without a frame: a name and what it is. Empty ones are left out."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
@@ -121,13 +121,13 @@ def _with(figures: Figures, headings: Sequence[str]) -> Table:
 
 def _name(value: str | None) -> Text:
     """Show a name that a caller may have chosen: no markup, no control characters."""
-    return Text("-") if value is None else Text(printable(value))
+    return Text("-") if value is None else Text(terminal_text(value))
 
 
 def request_tables(record: LedgerRecord) -> RenderableType:
     """Return all that the ledger knows of one request: what came of it, its components, edits and attempts."""
     row = record.row
-    blocks: list[RenderableType] = [facts(_request_facts(record))]
+    blocks: list[RenderableType] = [facts_grid(_request_facts(record))]
     if row.components.tokens:
         blocks += ["", _component_table(_ledger_components(row))]
     if row.edits:
@@ -135,7 +135,7 @@ def request_tables(record: LedgerRecord) -> RenderableType:
     if row.edited:
         blocks += ["", _edited_table(row.edited)]
     if row.more_edits:
-        blocks.append(Text(f"and {number(row.more_edits)} more", style="dim"))
+        blocks.append(Text(f"and {thousands(row.more_edits)} more", style="dim"))
     if row.attempts:
         blocks += ["", _attempt_table(row.attempts)]
     return Group(*blocks)
@@ -145,16 +145,19 @@ def dry_run_tables(run: Mapping[str, Any]) -> RenderableType:
     """Return what a policy would do to a request that was not sent."""
     refusal = run.get("refusal")
     blocks: list[RenderableType] = [
-        facts(
+        facts_grid(
             [
                 ("model", run["model"]),
                 ("policy", run["policy"]),
-                ("prompt budget", f"{number(run['budget'])} tokens" if run["budget"] is not None else "unbounded"),
+                ("prompt budget", f"{thousands(run['budget'])} tokens" if run["budget"] is not None else "unbounded"),
                 ("mode", _mode(run)),
                 ("plan", run["plan"] if not refusal else None),
                 ("level", LEVELS.get(run["level"])),
                 ("refused", _dry_refusal(refusal) if refusal else None),
-                ("values", f"{number(run['values_removed'])} would stand nowhere any more" if run["edits"] else None),
+                (
+                    "values",
+                    f"{thousands(run['values_removed'])} would stand nowhere any more" if run["edits"] else None,
+                ),
             ]
         ),
         "",
@@ -168,8 +171,8 @@ def dry_run_tables(run: Mapping[str, Any]) -> RenderableType:
 def _request_facts(record: LedgerRecord) -> list[tuple[str, object]]:
     row, settled = record.row, record.settled_at is not None
     tokens = (
-        f"{number(row.prompt_tokens)} prompt ({number(row.cached_tokens)} cached),"
-        f" {number(row.completion_tokens)} completion"
+        f"{thousands(row.prompt_tokens)} prompt ({thousands(row.cached_tokens)} cached),"
+        f" {thousands(row.completion_tokens)} completion"
     )
     cost = _dollars(row.cost_nanousd) + (" (estimated)" if row.estimated else "")
     unsettled = f"unsettled; priced at its estimate, {_dollars(row.estimate_nanousd)}"
@@ -186,7 +189,7 @@ def _request_facts(record: LedgerRecord) -> list[tuple[str, object]]:
         ("refused" if row.status == "refused" else "would refuse", row.refusal and refusal_text(row.refusal)),
         ("plan", _planned(row) if settled else None),
         ("values", _retention(row)),
-        ("usage", (tokens if used else None) if settled else f"about {number(row.estimate_prompt)} prompt"),
+        ("usage", (tokens if used else None) if settled else f"about {thousands(row.estimate_prompt)} prompt"),
         ("cache", _cache(row) if settled else None),
         ("cost", cost if settled else None),
         ("saved", _saved(row) if settled else None),
@@ -202,8 +205,8 @@ def _planned(row: LedgerRow) -> str | None:
     bounds = {"bytes": " (from bytes)", "at least": " (at least)", "at most": " (at most)"}
     counted = bounds.get(row.counted, "")
     counted += " (media in part guessed)" if row.guessed_media else ""
-    sizes = f"{number(row.tokens_before)} → {number(row.tokens_after)} tokens by our count{counted}"
-    would = "" if row.tokens_planned is None else f"; it would have been {number(row.tokens_planned)}"
+    sizes = f"{thousands(row.tokens_before)} → {thousands(row.tokens_after)} tokens by our count{counted}"
+    would = "" if row.tokens_planned is None else f"; it would have been {thousands(row.tokens_planned)}"
     return f"{plan}: {sizes}{would}"
 
 
@@ -214,9 +217,9 @@ def _retention(row: LedgerRow) -> str | None:
     would = "would have been " if row.plan == "observed" else ""
     marks = f" ({', '.join(row.missed_values)})" if row.missed_values else ""
     missed = (
-        f"{number(row.missed)} of them {would}missed by the answer" if row.missed else f"none of them {would}missed"
+        f"{thousands(row.missed)} of them {would}missed by the answer" if row.missed else f"none of them {would}missed"
     )
-    return f"{number(row.values_removed)} {would}removed; {missed}{marks}"
+    return f"{thousands(row.values_removed)} {would}removed; {missed}{marks}"
 
 
 def _arrow(asked: object, billed: object) -> str:
@@ -227,11 +230,11 @@ def _cache(row: LedgerRow) -> str | None:
     """Say what the provider's prompt cache was expected to give and gave, and why that was less than it could be."""
     if not row.expected_cached and row.miss is None:
         return None
-    told = f"{number(row.cached_tokens)} tokens read, {number(row.expected_cached)} expected"
+    told = f"{thousands(row.cached_tokens)} tokens read, {thousands(row.expected_cached)} expected"
     if row.markers:
-        told += f", {number(row.markers)} markers of ours"
+        told += f", {thousands(row.markers)} markers of ours"
     if row.lost:
-        told += f"; {number(row.lost)} tokens lost, {_dollars(row.lost_nanousd)}"
+        told += f"; {thousands(row.lost)} tokens lost, {_dollars(row.lost_nanousd)}"
     if row.miss is None:
         return told
     name, _, at = row.miss.partition(":")
@@ -305,11 +308,11 @@ def _message_name(run: Sequence[Mapping[str, Any]]) -> Text:
 def _message_lines(run: Sequence[Mapping[str, Any]]) -> Iterable[Text]:
     first, is_gone, is_new = run[0], run[0]["leaves_at"] is None, run[0]["at"] is None
     before, after, kept, gone = (sum(one[name] or 0 for one in run) for name in ("before", "after", "kept", "gone"))
-    who = f"{len(run)} messages" if len(run) > 1 else printable(f"{first['role']} {first['tool'] or ''}".rstrip())
+    who = f"{len(run)} messages" if len(run) > 1 else terminal_text(f"{first['role']} {first['tool'] or ''}".rstrip())
     if first["text"] is None and not is_gone:
-        yield _one_line(f"{who}, {number(before)} tokens: {first['words']}")
+        yield _one_line(f"{who}, {thousands(before)} tokens: {first['words']}")
         return
-    tokens = f"{number(after)} tokens" if is_new else f"{number(before)} → {number(after)} tokens"
+    tokens = f"{thousands(after)} tokens" if is_new else f"{thousands(before)} → {thousands(after)} tokens"
     remedy = f"{first['remedy']}: " if first["remedy"] else ""
     yield Text(f"{remedy}{who}, {tokens}", style="bold")
     if len(run) == 1:
@@ -319,20 +322,20 @@ def _message_lines(run: Sequence[Mapping[str, Any]]) -> Iterable[Text]:
         yield Text(
             first["reason"] + (f"; the next like it that stays: messages[{stays}]" if stays else ""), style="dim"
         )
-    named = [printable(value) for one in run for value in one["values_gone"]][:_MOST_NAMED]
-    rest = [f"and {number(gone - len(named))} more"] if gone > len(named) else []
-    lost = f", {number(gone)} gone{': ' if named else ''}{', '.join([*named, *rest])}" if not is_new else ""
-    yield Text(f"values: {number(kept)}{'' if is_new else ' kept'}{lost}", style="dim")
+    named = [terminal_text(value) for one in run for value in one["values_gone"]][:_MOST_NAMED]
+    rest = [f"and {thousands(gone - len(named))} more"] if gone > len(named) else []
+    lost = f", {thousands(gone)} gone{': ' if named else ''}{', '.join([*named, *rest])}" if not is_new else ""
+    yield Text(f"values: {thousands(kept)}{'' if is_new else ' kept'}{lost}", style="dim")
 
 
 def _one_line(text: str) -> Text:
-    return Text(printable(text), no_wrap=True, overflow="ellipsis")
+    return Text(terminal_text(text), no_wrap=True, overflow="ellipsis")
 
 
 def _component_table(rows: Iterable[tuple[str, int, int, int | None]]) -> Table:
     kept = [row for row in rows if row[1] or row[2] or row[3]]
-    cells = [(name, number(before), number(after), number(room)) for name, before, after, room in kept]
-    total = ("all", number(sum(row[1] for row in kept)), number(sum(row[2] for row in kept)), "")
+    cells = [(name, thousands(before), thousands(after), thousands(room)) for name, before, after, room in kept]
+    total = ("all", thousands(sum(row[1] for row in kept)), thousands(sum(row[2] for row in kept)), "")
     return table(("component", ">before", ">after", ">room"), cells, last=total)
 
 
@@ -340,10 +343,10 @@ def _share_table(components: Mapping[str, Mapping[str, Any]]) -> Table:
     """Lay out what each component asked for and got, and whether its share decided that."""
     kept = {name: one for name, one in components.items() if one["before"] or one["after"] or one["room"]}
     cells = [
-        (name, number(one["before"]), number(one["after"]), number(one["room"]), _bound(one))
+        (name, thousands(one["before"]), thousands(one["after"]), thousands(one["room"]), _bound(one))
         for name, one in kept.items()
     ]
-    sums = [number(sum(one[when] for one in kept.values())) for when in ("before", "after")]
+    sums = [thousands(sum(one[when] for one in kept.values())) for when in ("before", "after")]
     return table(("component", ">before", ">after", ">room", "share"), cells, last=("all", *sums, "", ""))
 
 
@@ -351,12 +354,16 @@ def _bound(one: Mapping[str, Any]) -> str:
     """Say of a share whether it bound."""
     if one["bound"] is None:
         return f"{one['share']}, not asked"
-    return f"{one['share']}, bound: {number(one['before'] - one['room'])} over" if one["bound"] else f"{one['share']}"
+    return (
+        f"{one['share']}, bound: {thousands(one['before'] - one['room'])} over" if one["bound"] else f"{one['share']}"
+    )
 
 
 def _edit_table(rows: Iterable[tuple[str, str, str, int, int, str]]) -> Table:
     kept = list(rows)
-    cells = [(at, remedy, tool, number(before), number(after), why) for at, remedy, tool, before, after, why in kept]
+    cells = [
+        (at, remedy, tool, thousands(before), thousands(after), why) for at, remedy, tool, before, after, why in kept
+    ]
     if any(row[5] for row in kept):
         return table(("edit", "remedy", "tool", ">before", ">after", "reason"), cells)
     return table(("edit", "remedy", "tool", ">before", ">after"), [row[:5] for row in cells])
@@ -364,7 +371,7 @@ def _edit_table(rows: Iterable[tuple[str, str, str, int, int, str]]) -> Table:
 
 def _edited_table(edited: Mapping[str, Sequence[int]]) -> Table:
     cells = [
-        (remedy, number(messages), _at(first, first), number(before), number(after))
+        (remedy, thousands(messages), _at(first, first), thousands(before), thousands(after))
         for remedy, (messages, before, after, first) in edited.items()
     ]
     return table(("remedy", ">messages", "from", ">before", ">after"), cells)
@@ -372,7 +379,7 @@ def _edited_table(edited: Mapping[str, Sequence[int]]) -> Table:
 
 def _attempt_table(attempts: Iterable[AttemptRow]) -> Table:
     cells = [
-        (str(n), one.deployment, str(one.status or "-"), one.error or "", number(one.ms))
+        (str(n), one.deployment, str(one.status or "-"), one.error or "", thousands(one.ms))
         for n, one in enumerate(attempts, start=1)
     ]
     return table((">attempt", "deployment", ">status", "error", ">ms"), cells)
@@ -388,7 +395,7 @@ def refusal_text(refusal: RefusalReason, why: str = "the message to the client s
     """Say why a request does not fit: what is too big, by how much, and where; of one that came illegal, `why`."""
     if refusal.illegal:
         return f"it does not fit and came illegal, at {refusal.at}: {why}"
-    return f"{refusal.component} needs {number(refusal.tokens)}, room {number(refusal.room)}, at {refusal.at}"
+    return f"{refusal.component} needs {thousands(refusal.tokens)}, room {thousands(refusal.room)}, at {refusal.at}"
 
 
 def _dry_refusal(refusal: Mapping[str, Any]) -> str:
@@ -417,9 +424,10 @@ def as_text(run: Mapping[str, Any]) -> str:
     if refusal:
         return f"refused: {_dry_refusal(refusal)}\n"
     before, after = run["tokens"]
-    head = [f"{run['policy']}, {run['model']}: {number(before)} → {number(after)} of {number(run['budget'])} tokens"]
+    sizes = f"{thousands(before)} → {thousands(after)} of {thousands(run['budget'])} tokens"
+    head = [f"{run['policy']}, {run['model']}: {sizes}"]
     head += [LEVELS[run["level"]], *([_mode(run)] if run["mode"] != "enforce" else [])]
-    head += [f"tools: {number(tools)} tokens of definitions"] if tools else []
+    head += [f"tools: {thousands(tools)} tokens of definitions"] if tools else []
     blocks = ["\n".join(head), *(_message_text(place, one) for place, one in enumerate(run["sent"]))]
     return "\n\n".join(blocks) + "\n"
 
@@ -430,7 +438,10 @@ def _message_text(place: int, one: Mapping[str, Any]) -> str:
     marks += [f"was [{one['at']}]"] if one["at"] not in (None, place) else []
     marks += ["not as it came"] if one["changed"] else []
     marks += [f"answers {one['answers']}"] if one["answers"] else []
-    title = ", ".join([f"── [{place}] {who}", *marks, f"{number(one['tokens'])} tokens"])
-    lines = [printable(title), *map(printable, one["text"].replace("\t", "    ").split("\n") if one["text"] else [])]
-    lines += [printable(f"→ {call['name']}({call['arguments']})  {call['id']}".rstrip()) for call in one["calls"]]
-    return "\n".join([*lines, *(printable(f"▪ {part}") for part in one["media"])])
+    title = ", ".join([f"── [{place}] {who}", *marks, f"{thousands(one['tokens'])} tokens"])
+    lines = [
+        terminal_text(title),
+        *map(terminal_text, one["text"].replace("\t", "    ").split("\n") if one["text"] else []),
+    ]
+    lines += [terminal_text(f"→ {call['name']}({call['arguments']})  {call['id']}".rstrip()) for call in one["calls"]]
+    return "\n".join([*lines, *(terminal_text(f"▪ {part}") for part in one["media"])])

@@ -64,7 +64,7 @@ def trace(one: Media, number: int) -> str:
     return f"[{one.kind} {number} left out: {json.dumps(name, ensure_ascii=False)}]"
 
 
-def reworded(message: Message, text: str) -> PartEdits:
+def reworded_texts(message: Message, text: str) -> PartEdits:
     """Put a text in the place of the texts of a message, and leave its images, audio and files where they are."""
     media = {one.part for one in message.media}
     spoken = [number for number, _ in enumerate(message.parts) if number not in media]

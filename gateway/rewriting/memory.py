@@ -30,8 +30,8 @@ class Known:
         self.shortened: Memory[tuple[str, str], str] = Memory(8 * part)
         """(remedy, text) → what the remedy makes of it."""
         self.snippets: Memory[Hashable, tuple[object, ...]] = Memory(16 * part)
-        self.recalled = relevance.Memory(14 * part)
-        self.extracted = relevance.Memory(14 * part)
+        self.recalled = relevance.ReadingMemory(14 * part)
+        self.extracted = relevance.ReadingMemory(14 * part)
         """Apart from `recalled`: the same text is cut into other passages."""
         self.asks: Memory[tuple[int, int], float] = Memory(part)
         """The degree to which messages sounded like questions about earlier ones (recall.py)."""
@@ -47,5 +47,5 @@ class Known:
         """The places of documents in texts."""
         self.values: Memory[Hashable, array[int]] = Memory(4 * part)
         """The values of texts that rewrites touched (retention.py)."""
-        self.volatile = volatile.Memo(7 * part)
+        self.volatile = volatile.SystemTextMemory(7 * part)
         """System texts, and what of them is declared volatile."""

@@ -15,7 +15,7 @@ from gateway.budget.components import OVERHEAD_MESSAGE, Anatomy, Count
 from gateway.conversation import Message, Unit, last_user
 from gateway.rewriting.documents import extract, recognition
 from gateway.rewriting.documents.arrange import Order, arrange
-from gateway.rewriting.folds import Folded, Kept
+from gateway.rewriting.folds import FoldedConversation, FoldMessage
 from gateway.rewriting.history import recall
 from gateway.rewriting.ladder import REPEATED, Ladders, Shortened
 from gateway.rewriting.memory import Known
@@ -45,7 +45,7 @@ class Asked:
     count: Count
     known: Known
     effort: int
-    lost: tuple[recall.Folded, ...] = ()
+    lost: tuple[recall.FoldedMessage, ...] = ()
     """System messages as they came, out of which documents were cut."""
 
     @property
@@ -74,7 +74,7 @@ class Asked:
         return "\n".join(parts)
 
 
-def fit_newest(asked: Asked, folded: Folded, budget: int, *, strict: bool) -> Folded:
+def fit_newest(asked: Asked, folded: FoldedConversation, budget: int, *, strict: bool) -> FoldedConversation:
     """Shorten the documents of the last user message, then the newest results, where the prompt is still over."""
     if asked.ladders.documents and (user := asked.user) is not None and user == last_user(asked.messages):
         over = folded.total - budget
@@ -93,7 +93,7 @@ def fit_newest(asked: Asked, folded: Folded, budget: int, *, strict: bool) -> Fo
     return folded
 
 
-def _with_fewer_documents(asked: Asked, index: int, folded: Folded, over: int) -> Folded:
+def _with_fewer_documents(asked: Asked, index: int, folded: FoldedConversation, over: int) -> FoldedConversation:
     message, count = asked.messages[index], asked.count
     if not message.is_plain or asked.anatomy.tokens[index] > asked.effort:
         return folded
@@ -105,17 +105,17 @@ def _with_fewer_documents(asked: Asked, index: int, folded: Folded, over: int) -
     if "dedupe" in asked.ladders.documents:
         text, remedy = extract.without_twins(text, found), "dedupe"
     if "extract" in asked.ladders.documents and count(text) > room:
-        found = found if text is message.text else recognition.find(text, asked.tags)
+        found = found if text is message.text else recognition.find_documents(text, asked.tags)
         memory = asked.known.extracted
         text = extract.shrink(text, found, question, room, count, context=asked.context(), memory=memory)
         remedy = "extract"
     if asked.order != "as_is":
-        ordered = arrange(text, recognition.find(text, asked.tags), asked.order, question)
+        ordered = arrange(text, recognition.find_documents(text, asked.tags), asked.order, question)
         text = ordered if count(ordered) <= max(room, count(text)) else text
     return _saying(asked, folded, index, remedy, text)
 
 
-def _with_shorter_results(asked: Asked, folded: Folded, over: int) -> Folded:
+def _with_shorter_results(asked: Asked, folded: FoldedConversation, over: int) -> FoldedConversation:
     """Shorten the newest results: what retrieval brought first, then the largest, all down to one size."""
     unit = _newest_results(asked, folded)
     results = [i for i in unit or () if asked.voices[i] == "result" and asked.messages[i].is_plain]
@@ -134,7 +134,7 @@ def _with_shorter_results(asked: Asked, folded: Folded, over: int) -> Folded:
     return folded
 
 
-def _newest_results(asked: Asked, folded: Folded) -> Unit | None:
+def _newest_results(asked: Asked, folded: FoldedConversation) -> Unit | None:
     """Find the results that nobody has spoken to yet: they end the request, or the last user message follows them."""
     for unit in asked.anatomy.units[:-3:-1]:
         if any(asked.voices[index] == "result" for index in unit):
@@ -144,7 +144,7 @@ def _newest_results(asked: Asked, folded: Folded) -> Unit | None:
     return None
 
 
-def _without(asked: Asked, folded: Folded, unit: Unit) -> Folded:
+def _without(asked: Asked, folded: FoldedConversation, unit: Unit) -> FoldedConversation:
     """Leave a unit out, for this request; the note of a fold, where one stands, counts it too."""
     now = sum(_tokens(asked, folded, index) for index in unit)
     kept = list(folded.kept)
@@ -156,7 +156,7 @@ def _without(asked: Asked, folded: Folded, unit: Unit) -> Folded:
     return replace(folded, dropped=dropped, kept=tuple(kept), total=folded.total - now, forced=True)
 
 
-def _counting(asked: Asked, note: Kept, unit: Unit) -> Kept:
+def _counting(asked: Asked, note: FoldMessage, unit: Unit) -> FoldMessage:
     """Let a note stand for the messages of a unit too."""
     was = left_out(note.messages, note.stands_for).removesuffix("]")
     messages = note.messages + unit.after - unit.first
@@ -175,8 +175,8 @@ def _shorter(asked: Asked, index: int, room: int) -> tuple[str, str]:
     if asked.count(whole) <= room:
         return "crush", whole
     question = asked.question() if asked.user is None else asked.messages[asked.user].text
-    if asked.anatomy.component[index] == "documents" or recognition.is_marked(text, asked.tags):
-        found = recognition.find(text, asked.tags, asks=False)
+    if asked.anatomy.component[index] == "documents" or recognition.has_marked_documents(text, asked.tags):
+        found = recognition.find_documents(text, asked.tags, asks=False)
         memory = asked.known.extracted
         said = extract.shrink(text, found, question, room, asked.count, context=asked.context(), memory=memory)
         if asked.count(said) <= room:
@@ -196,7 +196,7 @@ def _ends(text: str, room: int, count: Count) -> str:
     return cut.strip()
 
 
-def _saying(asked: Asked, folded: Folded, index: int, remedy: str, text: str) -> Folded:
+def _saying(asked: Asked, folded: FoldedConversation, index: int, remedy: str, text: str) -> FoldedConversation:
     now = _tokens(asked, folded, index)
     after = asked.anatomy.tokens[index] - asked.count(asked.messages[index].text) + asked.count(text)
     if after >= now:
@@ -205,7 +205,7 @@ def _saying(asked: Asked, folded: Folded, index: int, remedy: str, text: str) ->
     return replace(folded, shortened=shortened, total=folded.total + after - now)
 
 
-def _tokens(asked: Asked, folded: Folded, index: int) -> int:
+def _tokens(asked: Asked, folded: FoldedConversation, index: int) -> int:
     """Tokens of a message as it stands."""
     return folded.shortened[index].tokens if index in folded.shortened else asked.anatomy.tokens[index]
 
@@ -213,7 +213,9 @@ def _tokens(asked: Asked, folded: Folded, index: int) -> int:
 # ---------------------------------------------------------------- recall
 
 
-def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, recalls: bool = True) -> Folded:
+def with_recall(
+    asked: Asked, folded: FoldedConversation, budget: int, share: float, *, recalls: bool = True
+) -> FoldedConversation:
     """Put excerpts of what is gone before a question that asks for it, in the room that is free.
 
     `recalls` is False in an emergency: where the provider counts more than we do, there is no free room.
@@ -241,7 +243,7 @@ def with_recall(asked: Asked, folded: Folded, budget: int, share: float, *, reca
     if not text:
         return folded
     tokens = OVERHEAD_MESSAGE + asked.count(text)
-    excerpt = Kept(unit.first, text, tokens, 0, 0)
+    excerpt = FoldMessage(unit.first, text, tokens, 0, 0)
     return replace(folded, recalled=excerpt, total=folded.total + tokens)
 
 
@@ -256,13 +258,13 @@ _WITH_LOSS = frozenset({"cut", "extract", "stub"})
 """Remedies that leave a part of a message to be asked for."""
 
 
-def _missing(folded: Folded) -> set[int]:
+def _missing(folded: FoldedConversation) -> set[int]:
     """List the messages that are left out, or stand only in part."""
     cut = {index for index, short in folded.shortened.items() if short.remedy in _WITH_LOSS}
     return cut | {index for index, remedy in folded.dropped.items() if remedy != REPEATED}
 
 
-def _gone(asked: Asked, folded: Folded) -> list[recall.Folded]:
+def _gone(asked: Asked, folded: FoldedConversation) -> list[recall.FoldedMessage]:
     """List what is gone, in order; what exceeds the effort of one request is not read, the oldest first."""
     effort, out = asked.effort, []
     for index in sorted(_missing(folded), reverse=True):
@@ -273,7 +275,7 @@ def _gone(asked: Asked, folded: Folded) -> list[recall.Folded]:
             message = asked.messages[index]
             media = tuple(part.kind for part in message.media)
             tool, parts = asked.anatomy.tool_of.get(index), _documents(asked, message)
-            out.append(recall.Folded(index, tool, message.role, message.text, message.name, media, parts))
+            out.append(recall.FoldedMessage(index, tool, message.role, message.text, message.name, media, parts))
     return out[::-1]
 
 
@@ -285,7 +287,7 @@ def _documents(asked: Asked, message: Message) -> tuple[tuple[int, int], ...]:
     key = (message.text, message.role, asked.tags)
     spans = known.get(key)
     if spans is None:
-        found = recognition.find(message.text, asked.tags, asks=message.role == "user")
+        found = recognition.find_documents(message.text, asked.tags, asks=message.role == "user")
         spans = tuple((one.start, one.end) for one in found) if len(found) > 1 else ()
         known.put(key, spans, len(message.text) + 80 * len(spans))
     return spans

@@ -18,7 +18,7 @@ REASON = "no provider takes it: a call without its results, or a result without 
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class WithoutOrphans:
     """The rest of a conversation once illegal messages are gone."""
 
     anatomy: Anatomy
@@ -54,7 +54,7 @@ class Rest:
         return replace(segment, messages=tuple(self.places[index] for index in segment.messages))
 
 
-def without(anatomy: Anatomy, gone: frozenset[int]) -> Rest:
+def without_messages(anatomy: Anatomy, gone: frozenset[int]) -> WithoutOrphans:
     """Take a conversation apart without some of its messages, none of which is leading system text."""
     places = tuple(index for index in range(len(anatomy.tokens)) if index not in gone)
     left = {place: index for index, place in enumerate(places)}
@@ -68,4 +68,4 @@ def without(anatomy: Anatomy, gone: frozenset[int]) -> Rest:
         document_tokens=tuple(anatomy.document_tokens[index] for index in places),
         tool_of={left[index]: name for index, name in anatomy.tool_of.items() if index in left},
     )
-    return Rest(rest, gone, places)
+    return WithoutOrphans(rest, gone, places)

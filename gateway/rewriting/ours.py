@@ -47,11 +47,11 @@ def sendable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def answer(word: str) -> str:
+def answer_form(word: str) -> str:
     """Write the form of the answer that the request itself asks for, where nothing else in it says so any more."""
     return f"[answer: {word}]"
 
 
 def with_answer(note: str, word: str | None) -> str:
     """Add the form of the answer to a note of ours; without a word the note stays as it is."""
-    return note if word is None else f"{note}\n{answer(word)}"
+    return note if word is None else f"{note}\n{answer_form(word)}"

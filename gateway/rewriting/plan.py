@@ -15,9 +15,9 @@ from gateway.budget.allocation import Window, allocate
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Anatomy, Count, Recognition
 from gateway.conversation import Changes, last_user
 from gateway.rewriting.documents import in_system
-from gateway.rewriting.folds import Folded, Kept, Rules, fold, has_tools, reasoning_open
+from gateway.rewriting.folds import FoldedConversation, FoldMessage, FoldRules, fold, has_tools, reasoning_open
 from gateway.rewriting.folds.summarize import REMEDY as SUMMARIZE
-from gateway.rewriting.folds.summarize import Event, Facts, Segment, asking_of
+from gateway.rewriting.folds.summarize import Event, Segment, SummaryFacts, asking_of
 from gateway.rewriting.folds.voiced import Voiced
 from gateway.rewriting.folds.voiced import voiced as voiced_of
 from gateway.rewriting.history import recall
@@ -27,8 +27,8 @@ from gateway.rewriting.memory import Known
 from gateway.rewriting.newest import Asked, fit_newest, with_recall
 from gateway.rewriting.orphans import REASON as DROP_ILLEGAL_REASON
 from gateway.rewriting.orphans import REMEDY as DROP_ILLEGAL
-from gateway.rewriting.orphans import Rest, without
-from gateway.rewriting.ours import answer as answer_note
+from gateway.rewriting.orphans import WithoutOrphans, without_messages
+from gateway.rewriting.ours import answer_form as answer_note
 from gateway.rewriting.turns import REASON as JOIN_REASON
 from gateway.rewriting.turns import REMEDY as JOIN
 from gateway.rewriting.turns import in_turns
@@ -167,9 +167,9 @@ def plan(
     legal: Sequence[LegalRules],
     count: Count,
     known: Known | None = None,
-    facts: Facts | None = None,
+    facts: SummaryFacts | None = None,
     early: frozenset[int] = frozenset(),
-    lost: tuple[recall.Folded, ...] = (),
+    lost: tuple[recall.FoldedMessage, ...] = (),
 ) -> Plan | Refusal:
     """Decide how the request leaves; `answer_limit` is what the request itself asks for, in tokens, or 0.
 
@@ -204,9 +204,9 @@ class _Case:
     legal: tuple[LegalRules, ...]
     count: Count
     known: Known
-    facts: Facts | None
+    facts: SummaryFacts | None
     early: frozenset[int]
-    lost: tuple[recall.Folded, ...]
+    lost: tuple[recall.FoldedMessage, ...]
 
     @property
     def ladders(self) -> Ladders:
@@ -252,7 +252,7 @@ def _decided(case: _Case, answer_limit: int) -> Plan | Refusal:
 
 
 def _again(
-    case: _Case, anatomy: Anatomy, answer_limit: int, early: frozenset[int], lost: tuple[recall.Folded, ...] = ()
+    case: _Case, anatomy: Anatomy, answer_limit: int, early: frozenset[int], lost: tuple[recall.FoldedMessage, ...] = ()
 ) -> Plan | Refusal:
     """Plan for another form of the conversation."""
     policy, window, legal = case.policy, case.window, case.legal
@@ -265,7 +265,7 @@ def _without_illegal(case: _Case, answer_limit: int, illegal: Sequence[Violation
     gone = droppable(anatomy.conversation.messages, illegal)
     if gone is None:
         return _illegal(anatomy, anatomy.by_component(), case.final, illegal[0].index, illegal[0].message)
-    rest = without(anatomy, gone)
+    rest = without_messages(anatomy, gone)
     return _of_all(anatomy, rest, _again(case, rest.anatomy, answer_limit, rest.early(case.early), case.lost))
 
 
@@ -301,7 +301,7 @@ def _over_its_ceiling(after: SIZES, most: Mapping[str, int] | None) -> str | Non
     return None if most is None else next((name for name in COMPONENTS if after[name] > most[name]), None)
 
 
-def _of_all(anatomy: Anatomy, rest: Rest, found: Plan | Refusal) -> Plan | Refusal:
+def _of_all(anatomy: Anatomy, rest: WithoutOrphans, found: Plan | Refusal) -> Plan | Refusal:
     """Tell what was decided for the rest of a conversation as what is done to all of it."""
     before = anatomy.by_component()
     if isinstance(found, Refusal):
@@ -341,7 +341,7 @@ def _with_cut_system(case: _Case, voiced: Voiced, answer_limit: int) -> Plan | R
     room = share // 2 if first and voiced.documents[first] else share
     found: Plan | Refusal | None = None
     for _ in range(_CUTS_OF_SYSTEM):
-        cut = in_system.cut(voiced, case.ladders, room, case.policy.effort, case.count, case.known)
+        cut = in_system.cut_documents(voiced, case.ladders, room, case.policy.effort, case.count, case.known)
         if cut is None:
             break
         found = _of_cut(anatomy, cut, _again(case, cut.anatomy, answer_limit, case.early, cut.lost))
@@ -354,7 +354,7 @@ def _with_cut_system(case: _Case, voiced: Voiced, answer_limit: int) -> Plan | R
 _CUTS_OF_SYSTEM = 3
 
 
-def _of_cut(anatomy: Anatomy, cut: in_system.Cut, found: Plan | Refusal) -> Plan | Refusal:
+def _of_cut(anatomy: Anatomy, cut: in_system.CutSystemText, found: Plan | Refusal) -> Plan | Refusal:
     """Tell what was decided after a cut of the system text as what is done to the request as it came."""
     before = anatomy.by_component()
     if isinstance(found, Refusal):
@@ -368,11 +368,11 @@ def _of_cut(anatomy: Anatomy, cut: in_system.Cut, found: Plan | Refusal) -> Plan
     return replace(found, before=before, changes=cut.changes(found.changes), edits=edits)
 
 
-def _rules_of(case: _Case) -> Rules:
+def _rules_of(case: _Case) -> FoldRules:
     """Read the bounds of folds from a policy, and what this request adds to them."""
     policy, fold_ = case.policy, case.policy.fold
     documents = max(0, _documents_share(case) - in_system.held(case.anatomy))
-    return Rules(
+    return FoldRules(
         budget=case.folds_to,
         final_budget=case.final,
         trigger=fold_.trigger,
@@ -400,14 +400,14 @@ def _rules_of(case: _Case) -> Rules:
 
 def _lawful(
     anatomy: Anatomy,
-    folded: Folded,
+    folded: FoldedConversation,
     ladders: Ladders,
     legal: Sequence[LegalRules],
     final: int,
     count: Count,
     *,
     held: bool,
-) -> Folded | None:
+) -> FoldedConversation | None:
     """Give the fold in a form that every provider takes and that fits; None where there is none.
 
     Our own line is left out if it stands in the way of a rule; everything that may go goes if the cut does. Neither is
@@ -428,7 +428,9 @@ def _lawful(
     return None
 
 
-def _with_answer(anatomy: Anatomy, folded: Folded, legal: Sequence[LegalRules], count: Count) -> Folded:
+def _with_answer(
+    anatomy: Anatomy, folded: FoldedConversation, legal: Sequence[LegalRules], count: Count
+) -> FoldedConversation:
     """Say the form of the answer in a line of its own where the fold left nothing that says it."""
     conversation = anatomy.conversation
     word = conversation.required_word
@@ -436,23 +438,23 @@ def _with_answer(anatomy: Anatomy, folded: Folded, legal: Sequence[LegalRules], 
         return folded
     text, first = answer_note(word), min([*folded.dropped, *folded.shortened], default=anatomy.units[-1].first)
     before = next(unit.first for unit in anatomy.units if first < unit.after)
-    line = Kept(before, text, OVERHEAD_MESSAGE + count(text), 0, 0)
+    line = FoldMessage(before, text, OVERHEAD_MESSAGE + count(text), 0, 0)
     return replace(folded, kept=(*folded.kept, line), total=folded.total + line.tokens)
 
 
-def _barest(anatomy: Anatomy, ladders: Ladders) -> Folded:
+def _barest(anatomy: Anatomy, ladders: Ladders) -> FoldedConversation:
     """Leave out all but system text, the last user message and the newest unit; examples only where they may go."""
     asked = last_user(anatomy.conversation.messages)
     kept = () if ladders.examples else ("examples",)
     gone = [i for unit in anatomy.units[:-1] for i in unit if i != asked and anatomy.component[unit.first] not in kept]
     total = anatomy.total - sum(anatomy.tokens[i] for i in gone)
-    return Folded({}, dict.fromkeys(gone, "drop_oldest"), (), total, forced=True)
+    return FoldedConversation({}, dict.fromkeys(gone, "drop_oldest"), (), total, forced=True)
 
 
 # ---------------------------------------------------------------- the plan in words
 
 
-def _after(anatomy: Anatomy, folded: Folded, count: Count) -> dict[str, int]:
+def _after(anatomy: Anatomy, folded: FoldedConversation, count: Count) -> dict[str, int]:
     out = anatomy.by_component()
     tokens, documents, component = anatomy.tokens, anatomy.document_tokens, anatomy.component
     for index in folded.dropped:
@@ -469,7 +471,7 @@ def _after(anatomy: Anatomy, folded: Folded, count: Count) -> dict[str, int]:
     return out
 
 
-def _edits(anatomy: Anatomy, folded: Folded) -> tuple[Edit, ...]:
+def _edits(anatomy: Anatomy, folded: FoldedConversation) -> tuple[Edit, ...]:
     edits = [
         Edit(line.before, "artifacts", None, 0, line.tokens, _REASONS["artifacts"] if line.values else NOTED)
         if line.summary_of is None
@@ -498,7 +500,7 @@ def _gone(remedy: str, component: str) -> str:
     return JOIN_REASON if remedy == JOIN else f"{component} was over; oldest first"
 
 
-def _shortening(anatomy: Anatomy, folded: Folded, index: int) -> Edit:
+def _shortening(anatomy: Anatomy, folded: FoldedConversation, index: int) -> Edit:
     short, before, tool = folded.shortened[index], anatomy.tokens[index], anatomy.tool_of.get(index)
     newest = tool is not None and index >= anatomy.units[-1].first
     return Edit(index, short.remedy, tool, before, short.tokens, _NEWEST if newest else _REASONS[short.remedy])

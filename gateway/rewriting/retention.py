@@ -39,17 +39,17 @@ Values = Memory[Hashable, "array[int]"]
 for as long as the process."""
 
 
-def spoken(text: str) -> set[str]:
+def spoken_values(text: str) -> set[str]:
     """Return the values of a text, each once, as they are written outside of JSON and without a sentence's end."""
-    return {_bare(value) for value in distinct(plain(text))}
+    return {_bare(value) for value in distinct(without_escapes(text))}
 
 
-def in_order(text: str) -> list[str]:
+def values_in_order(text: str) -> list[str]:
     """Return the same values in the order in which they stand."""
-    return list(dict.fromkeys(_bare(value) for _, _, value in values(plain(text))))
+    return list(dict.fromkeys(_bare(value) for _, _, value in values(without_escapes(text))))
 
 
-def parts(value: str) -> Iterator[str]:
+def value_parts(value: str) -> Iterator[str]:
     """Yield what stands inside a value, from one word of it to another: `src/a.py` in `lib/src/a.py:12`."""
     words = [word.span() for word in _WORD.finditer(value)]
     if len(words) < 2:
@@ -63,7 +63,7 @@ def parts(value: str) -> Iterator[str]:
                 yield value[first - lead : end]
 
 
-def plain(text: str) -> str:
+def without_escapes(text: str) -> str:
     r"""Undo the escapes of JSON (`\u00e9`, `\/`, `\n`), however deep they are quoted in one another."""
     return _ESCAPED.sub(_unescaped, text) if "\\" in text else text
 
@@ -83,9 +83,9 @@ _LEADS = "#~./"
 _SENTENCE_ENDS = ".,;:!?"
 
 
-def read(text: str, known: Values) -> array[int]:
+def value_hashes(text: str, known: Values) -> array[int]:
     """Return the hash of each value of a text, each once, in no order; a known text is not read again."""
-    return _read(text, known, "values", spoken)
+    return _read(text, known, "values", spoken_values)
 
 
 def read_within(text: str, known: Values) -> array[int]:
@@ -100,7 +100,7 @@ def read_all(texts: tuple[str, ...], known: Values) -> array[int]:
     if found is None:
         every: set[int] = set()
         for text in texts:
-            every.update(read(text, known))
+            every.update(value_hashes(text, known))
         found = array("q", every)
         known.put(key, found, 8 * len(found))
     return found
@@ -116,7 +116,7 @@ def _read(text: str, known: Values, what: str, reading: Callable[[str], Iterable
 
 
 def _parts_of(text: str) -> set[str]:
-    return {part for value in spoken(text) for part in parts(value)}
+    return {part for value in spoken_values(text) for part in value_parts(value)}
 
 
 # ---------------------------------------------------------------- what was taken away
@@ -141,7 +141,7 @@ def retention(
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class RewrittenTexts:
     """A rewrite as texts. A text may be in both: a message that came twice and left once was not taken away."""
 
     changed: tuple[str, ...]
@@ -155,7 +155,7 @@ class Cut:
 
     def lost(self, wanted: set[int], known: Values) -> set[int]:
         """Return which of these values stand nowhere in what is sent."""
-        for reading in (read, read_within):
+        for reading in (value_hashes, read_within):
             for text in self.sent:
                 if not wanted:
                     break
@@ -167,13 +167,13 @@ class Cut:
         return _stands(wording, self.changed) and not _stands(wording, self.sent)
 
 
-def cut_of(conversation: Conversation, changes: Changes) -> Cut:
+def cut_of(conversation: Conversation, changes: Changes) -> RewrittenTexts:
     """Tell apart what is no longer there; an untouched message is the same object before and after."""
     after = changes.applied(conversation.messages)
     stays = set(map(id, after))
     changed = [text for message in conversation.messages if id(message) not in stays for text in texts_of(message)]
     sent = [text for message in after for text in texts_of(message)] + [one.name for one in after if one.name]
-    return Cut(tuple(changed), (*conversation.definitions, *sent))
+    return RewrittenTexts(tuple(changed), (*conversation.definitions, *sent))
 
 
 def texts_of(message: Message) -> Iterator[str]:
@@ -188,7 +188,7 @@ def texts_of(message: Message) -> Iterator[str]:
 # ---------------------------------------------------------------- what was missed
 
 
-def misses(cut: Cut, texts: Iterable[str], arguments: Iterable[str], known: Values) -> list[str]:
+def misses(cut: RewrittenTexts, texts: Iterable[str], arguments: Iterable[str], known: Values) -> list[str]:
     """Return what the answer used of what was taken away, each value once, in the answer's order.
 
     The answer has few values: those are looked up, and no set of the conversation's is made. A value that still stands
@@ -207,13 +207,13 @@ def _used(texts: Iterable[str], arguments: Iterable[str]) -> tuple[list[str], li
     room = MOST_SAID_CHARS
     for written in arguments:
         for said, is_whole in _strings(written[:room]):
-            found = in_order(said)
+            found = values_in_order(said)
             used.update(dict.fromkeys(found))
             if is_whole and not found and len(said) in _WORDING_CHARS and "\n" not in said:
                 wordings[said] = None
         room -= min(room, len(written))
     for text in texts:
-        used.update(dict.fromkeys(in_order(text[:room])))
+        used.update(dict.fromkeys(values_in_order(text[:room])))
         room -= min(room, len(text))
     return list(used), list(islice(wordings, MOST_WORDINGS))
 

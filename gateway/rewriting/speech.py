@@ -43,7 +43,7 @@ class Part:
     is_paste: bool
 
 
-def parts(text: str, tokens: int) -> list[Part]:
+def speech_parts(text: str, tokens: int) -> list[Part]:
     """Take a message of so many tokens apart; joined, the parts are the text."""
     if tokens <= PASTE_TOKENS:
         return [Part(text, is_paste=False)]
@@ -93,7 +93,7 @@ _LEAST_PASTE_CHARS = 200
 # ---------------------------------------------------------------- cutting
 
 
-def cut(text: str, room: int, count: Count, asked: Sequence[str] = ()) -> str | None:
+def cut_speech(text: str, room: int, count: Count, asked: Sequence[str] = ()) -> str | None:
     """Cut what a person said to at most `room` tokens; None where nothing whole fits. `asked` are later words on it.
 
     Pastes shrink first, the longest most; then sentences go from the end of the speech.
@@ -101,7 +101,7 @@ def cut(text: str, room: int, count: Count, asked: Sequence[str] = ()) -> str | 
     tokens = count(text)
     if tokens <= room:
         return text
-    pieces = parts(text, tokens)
+    pieces = speech_parts(text, tokens)
     sizes = [count(piece.text) for piece in pieces]
     speech = sum(size for piece, size in zip(pieces, sizes, strict=True) if not piece.is_paste)
     if speech < room and any(piece.is_paste for piece in pieces):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.budget.components import OVERHEAD_MESSAGE, Anatomy, Count
-from gateway.rewriting.folds import Folded, Kept
+from gateway.rewriting.folds import FoldedConversation, FoldMessage
 from gateway.rewriting.ladder import Shortened
 
 REMEDY = "join"
@@ -24,17 +24,17 @@ class _Said:
     text: str
     tokens: int
     index: int | None = None
-    line: Kept | None = None
+    line: FoldMessage | None = None
 
 
-def in_turns(anatomy: Anatomy, folded: Folded, count: Count) -> Folded:
+def in_turns(anatomy: Anatomy, folded: FoldedConversation, count: Count) -> FoldedConversation:
     """Join the user messages that stand in a row in a conversation as it leaves; itself where none do."""
     for row in list(_rows(anatomy, folded)):
         folded = _joined(anatomy, folded, row, count)
     return folded
 
 
-def _rows(anatomy: Anatomy, folded: Folded) -> Iterator[list[_Said]]:
+def _rows(anatomy: Anatomy, folded: FoldedConversation) -> Iterator[list[_Said]]:
     row: list[_Said] = []
     for said in _as_it_leaves(anatomy, folded):
         if said is not None:
@@ -47,7 +47,7 @@ def _rows(anatomy: Anatomy, folded: Folded) -> Iterator[list[_Said]]:
         yield row
 
 
-def _as_it_leaves(anatomy: Anatomy, folded: Folded) -> Iterator[_Said | None]:
+def _as_it_leaves(anatomy: Anatomy, folded: FoldedConversation) -> Iterator[_Said | None]:
     """Yield each user message, and None for any other."""
     lines = list(folded.lines)
     for index, message in enumerate(anatomy.conversation.messages):
@@ -64,7 +64,7 @@ def _as_it_leaves(anatomy: Anatomy, folded: Folded) -> Iterator[_Said | None]:
         yield _Said(text, tokens, index)
 
 
-def _joined(anatomy: Anatomy, folded: Folded, row: Sequence[_Said], count: Count) -> Folded:
+def _joined(anatomy: Anatomy, folded: FoldedConversation, row: Sequence[_Said], count: Count) -> FoldedConversation:
     """Say a row in its last message that came; where all of it is ours, in its first line."""
     text = "\n\n".join(said.text for said in row)
     lines = {id(said.line) for said in row if said.line is not None}

@@ -83,7 +83,7 @@ class _Cut:
     said: str
 
 
-class Memo:
+class SystemTextMemory:
     """A process's memory of system texts. Bounded in bytes; nothing that is sent depends on it."""
 
     def __init__(self, most_bytes: int = USUAL.bytes_for("planning") // 12) -> None:
@@ -121,7 +121,7 @@ class Memo:
         return found
 
 
-def moved_from(request: ChatRequest, patterns: tuple[str, ...], memo: Memo) -> Moved | None:
+def moved_from(request: ChatRequest, patterns: tuple[str, ...], memo: SystemTextMemory) -> Moved | None:
     """Move what the patterns match in the leading system messages; None where nothing does, or nothing follows them."""
     if not patterns:
         return None
@@ -146,7 +146,7 @@ def moved_from(request: ChatRequest, patterns: tuple[str, ...], memo: Memo) -> M
 # ---------------------------------------------------------------- one message
 
 
-def _cut(request: ChatRequest, index: int, patterns: tuple[str, ...], memo: Memo) -> _Cut | None:
+def _cut(request: ChatRequest, index: int, patterns: tuple[str, ...], memo: SystemTextMemory) -> _Cut | None:
     message = request.conversation.messages[index]
     if not message.text or memo.is_untouched(message, patterns):
         return None
@@ -154,7 +154,7 @@ def _cut(request: ChatRequest, index: int, patterns: tuple[str, ...], memo: Memo
     new: dict[int, str] = {}
     said: list[str] = []
     for number, text in parts.items():
-        rest, taken = without(text, patterns, memo)
+        rest, taken = without_matches(text, patterns, memo)
         if taken:
             new[number] = rest
             said += taken
@@ -188,7 +188,7 @@ def _joined(request: ChatRequest, index: int, new: dict[int, str]) -> str:
 # ---------------------------------------------------------------- one text
 
 
-def without(text: str, patterns: tuple[str, ...], memo: Memo) -> tuple[str, list[str]]:
+def without_matches(text: str, patterns: tuple[str, ...], memo: SystemTextMemory) -> tuple[str, list[str]]:
     """Take out of a text what the patterns match; return what stays, and what was taken, in order."""
     if text == REMAINDER:
         return text, []

@@ -81,7 +81,7 @@ class Load(NamedTuple):
 IDLE: Final = Load()
 
 
-def group_of(conversation: Conversation, digests: Digests) -> Group:
+def affinity_group(conversation: Conversation, digests: Digests) -> Group:
     """Tell the prefix group of a request by its content.
 
     The tools are left out: when they change, the whole prompt is read anew wherever it goes, so moving gains nothing.
@@ -140,7 +140,7 @@ def weights_of(deployments: Sequence[Deployment]) -> list[float]:
     return weights if any(weights) else [1.0] * len(weights)
 
 
-def order(
+def deployment_order(
     ranked: Sequence[Deployment], loads: Mapping[str, Load], *, turns: int = 0, stays: str | None = None
 ) -> list[Deployment]:
     """Order healthy deployments by where the group should go now, given their ranking and loads.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import orjson
 
 from gateway.budget.tokens import encoding_for
-from gateway.config.addresses import address_of
+from gateway.config.addresses import parse_address
 from gateway.config.environment import usual_variables
 from gateway.config.litellm_keys import (
     BY_LIBRARY,
@@ -23,7 +23,7 @@ from gateway.config.litellm_keys import (
     OURS,
     WITHOUT_EFFECT,
 )
-from gateway.config.prompt_cache_rules import shipped
+from gateway.config.prompt_cache_rules import shipped_rules
 from gateway.config.wildcards import filled
 from gateway.money.prices.entries import PriceError, is_price
 from gateway.money.prices.names import region_of
@@ -168,7 +168,7 @@ def provider_and_model(params: Mapping[str, Any]) -> tuple[str, str]:
 
 def deployments(config: Config, price_book: PriceBook) -> Mapping[str, tuple[Deployment, ...]]:
     """Return the deployments of each model name, in the file's order. Raises `Unservable`."""
-    caches = book_of(shipped(), config.prompt_caches)
+    caches = book_of(shipped_rules(), config.prompt_caches)
     found: dict[str, list[Deployment]] = {}
     complaints: list[tuple[int | None, tuple[str | int, ...], str]] = []
     for index, entry in enumerate(config.models):
@@ -193,7 +193,7 @@ def under_pattern(
     names nothing in logs, rests and reports, and the fault of one provider's key is no other's. An entry
     that cannot serve this name is left out.
     """
-    caches, out = book_of(shipped(), config.prompt_caches), []
+    caches, out = book_of(shipped_rules(), config.prompt_caches), []
     for position, entry in enumerate(one for one in config.models if one.model_name == pattern):
         asked = replace(entry, params={**entry.params, "model": filled(str(entry.params["model"]), parts)})
         try:
@@ -348,7 +348,7 @@ OTHER_LOGIN: Final = frozenset(
 def _refuse_address(provider: str, api_base: str | None, key: str | None) -> None:
     if not api_base:
         raise _Complaint("api_base", f"{provider} has no address of its own: name one")
-    address = address_of(api_base)
+    address = parse_address(api_base)
     if address is None:
         raise _Complaint("api_base", f"{api_base!r} is not an http(s) address")
     if address.has_login and key is not None:

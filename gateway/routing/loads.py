@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway.conversation import Conversation
 from gateway.memory import USUAL, Memory
-from gateway.routing.affinity import Group, Load, group_of, order, rank, seeds
+from gateway.routing.affinity import Group, Load, affinity_group, deployment_order, rank, seeds
 from gateway.routing.deployment import Deployment
 
 LATELY_SECONDS: Final = 600.0
@@ -126,7 +126,7 @@ class Preference:
     def __call__(self, deployments: Sequence[Deployment]) -> list[Deployment]:
         """Return all of them: the healthy ones by preference, then those at rest."""
         if self._group is None:
-            self._group = group_of(self._conversation, self._loads.digests)
+            self._group = affinity_group(self._conversation, self._loads.digests)
             self._stay = self._loads.stay(self._group)
         ranked = self._loads.ranked(self._group.key, deployments)
         home, stay = ranked[0].name, self._stay
@@ -134,7 +134,9 @@ class Preference:
         away = stay is not None and (self._now < stay.until or home in self._resting)
         healthy = [one for one in ranked if one.name not in self._resting] if self._resting else ranked
         loads = {one.name: self._loads.of(one.name, self._now) for one in healthy}
-        first = order(healthy, loads, turns=self._group.turns, stays=stay.at if stay is not None and away else None)
+        first = deployment_order(
+            healthy, loads, turns=self._group.turns, stays=stay.at if stay is not None and away else None
+        )
         out = first if len(first) == len(ranked) else first + [one for one in ranked if one.name in self._resting]
         self._asked += [one.name for one in out]
         return out

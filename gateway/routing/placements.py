@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.routing.loads import Loads, Stay
-from gateway.state.codec import Codec, flag, number, text, whole
+from gateway.state.codec import Codec, flag, number, text, whole_number
 from gateway.state.shared import Shared
 
 KEY: Final = "placements/1"
@@ -21,7 +21,7 @@ Stays = Mapping[int, Stay]
 """By the trail of a conversation."""
 
 
-def shared(loads: Loads, now: Callable[[], float]) -> Shared[Stays, dict[int, Stay]]:
+def shared_placements(loads: Loads, now: Callable[[], float]) -> Shared[Stays, dict[int, Stay]]:
     """Share the stays of one process. `now` is in Unix seconds."""
     return Shared(
         KEY,
@@ -48,7 +48,7 @@ def _to_json(stays: Stays) -> Any:
 def _from_json(said: Any) -> Stays:
     out = {}
     for trail, (at, until, for_load) in said.items():
-        out[whole(int(trail, 16), 0, 2**64 - 1)] = Stay(text(at), number(until), flag(for_load))
+        out[whole_number(int(trail, 16), 0, 2**64 - 1)] = Stay(text(at), number(until), flag(for_load))
     return out
 
 

@@ -72,7 +72,7 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address(listener: socket.socket) -> str:
+def local_url(listener: socket.socket) -> str:
     """Return the URL at which a client on this machine reaches the socket."""
     host, port = listener.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:

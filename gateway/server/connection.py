@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Scope
 
 from gateway.money import ledger as books
 from gateway.server import head
-from gateway.server.exchange import Exchange, written
+from gateway.server.exchange import Exchange, written_response
 from gateway.server.open_connections import OpenConnections, ServerState, unacknowledged
 from gateway.serving.client import LEAVING, write_error
 from gateway.wire import errors
@@ -94,7 +94,7 @@ class Connection(asyncio.BufferedProtocol):
         refusal = self._every.enter(self)
         settings = self._every.settings
         if self._address is not None and (settings.trusted_proxies or settings.connections_per_address):
-            self._is_proxy = head.is_among(head.address_of(self._address[0]), settings.trusted_proxies)
+            self._is_proxy = head.is_among(head.forwarded_address(self._address[0]), settings.trusted_proxies)
             if not self._is_proxy and refusal is None:
                 refusal = self._count(self._address[0])
         if refusal is not None:
@@ -510,7 +510,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._transport.abort()
                 return
         headers, body = write_error(error, books.new_id(time.time(), os.urandom(books.ID_ENTROPY_BYTES)))
-        self.write(written(error.status, [*self.date(), *headers], body))
+        self.write(written_response(error.status, [*self.date(), *headers], body))
         self._pause()
         self._end(linger=linger)
 

@@ -225,7 +225,7 @@ class Exchange:
             self._line.answered()
 
 
-def written(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
+def written_response(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
     """Write a whole response, whose headers tell its length, and after which the connection is closed."""
     lines = [b"%b: %b\r\n" % header for header in headers]
     return b"".join([_status_line(status), *lines, _ENDS[True, False], body])

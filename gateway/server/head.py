@@ -111,7 +111,7 @@ def target(url: bytes) -> tuple[str, bytes, bytes]:
     return path, raw, query
 
 
-def address_of(text: str) -> Address | None:
+def forwarded_address(text: str) -> Address | None:
     """Read an address as X-Forwarded-For may hold it: with a port, in brackets, an IPv4 one inside an IPv6 one."""
     text = text.strip()
     if text.startswith("["):
@@ -138,7 +138,7 @@ def forwarded_for(values: Sequence[bytes], trusted: Networks) -> str | None:
     nearest = b",".join(values).rsplit(b",", MOST_FORWARDED)[-MOST_FORWARDED:]
     told: Address | None = None
     for text in reversed(nearest):
-        address = address_of(text.decode("latin-1"))
+        address = forwarded_address(text.decode("latin-1"))
         if address is None:
             break
         told = address
@@ -149,7 +149,7 @@ def forwarded_for(values: Sequence[bytes], trusted: Networks) -> str | None:
 
 def household(address: str) -> str:
     """Return what a limit counts an address under: itself, or of IPv6 the /64 that one client may pick from."""
-    found = address_of(address)
+    found = forwarded_address(address)
     if isinstance(found, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((found, 64), strict=False))
     return address

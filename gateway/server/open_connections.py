@@ -33,7 +33,7 @@ _OFTEN: Final = 0.5
 _OWN: Final = Path("/proc/self/fd")
 
 
-class Held(Protocol):
+class TrackedConnection(Protocol):
     """A connection, as it is counted and timed."""
 
     deadline: float
@@ -78,11 +78,11 @@ class OpenConnections:
         """The buffer that each read fills: it is emptied at once, so that one serves all and an idle connection holds
         none."""
         self.view = memoryview(self.buffer)
-        self.waiting: dict[Held, None] = {}
+        self.waiting: dict[TrackedConnection, None] = {}
         """Those without a request, the longest waiting first."""
-        self.behind: set[Held] = set()
+        self.behind: set[TrackedConnection] = set()
         """Those whose clients take less than they are sent."""
-        self._every: set[Held] = set()
+        self._every: set[TrackedConnection] = set()
         self._most = math.inf if free is None else int(free * CLIENTS_SHARE)
         self._room = math.inf if free is None else free - math.ceil(free * KEPT_SHARE)
         self._of_address: dict[str, int] = {}
@@ -90,7 +90,7 @@ class OpenConnections:
         shortest = min(settings.header_timeout, settings.body_timeout, settings.keep_alive, settings.write_timeout)
         self._pause = min(_OFTEN, shortest / 4)
 
-    def enter(self, connection: Held) -> GatewayError | None:
+    def enter(self, connection: TrackedConnection) -> GatewayError | None:
         """Count a new connection; returns a refusal where all that there may be are at work."""
         is_room = len(self._every) < self._most and self._has_room()
         refusal = None if is_room or self._freed_by_another(connection) else errors.no_connection_free()
@@ -101,7 +101,7 @@ class OpenConnections:
             self.loop.call_later(self._pause, self._sweep)
         return refusal
 
-    def start(self, connection: Held) -> GatewayError | None:
+    def start(self, connection: TrackedConnection) -> GatewayError | None:
         """Count a request of a connection; returns a refusal where none more can be served."""
         if not self._has_room() and not self._freed_by_another(connection):
             return errors.no_connection_free()
@@ -115,7 +115,7 @@ class OpenConnections:
         """
         return 2 * len(self._every) - len(self.waiting) < self._room
 
-    def _freed_by_another(self, connection: Held) -> bool:
+    def _freed_by_another(self, connection: TrackedConnection) -> bool:
         """End the connection that waits longest for a request, if any does."""
         self._tell()
         longest = next((one for one in self.waiting if one is not connection), None)
@@ -125,7 +125,7 @@ class OpenConnections:
         longest.give_way()
         return True
 
-    def leave(self, connection: Held) -> None:
+    def leave(self, connection: TrackedConnection) -> None:
         """Count a connection no more."""
         self._every.discard(connection)
         self.waiting.pop(connection, None)

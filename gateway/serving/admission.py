@@ -13,7 +13,7 @@ from gateway.conversation import leading_system
 from gateway.money.entry import MOST_TAGS
 from gateway.money.keys import Caller, Keys
 from gateway.routing.models import Model
-from gateway.serving.client import text_of
+from gateway.serving.client import header_text
 from gateway.wire import errors
 from gateway.wire.chat import ChatRequest
 
@@ -53,7 +53,7 @@ def admit(
         raise errors.model_not_found(request.model, _nearest(request.model, models, caller))
     if not model.deployments:
         raise errors.model_unpriced(request.model) if model.is_chat else errors.model_not_for_chat(request.model)
-    return Admitted(model, chosen(config.policy_for(caller.policy, caller.team), request, headers))
+    return Admitted(model, chosen_policy(config.policy_for(caller.policy, caller.team), request, headers))
 
 
 def _may_use(caller: Caller, model: Model) -> bool:
@@ -70,17 +70,17 @@ def _nearest(wanted: str, models: Mapping[str, Model], caller: Caller) -> str | 
     return max(shorter, key=len, default=None) or closest(wanted, names)
 
 
-def chosen(policy: Policy, request: ChatRequest, headers: Received) -> Policy:
+def chosen_policy(policy: Policy, request: ChatRequest, headers: Received) -> Policy:
     """Choose the policy's profile for a request. Raises GatewayError (400) for one that is not there."""
-    wanted = text_of(headers.get(b"x-gateway-profile", b"")) or None
+    wanted = header_text(headers.get(b"x-gateway-profile", b"")) or None
     if wanted is None and not policy.profiles:
         return policy
     messages = request.conversation.messages
-    facts = conditions.facts(
+    facts = conditions.request_facts(
         tools=request.conversation.tools,
         system=sum(len(message.text) for message in messages[: leading_system(messages)]),
         model=request.model,
-        headers={text_of(name): text_of(value) for name, value in headers.items()},
+        headers={header_text(name): header_text(value) for name, value in headers.items()},
         metadata=request.metadata,
     )
     try:
@@ -91,7 +91,7 @@ def chosen(policy: Policy, request: ChatRequest, headers: Received) -> Policy:
 
 def user_of(request: ChatRequest, headers: Received) -> str | None:
     """Name whom the request is for: its `user`, else the header."""
-    return (request.user or text_of(headers.get(b"x-gateway-user", b"")))[:LONGEST_NAME] or None
+    return (request.user or header_text(headers.get(b"x-gateway-user", b"")))[:LONGEST_NAME] or None
 
 
 def tags_of(request: ChatRequest, headers: Received) -> list[str]:
@@ -100,7 +100,7 @@ def tags_of(request: ChatRequest, headers: Received) -> list[str]:
     if listed is None:
         if b"x-gateway-tags" not in headers:
             return []
-        listed = text_of(headers[b"x-gateway-tags"])
+        listed = header_text(headers[b"x-gateway-tags"])
     if isinstance(listed, str):
         listed = listed.split(",")
     found = [tag.strip()[:LONGEST_NAME] for tag in listed if isinstance(tag, str)] if isinstance(listed, list) else []

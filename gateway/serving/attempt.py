@@ -20,7 +20,7 @@ from gateway.prompt_cache.lookup import CacheLookup
 from gateway.rewriting.folds.summarize import Segment
 from gateway.rewriting.plan import Edit, Level, Plan, Refusal
 from gateway.rewriting.retention import Retention, retention
-from gateway.routing.affinity import group_of
+from gateway.routing.affinity import affinity_group
 from gateway.routing.attempts import Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Preference
@@ -50,8 +50,8 @@ from gateway.wire.chat import Additions, ChatRequest, is_limited, sent
 from gateway.wire.completion import Completion
 from gateway.wire.errors import printable
 from gateway.wire.failures import complaints
-from gateway.wire.headers import Carried, Received, carried, retry_after, told
-from gateway.wire.opening import Heard, Nothing, Opened, Opening, Streaming, Told
+from gateway.wire.headers import ClientHeaders, Received, client_headers, retry_after, upstream_headers
+from gateway.wire.opening import ErrorAnswer, Heard, Nothing, Opened, Opening, Streaming
 from gateway.wire.sse import EventRelay
 
 LEAST_WINDOW = 256
@@ -509,7 +509,7 @@ class Calls:
         """Return what a client is told of the headers of the last answer that began, without secrets."""
         if self.reply is None or self.reply_of is None:
             return {}
-        return self.reply_of.secrets.out_of_headers(told(self.reply.headers))
+        return self.reply_of.secrets.out_of_headers(upstream_headers(self.reply.headers))
 
     def told_dropped(self) -> str:
         """List what did not go along with the call that answered: values of headers, and members of the body."""
@@ -517,17 +517,17 @@ class Calls:
         members = "" if self.reply is None else self.reply.headers.get(DROPPED, "")
         return "; ".join(filter(None, (betas, members)))
 
-    def _carried(self, deployment: Deployment, *, first: bool) -> Carried:
+    def _carried(self, deployment: Deployment, *, first: bool) -> ClientHeaders:
         """Choose the client's headers that go along with this call."""
         more, betas, first = deployment.forward_headers, deployment.betas, first and not self.entry.attempts
-        return carried(self.headers, deployment.provider, betas=betas, more=more, first=first)
+        return client_headers(self.headers, deployment.provider, betas=betas, more=more, first=first)
 
     def _learn(self, outcome: Outcome, fitted: Fitted, now: float) -> None:
         """Learn how the deployment is, and tell the operator once that it rests, and once that it is well again."""
         gateway, name = self.gateway, outcome.deployment.name
 
         def conversation() -> int:
-            return group_of(fitted.steady(self.request), gateway.loads.digests).key
+            return affinity_group(fitted.steady(self.request), gateway.loads.digests).key
 
         match gateway.health.learn(outcome, now, conversation):
             case "rests" if isinstance(outcome, Failure):
@@ -577,7 +577,7 @@ class Calls:
         if opened.heard is not None:
             self.unused.append((deployment, opened.heard))
         match opened:
-            case Told():
+            case ErrorAnswer():
                 error, later = opened.error, retry_after(reply.headers, self.gateway.now())
                 return Failure(deployment, "status", error.status, error.body, reply.headers, later)
             case Nothing():

@@ -96,7 +96,7 @@ class HTTPClient:
 
     async def body(self, most: int, room: Room | None = None) -> bytes:
         """Read the body, and unpack it where it is packed; what is over `most` is not kept, before or after that."""
-        encoding = text_of(self.headers.get(b"content-encoding", b"")).strip().lower()
+        encoding = header_text(self.headers.get(b"content-encoding", b"")).strip().lower()
         if not encoding or encoding == "identity":
             return await self._read(most, room)
         if not packing.is_read(encoding):
@@ -240,7 +240,7 @@ class Comments:
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._due)
 
 
-def text_of(value: bytes) -> str:
+def header_text(value: bytes) -> str:
     """Read a header's value: UTF-8 as most clients write it, else Latin-1 as the standard has it."""
     try:
         return value.decode()

@@ -21,7 +21,7 @@ from gateway.memory import USUAL, Memory
 from gateway.prompt_cache.economics import Option, Outlook, fold_pays
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.state import State, StateUnavailable
-from gateway.state.codec import Codec, whole
+from gateway.state.codec import Codec, whole_number
 from gateway.state.store import Patience, Store
 
 KEEP_SECONDS: Final = 90 * 86_400.0
@@ -192,7 +192,7 @@ def _key(group: str) -> str:
 
 
 def _from_json(said: Any) -> frozenset[int]:
-    return frozenset([whole(one, -(2**63), 2**64 - 1) for one in said])
+    return frozenset([whole_number(one, -(2**63), 2**64 - 1) for one in said])
 
 
 LINKS: Final = Codec("early folds", 1, sorted, _from_json, earlier=lambda raw: _from_json(orjson.loads(raw)))

@@ -32,7 +32,7 @@ from gateway.budget.tokens import LONG_BODY, Counter, Weighed
 from gateway.config.policy import Policy
 from gateway.conversation import Changes, Conversation, Message, last_user, leading_system
 from gateway.memory import Memory
-from gateway.rewriting.folds.summarize import Facts, Segment
+from gateway.rewriting.folds.summarize import Segment, SummaryFacts
 from gateway.rewriting.memory import Known
 from gateway.rewriting.moved import edits_of, left_of, may_move, with_left, with_moved
 from gateway.rewriting.plan import (
@@ -209,7 +209,7 @@ def _description(tool: Mapping[str, object]) -> str:
 class Planner(Protocol):
     """Plans large requests in the place of this process."""
 
-    async def planned(self, form: Form, facts: Facts | None, early: frozenset[int]) -> Plan | Refusal:
+    async def planned(self, form: Form, facts: SummaryFacts | None, early: frozenset[int]) -> Plan | Refusal:
         """Plan as `form.planned` does, after which counting the form is quick. Raises GatewayError."""
 
 
@@ -280,7 +280,7 @@ async def _settled(
         await form.counter.learn(form.texts())
     size, run = len(request.body), asyncio.get_running_loop().run_in_executor
 
-    async def planning(early: frozenset[int], facts: Facts | None) -> Plan | Refusal:
+    async def planning(early: frozenset[int], facts: SummaryFacts | None) -> Plan | Refusal:
         if planner is not None:
             return await planner.planned(form, facts, early)
         decide = partial(form.planned, facts, early)
@@ -314,7 +314,7 @@ def decided(
     window: Window,
     counter: Counter,
     known: Known | None = None,
-    facts: Facts | None = None,
+    facts: SummaryFacts | None = None,
     early: frozenset[int] = frozenset(),
 ) -> Plan | Refusal:
     """Count the request and plan it, here and now."""
@@ -406,7 +406,7 @@ class Form:
         own = [text for text in own if text not in self.least] if self.least else own
         return own if self.moved is None else [*own, self.moved.text, *self.moved.said.values()]
 
-    def planned(self, facts: Facts | None, early: frozenset[int]) -> Plan | Refusal:
+    def planned(self, facts: SummaryFacts | None, early: frozenset[int]) -> Plan | Refusal:
         """Decide how it leaves; the plan does not tell of what was moved.
 
         What is remembered of texts is of their counts, so a bound neither goes there nor comes from there.
@@ -449,11 +449,11 @@ def byte_edits(request: ChatRequest, fitted: Fitted) -> list[Edit]:
     sizes = {index: spans[index].end - spans[index].start for index in moved.said}
     if not fitted.is_moved:
         return left_of(moved, sizes)
-    stays = {index: size - size_in_bytes(moved.said[index]) for index, size in sizes.items()}
-    return edits_of(moved, stays, size_in_bytes(moved.text), size_in_bytes)
+    stays = {index: size - utf8_bytes(moved.said[index]) for index, size in sizes.items()}
+    return edits_of(moved, stays, utf8_bytes(moved.text), utf8_bytes)
 
 
-def size_in_bytes(text: str) -> int:
+def utf8_bytes(text: str) -> int:
     return len(text.encode())
 
 

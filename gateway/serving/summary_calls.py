@@ -20,7 +20,7 @@ from gateway.conversation import Message
 from gateway.money.entry import Entry
 from gateway.money.ledger import ID_ENTROPY_BYTES, new_id
 from gateway.rewriting.folds import summarize
-from gateway.rewriting.folds.summary_faults import Source
+from gateway.rewriting.folds.summary_faults import SummarySource
 from gateway.routing.models import Model
 from gateway.serving.admission import Admitted
 from gateway.serving.attempt import Calls
@@ -49,7 +49,7 @@ class _Writing:
     model: Model
     counter: Counter
     """Counts as the writer does."""
-    read: Source
+    read: SummarySource
     prompt: str
     until: float
     """By the monotonic clock."""
@@ -63,7 +63,7 @@ class _Writing:
         return None if budget is None else budget - self.counter.count(self.prompt) - _FRAME_TOKENS
 
 
-async def write(gateway: Gateway, job: Job) -> str:
+async def write_summary(gateway: Gateway, job: Job) -> str:
     """Have a summary written. Raises NoSummary, with the reason, where none may stand."""
     model = gateway.models.get(job.model)
     if model is None or not model.deployments:
@@ -71,7 +71,7 @@ async def write(gateway: Gateway, job: Job) -> str:
     prompt = job.policy.summarize.prompt or summarize.PROMPT
     until = gateway.monotonic() + job.policy.summarize.timeout
     counter = gateway.counters.for_encoding(model.encoding)
-    writing = _Writing(gateway, job, model, counter, Source(job.messages, prompt), prompt, until)
+    writing = _Writing(gateway, job, model, counter, SummarySource(job.messages, prompt), prompt, until)
     parts = list(summarize.source(job.messages))
     await counter.learn([prompt, *parts])
     texts = await asyncio.to_thread(_texts, writing, parts)
@@ -121,7 +121,7 @@ async def _joined(writing: _Writing, texts: list[str]) -> str:
 async def _part(writing: _Writing, text: str, limit: int) -> str:
     """Have a part summarised, and judge that by the part."""
     said = await _written(writing, text, limit)
-    count, read = writing.counter.count, Source((Message("user", text),), writing.prompt)
+    count, read = writing.counter.count, SummarySource((Message("user", text),), writing.prompt)
     segment = replace(writing.job.segment, tokens=count(text), limit=_most(limit))
     wrong = await asyncio.to_thread(summarize.fault, said, segment, read, count)
     if wrong is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from gateway.config import State as Settings
+    from gateway.config import StateSettings as Settings
 
 Change = Callable[[bytes | None], bytes | None]
 """From the value there is, None for none, to the one that shall be, None for none. May be called more than once."""

@@ -78,7 +78,7 @@ def text(value: Any, longest: int = LONGEST) -> str:
     return value
 
 
-def whole(value: Any, least: int = 0, most: int = 2**63 - 1) -> int:
+def whole_number(value: Any, least: int = 0, most: int = 2**63 - 1) -> int:
     """Return a whole number within bounds."""
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"no whole number from {least} to {most}")

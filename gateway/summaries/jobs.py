@@ -23,7 +23,7 @@ from gateway.budget.tokens import Counter
 from gateway.config.policy import Policy
 from gateway.conversation import Message
 from gateway.memory import USUAL, Memory
-from gateway.rewriting.folds.summarize import Event, Facts, Segment
+from gateway.rewriting.folds.summarize import Event, Segment, SummaryFacts
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.state import State, StateUnavailable
 from gateway.state.codec import Codec
@@ -70,7 +70,7 @@ POLL_SECONDS: Final = 0.1
 """The time between two questions of a waiting request for a summary that another process writes."""
 
 V = TypeVar("V")
-Planning = Callable[[Facts], Awaitable[Plan | Refusal]]
+Planning = Callable[[SummaryFacts], Awaitable[Plan | Refusal]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ class SummaryJobs:
         try:
             plan = await self._plan_until_recorded(planning, model, waiting, patience, knowledge)
         except StateUnavailable:
-            return await planning(Facts(knowledge.texts, EmptyIfUnknown(knowledge.decisions), model)), True
+            return await planning(SummaryFacts(knowledge.texts, EmptyIfUnknown(knowledge.decisions), model)), True
         self._confirm(knowledge.from_memory())
         return plan, False
 
@@ -191,7 +191,7 @@ class SummaryJobs:
         self, planning: Planning, model: str, waiting: InlineWait | None, patience: Patience, knowledge: Knowledge
     ) -> Plan | Refusal:
         """Plan until the plan agrees with all known and recorded decisions. Raises StateUnavailable."""
-        facts = Facts(knowledge.texts, knowledge.decisions, model)
+        facts = SummaryFacts(knowledge.texts, knowledge.decisions, model)
         for _ in range(MOST_ROUNDS):
             plan = await planning(facts)
             if not isinstance(plan, Plan) or not plan.events:

@@ -50,7 +50,7 @@ class Marks:
     """`prompt_cache_key`, where the caller gives none."""
 
 
-def in_order(changes: Changes | None, count: int) -> Sequence[int]:
+def sent_messages(changes: Changes | None, count: int) -> Sequence[int]:
     """List the messages as they are sent, each by the index it had when it came; our n-th one, from 0 on, is -1 - n."""
     if changes is None:
         return range(count)
@@ -66,8 +66,8 @@ def in_order(changes: Changes | None, count: int) -> Sequence[int]:
 
 
 def by_message(changes: Changes | None, count: int, marks: Marks) -> dict[int, bytes]:
-    """Give the marker of each message that gets one, named as in `in_order`."""
-    sent = in_order(changes, count)
+    """Give the marker of each message that gets one, named as in `sent_messages`."""
+    sent = sent_messages(changes, count)
     return {
         sent[link - 1]: _marker(marks.member, lifetime)
         for link, lifetime in marks.places.items()

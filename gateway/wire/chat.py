@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from gateway.conversation import Call, Changes, Conversation, Media, Message, joined
+from gateway.conversation import Call, Changes, Conversation, Media, Message, joined_text
 from gateway.memory import USUAL, Memory
 from gateway.wire.cache_marks import Marks, by_message, end_of_tools, is_marked, marked, message_edits, request_edits
 from gateway.wire.errors import invalid_request
@@ -31,8 +31,8 @@ from gateway.wire.lexical import (
     value,
 )
 from gateway.wire.media import media_of
-from gateway.wire.parts import part_edits, with_parts, with_text
-from gateway.wire.reasoning import reasons, without
+from gateway.wire.parts import part_edits, spliced_parts, with_text
+from gateway.wire.reasoning import reasons, without_reasoning
 
 _SEPARATE = frozenset({"messages", "tools", "functions"})
 """Members read by their own rule."""
@@ -291,7 +291,7 @@ def message_of(fields: Mapping[str, Any]) -> Message:
         text, shape = content, "text"
     elif isinstance(content, list):
         parts = tuple([_text(part) if isinstance(part, dict) else None for part in content])
-        text = joined(parts)
+        text = joined_text(parts)
         media = tuple([one for number, part in enumerate(content) if (one := media_of(part, number)) is not None])
         known = sum([isinstance(part, dict) and isinstance(part.get("text"), str) for part in content])
         known += sum([not one.is_foreign for one in media])
@@ -460,8 +460,8 @@ def message_left(raw: bytes, changes: Changes, index: int) -> bytes:
     elif index in changes.texts:
         raw = with_text(raw, changes.texts[index])
     elif index in changes.parts:
-        raw = with_parts(raw, changes.parts[index])
-    return without(raw) if index in changes.unreasoned else raw
+        raw = spliced_parts(raw, changes.parts[index])
+    return without_reasoning(raw) if index in changes.unreasoned else raw
 
 
 @dataclass(frozen=True, slots=True)

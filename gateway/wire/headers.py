@@ -53,7 +53,7 @@ def kept(headers: Mapping[str, str]) -> dict[str, str]:
     return out
 
 
-def told(headers: Mapping[str, str]) -> dict[str, str]:
+def upstream_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return what a client is told of an upstream's answer: its id, how long it took, and the limits of our account."""
     out: dict[str, str] = {}
     if _is_plain(took := headers.get("openai-processing-ms", "")) and took:
@@ -73,7 +73,7 @@ def told_of_failure(headers: Mapping[str, str], now: float, *, again: bool) -> d
     not say: openai-python `_should_retry` and its siblings ask again at 408, 409, 429 and from 500 on unless the header
     says no.
     """
-    out = told(headers)
+    out = upstream_headers(headers)
     for name in ("retry-after", "retry-after-ms"):
         if name in headers and _seconds(name, headers[name], now) is not None:
             out[name] = _cleaned(headers[name])
@@ -173,7 +173,7 @@ _TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class ClientHeaders:
     """The headers of a client that go along with one call."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -181,12 +181,12 @@ class Carried:
     """Betas that stay behind, since whoever is called would refuse them."""
 
 
-NOTHING: Final = Carried()
+NOTHING: Final = ClientHeaders()
 
 
-def carried(
+def client_headers(
     client: Received, provider: str, *, betas: Collection[str] | None, more: Sequence[str] = (), first: bool = True
-) -> Carried:
+) -> ClientHeaders:
     """Choose the headers of a client that go along with a call to a deployment of `provider`.
 
     `betas`: those of Anthropic's that the deployment takes, None where it judges them itself. `more`: names that the
@@ -212,7 +212,7 @@ def carried(
         chosen.pop("traceparent", None)
         chosen.pop("tracestate", None)
     dropped = _without_unknown_betas(client, chosen, betas)
-    return Carried(chosen, dropped)
+    return ClientHeaders(chosen, dropped)
 
 
 def _without_unknown_betas(client: Received, chosen: dict[str, str], betas: Collection[str] | None) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ class Streaming:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ErrorAnswer:
     """An upstream's own error, in an answer whose status was good."""
 
     error: ErrorObject
@@ -59,7 +59,7 @@ class Nothing:
     heard: Heard | None = None
 
 
-Opened = Streaming | Completion | Told | Nothing
+Opened = Streaming | Completion | ErrorAnswer | Nothing
 
 
 class Opening:
@@ -149,7 +149,7 @@ class Opening:
 
     def _take(self, relay: EventRelay, block: bytes) -> Opened | None:
         if relay.error is not None:
-            return Told(relay.error, relay)
+            return ErrorAnswer(relay.error, relay)
         for event in events(block):
             if (fields := fields_of(event)) is not None and (found := self._heed(relay, fields, block)) is not None:
                 return found
@@ -181,7 +181,7 @@ class Opening:
                 return self._of_object(Completion(lenient.write(fields), fields))
             if whole.fields["choices"]:
                 return whole
-        return Nothing(message, heard=relay) if self._complaint is None else Told(self._complaint, relay)
+        return Nothing(message, heard=relay) if self._complaint is None else ErrorAnswer(self._complaint, relay)
 
     # --- an object
 
@@ -197,11 +197,15 @@ class Opening:
     def _of_object(self, whole: Completion) -> Opened:
         fields = whole.fields
         if (error := error_in(fields)) is not None:
-            return Told(error, whole)
+            return ErrorAnswer(error, whole)
         choices = fields.get("choices")
         if not isinstance(choices, list) or not choices:
             complaint = None if whole.usage else complaint_in(fields)
-            return Nothing("the answer has no choices", heard=whole) if complaint is None else Told(complaint, whole)
+            return (
+                Nothing("the answer has no choices", heard=whole)
+                if complaint is None
+                else ErrorAnswer(complaint, whole)
+            )
         if not self._streamed:
             return _gathered(whole) if _first_choice_has(fields, "delta", "message") else whole
         relay = EventRelay(self._hold_back, self._secrets)

@@ -53,13 +53,13 @@ def with_text(raw: bytes, text: str) -> bytes:
         return splice(raw, [(*content, orjson.dumps(text))])
     read = value(raw[slice(*content)])
     if len(read) == 1 and isinstance(read[0], dict) and isinstance(read[0].get("text"), str):
-        return with_parts(raw, (PartEdit(0, text),))
+        return spliced_parts(raw, (PartEdit(0, text),))
     members = [(name, part[name]) for part in read if isinstance(part, dict) for name in _MARKERS if name in part]
     written = {"type": "text", "text": text, **dict(members[:1])}
     return splice(raw, [(*content, orjson.dumps([written]))])
 
 
-def with_parts(raw: bytes, edits: Iterable[PartEdit]) -> bytes:
+def spliced_parts(raw: bytes, edits: Iterable[PartEdit]) -> bytes:
     """Change single parts of a message whose content is a list; the others keep their bytes."""
     content = _content(raw)
     parts = array_spans(raw, content)

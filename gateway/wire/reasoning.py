@@ -26,7 +26,7 @@ def reasons(fields: Mapping[str, Any]) -> bool:
     return False
 
 
-def without(raw: bytes) -> bytes:
+def without_reasoning(raw: bytes) -> bytes:
     """Return a message without its reasoning."""
     return without_members(without_parts(raw), MEMBERS)
 

@@ -33,7 +33,7 @@ SCHEMA = User.model_json_schema()
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """The gateway as `make serve` starts it."""
-    with running_gateway(settings.write(tmp_path_factory.mktemp("demo"))) as running:
+    with running_gateway(settings.write_config(tmp_path_factory.mktemp("demo"))) as running:
         yield running
 
 

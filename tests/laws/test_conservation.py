@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gateway.money.entry import Entry
 from gateway.money.ledger import Ledger, new_id
 from gateway.money.row import Status
-from gateway.reports.spend import By, report
+from gateway.reports.spend import By, spend_report
 from gateway.wire.usage import Usage
 
 NOON = 1_700_000_000.0
@@ -119,7 +119,7 @@ def test_the_ledger_the_report_and_its_rows_are_one_sum(
         for file in sorted(folder.glob("*.jsonl"))[:1] if torn else ():
             whole = file.read_bytes()
             file.write_bytes(whole[: max(0, len(whole) - torn)])
-        written, shown = lines(folder), report(folder, by, base=base)
+        written, shown = lines(folder), spend_report(folder, by, base=base)
     if not torn:
         assert {key: shown.total[key] for key in expected(requests)} == dict(expected(requests))
         assert len(written) == sum((r["opened"] or r["status"] is None) + (r["status"] is not None) for r in requests)

@@ -18,7 +18,7 @@ from gateway.budget.components import OVERHEAD_MESSAGE
 from gateway.config.ladder import Ladder
 from gateway.config.policy import Policy, Reserve, Summarize
 from gateway.rewriting import ours
-from gateway.rewriting.folds.summarize import LINE, Facts, Segment, line
+from gateway.rewriting.folds.summarize import LINE, Segment, SummaryFacts, line
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.serving.fit import decided
@@ -87,7 +87,7 @@ class Summarised(Walk):
     def leave(self, step: int, memo: Memo, known: Known) -> Left:
         request = parse(self.case.talk.body(self.upto[step]), memo)
         policy, model, counter = self.case.policy, self.case.model, counter_of(self.count)
-        facts = Facts(self.texts, self.decisions, "writer")
+        facts = SummaryFacts(self.texts, self.decisions, "writer")
         window = model.bounds(policy, answer_limit=request.answer_limit, thinking=request.thinking)
         plan = decided(request, policy, model, window, counter, known, facts)
         if isinstance(plan, Refusal):

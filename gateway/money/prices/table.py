@@ -17,7 +17,7 @@ _CHAT = ("chat", "responses")
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ModelEntryFacts:
     """What the table knows of a model besides its price; None = nothing."""
 
     model: str | None = None
@@ -66,12 +66,14 @@ class PriceBook:
         price = self.price(*behind, overrides)
         return None if price is None else replace(price, is_for_holds=True)
 
-    def facts(self, provider: str, model: str, overrides: PriceEntry | None = None) -> Facts:
+    def facts(self, provider: str, model: str, overrides: PriceEntry | None = None) -> ModelEntryFacts:
         """Return window, answer limit and kind of a model, as far as they are known."""
         key, entry = self._entry(provider, model, overrides)
         window = _limit(entry.get("max_input_tokens")) or _limit(entry.get("max_tokens"))
         mode = entry.get("mode")
-        return Facts(key, window, _limit(entry.get("max_output_tokens")), mode if isinstance(mode, str) else None)
+        return ModelEntryFacts(
+            key, window, _limit(entry.get("max_output_tokens")), mode if isinstance(mode, str) else None
+        )
 
     def names(self, provider: str) -> Iterator[str]:
         """List what the chat models of a provider are called, without the provider before them."""

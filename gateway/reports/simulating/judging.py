@@ -18,7 +18,7 @@ from gateway.reports.simulating.price_rules import Chain, PrefixCache, Rule, cha
 from gateway.reports.simulating.traffic import Turn
 from gateway.rewriting.plan import Refusal
 from gateway.routing.models import Model
-from gateway.serving.admission import chosen
+from gateway.serving.admission import chosen_policy
 from gateway.serving.fit import decided, selected
 from gateway.wire.chat import ChatRequest, Memo, parse, sent
 from gateway.wire.errors import GatewayError
@@ -43,7 +43,7 @@ class Bill:
 
 
 @dataclass(slots=True)
-class Refused:
+class RefusedRequests:
     """Requests that a policy refuses for the same reason."""
 
     why: str
@@ -73,7 +73,7 @@ class Verdict:
     mode: str
     requests: int = 0
     touched: int = 0
-    refused: dict[str, Refused] = field(default_factory=dict)
+    refused: dict[str, RefusedRequests] = field(default_factory=dict)
     tokens_before: int = 0
     """Of the requests that are not refused."""
     tokens_after: int = 0
@@ -119,7 +119,7 @@ class Simulation:
     """Whether the requests carried times, so that what lay in the provider's cache could expire."""
 
 
-def simulate(
+def judge_policies(
     turns: Sequence[Turn],
     policies: Sequence[Policy],
     model_of: Callable[[Turn], Model],
@@ -213,7 +213,7 @@ class _Judge:
         if self.policy is None:
             return prompt
         try:
-            policy = chosen(self.policy, request, {})
+            policy = chosen_policy(self.policy, request, {})
         except GatewayError as error:
             self._count_refusal(error.message)
             return None
@@ -232,8 +232,8 @@ class _Judge:
             return prompt
         return read.prompt(parse(sent(request, request.model, found.changes), read.memo))
 
-    def _count_refusal(self, why: str) -> Refused:
-        entry = self.verdict.refused.setdefault(why, Refused(why))
+    def _count_refusal(self, why: str) -> RefusedRequests:
+        entry = self.verdict.refused.setdefault(why, RefusedRequests(why))
         entry.count += 1
         return entry
 

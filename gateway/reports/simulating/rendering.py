@@ -11,7 +11,7 @@ from rich.text import Text
 from gateway.config.problems import Problem
 from gateway.reports.simulating.judging import Bill, Loss, Simulation, Verdict
 from gateway.reports.simulating.picture import Lengths, highest, panel, png
-from gateway.reports.tables import facts, number, table
+from gateway.reports.tables import facts_grid, table, thousands
 
 _PANEL_ROWS = 7
 _LABEL = 9
@@ -117,7 +117,7 @@ def _loss(loss: Loss) -> dict[str, Any]:
 
 def tables(found: Simulation, source: str, width: int) -> RenderableType:
     """Give everything as tables and pictures, at most `width` characters wide."""
-    blocks: list[RenderableType] = [facts(_facts(found, source)), "", _policies(found), "", _prices(found)]
+    blocks: list[RenderableType] = [facts_grid(_facts(found, source)), "", _policies(found), "", _prices(found)]
     blocks += _refusals(found)
     if any(verdict.examples for verdict in found.verdicts):
         blocks += ["", _losses(found)]
@@ -129,7 +129,10 @@ def tables(found: Simulation, source: str, width: int) -> RenderableType:
 def _facts(found: Simulation, source: str) -> list[tuple[str, object]]:
     times = "each request's own" if found.timed else "unknown; turns are taken to follow while the cache lives"
     return [
-        ("traffic", f"{source}: {number(found.requests)} requests of {number(found.conversations)} conversations"),
+        (
+            "traffic",
+            f"{source}: {thousands(found.requests)} requests of {thousands(found.conversations)} conversations",
+        ),
         ("times", times),
         ("cost", "in plain prompt tokens; relative to the same requests as they came"),
         ("caches", "they keep every prompt; markers of a policy are not simulated"),
@@ -138,15 +141,15 @@ def _facts(found: Simulation, source: str) -> list[tuple[str, object]]:
 
 def _policies(found: Simulation) -> RenderableType:
     came = found.as_it_came
-    rows = [("as it came", "", "", "", number(came.tokens_after), f"of {number(came.carried)}")]
+    rows = [("as it came", "", "", "", thousands(came.tokens_after), f"of {thousands(came.carried)}")]
     rows += [
         (
             _name(verdict),
-            number(verdict.touched),
-            number(verdict.refusals),
-            number(verdict.tokens_before),
-            number(verdict.tokens_after),
-            f"{number(verdict.lost)} of {number(verdict.carried_when_touched)}",
+            thousands(verdict.touched),
+            thousands(verdict.refusals),
+            thousands(verdict.tokens_before),
+            thousands(verdict.tokens_after),
+            f"{thousands(verdict.lost)} of {thousands(verdict.carried_when_touched)}",
         )
         for verdict in found.verdicts
     ]
@@ -157,21 +160,20 @@ def _prices(found: Simulation) -> RenderableType:
     rows: list[tuple[str, str, str, str, str]] = []
     for name in found.rules:
         bill = found.as_it_came.bills[name]
-        rows.append((name, "as it came", f"{bill.cached_share:.0%}", number(round(bill.cost)), "1.00"))
+        rows.append((name, "as it came", f"{bill.cached_share:.0%}", thousands(round(bill.cost)), "1.00"))
         for verdict in found.verdicts:
             bill, relative = verdict.bills[name], verdict.relative(name)
             shown = "-" if relative is None else f"{relative:.2f}"
-            rows.append(("", _name(verdict), f"{bill.cached_share:.0%}", number(round(bill.cost)), shown))
+            rows.append(("", _name(verdict), f"{bill.cached_share:.0%}", thousands(round(bill.cost)), shown))
     return table(("prices", "policy", ">cached", ">cost", ">relative"), rows)
 
 
 def _refusals(found: Simulation) -> Iterator[Text]:
     for verdict in found.verdicts:
         for one in verdict.refused.values():
-            largest = (
-                f"{number(one.tokens)} of {number(one.room)} tokens, {one.at} of {_shortened(one.conversation, 30)}"
-            )
-            told = f"{_name(verdict)} refuses {number(one.count)}: {_printable(one.why)}"
+            sizes = f"{thousands(one.tokens)} of {thousands(one.room)} tokens"
+            largest = f"{sizes}, {one.at} of {_shortened(one.conversation, 30)}"
+            told = f"{_name(verdict)} refuses {thousands(one.count)}: {_printable(one.why)}"
             yield Text(f"{told}; the largest: {largest}" if one.conversation else told)
 
 
@@ -194,7 +196,7 @@ def _notes(found: Simulation) -> Iterator[Text]:
     for verdict in found.verdicts:
         if verdict.unbounded:
             told = "neither the policy nor the model says how large they may be. Give --window."
-            yield Text(f"{_name(verdict)}: nothing bounds {number(verdict.unbounded)} requests; {told}")
+            yield Text(f"{_name(verdict)}: nothing bounds {thousands(verdict.unbounded)} requests; {told}")
         if verdict.left_out:
             told = "what they do rests on live traffic. The policy is simulated without."
             yield Text(f"{_name(verdict)}: left out: {', '.join(sorted(verdict.left_out))}; {told}")

@@ -82,7 +82,7 @@ class _Unusable(ValueError):
     """A line that is not traffic; the message says what is wrong and what would be right."""
 
 
-def read(path: Path, form: Form | None = None, model: str | None = None, team: str | None = None) -> Traffic:
+def read_traffic(path: Path, form: Form | None = None, model: str | None = None, team: str | None = None) -> Traffic:
     """Read a file or a folder; `form` overrules what its lines look like.
 
     `model` is for lines that name none. With `team`, only what the ledger kept of that team is read.

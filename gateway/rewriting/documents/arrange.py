@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, assert_never
 
-from gateway.rewriting.documents.recognition import Document, rows
-from gateway.rewriting.documents.relevance import Corpus, Memory
+from gateway.rewriting.documents.recognition import Document, document_rows
+from gateway.rewriting.documents.relevance import Corpus, ReadingMemory
 
 Order = Literal["as_is", "rank", "bookend", "alternate", "interleave"]
 
 
-def arrange(text: str, documents: Sequence[Document], how: Order, question: str, memory: Memory | None = None) -> str:
+def arrange(
+    text: str, documents: Sequence[Document], how: Order, question: str, memory: ReadingMemory | None = None
+) -> str:
     """Put the documents of each row of a text in order; everything else stays where it is."""
     if how == "as_is" or len(documents) < 2:
         return text
@@ -23,16 +25,16 @@ def arrange(text: str, documents: Sequence[Document], how: Order, question: str,
     scores = Corpus(passages, memory).scores(question)
     out: list[str] = []
     at = 0
-    for row in rows(text, documents):
+    for row in document_rows(text, documents):
         titles = [documents[n].title for n in row]
-        for place, chosen in zip(row, order(scores[row.start : row.stop], how, titles), strict=True):
+        for place, chosen in zip(row, document_order(scores[row.start : row.stop], how, titles), strict=True):
             out += (text[at : documents[place].start], passages[row.start + chosen])
             at = documents[place].end
     out.append(text[at:])
     return "".join(out)
 
 
-def order(scores: Sequence[float], how: Order, titles: Sequence[str] = ()) -> list[int]:
+def document_order(scores: Sequence[float], how: Order, titles: Sequence[str] = ()) -> list[int]:
     """Give the places of documents in their new order. Documents that score the same stay in the order they came.
 
     rank: best first. bookend: best first, second best last, the others as they came. alternate: from both ends inwards

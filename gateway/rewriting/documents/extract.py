@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
-from gateway.rewriting.documents.recognition import Document, frame, rows
-from gateway.rewriting.documents.relevance import K1, B, Index, Memory
+from gateway.rewriting.documents.recognition import Document, document_rows, frame
+from gateway.rewriting.documents.relevance import K1, B, Index, ReadingMemory
 
 Count = Callable[[str], int]
 
@@ -49,7 +49,7 @@ _BLANKS_ESCAPED = re.compile(r"(?<![\\ \t\xa0])(?:[ \t\xa0]*+(?:\\r)?\\n){3,}")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DocumentSource:
     """A text with documents, and what is asked of them."""
 
     text: str
@@ -67,16 +67,18 @@ def shrink(
     count: Count,
     *,
     context: Sequence[str] = (),
-    memory: Memory | None = None,
+    memory: ReadingMemory | None = None,
 ) -> str:
     """Shorten the documents of a text so that all of it takes at most `room` tokens; the frame stays byte for byte.
 
     The text itself where it fits. No document is left, and the result is over, if the frame alone takes more.
     """
-    return shrink_all([Source(text, documents, question, context)], room, count, memory=memory)[0]
+    return shrink_all([DocumentSource(text, documents, question, context)], room, count, memory=memory)[0]
 
 
-def shrink_all(sources: Sequence[Source], room: int, count: Count, *, memory: Memory | None = None) -> list[str]:
+def shrink_all(
+    sources: Sequence[DocumentSource], room: int, count: Count, *, memory: ReadingMemory | None = None
+) -> list[str]:
     """Shorten several texts that share one room, the documents of all of them measured by one scale.
 
     `memory` must be one that nothing else reads with: it knows texts by the spans they were cut into here.
@@ -84,7 +86,7 @@ def shrink_all(sources: Sequence[Source], room: int, count: Count, *, memory: Me
     sizes = [count(source.text) for source in sources]
     if sum(sizes) <= room or not any(source.documents for source in sources):
         return [source.text for source in sources]
-    shelf = _Shelf(sources, sizes, Memory() if memory is None else memory)
+    shelf = _Shelf(sources, sizes, ReadingMemory() if memory is None else memory)
     ranked = shelf.ranked()
     goal = float(room)
     best: list[str] | None = None
@@ -113,7 +115,7 @@ class _Unit:
 class _Shelf:
     """All documents of all sources, cut into units and scored."""
 
-    def __init__(self, sources: Sequence[Source], sizes: Sequence[int], memory: Memory) -> None:
+    def __init__(self, sources: Sequence[DocumentSource], sizes: Sequence[int], memory: ReadingMemory) -> None:
         self.sources = sources
         self.documents = [(at, document) for at, source in enumerate(sources) for document in source.documents]
         self.rate = [size / max(1, len(source.text)) for source, size in zip(sources, sizes, strict=True)]
@@ -130,7 +132,7 @@ class _Shelf:
         )
         self._read(memory)
 
-    def _read(self, memory: Memory) -> None:
+    def _read(self, memory: ReadingMemory) -> None:
         """Learn the terms of every unit; after those of each document, of what stands before its first body."""
         spans: list[list[tuple[int, int]]] = [[] for _ in self.sources]
         for (at, document), units in zip(self.documents, self.of, strict=True):
@@ -139,7 +141,7 @@ class _Shelf:
         readings = [memory.read(source.text, of) for source, of in zip(self.sources, spans, strict=True)]
         for at, (source, of) in enumerate(zip(self.sources, spans, strict=True)):
             if readings[at].spans != tuple(of):  # known with other documents: by other tags, or as a tool's result
-                readings[at] = Memory().read(source.text, of)
+                readings[at] = ReadingMemory().read(source.text, of)
         self.index = Index(readings)
         self.often = [often for reading in readings for often in reading.often]
         self.memory = memory
@@ -322,7 +324,7 @@ def _assembled(text: str, documents: Sequence[Document], kept: Sequence[str | No
     """Put the text together again: the frame, and what is left of its documents; say how many are left out."""
     out: list[str] = []
     at = 0
-    for row in rows(text, documents):
+    for row in document_rows(text, documents):
         out.append(text[at : documents[row.start].start])
         out.append(_row(text, documents[row.start : row.stop], kept[row.start : row.stop], why))
         at = documents[row.stop - 1].end

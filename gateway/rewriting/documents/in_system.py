@@ -24,12 +24,12 @@ _TASK_CHARS = 6_000
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class CutSystemText:
     """A conversation whose system text has fewer documents, and the system messages that say less than they did."""
 
     anatomy: Anatomy
     """As it stands after the cut."""
-    lost: tuple[recall.Folded, ...]
+    lost: tuple[recall.FoldedMessage, ...]
     """The messages as they came: what of them is not there any more can be asked for."""
     texts: dict[int, str]
     """New texts of whole messages."""
@@ -57,7 +57,9 @@ def held(anatomy: Anatomy) -> int:
     return sum(anatomy.document_tokens[: anatomy.head])
 
 
-def cut(voiced: Voiced, ladders: Ladders, room: int, effort: int, count: Count, known: Known) -> Cut | None:
+def cut_documents(
+    voiced: Voiced, ladders: Ladders, room: int, effort: int, count: Count, known: Known
+) -> CutSystemText | None:
     """Cut the documents of leading system text to so many tokens; None where there is nothing to cut.
 
     A message that is marked for the provider's cache part by part keeps its parts: the largest text is cut.
@@ -75,7 +77,7 @@ def cut(voiced: Voiced, ladders: Ladders, room: int, effort: int, count: Count, 
         said = [extract.without_twins(text, recognition.known(text, voiced.tags, known.found)) for text in said]
     if "extract" in ladders.documents:
         found = [recognition.known(text, voiced.tags, known.found) for text in said]
-        sources = [extract.Source(text, spans, question) for text, spans in zip(said, found, strict=True)]
+        sources = [extract.DocumentSource(text, spans, question) for text, spans in zip(said, found, strict=True)]
         left = sum(count(text) for _, _, text in own) - over
         said = extract.shrink_all(sources, max(0, left), count, memory=known.extracted)
     cuts = [(index, part, before, text) for (index, part, before), text in zip(own, said, strict=True)]
@@ -102,7 +104,7 @@ def _task(voiced: Voiced, known: Known) -> str:
     return "\n".join(out)[:_TASK_CHARS]
 
 
-def _applied(voiced: Voiced, cuts: Sequence[_Text], count: Count, known: Known) -> Cut | None:
+def _applied(voiced: Voiced, cuts: Sequence[_Text], count: Count, known: Known) -> CutSystemText | None:
     """Put the new texts in their places."""
     anatomy = voiced.anatomy
     messages, tokens = list(anatomy.conversation.messages), list(anatomy.tokens)
@@ -129,5 +131,5 @@ def _applied(voiced: Voiced, cuts: Sequence[_Text], count: Count, known: Known) 
     for index in sorted({*texts, *parts}):
         text = anatomy.conversation.messages[index].text
         spans = tuple((one.start, one.end) for one in recognition.known(text, voiced.tags, known.found))
-        lost.append(recall.Folded(index, None, anatomy.conversation.messages[index].role, text, documents=spans))
-    return Cut(cut_anatomy, tuple(lost), texts, parts)
+        lost.append(recall.FoldedMessage(index, None, anatomy.conversation.messages[index].role, text, documents=spans))
+    return CutSystemText(cut_anatomy, tuple(lost), texts, parts)

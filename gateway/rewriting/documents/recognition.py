@@ -21,7 +21,7 @@ from itertools import pairwise
 from gateway.budget.components import document_spans
 from gateway.memory import Memory
 from gateway.rewriting.documents.forms import elements, joins, labels, reprs, tables
-from gateway.rewriting.documents.forms.document import Document, reads_as_list, total
+from gateway.rewriting.documents.forms.document import Document, reads_as_list, total_characters
 from gateway.rewriting.documents.forms.labels import stand_last
 from gateway.rewriting.results.records import long_strings, record_sets, title_of
 from gateway.rewriting.results.shapes import outliers
@@ -31,13 +31,13 @@ __all__ = [
     "SEPARATORS",
     "Document",
     "Found",
-    "find",
+    "document_rows",
+    "find_documents",
     "frame",
-    "is_marked",
+    "has_marked_documents",
     "known",
     "logs",
     "question",
-    "rows",
 ]
 
 LEAST_CHARACTERS = 400
@@ -130,7 +130,9 @@ _MOST_SENTENCES_BEFORE = 3
 _ABOUT_AS_FAR = 0.7
 
 
-def find(text: str, tags: Sequence[str] = ("document", "doc", "context"), *, asks: bool = True) -> list[Document]:
+def find_documents(
+    text: str, tags: Sequence[str] = ("document", "doc", "context"), *, asks: bool = True
+) -> list[Document]:
     """Locate the documents of a text, in order and apart from one another.
 
     `asks`: whether the text may hold a question too, as a user's message does. The result of a retrieval tool does not:
@@ -141,10 +143,10 @@ def find(text: str, tags: Sequence[str] = ("document", "doc", "context"), *, ask
     found = _tagged(text, tuple(tags)) or _first(text, asks)
     if not found and not asks and not _is_log(text, 0, len(text)) and not _holds_log(text):
         found = [Document(0, len(text), "", ((0, len(text)),))]
-    return found if total(found) >= LEAST_CHARACTERS else []
+    return found if total_characters(found) >= LEAST_CHARACTERS else []
 
 
-def is_marked(text: str, tags: Sequence[str]) -> bool:
+def has_marked_documents(text: str, tags: Sequence[str]) -> bool:
     """Tell whether a text holds documents with marks of their own: tags, numbers, labels, or records of JSON.
 
     A tool's result that does is cut as documents are, whatever the tool; other forms are cut by their structure.
@@ -152,7 +154,7 @@ def is_marked(text: str, tags: Sequence[str]) -> bool:
     if len(text) < LEAST_CHARACTERS:
         return False
     found = _tagged(text, tuple(tags)) or _records(text, True) or _blocks(text, 0, len(text), True)
-    return total(found) >= LEAST_CHARACTERS
+    return total_characters(found) >= LEAST_CHARACTERS
 
 
 Found = Memory[tuple[str, tuple[str, ...], bool], list[Document]]
@@ -160,11 +162,11 @@ Found = Memory[tuple[str, tuple[str, ...], bool], list[Document]]
 
 
 def known(text: str, tags: tuple[str, ...], memory: Found, *, asks: bool = True) -> list[Document]:
-    """Locate the documents of a text as `find` does; a text that was seen before is not read again."""
+    """Locate the documents of a text as `find_documents` does; a text that was seen before is not read again."""
     key = (text, tags, asks)
     found = memory.get(key)
     if found is None:
-        found = find(text, tags, asks=asks)
+        found = find_documents(text, tags, asks=asks)
         memory.put(key, found, 2 * len(text) + _DOCUMENT_BYTES * len(found))
     return found
 
@@ -175,24 +177,24 @@ _DOCUMENT_BYTES = 250
 def _first(text: str, asks: bool) -> list[Document]:
     """Take the first form that holds about as much of the text as any; others are looked for where it holds little."""
     found = _records(text, asks) or _blocks(text, 0, len(text), asks)
-    files, hits = labels.files(text), labels.hits(text)
-    if files and total(files) >= _MOST_OF_THEM * total(found):
+    files, hits = labels.pasted_files(text), labels.hits(text)
+    if files and total_characters(files) >= _MOST_OF_THEM * total_characters(found):
         return files
-    if total(hits) > total(found) and found and not _are_log(text, hits):
+    if total_characters(hits) > total_characters(found) and found and not _are_log(text, hits):
         return hits
-    if len(found) > 1 and total(found) >= _MOST_OF_IT * len(text):
+    if len(found) > 1 and total_characters(found) >= _MOST_OF_IT * len(text):
         return found
     labelled = labels.labelled(text)
     if labelled and _are_turned_down(text, labelled, asks):
         labelled = []
-    forms = [reprs.find(text), labelled, *_texts(text, hits)]
+    forms = [reprs.find_reprs(text), labelled, *_texts(text, hits)]
     if asks:
-        forms += [tables.find(text), elements.find(text)]
-        forms += _texts(text, joins.ruled(text), joins.headed(text), joins.fenced(text), joins.joined(text))
-    forms = [documents for documents in forms if total(documents) >= LEAST_CHARACTERS]
+        forms += [tables.find_tables(text), elements.find_elements(text)]
+        forms += _texts(text, joins.ruled(text), joins.headed(text), joins.fenced(text), joins.joined_sources(text))
+    forms = [documents for documents in forms if total_characters(documents) >= LEAST_CHARACTERS]
     forms = [*forms, found] if len(found) == 1 else [found, *forms]
-    longest = max(map(total, forms))
-    return next((documents for documents in forms if total(documents) >= _ABOUT_AS_MUCH * longest), found)
+    longest = max(map(total_characters, forms))
+    return next((documents for documents in forms if total_characters(documents) >= _ABOUT_AS_MUCH * longest), found)
 
 
 def _are_turned_down(text: str, labelled: list[Document], asks: bool) -> bool:
@@ -213,7 +215,7 @@ def _texts(text: str, *forms: list[Document]) -> list[list[Document]]:
 
 def _are_log(text: str, documents: Sequence[Document]) -> bool:
     bodies = [text[start:end] for document in documents for start, end in document.bodies]
-    if sum(map(len, bodies)) < total(documents) / 2:
+    if sum(map(len, bodies)) < total_characters(documents) / 2:
         return _are_entries(text, documents) or _is_log(text, documents[0].start, documents[-1].end)
     return _is_log(said := "\n".join(bodies), 0, len(said))
 
@@ -282,7 +284,7 @@ def frame(text: str, documents: Sequence[Document]) -> str:
     return "\n".join(part for part in out if part.strip(SEPARATORS))
 
 
-def rows(text: str, documents: Sequence[Document]) -> list[range]:
+def document_rows(text: str, documents: Sequence[Document]) -> list[range]:
     """Group the documents into rows that have nothing between them but white space and commas."""
     out: list[range] = []
     for at, document in enumerate(documents):

@@ -161,7 +161,7 @@ _KEPT_PASSAGES = 20_000
 """Of all indexes that are kept: 600 bytes each."""
 
 
-class Memory:
+class ReadingMemory:
     """Readings of texts, by their content, so that a known text is never read twice. Bounded in bytes.
 
     Keyed by the interpreter's 64-bit hash of the text and checked by its length, as the counts are.
@@ -239,13 +239,13 @@ class Memory:
         if sum(map(len, self._words.values())) >= self._most_words:
             for words in self._words.values():
                 words.clear()
-        out = tuple([number(term) for term in of_word(word, language)])
+        out = tuple([term_number(term) for term in of_word(word, language)])
         if len(word) <= _LONGEST_WORD_CHARS:
             self._words[language][word] = out
         return out
 
 
-def number(term: str) -> int:
+def term_number(term: str) -> int:
     """Give the number that stands for a term."""
     return crc32(term.encode("utf-8", "surrogatepass"))
 
@@ -256,8 +256,8 @@ def number(term: str) -> int:
 class Corpus:
     """Passages that can be asked which of them a query speaks of."""
 
-    def __init__(self, passages: Sequence[str], memory: Memory | None = None) -> None:
-        self._memory = Memory() if memory is None else memory
+    def __init__(self, passages: Sequence[str], memory: ReadingMemory | None = None) -> None:
+        self._memory = ReadingMemory() if memory is None else memory
         readings = [self._memory.read(text, ((0, len(text)),)) for text in passages]
         self._index = Index(readings)
 

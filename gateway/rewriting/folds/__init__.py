@@ -4,7 +4,7 @@
 so far, `walk` decides when a prefix folds, `cutting` how, `lists` what is written of what goes. Pure.
 """
 
-from gateway.rewriting.folds.values import Folded, Kept, Rules
+from gateway.rewriting.folds.values import FoldedConversation, FoldMessage, FoldRules
 from gateway.rewriting.folds.walk import fold, has_tools, reasoning_open
 
-__all__ = ["Folded", "Kept", "Rules", "fold", "has_tools", "reasoning_open"]
+__all__ = ["FoldMessage", "FoldRules", "FoldedConversation", "fold", "has_tools", "reasoning_open"]

@@ -21,7 +21,7 @@ from gateway.rewriting import media, speech
 from gateway.rewriting.documents import extract, recognition
 from gateway.rewriting.folds.lists import LIST_SHARE, SMALL_ROOM, Lists
 from gateway.rewriting.folds.state import Prefix
-from gateway.rewriting.folds.summaries import Summaries
+from gateway.rewriting.folds.summaries import FoldSummaries
 from gateway.rewriting.folds.voiced import Part
 from gateway.rewriting.ladder import REPEATED, Ladders, Results, Shortened
 from gateway.rewriting.memory import Known
@@ -42,7 +42,7 @@ class Cutting:
         self.rules, self.anatomy, self.messages = prefix.rules, prefix.anatomy, prefix.messages
         self.results = Results(prefix.anatomy, count, known)
         self.lists = Lists(prefix, count, known)
-        self.summaries = Summaries(prefix, count)
+        self.summaries = FoldSummaries(prefix, count)
         self.twins: dict[str, list[int]] = {}
         self.repeats: dict[tuple[str, str], list[int]] = {}
         """Results by the tool and the arguments of their call."""
@@ -351,7 +351,7 @@ class Cutting:
             message = with_parts(message, traces)
         overhead = self.anatomy.tokens[index] - self.count(self.messages[index].text)
         overhead -= sum(map(self.anatomy.count_media, self.messages[index].media))
-        text = speech.cut(message.text, room - overhead, self.count, self._asked()) if room > overhead else None
+        text = speech.cut_speech(message.text, room - overhead, self.count, self._asked()) if room > overhead else None
         return None if text is None else Shortened("cut", text, overhead + self.count(text))
 
     def _cut_beside_documents(self, number: int, room: int, paid: int) -> int | None:
@@ -368,7 +368,7 @@ class Cutting:
         first, last = spans[0].start, spans[-1].end
         said = []
         for words in (message.text[:first], message.text[last:]):
-            fits = speech.cut(words, room, self.count, self._asked()) if words.strip() else words
+            fits = speech.cut_speech(words, room, self.count, self._asked()) if words.strip() else words
             said.append(f"{speech.GAP}\n" if fits is None else fits)
             room -= self.count(said[-1])
         text = f"{said[0]}{message.text[first:last]}{said[1]}"
@@ -403,13 +403,13 @@ class Cutting:
             if not message.is_plain or not message.text:
                 continue
             own = self.count(message.text)
-            pieces = speech.parts(message.text, own)
+            pieces = speech.speech_parts(message.text, own)
             words = sum(self.count(piece.text) for piece in pieces if not piece.is_paste)
             overhead = self.anatomy.tokens[index] - own
             room = max(words + speech.PASTE_TOKENS, state.now[number] - overhead - (tokens - most))
             if room >= state.now[number] - overhead or all(not piece.is_paste for piece in pieces):
                 continue
-            text = speech.cut(message.text, room, self.count, self._asked())
+            text = speech.cut_speech(message.text, room, self.count, self._asked())
             short = None if text is None else Shortened("cut", text, overhead + self.count(text))
             if short is not None and short.tokens < state.now[number]:
                 tokens -= state.now[number] - short.tokens

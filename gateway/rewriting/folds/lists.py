@@ -12,8 +12,8 @@ from dataclasses import replace
 from gateway.budget.components import OVERHEAD_MESSAGE, Count
 from gateway.conversation import Message
 from gateway.rewriting.folds.state import Prefix
-from gateway.rewriting.folds.values import Kept
-from gateway.rewriting.history.artifacts import Speakers, best, current, listed, pieces_of, ranked, said_by
+from gateway.rewriting.folds.values import FoldMessage
+from gateway.rewriting.history.artifacts import Speakers, best, current, listed, pieces_of, ranked_snippets, said_by
 from gateway.rewriting.history.snippets import Reader, Snippet
 from gateway.rewriting.ladder import LIGHT
 from gateway.rewriting.memory import Known
@@ -79,7 +79,7 @@ class Lists:
             messages, tokens, before = messages + last.messages, tokens + last.stands_for, max(before, last.before)
             text = with_answer(left_out(messages, tokens), answer)
         size = OVERHEAD_MESSAGE + self.count(text)
-        state.kept.append(Kept(before, text, size, messages, tokens, values))
+        state.kept.append(FoldMessage(before, text, size, messages, tokens, values))
         state.total += size
 
     def _unsaid(self, fresh: Sequence[int]) -> Sequence[int]:
@@ -92,7 +92,7 @@ class Lists:
         state = self.prefix.state
         standing = self._standing_values()
         self._read_what_is_gone()
-        state.pool = best(ranked(state.pool, state.seen), int(POOL * self.share()))
+        state.pool = best(ranked_snippets(state.pool, state.seen), int(POOL * self.share()))
         state.seen.keep(standing | said_by(state.pool))
         elsewhere = standing.union(*[kept.values for kept in state.kept])
         return listed(state.pool, state.seen, elsewhere, room, self.count)

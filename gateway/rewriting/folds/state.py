@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, fields
 from gateway.budget.components import Anatomy
 from gateway.conversation import Message
 from gateway.rewriting.folds.summary_state import SummaryState
-from gateway.rewriting.folds.values import Kept, Rules, as_kept
+from gateway.rewriting.folds.values import FoldMessage, FoldRules, as_kept
 from gateway.rewriting.folds.voiced import Voiced
-from gateway.rewriting.history.artifacts import Piece, Seen
+from gateway.rewriting.history.artifacts import PlacedSnippet, ValuePlaces
 from gateway.rewriting.ladder import REPEATED, Shortened
 
 MOVED_STEP = 64
@@ -23,7 +23,7 @@ PIECE_BYTES, VALUE_BYTES, UNIT_BYTES = 100, 200, 100
 
 
 @dataclass(slots=True)
-class State:
+class FoldState:
     """The decisions of the folds up to a prefix. Numbers are units unless they are called messages."""
 
     total: int
@@ -46,7 +46,7 @@ class State:
     """Results that every light remedy was tried on: their text does not move any more."""
     gone: dict[int, str] = field(default_factory=dict)
     gone_messages: dict[int, str] = field(default_factory=dict)
-    kept: list[Kept] = field(default_factory=list)
+    kept: list[FoldMessage] = field(default_factory=list)
     pointers: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """By result: older ones that were replaced by a pointer to it."""
     folded_at: int | None = None
@@ -56,16 +56,16 @@ class State:
     """The message before which no reasoning is bound to what was sent any more."""
     unread: tuple[int, ...] = ()
     """Messages that are gone and were not read for a list yet."""
-    pool: tuple[Piece, ...] = ()
+    pool: tuple[PlacedSnippet, ...] = ()
     """Pieces of messages that are gone which a list may still say."""
-    seen: Seen = field(default_factory=Seen)
+    seen: ValuePlaces = field(default_factory=ValuePlaces)
     seen_upto: int = 0
     """Places of the values of messages up to that one: of those that stand, or may be listed."""
     summaries: SummaryState = field(default_factory=SummaryState)
 
-    def copied(self) -> State:
+    def copied(self) -> FoldState:
         """Return a state that changes apart from this one."""
-        return State(**{entry.name: copy(getattr(self, entry.name)) for entry in fields(self)})
+        return FoldState(**{entry.name: copy(getattr(self, entry.name)) for entry in fields(self)})
 
     @property
     def size_bytes(self) -> int:
@@ -77,7 +77,7 @@ class State:
 class Prefix:
     """A conversation up to a unit, with the state that its folds have left it in."""
 
-    def __init__(self, voiced: Voiced, rules: Rules, *, newest_bend: bool, documents_bend: bool) -> None:
+    def __init__(self, voiced: Voiced, rules: FoldRules, *, newest_bend: bool, documents_bend: bool) -> None:
         """Start before the first unit. `newest_bend`: results that nobody has spoken to yet can be shortened;
         `documents_bend`: so can the documents of the last user message.
         """
@@ -89,7 +89,7 @@ class Prefix:
         self.fixed = self.anatomy.tools_tokens + self.anatomy.system_tokens + self.moved
         self.width: int | None = None
         """Set while a prefix that fits is folded: the room that is taken for all there is."""
-        self.state = State(self.fixed, self.fixed)
+        self.state = FoldState(self.fixed, self.fixed)
 
     # ------------------------------------------------------------ growing
 

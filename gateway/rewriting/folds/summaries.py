@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from gateway.budget.components import Count
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.summarize import Asking, Prefixes
-from gateway.rewriting.folds.summary_state import Standing, most_of
+from gateway.rewriting.folds.summary_state import StandingSummary, most_of
 
 
-class Summaries:
+class FoldSummaries:
     """The steps of a fold that have to do with summaries (summary_state.py); nothing where the policy wants none."""
 
     def __init__(self, prefix: Prefix, count: Count) -> None:
         self.prefix, self.count = prefix, count
         self.asking: Asking | None = None
         """Set for a fold at which summaries are asked for."""
-        self.coming: tuple[Standing, ...] = ()
+        self.coming: tuple[StandingSummary, ...] = ()
         self._prefixes: Prefixes | None = None
 
     def begin(self, *, wanted: bool) -> None:
@@ -48,7 +48,7 @@ class Summaries:
             )
             self._enter(coming, before, free())
 
-    def _enter(self, coming: Sequence[Standing], before: int, room: int) -> None:
+    def _enter(self, coming: Sequence[StandingSummary], before: int, room: int) -> None:
         state = self.prefix.state
         tokens = state.summaries.tokens
         state.summaries = state.summaries.entered(coming, before, room)

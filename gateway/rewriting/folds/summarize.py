@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from gateway.budget.components import OVERHEAD_MESSAGE
 from gateway.conversation import Message
 from gateway.rewriting import ours
-from gateway.rewriting.folds.summary_faults import Source, form_fault
+from gateway.rewriting.folds.summary_faults import SummarySource, form_fault
 from gateway.rewriting.tongues import NO_WORDS
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Lookup(Protocol[V_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class SummaryFacts:
     """The facts about summaries when a request is planned."""
 
     texts: Lookup[str] = field(default_factory=dict[str, str])
@@ -82,7 +82,7 @@ class Asking:
     """Whether what is left out leaves an artifact list, which is `on_failure: extract`."""
     inline: bool
     """Whether a request waits for the summary of what its own fold leaves out."""
-    facts: Facts = field(compare=False)
+    facts: SummaryFacts = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Event:
     def decision(self) -> tuple[str, ...]:
         return tuple(key for key, _ in self.entered)
 
-    def holds(self, facts: Facts) -> bool:
+    def holds(self, facts: SummaryFacts) -> bool:
         """Whether planning anew with these facts would come to the same."""
         known = {key: text for key in self.candidates if (text := facts.texts.get(key)) is not None}
         decided = facts.decisions.get(self.prefix)
@@ -121,12 +121,12 @@ class Event:
         return self.entered == tuple((key, text) for key, text in known.items() if key in decided)
 
 
-def asking_of(policy: Policy, facts: Facts | None) -> Asking | None:
+def asking_of(policy: Policy, facts: SummaryFacts | None) -> Asking | None:
     """Read what a policy says of summaries; None where it wants none."""
     said = policy.summarize
     if not said.enabled or REMEDY not in policy.ladder.history:
         return None
-    facts = facts or Facts()
+    facts = facts or SummaryFacts()
     return Asking(
         model=facts.model,
         prompt=said.prompt or PROMPT,
@@ -241,7 +241,7 @@ _SPARE = 0.9
 _SAMPLE_CHARS = 8000
 
 
-def length(limit: int, read: Source, count: Count) -> str:
+def length(limit: int, read: SummarySource, count: Count) -> str:
     """Say how long a summary of so many tokens may be, by how many tokens the words of its source take.
 
     In scripts without spaces a length is one in characters.
@@ -310,7 +310,7 @@ def _start(text: str, room: int, count: Count) -> str:
 # ---------------------------------------------------------------- what may stand
 
 
-def fault(text: str, segment: Segment, read: Source, count: Count) -> str | None:
+def fault(text: str, segment: Segment, read: SummarySource, count: Count) -> str | None:
     """Say what is wrong with a summary; None where it may stand."""
     if not text.strip():
         return "it is empty"

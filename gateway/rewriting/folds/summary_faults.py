@@ -39,7 +39,7 @@ _MOST_SENTENCES: Final = 400
 
 
 @dataclass(frozen=True)
-class Source:
+class SummarySource:
     """The source that a summary is judged by."""
 
     messages: tuple[Message, ...]
@@ -75,7 +75,7 @@ class Source:
         return named_values(self.text)
 
 
-def form_fault(text: str, source: Source, limit: int) -> str | None:
+def form_fault(text: str, source: SummarySource, limit: int) -> str | None:
     """Say what is wrong with a text as a summary of at most so many tokens; None where it may stand."""
     checks = (_says_nothing, _is_marked_up, _is_like_ours, _is_transcript, _is_code, _repeats_itself)
     for check in checks:
@@ -91,7 +91,7 @@ def form_fault(text: str, source: Source, limit: int) -> str | None:
 # ---------------------------------------------------------------- form
 
 
-def _says_nothing(text: str, _source: Source) -> str | None:
+def _says_nothing(text: str, _source: SummarySource) -> str | None:
     if "\ufffd" in text or any(
         unicodedata.category(char) in ("Cc", "Co", "Cs", "Cn") for char in set(text) - {*"\n\r\t"}
     ):
@@ -106,7 +106,7 @@ _TAG = re.compile(r"[<＜◁][|/｜]?\s?([^\W\d_][\w:.-]{0,40})[^<>＜＞\n]{0,8
 _THINKS = re.compile(r"[<＜◁\[]\W{0,2}(?:\w+:)?(?:think|thought|reason|reflect|scratchpad|analysis)", re.IGNORECASE)
 
 
-def _is_marked_up(text: str, source: Source) -> str | None:
+def _is_marked_up(text: str, source: SummarySource) -> str | None:
     """Find tags of thinking, and any that the source does not hold."""
     if _THINKS.search(text):
         return "it holds the model's thinking"
@@ -149,7 +149,7 @@ def _end_of_bullet(line: str) -> int:
     return match.end() if match is not None else 0
 
 
-def _is_like_ours(text: str, _source: Source) -> str | None:
+def _is_like_ours(text: str, _source: SummarySource) -> str | None:
     """Find lines in brackets, as our notes are."""
     for line in _lines(text):
         if (line.startswith(_BRACKET) and _BOX.match(line) is None) or _SHAPE.search(line):
@@ -157,7 +157,7 @@ def _is_like_ours(text: str, _source: Source) -> str | None:
     return None
 
 
-def _is_transcript(text: str, source: Source) -> str | None:
+def _is_transcript(text: str, source: SummarySource) -> str | None:
     """Find lines that a role speaks, and speakers that come back."""
     said = [match[1].strip() for line in _lines(text) if (match := _LABEL.match(line)) is not None]
     labels = [label.casefold() for label in said]
@@ -182,7 +182,7 @@ _ENDS = re.compile(r"[{};\\]$|[)\]}][;:,]?$|=>$")
 _SIGN = re.compile(r"[{}\[\]=<>;$]")
 
 
-def _is_code(text: str, _source: Source) -> str | None:
+def _is_code(text: str, _source: SummarySource) -> str | None:
     """Find text that is JSON, or mostly code."""
     bare = text.strip()
     prose, fenced = _without_fences(bare)
@@ -214,7 +214,7 @@ def _reads_as_code(line: str) -> bool:
     return bool((ends and (signs or opens)) or (opens and signs))
 
 
-def _repeats_itself(text: str, source: Source) -> str | None:
+def _repeats_itself(text: str, source: SummarySource) -> str | None:
     """Find the same over and over, and the instruction given back."""
     terms = _in_order(text)
     grams = list(zip(terms, terms[1:], terms[2:], terms[3:], strict=False))
@@ -233,18 +233,18 @@ def _repeats_itself(text: str, source: Source) -> str | None:
 # ---------------------------------------------------------------- against the source
 
 
-def _is_strange(text: str, source: Source) -> str | None:
+def _is_strange(text: str, source: SummarySource) -> str | None:
     """Weigh how much of what it says the source speaks of."""
     return "it is not about its source" if _overlap(text, source) < LEAST_OVERLAP else None
 
 
-def _overlap(text: str, source: Source) -> float:
+def _overlap(text: str, source: SummarySource) -> float:
     """Give the share of a text's terms that its source says; 1 where it has none."""
     terms = set(_terms(text))
     return len(terms & source.terms) / len(terms) if terms else 1.0
 
 
-def _lacks_values(text: str, source: Source, limit: int) -> str | None:
+def _lacks_values(text: str, source: SummarySource, limit: int) -> str | None:
     """Ask for a tenth of the named values, rounded, and for no more than a summary of this length can hold."""
     least = min(int(VALUES_SHARE * len(source.named) + 0.5), max(1, limit // TOKENS_PER_VALUE))
     if least == 0:
@@ -277,7 +277,7 @@ def _is_small(value: str) -> bool:
     return digits.isdecimal() and len(digits) <= 4 and int(digits) < _SMALL
 
 
-def _is_copy(text: str, source: Source) -> str | None:
+def _is_copy(text: str, source: SummarySource) -> str | None:
     """Find one message, of several, that is given back nearly word for word."""
     said = [message.text[:MOST_CHARS] for message in source.messages if message.text]
     if len(said) < 3:
@@ -307,15 +307,15 @@ _CALLS = re.compile(r"[!！]\W*$")
 _ACTS = re.compile(r"(?:^|\n)\s*[*（(][^\s*][^*\n]{1,80}[^\s*][*）)]")
 
 
-def sentences(text: str) -> list[str]:
+def first_sentences(text: str) -> list[str]:
     """Cut a text into its first sentences, as many as are looked at, without what it quotes."""
     found = _END.split(_QUOTED.sub('""', text), maxsplit=_MOST_SENTENCES)
     return [sentence.strip() for sentence in found if sentence.strip()]
 
 
-def _speaks(text: str, source: Source) -> str | None:
+def _speaks(text: str, source: SummarySource) -> str | None:
     """Find who answers instead of recording: speaks of himself or to somebody, asks, greets, plays a part."""
-    said = sentences(text)
+    said = first_sentences(text)
     if not said:
         return None
     if _ACTS.match(text) and text.lstrip()[0] in "*（(":
@@ -333,7 +333,7 @@ def _speaks(text: str, source: Source) -> str | None:
     return None
 
 
-def _is_talk(sentence: str, tongue: Tongue, source: Source, *, is_first: bool, is_only: bool) -> bool:
+def _is_talk(sentence: str, tongue: Tongue, source: SummarySource, *, is_first: bool, is_only: bool) -> bool:
     known = _overlap(sentence, source)
     if _ASKS.search(sentence) and (_says(sentence, tongue.hearer) or known < OVERLAP_OF_SPEECH):
         return True
@@ -349,7 +349,7 @@ def _is_talk(sentence: str, tongue: Tongue, source: Source, *, is_first: bool, i
 _MOST_LABEL_WORDS: Final = 4
 
 
-def _tongue_of(text: str, source: Source) -> Tongue:
+def _tongue_of(text: str, source: SummarySource) -> Tongue:
     code = speech_of(text).code or source.speech.code
     return TONGUES.get(code or "", Tongue(""))
 

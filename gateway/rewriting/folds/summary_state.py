@@ -46,7 +46,7 @@ def least_source(at_most: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StandingSummary:
     """A summary in the conversation."""
 
     segment: Segment
@@ -68,7 +68,7 @@ class SummaryState:
 
     waiting: tuple[Segment, ...] = ()
     """Those without a summary in the conversation, each asked for or taken back."""
-    standing: tuple[Standing, ...] = ()
+    standing: tuple[StandingSummary, ...] = ()
     events: tuple[Event, ...] = ()
     """Every fold at which one could have entered, and what did."""
 
@@ -77,7 +77,7 @@ class SummaryState:
         """Tokens of the summaries that stand."""
         return sum(one.tokens for one in self.standing)
 
-    def tokens_with(self, coming: Sequence[Standing]) -> int:
+    def tokens_with(self, coming: Sequence[StandingSummary]) -> int:
         """Count what would stand once these are in."""
         return self.tokens - sum(one.tokens for one in _replaced(self.standing, coming)) + sum(c.tokens for c in coming)
 
@@ -95,7 +95,7 @@ class SummaryState:
 
     def decided(
         self, asking: Asking, prefix: str, most: int, count: Count
-    ) -> tuple[SummaryState, tuple[Standing, ...]]:
+    ) -> tuple[SummaryState, tuple[StandingSummary, ...]]:
         """Decide which of those that wait come in at a fold: what is there, as far as recorded and as `most` allows.
 
         Everything that follows depends on this alone, so it is an event even where nothing comes of it. A prefix that
@@ -105,7 +105,7 @@ class SummaryState:
 
     def decided_at_once(
         self, asking: Asking, prefix: str, most: int, count: Count
-    ) -> tuple[SummaryState, tuple[Standing, ...]]:
+    ) -> tuple[SummaryState, tuple[StandingSummary, ...]]:
         """Decide on what this very fold asks for, where requests wait for it; nothing where they do not."""
         offered = {key for event in self.events if event.prefix == prefix for key in event.candidates}
         fresh = tuple(segment for segment in self.waiting[-1:] if segment.key not in offered)
@@ -113,18 +113,18 @@ class SummaryState:
 
     def _decided(
         self, candidates: Sequence[Segment], asking: Asking, prefix: str, most: int, count: Count
-    ) -> tuple[SummaryState, tuple[Standing, ...]]:
+    ) -> tuple[SummaryState, tuple[StandingSummary, ...]]:
         if not candidates or any(event.prefix == prefix for event in self.events):
             return self, ()
         decision = asking.facts.decisions.get(prefix)
-        coming: dict[str, Standing] = {}
+        coming: dict[str, StandingSummary] = {}
         texts: dict[str, str] = {}
         for segment in reversed(candidates):  # the newest speaks of the most
             text = asking.facts.texts.get(segment.key)
             if text is None or (decision is not None and segment.key not in decision):
                 continue
             said = line(segment, text)
-            one = Standing(segment, said, OVERHEAD_MESSAGE + count(said))
+            one = StandingSummary(segment, said, OVERHEAD_MESSAGE + count(said))
             is_spoken_of = any(one.messages <= other.messages for other in coming.values())
             if not is_spoken_of and self.tokens_with([*coming.values(), one]) <= most:
                 coming[segment.key], texts[segment.key] = one, text
@@ -133,7 +133,7 @@ class SummaryState:
         state = replace(self, events=(*self.events, Event(prefix, tuple(keys), entered)))
         return state, tuple(coming[key] for key in keys if key in coming)
 
-    def entered(self, coming: Iterable[Standing], before: int, room: int) -> SummaryState:
+    def entered(self, coming: Iterable[StandingSummary], before: int, room: int) -> SummaryState:
         """Put in those that come, before a message, as far as there is room beside all that stands."""
         state = self
         for one in coming:
@@ -183,7 +183,7 @@ class SummaryState:
         return self if segment is None else replace(self, waiting=(*taken_back, segment))
 
 
-def _replaced(standing: Sequence[Standing], coming: Sequence[Standing]) -> list[Standing]:
+def _replaced(standing: Sequence[StandingSummary], coming: Sequence[StandingSummary]) -> list[StandingSummary]:
     """List those that stand and whose messages one that comes speaks of."""
     spoken_of = [one.messages for one in coming]
     return [one for one in standing if any(one.messages <= messages for messages in spoken_of)]

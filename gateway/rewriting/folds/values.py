@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from gateway.budget.allocation import Rooms
 from gateway.conversation import Changes, Insertion, Kind
 from gateway.rewriting.folds.summarize import Asking, Event, Segment
-from gateway.rewriting.folds.summary_state import Standing
+from gateway.rewriting.folds.summary_state import StandingSummary
 from gateway.rewriting.ladder import Shortened
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class FoldRules:
     """Bounds of the folds of one conversation. Tokens, and shares of the room (budget less tools and system text)."""
 
     budget: int
@@ -51,7 +51,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class FoldMessage:
     """A message of ours that stands for messages that were left out: a note, with a list; a summary; excerpts."""
 
     before: int
@@ -68,20 +68,20 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class FoldedConversation:
     """A conversation after its folds."""
 
     shortened: Mapping[int, Shortened]
     """Messages with a new text, by index."""
     dropped: Mapping[int, str]
     """Messages left out: index → remedy."""
-    kept: tuple[Kept, ...]
+    kept: tuple[FoldMessage, ...]
     total: int
     forced: bool = False
     """True where the last fold, made for this very request, came sooner than `clear_at_least` allows, freed less, or
     made room for a longer answer than the reserve: that one the next request knows nothing of.
     """
-    recalled: Kept | None = None
+    recalled: FoldMessage | None = None
     """Excerpts of what is gone, for what is asked now."""
     events: tuple[Event, ...] = ()
     wanted: tuple[Segment, ...] = ()
@@ -95,7 +95,7 @@ class Folded:
     """Tokens set aside for documents that none take: room for excerpts of documents."""
 
     @property
-    def lines(self) -> tuple[Kept, ...]:
+    def lines(self) -> tuple[FoldMessage, ...]:
         """Our messages in the conversation, in order."""
         kept = sorted(self.kept, key=lambda line: line.before)
         return tuple(kept) if self.recalled is None else (*kept, self.recalled)
@@ -111,19 +111,19 @@ class Folded:
             parts={index: short.parts for index, short in short_of.items() if short.parts},
         )
 
-    def _kind(self, line: Kept) -> Kind:
+    def _kind(self, line: FoldMessage) -> Kind:
         if line is self.recalled:
             return "excerpts"
         return "note" if line.summary_of is None else "summary"
 
-    def saying(self, index: int, short: Shortened, before: int) -> Folded:
+    def saying(self, index: int, short: Shortened, before: int) -> FoldedConversation:
         """Give a message, that takes `before` tokens as it stands, a shorter text."""
         return replace(self, shortened={**self.shortened, index: short}, total=self.total + short.tokens - before)
 
 
-def as_kept(standing: Standing) -> Kept:
+def as_kept(standing: StandingSummary) -> FoldMessage:
     """Give a summary as a message of ours."""
     segment = standing.segment
-    return Kept(
+    return FoldMessage(
         standing.before, standing.text, standing.tokens, len(segment.messages), segment.tokens, summary_of=segment.key
     )

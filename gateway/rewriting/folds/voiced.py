@@ -127,7 +127,7 @@ def _document_tokens(message: Message, tags: tuple[str, ...], tokens: int, count
         spans = recognition.known(message.text, tags, known.found)
         tagged = any(message.text.startswith("<", document.start) for document in spans)
         several = len(spans) > 1 or tagged
-        runs = recognition.rows(message.text, spans) if several else []
+        runs = recognition.document_rows(message.text, spans) if several else []
         size = sum(count(message.text[spans[run.start].start : spans[run.stop - 1].end]) for run in runs)
         size = min(size, tokens - OVERHEAD_MESSAGE)
         known.documents.put(key, size, 64)

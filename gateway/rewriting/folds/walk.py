@@ -19,13 +19,15 @@ from gateway.conversation import Message
 from gateway.memory import Memory
 from gateway.rewriting.folds.cutting import Cutting
 from gateway.rewriting.folds.state import Prefix, spare
-from gateway.rewriting.folds.values import Folded, Rules, as_kept
+from gateway.rewriting.folds.values import FoldedConversation, FoldRules, as_kept
 from gateway.rewriting.folds.voiced import Voiced
 from gateway.rewriting.ladder import Ladders
 from gateway.rewriting.memory import Known
 
 
-def fold(voiced: Voiced, rules: Rules, ladders: Ladders, count: Count, known: Known | None = None) -> Folded:
+def fold(
+    voiced: Voiced, rules: FoldRules, ladders: Ladders, count: Count, known: Known | None = None
+) -> FoldedConversation:
     """Walk the conversation's prefixes and fold where one of them is over.
 
     A process remembers the walks' states after each fold, by the content of the prefix: a request that extends a known
@@ -70,7 +72,7 @@ def reasoning_open(anatomy: Anatomy) -> frozenset[int]:
     return frozenset(numbers | {len(anatomy.units)}) if is_open else frozenset(numbers)
 
 
-def _prefix_keys(anatomy: Anatomy, rules: Rules, ladders: Ladders, known: Memory[Message, int]) -> list[int]:
+def _prefix_keys(anatomy: Anatomy, rules: FoldRules, ladders: Ladders, known: Memory[Message, int]) -> list[int]:
     """Hash what the walk has seen before each unit, and after the last. Good for one process, as hashes are."""
     ceilings = tuple(rules.ceilings.items()) if rules.ceilings is not None else None
     messages, component = anatomy.conversation.messages, anatomy.component
@@ -127,7 +129,7 @@ def _said(message: Message, known: Memory[Message, int]) -> int:
 class _Walk:
     """A prefix, and when it folds."""
 
-    def __init__(self, voiced: Voiced, rules: Rules, ladders: Ladders, count: Count, known: Known) -> None:
+    def __init__(self, voiced: Voiced, rules: FoldRules, ladders: Ladders, count: Count, known: Known) -> None:
         self.rules, self.ladders, self.known = rules, ladders, known
         self.anatomy, self.messages = voiced.anatomy, voiced.anatomy.conversation.messages
         self.prefix = Prefix(
@@ -193,11 +195,11 @@ class _Walk:
 
     # ------------------------------------------------------------ the result
 
-    def folded(self) -> Folded:
+    def folded(self) -> FoldedConversation:
         state = self.prefix.state
         unreasoned = self._unreasoned()
         empty = [index for index in unreasoned - state.gone_messages.keys() if not self._says(index)]
-        return Folded(
+        return FoldedConversation(
             state.shortened,
             {**state.gone_messages, **dict.fromkeys(empty, "drop_oldest")},
             (*state.kept, *map(as_kept, state.summaries.standing)),

@@ -18,15 +18,15 @@ from heapq import heapify, heappop, heapreplace
 from math import exp, log, log2
 
 from gateway.conversation import Message
-from gateway.rewriting.history.snippets import PRESERVED, Snippet, tokens
+from gateway.rewriting.history.snippets import PRESERVED, Snippet, estimated_tokens
 from gateway.rewriting.ours import quoted, sendable
-from gateway.rewriting.results.shapes.rows import plain
+from gateway.rewriting.results.shapes.rows import quoted_cell
 
 Count = Callable[[str], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class PlacedSnippet:
     """A snippet, and where in the conversation it stands."""
 
     at: int
@@ -40,9 +40,9 @@ class Piece:
     """The role of its message."""
 
 
-def pieces_of(at: int, who: str, snippets: Iterable[Snippet], speaker: str = "") -> Iterator[Piece]:
+def pieces_of(at: int, who: str, snippets: Iterable[Snippet], speaker: str = "") -> Iterator[PlacedSnippet]:
     """Give what a message was read into its place."""
-    return (Piece(at, place, who, said, speaker) for place, said in enumerate(snippets))
+    return (PlacedSnippet(at, place, who, said, speaker) for place, said in enumerate(snippets))
 
 
 class Speakers:
@@ -105,7 +105,7 @@ def _named(name: str) -> str:
     return name if len(name) <= 100 and not set(name) & set('"`[]{}<>') else "…"
 
 
-def current(pieces: Iterable[Piece], newer: Callable[[int], Iterable[Snippet]]) -> Iterator[Piece]:
+def current(pieces: Iterable[PlacedSnippet], newer: Callable[[int], Iterable[Snippet]]) -> Iterator[PlacedSnippet]:
     """Leave out what a newer reading says anew: the same call, answered in the same shape. `newer` gives its pieces."""
     shapes: dict[int, frozenset[tuple[object, ...]]] = {}
     for piece in pieces:
@@ -169,7 +169,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_WORD.findall(text.casefold())))
 
 
-class Seen:
+class ValuePlaces:
     """The places of each value of a conversation so far: kinds of message, and their number."""
 
     __slots__ = ("kinds", "messages", "spoken")
@@ -180,8 +180,8 @@ class Seen:
         self.spoken: dict[str, None] = {}
         """Words that people said, the newest last."""
 
-    def __copy__(self) -> Seen:
-        out = Seen()
+    def __copy__(self) -> ValuePlaces:
+        out = ValuePlaces()
         out.kinds, out.messages, out.spoken = dict(self.kinds), dict(self.messages), dict(self.spoken)
         return out
 
@@ -264,7 +264,7 @@ def shape(value: str) -> float:
 class _Candidate:
     """A piece, and what of its worth does not change while others are chosen."""
 
-    piece: Piece
+    piece: PlacedSnippet
     values: tuple[tuple[str, float], ...]
     """The values in it that stand nowhere else, with their weights."""
     words: float
@@ -279,10 +279,10 @@ class _Candidate:
 class _Ranking:
     """Pieces weighed by what each adds, for a token, to what is said already."""
 
-    def __init__(self, pieces: Iterable[Piece], seen: Seen, elsewhere: AbstractSet[str]) -> None:
+    def __init__(self, pieces: Iterable[PlacedSnippet], seen: ValuePlaces, elsewhere: AbstractSet[str]) -> None:
         self.seen = seen
         self._weights: dict[str, float] = {}
-        self.nothing_new: list[Piece] = []
+        self.nothing_new: list[PlacedSnippet] = []
         weighed = list(pieces)
         spoken = _Spoken(weighed, seen.spoken)
         self.candidates: list[_Candidate] = []
@@ -306,9 +306,9 @@ class _Ranking:
             one.fixed -= _again(number[at])
             one.first -= _again(number[at])
 
-    def _weighed(self, piece: Piece, elsewhere: AbstractSet[str], spoken: _Spoken) -> _Candidate | None:
+    def _weighed(self, piece: PlacedSnippet, elsewhere: AbstractSet[str], spoken: _Spoken) -> _Candidate | None:
         said = piece.said
-        size = tokens(said.text)
+        size = estimated_tokens(said.text)
         words, needs_value = 0.0, True
         if said.kind == "sentence":
             if said.text in elsewhere:
@@ -348,12 +348,12 @@ class _Choosing:
         self._done: set[str] = set()
         self._left: dict[int, tuple[tuple[str, float], ...]] = {}
 
-    def take(self, piece: Piece) -> None:
+    def take(self, piece: PlacedSnippet) -> None:
         """Count a piece as said."""
         self._done.update(piece.said.values)
         self._done.add(piece.said.text)
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[PlacedSnippet]:
         """Yield what is best, until nothing new is left. A score only falls: what leads and is up to date is best."""
         heap, looks = self._heap, _MOST_LOOKS * len(self._heap)
         while heap:
@@ -386,7 +386,7 @@ def _score(one: _Candidate, values: Iterable[tuple[str, float]]) -> float:
 class _Spoken:
     """The records and lines that hold words which somebody spoke; a word that few of them hold tells most."""
 
-    def __init__(self, pieces: Iterable[Piece], spoken: Mapping[str, None]) -> None:
+    def __init__(self, pieces: Iterable[PlacedSnippet], spoken: Mapping[str, None]) -> None:
         self._often: dict[str, int] = defaultdict(int)
         self._all = 1
         for piece in pieces:
@@ -406,7 +406,9 @@ class _Spoken:
 _NOTHING = float("-inf")
 
 
-def ranked(pieces: Iterable[Piece], seen: Seen, elsewhere: AbstractSet[str] = frozenset()) -> Iterator[Piece]:
+def ranked_snippets(
+    pieces: Iterable[PlacedSnippet], seen: ValuePlaces, elsewhere: AbstractSet[str] = frozenset()
+) -> Iterator[PlacedSnippet]:
     """Order the pieces by what each adds to those before it for its tokens; of equal ones the newest first.
 
     Lazily. A piece that holds nothing new comes last: it says the same if the better piece finds no room.
@@ -422,39 +424,39 @@ def ranked(pieces: Iterable[Piece], seen: Seen, elsewhere: AbstractSet[str] = fr
     yield from sorted([*left, *ranking.nothing_new], key=_newest_first)
 
 
-def _newest_first(piece: Piece) -> tuple[int, int, str]:
+def _newest_first(piece: PlacedSnippet) -> tuple[int, int, str]:
     return -piece.at, piece.place, piece.who
 
 
-def best(order: Iterable[Piece], most_tokens: int) -> tuple[Piece, ...]:
+def best(order: Iterable[PlacedSnippet], most_tokens: int) -> tuple[PlacedSnippet, ...]:
     """Keep what the lists still to come may want to say: the first pieces, in about so many tokens.
 
     So a list is written from what this leaves of all that is gone, and its price does not grow with the conversation.
     """
-    kept: list[Piece] = []
+    kept: list[PlacedSnippet] = []
     for piece in order:
-        most_tokens -= tokens(piece.said.text)
+        most_tokens -= estimated_tokens(piece.said.text)
         if most_tokens < 0:
             break
         kept.append(piece)
     return tuple(kept)
 
 
-def said_by(pieces: Iterable[Piece]) -> frozenset[str]:
+def said_by(pieces: Iterable[PlacedSnippet]) -> frozenset[str]:
     """List the values and the sentences of pieces: what a conversation is remembered by."""
     held = {value for piece in pieces for value in piece.said.values}
     return frozenset(held | {piece.said.text for piece in pieces if piece.said.kind != "row"})
 
 
 def listed(
-    pieces: Iterable[Piece], seen: Seen, elsewhere: AbstractSet[str], room: int, count: Count
+    pieces: Iterable[PlacedSnippet], seen: ValuePlaces, elsewhere: AbstractSet[str], room: int, count: Count
 ) -> tuple[str, frozenset[str]]:
     """Write the list in at most `room` tokens: the text, and the values and sentences it holds.
 
     `elsewhere` is what needs no place here: it stands in what stays, or in an earlier list.
     """
     ranking = _Ranking(pieces, seen, elsewhere)
-    said, kept, aim = "", list[Piece](), room
+    said, kept, aim = "", list[PlacedSnippet](), room
     for _ in range(_ROUNDS):
         chosen = _chosen(ranking, aim, count)
         text = _written(chosen, seen)
@@ -468,7 +470,9 @@ def listed(
     return said, said_by(kept)
 
 
-def _filled(said: str, kept: list[Piece], ranking: _Ranking, room: int, count: Count) -> tuple[str, list[Piece]]:
+def _filled(
+    said: str, kept: list[PlacedSnippet], ranking: _Ranking, room: int, count: Count
+) -> tuple[str, list[PlacedSnippet]]:
     """Add what still fits, each piece counted as it is written: the estimates of `_chosen` leave some room."""
     choosing = ranking.choosing()
     for piece in kept:
@@ -477,7 +481,7 @@ def _filled(said: str, kept: list[Piece], ranking: _Ranking, room: int, count: C
     for piece in choosing:
         if tries == 0 or left < _LEAST_FILL:
             break
-        if tokens(piece.said.text) > left + left // 4:
+        if estimated_tokens(piece.said.text) > left + left // 4:
             continue
         tries -= 1
         more = sorted([*kept, piece], key=_order)
@@ -495,9 +499,9 @@ def _again(number: int) -> float:
     return round(_AGAIN * log2(number), 6)
 
 
-def _chosen(ranking: _Ranking, room: int, count: Count) -> list[Piece]:
+def _chosen(ranking: _Ranking, room: int, count: Count) -> list[PlacedSnippet]:
     """Take the best pieces while they fit, each counted with what it adds to its line."""
-    chosen: list[Piece] = []
+    chosen: list[PlacedSnippet] = []
     named: set[int] = set()
     groups: set[tuple[object, ...]] = set()
     misses = 0
@@ -519,7 +523,7 @@ def _chosen(ranking: _Ranking, room: int, count: Count) -> list[Piece]:
     return sorted(chosen, key=_order)
 
 
-def _size(piece: Piece, seen: Seen, count: Count, named: AbstractSet[int], *, is_in_table: bool) -> int:
+def _size(piece: PlacedSnippet, seen: ValuePlaces, count: Count, named: AbstractSet[int], *, is_in_table: bool) -> int:
     """Count about what a piece adds to the list."""
     said = piece.said
     cells = said.cells if said.names[-1:] != ("",) else (said.text.partition(", ")[2],)
@@ -531,7 +535,7 @@ def _size(piece: Piece, seen: Seen, count: Count, named: AbstractSet[int], *, is
     return size
 
 
-def _order(piece: Piece) -> tuple[int, int, str]:
+def _order(piece: PlacedSnippet) -> tuple[int, int, str]:
     return piece.at, piece.place, piece.who
 
 
@@ -542,21 +546,21 @@ _LEAST_TABLE = 2
 """Rows of one kind that are written under a header."""
 
 
-def _text_of(said: Snippet, seen: Seen) -> str:
+def _text_of(said: Snippet, seen: ValuePlaces) -> str:
     """Say a definition with its body where somebody speaks of it."""
     return said.body if said.body and seen.speaks_of(said.name) else said.text
 
 
-def _name(group: Sequence[Piece]) -> str:
+def _name(group: Sequence[PlacedSnippet]) -> str:
     """Write how a line begins: the numbers of its messages, and who speaks."""
     numbers = dict.fromkeys(piece.at for piece in group)
     who = group[0].who if len({piece.who for piece in group}) == 1 else group[0].who.partition(" ")[0]
     return f"[{', '.join(map(str, numbers))}] {who}: "
 
 
-def _written(chosen: Sequence[Piece], seen: Seen) -> str:
+def _written(chosen: Sequence[PlacedSnippet], seen: ValuePlaces) -> str:
     """Write a line for each message, in order; rows of one kind under one header, where their first one stands."""
-    like: dict[tuple[object, ...], list[Piece]] = {}
+    like: dict[tuple[object, ...], list[PlacedSnippet]] = {}
     for piece in chosen:
         like.setdefault(_group_of(piece), []).append(piece)
     lines: list[str] = []
@@ -572,7 +576,7 @@ def _written(chosen: Sequence[Piece], seen: Seen) -> str:
     return "\n".join([line.rstrip() for line in lines])
 
 
-def _group_of(piece: Piece) -> tuple[object, ...]:
+def _group_of(piece: PlacedSnippet) -> tuple[object, ...]:
     """Tell what a piece is written together with: rows with those of the same fields, others with their message's."""
     said = piece.said
     if said.kind == "row" and said.names[-1] == "":
@@ -584,7 +588,7 @@ def _group_of(piece: Piece) -> tuple[object, ...]:
     return (said.kind, piece.at, said.title)
 
 
-def _quoted(group: Sequence[Piece], seen: Seen) -> str:
+def _quoted(group: Sequence[PlacedSnippet], seen: ValuePlaces) -> str:
     """Quote pieces that belong together."""
     said = [piece.said for piece in group]
     about = f"{_quote(said[0].title)}: " if said[0].title else ""
@@ -624,11 +628,11 @@ def _rows(rows: Sequence[Snippet]) -> str:
         return about + " ".join(
             [_quote(f"{row.title}: {row.text}" if len(titles) > 1 and row.title else row.text) for row in rows]
         )
-    header = list(map(plain, rows[0].names))
+    header = list(map(quoted_cell, rows[0].names))
     cells = [list(row.cells) for row in rows]
     if len(titles) > 1:
         header.append("of")
-        cells = [[*row, plain(said.title)] for row, said in zip(cells, rows, strict=True)]
+        cells = [[*row, quoted_cell(said.title)] for row, said in zip(cells, rows, strict=True)]
     return about + "\n" + quoted("\n".join([",".join(header), *map(",".join, cells)]))
 
 
@@ -646,11 +650,11 @@ def _calls(calls: Sequence[Snippet]) -> str:
     """Write calls of one tool together: the names of their arguments once."""
     if len(calls) == 1 or not any(calls[0].names):
         return " ".join([_quote(call.text) for call in calls])
-    names = ", ".join(map(plain, calls[0].names))
+    names = ", ".join(map(quoted_cell, calls[0].names))
     return _quote(f"{calls[0].title}({names})") + " " + " ".join([_quote(", ".join(call.cells)) for call in calls])
 
 
-def _lines(lines: Sequence[Snippet], seen: Seen) -> str:
+def _lines(lines: Sequence[Snippet], seen: ValuePlaces) -> str:
     """Write lines with their numbers."""
     numbered: dict[int, str] = {}
     for line in lines:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Literal
 
-from gateway.rewriting.documents.relevance import PAIRED, WORD, Index, Memory, Reading, number, of_word
+from gateway.rewriting.documents.relevance import PAIRED, WORD, Index, Reading, ReadingMemory, of_word, term_number
 from gateway.rewriting.language import clauses, language_of, sentences
 from gateway.rewriting.ours import QUOTED, quoted
 from gateway.rewriting.results.records import record_sets
@@ -34,7 +34,7 @@ GAP = " […] "
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class FoldedMessage:
     """A message that is not in the request any more, or not whole."""
 
     at: int
@@ -54,9 +54,9 @@ class Folded:
 
 def warranted(
     question: str,
-    folded: Sequence[Folded],
+    folded: Sequence[FoldedMessage],
     room: int,
-    memory: Memory | None = None,
+    memory: ReadingMemory | None = None,
     standing: Sequence[str] = (),
     before: Sequence[str] = (),
 ) -> int:
@@ -64,7 +64,7 @@ def warranted(
 
     `standing` is what the request says anyway, the last exchange last; `before` is what the user said, newest last.
     """
-    view = _view(question, folded, Memory() if memory is None else memory)
+    view = _view(question, folded, ReadingMemory() if memory is None else memory)
     wanted = _wanted(question, view)
     if wanted is None:
         return 0
@@ -151,7 +151,7 @@ def _habits(question: str, before: Sequence[str]) -> tuple[float, float]:
 def _beginning(text: str) -> tuple[int, ...]:
     """Give the first term of a text."""
     found = WORD.search(text[:_BEGINNING_CHARS])
-    return () if found is None else tuple(map(number, of_word(found.group())[:1]))
+    return () if found is None else tuple(map(term_number, of_word(found.group())[:1]))
 
 
 _LAST_EXCHANGE, _USUAL, _LEAST_USUAL, _SELDOM, _SHORTLY, _BEGINNING_CHARS = 2, 40, 4, 0.2, 2, 80
@@ -197,10 +197,10 @@ _LEAST_TOKENS_WORTH, _BY_CHANCE = 60, 400
 
 def excerpts(
     question: str,
-    folded: Sequence[Folded],
+    folded: Sequence[FoldedMessage],
     room: int,
     count: Count,
-    memory: Memory | None = None,
+    memory: ReadingMemory | None = None,
     standing: Sequence[str] = (),
 ) -> str | None:
     """Write the body of the message that stands right before the final unit: at most `room` tokens, or None.
@@ -208,7 +208,7 @@ def excerpts(
     `standing` is what stands in the request anyway: what it says is not said again for its own sake. `memory` is what
     the process remembers of texts; without one everything is read anew, to the same end.
     """
-    view = _view(question, folded, Memory() if memory is None else memory)
+    view = _view(question, folded, ReadingMemory() if memory is None else memory)
     wanted = _wanted(question, view)
     if wanted is None:
         return None
@@ -220,7 +220,7 @@ def excerpts(
 class _Part:
     """A text that is weighed by itself: a message, a document in one, or the words around the documents."""
 
-    message: Folded
+    message: FoldedMessage
     text: str
     kind: Literal["said", "document", "around"] = "said"
 
@@ -234,18 +234,18 @@ class _View:
     index: Index
     language: str
     asked: Mapping[int, float]
-    memory: Memory
+    memory: ReadingMemory
 
     def read(self, text: str) -> Reading:
-        return self.memory.read(text, paragraphs(text), self.language)
+        return self.memory.read(text, passages_of(text), self.language)
 
 
-def _view(question: str, folded: Sequence[Folded], memory: Memory) -> _View:
+def _view(question: str, folded: Sequence[FoldedMessage], memory: ReadingMemory) -> _View:
     """Read what is folded, in the language that its beginning is in."""
     parts = [part for message in folded for part in _parts(message)]
     sample = "\n".join([message.text[:_SAMPLE_CHARS] for message in folded[:_SAMPLE_MESSAGES]])
     language = language_of(sample)
-    readings = [memory.read(part.text, paragraphs(part.text), language) for part in parts]
+    readings = [memory.read(part.text, passages_of(part.text), language) for part in parts]
     index = memory.index(readings)
     return _View(parts, readings, index, language, asked_for(question, index, language), memory)
 
@@ -253,7 +253,7 @@ def _view(question: str, folded: Sequence[Folded], memory: Memory) -> _View:
 _SAMPLE_MESSAGES, _SAMPLE_CHARS = 20, 200
 
 
-def _parts(message: Folded) -> Iterator[_Part]:
+def _parts(message: FoldedMessage) -> Iterator[_Part]:
     """Take a message apart into its documents and what is said around them."""
     if not message.documents:
         yield _Part(message, message.text)
@@ -271,7 +271,7 @@ def _parts(message: Folded) -> Iterator[_Part]:
 # ---------------------------------------------------------------- passages
 
 
-def paragraphs(text: str) -> Iterator[tuple[int, int]]:
+def passages_of(text: str) -> Iterator[tuple[int, int]]:
     """Cut a text into passages of some 100 characters: whole records, else whole lines and sentences.
 
     A long sentence is cut into its clauses; nothing is cut inside one.
@@ -414,7 +414,7 @@ def asked_for(question: str, index: Index, language: str = "") -> dict[int, floa
         name = name or (word[0].isupper() and not before.endswith((" ", "\n")) and before != "")
         telling = name or any(ch.isdigit() or ch in "_@/#" for ch in word)
         weight = _TELLING if telling else 1.0 if PAIRED.search(word) else min(1.0, _PER_LETTER * len(word))
-        for term in map(number, of_word(word, language)):
+        for term in map(term_number, of_word(word, language)):
             tells = weight * _rarity(term, index)
             if tells > 0:
                 out[term] = max(out.get(term, 0.0), tells)
@@ -640,7 +640,7 @@ class _Choice:
         return "\n".join(lines)
 
 
-def _place(message: Folded) -> str:
+def _place(message: FoldedMessage) -> str:
     """Say which message it is, who speaks, and what of it is no text."""
     speaker = message.name or message.tool or message.role
     if not _NAME.fullmatch(speaker):

@@ -20,9 +20,9 @@ from gateway.conversation import Call, Message
 from gateway.memory import Memory
 from gateway.rewriting.language import UNSPACED, clauses, sentences
 from gateway.rewriting.results.shapes import bulk, literals
-from gateway.rewriting.results.shapes.outliers import weigh
-from gateway.rewriting.results.shapes.rows import Row, cell_of, of_lines, of_value, of_xml, plain
-from gateway.rewriting.results.shapes.values import NotAValue, read, read_at, read_cut
+from gateway.rewriting.results.shapes.outliers import outlier_weights
+from gateway.rewriting.results.shapes.rows import RecordRow, cell_of, of_value, of_xml, quoted_cell, record_lines
+from gateway.rewriting.results.shapes.values import NotAValue, read_at, read_cut, read_literal
 from gateway.values import is_value, values
 
 Count = Callable[[str], int]
@@ -129,7 +129,7 @@ def _of_call(call: Call) -> Iterator[Snippet]:
     said = ", ".join([f"{key}: {cell}" if key and key != "…" else cell for key, cell in short.items()])
     line = f"{call.name}({said})"
     values_held = tuple(dict.fromkeys(held)) or (line,)
-    cells = tuple(map(plain, short.values()))
+    cells = tuple(map(quoted_cell, short.values()))
     yield Snippet(line, values_held, call.name, argument=True, worth=0.5, kind="call", names=tuple(short), cells=cells)
     yield from long
 
@@ -177,7 +177,7 @@ def _read(text: str) -> Any | None:
     if body[:1] not in ("{", "["):
         return None
     try:
-        return read(body)
+        return read_literal(body)
     except NotAValue:
         pass
     if len(body) < _LEAST_CUT or body[-1] in "]}":
@@ -210,7 +210,7 @@ def _of_value(root: Any) -> Iterator[Snippet]:
     if len(rows) >= _MANY_ROWS:
         usual = Counter([row.names for row in rows]).most_common(1)[0][0]
         like = [n for n, row in enumerate(rows) if row.names == usual]
-        weights = dict(zip(like, weigh([rows[n].text for n in like]), strict=True))
+        weights = dict(zip(like, outlier_weights([rows[n].text for n in like]), strict=True))
     for number, row in enumerate(rows):
         yield from _of_row(row, worth=TROUBLE * weights.get(number, 0.0) ** 2)
 
@@ -218,7 +218,7 @@ def _of_value(root: Any) -> Iterator[Snippet]:
 _MANY_ROWS = 30
 
 
-def _of_row(row: Row, worth: float = 0.0) -> Iterator[Snippet]:
+def _of_row(row: RecordRow, worth: float = 0.0) -> Iterator[Snippet]:
     """Take a row whole; a long field is read as a text of its own, which names the record."""
     held = tuple(dict.fromkeys(_held(row)))
     if held or worth >= 1.0:
@@ -229,7 +229,7 @@ def _of_row(row: Row, worth: float = 0.0) -> Iterator[Snippet]:
             yield piece if piece.kind == "row" else replace(piece, title=title)
 
 
-def _held(row: Row) -> Iterator[str]:
+def _held(row: RecordRow) -> Iterator[str]:
     for cell in row.cells:
         if len(cell) > 1 and not cell.isalpha():
             for _, _, value in values(cell):
@@ -252,7 +252,7 @@ def _of_plain(text: str, *, speaks: bool) -> Iterator[Snippet]:
     for part, value in _split(text):
         if value is not None:
             yield from _of_value(value)
-        lines = bulk.readable(part).splitlines()
+        lines = bulk.without_bulk(part).splitlines()
         if value is None and len(lines) == 1 and not before:
             yield from _of_prose(lines[0], sentence, speaks=speaks)
         elif value is None:
@@ -295,7 +295,7 @@ def _split(text: str) -> Iterator[tuple[str, Any]]:
         yield text[start:], None
 
 
-def _xml(text: str) -> list[Row]:
+def _xml(text: str) -> list[RecordRow]:
     rows = of_xml(text)
     return rows if len(rows) > 1 and sum(len(row.text) for row in rows) * 8 > len(text) else []
 
@@ -306,7 +306,7 @@ class _Lines:
     def __init__(self, lines: Sequence[str], numbers: Iterator[int], before: int, *, speaks: bool) -> None:
         self.lines, self.numbers, self.before, self.speaks = lines, numbers, before, speaks
         self.is_code = _is_code(lines)
-        self.weights: Sequence[float] = () if speaks or self.is_code else weigh(lines)
+        self.weights: Sequence[float] = () if speaks or self.is_code else outlier_weights(lines)
         self.listing = _is_listing(lines)
 
     def read(self) -> Iterator[Snippet]:
@@ -323,7 +323,7 @@ class _Lines:
                 at += 1
                 continue
             if not self.is_code:
-                rows, end = of_lines(lines, at)
+                rows, end = record_lines(lines, at)
                 if rows:
                     for row in rows:
                         yield from self._unusual_row(row)
@@ -350,7 +350,7 @@ class _Lines:
         """Score how a line stands out: a report of trouble, or unlike all the others."""
         return TROUBLE * self.weights[at] ** 2 if self.weights else 0.0
 
-    def _unusual_row(self, row: Row) -> Iterator[Snippet]:
+    def _unusual_row(self, row: RecordRow) -> Iterator[Snippet]:
         worth = self._weight(row.line - 1) if 0 < row.line <= len(self.lines) else 0.0
         yield from _of_row(row, worth)
 
@@ -675,7 +675,7 @@ def _sentence_of(text: str, start: int, end: int) -> tuple[int, int, bool, bool]
     first = next(span for span in spans if span[1] > start)[0]
     after = next(span for span in reversed(spans) if span[0] < end)[1]
     left, right = first, after
-    if tokens(text[first:after]) > _LONGEST_PRESERVED:
+    if estimated_tokens(text[first:after]) > _LONGEST_PRESERVED:
         left, right = _clauses_around(text, first, after, start, end)
     is_first, is_last = low > 0 and first == low, high < len(text) and after == high
     return left, right, left > first or is_first, right < after or is_last
@@ -686,14 +686,14 @@ def _clauses_around(text: str, first: int, after: int, start: int, end: int) -> 
     parts = [(first + a, first + b) for a, b in clauses(text[first:after])]
     left = next(n for n, span in enumerate(parts) if span[1] > start)
     right = next(n for n in range(len(parts) - 1, -1, -1) if parts[n][0] < end)
-    room = _LONGEST_PRESERVED - tokens(text[parts[left][0] : parts[right][1]])
+    room = _LONGEST_PRESERVED - estimated_tokens(text[parts[left][0] : parts[right][1]])
     if room < 0:
         return _words_around(text, first, after, start, end)
     while room > 0:
-        before = tokens(text[slice(*parts[left - 1])]) if left else room + 1
+        before = estimated_tokens(text[slice(*parts[left - 1])]) if left else room + 1
         if before <= room:
             left, room = left - 1, room - before
-        behind = tokens(text[slice(*parts[right + 1])]) if right + 1 < len(parts) else room + 1
+        behind = estimated_tokens(text[slice(*parts[right + 1])]) if right + 1 < len(parts) else room + 1
         if behind <= room:
             right, room = right + 1, room - behind
         elif before > room:
@@ -703,9 +703,9 @@ def _clauses_around(text: str, first: int, after: int, start: int, end: int) -> 
 
 def _words_around(text: str, first: int, after: int, start: int, end: int) -> tuple[int, int]:
     """Take whole words around a match where a sentence has no commas."""
-    room = max(0, _LONGEST_PRESERVED - tokens(text[start:end]))
+    room = max(0, _LONGEST_PRESERVED - estimated_tokens(text[start:end]))
     near = text[max(first, start - 100) : end + 100]
-    reach = room * len(near) // (2 * tokens(near))
+    reach = room * len(near) // (2 * estimated_tokens(near))
     low, high = max(first, start - reach), min(after, end + reach)
     if low > first and (gap := text.find(" ", low, start)) >= 0:
         low = gap + 1
@@ -714,7 +714,7 @@ def _words_around(text: str, first: int, after: int, start: int, end: int) -> tu
     return low, high
 
 
-def tokens(text: str) -> int:
+def estimated_tokens(text: str) -> int:
     """Estimate the tokens of a text: a quarter of its ASCII characters, and about two of three others."""
     if text.isascii():
         return len(text) // 4 + 1

@@ -80,7 +80,7 @@ def _structured(text: str, shorten: Callable[[str], str], encoded: int, *, sprea
 
 
 def _value(body: str, shorten: Callable[[str], str], spread: bool) -> str | None:
-    for read in (values.read, values.read_lines):
+    for read in (values.read_literal, values.read_lines):
         try:
             return values.Writer(shorten, spread=spread).say(read(body))
         except values.NotAValue:
@@ -100,12 +100,12 @@ def lossy(text: str, room: int, count: Count, wanted: Wanted = NOTHING_WANTED) -
 
     The output holds whole lines, rows, members or sentences, and says how many lines or rows are left out.
     """
-    compact = lines.thinned(bulk.readable(_said(text, lines.tidy, 0)))
+    compact = lines.thinned(bulk.without_bulk(_said(text, lines.tidy, 0)))
     size = count(compact) if values.sayable(compact) else None
     if size is not None and size <= room:
         return compact
     value = _structured(text, lines.bare, 0, spread=True)
-    tidy = bulk.readable(lines.bare(text) if value is None else value)
+    tidy = bulk.without_bulk(lines.bare(text) if value is None else value)
     if not values.sayable(tidy):
         tidy, value = text, None
     whole = lines.grouped(tidy)
@@ -136,10 +136,10 @@ class _Choice:
     ) -> _Choice:
         parts = pieces.pieces(tidy, is_log=outliers.is_log(tidy.split("\n")), is_tree=is_tree, is_value=is_value)
         texts = [part.text for part in parts]
-        weighed = pieces.weigh(parts, wanted.words)
+        weighed = pieces.weigh_pieces(parts, wanted.words)
         scale = sum(weighed.cost) / max(1, size)
         is_log = outliers.is_log(texts) or any(part.lines > 1 for part in parts)
-        order = choice.ordered(parts, weighed, outliers.weigh(texts), is_log=is_log, room=room * scale)
+        order = choice.ordered(parts, weighed, outliers.outlier_weights(texts), is_log=is_log, room=room * scale)
         counted, noun = pieces.inside(parts) if is_value else (range(len(parts)), "lines")
         return cls(parts, order, weighed.cost, room, scale, count, frozenset(counted), noun)
 
@@ -216,9 +216,9 @@ def _changes(other: str, this: str) -> list[str] | None:
     if other == this:
         return []
     try:
-        there, here = values.read(other.strip()), values.read(this.strip())
+        there, here = values.read_literal(other.strip()), values.read_literal(this.strip())
     except values.NotAValue:
-        return differences.of_lines(other.split("\n"), this.split("\n"))
+        return differences.line_differences(other.split("\n"), this.split("\n"))
     if type(there) is not type(here):
         return None
     try:

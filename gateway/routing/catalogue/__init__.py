@@ -111,7 +111,7 @@ def _bases(entry: ModelEntry) -> Iterator[str]:
             yield base
 
 
-def _told(models: Iterable[ModelEntry]) -> Iterator[fates.Told]:
+def _told(models: Iterable[ModelEntry]) -> Iterator[fates.KeyFate]:
     return fates.of_list(map(_listed, models))
 
 

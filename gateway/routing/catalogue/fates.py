@@ -110,17 +110,17 @@ Entry = tuple[int | None, Mapping[str, Any], Mapping[str, Any], Kind, Collection
 """Line, litellm_params, model_info, kind, and the keys of its provider's own that are heeded."""
 
 
-def of_list(entries: Iterable[Entry]) -> Iterator[Told]:
+def of_list(entries: Iterable[Entry]) -> Iterator[KeyFate]:
     """Judge every key of a list, in its order."""
     for index, (line, params, info, kind, heeded) in enumerate(entries):
         for name, value in params.items():
-            yield Told(index, line, ("litellm_params", str(name)), of_param(str(name), value, kind, heeded))
+            yield KeyFate(index, line, ("litellm_params", str(name)), of_param(str(name), value, kind, heeded))
         for name, value in info.items():
-            yield Told(index, line, ("model_info", str(name)), of_info(str(name), value))
+            yield KeyFate(index, line, ("model_info", str(name)), of_info(str(name), value))
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class KeyFate:
     """A key of one entry, and what becomes of it."""
 
     index: int
@@ -129,9 +129,9 @@ class Told:
     fate: Fate
 
 
-def named_once(told: Iterable[Told]) -> Iterator[str]:
+def named_once(told: Iterable[KeyFate]) -> Iterator[str]:
     """Say which keys are without effect and why, a line for each name, however often it stands there."""
-    found: dict[tuple[tuple[str, str], str], list[Told]] = {}
+    found: dict[tuple[tuple[str, str], str], list[KeyFate]] = {}
     for one in told:
         if one.fate.kind == "without effect":
             found.setdefault((one.key, one.fate.reason), []).append(one)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from gateway.config.environment import is_read_in, read_in, usual_variables
 from gateway.config.litellm_keys import CHAT_MODES, INFO_IN_PARAMS, RATES
 from gateway.config.problems import KeyPath, Problem
-from gateway.config.yaml import Document
+from gateway.config.yaml import YamlDocument
 from gateway.money.prices.entries import is_price
 from gateway.money.prices.table import PriceBook
 from gateway.providers import refusals
@@ -38,7 +38,7 @@ class Imported:
     """The fate of each key, in the order of the file."""
 
 
-def imported(document: Document, book: PriceBook, known: frozenset[str], environ: Mapping[str, str]) -> Imported:
+def imported(document: YamlDocument, book: PriceBook, known: frozenset[str], environ: Mapping[str, str]) -> Imported:
     """Turn what a LiteLLM file says into our form; `known` are the providers that can be reached at all."""
     work = _Import(document, book, known, environ)
     data = document.data if isinstance(document.data, dict) else {}
@@ -59,7 +59,7 @@ def imported(document: Document, book: PriceBook, known: frozenset[str], environ
 class _Import:
     """One import on its way."""
 
-    document: Document
+    document: YamlDocument
     book: PriceBook
     known: frozenset[str]
     environ: Mapping[str, str]

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from gateway.config import Config
-from gateway.config.addresses import CHAT, address_of
+from gateway.config.addresses import CHAT, parse_address
 from gateway.config.environment import usual_variables
 from gateway.config.litellm_keys import PROVIDERS
 from gateway.money.prices.names import names_no_model
@@ -110,7 +110,7 @@ def _smaller_fallbacks(config: Config, deployments: Sequence[Deployment]) -> Ite
 def _unusual_addresses(deployments: Sequence[Deployment]) -> Iterator[str]:
     """Say where an address is asked as it stands though most servers answer one level deeper."""
     for one in deployments:
-        address = address_of(one.api_base) if one.kind == "direct" and one.api_base else None
+        address = parse_address(one.api_base) if one.kind == "direct" and one.api_base else None
         if address is not None and not address.has_version and not _is_own(one):
             yield f"{one.name} is asked at {address.shown(CHAT)}: most servers answer under /v1 of it"
 
@@ -140,7 +140,7 @@ def _implied(deployments: Sequence[Deployment]) -> Mapping[tuple[str, str, bool]
     for one in deployments:
         if one.key_from is None:
             continue
-        address = address_of(one.api_base) if one.api_base else None
+        address = parse_address(one.api_base) if one.api_base else None
         place = one.provider if address is None else address.place
         names = found.setdefault((one.key_from, place, _is_own(one)), [])
         if one.model_name not in names:
@@ -150,7 +150,7 @@ def _implied(deployments: Sequence[Deployment]) -> Mapping[tuple[str, str, bool]
 
 def _is_own(one: Deployment) -> bool:
     """Whether a deployment is at its provider's own host."""
-    address = address_of(one.api_base) if one.api_base else None
+    address = parse_address(one.api_base) if one.api_base else None
     return address is None or one.is_providers_own or address.host == _HOMES.get(one.provider)
 
 

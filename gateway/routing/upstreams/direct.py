@@ -23,7 +23,7 @@ from yarl import URL
 
 from gateway.config.addresses import MODELS
 from gateway.config.network import HERE, Network
-from gateway.providers.addresses import address, joined
+from gateway.providers.addresses import chat_endpoint, joined_path
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.upstream import KEPT_SECONDS, Trouble, UpstreamError
 from gateway.wire.headers import NO_HEADERS, kept
@@ -193,7 +193,7 @@ def _route(deployment: Deployment, network: Network) -> _Route:
             istr("User-Agent"): "gateway",
         }
     )
-    there = address(
+    there = chat_endpoint(
         deployment.provider, deployment.model, deployment.api_base or "", deployment.api_key, deployment.params
     )
     for name, value in there.headers.items():
@@ -324,7 +324,7 @@ class Direct:
         route = _route(deployment, self._network)
         session = self._session("whole")
         speaks = deployment.kind == "direct"
-        url = URL(joined(deployment.api_base or "", MODELS if speaks else ""))
+        url = URL(joined_path(deployment.api_base or "", MODELS if speaks else ""))
         limit = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
         headers = route.headers if speaks else None
         try:

@@ -38,7 +38,7 @@ _TROUBLES: Final[tuple[tuple[type[httpx.TransportError], Trouble], ...]] = (
 
 
 @dataclass(slots=True)
-class Exchange:
+class WireRecord:
     """The bytes that went over the wire for one call."""
 
     status: int | None = None
@@ -70,11 +70,11 @@ class Exchange:
             await self.open.pop().aclose()
 
 
-current: Final[ContextVar[Exchange | None]] = ContextVar("exchange", default=None)
+current: Final[ContextVar[WireRecord | None]] = ContextVar("exchange", default=None)
 """The exchange that requests made in this context belong to."""
 
 
-def _trouble(error: httpx.TransportError, reading: bool, exchange: Exchange) -> UpstreamError:
+def _trouble(error: httpx.TransportError, reading: bool, exchange: WireRecord) -> UpstreamError:
     kind: Trouble = next((kind for foreign, kind in _TROUBLES if isinstance(error, foreign)), "reset")
     if kind == "garbage" and (reading or "disconnected" in str(error)):
         kind = "reset"  # the peer closed without an answer, or in the middle of one
@@ -108,7 +108,7 @@ class Wire(httpx.AsyncHTTPTransport):
         }
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        exchange = current.get() or Exchange()
+        exchange = current.get() or WireRecord()
         timeouts = request.extensions.get("timeout", {})
         connect = min(CONNECT_SECONDS, timeouts.get("read") or CONNECT_SECONDS)
         request.headers["accept-encoding"] = "identity"  # as in `direct`; and the end marker must be readable
@@ -171,7 +171,7 @@ class Wire(httpx.AsyncHTTPTransport):
 class _Watched(httpx.AsyncByteStream):
     """A body that is unpacked and measured, and whose breaking is noted before litellm hears of it."""
 
-    def __init__(self, response: httpx.Response, exchange: Exchange) -> None:
+    def __init__(self, response: httpx.Response, exchange: WireRecord) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self._inner = response.stream
         self._exchange = exchange

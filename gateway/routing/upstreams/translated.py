@@ -32,7 +32,7 @@ from gateway.routing.upstreams.upstream import DROPPED, MOST_ANSWER, Reply, Unfi
 from gateway.wire.headers import NO_HEADERS
 
 if TYPE_CHECKING:
-    from gateway.routing.upstreams.exchange import Exchange
+    from gateway.routing.upstreams.exchange import WireRecord
 
 REQUEST_FIELDS: Final = parameters.OPENAI | parameters.PROVIDERS_OWN | {"messages"}
 """The fields of a chat completion that a client may set on the way through litellm."""
@@ -134,7 +134,7 @@ class Translated:
                         "nothing: send the content as a data: URL")  # fmt: skip
         exchange_module = importlib.import_module("gateway.routing.upstreams.exchange")
         marker, secrets = _ENDS.get(deployment.provider), deployment.secrets
-        exchange: Exchange = exchange_module.Exchange(end_marker=marker, own=secrets, most=self._most)
+        exchange: WireRecord = exchange_module.Exchange(end_marker=marker, own=secrets, most=self._most)
         if stream and deployment.provider in _COHERE:
             exchange.events = EventReader()
         token = exchange_module.current.set(exchange)
@@ -171,14 +171,14 @@ class Translated:
             )
             supported = frozenset(listed or ())
             self._supported[deployment.name] = deployment.model, supported
-        chosen = parameters.chosen(fields, supported, writes_tools=deployment.provider in _WRITES_TOOLS)
+        chosen = parameters.provider_parameters(fields, supported, writes_tools=deployment.provider in _WRITES_TOOLS)
         if chosen.unfit is not None:
             name = f"{deployment.provider}/{deployment.model}"
             raise Unfit(chosen.unfit, f"`{chosen.unfit}` cannot be served by {name}: leave it out, or ask for another "
                         "model.")  # fmt: skip
         return chosen
 
-    async def _ask(self, deployment: Deployment, call: dict[str, Any], exchange: Exchange, chosen: Chosen) -> Reply:
+    async def _ask(self, deployment: Deployment, call: dict[str, Any], exchange: WireRecord, chosen: Chosen) -> Reply:
         dropped = {DROPPED: ", ".join(chosen.dropped)} if chosen.dropped else {}
         by_function = chosen.calls_by_function
         try:
@@ -229,7 +229,7 @@ class StreamedReply:
         self,
         stream: Any,
         first: Any,
-        exchange: Exchange,
+        exchange: WireRecord,
         model: str,
         headers: dict[str, str],
         *,
@@ -384,7 +384,7 @@ def _strings(value: Any) -> Iterator[str]:
 # ---- answers
 
 
-def _ids(exchange: Exchange) -> dict[str, str]:
+def _ids(exchange: WireRecord) -> dict[str, str]:
     """Return what is passed on of the upstream's headers; Anthropic's name for its id becomes OpenAI's."""
     names = {"request-id": "x-request-id"}
     return {names.get(name, name): value for name, value in exchange.headers.items() if name != "content-type"}
@@ -480,7 +480,7 @@ class _ErrorAnswer(Exception):
         self.reply: Final = reply
 
 
-def _failure(error: Exception, exchange: Exchange, litellm: Any) -> _ErrorAnswer | UpstreamError:
+def _failure(error: Exception, exchange: WireRecord, litellm: Any) -> _ErrorAnswer | UpstreamError:
     """Say what a call that did not succeed comes to. The table of this door:
 
     | on the wire | here |
@@ -502,14 +502,14 @@ def _failure(error: Exception, exchange: Exchange, litellm: Any) -> _ErrorAnswer
     return UpstreamError("garbage", "the answer could not be read", _words(error, exchange))
 
 
-def _cut(error: Exception, exchange: Exchange) -> UpstreamError:
+def _cut(error: Exception, exchange: WireRecord) -> UpstreamError:
     """Say what broke a stream: the connection, silence, or the provider with an error event."""
     if exchange.trouble is not None:
         return exchange.trouble
     return UpstreamError("reset", "the stream could not be read on", _words(error, exchange))
 
 
-def _words(error: Exception, exchange: Exchange) -> str:
+def _words(error: Exception, exchange: WireRecord) -> str:
     """Return an exception's text without secrets, and without the names that litellm puts before it."""
     text = exchange.secrets.out_of_text(str(getattr(error, "message", None) or error))
     while text.startswith("litellm.") and ": " in text:

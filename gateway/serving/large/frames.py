@@ -57,7 +57,7 @@ def _read(line: socket.socket, size: int) -> bytearray:
     return data
 
 
-def pieces(values: Sequence[V], size: Any = None) -> Iterator[list[V]]:
+def list_pieces(values: Sequence[V], size: Any = None) -> Iterator[list[V]]:
     """Cut a list into pieces that are read in a few milliseconds; `size` tells how many characters a value has."""
     piece: list[V] = []
     chars = 0

@@ -25,12 +25,12 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.budget.components import texts
 from gateway.memory import Memory
-from gateway.rewriting.folds.summarize import Facts
+from gateway.rewriting.folds.summarize import SummaryFacts
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.serving.fit import LARGE_BODY, Form
 from gateway.serving.large import frames
 from gateway.serving.large.questions import MOST_KEPT, Counts, Forget, Planned, Read, error_of, put_together, with_edits
-from gateway.serving.large.turns import Door, Place, Turns
+from gateway.serving.large.turns import LargeBodyRoom, Place, Turns
 from gateway.wire import errors
 from gateway.wire.chat import ChatRequest
 
@@ -142,7 +142,7 @@ class LargeBodies:
         # As many wait for processes as there are; what is done with an answer never waits for these.
         self._threads = ThreadPoolExecutor(2 * PROCESSES, thread_name_prefix="large")
         self._numbers = itertools.count()
-        self.door = Door(ROOM_OF_LARGEST * largest, largest, WAIT_SECONDS)
+        self.door = LargeBodyRoom(ROOM_OF_LARGEST * largest, largest, WAIT_SECONDS)
 
     @property
     def processes(self) -> list[int]:
@@ -257,7 +257,7 @@ class Desk:
     def __init__(self, pool: LargeBodies, key: str, body: bytes, number: int) -> None:
         self.pool, self.key, self.body, self.number = pool, key, body, number
 
-    async def planned(self, form: Form, facts: Facts | None, early: frozenset[int]) -> Plan | Refusal:
+    async def planned(self, form: Form, facts: SummaryFacts | None, early: frozenset[int]) -> Plan | Refusal:
         """Plan a request as `form.planned` does, and learn what was counted."""
         if form.request.body is not self.body:  # with fewer tools, it is another one
             self.forget()

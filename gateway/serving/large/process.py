@@ -22,13 +22,23 @@ from gateway.budget.tokens import Counters
 from gateway.conversation import Message
 from gateway.memory import Memory
 from gateway.prompt_cache.prefixes import MOST_CHAINED, Digests
-from gateway.rewriting.folds.summarize import Facts
+from gateway.rewriting.folds.summarize import SummaryFacts
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan
 from gateway.routing.models import Model
 from gateway.serving.fit import Form, moved_of
 from gateway.serving.large import frames
-from gateway.serving.large.questions import MOST_KEPT, Counts, Forget, Lookup, Planned, Read, bare, fault_of, places_of
+from gateway.serving.large.questions import (
+    MOST_KEPT,
+    Counts,
+    Forget,
+    Planned,
+    Read,
+    SummaryLookup,
+    bare_request,
+    error_fields,
+    places_of,
+)
 from gateway.wire.chat import ChatRequest, Memo, parse
 from gateway.wire.errors import GatewayError, too_much_work
 
@@ -42,18 +52,18 @@ MOST_BYTES: Final = 640 * 2**20
 """Memory that it may have."""
 
 
-class Asked:
+class AskedSummaries:
     """What is known of summaries, as the worker knows it."""
 
     def __init__(self, line: socket.socket, *, decision: bool) -> None:
         self._line, self._decision = line, decision
 
     def get(self, key: str, /) -> object:
-        frames.send(self._line, frames.ASKED, Lookup(self._decision, key))
+        frames.send(self._line, frames.ASKED, SummaryLookup(self._decision, key))
         return frames.receive(self._line)[1]
 
 
-class Desk:
+class Clerk:
     """Answers one question after the other."""
 
     def __init__(self, line: socket.socket) -> None:
@@ -77,10 +87,10 @@ class Desk:
                     case Planned():
                         self._tell_plan(question, self._request(question.body))
             except GatewayError as error:
-                frames.send(self._line, frames.FAULT, fault_of(error))
+                frames.send(self._line, frames.FAULT, error_fields(error))
             except (MemoryError, RecursionError):
                 self._forget(question.body)
-                frames.send(self._line, frames.FAULT, fault_of(too_much_work()))
+                frames.send(self._line, frames.FAULT, error_fields(too_much_work()))
 
     def _forget(self, body: int) -> None:
         self._read.pop(body, None)
@@ -102,9 +112,9 @@ class Desk:
 
     def _tell_read(self, request: ChatRequest) -> None:
         send, line = frames.send, self._line
-        send(line, frames.VALUE, bare(request))
+        send(line, frames.VALUE, bare_request(request))
         send(line, frames.VALUE, places_of(request))
-        for piece in frames.pieces(request.conversation.messages, _chars):
+        for piece in frames.list_pieces(request.conversation.messages, _chars):
             send(line, frames.VALUE, piece)
         send(line, frames.END)
 
@@ -113,13 +123,13 @@ class Desk:
         form = self._form_of(question, request)
         facts = None
         if question.summaries_of is not None:
-            asked = Asked(line, decision=False), Asked(line, decision=True)
-            facts = Facts(*asked, question.summaries_of)  # type: ignore[arg-type]  # as the worker answers
+            asked = AskedSummaries(line, decision=False), AskedSummaries(line, decision=True)
+            facts = SummaryFacts(*asked, question.summaries_of)  # type: ignore[arg-type]  # as the worker answers
         found = form.planned(facts, question.early)
         edits = found.edits if isinstance(found, Plan) else ()
         send(line, frames.VALUE, _counts(form, request))
         send(line, frames.VALUE, replace(found, edits=()) if isinstance(found, Plan) else found)
-        for piece in frames.pieces(edits):
+        for piece in frames.list_pieces(edits):
             send(line, frames.VALUE, piece)
         send(line, frames.END)
 
@@ -160,7 +170,7 @@ def _allow(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
-def main() -> None:
+def serve_worker() -> None:
     """Serve the worker at the other end of a socket."""
     line = socket.socket(fileno=int(sys.argv[1]))
     line.setblocking(True)
@@ -170,10 +180,10 @@ def main() -> None:
     if most == resource.RLIM_INFINITY or most > MOST_BYTES:
         resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, most))
     try:
-        Desk(line).serve()
+        Clerk(line).serve()
     except frames.Ended:
         return
 
 
 if __name__ == "__main__":
-    main()
+    serve_worker()

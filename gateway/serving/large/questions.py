@@ -58,7 +58,7 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
+class SummaryLookup:
     """A question back, for something that is known of summaries."""
 
     decision: bool
@@ -77,7 +77,7 @@ class Counts:
 Fault = tuple[int, str, str, str | None, str | None, Mapping[str, str], Mapping[str, Any] | None]
 
 
-def fault_of(error: GatewayError) -> Fault:
+def error_fields(error: GatewayError) -> Fault:
     return error.status, error.type, error.message, error.code, error.param, dict(error.headers), error.extra
 
 
@@ -87,7 +87,7 @@ def error_of(fault: Fault) -> GatewayError:
     return GatewayError(status, kind, message, code=code, param=param, headers=headers, extra=extra)
 
 
-def bare(request: ChatRequest) -> ChatRequest:
+def bare_request(request: ChatRequest) -> ChatRequest:
     """Return a request without what crosses apart: its body, its messages, and where they stand."""
     return replace(request, body=b"", message_spans=(), conversation=replace(request.conversation, messages=()))
 

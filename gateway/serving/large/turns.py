@@ -107,7 +107,7 @@ class Turns:
             self._latest.clear()
 
 
-class Door:
+class LargeBodyRoom:
     """Room for large bodies that are received, or wait to be planned; bounded in sum, and for each key.
 
     A key leaves room for one body of the largest size, so that others come in while it has all that it may.
@@ -173,7 +173,7 @@ class Place:
 
     __slots__ = ("_door", "_held", "_key", "free")
 
-    def __init__(self, door: Door, key: str, free: int) -> None:
+    def __init__(self, door: LargeBodyRoom, key: str, free: int) -> None:
         """Take how many bytes need no room."""
         self._door, self._key, self._held, self.free = door, key, 0, free
 

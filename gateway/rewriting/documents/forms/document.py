@@ -66,7 +66,7 @@ def lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         start += len(line) + 1
 
 
-def paragraphs(text: str, start: int, end: int) -> list[tuple[int, int]]:
+def paragraph_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
     """Locate the runs of lines between blank ones, without white space around them; a fence is one of them."""
     out: list[tuple[int, int]] = []
     first, last, fence = -1, -1, ""
@@ -103,6 +103,6 @@ def reads_as_list(text: str) -> bool:
     return bullets > 1 and bullets >= _LISTED * len(filled)
 
 
-def total(documents: Sequence[Document]) -> int:
+def total_characters(documents: Sequence[Document]) -> int:
     """Add up the characters of documents."""
     return sum(document.end - document.start for document in documents)

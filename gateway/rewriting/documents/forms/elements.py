@@ -25,7 +25,7 @@ _DIRECTS = frozenset(_DIRECT_WORDS.split())
 """Elements of what a model is told to do."""
 
 
-def find(text: str) -> list[Document]:
+def find_elements(text: str) -> list[Document]:
     """Locate the longest row of like elements that have nothing but white space between them."""
     if text.count("<") < _LEAST_ROWS:
         return []

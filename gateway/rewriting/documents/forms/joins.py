@@ -16,7 +16,7 @@ from statistics import mean
 from gateway.rewriting.documents.forms.document import (
     SHORT_CHARS,
     Document,
-    paragraphs,
+    paragraph_spans,
     reads_as_list,
     reads_as_prose,
     size,
@@ -105,7 +105,7 @@ def _trimmed(text: str, span: tuple[int, int]) -> tuple[int, int]:
 
 def _without_lead(text: str, span: tuple[int, int]) -> tuple[int, int]:
     """Leave short paragraphs at the start to the frame."""
-    found = paragraphs(text, *span)
+    found = paragraph_spans(text, *span)
     while len(found) > 1 and size(text[slice(*found[0])]) <= SHORT_CHARS:
         found = found[1:]
     return (found[0][0], found[-1][1]) if found else span
@@ -113,7 +113,7 @@ def _without_lead(text: str, span: tuple[int, int]) -> tuple[int, int]:
 
 def _without_tail(text: str, span: tuple[int, int]) -> tuple[int, int]:
     """Leave short paragraphs at the end to the frame."""
-    found = paragraphs(text, *span)
+    found = paragraph_spans(text, *span)
     while len(found) > 1 and size(text[slice(*found[-1])]) <= SHORT_CHARS:
         found = found[:-1]
     return (found[0][0], found[-1][1]) if found else span
@@ -161,9 +161,9 @@ def _sections(text: str, marks: Sequence[tuple[int, int, str]], least: int) -> l
 # ---------------------------------------------------------------- blank lines
 
 
-def joined(text: str) -> list[Document]:
+def joined_sources(text: str) -> list[Document]:
     """Locate several long paragraphs before, or after, something short that is asked of them."""
-    found = paragraphs(text, 0, len(text))
+    found = paragraph_spans(text, 0, len(text))
     first, last = 0, len(found)
     sizes = [size(text[start:end]) for start, end in found]
     while first < last and sizes[first] <= SHORT_CHARS:

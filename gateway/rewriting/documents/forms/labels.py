@@ -18,7 +18,7 @@ from gateway.rewriting.documents.forms.document import (
     SHORT_CHARS,
     Document,
     lines,
-    paragraphs,
+    paragraph_spans,
     reads_as_prose,
     size,
 )
@@ -216,8 +216,8 @@ def _after(text: str, heads: Sequence[_Head]) -> list[Document]:
 
 def _first_start(text: str, heads: Sequence[_Head]) -> int:
     """Find where the text of the first head begins: as many paragraphs back as the others have at most."""
-    before = paragraphs(text, 0, heads[0].start)
-    most = max([len(paragraphs(text, a.end, b.start)) for a, b in pairwise(heads)], default=1)
+    before = paragraph_spans(text, 0, heads[0].start)
+    most = max([len(paragraph_spans(text, a.end, b.start)) for a, b in pairwise(heads)], default=1)
     own = before[-most:] if most else before[-1:]
     while len(own) > 1 and size(text[slice(*own[0])]) <= SHORT_CHARS and text[own[0][1] - 1] in ":：?？.":
         own = own[1:]
@@ -226,7 +226,7 @@ def _first_start(text: str, heads: Sequence[_Head]) -> int:
 
 def _last_end(text: str, begin: int, others: Sequence[int]) -> int:
     """Find where the last block ends: a short paragraph at the very end is the question."""
-    found = paragraphs(text, begin, len(text))
+    found = paragraph_spans(text, begin, len(text))
     if len(found) < 2:
         return len(text)
     end = len(found)
@@ -247,7 +247,7 @@ def _is_body(text: str, span: tuple[int, int]) -> bool:
 # ---------------------------------------------------------------- files, hits
 
 
-def files(text: str) -> list[Document]:
+def pasted_files(text: str) -> list[Document]:
     """Locate what was pasted under lines that are nothing but a path."""
     marks: list[tuple[int, int, str]] = []
     fence = ""
@@ -298,7 +298,7 @@ _FENCED = re.compile(r"\s{0,40}(`{3,}|~{3,})[^\n`]{0,100}\n")
 
 def _end_of_file(text: str, begin: int) -> int:
     """Find where the last file ends: after its fence, or before short last paragraphs that are no code."""
-    found = paragraphs(text, begin, len(text))
+    found = paragraph_spans(text, begin, len(text))
     if not found:
         return len(text)
     if text[slice(*found[0])].lstrip().startswith(("```", "~~~")):
@@ -317,7 +317,7 @@ def _is_said(paragraph: str) -> bool:
 
 def hits(text: str) -> list[Document]:
     """Locate paragraphs, or numbered entries, that each hold a line that is nothing but an address."""
-    found = paragraphs(text, 0, len(text))
+    found = paragraph_spans(text, 0, len(text))
     entries = _numbered(text, found)
     spans = entries or found
     own = [span for span in spans if _has_address(text, span)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from gateway.rewriting.documents.forms.document import Document, total
+from gateway.rewriting.documents.forms.document import Document, total_characters
 
 _OPENING = re.compile(
     r"(?<![\w.'\"])(?P<name>(?:[A-Za-z_]\w{0,40}\.){0,4}[A-Z_]\w{0,60}|[a-z]\w{0,60})\("
@@ -30,7 +30,7 @@ _TITLE = re.compile(
 _MOST_OBJECTS = 20_000
 
 
-def find(text: str) -> list[Document]:
+def find_reprs(text: str) -> list[Document]:
     """Locate the objects of a text that stand in a row with others of their name; the rows with the most text."""
     if not any(sign in text for sign in _SIGNS):
         return []
@@ -44,7 +44,7 @@ def find(text: str) -> list[Document]:
             row = []
         row, named = [*row, document] if not row else _with(row, document), name
     out += row if len(row) > 1 else []
-    return out if total(out) and any(document.bodies for document in out) else []
+    return out if total_characters(out) and any(document.bodies for document in out) else []
 
 
 def _with(row: list[Document], document: Document) -> list[Document]:

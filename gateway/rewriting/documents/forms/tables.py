@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[-+]?[\d.,:/%\s]+")
 _RULE = re.compile(r"[ \t]*\|?(?:[ \t]*:?-+:?[ \t]*\|)+[ \t]*(?::?-+:?)?[ \t]*\|?[ \t\r]*")
 
 
-def find(text: str) -> list[Document]:
+def find_tables(text: str) -> list[Document]:
     """Locate the rows of the tables of a text."""
     spans = list(lines(text, 0, len(text)))
     out: list[Document] = []

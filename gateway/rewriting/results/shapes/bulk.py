@@ -21,7 +21,7 @@ _BLANK_LINES = re.compile(r"\n\s*\n")
 _LEAST_TAGS = 10
 
 
-def readable(text: str) -> str:
+def without_bulk(text: str) -> str:
     """Leave out what nobody reads: the middle of encoded bytes, the markup of a web page."""
     if len(text) >= 200:
         text = _ENCODED.sub(_encoded, text)

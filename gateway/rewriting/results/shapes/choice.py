@@ -28,7 +28,7 @@ _REPORT = 3.0
 
 
 def ordered(
-    parts: Sequence[pieces.Piece], weighed: pieces.Weighed, weights: Sequence[float], *, is_log: bool, room: float
+    parts: Sequence[pieces.Piece], weighed: pieces.WeighedPieces, weights: Sequence[float], *, is_log: bool, room: float
 ) -> list[int]:
     """Order the pieces, best first, somewhat more than the room holds."""
     out = [i for i, weight in enumerate(weights) if weight >= OUTLIER]

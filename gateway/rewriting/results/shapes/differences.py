@@ -65,7 +65,7 @@ def _members(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 # ---------------------------------------------------------------- lines
 
 
-def of_lines(other: Sequence[str], this: Sequence[str]) -> list[str]:
+def line_differences(other: Sequence[str], this: Sequence[str]) -> list[str]:
     """Say how to make these lines of the other: `lines 3-5 there are these 2 here:`, `after line 7, 1 more:`.
 
     By lines that stand once in both (Bram Cohen's patience diff): n log n, whatever the lines are.

@@ -36,7 +36,7 @@ def shorten(text: str) -> str:
     return thinned(tidy(text))
 
 
-def runs(text: str) -> str:
+def repeated_characters(text: str) -> str:
     """Count a character that is repeated hundreds of times: `[= × 300]`."""
     if len(text) < _LONG_RUN:
         return text
@@ -61,7 +61,7 @@ def thinned(text: str) -> str:
 def tidy(text: str) -> str:
     """Say the text in fewer tokens, with the number of every line."""
     text = _clean(text)
-    lines = runs(text).split("\n")
+    lines = repeated_characters(text).split("\n")
     if _ANY_HIT.search(text):
         lines = _hits(lines)
     if _ANY_PATH.search(text):
@@ -78,7 +78,7 @@ def grouped(text: str) -> str:
 
 def bare(text: str) -> str:
     """Leave out of each line what says nothing, and count lines that follow themselves; no lines are put together."""
-    return "\n".join(_repeats(runs(_clean(text)).split("\n")))
+    return "\n".join(_repeats(repeated_characters(_clean(text)).split("\n")))
 
 
 def _clean(text: str) -> str:

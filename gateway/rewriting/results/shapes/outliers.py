@@ -1,4 +1,4 @@
-"""Lines that differ from the others of their text: `weigh` gives each a weight; `is_log` knows a run of like lines.
+"""Lines that differ from the others of their text: `outlier_weights` weighs them; `is_log` knows a run of like lines.
 
 A line is unusual where its template is rare (digits and ids masked, rare words left out; the idea is that of Drain and
 SLCT), where a field that has few values holds a rare one, where its form is unlike the others', or where its words
@@ -65,7 +65,7 @@ _MOST_RUNS, _LINES_IN_RUN = 12, 50
 _LEVELS = frozenset({"level", "lvl", "severity", "loglevel", "log_level", "levelname", "priority", "severitytext"})
 
 
-def weigh(lines: Sequence[str]) -> list[float]:
+def outlier_weights(lines: Sequence[str]) -> list[float]:
     """Weigh how unlike the others each line is: 0.0 for a usual one, 1.0 for what reports trouble or stands alone."""
     if not lines:
         return []

@@ -110,7 +110,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
+class WeighedPieces:
     """The names and values of each piece (their numbers), their worth, and the cost of the piece."""
 
     held: list[list[int]]
@@ -271,7 +271,7 @@ def _header_at(line: str) -> int:
 # ---------------------------------------------------------------- weighing
 
 
-def weigh(parts: Sequence[Piece], wanted: frozenset[str]) -> Weighed:
+def weigh_pieces(parts: Sequence[Piece], wanted: frozenset[str]) -> WeighedPieces:
     """Find the names and values of each piece, and what they are worth."""
     number: dict[str, int] = {}
     weight: list[float] = []
@@ -302,7 +302,7 @@ def weigh(parts: Sequence[Piece], wanted: frozenset[str]) -> Weighed:
         cost.append(spent + _PUNCTUATION * (len(part.text) - letters))
     few = {at for at, times in named.items() if times <= max(3, _FEW * len(parts))}
     spoken = [not few.isdisjoint(terms) for terms in held] if few else [False] * len(held)
-    return Weighed(held, weight, _bonuses(parts), cost, spoken)
+    return WeighedPieces(held, weight, _bonuses(parts), cost, spoken)
 
 
 def worth(term: str, wanted: frozenset[str]) -> float:
@@ -355,7 +355,7 @@ def _bonuses(parts: Sequence[Piece]) -> list[float]:
 # ---------------------------------------------------------------- ranking
 
 
-def ranked(weighed: Weighed, first: Sequence[int], most: float, turn: Sequence[int] | None = None) -> list[int]:
+def ranked(weighed: WeighedPieces, first: Sequence[int], most: float, turn: Sequence[int] | None = None) -> list[int]:
     """Order pieces by what each adds to those before it for its cost, until `most` is spent; `first` come first.
 
     `turn` orders pieces that add about as much as one another.

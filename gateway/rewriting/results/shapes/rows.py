@@ -34,7 +34,7 @@ _PLAIN_CELL = re.compile(r"[^\s,;:\"'\[\]{}][^,;\"\n\r]{0,120}")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RecordRow:
     """A record: names and cells of its fields, the id first."""
 
     names: tuple[str, ...]
@@ -53,7 +53,7 @@ class Row:
         return ", ".join(said)
 
 
-def plain(cell: str) -> str:
+def quoted_cell(cell: str) -> str:
     """Write a cell so that no row can be misread: in quotes where it holds what parts cells."""
     cell = cell.strip()
     if not cell or (_PLAIN_CELL.fullmatch(cell) and ": " not in cell and cell[-1] not in " :"):
@@ -64,7 +64,7 @@ def plain(cell: str) -> str:
 # ---------------------------------------------------------------- values
 
 
-def of_value(root: Any) -> Iterator[Row]:
+def of_value(root: Any) -> Iterator[RecordRow]:
     """Read a value of JSON into rows, in order, without recursion: records nested deep are read too."""
     stack: list[tuple[Any, str, str]] = [(root, "", "")]
     while stack:
@@ -79,7 +79,7 @@ def of_value(root: Any) -> Iterator[Row]:
         stack += reversed(more[1])
 
 
-def _of_list(value: list[Any], name: str, of: str) -> tuple[Sequence[Row], list[tuple[Any, str, str]]]:
+def _of_list(value: list[Any], name: str, of: str) -> tuple[Sequence[RecordRow], list[tuple[Any, str, str]]]:
     """Read an array: of rows where its first is a header, of entries, or of whatever else it holds."""
     if len(value) > 2 and all(isinstance(item, list) and len(item) == len(value[0]) for item in value):
         header = [item if isinstance(item, str) and not isinstance(item, Number) else "" for item in value[0]]
@@ -87,21 +87,21 @@ def _of_list(value: list[Any], name: str, of: str) -> tuple[Sequence[Row], list[
             return _table([str(cell) for cell in header], [list(map(cell_of, row)) for row in value[1:]], of), []
     plain_ones = [item for item in value if not _holds_more(item)]
     if len(plain_ones) == len(value):
-        rows = [Row((name,), (_short(cell_of(item)),), of, _long(item)) for item in value]
+        rows = [RecordRow((name,), (_short(cell_of(item)),), of, _long(item)) for item in value]
         return [row for row in rows if row.cells[0]], []
     if all(isinstance(item, dict) for item in value):
         return _of_records([(item, "") for item in value], of, "")
     return (), [(item, name, of) for item in value]
 
 
-def _of_keyed(value: dict[str, Any], name: str, of: str) -> tuple[Sequence[Row], list[tuple[Any, str, str]]]:
+def _of_keyed(value: dict[str, Any], name: str, of: str) -> tuple[Sequence[RecordRow], list[tuple[Any, str, str]]]:
     """Read an object of like objects: the key of each is its id."""
     return _of_records([(record, key) for key, record in value.items()], of or name, name)
 
 
 def _of_records(
     records: Sequence[tuple[dict[str, Any], str]], of: str, kind: str
-) -> tuple[Sequence[Row], list[tuple[Any, str, str]]]:
+) -> tuple[Sequence[RecordRow], list[tuple[Any, str, str]]]:
     """Read like objects; an inner object that is unlike those of the others is one field, so that rows are alike."""
     inner: dict[str, Any] = {}
     apart: set[str] = set()
@@ -109,7 +109,7 @@ def _of_records(
         for name, value in record.items():
             if isinstance(value, dict) and inner.setdefault(name, value.keys()) != value.keys():
                 apart.add(name)
-    rows: list[Row] = []
+    rows: list[RecordRow] = []
     more: list[tuple[Any, str, str]] = []
     for record, key in records:
         found, deeper = _of_record(record, key, of, kind, apart, alone=len(records) < 2)
@@ -126,7 +126,7 @@ def _of_record(
     apart: AbstractSet[str] = frozenset(),
     *,
     alone: bool = True,
-) -> tuple[Sequence[Row], list[tuple[Any, str, str]]]:
+) -> tuple[Sequence[RecordRow], list[tuple[Any, str, str]]]:
     """Read an object into its row, and name the records inside it."""
     fields: dict[str, str] = {}
     texts: list[str] = []
@@ -199,7 +199,7 @@ def _is_id(name: str) -> bool:
 
 def _split(
     items: Sequence[tuple[str, str]], of: str, texts: tuple[str, ...], most: int = _LONGEST_ALONE
-) -> Iterator[Row]:
+) -> Iterator[RecordRow]:
     """Write the fields as one row; where they are too many, as several that all begin with the id."""
     sizes = [len(name) + len(cell) + 4 for name, cell in items]
     if sum(sizes) <= most:
@@ -216,9 +216,12 @@ def _split(
     yield _row([*part, ("", LEFT_OUT)], of, texts)
 
 
-def _row(items: Sequence[tuple[str, str]], of: str, texts: tuple[str, ...]) -> Row:
-    return Row(
-        tuple([_named(name) for name, _ in items]), tuple([plain(cell) for _, cell in items]), _named(of, 160), texts
+def _row(items: Sequence[tuple[str, str]], of: str, texts: tuple[str, ...]) -> RecordRow:
+    return RecordRow(
+        tuple([_named(name) for name, _ in items]),
+        tuple([quoted_cell(cell) for _, cell in items]),
+        _named(of, 160),
+        texts,
     )
 
 
@@ -239,7 +242,7 @@ def cell_of(value: Any) -> str:
 
 
 def _short(cell: str) -> str:
-    return LEFT_OUT if len(cell) > _LONGEST_FIELD or "\n" in cell else plain(cell)
+    return LEFT_OUT if len(cell) > _LONGEST_FIELD or "\n" in cell else quoted_cell(cell)
 
 
 def _long(value: Any) -> tuple[str, ...]:
@@ -262,13 +265,13 @@ def _is_keyed(value: dict[str, Any]) -> bool:
     return len(value) > 1 and all(len(first & item.keys()) >= _LIKE * max(len(first), len(item)) for _, item in some)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], of: str = "", line: int = 0) -> list[Row]:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], of: str = "", line: int = 0) -> list[RecordRow]:
     """Write the rows of a table that has a header; a column of ids comes first."""
     at = next((n for n, name in enumerate(header) if _ID.search(name)), 0)
     order = [at, *[n for n in range(len(header)) if n != at]]
     names = tuple([_named(header[n]) for n in order])
     return [
-        Row(
+        RecordRow(
             names,
             tuple([_short(row[n].strip()) for n in order]),
             of,
@@ -295,7 +298,7 @@ _LOOK, _MOST_LINES = 12, 400
 """Lines of a block that decide whether it is one, and that are read as one."""
 
 
-def of_lines(lines: Sequence[str], at: int) -> tuple[list[Row], int]:
+def record_lines(lines: Sequence[str], at: int) -> tuple[list[RecordRow], int]:
     """Read the records that begin at a line; return them, and the number of the first line behind them."""
     line = lines[at]
     if at + 1 < len(lines):
@@ -319,7 +322,7 @@ def _is_rule(line: str) -> bool:
     return "-" in line and "|" in line and not line.strip("|:- \t\r")
 
 
-def _of_markdown(lines: Sequence[str], at: int) -> tuple[list[Row], int]:
+def _of_markdown(lines: Sequence[str], at: int) -> tuple[list[RecordRow], int]:
     header = _cells(lines[at], "|")
     rows: list[list[str]] = []
     end = at + 2
@@ -342,7 +345,7 @@ def _cells(line: str, mark: str) -> list[str]:
     return [cell.strip() for cell in line.split(mark)]
 
 
-def _of_delimited(lines: Sequence[str], at: int, mark: str) -> tuple[list[Row], int]:
+def _of_delimited(lines: Sequence[str], at: int, mark: str) -> tuple[list[RecordRow], int]:
     """Read CSV and the like: a header of names, and at least two lines with as many cells."""
     width = lines[at].count(mark) + 1
     if at + 2 >= len(lines) or not all(mark in lines[n] for n in (at + 1, at + 2)):
@@ -379,7 +382,7 @@ _NO_NAME = re.compile(r"[(:]|\w\.[A-Za-z]\w{0,7}\Z")
 """Words that name no padded column: `ls` lists files in columns too."""
 
 
-def _of_columns(lines: Sequence[str], at: int) -> tuple[list[Row], int]:
+def _of_columns(lines: Sequence[str], at: int) -> tuple[list[RecordRow], int]:
     """Read a table of padded columns: names in the first line, as many cells in those below."""
     header = _GAP.split(lines[at].strip())
     if len(header) < 3 or not _is_header(header) or any(_NO_NAME.search(cell) for cell in header):
@@ -395,7 +398,7 @@ def _of_columns(lines: Sequence[str], at: int) -> tuple[list[Row], int]:
     return (_table(header, rows, line=first + 1), end) if len(rows) > 1 else ([], at)
 
 
-def _of_pairs(lines: Sequence[str], at: int) -> tuple[list[Row], int]:
+def _of_pairs(lines: Sequence[str], at: int) -> tuple[list[RecordRow], int]:
     """Read blocks of `key: value`, YAML among them: a new record begins with a dash, or where a key comes again."""
     records: list[tuple[int, str, dict[str, str]]] = []
     record: dict[str, str] = {}
@@ -472,11 +475,11 @@ class _Element:
     has_more: bool = False
 
 
-def of_xml(text: str) -> list[Row]:
+def of_xml(text: str) -> list[RecordRow]:
     """Read XML into rows: an element with attributes or with plain elements inside is a record."""
     if not text.lstrip().startswith("<"):
         return []
-    rows: list[Row] = []
+    rows: list[RecordRow] = []
     stack = [_Element("", [], 0)]
     header: list[tuple[str, ...]] = [()]
     for tag in _TAG.finditer(text):
@@ -514,7 +517,7 @@ def _closed(tag: re.Match[str], stack: list[_Element], text: str) -> tuple[_Elem
     return element, "" if element.has_more else text[element.text_from : tag.start()].strip()
 
 
-def _of_element(element: _Element, parent: _Element, header: list[tuple[str, ...]]) -> Sequence[Row]:
+def _of_element(element: _Element, parent: _Element, header: list[tuple[str, ...]]) -> Sequence[RecordRow]:
     """Read the fields of an element as a row; those of a table without names under the header before it."""
     names = [name for name, _ in element.fields]
     cells = [cell for _, cell in element.fields]

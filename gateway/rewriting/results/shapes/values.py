@@ -88,7 +88,7 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def read(text: str) -> Any:
+def read_literal(text: str) -> Any:
     """Read an object or array, numbers as they are spelled. Raises NotAValue."""
     if text[:1] not in ("{", "["):
         raise NotAValue("no object or array")
@@ -103,7 +103,7 @@ def read_lines(text: str) -> list[Any]:
     lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) < _LEAST_OBJECTS or not all(line[0] == "{" and line.rstrip()[-1] == "}" for line in lines):
         raise NotAValue("no objects on lines")
-    value = read("[" + ",".join(lines) + "]")
+    value = read_literal("[" + ",".join(lines) + "]")
     if len(value) != len(lines):
         raise NotAValue("not one object a line")
     return value  # type: ignore[no-any-return]
@@ -136,14 +136,14 @@ def read_cut(text: str) -> tuple[Any, str]:
             case ",":
                 last = token.start()
             case _ if token.end() == len(text) and _is_cut_value(text, token.start(), token.end(), open_[-1]):
-                return read(_closed_string(text) + "".join(reversed(open_))), ""
+                return read_literal(_closed_string(text) + "".join(reversed(open_))), ""
         if len(open_) > MOST_NESTED:
             raise NotAValue("nested too deep")
         if len(open_) == 1:
             break
     if not last or len(open_) == 1:
         raise NotAValue("nothing whole in it")
-    return read(text[:last] + "".join(reversed(_open_at(text, last)))), text[last:]
+    return read_literal(text[:last] + "".join(reversed(_open_at(text, last)))), text[last:]
 
 
 def _is_cut_value(text: str, start: int, end: int, within: str) -> bool:
@@ -210,7 +210,7 @@ class Writer:
             return encode_basestring(value)
         if value[0] in "{[" and value[-1] in "}]" and self.encoded < 4:
             try:
-                inner = read(value)
+                inner = read_literal(value)
             except NotAValue:
                 inner = None
             if inner:

@@ -77,9 +77,9 @@ class Demo:
         head = {"id": f"chatcmpl-demo-{key[:20]}", "created": answers.CREATED, "model": deployment.model}
         if stream:
             asked = as_object(fields.get("stream_options")).get("include_usage") is True
-            parts = tuple(answers.events(head, said, usage if asked else None))
+            parts = tuple(answers.stream_events(head, said, usage if asked else None))
         else:
-            parts = (answers.whole(head, said, usage),)
+            parts = (answers.whole_answer(head, said, usage),)
         headers = {**(_EVENTS if stream else _JSON), "x-request-id": f"req_demo_{key[:16]}"}
         return _Begins(200, headers, parts, lambda: entries.keep(charge.entries))
 

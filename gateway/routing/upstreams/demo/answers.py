@@ -17,10 +17,10 @@ from typing import Any, Final
 import orjson
 
 from gateway.routing.upstreams.demo import wanted
-from gateway.routing.upstreams.demo.prompt import as_list, as_object, meaning, text_of, unmarked_tools
+from gateway.routing.upstreams.demo.prompt import as_list, as_object, content_text, meaning, unmarked_tools
 from gateway.routing.upstreams.demo.rules import answer_limit, wants_no_answer
-from gateway.routing.upstreams.demo.schemas import Material, material, value_for
-from gateway.routing.upstreams.demo.wanted import CallKind, Choice, Tool
+from gateway.routing.upstreams.demo.schemas import Material, names_in, value_for
+from gateway.routing.upstreams.demo.wanted import CallableTool, CallKind, Choice
 
 CREATED: Final = 1_700_000_000
 """A constant in place of the time: equal requests get equal answers, to the byte."""
@@ -45,7 +45,7 @@ _CALL_TOKENS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class DemoCall:
     """One call."""
 
     id: str
@@ -55,11 +55,11 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class DemoAnswer:
     """An answer of the demo model: words, JSON, or one call."""
 
     text: str
-    call: Call | None
+    call: DemoCall | None
     tokens: int
     is_json: bool = False
     is_cut: bool = False
@@ -72,33 +72,33 @@ def say(
     call_id: str,
     count: Callable[[str], int],
     turn: int = 0,
-) -> Said:
+) -> DemoAnswer:
     """Choose the words, or the call, by a hash of the last message and the tools; nothing where nothing is wanted.
 
     `turn` is the number of the answer, where several are asked for.
     """
     if wants_no_answer(fields):
-        return Said("", None, 0)
+        return DemoAnswer("", None, 0)
     last = meaning(messages[-1]) if messages else b""
     seed = hashlib.sha256(last + b"\n" + orjson.dumps(unmarked_tools(fields), option=orjson.OPT_SORT_KEYS)).digest()
     choice = wanted.choice(fields)
     tool = _tool_to_call(seed, choice, messages)
     if tool is not None:
         arguments = _arguments(tool, seed, messages, turn, whole=choice.named)
-        call = Call(f"{call_id}_{turn}" if turn else call_id, tool.name, arguments, tool.kind)
-        return Said("", call, _CALL_TOKENS + count(call.name) + count(call.arguments))
+        call = DemoCall(f"{call_id}_{turn}" if turn else call_id, tool.name, arguments, tool.kind)
+        return DemoAnswer("", call, _CALL_TOKENS + count(call.name) + count(call.arguments))
     form = wanted.form(fields, messages)
     if form is not None:
         text = orjson.dumps(value_for(form.schema, seed, _material(messages), turn)).decode()
         text = f"```json\n{text}\n```" if form.fenced else text
-        return _within(answer_limit(fields), Said(text, None, count(text), is_json=True), count)
+        return _within(answer_limit(fields), DemoAnswer(text, None, count(text), is_json=True), count)
     start, several = seed[1] + turn // len(_OPENINGS), 1 + seed[2] % len(_MIDDLES)
     middles = " ".join(_MIDDLES[(start + step) % len(_MIDDLES)] for step in range(several))
     text = f"{_OPENINGS[(seed[0] + turn) % len(_OPENINGS)]} {middles} {_CLOSINGS[seed[3] % len(_CLOSINGS)]}"
-    return _within(answer_limit(fields), Said(text, None, count(text)), count)
+    return _within(answer_limit(fields), DemoAnswer(text, None, count(text)), count)
 
 
-def _within(limit: int | None, said: Said, count: Callable[[str], int]) -> Said:
+def _within(limit: int | None, said: DemoAnswer, count: Callable[[str], int]) -> DemoAnswer:
     """Cut what is said where its limit ends it. A call is never cut."""
     if limit is None or said.tokens <= limit:
         return said
@@ -107,7 +107,7 @@ def _within(limit: int | None, said: Said, count: Callable[[str], int]) -> Said:
     return replace(said, text=text, tokens=count(text), is_cut=True)
 
 
-def _tool_to_call(seed: bytes, choice: Choice, messages: Sequence[Mapping[str, Any]]) -> Tool | None:
+def _tool_to_call(seed: bytes, choice: Choice, messages: Sequence[Mapping[str, Any]]) -> CallableTool | None:
     """Choose the tool to call: always where the choice demands one, else for half of the user's messages.
 
     Each tool has its turn, in the order in which they are defined, if a call is demanded again and again: so a loop
@@ -134,7 +134,9 @@ def _called(messages: Sequence[Mapping[str, Any]]) -> set[Any]:
     return called
 
 
-def _arguments(tool: Tool, seed: bytes, messages: Sequence[Mapping[str, Any]], turn: int, *, whole: bool) -> str:
+def _arguments(
+    tool: CallableTool, seed: bytes, messages: Sequence[Mapping[str, Any]], turn: int, *, whole: bool
+) -> str:
     if tool.kind == "custom":
         found = _material(messages)
         return (found.names or found.sentences)[0]
@@ -146,13 +148,13 @@ def _arguments(tool: Tool, seed: bytes, messages: Sequence[Mapping[str, Any]], t
 def _material(messages: Sequence[Mapping[str, Any]]) -> Material:
     """Return what an answer in a given form is filled with: what the user named last, else words of ours."""
     said: Mapping[str, Any] = next((one for one in reversed(messages) if one.get("role") == "user"), {})
-    return material(text_of(said.get("content")), _MIDDLES)
+    return names_in(content_text(said.get("content")), _MIDDLES)
 
 
 # ---------------------------------------------------------------- on the wire
 
 
-def whole(head: Mapping[str, Any], answers: Sequence[Said], usage: Mapping[str, Any]) -> bytes:
+def whole_answer(head: Mapping[str, Any], answers: Sequence[DemoAnswer], usage: Mapping[str, Any]) -> bytes:
     """Return the answers as one body."""
     choices = []
     for index, said in enumerate(answers):
@@ -163,7 +165,9 @@ def whole(head: Mapping[str, Any], answers: Sequence[Said], usage: Mapping[str, 
     return orjson.dumps({**head, "object": "chat.completion", "choices": choices, "usage": usage})
 
 
-def events(head: Mapping[str, Any], answers: Sequence[Said], usage: Mapping[str, Any] | None) -> Iterator[bytes]:
+def stream_events(
+    head: Mapping[str, Any], answers: Sequence[DemoAnswer], usage: Mapping[str, Any] | None
+) -> Iterator[bytes]:
     """Yield the events of a stream: one a word, or a call in pieces; the usage last where it was asked for."""
 
     def event(choices: list[dict[str, Any]], **more: Any) -> bytes:
@@ -183,12 +187,12 @@ def events(head: Mapping[str, Any], answers: Sequence[Said], usage: Mapping[str,
     yield b"data: [DONE]\n\n"
 
 
-def _pieces(said: Said) -> Iterator[tuple[dict[str, Any], str | None]]:
+def _pieces(said: DemoAnswer) -> Iterator[tuple[dict[str, Any], str | None]]:
     """Yield an answer as deltas, the last one with its finish reason."""
     yield {"role": "assistant", "content": None if said.call else "", "refusal": None}, None
     call = said.call
     if call is not None:
-        begun = _calling(Call(call.id, call.name, "", call.kind), index=0)
+        begun = _calling(DemoCall(call.id, call.name, "", call.kind), index=0)
         yield begun, None
         for piece in _cut(call.arguments):
             yield _more(call, piece), None
@@ -205,7 +209,7 @@ def _cut(text: str) -> Iterator[str]:
     return (text[at : at + _PIECE] for at in range(0, len(text), _PIECE))
 
 
-def _calling(call: Call, **more: Any) -> dict[str, Any]:
+def _calling(call: DemoCall, **more: Any) -> dict[str, Any]:
     """Return the members of a message that makes a call."""
     if call.kind == "legacy":
         return {"function_call": {"name": call.name, "arguments": call.arguments}}
@@ -214,7 +218,7 @@ def _calling(call: Call, **more: Any) -> dict[str, Any]:
     return {"tool_calls": [{**more, **made}]}
 
 
-def _more(call: Call, piece: str) -> dict[str, Any]:
+def _more(call: DemoCall, piece: str) -> dict[str, Any]:
     """Return the delta that goes on with a call's arguments."""
     if call.kind == "legacy":
         return {"function_call": {"arguments": piece}}
@@ -222,7 +226,7 @@ def _more(call: Call, piece: str) -> dict[str, Any]:
     return {"tool_calls": [{"index": 0, call.kind: {said: piece}}]}
 
 
-def _finish(said: Said) -> str:
+def _finish(said: DemoAnswer) -> str:
     if said.call is not None:
         return "function_call" if said.call.kind == "legacy" else "tool_calls"
     return "stop" if said.text and not said.is_cut else "length"

@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.routing.upstreams.demo.entries import Entries, Entry
+from gateway.routing.upstreams.demo.entries import CachedPrompt, Entries
 from gateway.routing.upstreams.demo.prompt import Block, Level, Prompt, answer_schema, as_list, as_object
 from gateway.routing.upstreams.demo.rules import Charge, Complaint, wants_no_answer
 
@@ -128,7 +128,7 @@ class Anthropic:
             read=read,
             written=max([blocks[at].upto for at in marks] + [read]) - read,
             written_1h=hourly - read,
-            entries=tuple(Entry(blocks[at].link, now, marks[at]) for at in sorted(marks)),
+            entries=tuple(CachedPrompt(blocks[at].link, now, marks[at]) for at in sorted(marks)),
         )
 
     def usage(self, prompt: int, completion: int, charge: Charge) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.routing.upstreams.demo.entries import Entries, Entry
+from gateway.routing.upstreams.demo.entries import CachedPrompt, Entries
 from gateway.routing.upstreams.demo.prefix import openai_usage
 from gateway.routing.upstreams.demo.prompt import SYSTEM_ROLES, Block, Level, Prompt, answer_schema, as_list, as_object
 from gateway.routing.upstreams.demo.rules import Charge, Complaint, answer_needed
@@ -80,7 +80,7 @@ class Breakpoints:
         return Charge(
             read=read,
             written=max([blocks[at].upto - read for at in written] + [0]),
-            entries=tuple(Entry(blocks[at].link, now, LIFETIME) for at in sorted(set(written))),
+            entries=tuple(CachedPrompt(blocks[at].link, now, LIFETIME) for at in sorted(set(written))),
         )
 
     def usage(self, prompt: int, completion: int, charge: Charge) -> dict[str, Any]:

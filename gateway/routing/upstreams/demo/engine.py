@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.routing.upstreams.demo.entries import Entries, Entry
+from gateway.routing.upstreams.demo.entries import CachedPrompt, Entries
 from gateway.routing.upstreams.demo.prompt import Level, Prompt
 from gateway.routing.upstreams.demo.rules import Charge, Complaint, answer_needed
 
@@ -53,7 +53,7 @@ class Engine:
         read = min(pieces[known - 1][1] if known else 0, prompt.tokens - 1) // BLOCK * BLOCK
         sizes = [upto - before for (_, upto), before in zip(pieces, [0, *(upto for _, upto in pieces)], strict=False)]
         # The end goes in first, so that it is forgotten before the beginning.
-        kept = [Entry(link, now, weight=max(size, 1)) for (link, _), size in zip(pieces, sizes, strict=True)]
+        kept = [CachedPrompt(link, now, weight=max(size, 1)) for (link, _), size in zip(pieces, sizes, strict=True)]
         return Charge(read=read, entries=tuple(reversed(kept)))
 
     def usage(self, prompt: int, completion: int, charge: Charge) -> dict[str, Any]:

@@ -12,7 +12,7 @@ MOST_PREFIXES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CachedPrompt:
     """One prefix that is kept."""
 
     link: bytes
@@ -32,7 +32,7 @@ class Entries:
         self._room = room
         self._renews = renews
         self._taken = 0
-        self._by_link: OrderedDict[bytes, Entry] = OrderedDict()
+        self._by_link: OrderedDict[bytes, CachedPrompt] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_link)
@@ -46,10 +46,10 @@ class Entries:
         """Note that a prefix that is held was read."""
         entry = self._by_link[link]
         if self._renews and now > entry.since:
-            self._by_link[link] = Entry(link, now, entry.lifetime, entry.weight)
+            self._by_link[link] = CachedPrompt(link, now, entry.lifetime, entry.weight)
         self._by_link.move_to_end(link)
 
-    def keep(self, entries: Iterable[Entry]) -> None:
+    def keep(self, entries: Iterable[CachedPrompt]) -> None:
         """Write prefixes, in this order. One that is alive keeps its lifetime, as nothing was paid for another."""
         for entry in entries:
             if self.holds(entry.link, entry.since):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from gateway.config.patterns import characters, read, why_slow
+from gateway.config.patterns import characters, pattern_tree, why_slow
 
 LONGEST_PATTERN: Final = 1_000
 LONGEST_TEXT: Final = 4_000
@@ -39,7 +39,7 @@ def text_for(pattern: str, least: int, most: int) -> str | None:
     if len(pattern) > LONGEST_PATTERN:
         return None
     try:
-        compiled, tree = re.compile(pattern), read(pattern)
+        compiled, tree = re.compile(pattern), pattern_tree(pattern)
         is_quick = why_slow(pattern) is None
     except (re.error, RecursionError, OverflowError):
         return None

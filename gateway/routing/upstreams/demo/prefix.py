@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.routing.upstreams.demo.entries import Entries, Entry
+from gateway.routing.upstreams.demo.entries import CachedPrompt, Entries
 from gateway.routing.upstreams.demo.prompt import Level, Prompt, answer_schema
 from gateway.routing.upstreams.demo.rules import Charge, Complaint, answer_needed
 
@@ -118,8 +118,8 @@ def _longest(prompt: Prompt, entries: Entries, now: float) -> int:
     return read
 
 
-def _ends(prompt: Prompt, now: float, lifetime: float = math.inf) -> tuple[Entry, ...]:
-    return tuple(Entry(block.link, now, lifetime) for block in prompt.blocks if block.ends_message)
+def _ends(prompt: Prompt, now: float, lifetime: float = math.inf) -> tuple[CachedPrompt, ...]:
+    return tuple(CachedPrompt(block.link, now, lifetime) for block in prompt.blocks if block.ends_message)
 
 
 def _unsupported(param: str) -> Complaint:

@@ -113,7 +113,7 @@ def unmarked_tools(fields: Mapping[str, Any]) -> list[Any]:
     return [_unmarked_tool(tool) for tool in as_list(fields.get("tools"))]
 
 
-def text_of(content: Any) -> str:
+def content_text(content: Any) -> str:
     """Return the text of a message's content, its parts joined by line breaks."""
     if isinstance(content, str):
         return content
@@ -192,7 +192,7 @@ def _pieces(message: Mapping[str, Any], count: Callable[[str], int], count_media
     """Yield the blocks of a message: at least one, the first with what else the message says of itself."""
     header = _dumps({name: value for name, value in message.items() if name not in _APART})
     name = message.get("name")
-    own = _PER_MESSAGE + (1 + count(text_of(name)) if name else 0)
+    own = _PER_MESSAGE + (1 + count(content_text(name)) if name else 0)
     for piece in _contents(message, count, count_media) or [_Piece("text", "", 0)]:
         identity = f"{header}\n{piece.kind}\n".encode() + (piece.identity or piece.text.encode())
         yield _Piece(piece.kind, piece.text, own + piece.size, piece.marks, identity)
@@ -209,7 +209,7 @@ def _contents(message: Mapping[str, Any], count: Callable[[str], int], count_med
         # One block whatever it holds; LiteLLM takes its mark from the message, Anthropic also from a part of it.
         inner = [_marks(part) for part in as_list(content)]
         marked = next((found for found in (mark, *reversed(inner)) if found != (None, None)), mark)
-        text = text_of(content)
+        text = content_text(content)
         size = count(text) + sum(count_media(part) for part in as_list(content) if not _has_text(part))
         return [*pieces, _Piece("result", text, size, marked, _content_identity(content))]
     if isinstance(content, str):
@@ -220,7 +220,10 @@ def _contents(message: Mapping[str, Any], count: Callable[[str], int], count_med
     legacy = message.get("function_call")
     for call in (*as_list(message.get("tool_calls")), *([{"function": legacy}] if legacy else [])):
         function = as_object(as_object(call).get("function") or as_object(call).get("custom"))
-        name, arguments = text_of(function.get("name")), text_of(function.get("arguments") or function.get("input"))
+        name, arguments = (
+            content_text(function.get("name")),
+            content_text(function.get("arguments") or function.get("input")),
+        )
         size = _PER_CALL + count(name) + count(arguments)
         pieces.append(_Piece("call", f"{name}{arguments}", size, _marks(call), _dumps(_unmarked(call)).encode()))
     return pieces

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gateway.routing.upstreams.demo.entries import Entries, Entry
+from gateway.routing.upstreams.demo.entries import CachedPrompt, Entries
 from gateway.routing.upstreams.demo.prompt import Level, Prompt
 
 
@@ -21,7 +21,7 @@ class Charge:
     """For whatever lifetime; read and written tokens never overlap."""
     written_1h: int = 0
     """Of `written`: for an hour."""
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[CachedPrompt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ class Material:
     """The type for a schema that states none."""
 
 
-def material(text: str, sentences: Sequence[str]) -> Material:
+def names_in(text: str, sentences: Sequence[str]) -> Material:
     """Find what a text names: what is written large within a sentence, or holds a digit; and its numbers.
 
     The first word of a sentence is written large without being a name. Longer words serve for a value without a name.

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from gateway.routing.upstreams.demo.prompt import SYSTEM_ROLES, as_list, as_object, text_of
+from gateway.routing.upstreams.demo.prompt import SYSTEM_ROLES, as_list, as_object, content_text
 from gateway.routing.upstreams.demo.rules import Complaint
 
 MOST_CHOICES: Final = 128
@@ -31,7 +31,7 @@ CallKind = Literal["function", "custom", "legacy"]
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class CallableTool:
     """Something that may be called."""
 
     name: str
@@ -44,7 +44,7 @@ class Tool:
 class Choice:
     """The tools that may be called, and whether one has to be."""
 
-    tools: tuple[Tool, ...]
+    tools: tuple[CallableTool, ...]
     must: bool
     named: bool = False
     """Whether it is one by its name: then its arguments are the answer, as frameworks for structured output ask."""
@@ -70,16 +70,16 @@ def complaint(fields: Mapping[str, Any]) -> Complaint | None:
     return None
 
 
-def tools(fields: Mapping[str, Any]) -> list[Tool]:
+def tools(fields: Mapping[str, Any]) -> list[CallableTool]:
     """List what may be called: tools, and the functions that older programs define."""
     found = []
     for tool in map(as_object, as_list(fields.get("tools"))):
         kind: CallKind = "custom" if tool.get("type") == "custom" else "function"
         definition = as_object(tool.get(kind))
         if _is_named(definition):
-            found.append(Tool(definition["name"], definition.get("parameters"), kind))
+            found.append(CallableTool(definition["name"], definition.get("parameters"), kind))
     functions = [as_object(function) for function in as_list(fields.get("functions"))]
-    legacy = [Tool(each["name"], each.get("parameters"), "legacy") for each in functions if _is_named(each)]
+    legacy = [CallableTool(each["name"], each.get("parameters"), "legacy") for each in functions if _is_named(each)]
     return [*found, *legacy]
 
 
@@ -115,7 +115,7 @@ def _named(chosen: Any) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class AnswerForm:
     """JSON is asked for."""
 
     schema: Any
@@ -123,28 +123,28 @@ class Form:
     """Whether nobody but the prompt asks for it: it then stands in a code block, as models write it."""
 
 
-def form(fields: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> Form | None:
+def form(fields: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> AnswerForm | None:
     """Say which JSON is asked for; None where words are."""
     wanted = as_object(fields.get("response_format"))
     if wanted.get("type") == "json_schema":
-        return Form(as_object(wanted.get("json_schema")).get("schema"))
+        return AnswerForm(as_object(wanted.get("json_schema")).get("schema"))
     if wanted.get("type") != "json_object" and (wanted or tools(fields)):
         return None
     texts = _instructions(messages)
     found = [each for text in texts for each in _objects(text)]
     schemas = [each for each in found if _is_schema(each)]
     if wanted.get("type") != "json_object":
-        return Form(schemas[-1], fenced=True) if schemas else None
+        return AnswerForm(schemas[-1], fenced=True) if schemas else None
     if schemas:
-        return Form(schemas[-1])
-    return Form(_like(found[-1]) if found else _keyed(texts))
+        return AnswerForm(schemas[-1])
+    return AnswerForm(_like(found[-1]) if found else _keyed(texts))
 
 
 def _instructions(messages: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what tells the model what to do: system texts, and the last message where it is a user's."""
     told = [one for one in messages if one.get("role") in SYSTEM_ROLES]
     told += [one for one in messages[-1:] if one.get("role") == "user"]
-    return [text_of(one.get("content"))[-_MOST_READ:] for one in told]
+    return [content_text(one.get("content"))[-_MOST_READ:] for one in told]
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
