@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 
 from gateway.budget.allocation import allocate
 from gateway.budget.components import Count
@@ -31,6 +31,12 @@ SHOTS = 0.1
 """Of the room: most that few-shot pairs take."""
 PASTE_SLACK = 1.25
 """A paste in the task is cut where it takes so many times what it may."""
+SMALL_TARGET = 0.8
+"""In a small room, how much of `target` a fold with a list leaves standing: the list says what few whole units would,
+and the next step takes a large part of the rest.
+"""
+GREETING = 64
+"""Most tokens of what the model said before anybody spoke: it stays, for all behind it would be bought again."""
 _HALVINGS = 5
 
 
@@ -220,7 +226,8 @@ class Cutting:
         prefix, state = self.prefix, self.prefix.state
         hard = prefix.hard()
         base = max(0, prefix.room - prefix.input)
-        most = int(self.rules.target * base)
+        says_less = base < SMALL_ROOM and self._lists_wanted()
+        most = int(self.rules.target * base * (SMALL_TARGET if says_less else 1.0))
         if self.rules.ceilings is not None:
             most = min(most, int(self.rules.ceilings["history"] * (self.rules.target or 1.0)))
             base = min(base, self.rules.ceilings["history"])
@@ -235,8 +242,9 @@ class Cutting:
         share = self._room_for_words(firm | set(said), base) - held - sum(paid.get(n, 0) for n in said)
         share = max(0, min(int(self.rules.user_text * prefix.whole_room), share))
         fresh = self._cut_what_was_said(said, share, paid)
-        held += sum(state.now[n] for n in said)
-        rest = [n for n in range(len(state.now)) if self._bends(n, hard | firm)]
+        greeting = self._greeting() - firm
+        held += sum(state.now[n] for n in (*said, *greeting))
+        rest = [n for n in range(len(state.now)) if self._bends(n, hard | firm | greeting)]
         wanted = sum(state.now[n] for n in rest)
         lists = max(0, min(self.lists.share(), most - held, int(LIST_SHARE * wanted)))
         left = most - held - lists - self.summaries.tokens()
@@ -250,7 +258,7 @@ class Cutting:
                 tail = len(rest)
                 self._drop(number, "drop_oldest")
                 fresh.append(number)
-        self._say_what_went(sorted(fresh), budget, max(0, left) if base >= SMALL_ROOM else 0)
+        self._say_what_went(sorted(fresh), budget, max(0, left))
 
     def _room_for_words(self, numbers: set[int], base: int) -> int:
         """Return the tokens for what people said: documents among their words are paid for by what is set aside for
@@ -287,6 +295,14 @@ class Cutting:
                 break
             units.update(shots[first : first + 2])
         return units
+
+    def _greeting(self) -> set[int]:
+        """List the units in which the model spoke first, where that is short."""
+        state, parts = self.prefix.state, self.prefix.voiced.parts
+        opening = list(takewhile(lambda n: parts[n] == "answer", range(len(state.now))))
+        standing = {n for n in opening if n not in state.gone and n not in self.prefix.hard()}
+        is_short = sum(state.now[n] for n in standing) <= GREETING
+        return standing if is_short and len(opening) < len(state.now) else set()
 
     def _units(self, part: Part, but: set[int]) -> list[int]:
         """List the units that are such a part and stand, in order."""
