@@ -148,7 +148,7 @@ PROGRAM: Final = Surroundings()
 
 def build_gateway(config: Config, around: Surroundings = PROGRAM) -> Gateway:
     """Build a gateway; only its ledger is opened."""
-    memory = MemoryPlan()
+    memory = MemoryPlan(config.memory)
     counters = around.counters or Counters(memory.bytes_for("token counts"))
     worker = str(os.getpid()) if config.server.workers > 1 else None
     models = around.models or Models(

@@ -1,4 +1,4 @@
-"""How many tokens a text has at least and at most, from its bytes alone: for what is too long to be read.
+"""Bounds of the tokens of a text, from its bytes alone: for texts that are too long to be read.
 
 Pure. A byte-level encoding cuts the bytes of a text into tokens, each of them an entry of its vocabulary.
 
@@ -18,14 +18,13 @@ from collections.abc import Iterable
 from typing import Final
 
 WHOLE: Final = 255
-"""What the bytes of one token weigh at most."""
+"""The most that the bytes of one token weigh."""
 LONGEST_RUN: Final = 4_000_000
 """Characters of a run without a break up to which it is read: some two seconds, and 150 MB."""
 
 _RUNS: Final = tuple(re.compile(f"{kind}{{{LONGEST_RUN // 2}}}") for kind in (r"[a-zA-Z\x80-\U0010ffff]", r"[\W_]"))
-"""What holds all that the encodings take for one piece, however long it is: letters and their marks; or white space and
-signs. Digits they cut into threes.
-"""
+"""Classes of characters that the encodings take for one piece, however long it is: letters and their marks; or white
+space and signs. Digits they cut into threes. """
 
 
 def weights_by_byte(vocabulary: Iterable[bytes]) -> bytes:

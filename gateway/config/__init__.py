@@ -32,6 +32,7 @@ from gateway.config.settings import (
     Team,
 )
 from gateway.config.yaml import YamlDocument, read_yaml
+from gateway.memory import DEFAULT_BYTES
 
 __all__ = [
     "Config",
@@ -79,6 +80,8 @@ class Config:
     """Values of the environment variables that may be providers' keys, for entries without one."""
     network: Network = field(default_factory=Network)
     """The proxies and certificates by which upstreams are reached."""
+    memory: int = DEFAULT_BYTES
+    """Bytes that each worker may remember."""
     cors: tuple[str, ...] = ()
     """Origins whose pages are served."""
     log_upstream_errors: bool = False
@@ -251,6 +254,7 @@ def _config(said: ConfigFile, document: YamlDocument, policies: Policies, enviro
         ledger=replace(said.ledger, dir=folder / said.ledger.dir),
         unpriced=said.unpriced,
         cors=said.cors,
+        memory=said.memory,
         log_upstream_errors=said.log_upstream_errors,
         aliases=said.aliases,
         usual_keys=usual_keys(environ),

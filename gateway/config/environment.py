@@ -1,7 +1,7 @@
 """Variables of the environment: those that a configuration names, and providers' keys under their usual names.
 
-Pure: the environment is an argument. What comes out of it has no white space around it: a secret that was read from a
-file ends in a newline, and no header takes one.
+Pure: the environment is an argument. Values lose the white space around them: a secret that was read from a file ends
+in a newline, and no header takes one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The folders and files that the gateway makes for itself: nobody else on the machine reads them unless it is said.
 
-What is there already stays as it is, whatever its mode: who made it may have had a reason.
-`gateway.config.startup` warns of it.
+An existing folder stays as it is, whatever its mode: its owner may have had a reason. `gateway.config.startup` warns of
+it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def open_to_append(path: Path, mode: int | None) -> int:
 def ledger_folder_mode(mode: int | None, *, content: bool) -> int:
     """Say which mode a new folder of the books gets: who may read its files may list it.
 
-    `mode` is that of the files, where it is configured. Where it is not, a folder with requests in it is private.
+    `mode` is that of the files, where it is configured. A folder with requests in it is private if the system has modes
+    at all.
     """
     if mode is None and content:
         return PRIVATE

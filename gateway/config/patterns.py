@@ -7,7 +7,7 @@ few patterns that would do no harm are refused as well. Outside of repeats choic
 may stand in one pattern; that the text is short is the caller's part. Two endless parts side by side that take the same
 text (`\d+\d+`) are refused, since nobody needs them; so is what refers back to a group: nothing is proven of it.
 
-What is proven can still take cubic time (`may_be_cubic`), and is tried on texts that `worst_texts` makes of it.
+A proven pattern can still take cubic time (`may_be_cubic`), and is tried on texts that `worst_texts` makes of it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def why_slow(pattern: str) -> str | None:
 def may_be_cubic(pattern: str) -> bool:
     """Tell whether two endless parts of a pattern, which must compile, may share a text out between them.
 
-    Where what follows does not fit, every share is tried, from every character on. Says yes rather too often.
+    Every share is tried, from every character on, if the rest does not fit. Says yes rather too often.
     """
     walk = _Walk(re.compile(pattern).flags)
     try:

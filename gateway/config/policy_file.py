@@ -84,7 +84,7 @@ def _nothing_said(value: LimitsFile) -> LimitsFile:
 
 @declared(config=STRICT, frozen=True, slots=True, kw_only=True)
 class ProfileFile(PolicyBody):
-    """A variant of its policy. What it says is merged over the policy."""
+    """A variant of its policy. Its keys are merged over the policy."""
 
     when: Annotated[str, AfterValidator(_condition)] | None = named_key(
         None,

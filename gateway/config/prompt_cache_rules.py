@@ -55,7 +55,9 @@ Globs = Annotated[list[Word], Field(min_length=1)]
 
 
 class FactsFile(Strict):
-    """Facts about a provider's prompt cache. What is left out is as in the rule set, or as where nothing is known."""
+    """Facts about a provider's prompt cache. A fact that is left out is as in the rule set, or as if nothing were
+    known.
+    """
 
     matching: Literal["none", "prefix", "breakpoints"] | None = key(
         None, description="none; prefix: all that was sent can be read again; breakpoints: what a breakpoint wrote."
@@ -65,7 +67,7 @@ class FactsFile(Strict):
     )
     least: Tokens | None = key(None, description="Tokens below which nothing is cached.")
     step: int | None = key(None, ge=1, description="Tokens; what is read is a multiple of it.")
-    read_yaml: Multiple | None = key(
+    read: Multiple | None = key(
         None, description="Price of a cached token, as a multiple of the plain one; the price table goes before it."
     )
     writes: Lifetimes | None = key(
@@ -91,8 +93,8 @@ class RulesFile(FactsFile):
 
 
 class ModelsFile(FactsFile):
-    """Which models follow which rule set. The first entry that fits counts; a fact beside it goes before the rule
-    set's.
+    """Models, and the rule set that they follow. The first entry that fits counts; a fact beside it goes before the
+    rule set's.
     """
 
     provider: Globs = Field(description="Providers; * stands for any letters.")
@@ -105,7 +107,7 @@ NONE = "none"
 
 
 class CachesFile(Strict):
-    """What is known of providers' prompt caches."""
+    """Facts about providers' prompt caches."""
 
     rules: dict[str, RulesFile] = key({}, description="Rule sets by name.")
     models: list[ModelsFile] = key([], description="Which models follow which; the first that fits counts.")

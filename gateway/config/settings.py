@@ -403,6 +403,12 @@ class ConfigFile(Strict):
     unpriced: Literal["refuse", "allow"] = key(
         "refuse", description="A model without a price: refuse its requests, or allow them and enter them as unpriced."
     )
+    memory: Bytes = key(
+        "256MB",
+        ge=16_000_000,
+        description="What each worker may remember of texts, prompt caches and conversations. Less costs time, never"
+        " an answer. At least 16MB.",
+    )
     cors: Annotated[tuple[Origin, ...], _nothing_as(())] = key(
         [],
         description="Origins whose pages may call the gateway from a browser, as https://app.example.com.",

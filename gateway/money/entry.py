@@ -30,7 +30,7 @@ from gateway.money.row import (
 from gateway.wire.usage import Usage
 
 EDITS_BYTES = 90
-"""What the edits of a row may take one by one; where they take more they are summed by remedy, none left out."""
+"""Bytes that the edits of a row may take one by one; more edits are summed by remedy, none left out."""
 MOST_TAGS = 10
 MOST_MISSED_VALUES = 2
 
@@ -64,17 +64,18 @@ class Entry:
     counted: Counted = "tokens"
     """at least, at most: text was too long to be counted, and the tokens as it came are what its bytes can have."""
     guessed_media: int = 0
-    """How many images, audio, files and other parts the count only guesses: what they hold is not here."""
+    """The number of images, audio, files and other parts whose count is a guess: their content is not here."""
     before: Mapping[str, int] = field(default_factory=dict)
     """By component; in bytes of the body where `counted` is bytes, until the provider's count is known."""
     after: Mapping[str, int] = field(default_factory=dict)
     room: Mapping[str, int] = field(default_factory=dict)
-    """What each component may take, in tokens, whatever `counted` says."""
+    """The room of each component, in tokens, whatever `counted` says."""
     budget: int | None = None
     """Most tokens of the prompt; None where nothing bounds it."""
     edits: Sequence[EditRow] = ()
     level: str = "whole"
-    """How far rewriting had to go: whole, lossless, lists, dropped (rewriting/plan.py). Under `observe`, would have."""
+    """The level that rewriting reached: whole, lossless, lists, dropped (rewriting/plan.py). Under `observe`, would
+    have."""
     forced: bool = False
     planned_tokens: int = 0
     """Tokens of the prompt as planned; under `observe` it leaves as it came all the same."""
@@ -83,9 +84,8 @@ class Entry:
     None where nothing was rewritten. Under `observe` the rewrite is not sent: then it is what would have been removed.
     """
     missed: int = 0
-    """How many of them the answer used all the same. Under `observe`: how many *would* have been missed, which is what
-    tells an operator before enforcing; the model saw them, so that there every use counts.
-    """
+    """The number of them that the answer used all the same. Under `observe`: how many *would* have been missed, which
+    is what tells an operator before enforcing; the model saw them, so that there every use counts. """
     missed_values: Sequence[str] = ()
     """Fingerprints of those, never the values, up to a number."""
     refusal: Mapping[str, Any] | None = None
@@ -112,9 +112,8 @@ class Entry:
     """Tokens that were not read for that reason, and what they cost more for it."""
     lost_nanousd: int | None = 0
     saved_nanousd: int | None = 0
-    """What the request would have cost as it came, under the same cache rules, less what it cost; may be negative.
-    None where it was changed and nobody can say: no rules of its cache, no price, or no report of the provider's.
-    """
+    """The cost of the request as it came, under the same cache rules, less its real cost; may be negative. None where
+    it was changed and nobody can say: no rules of its cache, no price, or no report of the provider's. """
     markers: int = 0
     """Cache markers that we set."""
     http_status: int = 0

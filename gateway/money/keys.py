@@ -2,11 +2,11 @@
 
 Only SHA-256 digests are kept; a key itself is seen once, when it is made. No clock: the moment is an argument.
 
-Why a dict and not a loop of constant-time compares: what is looked up is not the token but its digest. Whoever
-measures the time of a lookup learns, at most, something about the first bits of the digest of a token that he chose;
-to use it he would have to find tokens with chosen digests, which is what SHA-256 rules out. The digest that was found
-is still compared in constant time, and one that was not found is compared with a dummy, so that known, unknown and
-expired keys take the same steps.
+Why a dict and not a loop of constant-time compares: what is looked up is not the token but its digest. Measuring the
+time of a lookup tells, at most, something about the first bits of the digest of a chosen token; to use it, one would
+have to find tokens with chosen digests, and SHA-256 rules that out. The digest that was found is still compared in
+constant time, and one that was not found is compared with a dummy, so that known, unknown and expired keys take the
+same steps.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class KeyEntry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking."""
+    """The caller of a request."""
 
     key: str
     """The key's name, never the key."""
@@ -57,7 +57,7 @@ class Caller:
 
 
 OPEN = Caller(key="open", team="open")
-"""Whoever comes while no key is configured: for a laptop, never on a public address."""
+"""The caller of a gateway without keys: for a laptop, never on a public address."""
 
 
 @dataclass(frozen=True, slots=True)

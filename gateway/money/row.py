@@ -262,14 +262,14 @@ class LedgerRow:
     edited: Mapping[str, Sequence[int]] | None = _column(_SUMS)
     """The edits by remedy, where they are many: messages, tokens before, tokens after, first message."""
     level: str = _column(_TEXT, "whole")
-    """How far rewriting had to go: whole, lossless, lists, dropped. Under `observe`: would have."""
+    """The level that rewriting reached: whole, lossless, lists, dropped. Under `observe`: would have."""
     forced: bool = _column(_FLAG, False)
     more_edits: int = _column(_NUMBER, 0)
     """Of earlier versions, which told eight edits and counted the others."""
     values_removed: int | None = _column(_NUMBER, reported=True)
     """Different values that the rewrite took out and that stand nowhere in the prompt; None where none was made."""
     missed: int | None = _column(_NUMBER, reported=True)
-    """How many of them the answer used all the same."""
+    """The number of them that the answer used all the same."""
     missed_values: Sequence[str] = _column(_TEXTS, ())
     """Fingerprints of those, up to a number."""
     attempts: Sequence[AttemptRow] = _column(_ATTEMPTS, ())

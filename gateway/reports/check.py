@@ -19,7 +19,7 @@ from gateway.rewriting.folds.summarize import LEAST
 
 @dataclass(frozen=True, slots=True)
 class DeploymentFacts:
-    """What a deployment is known to take."""
+    """The window of a deployment, as far as it is known."""
 
     deployment: str
     window: int | None
@@ -27,7 +27,7 @@ class DeploymentFacts:
     shared: bool = True
     """Whether the answer is taken out of the same window."""
     calibration: Calibration = EXACT
-    """What `margin: auto` comes to for it, before anything was learned from answers."""
+    """The size of `margin: auto` for it, before anything was learned from answers."""
     max_output: int | None = None
     """The most tokens that it can write; None where nobody says."""
 

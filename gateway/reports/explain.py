@@ -1,7 +1,6 @@
 """A dry run: what would be done to a request, told in full. Decides with the same functions as the live path.
 
-What is told of a request in a file may hold its content; what is told of a past one comes from the ledger, which has
-none.
+An account of a request in a file may hold its content; one of a past request comes from the ledger, which has none.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from gateway.wire.chat import ChatRequest, Memo, parse, with_limit
 
 FIRST_WORDS_CHARS = 160
 MOST_VALUES = 12
-"""How many of a message's values are named; the rest is counted."""
+"""The number of a message's values that are named; the rest is counted."""
 
 
 def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter, *, as_sent: bool = False) -> dict[str, Any]:
@@ -211,8 +210,8 @@ def lined_up(
 ) -> Iterator[tuple[int | None, int | None]]:
     """Pair the messages before and after, in the order in which they leave; None for what is not on the other side.
 
-    An untouched message is the same object, a changed one says what `changes` makes of it. Whatever is neither was put
-    in; nothing is asked of how many such there are, or why.
+    An untouched message is the same object, a changed one says what `changes` makes of it. Any other message was put
+    in, however many there are and whatever the reason.
     """
     next_left = 0
     for at, message in enumerate(came):

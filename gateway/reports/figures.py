@@ -25,7 +25,7 @@ class Figures:
     total: Row | None = None
     notes: Sequence[str] = ()
     nothing: str = "nothing to show"
-    """What is said in place of a table without rows."""
+    """The sentence in place of a table without rows."""
     whole_in: str = "csv and json"
     """The forms of the report that have every column."""
 
@@ -48,8 +48,8 @@ def share_text(name: str) -> Callable[[Row], str]:
 def cell(value: object) -> object:
     """Keep a spreadsheet from running what a caller chose as its name, and a terminal from obeying it.
 
-    What begins a formula is quoted (owasp.org/www-community/attacks/CSV_Injection), also behind what is not seen.
-    Control characters and marks of direction go; a space stays in the place of a line end or a tab.
+    A cell that begins a formula is quoted (owasp.org/www-community/attacks/CSV_Injection), also behind invisible
+    characters. Control characters and marks of direction go; a space stays in the place of a line end or a tab.
     """
     if not isinstance(value, str):
         return value
@@ -59,7 +59,7 @@ def cell(value: object) -> object:
 
 
 _FORMULAS: Final = "=+-@\uff1d\uff0b\uff0d\uff20"
-"""What a formula begins with, and the wide forms of it, which some spreadsheets take for the same."""
+"""Characters that begin a formula, and their wide forms, which some spreadsheets take for the same."""
 
 
 def _obeyed(char: str) -> bool:

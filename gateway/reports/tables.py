@@ -30,7 +30,7 @@ LEVELS = {
 _WIDER_THAN_ANY = 1000
 """Columns in which every table is measured: what it would take, not what there is."""
 _MOST_NAMED = 12
-"""How many values are named in one place; the rest is counted."""
+"""The number of values that are named in one place; the rest is counted."""
 
 
 def thousands(value: float | None) -> str:
@@ -84,7 +84,7 @@ def report_tables(report: Report, width: int) -> list[RenderableType]:
 
 
 def figures_table(figures: Figures, width: int) -> Table | Text:
-    """Return figures with as many columns as `width` has room for. What a row is of is shown whole, and so is every
+    """Return figures with as many columns as `width` has room for. The subject of a row is shown whole, and so is every
     figure that is shown: a narrow terminal shows fewer columns, never parts of them, and a note says which.
     """
     if not figures.rows:

@@ -47,7 +47,8 @@ MOVES = frozenset({VOLATILE, VOLATILE_LEFT})
 
 
 Bounded = Literal["at least", "at most"]
-"""What stands for the count of a text that is too long to be read: how few, or how many, tokens its bytes can have."""
+"""The stand-in for the count of a text that is too long to be read: the fewest, or the most, tokens that its bytes can
+have."""
 
 Level = Literal["whole", "lossless", "lists", "dropped"]
 

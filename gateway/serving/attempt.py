@@ -83,7 +83,7 @@ def _told(edit: Edit) -> tuple[int, str | None, str, int, int]:
 
 
 InBooks = tuple[Sequence[EditRow], Level]
-"""What the entry holds of a plan: its edits, and how far they went."""
+"""The entry's part of a plan: its edits, and their level."""
 
 
 def _told_of(plan: Plan) -> InBooks:

@@ -363,7 +363,7 @@ class Form:
 
     @cached_property
     def least(self) -> Mapping[str, int]:
-        """How many tokens texts have at least that are many times what may leave, so that nobody need count them.
+        """The fewest tokens of texts that are many times too long to leave, so that nobody need count them.
 
         Such a text cannot leave as it is, whatever its count: what leaves is counted without it, and fits (law 1).
         """
@@ -387,7 +387,7 @@ class Form:
 
     @cached_property
     def count(self) -> Count:
-        """What counts a text; one that is many times too long by its bytes."""
+        """The counter of a text; one that is many times too long is counted by its bytes."""
         least, counted = self.least, self.counter.count
         return (lambda text: least.get(text) or counted(text)) if least else counted
 
@@ -409,7 +409,7 @@ class Form:
     def planned(self, facts: SummaryFacts | None, early: frozenset[int]) -> Plan | Refusal:
         """Decide how it leaves; the plan does not tell of what was moved.
 
-        What is remembered of texts is of their counts, so a bound neither goes there nor comes from there.
+        The memory of texts holds counts, so a bound neither goes there nor comes from there.
         """
         limit, known, legal = self.request.answer_limit or 0, Known() if self.least else self.known, self.model.legal
         found = plan(self.anatomy, self.policy, self.window, limit, legal, self.count, known, facts, early)

@@ -27,7 +27,7 @@ FROM_UPSTREAM: Final = ("gzip", "deflate")
 _MOST_WINDOW: Final = 8 * 2**20
 """Bytes that zstd may look back, and so holds: no client may ask for more (RFC 9659, 3)."""
 _ZSTD, _ZSTD_SKIPPED = 0xFD2FB528, 0x184D2A50
-"""How frames of zstd begin (RFC 8878, 3.1): with data, and, up to the last four bits, without."""
+"""First bytes of frames of zstd (RFC 8878, 3.1): with data, and, up to the last four bits, without."""
 _RUN_OF_ONE_BYTE: Final = 1
 _RESERVED_BLOCK: Final = 3
 

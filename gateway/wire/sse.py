@@ -42,7 +42,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _BLANK_LINES: Final = (b"\n\n", b"\n\r", b"\r\r")
 _USAGE: Final = b'"usage"'
 _NO_USAGE: Final = (b":null", b": null")
-"""What follows it in chunks without usage, which may be all but the last: to parse those would cost all."""
+"""The text that follows it in chunks without usage, which may be all but the last: to parse those would cost all."""
 _TIER: Final = re.compile(rb'"service_tier": ?"(\w{1,40})"')
 _ERROR: Final = re.compile(rb'"error"|(?:^|[\n\r])event: ?error')
 

@@ -8,8 +8,8 @@ There is nothing to reset: the next append simply tries again.
 
 Writing blocks the loop for the microseconds a page-cache write takes; a thread would cost more than it hides.
 
-The books hold no content. Where the configuration asks for it, requests are kept as they came in files of their own
-(`YYYY-MM-DD[.worker].content.jsonl`), which no reader of the books opens.
+The books hold no content. Requests are kept as they came in files of their own (`YYYY-MM-DD[.worker].content.jsonl`),
+if the configuration asks for it; no reader of the books opens these.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Ledger:
 
     @property
     def owed(self) -> int:
-        """How many owed lines wait for a disk that takes them."""
+        """The number of owed lines that wait for a disk that takes them."""
         return len(self._owed)
 
     async def append(self, row: LedgerRow, *, owed: bool = False) -> None:
@@ -127,8 +127,8 @@ class Ledger:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def keep(self, request_id: str, team: str, body: bytes) -> None:
-        """Keep a request as it came, where this ledger keeps content. What the disk does not take is lost: that is
-        logged, and no reason to refuse anybody.
+        """Keep a request as it came, where this ledger keeps content. A request that the disk does not take is lost:
+        that is logged, and no reason to refuse anybody.
         """
         if self._content is None:
             return

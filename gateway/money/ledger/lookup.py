@@ -20,11 +20,11 @@ from gateway.money.ledger import DAY_SECONDS, EPOCH_DAY, files, id_time, members
 from gateway.money.row import LedgerRow
 
 PIECE_BYTES: Final = 256 * 1024
-"""How much of a file is read at a time. A line is under 1 kB; what is longer than a piece is no line of ours."""
+"""Bytes of a file that are read at a time. A line is under 1 kB; what is longer than a piece is no line of ours."""
 CLOCK_SECONDS: Final = 60.0
-"""How far two clocks of one ledger, or one clock before and after it was set, may be apart."""
+"""Seconds that two clocks of one ledger, or one clock before and after it was set, may be apart."""
 OPEN_SECONDS: Final = 6 * 3600.0
-"""How long after its id was made a request is opened at the latest: its body comes in between."""
+"""Seconds after its id was made in which a request is opened: its body comes in between."""
 MOST_WAITING: Final = 16
 """Lookups of one key that may wait for one another."""
 _THREADS: Final = 2

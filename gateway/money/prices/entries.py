@@ -46,7 +46,7 @@ _STANDS_IN = {
     "image_prompt": "input",
     "image_completion": "output",
 }
-"""What a class costs that has no price of its own; each after what it refers to."""
+"""Prices of classes that have none of their own; each stands after the class that it refers to."""
 
 _TIERS = tuple(dict.fromkeys(SERVICE_TIERS.values()))
 _PRICE_KEY = re.compile(rf"(?:{'|'.join(_KEYS.values())})(?:_above_(\d+)(k?)_tokens)?(?:_({'|'.join(_TIERS)}))?")

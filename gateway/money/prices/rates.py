@@ -118,13 +118,13 @@ SERVICE_TIERS = {
     "ultrafast": "ultrafast",
     "balanced": "balanced",
 }
-"""How a provider names the tier it served → how the table names its prices. Others (`default`, `standard`, `auto`,
+"""A provider's name of the tier it served → the table's name of its prices. Others (`default`, `standard`, `auto`,
 `scale`) are plain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one billed model costs."""
+    """The price of one billed model."""
 
     model: str
     """Its key in the price table: what the request's price was looked up under."""

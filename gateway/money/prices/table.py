@@ -18,7 +18,7 @@ _CHAT = ("chat", "responses")
 
 @dataclass(frozen=True, slots=True)
 class ModelEntryFacts:
-    """What the table knows of a model besides its price; None = nothing."""
+    """The table's facts about a model besides its price; None = nothing."""
 
     model: str | None = None
     """Its key in the table."""

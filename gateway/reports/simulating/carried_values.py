@@ -29,7 +29,7 @@ class Carried:
     at: int
     """Index of the message."""
     tool: str
-    """Whose result that message is; else its role."""
+    """The tool whose result that message is; else its role."""
     used_by: str
     """`text`, or the name of the tool that was called with it."""
 

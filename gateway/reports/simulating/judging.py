@@ -1,8 +1,8 @@
 """Policies judged by traffic: each request is planned as the live path plans it, and what would have left is weighed.
 
-Decides with the functions of the live path (`fitting.decided`, `chat.sent`). What leaves is read and counted again from
-its bytes, so that a plan is not believed on its own word. Nothing is sent; the order of turns and their times are all
-that is known of the past.
+Decides with the functions of the live path (`fitting.decided`, `chat.sent`). The request that leaves is read and
+counted again from its bytes, so that a plan is not believed on its own word. Nothing is sent; the order of turns and
+their times are all that is known of the past.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PLAIN = Recognition()
 
 @dataclass(slots=True)
 class Bill:
-    """What prompts come to under one price rule."""
+    """The cost of prompts under one price rule."""
 
     tokens: int = 0
     cached: int = 0
@@ -49,7 +49,7 @@ class RefusedRequests:
     why: str
     count: int = 0
     tokens: int = 0
-    """What the largest of them needed; the rest is of that one."""
+    """The tokens that the largest of them needed; the rest is of that one."""
     room: int = 0
     at: str = ""
     conversation: str = ""
@@ -67,7 +67,7 @@ class Loss:
 
 @dataclass(slots=True)
 class Verdict:
-    """What one policy does to the traffic."""
+    """The effect of one policy on the traffic."""
 
     policy: str
     mode: str
@@ -110,7 +110,7 @@ class Simulation:
     requests: int
     conversations: int
     answers: int
-    """How many requests have an answer whose values could be looked for."""
+    """The number of requests with an answer whose values could be looked for."""
     as_it_came: Verdict
     """The traffic itself, as if under a policy that does nothing."""
     verdicts: tuple[Verdict, ...]
@@ -162,7 +162,7 @@ class _Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """How a moment's requests are read: for which model, with which counter."""
+    """The model and the counter that a moment's requests are read with."""
 
     memo: Memo
     model: Model

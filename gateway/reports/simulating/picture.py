@@ -94,7 +94,7 @@ _GLYPHS = dict(
         strict=True,
     )
 )
-"""Three by five dots a letter, a digit a row, top first. What is not here is drawn as a gap."""
+"""Three by five dots a letter, a digit a row, top first. A character that is not here is drawn as a gap."""
 _SCALE = 2
 _LETTER = 4 * _SCALE
 

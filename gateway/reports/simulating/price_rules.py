@@ -17,7 +17,7 @@ from gateway.conversation import Conversation, Message
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What prompt tokens cost, as multiples of the plain price, and when they are read from the provider's cache."""
+    """Prices of prompt tokens, as multiples of the plain price, and when they are read from the provider's cache."""
 
     read: float
     write: float
@@ -25,7 +25,7 @@ class Rule:
     least: int
     """Tokens below which a prompt is not cached at all."""
     step: int
-    """What is read is a multiple of so many tokens."""
+    """Reads are multiples of so many tokens."""
     lifetime: float
     """Seconds after which an unused prefix is gone; each read begins them anew."""
 

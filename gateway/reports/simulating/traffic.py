@@ -57,7 +57,7 @@ class Turn:
     at: float | None
     """Unix seconds, where somebody noted them."""
     answer: Message | None
-    """What came of it, where a later turn or the line itself shows it."""
+    """Its answer, if a later turn or the line itself shows it."""
     model: str
     _source: bytes = field(repr=False)
     _span: Span = field(repr=False)
@@ -144,7 +144,7 @@ class _Reader:
         self._form, self._model, self._team = form, model, team
         self._names: set[str] = set()
         self.teams: set[str] = set()
-        """Whose requests a ledger keeps."""
+        """The owners of the requests that a ledger keeps."""
         self.memo = Memo()
 
     def read(self, file: Path) -> None:

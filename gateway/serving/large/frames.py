@@ -1,4 +1,4 @@
-"""What crosses between a worker and a process that plans for it: frames over a socket that blocks.
+"""Messages between a worker and a process that plans for it: frames over a socket that blocks.
 
 Both ends are this program, so values are pickled; nothing that crosses was pickled by anybody else. A value is read in
 pieces of a few milliseconds, because whoever reads one has the interpreter for as long as that takes.

@@ -40,11 +40,11 @@ not hold up those of others."""
 MOST_IDLE_BYTES: Final = 320 * 2**20
 """A process that holds more after its work is ended: the next one begins small."""
 SILENT_SECONDS: Final = 600.0
-"""How long a process may say nothing: it ends itself long before, but for one that the system does not let run."""
+"""Seconds that a process may say nothing: it ends itself long before, unless the system does not let it run."""
 ROOM_OF_LARGEST: Final = 3
 """Bodies of the largest size that there is room for at the door."""
 WAIT_SECONDS: Final = 20.0
-"""How long a body waits for room: less than clients commonly wait for an answer."""
+"""Seconds that a body waits for room: fewer than clients commonly wait for an answer."""
 TRIES: Final = 2
 
 
@@ -252,7 +252,7 @@ class LargeBodies:
 
 
 class Desk:
-    """Where one large request is planned, for as long as its worker has questions about it."""
+    """The process that plans one large request, for as long as its worker has questions about it."""
 
     def __init__(self, pool: LargeBodies, key: str, body: bytes, number: int) -> None:
         self.pool, self.key, self.body, self.number = pool, key, body, number

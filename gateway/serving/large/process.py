@@ -43,7 +43,7 @@ from gateway.wire.chat import ChatRequest, Memo, parse
 from gateway.wire.errors import GatewayError, too_much_work
 
 NICE: Final = 10
-"""How far the process stands behind its worker where both want the same core."""
+"""The niceness of the process: it stands behind its worker if both want the same core."""
 CPU_SECONDS: Final = 90
 """Seconds of computing that one question may take."""
 SECONDS_VARIABLE: Final = "GATEWAY_LARGE_CPU_SECONDS"
@@ -53,7 +53,7 @@ MOST_BYTES: Final = 640 * 2**20
 
 
 class AskedSummaries:
-    """What is known of summaries, as the worker knows it."""
+    """The worker's facts about summaries."""
 
     def __init__(self, line: socket.socket, *, decision: bool) -> None:
         self._line, self._decision = line, decision

@@ -1,4 +1,4 @@
-"""What a worker asks a process that plans for it, and what comes back. Values alone.
+"""Questions of a worker to a process that plans for it, and their answers. Values alone.
 
 A question names the body it is about by a number; the body itself follows where the process does not have it.
 """
@@ -47,7 +47,7 @@ class Planned:
     """Whether declared volatile text leaves at another place."""
     early: frozenset[int]
     summaries_of: str | None
-    """Who writes summaries, where any may enter; their texts, and what was decided, are asked for."""
+    """The model that writes summaries, if any may enter; their texts, and decisions, are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Counts:
 
     tokens: array[int]
     weighed: array[int] | None
-    """What they weigh at the provider, where that is something else."""
+    """Their weights at the provider, if these differ."""
 
 
 Fault = tuple[int, str, str, str | None, str | None, Mapping[str, str], Mapping[str, Any] | None]

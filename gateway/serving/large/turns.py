@@ -1,4 +1,4 @@
-"""Whose request is read and planned next, and whose body may be received: fair by key, small before large.
+"""The order in which requests are read and planned, and bodies received: fair by key, small before large.
 
 `chosen` decides; the rest waits on the event loop of one worker, and nobody else calls it.
 """
@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from gateway.wire import errors
 
 MOST_PASSES: Final = 8
-"""How often smaller requests of the same key go before one that came earlier."""
+"""The number of times that smaller requests of the same key go before one that came earlier."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +25,7 @@ class Waits:
     key: str
     size: int
     passes: int = field(default=0, init=False)
-    """How often a later one of its key went first."""
+    """The number of times that a later one of its key went first."""
 
 
 @dataclass(slots=True, eq=False)
