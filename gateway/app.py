@@ -269,11 +269,11 @@ class _Endpoint:
         if self._methods and scope["method"] not in self._methods:
             raise errors.method_not_allowed(scope["method"], scope["path"], ", ".join(self._methods))
 
-    async def __call__(self, scope: Scope, receive: Receive, send_warm_up: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         gateway: Gateway = scope["app"].state.gateway
-        client = HTTPClient(scope, receive, send_warm_up)
+        client = HTTPClient(scope, receive, send)
         request_id = _new_id(gateway.now())
         try:
             self._refuse_method(scope)

@@ -477,3 +477,9 @@ def test_whatever_is_written_a_file_loads_or_every_problem_has_a_message(tmp_pat
 def test_whatever_text_there_is_reading_it_does_not_crash(tmp_path_factory, text):
     document = parse_yaml(text, Path("any.yaml"))
     assert document.problems or document.lines
+
+
+def test_a_worker_may_be_told_how_much_to_remember(tmp_path):
+    assert loaded(tmp_path, f"{SMALL}memory: 64MB\n").memory == 64_000_000
+    with pytest.raises(ConfigErrors, match="16MB or more"):
+        loaded(tmp_path, f"{SMALL}memory: 1MB\n")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.budget.components import Recognition
-from gateway.memory import ENTRY_BYTES, Memory
+from gateway.memory import DEFAULT_BYTES, ENTRY_BYTES, SHARES, Memory, MemoryPlan
 from gateway.rewriting.folds import fold
 from gateway.rewriting.folds.voiced import voiced
 from gateway.rewriting.ladder import Ladders
@@ -90,3 +90,10 @@ def test_a_fold_is_always_the_same_whether_its_process_remembers_or_not(groups, 
         named = voiced(taken, Recognition().document_tags, count, known)
         anew = voiced(taken, Recognition().document_tags, count, Known())
         assert fold(named, rules, Ladders(), count, known) == fold(anew, rules, Ladders(), count)
+
+
+def test_the_parts_of_a_memory_are_never_more_than_the_whole():
+    for total in (16_000_000, DEFAULT_BYTES, 10**10):
+        plan = MemoryPlan(total)
+        parts = [plan.bytes_for(part) for part in SHARES]
+        assert total - len(parts) <= sum(parts) <= total

@@ -378,6 +378,15 @@ class LedgerSettings:
     )
 
 
+LEAST_MEMORY: Final = 16_000_000
+
+
+def _enough_memory(size: int) -> int:
+    if size < LEAST_MEMORY:
+        raise ValueError(f"{size} bytes are too little to remember a conversation in; write 16MB or more")
+    return size
+
+
 class ConfigFile(Strict):
     """The gateway's own file. os.environ/NAME reads the environment; paths are relative to the file."""
 
@@ -403,9 +412,8 @@ class ConfigFile(Strict):
     unpriced: Literal["refuse", "allow"] = key(
         "refuse", description="A model without a price: refuse its requests, or allow them and enter them as unpriced."
     )
-    memory: Bytes = key(
+    memory: Annotated[Bytes, AfterValidator(_enough_memory)] = key(
         "256MB",
-        ge=16_000_000,
         description="What each worker may remember of texts, prompt caches and conversations. Less costs time, never"
         " an answer. At least 16MB.",
     )

@@ -134,7 +134,7 @@ class Translated:
                         "nothing: send the content as a data: URL")  # fmt: skip
         exchange_module = importlib.import_module("gateway.routing.upstreams.exchange")
         marker, secrets = _ENDS.get(deployment.provider), deployment.secrets
-        exchange: WireRecord = exchange_module.Exchange(end_marker=marker, own=secrets, most=self._most)
+        exchange: WireRecord = exchange_module.WireRecord(end_marker=marker, own=secrets, most=self._most)
         if stream and deployment.provider in _COHERE:
             exchange.events = EventReader()
         token = exchange_module.current.set(exchange)
