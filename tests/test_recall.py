@@ -352,7 +352,7 @@ def test_what_is_remembered_never_changes_the_excerpts(folded, question):
 def test_excerpts_are_the_same_in_every_process():
     program = (
         "from gateway.rewriting.history.recall import *;"
-        "print(excerpts('Which order of Runa was red or green?', [Folded(n, None, 'user', f'order {n % 7} was late. ' * 3"
+        "print(excerpts('Which order of Runa was red or green?', [FoldedMessage(n, None, 'user', f'order {n % 7} was late. ' * 3"
         " + 'Runa wants a red one, not a green one.' * (n % 9 == 0)) for n in range(60)], 120,"
         " lambda text: len(text.split())))"
     )
