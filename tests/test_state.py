@@ -460,8 +460,9 @@ def test_an_address_that_makes_no_sense_is_unavailable():
 
 
 def test_only_the_state_that_is_configured_is_loaded(tmp_path):
-    told = "import sys; from pathlib import Path; from gateway.config import StateSettings; from gateway.state import open_state;"
-    code = f"{told} open_state(StateSettings(dir=Path({str(tmp_path)!r}))).close(); print('redis' in sys.modules)"
+    imports = "import sys; from pathlib import Path; from gateway.config import StateSettings; "
+    imports += "from gateway.state import open_state;"
+    code = f"{imports} open_state(StateSettings(dir=Path({str(tmp_path)!r}))).close(); print('redis' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
