@@ -492,7 +492,7 @@ def cases(
         name="drawn",
         strict=strict and draw(FIFTHS) == 4,
         mode=draw(st.sampled_from(modes)),
-        context_window=over,
+        context_window=max(1, over),
         reserve=reserve,
         allocation=draw(SHARES),
         borrow=draw(BORROWS),
