@@ -40,7 +40,7 @@ _CONSTANTS = {
     "results.shapes.choice.OUTLIER": "the weight from which a line stands out",
     "results.shapes.choice._REPORT": "a line of a text that stands out nearly everywhere",
     "results.shapes.pieces._ENDS": "the first and last piece of a text",
-    "snippets.TROUBLE": "a line that tells of trouble, in a list",
+    "history.snippets.TROUBLE": "a line that tells of trouble, in a list",
     "folds.lists.LIST_SHARE": "the most that a list takes of what it stands for",
     "folds.lists.THIN": "how thin a new list is before older ones are written again",
     "folds.lists.POOL": "how much a list chooses from",

@@ -1,7 +1,7 @@
 """The artifact list of a fold: whole sentences, rows and lines that only the fold holds, quoted message by message.
 
-By rule, and part of the frozen fold: of the pieces that messages were read into (snippets.py), `listed` chooses those
-that later steps are likely to need (ranking.py) and that stand nowhere else, as far as there is room for them.
+By rule, and part of the frozen fold: of the pieces that messages were read into (message_snippets.py), `listed` chooses
+those that later steps are likely to need (ranking.py) and that stand nowhere else, as far as there is room for them.
 list_text.py writes them: each line names its message and speaker, and quotes. Pure; linear in the text.
 """
 
