@@ -19,7 +19,8 @@ from gateway.routing.attempts import Failure
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.upstream import DROPPED, UpstreamError
 from gateway.serving.admission import LONGEST_NAME, admit, authenticate, tags_of, user_of
-from gateway.serving.attempt import Calls, Stream, drain
+from gateway.serving.answer_beginning import Stream, drain
+from gateway.serving.attempt import Calls
 from gateway.serving.client import STREAM_HEADERS, Client, ClientGone, Comments, Headers, head, header, refuse
 from gateway.serving.fit import LARGE_BODY
 from gateway.serving.large.pool import Desk
