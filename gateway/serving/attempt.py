@@ -6,7 +6,6 @@ Their result is an outcome, and facts in the request's entry.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -24,12 +23,11 @@ from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Preference
 from gateway.routing.models import Model
 from gateway.routing.too_long import TooLong, too_long
-from gateway.routing.upstreams.upstream import DROPPED, Reply
+from gateway.routing.upstreams.upstream import Reply
 from gateway.serving.admission import Admitted
 from gateway.serving.answer_beginning import Stream, begin, drain, failure_of
 from gateway.serving.failures import failure_facts, is_upstreams, refuses
 from gateway.serving.fit import (
-    LARGE_BODY,
     LONG_PLAN,
     Fitted,
     Planner,
@@ -38,16 +36,18 @@ from gateway.serving.fit import (
     selection,
     writer_of,
 )
+from gateway.serving.occupied import Occupied
+from gateway.serving.outgoing import additions_for, body_for
 from gateway.serving.plan_in_entry import NO_EDITS, edits_in_books, note_plan
 from gateway.serving.prompt_cache_use import CacheUse, KeepWarmTarget
 from gateway.serving.retained import retained
 from gateway.serving.services import Gateway
-from gateway.serving.stated_windows import believed
+from gateway.serving.stated_windows import believed, narrowed
 from gateway.summaries.jobs import Job
 from gateway.wire.cache_marks import Marks
-from gateway.wire.chat import Additions, ChatRequest, is_limited, sent
+from gateway.wire.chat import Additions, ChatRequest
 from gateway.wire.completion import Completion
-from gateway.wire.headers import ClientHeaders, Received, client_headers, upstream_headers
+from gateway.wire.headers import Received, client_headers
 from gateway.wire.opening import Heard, Opening, Streaming
 
 MANY_EDITS = 2_000
@@ -62,7 +62,6 @@ class Calls:
     __slots__ = (
         "admitted",
         "answer",
-        "busy",
         "cache_lookup",
         "cache_use",
         "deployment",
@@ -72,6 +71,7 @@ class Calls:
         "fitted",
         "gateway",
         "headers",
+        "occupied",
         "reply",
         "reply_of",
         "request",
@@ -102,8 +102,8 @@ class Calls:
         """By model name: fallbacks have windows of their own."""
         self.deployment: Deployment | None = None
         """The one that was called last."""
-        self.busy: Deployment | None = None
-        """The one that is at work for this request, where its load counts: until all of its answer is here."""
+        self.occupied = Occupied(gateway.loads)
+        """The one that is at work for this request, where its load counts."""
         self.reply: Reply | None = None
         """The answer that may still have to be closed."""
         self.reply_of: Deployment | None = None
@@ -130,21 +130,17 @@ class Calls:
 
     async def fit(self, model: Model) -> Fitted:
         """Plan the request for a model, and tell the books."""
-        calibration, limit = self.gateway.calibrations.of(model), self.request.answer_limit
-        window = model.bounds(self.admitted.policy, calibration, limit, self.request.thinking)
-        stated = self.gateway.windows.of((one.name for one in model.deployments), self.gateway.monotonic())
-        if stated is not None:
-            declared = self.admitted.policy.reserve.margin is not None  # it is kept free, no more and no less
-            window = window.narrowed(stated.limit, 1.0 if declared else stated.factor)
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
+        window = model.bounds(policy, gateway.calibrations.of(model), self.request.answer_limit, self.request.thinking)
+        window = narrowed(
+            window, policy, gateway.windows.of((one.name for one in model.deployments), gateway.monotonic())
+        )
         known, summaries = gateway.known, gateway.summaries
         threads = self._threads() if len(self.request.body) >= LONG_PLAN else None
         chosen = await selection(self.request, policy, model, counter, window, gateway.memo, threads)
         request = self.request if chosen is None else chosen.request
         if self.enforces:
             self.request = self.cache_use.request = request
-        early = self.cache_use.early_folds(model, window, counter)
-        job = partial(self._job, model)
         fitted = await fit(
             request,
             policy,
@@ -153,9 +149,9 @@ class Calls:
             window,
             known,
             summaries,
-            early_folds=early,
+            early_folds=self.cache_use.early_folds(model, window, counter),
             threads=threads,
-            job=job,
+            job=partial(self._job, model),
             planner=self.desk,
         )
         if chosen is not None:
@@ -210,7 +206,7 @@ class Calls:
         return failure_facts(failure, quotes=self.gateway.config.log_upstream_errors)
 
     async def close(self) -> None:
-        self._leave()
+        self.occupied.end()
         if self.reply is not None:
             await self.reply.close()
 
@@ -222,15 +218,9 @@ class Calls:
 
     def _occupy(self, deployment: Deployment) -> None:
         """Count the call as load of a deployment that has others beside it, in place of the one before."""
-        self._leave()
+        self.occupied.end()
         if len(self.gateway.models[deployment.model_name].deployments) > 1:
-            self.gateway.loads.begin(deployment.name, self.gateway.now())
-            self.busy = deployment
-
-    def _leave(self) -> None:
-        if self.busy is not None:
-            self.gateway.loads.end(self.busy.name)
-            self.busy = None
+            self.occupied.begin(deployment.name, self.gateway.now())
 
     async def _note(self, fitted: Fitted) -> None:
         """Keep the plan for the calls, and tell the books of it."""
@@ -303,19 +293,6 @@ class Calls:
             facts = {"deployment": deployment.name, "declared": declared, "said": stated.limit}
             gateway.log.warning("window is smaller than declared", **facts)
 
-    async def _answer_limit(self, fitted: Fitted) -> int:
-        """Say how long the answer may be, for a provider that must be told and a client that does not."""
-        window, model, request = fitted.window, fitted.model, self.request
-        most = model.max_output
-        tokens = fitted.prompt_tokens if self.enforces else fitted.original_tokens
-        if tokens is None and not any(message.media for message in request.conversation.messages):
-            longest = window.answer(window.calibration.grown(request.most_tokens), most)
-            if longest == most:
-                return longest  # its bytes prove it: nobody has to count
-        if tokens is None:
-            tokens = await prompt_tokens(request, model, self.counter(model).weighed(window.calibration.weights))
-        return window.answer(tokens, most)
-
     async def _try(self, deployment: Deployment, fitted: Fitted) -> Outcome:
         gateway, entry, started = self.gateway, self.entry, self.gateway.monotonic()
         self.deployment, self.answer = deployment, None
@@ -355,11 +332,9 @@ class Calls:
         return outcome
 
     async def _additions(self, deployment: Deployment, fitted: Fitted) -> Additions:
-        """Give what is added for a deployment: an answer limit too, where it needs one and the client names none."""
-        additions = deployment.additions
-        if deployment.needs_answer_limit and not is_limited(self.request):
-            limit = await self._answer_limit(fitted)
-            additions = replace(additions, defaults=(*additions.defaults, ("max_tokens", b"%d" % limit)))
+        """Give what is added for a deployment; not the wish for usage, where it has refused that."""
+        prompt = fitted.prompt_tokens if self.enforces else fitted.original_tokens
+        additions = await additions_for(self.request, deployment, fitted, self.counter(fitted.model), prompt)
         return replace(additions, usage=False) if deployment.name in self.gateway.without_usage else additions
 
     async def _sent(
@@ -372,8 +347,10 @@ class Calls:
         first: bool = True,
     ) -> Outcome:
         """Send the request as this deployment is to have it."""
-        body = await self._written(deployment, changes, marks, additions)
-        along, gateway = self._carried(deployment, first=first), self.gateway
+        body = await body_for(self.request, deployment, changes, marks, additions, self._threads)
+        gateway, more, betas = self.gateway, deployment.forward_headers, deployment.betas
+        first = first and not self.entry.attempts
+        along = client_headers(self.headers, deployment.provider, betas=betas, more=more, first=first)
         self.dropped = along.dropped
         return await gateway.upstreams.call(
             deployment,
@@ -384,36 +361,9 @@ class Calls:
             now=gateway.now(),
         )
 
-    async def _written(
-        self, deployment: Deployment, changes: Changes | None, marks: Marks | None, additions: Additions
-    ) -> bytes:
-        """Write the request for a deployment, a large one off the event loop."""
-        request, model = self.request, deployment.model
-        if len(request.body) < LARGE_BODY:
-            return sent(request, model, changes, marks, additions)
-        run = asyncio.get_running_loop().run_in_executor
-        return await run(self._threads(), sent, request, model, changes, marks, additions)
-
     def _was_taken(self, failure: Failure) -> bool:
         """Whether an upstream that failed had read the prompt."""
         return failure.begun or (bool(self.unused) and self.unused[-1][0] is failure.deployment)
-
-    def told_of_reply(self) -> Mapping[str, str]:
-        """Return what a client is told of the headers of the last answer that began, without secrets."""
-        if self.reply is None or self.reply_of is None:
-            return {}
-        return self.reply_of.secrets.out_of_headers(upstream_headers(self.reply.headers))
-
-    def told_dropped(self) -> str:
-        """List what did not go along with the call that answered: values of headers, and members of the body."""
-        betas = f"anthropic-beta: {', '.join(self.dropped)}" if self.dropped else ""
-        members = "" if self.reply is None else self.reply.headers.get(DROPPED, "")
-        return "; ".join(filter(None, (betas, members)))
-
-    def _carried(self, deployment: Deployment, *, first: bool) -> ClientHeaders:
-        """Choose the client's headers that go along with this call."""
-        more, betas, first = deployment.forward_headers, deployment.betas, first and not self.entry.attempts
-        return client_headers(self.headers, deployment.provider, betas=betas, more=more, first=first)
 
     def _learn(self, outcome: Outcome, fitted: Fitted, now: float) -> None:
         """Learn how the deployment is, and tell the operator once that it rests, and once that it is well again."""
@@ -438,8 +388,7 @@ class Calls:
     async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
         """Take in an answer until it is known what it is; None where it is one. See `wire/opening.py`."""
         request, chunks = self.request, reply.chunks()
-        hold_back, secrets = not request.asks_usage, deployment.secrets
-        opening = Opening(streamed=request.stream, hold_back_usage=hold_back, secrets=secrets)
+        opening = Opening(streamed=request.stream, hold_back_usage=not request.asks_usage, secrets=deployment.secrets)
         beginning = await begin(chunks, opening, self.gateway.config.server.max_answer)
         opened = beginning.opened
         match opened:

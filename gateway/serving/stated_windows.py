@@ -1,7 +1,9 @@
-"""The windows that upstreams state when they find a prompt too long: which of them are believed. Pure."""
+"""The windows that upstreams state when they find a prompt too long: which are believed, and what they leave. Pure."""
 
 from __future__ import annotations
 
+from gateway.budget.allocation import Window
+from gateway.config.policy import Policy
 from gateway.routing.too_long import Stated, TooLong
 
 LEAST_WINDOW = 256
@@ -20,3 +22,11 @@ def believed(found: TooLong, ours: int, answer_limit: int) -> Stated | None:
         return None  # a prompt that is nowhere near it was not refused for that: an error may quote what a client wrote
     factor = min(MOST_FACTOR, (found.tokens or 0) / max(1, ours))
     return Stated(limit, max(1.0, factor))
+
+
+def narrowed(window: Window, policy: Policy, stated: Stated | None) -> Window:
+    """Say what bounds a prompt once deployments have stated their windows."""
+    if stated is None:
+        return window
+    declared = policy.reserve.margin is not None  # it is kept free, no more and no less
+    return window.narrowed(stated.limit, 1.0 if declared else stated.factor)
