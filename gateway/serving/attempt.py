@@ -1,6 +1,9 @@
 """The calls that one request makes: fitted for each model, tried on each deployment, planned again where too long.
 
 Their result is an outcome, and facts in the request's entry.
+
+fit.py plans the request for a model, outgoing.py writes it for a deployment, answer_beginning.py reads how the answer
+begins. plan_in_entry.py tells the entry of the plan, retained.py of what the answer missed.
 """
 
 from __future__ import annotations
