@@ -11,8 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.memory import Memory
-from gateway.rewriting.history.artifacts import PlacedSnippet, ValuePlaces, best, listed, pieces_of, ranked_snippets
-from gateway.rewriting.history.snippets import Reader, Snippet, estimated_tokens, of_text, preserved, snippets
+from gateway.rewriting.history.artifacts import listed
+from gateway.rewriting.history.message_snippets import of_text, snippets
+from gateway.rewriting.history.placed_snippets import PlacedSnippet, pieces_of
+from gateway.rewriting.history.preserved_sentences import preserved
+from gateway.rewriting.history.ranking import best, ranked_snippets
+from gateway.rewriting.history.snippet_reader import Reader
+from gateway.rewriting.history.snippets import Snippet, estimated_tokens
+from gateway.rewriting.history.value_places import ValuePlaces
 from gateway.rewriting.ours import left_out
 from tests.conftest import CHECKOUT
 from tests.talk import assistant, calls, count, messages, result, user

@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 
 from gateway.conversation import Call, Message
 from gateway.memory import Memory
-from gateway.rewriting.history.artifacts import PlacedSnippet, Speakers, ValuePlaces, current, listed, pieces_of
-from gateway.rewriting.history.snippets import Reader, estimated_tokens, of_text, preserved, snippets
+from gateway.rewriting.history.artifacts import listed
+from gateway.rewriting.history.message_snippets import of_text, snippets
+from gateway.rewriting.history.placed_snippets import PlacedSnippet, current, pieces_of
+from gateway.rewriting.history.preserved_sentences import preserved
+from gateway.rewriting.history.snippet_reader import Reader
+from gateway.rewriting.history.snippets import estimated_tokens
+from gateway.rewriting.history.speakers import Speakers
+from gateway.rewriting.history.value_places import ValuePlaces
 from tests.talk import assistant, calls, count, messages, result, user
 
 

@@ -12,7 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.rewriting.documents.relevance import ReadingMemory
-from gateway.rewriting.history.recall import GAP, HEADER, FoldedMessage, excerpts, passages_of, warranted
+from gateway.rewriting.history.excerpt_text import GAP, HEADER
+from gateway.rewriting.history.folded_messages import FoldedMessage
+from gateway.rewriting.history.passages import passages_of
+from gateway.rewriting.history.recall import excerpts
+from gateway.rewriting.history.warrant import warranted
 from tests.timing import within
 
 
@@ -351,7 +355,8 @@ def test_what_is_remembered_never_changes_the_excerpts(folded, question):
 
 def test_excerpts_are_the_same_in_every_process():
     program = (
-        "from gateway.rewriting.history.recall import *;"
+        "from gateway.rewriting.history.folded_messages import FoldedMessage;"
+        "from gateway.rewriting.history.recall import excerpts;"
         "print(excerpts('Which order of Runa was red or green?', [FoldedMessage(n, None, 'user', f'order {n % 7} was late. ' * 3"
         " + 'Runa wants a red one, not a green one.' * (n % 9 == 0)) for n in range(60)], 120,"
         " lambda text: len(text.split())))"

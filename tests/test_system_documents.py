@@ -8,7 +8,7 @@ from gateway.budget.allocation import Window
 from gateway.budget.components import dissect
 from gateway.config.policy import Documents, Policy, Reserve
 from gateway.config.shares import Shares
-from gateway.rewriting.history.recall import HEADER
+from gateway.rewriting.history.excerpt_text import HEADER
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
 from gateway.wire.legality import CHAT
 from tests.talk import assistant, conversation, count, count_media, system, user, words

@@ -34,7 +34,7 @@ class Known:
         self.extracted = relevance.ReadingMemory(14 * part)
         """Apart from `recalled`: the same text is cut into other passages."""
         self.asks: Memory[tuple[int, int], float] = Memory(part)
-        """The degree to which messages sounded like questions about earlier ones (recall.py)."""
+        """The degree to which messages sounded like questions about earlier ones (warrant.py)."""
         self.said: Memory[Message, int] = Memory(7 * part)
         """The content of a message, as a hash that is good for one process."""
         self.walks: Memory[int, Any] = Memory(14 * part)

@@ -16,7 +16,8 @@ from gateway.conversation import Message, Unit, last_user
 from gateway.rewriting.documents import extract, recognition
 from gateway.rewriting.documents.arrange import Order, arrange
 from gateway.rewriting.folds import FoldedConversation, FoldMessage
-from gateway.rewriting.history import recall
+from gateway.rewriting.history import recall, warrant
+from gateway.rewriting.history.folded_messages import FoldedMessage
 from gateway.rewriting.ladder import REPEATED, Ladders, Shortened
 from gateway.rewriting.memory import Known
 from gateway.rewriting.ours import left_out
@@ -45,7 +46,7 @@ class Asked:
     count: Count
     known: Known
     effort: int
-    lost: tuple[recall.FoldedMessage, ...] = ()
+    lost: tuple[FoldedMessage, ...] = ()
     """System messages as they came, out of which documents were cut."""
 
     @property
@@ -233,7 +234,7 @@ def with_recall(
         if i not in folded.dropped
     ]
     most = int(share * budget) if asked.anatomy.tool_of else MOST_RECALL
-    warranted = recall.warranted(question, gone, min(room, most), memory, stand, before)
+    warranted = warrant.warranted(question, gone, min(room, most), memory, stand, before)
     asked_of = max(folded.documents_free, sum(asked.anatomy.tokens[one.at] for one in asked.lost))
     room = max(warranted, min(room, asked_of))
     if room < _LEAST_RECALL:
@@ -264,7 +265,7 @@ def _missing(folded: FoldedConversation) -> set[int]:
     return cut | {index for index, remedy in folded.dropped.items() if remedy != REPEATED}
 
 
-def _gone(asked: Asked, folded: FoldedConversation) -> list[recall.FoldedMessage]:
+def _gone(asked: Asked, folded: FoldedConversation) -> list[FoldedMessage]:
     """List what is gone, in order; what exceeds the effort of one request is not read, the oldest first."""
     effort, out = asked.effort, []
     for index in sorted(_missing(folded), reverse=True):
@@ -275,7 +276,7 @@ def _gone(asked: Asked, folded: FoldedConversation) -> list[recall.FoldedMessage
             message = asked.messages[index]
             media = tuple(part.kind for part in message.media)
             tool, parts = asked.anatomy.tool_of.get(index), _documents(asked, message)
-            out.append(recall.FoldedMessage(index, tool, message.role, message.text, message.name, media, parts))
+            out.append(FoldedMessage(index, tool, message.role, message.text, message.name, media, parts))
     return out[::-1]
 
 

@@ -20,7 +20,7 @@ from gateway.rewriting.folds.summarize import REMEDY as SUMMARIZE
 from gateway.rewriting.folds.summarize import Event, Segment, SummaryFacts, asking_of
 from gateway.rewriting.folds.voiced import Voiced
 from gateway.rewriting.folds.voiced import voiced as voiced_of
-from gateway.rewriting.history import recall
+from gateway.rewriting.history.folded_messages import FoldedMessage
 from gateway.rewriting.ladder import REPEATED, Ladders
 from gateway.rewriting.media import LOW, TRACED
 from gateway.rewriting.memory import Known
@@ -170,7 +170,7 @@ def plan(
     known: Known | None = None,
     facts: SummaryFacts | None = None,
     early: frozenset[int] = frozenset(),
-    lost: tuple[recall.FoldedMessage, ...] = (),
+    lost: tuple[FoldedMessage, ...] = (),
 ) -> Plan | Refusal:
     """Decide how the request leaves; `answer_limit` is what the request itself asks for, in tokens, or 0.
 
@@ -207,7 +207,7 @@ class _Case:
     known: Known
     facts: SummaryFacts | None
     early: frozenset[int]
-    lost: tuple[recall.FoldedMessage, ...]
+    lost: tuple[FoldedMessage, ...]
 
     @property
     def ladders(self) -> Ladders:
@@ -253,7 +253,7 @@ def _decided(case: _Case, answer_limit: int) -> Plan | Refusal:
 
 
 def _again(
-    case: _Case, anatomy: Anatomy, answer_limit: int, early: frozenset[int], lost: tuple[recall.FoldedMessage, ...] = ()
+    case: _Case, anatomy: Anatomy, answer_limit: int, early: frozenset[int], lost: tuple[FoldedMessage, ...] = ()
 ) -> Plan | Refusal:
     """Plan for another form of the conversation."""
     policy, window, legal = case.policy, case.window, case.legal

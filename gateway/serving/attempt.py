@@ -1,119 +1,62 @@
 """The calls that one request makes: fitted for each model, tried on each deployment, planned again where too long.
 
 Their result is an outcome, and facts in the request's entry.
+
+fit.py plans the request for a model, outgoing.py writes it for a deployment, answer_beginning.py reads how the answer
+begins. plan_in_entry.py tells the entry of the plan, retained.py of what the answer missed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from gateway.budget.tokens import LONG_BODY, Counter
+from gateway.budget.tokens import Counter
 from gateway.conversation import Changes
-from gateway.money.entry import Entry, runs
-from gateway.money.row import EditRow
+from gateway.money.entry import Entry
 from gateway.prompt_cache.lookup import CacheLookup
 from gateway.rewriting.folds.summarize import Segment
-from gateway.rewriting.plan import Edit, Level, Plan, Refusal
-from gateway.rewriting.retention import Retention, retention
+from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.affinity import affinity_group
 from gateway.routing.attempts import Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Preference
 from gateway.routing.models import Model
-from gateway.routing.too_long import Stated, TooLong, too_long
-from gateway.routing.upstreams.upstream import DROPPED, Reply, Trouble, UpstreamError
+from gateway.routing.too_long import TooLong, too_long
+from gateway.routing.upstreams.upstream import Reply
 from gateway.serving.admission import Admitted
+from gateway.serving.answer_beginning import Stream, begin, drain, failure_of
+from gateway.serving.failures import failure_facts, is_upstreams, refuses
 from gateway.serving.fit import (
-    LARGE_BODY,
     LONG_PLAN,
     Fitted,
     Planner,
-    byte_edits,
-    byte_sizes,
     fit,
-    guesses,
     prompt_tokens,
-    rooms_of,
     selection,
     writer_of,
 )
+from gateway.serving.occupied import Occupied
+from gateway.serving.outgoing import additions_for, body_for
+from gateway.serving.plan_in_entry import NO_EDITS, edits_in_books, note_plan
 from gateway.serving.prompt_cache_use import CacheUse, KeepWarmTarget
+from gateway.serving.retained import retained
 from gateway.serving.services import Gateway
+from gateway.serving.stated_windows import believed, narrowed
 from gateway.summaries.jobs import Job
 from gateway.wire.cache_marks import Marks
-from gateway.wire.chat import Additions, ChatRequest, is_limited, sent
+from gateway.wire.chat import Additions, ChatRequest
 from gateway.wire.completion import Completion
-from gateway.wire.errors import printable
-from gateway.wire.failures import complaints
-from gateway.wire.headers import ClientHeaders, Received, client_headers, retry_after, upstream_headers
-from gateway.wire.opening import ErrorAnswer, Heard, Nothing, Opened, Opening, Streaming
-from gateway.wire.sse import EventRelay
-
-LEAST_WINDOW = 256
-"""Tokens below which a window that an upstream states is not believed for the next request."""
-MOST_FACTOR = 4.0
-"""Tokens that one of ours is believed to be in the count of an upstream, at most."""
+from gateway.wire.headers import Received, client_headers
+from gateway.wire.opening import Heard, Opening, Streaming
 
 MANY_EDITS = 2_000
 """Edits of a plan beyond which they are told in a thread: a thousand take a millisecond or two."""
 
-DRAIN_SECONDS = 0.5
-"""Seconds that an answer which is over may take to close."""
-
-_SAID = 500
-"""Characters of an error that are logged."""
 _NO_HEADERS: Received = {}
-
-
-def _refuses(outcome: Outcome, member: str) -> bool:
-    """Whether an upstream refused a request and named this member of its body. Some quote all of it besides."""
-    if not isinstance(outcome, Failure) or outcome.status not in {400, 422, 501} or member.encode() not in outcome.body:
-        return False
-    return any(member in text for text in complaints(outcome.body))
-
-
-def _told(edit: Edit) -> tuple[int, str | None, str, int, int]:
-    """Give what the entry holds of an edit."""
-    return edit.at, edit.tool, edit.remedy, edit.before, edit.after
-
-
-InBooks = tuple[Sequence[EditRow], Level]
-"""The entry's part of a plan: its edits, and their level."""
-
-
-def _told_of(plan: Plan) -> InBooks:
-    """Give what the entry holds of a plan's edits."""
-    return runs([_told(edit) for edit in plan.edits]), plan.level
-
-
-@dataclass(slots=True)
-class Stream:
-    """A stream in which the model has begun to speak."""
-
-    ready: bytes
-    """The bytes that the client gets first; the relay has seen them."""
-    chunks: AsyncIterator[bytes]
-    relay: EventRelay
-
-
-def _facts_of(failure: Failure, *, quotes: bool) -> dict[str, Any]:
-    """Return what an operator is told of a failure; with `quotes`, what the upstream said as well."""
-    facts = {
-        "deployment": failure.deployment.name,
-        "kind": failure.kind,
-        "status": failure.status,
-        "fault": failure.fault.kind,
-    }
-    if failure.message:
-        facts["reason"] = printable(failure.message, _SAID)
-    if quotes and (said := failure.said or failure.body[: 4 * _SAID].decode(errors="replace")):
-        facts["said"] = printable(said, _SAID)
-    return facts
 
 
 class Calls:
@@ -122,7 +65,6 @@ class Calls:
     __slots__ = (
         "admitted",
         "answer",
-        "busy",
         "cache_lookup",
         "cache_use",
         "deployment",
@@ -132,6 +74,7 @@ class Calls:
         "fitted",
         "gateway",
         "headers",
+        "occupied",
         "reply",
         "reply_of",
         "request",
@@ -162,8 +105,8 @@ class Calls:
         """By model name: fallbacks have windows of their own."""
         self.deployment: Deployment | None = None
         """The one that was called last."""
-        self.busy: Deployment | None = None
-        """The one that is at work for this request, where its load counts: until all of its answer is here."""
+        self.occupied = Occupied(gateway.loads)
+        """The one that is at work for this request, where its load counts."""
         self.reply: Reply | None = None
         """The answer that may still have to be closed."""
         self.reply_of: Deployment | None = None
@@ -190,21 +133,17 @@ class Calls:
 
     async def fit(self, model: Model) -> Fitted:
         """Plan the request for a model, and tell the books."""
-        calibration, limit = self.gateway.calibrations.of(model), self.request.answer_limit
-        window = model.bounds(self.admitted.policy, calibration, limit, self.request.thinking)
-        stated = self.gateway.windows.of((one.name for one in model.deployments), self.gateway.monotonic())
-        if stated is not None:
-            declared = self.admitted.policy.reserve.margin is not None  # it is kept free, no more and no less
-            window = window.narrowed(stated.limit, 1.0 if declared else stated.factor)
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
+        window = model.bounds(policy, gateway.calibrations.of(model), self.request.answer_limit, self.request.thinking)
+        window = narrowed(
+            window, policy, gateway.windows.of((one.name for one in model.deployments), gateway.monotonic())
+        )
         known, summaries = gateway.known, gateway.summaries
         threads = self._threads() if len(self.request.body) >= LONG_PLAN else None
         chosen = await selection(self.request, policy, model, counter, window, gateway.memo, threads)
         request = self.request if chosen is None else chosen.request
         if self.enforces:
             self.request = self.cache_use.request = request
-        early = self.cache_use.early_folds(model, window, counter)
-        job = partial(self._job, model)
         fitted = await fit(
             request,
             policy,
@@ -213,9 +152,9 @@ class Calls:
             window,
             known,
             summaries,
-            early_folds=early,
+            early_folds=self.cache_use.early_folds(model, window, counter),
             threads=threads,
-            job=job,
+            job=partial(self._job, model),
             planner=self.desk,
         )
         if chosen is not None:
@@ -263,15 +202,14 @@ class Calls:
 
     def _tell(self, failure: Failure) -> None:
         """Log what a client was not spared; not what it was told of its own request, nor what is known of a rest."""
-        is_upstreams = failure.begun or (failure.fault.whose != "request" and failure.kind != "unfit")
-        if is_upstreams and not self.gateway.health.is_told(failure.deployment.name):
+        if is_upstreams(failure) and not self.gateway.health.is_told(failure.deployment.name):
             self.gateway.log.warning("upstream failed", id=self.entry.id, **self._facts(failure))
 
     def _facts(self, failure: Failure) -> dict[str, Any]:
-        return _facts_of(failure, quotes=self.gateway.config.log_upstream_errors)
+        return failure_facts(failure, quotes=self.gateway.config.log_upstream_errors)
 
     async def close(self) -> None:
-        self._leave()
+        self.occupied.end()
         if self.reply is not None:
             await self.reply.close()
 
@@ -283,83 +221,31 @@ class Calls:
 
     def _occupy(self, deployment: Deployment) -> None:
         """Count the call as load of a deployment that has others beside it, in place of the one before."""
-        self._leave()
+        self.occupied.end()
         if len(self.gateway.models[deployment.model_name].deployments) > 1:
-            self.gateway.loads.begin(deployment.name, self.gateway.now())
-            self.busy = deployment
-
-    def _leave(self) -> None:
-        if self.busy is not None:
-            self.gateway.loads.end(self.busy.name)
-            self.busy = None
+            self.occupied.begin(deployment.name, self.gateway.now())
 
     async def _note(self, fitted: Fitted) -> None:
         """Keep the plan for the calls, and tell the books of it."""
-        told: InBooks = ((), "whole")
+        edits = NO_EDITS
         if isinstance(fitted.plan, Plan):
             many = len(fitted.plan.edits) > MANY_EDITS
             run = asyncio.get_running_loop().run_in_executor
-            told = await run(self._threads(), _told_of, fitted.plan) if many else _told_of(fitted.plan)
-        self._keep(fitted, told)
-
-    def _keep(self, fitted: Fitted, told: InBooks) -> None:
+            edits = await run(self._threads(), edits_in_books, fitted.plan) if many else edits_in_books(fitted.plan)
         self.fitted[fitted.model.name] = fitted
-        entry, plan = self.entry, fitted.plan
-        entry.calibration = fitted.window.calibration.version
-        entry.decision_lost = fitted.decision_lost
-        entry.guessed_media = 0 if fitted.plan is None else guesses(self.request.conversation.messages)
-        policy = self.admitted.policy
-        entry.budget = None if policy.mode == "off" else fitted.window.budget(self.request.answer_limit or 0)
-        if plan is None:
-            entry.room = {} if entry.budget is None else rooms_of(policy, entry.budget, {})
-            entry.counted, entry.before = "bytes", byte_sizes(self.request)
-            entry.edits = runs([_told(edit) for edit in byte_edits(self.request, fitted)])
-            entry.plan = "unchanged" if self.enforces or not entry.edits else "observed"
-            return
-        entry.counted, entry.before, entry.after = plan.bounded or "tokens", plan.before, plan.before
-        if isinstance(plan, Refusal):
-            entry.plan = "refused" if self.enforces else "observed"
-            entry.refusal = {"component": plan.component, "tokens": plan.tokens, "room": plan.room, "at": plan.at}
-            if plan.ours:
-                self.gateway.log.error("illegal rewrite", id=entry.id, policy=entry.policy)
-            return
-        entry.refusal, granted = None, plan.room if plan.rewrites else {}
-        entry.room = {} if entry.budget is None else rooms_of(policy, entry.budget, plan.before, granted)
-        if self.enforces:
-            entry.plan = "rewritten" if plan.rewrites else "unchanged"
-        else:
-            entry.plan = "observed" if plan.edits else "unchanged"
-        if self.enforces:
-            entry.after = plan.after
-        entry.planned_tokens = plan.tokens_after
-        entry.edits, entry.level = told
-        entry.forced = plan.forced
+        note_plan(self.entry, self.request, self.admitted.policy, fitted, edits)
+        if isinstance(fitted.plan, Refusal) and fitted.plan.ours:
+            self.gateway.log.error("illegal rewrite", id=self.entry.id, policy=self.entry.policy)
 
     async def heed(self, heard: Heard, deployment: Deployment) -> None:
         """Tell the books what the rewrite took away, and what of it the answer used all the same.
 
-        Under `observe` the plan is what would have been sent. Nothing is done where nothing was rewritten, nor for a
-        large body: one pass over a text of its size holds the interpreter for longer than others should wait.
+        Under `observe` the plan is what would have been sent.
         """
-        plan = self.fitted[deployment.model_name].plan
-        if (
-            len(self.request.body) >= LARGE_BODY
-            or not isinstance(plan, Plan)
-            or plan.changes is None
-            or not plan.rewrites
-        ):
-            return
-        changes, known = plan.changes, self.gateway.known.values
-
-        def found() -> Retention:
-            said = heard.said()
-            return retention(self.request.conversation, changes, said.texts, said.arguments, known)
-
-        if max(len(self.request.body), heard.heard_bytes) < LONG_BODY:
-            kept = found()
-        else:
-            kept = await asyncio.get_running_loop().run_in_executor(self._threads(), found)
-        self.entry.heed(kept.removed, kept.missed)
+        plan, known = self.fitted[deployment.model_name].plan, self.gateway.known.values
+        kept = await retained(self.request, plan, heard, known, self._threads)
+        if kept is not None:
+            self.entry.heed(kept.removed, kept.missed)
 
     # ------------------------------------------------------------ one deployment
 
@@ -401,27 +287,14 @@ class Calls:
 
     def _learn_window(self, deployment: Deployment, found: TooLong, ours: int) -> None:
         """Remember what a deployment said that it takes and counts; `ours` is our count of what was sent."""
-        gateway, declared, limit = self.gateway, deployment.facts.window, found.limit
-        if limit is None or limit < LEAST_WINDOW or 2 * (ours + (self.request.answer_limit or 0)) < limit:
-            return  # a prompt that is nowhere near it was not refused for that: an error may quote what a client wrote
-        factor = min(MOST_FACTOR, (found.tokens or 0) / max(1, ours))
-        is_news = gateway.windows.learn(deployment.name, Stated(limit, max(1.0, factor)), gateway.monotonic())
-        if is_news and (declared is None or limit < declared):
-            facts = {"deployment": deployment.name, "declared": declared, "said": limit}
+        gateway, declared = self.gateway, deployment.facts.window
+        stated = believed(found, ours, self.request.answer_limit or 0)
+        if stated is None:
+            return
+        is_news = gateway.windows.learn(deployment.name, stated, gateway.monotonic())
+        if is_news and (declared is None or stated.limit < declared):
+            facts = {"deployment": deployment.name, "declared": declared, "said": stated.limit}
             gateway.log.warning("window is smaller than declared", **facts)
-
-    async def _answer_limit(self, fitted: Fitted) -> int:
-        """Say how long the answer may be, for a provider that must be told and a client that does not."""
-        window, model, request = fitted.window, fitted.model, self.request
-        most = model.max_output
-        tokens = fitted.prompt_tokens if self.enforces else fitted.original_tokens
-        if tokens is None and not any(message.media for message in request.conversation.messages):
-            longest = window.answer(window.calibration.grown(request.most_tokens), most)
-            if longest == most:
-                return longest  # its bytes prove it: nobody has to count
-        if tokens is None:
-            tokens = await prompt_tokens(request, model, self.counter(model).weighed(window.calibration.weights))
-        return window.answer(tokens, most)
 
     async def _try(self, deployment: Deployment, fitted: Fitted) -> Outcome:
         gateway, entry, started = self.gateway, self.entry, self.gateway.monotonic()
@@ -433,7 +306,7 @@ class Calls:
         marks = None if cache_lookup is None or not self.enforces else self.cache_use.marks(cache_lookup)
         additions = await self._additions(deployment, fitted)
         outcome = await self._sent(deployment, changes, marks, additions)
-        if additions.usage and self.request.stream and _refuses(outcome, "stream_options"):
+        if additions.usage and self.request.stream and refuses(outcome, "stream_options"):
             outcome = await self._sent(deployment, changes, marks, replace(additions, usage=False), first=False)
             if not isinstance(outcome, Failure) and "stream_options" not in self.request.spans:
                 gateway.without_usage.add(deployment.name)
@@ -462,11 +335,9 @@ class Calls:
         return outcome
 
     async def _additions(self, deployment: Deployment, fitted: Fitted) -> Additions:
-        """Give what is added for a deployment: an answer limit too, where it needs one and the client names none."""
-        additions = deployment.additions
-        if deployment.needs_answer_limit and not is_limited(self.request):
-            limit = await self._answer_limit(fitted)
-            additions = replace(additions, defaults=(*additions.defaults, ("max_tokens", b"%d" % limit)))
+        """Give what is added for a deployment; not the wish for usage, where it has refused that."""
+        prompt = fitted.prompt_tokens if self.enforces else fitted.original_tokens
+        additions = await additions_for(self.request, deployment, fitted, self.counter(fitted.model), prompt)
         return replace(additions, usage=False) if deployment.name in self.gateway.without_usage else additions
 
     async def _sent(
@@ -479,8 +350,10 @@ class Calls:
         first: bool = True,
     ) -> Outcome:
         """Send the request as this deployment is to have it."""
-        body = await self._written(deployment, changes, marks, additions)
-        along, gateway = self._carried(deployment, first=first), self.gateway
+        body = await body_for(self.request, deployment, changes, marks, additions, self._threads)
+        gateway, more, betas = self.gateway, deployment.forward_headers, deployment.betas
+        first = first and not self.entry.attempts
+        along = client_headers(self.headers, deployment.provider, betas=betas, more=more, first=first)
         self.dropped = along.dropped
         return await gateway.upstreams.call(
             deployment,
@@ -491,36 +364,9 @@ class Calls:
             now=gateway.now(),
         )
 
-    async def _written(
-        self, deployment: Deployment, changes: Changes | None, marks: Marks | None, additions: Additions
-    ) -> bytes:
-        """Write the request for a deployment, a large one off the event loop."""
-        request, model = self.request, deployment.model
-        if len(request.body) < LARGE_BODY:
-            return sent(request, model, changes, marks, additions)
-        run = asyncio.get_running_loop().run_in_executor
-        return await run(self._threads(), sent, request, model, changes, marks, additions)
-
     def _was_taken(self, failure: Failure) -> bool:
         """Whether an upstream that failed had read the prompt."""
         return failure.begun or (bool(self.unused) and self.unused[-1][0] is failure.deployment)
-
-    def told_of_reply(self) -> Mapping[str, str]:
-        """Return what a client is told of the headers of the last answer that began, without secrets."""
-        if self.reply is None or self.reply_of is None:
-            return {}
-        return self.reply_of.secrets.out_of_headers(upstream_headers(self.reply.headers))
-
-    def told_dropped(self) -> str:
-        """List what did not go along with the call that answered: values of headers, and members of the body."""
-        betas = f"anthropic-beta: {', '.join(self.dropped)}" if self.dropped else ""
-        members = "" if self.reply is None else self.reply.headers.get(DROPPED, "")
-        return "; ".join(filter(None, (betas, members)))
-
-    def _carried(self, deployment: Deployment, *, first: bool) -> ClientHeaders:
-        """Choose the client's headers that go along with this call."""
-        more, betas, first = deployment.forward_headers, deployment.betas, first and not self.entry.attempts
-        return client_headers(self.headers, deployment.provider, betas=betas, more=more, first=first)
 
     def _learn(self, outcome: Outcome, fitted: Fitted, now: float) -> None:
         """Learn how the deployment is, and tell the operator once that it rests, and once that it is well again."""
@@ -545,24 +391,9 @@ class Calls:
     async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
         """Take in an answer until it is known what it is; None where it is one. See `wire/opening.py`."""
         request, chunks = self.request, reply.chunks()
-        hold_back, secrets = not request.asks_usage, deployment.secrets
-        opening = Opening(streamed=request.stream, hold_back_usage=hold_back, secrets=secrets)
-        most = self.gateway.config.server.max_answer
-        opened: Opened | None = None
-        trouble: Trouble = "garbage"
-        said = ""
-        is_read = False
-        try:
-            async for chunk in chunks:
-                opened = opening.feed(chunk)
-                if opened is None and opening.held_bytes > most:
-                    opened, trouble = opening.given_up(f"it is longer than {most:,} bytes"), "too_large"
-                if opened is not None:
-                    break
-            else:
-                opened, is_read = opening.finish(), True
-        except UpstreamError as cut:
-            opened, trouble, said = opening.cut(cut.message), cut.kind, cut.said
+        opening = Opening(streamed=request.stream, hold_back_usage=not request.asks_usage, secrets=deployment.secrets)
+        beginning = await begin(chunks, opening, self.gateway.config.server.max_answer)
+        opened = beginning.opened
         match opened:
             case Streaming():
                 opened.relay.passes_long_events = True
@@ -570,27 +401,10 @@ class Calls:
                 return None
             case Completion():
                 self.answer = opened
-                if not is_read:  # gathered, up to the marker of its end
+                if not beginning.is_read:  # gathered, up to the marker of its end
                     await drain(reply, chunks)
                 return None
         await reply.close()
         if opened.heard is not None:
             self.unused.append((deployment, opened.heard))
-        match opened:
-            case ErrorAnswer():
-                error, later = opened.error, retry_after(reply.headers, self.gateway.now())
-                return Failure(deployment, "status", error.status, error.body, reply.headers, later)
-            case Nothing():
-                return Failure(deployment, trouble, message=opened.message, said=said, begun=opened.begun)
-
-
-async def drain(reply: Reply, chunks: AsyncIterator[bytes]) -> None:
-    """Read to the end of an answer whose end has been seen, briefly, so that its connection can serve again."""
-    if reply.is_over:
-        return
-    try:
-        async with asyncio.timeout(DRAIN_SECONDS):
-            async for _ in chunks:
-                pass
-    except (TimeoutError, UpstreamError):
-        return
+        return failure_of(deployment, reply, opened, beginning, self.gateway.now())

@@ -19,7 +19,9 @@ from gateway.routing.attempts import Failure
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.upstream import DROPPED, UpstreamError
 from gateway.serving.admission import LONGEST_NAME, admit, authenticate, tags_of, user_of
-from gateway.serving.attempt import Calls, Stream, drain
+from gateway.serving.answer_beginning import Stream, drain
+from gateway.serving.answer_headers import dropped_parts, reply_headers
+from gateway.serving.attempt import Calls
 from gateway.serving.client import STREAM_HEADERS, Client, ClientGone, Comments, Headers, head, header, refuse
 from gateway.serving.fit import LARGE_BODY
 from gateway.serving.large.pool import Desk
@@ -229,8 +231,10 @@ class Passage:
         if plan := self._plan():
             told.append(header(b"x-gateway-plan", plan))
         if self.calls is not None:
-            told += [header(name.encode(), value) for name, value in self.calls.told_of_reply().items()]
-            if dropped := self.calls.told_dropped():
+            reply = self.calls.reply
+            said = reply_headers(reply, self.calls.reply_of)
+            told += [header(name.encode(), value) for name, value in said.items()]
+            if dropped := dropped_parts(reply, self.calls.dropped):
                 told.append(header(DROPPED.encode(), dropped))
         return told
 

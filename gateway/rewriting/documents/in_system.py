@@ -15,7 +15,7 @@ from gateway.budget.components import Anatomy, Count
 from gateway.conversation import Changes, Message, PartEdit, reworded, with_parts
 from gateway.rewriting.documents import extract, recognition
 from gateway.rewriting.folds.voiced import Voiced
-from gateway.rewriting.history import recall
+from gateway.rewriting.history.folded_messages import FoldedMessage
 from gateway.rewriting.ladder import Ladders
 from gateway.rewriting.memory import Known
 
@@ -29,7 +29,7 @@ class CutSystemText:
 
     anatomy: Anatomy
     """As it stands after the cut."""
-    lost: tuple[recall.FoldedMessage, ...]
+    lost: tuple[FoldedMessage, ...]
     """The messages as they came: what of them is not there any more can be asked for."""
     texts: dict[int, str]
     """New texts of whole messages."""
@@ -131,5 +131,5 @@ def _applied(voiced: Voiced, cuts: Sequence[_Text], count: Count, known: Known) 
     for index in sorted({*texts, *parts}):
         text = anatomy.conversation.messages[index].text
         spans = tuple((one.start, one.end) for one in recognition.known(text, voiced.tags, known.found))
-        lost.append(recall.FoldedMessage(index, None, anatomy.conversation.messages[index].role, text, documents=spans))
+        lost.append(FoldedMessage(index, None, anatomy.conversation.messages[index].role, text, documents=spans))
     return CutSystemText(cut_anatomy, tuple(lost), texts, parts)

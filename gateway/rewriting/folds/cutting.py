@@ -19,6 +19,7 @@ from gateway.budget.components import Count
 from gateway.conversation import PartEdits, with_parts
 from gateway.rewriting import media, speech
 from gateway.rewriting.documents import extract, recognition
+from gateway.rewriting.folds.due import is_due, is_soon, unfolded_limit
 from gateway.rewriting.folds.lists import LIST_SHARE, SMALL_ROOM, Lists
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.summaries import FoldSummaries
@@ -54,55 +55,17 @@ class Cutting:
         """Results by the tool and the arguments of their call."""
         self.twins_upto = 0
 
-    # ------------------------------------------------------------ when
-
-    def is_soon(self) -> bool:
-        """Tell whether too little has come since the last fold for another; a first document, for which something is
-        set aside, is a moment to fold.
-        """
-        state = self.prefix.state
-        first_document = state.has_documents and not state.folded_with_documents and self.rules.documents
-        if state.folded_at is None or first_document:
-            return False
-        return state.original - state.folded_at < self.prefix.clear
-
-    def is_due(self) -> bool:
-        """Tell whether a prefix that fits folds again: it was over once, and what folding now frees is worth it."""
-        prefix = self.prefix
-        if prefix.state.folded_at is None or self.is_soon():
-            return False
-        bending = prefix.bending
-        return bending > self._trigger() and bending - self.rules.target * prefix.room >= prefix.clear
-
-    def _trigger(self) -> int:
-        """Return the most tokens that history takes before it folds: less what is kept for excerpts, once there is
-        something to be excerpted.
-        """
-        free = self.rules.recall if self._is_missed() else 0.0
-        return int(max(self.rules.target, self.rules.trigger - free) * self.prefix.room)
-
-    def _limit(self, budget: int) -> int:
-        """Return the most tokens of the whole prefix at which it need not fold."""
-        prefix = self.prefix
-        if not self._is_missed():
-            return budget
-        return min(budget, prefix.fixed + prefix.state.examples_tokens + prefix.input + self._trigger())
-
-    def _is_missed(self) -> bool:
-        """Tell whether anything is left out that no later message repeats."""
-        return any(remedy != REPEATED for remedy in self.prefix.state.gone.values())
-
     # ------------------------------------------------------------ the fold
 
     def fold(self, budget: int, *, early: bool = False) -> None:
         """Make the prefix fit, and leave it room to grow where that can be had."""
         prefix, state = self.prefix, self.prefix.state
-        soon, most, due = self.is_soon(), min(prefix.least, budget), self.is_due()
+        soon, most, due = is_soon(prefix), min(prefix.least, budget), is_due(prefix)
         state.folded_at, state.folded_with_documents = state.original, state.has_documents
         state.unreasoned_upto = prefix.upto
         self.summaries.begin(wanted=early or budget == self.rules.budget)
         self._fold_examples_and_documents(budget)
-        enough = self._limit(budget) - prefix.clear - int(self.rules.recall * prefix.room)
+        enough = unfolded_limit(prefix, budget) - prefix.clear - int(self.rules.recall * prefix.room)
         if prefix.least > enough and self.ladders.documents:  # what they borrowed goes before history
             room = max(0, self.rules.documents - prefix.newest_documents)
             self._cut_old_documents(room, but=frozenset(self._units("task", set())))

@@ -13,8 +13,12 @@ from gateway.budget.components import OVERHEAD_MESSAGE, Count
 from gateway.conversation import Message
 from gateway.rewriting.folds.state import Prefix
 from gateway.rewriting.folds.values import FoldMessage
-from gateway.rewriting.history.artifacts import Speakers, best, current, listed, pieces_of, ranked_snippets, said_by
-from gateway.rewriting.history.snippets import Reader, Snippet
+from gateway.rewriting.history.artifacts import listed
+from gateway.rewriting.history.placed_snippets import current, pieces_of, said_by
+from gateway.rewriting.history.ranking import best, ranked_snippets
+from gateway.rewriting.history.snippet_reader import Reader
+from gateway.rewriting.history.snippets import Snippet
+from gateway.rewriting.history.speakers import Speakers
 from gateway.rewriting.ladder import LIGHT
 from gateway.rewriting.memory import Known
 from gateway.rewriting.ours import left_out, with_answer

@@ -13,7 +13,8 @@ from gateway.conversation import Message
 from gateway.rewriting.folds.summary_state import SummaryState
 from gateway.rewriting.folds.values import FoldMessage, FoldRules, as_kept
 from gateway.rewriting.folds.voiced import Voiced
-from gateway.rewriting.history.artifacts import PlacedSnippet, ValuePlaces
+from gateway.rewriting.history.placed_snippets import PlacedSnippet
+from gateway.rewriting.history.value_places import ValuePlaces
 from gateway.rewriting.ladder import REPEATED, Shortened
 
 MOVED_STEP = 64

@@ -18,6 +18,7 @@ from gateway.budget.components import Anatomy, Count
 from gateway.conversation import Message
 from gateway.memory import Memory
 from gateway.rewriting.folds.cutting import Cutting
+from gateway.rewriting.folds.due import is_due, is_soon
 from gateway.rewriting.folds.state import Prefix, spare
 from gateway.rewriting.folds.values import FoldedConversation, FoldRules, as_kept
 from gateway.rewriting.folds.voiced import Voiced
@@ -168,7 +169,7 @@ class _Walk:
         if self.is_over(self.rules.budget):
             self.cutting.fold(self.rules.budget)
             return True
-        return self.prefix.upto in self.rules.early and not self.cutting.is_soon() and self._fold_early()
+        return self.prefix.upto in self.rules.early and not is_soon(self.prefix) and self._fold_early()
 
     def is_over(self, budget: int) -> bool:
         if self.prefix.least > budget:
@@ -179,7 +180,7 @@ class _Walk:
             if name in self.ladders.with_remedy and (name != "documents" or self.prefix.old_documents())
         ):
             return True
-        return self.cutting.is_due()
+        return is_due(self.prefix)
 
     def _fold_early(self) -> bool:
         """Fold a prefix that fits as if there were no more room than it takes; not where that frees too little."""

@@ -1,198 +1,26 @@
 """Short excerpts of folded messages that the current input asks for, with their place. Pure.
 
-Passages of the folded messages are scored by BM25 against the question, helped by their own message and by the message
-they answer; then the best are taken one by one, each weighed by what it says that no taken one says yet. They are
-printed in the order of the conversation, quoted word for word, each message under its number and its speaker.
-
-No word of any language decides. Common words are those that stand in many messages of this conversation. A message asks
-for something that is gone if its words stand in the fold, and not in the messages that are still there.
+Passages (passages.py) of the folded messages are scored by BM25 against the question (question.py), helped by their own
+message and by the message they answer; then the best are taken one by one, each weighed by what it says that no taken
+one says yet. They are printed in the order of the conversation (excerpt_text.py). warrant.py says how many tokens they
+may take.
 """
 
 from __future__ import annotations
 
 import heapq
-import json
 import math
-import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from itertools import repeat
-from typing import Literal
 
-from gateway.rewriting.documents.relevance import PAIRED, WORD, Index, Reading, ReadingMemory, of_word, term_number
-from gateway.rewriting.language import clauses, language_of, sentences
-from gateway.rewriting.ours import QUOTED, quoted
-from gateway.rewriting.results.records import record_sets
+from gateway.rewriting.documents.relevance import ReadingMemory
+from gateway.rewriting.history.excerpt_text import HEADER, place_of, quoted_pieces
+from gateway.rewriting.history.folded_messages import FoldedMessage, FoldedPart
+from gateway.rewriting.history.question import AskedTerms, FoldedView, asked_terms, view_of
 
 Count = Callable[[str], int]
-
-HEADER = f"[… {QUOTED}]"
-"""Stands above the excerpts; they are what stands right before the question."""
-GAP = " […] "
-
-
-@dataclass(frozen=True, slots=True)
-class FoldedMessage:
-    """A message that is not in the request any more, or not whole."""
-
-    at: int
-    """Its index in the conversation."""
-    tool: str | None
-    role: str
-    text: str
-    name: str | None = None
-    media: tuple[str, ...] = ()
-    """The kinds of its parts that are no text."""
-    documents: tuple[tuple[int, int], ...] = ()
-    """The places of documents in its text: each is weighed by itself, and the words around them stay folded."""
-
-
-# ---------------------------------------------------------------- what relevance warrants
-
-
-def warranted(
-    question: str,
-    folded: Sequence[FoldedMessage],
-    room: int,
-    memory: ReadingMemory | None = None,
-    standing: Sequence[str] = (),
-    before: Sequence[str] = (),
-) -> int:
-    """Say how many tokens of excerpts, up to `room`, the relevance of what is folded is worth.
-
-    `standing` is what the request says anyway, the last exchange last; `before` is what the user said, newest last.
-    """
-    view = _view(question, folded, ReadingMemory() if memory is None else memory)
-    wanted = _wanted(question, view)
-    if wanted is None:
-        return 0
-    room = min(room, _BY_CHANCE) if wanted.alone else room
-    signs = _signs(question, view, standing, before)
-    worth = int(room * math.exp(min(0.0, round(_STEEPNESS * _odds(signs), 6))))
-    if signs.clauses == 0 and signs.gone >= _NAMED:
-        worth = max(worth, min(room, _A_LITTLE))
-    return worth if worth >= _LEAST_TOKENS_WORTH else 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Signs:
-    """The overlap of a message with messages that are gone and with those still there; shares are of the rarity of its
-    words.
-    """
-
-    clauses: float
-    """The logarithm of its length as a multiple of a short question."""
-    asks: float
-    """Whether it has a question mark; between the two where its speaker never writes one."""
-    new: float
-    """The share that nobody has said yet."""
-    gone: float
-    """The share that only what is folded says."""
-    last: float
-    """The share that the last exchange says."""
-    ahead: float
-    """The lead of the best folded message over the best that stands."""
-    usual: float
-    """The share of its speaker's messages that begin with the same word, less where most of them do."""
-    longer: float
-    """The share of its speaker's messages that are no longer, nearer to even where they all begin alike."""
-
-
-def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence[str]) -> _Signs:
-    """Weigh the words of a question by how few messages say them, and add up where they stand."""
-    index, asked = view.index, view.asked
-    stands = [asked.keys() & {term for bag in view.read(text).bags for term in bag} for text in standing]
-    messages = len({part.message.at for part in view.parts}) + len(stands)
-    best: dict[int, float] = defaultdict(float)
-    """The terms that each folded message covers, with all of its documents."""
-    weights, new, gone = {}, 0.0, 0.0
-    for term in asked:
-        holds = {view.parts[reading].message.at for reading in index.readings_with(term)}
-        folded, still = len(holds), sum(term in one for one in stands)
-        rarity = math.log(1 + (messages - folded - still + 0.5) / (folded + still + 0.5))
-        weight = weights[term] = min(1.0, asked[term]) * round(rarity, 6)
-        new += 0.0 if folded or still else weight
-        gone += weight if folded and not still else 0.0
-        for at in holds:
-            best[at] += weight
-    total = sum(weights.values()) or 1.0
-    covers = [sum(weights[term] for term in one) for one in stands]
-    last = sum(weights[term] for term in asked if any(term in one for one in stands[-_LAST_EXCHANGE:]))
-    before = before[-_USUAL:]
-    knows = len(before) >= _LEAST_USUAL
-    usual, longer = _habits(question, before) if knows else (0.0, _LONGER)
-    silent = knows and sum(_MARK.search(text) is not None for text in before) < _SELDOM * len(before)
-    return _Signs(
-        clauses=round(math.log(max(1.0, sum(1 for _ in clauses(question)) / _SHORTLY)), 6),
-        asks=1.0 if _MARK.search(question) else 0.5 if silent else 0.0,
-        new=new / total,
-        gone=gone / total,
-        last=last / total,
-        ahead=(max(best.values(), default=0.0) - max(covers, default=0.0)) / total,
-        usual=usual,
-        longer=longer,
-    )
-
-
-def _habits(question: str, before: Sequence[str]) -> tuple[float, float]:
-    """Say how usual the beginning and the length of a message are.
-
-    Neither says anything if all messages of its speaker begin alike: he may well only ask.
-    """
-    often, begins = Counter(map(_beginning, before)), _beginning(question)
-    alike = sum(number * number for number in often.values()) / len(before) ** 2
-    usual = often[begins] / len(before)
-    longer = sum(len(text) <= len(question) for text in before) / len(before)
-    return usual * (1 - alike), longer * (1 - alike) + _LONGER * alike
-
-
-def _beginning(text: str) -> tuple[int, ...]:
-    """Give the first term of a text."""
-    found = WORD.search(text[:_BEGINNING_CHARS])
-    return () if found is None else tuple(map(term_number, of_word(found.group())[:1]))
-
-
-_LAST_EXCHANGE, _USUAL, _LEAST_USUAL, _SELDOM, _SHORTLY, _BEGINNING_CHARS = 2, 40, 4, 0.2, 2, 80
-_LONGER = 0.2
-"""The share that is assumed if there are too few messages to tell."""
-_MARK = re.compile("[?\u037e\u055e\u061f\u1367\u1945\u2047-\u2049\u2cfa\ua60f\ufe16\ufe56\uff1f]")
-
-
-def _odds(signs: _Signs) -> float:
-    """Weigh the signs that a message asks for what is gone: its log odds.
-
-    A speaker who asks for it asks at once and shortly, of a subject that the last exchange did not touch. A speaker who
-    carries on says something new, in several clauses, begins as he always does, or speaks of what he was just told.
-    """
-    return (
-        _ODDS
-        + _PER_CLAUSE * signs.clauses
-        + _ASKING * signs.asks
-        + _NEW * signs.new
-        + _GONE * signs.gone
-        + _LAST * signs.last
-        + _AHEAD * signs.ahead
-        + _CLEARLY * max(0.0, signs.ahead - _CLEAR)
-        + _AS_USUAL * signs.usual
-        + _PER_LONGER * signs.longer
-    )
-
-
-# As a logistic regression weighs them, rounded: 1,750 messages that carry long chats on, and 195 questions about those.
-_ODDS, _PER_CLAUSE, _ASKING, _AS_USUAL, _PER_LONGER = -2.6, -2.9, 4.2, -8.5, -3.7
-_NEW, _GONE, _LAST, _AHEAD = -1.5, 1.0, -2.8, 5.3
-_CLEARLY, _CLEAR = 5.0, 0.25
-"""Relevance that is clear by itself: from so much ahead on."""
-_STEEPNESS = 2.0
-"""The fall of the worth with odds below even."""
-_NAMED, _A_LITTLE = 0.2, 300
-"""A speaker who says shortly what only the fold says, to this share, is given so many tokens, whatever his habits."""
-_LEAST_TOKENS_WORTH, _BY_CHANCE = 60, 400
-
-
-# ---------------------------------------------------------------- excerpts
 
 
 def excerpts(
@@ -208,231 +36,15 @@ def excerpts(
     `standing` is what stands in the request anyway: what it says is not said again for its own sake. `memory` is what
     the process remembers of texts; without one everything is read anew, to the same end.
     """
-    view = _view(question, folded, ReadingMemory() if memory is None else memory)
-    wanted = _wanted(question, view)
+    view = view_of(question, folded, ReadingMemory() if memory is None else memory)
+    wanted = asked_terms(question, view)
     if wanted is None:
         return None
     said = {term for text in standing for bag in view.read(text).bags for term in bag}
     return _Choice(view, _relevances(view, wanted), said, count).written(room)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A text that is weighed by itself: a message, a document in one, or the words around the documents."""
-
-    message: FoldedMessage
-    text: str
-    kind: Literal["said", "document", "around"] = "said"
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """The folded messages as they are searched, and what is asked of them."""
-
-    parts: Sequence[_Part]
-    readings: Sequence[Reading]
-    index: Index
-    language: str
-    asked: Mapping[int, float]
-    memory: ReadingMemory
-
-    def read(self, text: str) -> Reading:
-        return self.memory.read(text, passages_of(text), self.language)
-
-
-def _view(question: str, folded: Sequence[FoldedMessage], memory: ReadingMemory) -> _View:
-    """Read what is folded, in the language that its beginning is in."""
-    parts = [part for message in folded for part in _parts(message)]
-    sample = "\n".join([message.text[:_SAMPLE_CHARS] for message in folded[:_SAMPLE_MESSAGES]])
-    language = language_of(sample)
-    readings = [memory.read(part.text, passages_of(part.text), language) for part in parts]
-    index = memory.index(readings)
-    return _View(parts, readings, index, language, asked_for(question, index, language), memory)
-
-
-_SAMPLE_MESSAGES, _SAMPLE_CHARS = 20, 200
-
-
-def _parts(message: FoldedMessage) -> Iterator[_Part]:
-    """Take a message apart into its documents and what is said around them."""
-    if not message.documents:
-        yield _Part(message, message.text)
-        return
-    at, around = 0, []
-    for start, end in message.documents:
-        around.append(message.text[at:start])
-        at = end
-    around.append(message.text[at:])
-    yield _Part(message, "\n".join([text.strip() for text in around if text.strip()]), "around")
-    for start, end in message.documents:
-        yield _Part(message, message.text[start:end], "document")
-
-
-# ---------------------------------------------------------------- passages
-
-
-def passages_of(text: str) -> Iterator[tuple[int, int]]:
-    """Cut a text into passages of some 100 characters: whole records, else whole lines and sentences.
-
-    A long sentence is cut into its clauses; nothing is cut inside one.
-    """
-    held: tuple[int, int] | None = None
-    for piece in _pieces(text):
-        if held is not None and piece[1] - piece[0] < _LEAST_CHARS and piece[1] == len(text):
-            held = (held[0], piece[1])
-            continue
-        if held is not None:
-            yield held
-        held = piece
-    if held is not None:
-        yield held
-
-
-_AIM_CHARS, _LONG_CHARS, _LEAST_CHARS = 100, 240, 40
-"""A passage is closed from the first on, a sentence cut from the second on; a blank line closes from the third on."""
-_RECORD_CHARS = 600
-"""A longer record is cut as other text is."""
-
-
-def _pieces(text: str) -> Iterator[tuple[int, int]]:
-    """Gather what may not be cut until it is a passage."""
-    start = 0
-    for begin, end in _units(text):
-        if begin > start and end - start > _LONG_CHARS:
-            yield start, begin
-            start = begin
-        blank = _BLANK.search(text, max(begin, end - _BLANK_CHARS), end) is not None
-        if end - start >= (_LEAST_CHARS if blank else _AIM_CHARS):
-            yield start, end
-            start = end
-    if start < len(text):
-        yield start, len(text)
-
-
-_BLANK, _BLANK_CHARS = re.compile(r"\n[ \t\r]*\n"), 12
-
-
-def _units(text: str) -> Iterator[tuple[int, int]]:
-    """Cut a text into what is kept whole: records, each with what separates it from the next, sentences and clauses."""
-    at = 0
-    for start, end in sorted(span for records in record_sets(text) for span in records):
-        if end - start > _RECORD_CHARS or start < at:
-            continue
-        if at < start:
-            yield from _said(text, at, start)
-        at = end + len(text[end : end + _SEPARATOR_CHARS]) - len(text[end : end + _SEPARATOR_CHARS].lstrip(" \t\r\n,"))
-        yield start, at
-    if at < len(text):
-        yield from _said(text, at, len(text))
-
-
-_SEPARATOR_CHARS = 40
-
-
-def _said(text: str, first: int, after: int) -> Iterator[tuple[int, int]]:
-    """Cut a part of a text into its sentences, a long one into clauses that are gathered as far as they fit."""
-    part = text if first == 0 and after == len(text) else text[first:after]
-    for start, end in sentences(part):
-        at = start
-        if end - start > _LONG_CHARS:
-            for begin, stop in clauses(part[start:end]):
-                if start + begin > at and start + stop - at > _LONG_CHARS:
-                    yield first + at, first + start + begin
-                    at = start + begin
-        yield first + at, first + end
-
-
-# ---------------------------------------------------------------- the question
-
-
-_MOST_TERMS = 48
-_KNOWN, _CHANCE_MESSAGES = 0.1, 2
-"""The share of a question's words that must be known, for it to be one about earlier messages."""
-_PER_LETTER = 0.2
-"""Words that are used most are the shortest, in every language (Zipf, 1935): one of five letters counts 1."""
-_TELLING = 1.6
-"""The weight of a name, a number or a code name, if another word counts 1."""
-_COMMON, _COMMON_PASSAGES, _SEVERAL_PASSAGES, _FEW_MESSAGES = 0.5, 0.1, 8, 8
-"""A word in this share of all messages says nothing; of few messages, or of passages, in the second."""
-_FEEDBACK, _FEEDBACK_PASSAGES, _FEEDBACK_TERMS = 0.3, 8, 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """The terms of the question with their weights, and those that its best passages speak of besides."""
-
-    terms: dict[int, float]
-    scores: list[float]
-    """Of each passage, as a share of the most that a passage could have."""
-    alone: bool
-    """Whether no more than one word of the question is in any of them: it may stand there by chance."""
-
-
-def _wanted(question: str, view: _View) -> _Wanted | None:
-    """Read the question; None where it asks for nothing that the passages hold."""
-    index, asked = view.index, view.asked
-    terms = index.weighed(asked)
-    if len(terms) > _MOST_TERMS:
-        terms = dict(sorted(terms.items(), key=lambda item: -item[1])[:_MOST_TERMS])
-    total = sum(terms.values())
-    scores = index.scores(terms)
-    best = sorted((i for i, score in enumerate(scores) if score > 0), key=lambda i: (-scores[i], i))
-    known = sum(asked[term] for term in terms)
-    if not best or known < _KNOWN * sum(asked.values()):
-        return None
-    matched = [term for term in index.bags[best[0]] if term in terms]
-    alone = len(matched) < 2 and asked[matched[0]] <= 1
-    if alone and _MARK.search(question) is None and len(index.readings_with(matched[0])) > _CHANCE_MESSAGES:
-        return None
-    spoken: dict[int, float] = {}
-    for i in best[:_FEEDBACK_PASSAGES]:
-        for term in index.bags[i]:
-            spoken[term] = spoken.get(term, 0.0) + scores[i]
-    # Words that the best passages share and most others lack stand beside the question's own (Lavrenko and Croft's
-    # relevance model, 2001).
-    most = len(scores) / 10
-    rare = [
-        (-score * index.idf(term), term)
-        for term, score in spoken.items()
-        if term not in terms and 1 < index.found_in(term) < most
-    ]
-    added = heapq.nsmallest(_FEEDBACK_TERMS, rare)
-    mass = sum(score for score, _ in added)
-    more = {term: _FEEDBACK * total * score / mass for score, term in added}
-    return _Wanted(terms, [score / total for score in index.scores({**terms, **more})], len(terms) < 2)
-
-
-_BEFORE_A_NAME = " \"'\u201c\u2018(*#-"
-
-
-def asked_for(question: str, index: Index, language: str = "") -> dict[int, float]:
-    """Weigh the terms of a question: names, numbers and code names tell more than other words, common words less."""
-    out: dict[int, float] = {}
-    for found in WORD.finditer(question):
-        word, before = found.group(), question[max(0, found.start() - 3) : found.start()]
-        name = word[0].isupper() and before.strip(_BEFORE_A_NAME)[-1:] not in ("", ".", "!", "?", "\n", ":")
-        name = name or (word[0].isupper() and not before.endswith((" ", "\n")) and before != "")
-        telling = name or any(ch.isdigit() or ch in "_@/#" for ch in word)
-        weight = _TELLING if telling else 1.0 if PAIRED.search(word) else min(1.0, _PER_LETTER * len(word))
-        for term in map(term_number, of_word(word, language)):
-            tells = weight * _rarity(term, index)
-            if tells > 0:
-                out[term] = max(out.get(term, 0.0), tells)
-    return out
-
-
-def _rarity(term: int, index: Index) -> float:
-    """Say how far a term is from being common here: 1 where nothing says it, 0 where most messages do."""
-    common = index.found_in(term) / max(_SEVERAL_PASSAGES, _COMMON_PASSAGES * len(index))
-    if len(index.readings) >= _FEW_MESSAGES:
-        common = len(index.readings_with(term)) / (_COMMON * len(index.readings))
-    return max(0.0, 1 - round(common, 6))
-
-
-# ---------------------------------------------------------------- the choice
-
-
-def _relevances(view: _View, wanted: _Wanted) -> list[float]:
+def _relevances(view: FoldedView, wanted: AskedTerms) -> list[float]:
     """Give each passage its relevance: its own score, its message's, and that of the message it answers."""
     total = sum(wanted.terms.values())
     covered = [weight / total for weight in view.index.covered(wanted.terms)]
@@ -459,7 +71,7 @@ def _relevances(view: _View, wanted: _Wanted) -> list[float]:
     return out
 
 
-def _question_before(parts: Sequence[_Part]) -> list[int]:
+def _question_before(parts: Sequence[FoldedPart]) -> list[int]:
     """Find the part before each one; of what answers a message with documents, what was said around them."""
     out, around = [], 0
     for place, part in enumerate(parts):
@@ -501,7 +113,7 @@ class _Choice:
     et al. 1978: the greedy choice is within 1 - 1/e of the best one).
     """
 
-    def __init__(self, view: _View, relevances: Sequence[float], said: AbstractSet[int], count: Count) -> None:
+    def __init__(self, view: FoldedView, relevances: Sequence[float], said: AbstractSet[int], count: Count) -> None:
         """Take each passage's relevance, and the terms that are said anyway."""
         index = view.index
         self.parts, self.index, self.count = view.parts, index, count
@@ -616,7 +228,7 @@ class _Choice:
 
     def _tokens(self, i: int) -> int:
         message = self.message_of[i]
-        place = 0 if message in self.taken else self.count(_place(self.parts[message].message)) + _FENCE_TOKENS
+        place = 0 if message in self.taken else self.count(place_of(self.parts[message].message)) + _FENCE_TOKENS
         return self._size(i) + place + 1
 
     def _text(self) -> str:
@@ -634,38 +246,7 @@ class _Choice:
         lines = [HEADER]
         for at, spans in pieces.items():
             part = self.parts[at]
-            said = _quoted([part.text[start:end].strip() for start, end in spans])
-            place = _place(part.message)
+            said = quoted_pieces([part.text[start:end].strip() for start, end in spans])
+            place = place_of(part.message)
             lines.append(f"{place.rstrip()}\n{said}" if "\n" in said else f"{place}{said}")
         return "\n".join(lines)
-
-
-def _place(message: FoldedMessage) -> str:
-    """Say which message it is, who speaks, and what of it is no text."""
-    speaker = message.name or message.tool or message.role
-    if not _NAME.fullmatch(speaker):
-        speaker = _string(speaker)
-    media = "".join([f"[{kind}] " for kind in message.media[:_MOST_MEDIA]])
-    return f"messages[{message.at}] {speaker}: {media}"
-
-
-_NAME, _MOST_MEDIA = re.compile(r"[\w .@+-]{1,64}"), 8
-
-
-def _quoted(pieces: Sequence[str]) -> str:
-    """Quote pieces of one message: side by side where each is a line, else in one fence with a gap between them.
-
-    A line that begins as a speaker's would (`System: …`) is never one of its own.
-    """
-    if any(_LIKE_A_SPEAKER.search(piece) for piece in pieces):
-        return GAP.join([" ".join([_string(line) for line in piece.split("\n") if line.strip()]) for piece in pieces])
-    return quoted(GAP_LINE.join(pieces))
-
-
-def _string(line: str) -> str:
-    """Quote a line so that it stays in the line that it is quoted in."""
-    return json.dumps(line, ensure_ascii=False)
-
-
-_LIKE_A_SPEAKER = re.compile(r"^[ \t]*[^\W\d_]{2,12}[ \t]?[:\uff1a]", re.MULTILINE)
-GAP_LINE = "\n[…]\n"

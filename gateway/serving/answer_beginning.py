@@ -1,0 +1,80 @@
+"""The beginning of an answer: read until it is known what it is, a stream, a whole answer, an error or nothing.
+
+`wire/opening.py` recognises it in the bytes; here they are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from gateway.routing.attempts import Failure
+from gateway.routing.deployment import Deployment
+from gateway.routing.upstreams.upstream import Reply, Trouble, UpstreamError
+from gateway.wire.headers import retry_after
+from gateway.wire.opening import ErrorAnswer, Nothing, Opened, Opening
+from gateway.wire.sse import EventRelay
+
+DRAIN_SECONDS = 0.5
+"""Seconds that an answer which is over may take to close."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """A stream in which the model has begun to speak."""
+
+    ready: bytes
+    """The bytes that the client gets first; the relay has seen them."""
+    chunks: AsyncIterator[bytes]
+    relay: EventRelay
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The answer as far as it is read."""
+
+    opened: Opened
+    trouble: Trouble = "garbage"
+    """The kind of failure, where it is no answer."""
+    said: str = ""
+    """The words of an upstream that cut it off."""
+    is_read: bool = False
+    """Whether it was read to its end."""
+
+
+async def begin(chunks: AsyncIterator[bytes], opening: Opening, most_bytes: int) -> Beginning:
+    """Read until it is known what an answer is; one that is not by `most_bytes` is given up."""
+    try:
+        async for chunk in chunks:
+            opened = opening.feed(chunk)
+            if opened is not None:
+                return Beginning(opened)
+            if opening.held_bytes > most_bytes:
+                return Beginning(opening.given_up(f"it is longer than {most_bytes:,} bytes"), "too_large")
+        return Beginning(opening.finish(), is_read=True)
+    except UpstreamError as cut:
+        return Beginning(opening.cut(cut.message), cut.kind, cut.said)
+
+
+def failure_of(
+    deployment: Deployment, reply: Reply, opened: ErrorAnswer | Nothing, beginning: Beginning, now: float
+) -> Failure:
+    """Say how a deployment failed that gave no answer."""
+    if isinstance(opened, ErrorAnswer):
+        error, later = opened.error, retry_after(reply.headers, now)
+        return Failure(deployment, "status", error.status, error.body, reply.headers, later)
+    trouble, said = beginning.trouble, beginning.said
+    return Failure(deployment, trouble, message=opened.message, said=said, begun=opened.begun)
+
+
+async def drain(reply: Reply, chunks: AsyncIterator[bytes]) -> None:
+    """Read to the end of an answer whose end has been seen, briefly, so that its connection can serve again."""
+    if reply.is_over:
+        return
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for _ in chunks:
+                pass
+    except (TimeoutError, UpstreamError):
+        return

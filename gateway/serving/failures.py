@@ -1,0 +1,39 @@
+"""The failures of upstreams as operators are told of them, and one that names a member which it does not take. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.routing.attempts import Failure, Outcome
+from gateway.wire.errors import printable
+from gateway.wire.failures import complaints
+
+_SAID = 500
+"""Characters of an error that are logged."""
+
+
+def refuses(outcome: Outcome, member: str) -> bool:
+    """Whether an upstream refused a request and named this member of its body. Some quote all of it besides."""
+    if not isinstance(outcome, Failure) or outcome.status not in {400, 422, 501} or member.encode() not in outcome.body:
+        return False
+    return any(member in text for text in complaints(outcome.body))
+
+
+def is_upstreams(failure: Failure) -> bool:
+    """Whether it is more than what a client is told of its own request, or what is known of a rest."""
+    return failure.begun or (failure.fault.whose != "request" and failure.kind != "unfit")
+
+
+def failure_facts(failure: Failure, *, quotes: bool) -> dict[str, Any]:
+    """Return what an operator is told of a failure; with `quotes`, what the upstream said as well."""
+    facts = {
+        "deployment": failure.deployment.name,
+        "kind": failure.kind,
+        "status": failure.status,
+        "fault": failure.fault.kind,
+    }
+    if failure.message:
+        facts["reason"] = printable(failure.message, _SAID)
+    if quotes and (said := failure.said or failure.body[: 4 * _SAID].decode(errors="replace")):
+        facts["said"] = printable(said, _SAID)
+    return facts

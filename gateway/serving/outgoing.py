@@ -1,0 +1,57 @@
+"""The request as one deployment is to have it: what is added for it, and its body."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import replace
+
+from gateway.budget.tokens import Counter
+from gateway.conversation import Changes
+from gateway.routing.deployment import Deployment
+from gateway.serving.fit import LARGE_BODY, Fitted, prompt_tokens
+from gateway.wire.cache_marks import Marks
+from gateway.wire.chat import Additions, ChatRequest, is_limited, sent
+
+
+async def additions_for(
+    request: ChatRequest, deployment: Deployment, fitted: Fitted, counter: Counter, prompt: int | None
+) -> Additions:
+    """Give what is added for a deployment: an answer limit too, where it needs one and the client names none.
+
+    `prompt` is the number of prompt tokens that are sent, where they were counted.
+    """
+    additions = deployment.additions
+    if deployment.needs_answer_limit and not is_limited(request):
+        limit = await _answer_limit(request, fitted, counter, prompt)
+        additions = replace(additions, defaults=(*additions.defaults, ("max_tokens", b"%d" % limit)))
+    return additions
+
+
+async def _answer_limit(request: ChatRequest, fitted: Fitted, counter: Counter, prompt: int | None) -> int:
+    """Say how long the answer may be, for a provider that must be told and a client that does not."""
+    window, model = fitted.window, fitted.model
+    most = model.max_output
+    if prompt is None and not any(message.media for message in request.conversation.messages):
+        longest = window.answer(window.calibration.grown(request.most_tokens), most)
+        if longest == most:
+            return longest  # its bytes prove it: nobody has to count
+    if prompt is None:
+        prompt = await prompt_tokens(request, model, counter.weighed(window.calibration.weights))
+    return window.answer(prompt, most)
+
+
+async def body_for(
+    request: ChatRequest,
+    deployment: Deployment,
+    changes: Changes | None,
+    marks: Marks | None,
+    additions: Additions,
+    threads: Callable[[], Executor],
+) -> bytes:
+    """Write the request for a deployment, a large one off the event loop."""
+    if len(request.body) < LARGE_BODY:
+        return sent(request, deployment.model, changes, marks, additions)
+    run = asyncio.get_running_loop().run_in_executor
+    return await run(threads(), sent, request, deployment.model, changes, marks, additions)
