@@ -12,13 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.rewriting.documents.relevance import ReadingMemory
-from gateway.rewriting.history.recall import GAP, HEADER, FoldedMessage, excerpts, passages_of, warranted
+from gateway.rewriting.history.recall import GAP, HEADER, FoldedMessage, Search, passages_of
 from tests.timing import within
 
 
 def count(text):
     """Count words and marks: near enough to tokens, and adding up like them."""
     return len(re.findall(r"\w+|[^\w\s]", text))
+
+
+def excerpts(question, folded, room, measure, memory=None, standing=()):
+    return Search(question, folded, memory).excerpts(room, measure, standing)
 
 
 FILLER = (
@@ -227,7 +231,7 @@ def test_what_is_asked_for_comes_back_in_any_language_with_and_without_marks(lan
     folded.sort(key=lambda message: message.at)
     standing = [text for pair in said[28:] for text in pair]
     before = [a for a, _ in said]
-    room = warranted(question, folded, 400, standing=standing, before=before)
+    room = Search(question, folded).warranted(400, standing, before)
     assert room >= 60
     assert wanted in str(excerpts(question, folded, room, count, standing=standing))
 
@@ -239,7 +243,7 @@ HABIT = [f"I moved on with part {n} of the handbook, it was long, so what comes 
 
 def worth(question, before=HABIT, standing=()):
     folded = conversation((None, "user", "My daughter Runa has a recital on March 14 at the Linden hall."))
-    return warranted(question, folded, 4_000, standing=[FILLER[0], *standing], before=before)
+    return Search(question, folded).warranted(4_000, [FILLER[0], *standing], before)
 
 
 def test_who_asks_for_what_is_gone_gets_all_the_room():
@@ -352,8 +356,8 @@ def test_what_is_remembered_never_changes_the_excerpts(folded, question):
 def test_excerpts_are_the_same_in_every_process():
     program = (
         "from gateway.rewriting.history.recall import *;"
-        "print(excerpts('Which order of Runa was red or green?', [Folded(n, None, 'user', f'order {n % 7} was late. ' * 3"
-        " + 'Runa wants a red one, not a green one.' * (n % 9 == 0)) for n in range(60)], 120,"
+        "print(Search('Which order of Runa was red or green?', [FoldedMessage(n, None, 'user', f'order {n % 7} was late. ' * 3"
+        " + 'Runa wants a red one, not a green one.' * (n % 9 == 0)) for n in range(60)]).excerpts(120,"
         " lambda text: len(text.split())))"
     )
     out = {

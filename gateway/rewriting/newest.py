@@ -233,13 +233,14 @@ def with_recall(
         if i not in folded.dropped
     ]
     most = int(share * budget) if asked.anatomy.tool_of else MOST_RECALL
-    warranted = recall.warranted(question, gone, min(room, most), memory, stand, before)
+    search = recall.Search(question, gone, memory)
+    warranted = search.warranted(min(room, most), stand, before)
     asked_of = max(folded.documents_free, sum(asked.anatomy.tokens[one.at] for one in asked.lost))
     room = max(warranted, min(room, asked_of))
     if room < _LEAST_RECALL:
         return folded
     stand += [line.text for line in folded.kept]
-    text = recall.excerpts(question, gone, room, asked.count, memory, stand)
+    text = search.excerpts(room, asked.count, stand)
     if not text:
         return folded
     tokens = OVERHEAD_MESSAGE + asked.count(text)

@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cache
 from itertools import repeat
 from typing import Literal
 
@@ -27,6 +28,7 @@ from gateway.rewriting.ours import QUOTED, quoted
 from gateway.rewriting.results.records import record_sets
 
 Count = Callable[[str], int]
+_Within = Callable[[int], set[int]]
 
 HEADER = f"[… {QUOTED}]"
 """Stands above the excerpts; they are what stands right before the question."""
@@ -49,31 +51,43 @@ class FoldedMessage:
     """The places of documents in its text: each is weighed by itself, and the words around them stay folded."""
 
 
-# ---------------------------------------------------------------- what relevance warrants
+# ---------------------------------------------------------------- the search, and what relevance warrants
 
 
-def warranted(
-    question: str,
-    folded: Sequence[FoldedMessage],
-    room: int,
-    memory: ReadingMemory | None = None,
-    standing: Sequence[str] = (),
-    before: Sequence[str] = (),
-) -> int:
-    """Say how many tokens of excerpts, up to `room`, the relevance of what is folded is worth.
+class Search:
+    """A question, and what of the folded messages it asks for: read once, for its worth and for the excerpts.
 
-    `standing` is what the request says anyway, the last exchange last; `before` is what the user said, newest last.
+    `memory` is what the process remembers of texts; without one everything is read anew, to the same end.
     """
-    view = _view(question, folded, ReadingMemory() if memory is None else memory)
-    wanted = _wanted(question, view)
-    if wanted is None:
-        return 0
-    room = min(room, _BY_CHANCE) if wanted.alone else room
-    signs = _signs(question, view, standing, before)
-    worth = int(room * math.exp(min(0.0, round(_STEEPNESS * _odds(signs), 6))))
-    if signs.clauses == 0 and signs.gone >= _NAMED:
-        worth = max(worth, min(room, _A_LITTLE))
-    return worth if worth >= _LEAST_TOKENS_WORTH else 0
+
+    def __init__(self, question: str, folded: Sequence[FoldedMessage], memory: ReadingMemory | None = None) -> None:
+        self.question = question
+        self.view = _view(question, folded, ReadingMemory() if memory is None else memory)
+        self.wanted = _wanted(question, self.view)
+
+    def warranted(self, room: int, standing: Sequence[str] = (), before: Sequence[str] = ()) -> int:
+        """Say how many tokens of excerpts, up to `room`, the relevance of what is folded is worth.
+
+        `standing` is what the request says anyway, the last exchange last; `before` is what the user said, newest last.
+        """
+        if self.wanted is None:
+            return 0
+        room = min(room, _BY_CHANCE) if self.wanted.alone else room
+        signs = _signs(self.question, self.view, standing, before)
+        worth = int(room * math.exp(min(0.0, round(_STEEPNESS * _odds(signs), 6))))
+        if signs.clauses == 0 and signs.gone >= _NAMED:
+            worth = max(worth, min(room, _A_LITTLE))
+        return worth if worth >= _LEAST_TOKENS_WORTH else 0
+
+    def excerpts(self, room: int, count: Count, standing: Sequence[str] = ()) -> str | None:
+        """Write the body of the message that stands right before the final unit: at most `room` tokens, or None.
+
+        `standing` is what stands in the request anyway: what it says is not said again for its own sake.
+        """
+        if self.wanted is None:
+            return None
+        said = {term for text in standing for bag in self.view.read(text).bags for term in bag}
+        return _Choice(self.view, _relevances(self.view, self.wanted), said, count).written(room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +116,14 @@ class _Signs:
 
 def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence[str]) -> _Signs:
     """Weigh the words of a question by how few messages say them, and add up where they stand."""
-    index, asked = view.index, view.asked
+    asked = view.asked
     stands = [asked.keys() & {term for bag in view.read(text).bags for term in bag} for text in standing]
     messages = len({part.message.at for part in view.parts}) + len(stands)
     best: dict[int, float] = defaultdict(float)
     """The terms that each folded message covers, with all of its documents."""
     weights, new, gone = {}, 0.0, 0.0
     for term in asked:
-        holds = {view.parts[reading].message.at for reading in index.readings_with(term)}
+        holds = {view.parts[reading].message.at for reading in view.within(term)}
         folded, still = len(holds), sum(term in one for one in stands)
         rarity = math.log(1 + (messages - folded - still + 0.5) / (folded + still + 0.5))
         weight = weights[term] = min(1.0, asked[term]) * round(rarity, 6)
@@ -192,28 +206,7 @@ _NAMED, _A_LITTLE = 0.2, 300
 _LEAST_TOKENS_WORTH, _BY_CHANCE = 60, 400
 
 
-# ---------------------------------------------------------------- excerpts
-
-
-def excerpts(
-    question: str,
-    folded: Sequence[FoldedMessage],
-    room: int,
-    count: Count,
-    memory: ReadingMemory | None = None,
-    standing: Sequence[str] = (),
-) -> str | None:
-    """Write the body of the message that stands right before the final unit: at most `room` tokens, or None.
-
-    `standing` is what stands in the request anyway: what it says is not said again for its own sake. `memory` is what
-    the process remembers of texts; without one everything is read anew, to the same end.
-    """
-    view = _view(question, folded, ReadingMemory() if memory is None else memory)
-    wanted = _wanted(question, view)
-    if wanted is None:
-        return None
-    said = {term for text in standing for bag in view.read(text).bags for term in bag}
-    return _Choice(view, _relevances(view, wanted), said, count).written(room)
+# ---------------------------------------------------------------- what is searched
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +228,8 @@ class _View:
     language: str
     asked: Mapping[int, float]
     memory: ReadingMemory
+    within: _Within
+    """The readings that a term stands in."""
 
     def read(self, text: str) -> Reading:
         return self.memory.read(text, passages_of(text), self.language)
@@ -247,7 +242,8 @@ def _view(question: str, folded: Sequence[FoldedMessage], memory: ReadingMemory)
     language = language_of(sample)
     readings = [memory.read(part.text, passages_of(part.text), language) for part in parts]
     index = memory.index(readings)
-    return _View(parts, readings, index, language, asked_for(question, index, language), memory)
+    within = cache(index.readings_with)
+    return _View(parts, readings, index, language, _asked_for(question, index, within, language), memory, within)
 
 
 _SAMPLE_MESSAGES, _SAMPLE_CHARS = 20, 200
@@ -359,13 +355,20 @@ _FEEDBACK, _FEEDBACK_PASSAGES, _FEEDBACK_TERMS = 0.3, 8, 20
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """The terms of the question with their weights, and those that its best passages speak of besides."""
+    """The terms of the question with their weights, and the passages that hold them."""
 
     terms: dict[int, float]
     scores: list[float]
-    """Of each passage, as a share of the most that a passage could have."""
+    """Of each passage."""
+    best: list[int]
+    """The passages that hold most, best first."""
     alone: bool
     """Whether no more than one word of the question is in any of them: it may stand there by chance."""
+
+    @property
+    def total(self) -> float:
+        """The most that a passage could have."""
+        return sum(self.terms.values())
 
 
 def _wanted(question: str, view: _View) -> _Wanted | None:
@@ -374,23 +377,31 @@ def _wanted(question: str, view: _View) -> _Wanted | None:
     terms = index.weighed(asked)
     if len(terms) > _MOST_TERMS:
         terms = dict(sorted(terms.items(), key=lambda item: -item[1])[:_MOST_TERMS])
-    total = sum(terms.values())
     scores = index.scores(terms)
-    best = sorted((i for i, score in enumerate(scores) if score > 0), key=lambda i: (-scores[i], i))
+    holding = [(-score, i) for i, score in enumerate(scores) if score > 0]
+    best = [i for _, i in heapq.nsmallest(_FEEDBACK_PASSAGES, holding)]
     known = sum(asked[term] for term in terms)
     if not best or known < _KNOWN * sum(asked.values()):
         return None
     matched = [term for term in index.bags[best[0]] if term in terms]
     alone = len(matched) < 2 and asked[matched[0]] <= 1
-    if alone and _MARK.search(question) is None and len(index.readings_with(matched[0])) > _CHANCE_MESSAGES:
+    if alone and _MARK.search(question) is None and len(view.within(matched[0])) > _CHANCE_MESSAGES:
         return None
+    return _Wanted(terms, scores, best, len(terms) < 2)
+
+
+def _scores(view: _View, wanted: _Wanted) -> list[float]:
+    """Score each passage by the question and by what its best passages speak of besides, as a share of the most.
+
+    Words that the best passages share and most others lack stand beside the question's own (Lavrenko and Croft's
+    relevance model, 2001).
+    """
+    index, terms, total = view.index, wanted.terms, wanted.total
     spoken: dict[int, float] = {}
-    for i in best[:_FEEDBACK_PASSAGES]:
+    for i in wanted.best:
         for term in index.bags[i]:
-            spoken[term] = spoken.get(term, 0.0) + scores[i]
-    # Words that the best passages share and most others lack stand beside the question's own (Lavrenko and Croft's
-    # relevance model, 2001).
-    most = len(scores) / 10
+            spoken[term] = spoken.get(term, 0.0) + wanted.scores[i]
+    most = len(wanted.scores) / 10
     rare = [
         (-score * index.idf(term), term)
         for term, score in spoken.items()
@@ -399,13 +410,13 @@ def _wanted(question: str, view: _View) -> _Wanted | None:
     added = heapq.nsmallest(_FEEDBACK_TERMS, rare)
     mass = sum(score for score, _ in added)
     more = {term: _FEEDBACK * total * score / mass for score, term in added}
-    return _Wanted(terms, [score / total for score in index.scores({**terms, **more})], len(terms) < 2)
+    return [score / total for score in index.scores(more, wanted.scores)]
 
 
 _BEFORE_A_NAME = " \"'\u201c\u2018(*#-"
 
 
-def asked_for(question: str, index: Index, language: str = "") -> dict[int, float]:
+def _asked_for(question: str, index: Index, within: _Within, language: str) -> dict[int, float]:
     """Weigh the terms of a question: names, numbers and code names tell more than other words, common words less."""
     out: dict[int, float] = {}
     for found in WORD.finditer(question):
@@ -415,17 +426,17 @@ def asked_for(question: str, index: Index, language: str = "") -> dict[int, floa
         telling = name or any(ch.isdigit() or ch in "_@/#" for ch in word)
         weight = _TELLING if telling else 1.0 if PAIRED.search(word) else min(1.0, _PER_LETTER * len(word))
         for term in map(term_number, of_word(word, language)):
-            tells = weight * _rarity(term, index)
+            tells = weight * _rarity(term, index, within)
             if tells > 0:
                 out[term] = max(out.get(term, 0.0), tells)
     return out
 
 
-def _rarity(term: int, index: Index) -> float:
+def _rarity(term: int, index: Index, within: _Within) -> float:
     """Say how far a term is from being common here: 1 where nothing says it, 0 where most messages do."""
     common = index.found_in(term) / max(_SEVERAL_PASSAGES, _COMMON_PASSAGES * len(index))
     if len(index.readings) >= _FEW_MESSAGES:
-        common = len(index.readings_with(term)) / (_COMMON * len(index.readings))
+        common = len(within(term)) / (_COMMON * len(index.readings))
     return max(0.0, 1 - round(common, 6))
 
 
@@ -434,8 +445,12 @@ def _rarity(term: int, index: Index) -> float:
 
 def _relevances(view: _View, wanted: _Wanted) -> list[float]:
     """Give each passage its relevance: its own score, its message's, and that of the message it answers."""
-    total = sum(wanted.terms.values())
-    covered = [weight / total for weight in view.index.covered(wanted.terms)]
+    total, scores = wanted.total, _scores(view, wanted)
+    covered = [0.0] * len(view.readings)
+    for term, weight in wanted.terms.items():
+        for place in view.within(term):
+            covered[place] += weight
+    covered = [weight / total for weight in covered]
     asked = _question_before(view.parts)
     at = 0
     out: list[float] = []
@@ -448,7 +463,7 @@ def _relevances(view: _View, wanted: _Wanted) -> list[float]:
         elif part.kind == "said" and place:
             around += _MESSAGE_BEFORE * covered[asked[place]]
         said = _SAID_BY_USER if by_user else 0.0
-        own = [0.0, *wanted.scores[at : at + len(reading.spans)], 0.0]
+        own = [0.0, *scores[at : at + len(reading.spans)], 0.0]
         at += len(reading.spans)
         if part.kind == "around" or (not around and not any(own)):
             out += [0.0] * len(reading.spans)
