@@ -76,7 +76,7 @@ def _kept_free(what: str) -> PlainValidator:
 _KEPT_FREE_SCHEMA = WithJsonSchema({"anyOf": [{"const": "auto"}, *COUNT_SCHEMA["anyOf"], *SHARE_SCHEMA["anyOf"]]})
 Output = Annotated[float | int | None, _kept_free("reserve for the answer"), _KEPT_FREE_SCHEMA]
 Margin = Annotated[float | int | None, _kept_free("margin"), _KEPT_FREE_SCHEMA]
-Window = Annotated[
+ContextWindow = Annotated[
     int | None,
     PlainValidator(_window),
     WithJsonSchema({"anyOf": [{"const": "deployment"}, *COUNT_SCHEMA["anyOf"]]}),
@@ -272,7 +272,7 @@ class PolicyBody:
         "enforce",
         description="off: pass everything on. observe: plan, log, send the original. enforce: send what was planned.",
     )
-    context_window: Window = named_key(
+    context_window: ContextWindow = named_key(
         "deployment",
         description="Most tokens of prompt and answer; never more than the deployment's own. 32k, or deployment.",
     )

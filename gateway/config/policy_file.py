@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass as declared
 from gateway.config import quantities
 from gateway.config.conditions import FACTS, compile_condition
 from gateway.config.fields import STRICT, Name, Share, Strict, Tokens, Word, key, named_key
-from gateway.config.policy import PolicyBody, Window
+from gateway.config.policy import ContextWindow, PolicyBody
 
 NOT_YET: Final = "not in this release"
 
@@ -63,7 +63,7 @@ class TightenFile(Strict):
     """A step to take when money runs low. Not in this release."""
 
     at: Share = Field(description="Share of the budget that is spent.")
-    context_window: Window = key("deployment", description="The window from then on.")
+    context_window: ContextWindow = key("deployment", description="The window from then on.")
     model: Word | None = key(None, description="The model from then on.")
 
 
