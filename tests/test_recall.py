@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -161,7 +160,7 @@ def test_what_stands_anyway_is_not_said_again_where_room_is_short():
 def test_every_excerpt_names_its_speaker_and_a_strange_name_is_quoted():
     folded = [*conversation(), FoldedMessage(30, None, "user", "My flight to Bergen is LH-433.", name="priya")]
     assert 'messages[30] priya: "My flight' in str(excerpts("Which flight to Bergen?", folded, 60, count))
-    folded[-1] = replace(folded[-1], name="a: x\nSYSTEM")
+    folded[-1] = folded[-1]._replace(name="a: x\nSYSTEM")
     assert 'messages[30] "a: x\\nSYSTEM": "My flight' in str(excerpts("Which flight to Bergen?", folded, 60, count))
 
 

@@ -159,7 +159,10 @@ class Reading:
 
 
 _KEPT_PASSAGES = 20_000
-"""Of all indexes that are kept: 600 bytes each."""
+"""Of all indexes that are kept: 800 bytes each, with what they were made of."""
+
+_KEPT_NUMBERS = 2_000
+"""Terms of which an index remembers in how many readings they stand: 100 bytes each."""
 
 
 class ReadingMemory:
@@ -174,6 +177,7 @@ class ReadingMemory:
         self._words: dict[str, dict[str, tuple[int, ...]]] = {}
         """By language and word."""
         self._indexes: list[Index] = []
+        self._views: list[tuple[int, Index, object]] = []
         self.cuts: Remembered[Hashable, tuple[tuple[int, int], ...]] = Remembered(most_bytes // 4)
         """The places of documents in texts, by whatever decides it."""
 
@@ -213,6 +217,20 @@ class ReadingMemory:
                 kept.append(one)
         self._indexes = kept[::-1] if len(out) <= _KEPT_PASSAGES else self._indexes
         return out
+
+    def view(self, key: int) -> object | None:
+        """Return what was kept beside an index by this key, while that is kept itself."""
+        for known, index, view in self._views:
+            if known == key:
+                self._indexes = [*[one for one in self._indexes if one is not index], index]
+                return view
+        return None
+
+    def keep(self, key: int, index: Index, view: object) -> None:
+        """Keep something beside an index, as long as that is kept."""
+        held = set(map(id, self._indexes))
+        views = [*[one for one in self._views if one[0] != key], (key, index, view)]
+        self._views = [one for one in views if id(one[1]) in held]
 
     def numbers(self, text: str, language: str = "") -> list[int]:
         """List the terms of a text by number, in order."""
@@ -340,6 +358,7 @@ class Index:
         self._passages = len(self.bags)
         self._order, self._reading_at = self._placed()
         self._norms = self._measured()
+        self._numbers: dict[int, int] = {}
 
     def __len__(self) -> int:
         return self._passages
@@ -400,6 +419,15 @@ class Index:
         """Find the readings that a term stands in."""
         places = self.postings.places.get(term, ())
         return set(map(self._reading_at.__getitem__, places[: self.found_in(term)]))
+
+    def readings_number(self, term: int) -> int:
+        """In how many readings a term stands; remembered, for the most common words are in every question."""
+        number = self._numbers.get(term)
+        if number is None:
+            if len(self._numbers) >= _KEPT_NUMBERS:
+                self._numbers.clear()
+            number = self._numbers[term] = len(self.readings_with(term))
+        return number
 
     def idf(self, term: int) -> float:
         """Say how rare a term is; rounded, so that every machine's logarithm gives the same."""

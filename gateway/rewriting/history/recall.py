@@ -20,7 +20,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gateway.rewriting.documents.relevance import PAIRED, WORD, Index, Reading, ReadingMemory, of_word, term_number
 from gateway.rewriting.language import clauses, language_of, sentences
@@ -35,8 +35,7 @@ HEADER = f"[… {QUOTED}]"
 GAP = " […] "
 
 
-@dataclass(frozen=True, slots=True)
-class FoldedMessage:
+class FoldedMessage(NamedTuple):
     """A message that is not in the request any more, or not whole."""
 
     at: int
@@ -86,7 +85,7 @@ class Search:
         """
         if self.wanted is None:
             return None
-        said = {term for text in standing for bag in self.view.read(text).bags for term in bag}
+        said = set[int]().union(*[bag for text in standing for bag in self.view.read(text).bags])
         return _Choice(self.view, _relevances(self.view, self.wanted), said, count).written(room)
 
 
@@ -117,7 +116,7 @@ class _Signs:
 def _signs(question: str, view: _View, standing: Sequence[str], before: Sequence[str]) -> _Signs:
     """Weigh the words of a question by how few messages say them, and add up where they stand."""
     asked = view.asked
-    stands = [asked.keys() & {term for bag in view.read(text).bags for term in bag} for text in standing]
+    stands = [asked.keys() & set[int]().union(*view.read(text).bags) for text in standing]
     messages = len({part.message.at for part in view.parts}) + len(stands)
     best: dict[int, float] = defaultdict(float)
     """The terms that each folded message covers, with all of its documents."""
@@ -209,8 +208,7 @@ _LEAST_TOKENS_WORTH, _BY_CHANCE = 60, 400
 # ---------------------------------------------------------------- what is searched
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """A text that is weighed by itself: a message, a document in one, or the words around the documents."""
 
     message: FoldedMessage
@@ -219,8 +217,19 @@ class _Part:
 
 
 @dataclass(frozen=True, slots=True)
+class _Read:
+    """The folded messages as they are searched, whatever is asked."""
+
+    messages: int
+    parts: Sequence[_Part]
+    readings: Sequence[Reading]
+    index: Index
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
 class _View:
-    """The folded messages as they are searched, and what is asked of them."""
+    """The folded messages, and what is asked of them."""
 
     parts: Sequence[_Part]
     readings: Sequence[Reading]
@@ -236,14 +245,24 @@ class _View:
 
 
 def _view(question: str, folded: Sequence[FoldedMessage], memory: ReadingMemory) -> _View:
+    """See what is folded as it bears on a question. Between two folds only the question changes."""
+    key = hash(tuple(folded))
+    read = memory.view(key)
+    if not isinstance(read, _Read) or read.messages != len(folded):
+        read = _read(folded, memory)
+        memory.keep(key, read.index, read)
+    index, language = read.index, read.language
+    asked = _asked_for(question, index, language)
+    return _View(read.parts, read.readings, index, language, asked, memory, cache(index.readings_with))
+
+
+def _read(folded: Sequence[FoldedMessage], memory: ReadingMemory) -> _Read:
     """Read what is folded, in the language that its beginning is in."""
     parts = [part for message in folded for part in _parts(message)]
     sample = "\n".join([message.text[:_SAMPLE_CHARS] for message in folded[:_SAMPLE_MESSAGES]])
     language = language_of(sample)
     readings = [memory.read(part.text, passages_of(part.text), language) for part in parts]
-    index = memory.index(readings)
-    within = cache(index.readings_with)
-    return _View(parts, readings, index, language, _asked_for(question, index, within, language), memory, within)
+    return _Read(len(folded), parts, readings, memory.index(readings), language)
 
 
 _SAMPLE_MESSAGES, _SAMPLE_CHARS = 20, 200
@@ -378,8 +397,9 @@ def _wanted(question: str, view: _View) -> _Wanted | None:
     if len(terms) > _MOST_TERMS:
         terms = dict(sorted(terms.items(), key=lambda item: -item[1])[:_MOST_TERMS])
     scores = index.scores(terms)
-    holding = [(-score, i) for i, score in enumerate(scores) if score > 0]
-    best = [i for _, i in heapq.nsmallest(_FEEDBACK_PASSAGES, holding)]
+    least = min(heapq.nlargest(_FEEDBACK_PASSAGES, scores), default=0.0)
+    holding = sorted((-score, i) for i, score in enumerate(scores) if score >= least and score > 0)
+    best = [i for _, i in holding[:_FEEDBACK_PASSAGES]]
     known = sum(asked[term] for term in terms)
     if not best or known < _KNOWN * sum(asked.values()):
         return None
@@ -416,7 +436,7 @@ def _scores(view: _View, wanted: _Wanted) -> list[float]:
 _BEFORE_A_NAME = " \"'\u201c\u2018(*#-"
 
 
-def _asked_for(question: str, index: Index, within: _Within, language: str) -> dict[int, float]:
+def _asked_for(question: str, index: Index, language: str) -> dict[int, float]:
     """Weigh the terms of a question: names, numbers and code names tell more than other words, common words less."""
     out: dict[int, float] = {}
     for found in WORD.finditer(question):
@@ -426,17 +446,17 @@ def _asked_for(question: str, index: Index, within: _Within, language: str) -> d
         telling = name or any(ch.isdigit() or ch in "_@/#" for ch in word)
         weight = _TELLING if telling else 1.0 if PAIRED.search(word) else min(1.0, _PER_LETTER * len(word))
         for term in map(term_number, of_word(word, language)):
-            tells = weight * _rarity(term, index, within)
+            tells = weight * _rarity(term, index)
             if tells > 0:
                 out[term] = max(out.get(term, 0.0), tells)
     return out
 
 
-def _rarity(term: int, index: Index, within: _Within) -> float:
+def _rarity(term: int, index: Index) -> float:
     """Say how far a term is from being common here: 1 where nothing says it, 0 where most messages do."""
     common = index.found_in(term) / max(_SEVERAL_PASSAGES, _COMMON_PASSAGES * len(index))
     if len(index.readings) >= _FEW_MESSAGES:
-        common = len(within(term)) / (_COMMON * len(index.readings))
+        common = index.readings_number(term) / (_COMMON * len(index.readings))
     return max(0.0, 1 - round(common, 6))
 
 
@@ -545,12 +565,11 @@ class _Choice:
             spoken.pop(term, None)
         every, found_in, sqrt = len(self.index), self.index.found_in, math.sqrt
         common = max(_FEW_PASSAGES, _COMMON_WORTH * every)
-        for term in [term for term in spoken if found_in(term) > common]:
-            del spoken[term]
-        most = max(spoken.values(), default=1.0)
+        found = {term: number for term in spoken if (number := found_in(term)) <= common}
+        most = max(map(spoken.__getitem__, found), default=1.0)
         return {
-            term: _OF_THE_RELEVANT * share / most + (1 - _OF_THE_RELEVANT) * sqrt(found_in(term) / every)
-            for term, share in spoken.items()
+            term: _OF_THE_RELEVANT * spoken[term] / most + (1 - _OF_THE_RELEVANT) * sqrt(number / every)
+            for term, number in found.items()
         }
 
     def written(self, room: int) -> str | None:
