@@ -188,7 +188,7 @@ def _said_shorter(asked: Asked, text: str, room: int, *, is_documents: bool) -> 
         return "crush", whole
     question = asked.question() if asked.user is None else asked.messages[asked.user].text
     if is_documents or recognition.has_marked_documents(text, asked.tags):
-        found = recognition.find_documents(text, asked.tags, asks=False)
+        found = recognition.known(text, asked.tags, asked.known.found, asks=False)
         memory = asked.known.extracted
         said = extract.shrink(text, found, question, room, asked.count, context=asked.context(), memory=memory)
         if asked.count(said) <= room:
@@ -301,7 +301,7 @@ def _documents(asked: Asked, message: Message) -> tuple[tuple[int, int], ...]:
     key = (message.text, message.role, asked.tags)
     spans = known.get(key)
     if spans is None:
-        found = recognition.find_documents(message.text, asked.tags, asks=message.role == "user")
+        found = recognition.known(message.text, asked.tags, asked.known.found, asks=message.role == "user")
         spans = tuple((one.start, one.end) for one in found) if len(found) > 1 else ()
         known.put(key, spans, len(message.text) + 80 * len(spans))
     return spans

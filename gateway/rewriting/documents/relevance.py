@@ -159,7 +159,7 @@ class Reading:
 
 
 _KEPT_PASSAGES = 20_000
-"""Of all indexes that are kept: 800 bytes each, with what they were made of."""
+"""Of all indexes that are kept: some 900 bytes each, with what they were made of."""
 
 _KEPT_NUMBERS = 2_000
 """Terms of which an index remembers in how many readings they stand: 100 bytes each."""
