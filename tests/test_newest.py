@@ -7,6 +7,7 @@ import pytest
 from gateway.budget.components import OVERHEAD_MESSAGE
 from gateway.config.ladder import Ladder
 from gateway.config.policy import Documents
+from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan
 from tests.talk import assistant, calls, loop, result, system, user, words
 from tests.test_plan import BARE, DROP, STRICT, inserted, planned, refused
@@ -50,6 +51,16 @@ def test_what_retrieval_brought_is_shortened_before_other_results():
     assert found.changes is not None
     assert found.changes.texts.keys() == {3}
     assert "Mayor7" in text(found, 3)
+
+
+@pytest.mark.parametrize("listed", [LOG, FACTS, '[{"id": 1, "text": "' + "a word " * 900 + '"}, {"id": 2}]'])
+def test_what_is_remembered_of_a_shortened_result_never_changes_it(listed):
+    known = Known()
+    asked = ("who is mayor of City 7?", "and of City 8?")
+    for said, window in ((said, window) for _ in range(2) for said in asked for window in (1000, 600)):
+        talk = [user(said), calls("z read"), result("z", listed)]
+        assert planned(talk, window=window, known=known) == planned(talk, window=window)
+    assert len(known.newest) == 4
 
 
 def test_results_that_the_last_user_message_follows_are_newest_too():

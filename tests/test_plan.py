@@ -12,6 +12,7 @@ from gateway.config.ladder import Ladder
 from gateway.config.policy import Fold, Policy, Reserve
 from gateway.config.shares import Shares
 from gateway.conversation import Insertion
+from gateway.rewriting.memory import Known
 from gateway.rewriting.ours import left_out, summary
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
 from gateway.rewriting.volatile import LABEL
@@ -25,10 +26,12 @@ NOTHING = replace(BARE, ladder=Ladder((), (), (), (), ()))
 STRICT = replace(BARE, strict=True)
 
 
-def decided(listed, policy=BARE, window=1000, limit=0, tools=(), legal: LegalRules = CHAT, **bounds) -> Plan | Refusal:
+def decided(
+    listed, policy=BARE, window=1000, limit=0, tools=(), legal: LegalRules = CHAT, known: Known | None = None, **bounds
+) -> Plan | Refusal:
     taken = dissect(conversation(listed, tools), recognition_of(policy), count, count_media)
     bounds = {"deployment": None, "shared": True, "reserve": 0, "margin": 0, **bounds}
-    return plan(taken, policy, Window(policy=window, **bounds), limit, (legal,), count)
+    return plan(taken, policy, Window(policy=window, **bounds), limit, (legal,), count, known)
 
 
 def planned(*args, **more) -> Plan:

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -15,14 +14,17 @@ from gateway.rewriting.documents.relevance import ReadingMemory
 from gateway.rewriting.history.excerpt_text import GAP, HEADER
 from gateway.rewriting.history.folded_messages import FoldedMessage
 from gateway.rewriting.history.passages import passages_of
-from gateway.rewriting.history.recall import excerpts
-from gateway.rewriting.history.warrant import warranted
+from gateway.rewriting.history.search import Search
 from tests.timing import within
 
 
 def count(text):
     """Count words and marks: near enough to tokens, and adding up like them."""
     return len(re.findall(r"\w+|[^\w\s]", text))
+
+
+def excerpts(question, folded, room, measure, memory=None, standing=()):
+    return Search(question, folded, memory).excerpts(room, measure, standing)
 
 
 FILLER = (
@@ -161,7 +163,7 @@ def test_what_stands_anyway_is_not_said_again_where_room_is_short():
 def test_every_excerpt_names_its_speaker_and_a_strange_name_is_quoted():
     folded = [*conversation(), FoldedMessage(30, None, "user", "My flight to Bergen is LH-433.", name="priya")]
     assert 'messages[30] priya: "My flight' in str(excerpts("Which flight to Bergen?", folded, 60, count))
-    folded[-1] = replace(folded[-1], name="a: x\nSYSTEM")
+    folded[-1] = folded[-1]._replace(name="a: x\nSYSTEM")
     assert 'messages[30] "a: x\\nSYSTEM": "My flight' in str(excerpts("Which flight to Bergen?", folded, 60, count))
 
 
@@ -231,7 +233,7 @@ def test_what_is_asked_for_comes_back_in_any_language_with_and_without_marks(lan
     folded.sort(key=lambda message: message.at)
     standing = [text for pair in said[28:] for text in pair]
     before = [a for a, _ in said]
-    room = warranted(question, folded, 400, standing=standing, before=before)
+    room = Search(question, folded).warranted(400, standing, before)
     assert room >= 60
     assert wanted in str(excerpts(question, folded, room, count, standing=standing))
 
@@ -243,7 +245,7 @@ HABIT = [f"I moved on with part {n} of the handbook, it was long, so what comes 
 
 def worth(question, before=HABIT, standing=()):
     folded = conversation((None, "user", "My daughter Runa has a recital on March 14 at the Linden hall."))
-    return warranted(question, folded, 4_000, standing=[FILLER[0], *standing], before=before)
+    return Search(question, folded).warranted(4_000, [FILLER[0], *standing], before)
 
 
 def test_who_asks_for_what_is_gone_gets_all_the_room():
@@ -356,9 +358,9 @@ def test_what_is_remembered_never_changes_the_excerpts(folded, question):
 def test_excerpts_are_the_same_in_every_process():
     program = (
         "from gateway.rewriting.history.folded_messages import FoldedMessage;"
-        "from gateway.rewriting.history.recall import excerpts;"
-        "print(excerpts('Which order of Runa was red or green?', [FoldedMessage(n, None, 'user', f'order {n % 7} was late. ' * 3"
-        " + 'Runa wants a red one, not a green one.' * (n % 9 == 0)) for n in range(60)], 120,"
+        "from gateway.rewriting.history.search import Search;"
+        "print(Search('Which order of Runa was red or green?', [FoldedMessage(n, None, 'user', f'order {n % 7} was late. ' * 3"
+        " + 'Runa wants a red one, not a green one.' * (n % 9 == 0)) for n in range(60)]).excerpts(120,"
         " lambda text: len(text.split())))"
     )
     out = {

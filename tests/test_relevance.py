@@ -148,11 +148,20 @@ def test_an_index_that_is_continued_always_scores_as_one_made_at_once(first, mor
     begun = memory.index(read[: len(first)])
     wanted = dict.fromkeys(memory.numbers(ask), 1.0)
     before = begun.scores(begun.weighed(wanted))
-    for readings in (read, branch, read):
+    between = [*read[: len(first)], *branch[len(first) :], *read[len(first) :]]
+    for readings in (read, branch, between, between[::-1], read):
         continued, fresh = memory.index(readings), Index(readings)
         assert continued.scores(continued.weighed(wanted)) == fresh.scores(fresh.weighed(wanted))
         assert list(continued.bags[: len(continued)]) == list(fresh.bags)
     assert begun.scores(begun.weighed(wanted)) == before
+
+
+def test_what_stands_between_known_readings_is_all_that_is_read():
+    memory = ReadingMemory()
+    one, two, three = (memory.read(text, whole(text)) for text in ("one", "two", "three"))
+    begun = memory.index([one, three])
+    assert memory.index([one, two, three]).postings is begun.postings
+    assert len(begun.postings.readings) == 3
 
 
 def test_what_one_thread_is_continuing_another_makes_for_itself():

@@ -21,14 +21,16 @@ class Known:
     """Everything that planning remembers. Handed in, one for a process."""
 
     __slots__ = (
-        "asks", "documents", "extracted", "found", "recalled", "said", "shortened", "snippets", "values", "voices",
-        "volatile", "walks",
+        "asks", "documents", "extracted", "found", "newest", "recalled", "said", "shortened", "snippets", "values",
+        "voices", "volatile", "walks",
     )  # fmt: skip
 
     def __init__(self, most_bytes: int = USUAL.bytes_for("planning")) -> None:
         part = most_bytes // 92
-        self.shortened: Memory[tuple[str, str], str] = Memory(8 * part)
+        self.shortened: Memory[tuple[str, str], str] = Memory(6 * part)
         """(remedy, text) → what the remedy makes of it."""
+        self.newest: Memory[Hashable, tuple[str, str]] = Memory(2 * part)
+        """The newest results that did not fit: by all that decides it, the remedy and what it makes of the text."""
         self.snippets: Memory[Hashable, tuple[object, ...]] = Memory(16 * part)
         self.recalled = relevance.ReadingMemory(14 * part)
         self.extracted = relevance.ReadingMemory(14 * part)

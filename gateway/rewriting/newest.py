@@ -16,8 +16,8 @@ from gateway.conversation import Message, Unit, last_user
 from gateway.rewriting.documents import extract, recognition
 from gateway.rewriting.documents.arrange import Order, arrange
 from gateway.rewriting.folds import FoldedConversation, FoldMessage
-from gateway.rewriting.history import recall, warrant
 from gateway.rewriting.history.folded_messages import FoldedMessage
+from gateway.rewriting.history.search import Search
 from gateway.rewriting.ladder import REPEATED, Ladders, Shortened
 from gateway.rewriting.memory import Known
 from gateway.rewriting.ours import left_out
@@ -169,15 +169,27 @@ def _counting(asked: Asked, note: FoldMessage, unit: Unit) -> FoldMessage:
 
 def _shorter(asked: Asked, index: int, room: int) -> tuple[str, str]:
     """Say a result in so many tokens: documents by what is asked, everything else by its structure."""
-    text = asked.messages[index].text
-    if asked.anatomy.tokens[index] > asked.effort:
-        return "crush", _ends(text, room, asked.count)
+    message, tokens = asked.messages[index], asked.anatomy.tokens[index]
+    if tokens > asked.effort:
+        return "crush", _ends(message.text, room, asked.count)
+    is_documents = asked.anatomy.component[index] == "documents"
+    user = "" if asked.user is None else asked.messages[asked.user].text
+    # All that decides how it is said: a request that is planned again, for another deployment say, says it alike.
+    key = (message.text, room, asked.count, is_documents, asked.tags, user, asked.question(), *asked.context())
+    said = asked.known.newest.get(key)
+    if said is None:
+        said = _said_shorter(asked, message.text, room, is_documents=is_documents)
+        asked.known.newest.put(key, said, 2 * (len(message.text) + len(said[1]) + len(user)))
+    return said
+
+
+def _said_shorter(asked: Asked, text: str, room: int, *, is_documents: bool) -> tuple[str, str]:
     whole = crush.lossless(text)
     if asked.count(whole) <= room:
         return "crush", whole
     question = asked.question() if asked.user is None else asked.messages[asked.user].text
-    if asked.anatomy.component[index] == "documents" or recognition.has_marked_documents(text, asked.tags):
-        found = recognition.find_documents(text, asked.tags, asks=False)
+    if is_documents or recognition.has_marked_documents(text, asked.tags):
+        found = recognition.known(text, asked.tags, asked.known.found, asks=False)
         memory = asked.known.extracted
         said = extract.shrink(text, found, question, room, asked.count, context=asked.context(), memory=memory)
         if asked.count(said) <= room:
@@ -234,13 +246,14 @@ def with_recall(
         if i not in folded.dropped
     ]
     most = int(share * budget) if asked.anatomy.tool_of else MOST_RECALL
-    warranted = warrant.warranted(question, gone, min(room, most), memory, stand, before)
+    search = Search(question, gone, memory)
+    warranted = search.warranted(min(room, most), stand, before)
     asked_of = max(folded.documents_free, sum(asked.anatomy.tokens[one.at] for one in asked.lost))
     room = max(warranted, min(room, asked_of))
     if room < _LEAST_RECALL:
         return folded
     stand += [line.text for line in folded.kept]
-    text = recall.excerpts(question, gone, room, asked.count, memory, stand)
+    text = search.excerpts(room, asked.count, stand)
     if not text:
         return folded
     tokens = OVERHEAD_MESSAGE + asked.count(text)
@@ -267,15 +280,16 @@ def _missing(folded: FoldedConversation) -> set[int]:
 
 def _gone(asked: Asked, folded: FoldedConversation) -> list[FoldedMessage]:
     """List what is gone, in order; what exceeds the effort of one request is not read, the oldest first."""
-    effort, out = asked.effort, []
+    effort, out, anatomy = asked.effort, [], asked.anatomy
+    tokens, component, tool_of = anatomy.tokens, anatomy.component, anatomy.tool_of
     for index in sorted(_missing(folded), reverse=True):
-        effort -= asked.anatomy.tokens[index]
+        effort -= tokens[index]
         if effort < 0:
             break
-        if asked.anatomy.component[index] != "examples":
+        if component[index] != "examples":
             message = asked.messages[index]
-            media = tuple(part.kind for part in message.media)
-            tool, parts = asked.anatomy.tool_of.get(index), _documents(asked, message)
+            media = tuple([part.kind for part in message.media]) if message.media else ()
+            tool, parts = tool_of.get(index), _documents(asked, message)
             out.append(FoldedMessage(index, tool, message.role, message.text, message.name, media, parts))
     return out[::-1]
 
@@ -288,7 +302,7 @@ def _documents(asked: Asked, message: Message) -> tuple[tuple[int, int], ...]:
     key = (message.text, message.role, asked.tags)
     spans = known.get(key)
     if spans is None:
-        found = recognition.find_documents(message.text, asked.tags, asks=message.role == "user")
+        found = recognition.known(message.text, asked.tags, asked.known.found, asks=message.role == "user")
         spans = tuple((one.start, one.end) for one in found) if len(found) > 1 else ()
         known.put(key, spans, len(message.text) + 80 * len(spans))
     return spans

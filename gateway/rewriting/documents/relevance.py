@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import is_
 from zlib import crc32
 
@@ -158,7 +159,10 @@ class Reading:
 
 
 _KEPT_PASSAGES = 20_000
-"""Of all indexes that are kept: 600 bytes each."""
+"""Of all indexes that are kept: some 900 bytes each, with what they were made of."""
+
+_KEPT_NUMBERS = 2_000
+"""Terms of which an index remembers in how many readings they stand: 100 bytes each."""
 
 
 class ReadingMemory:
@@ -173,6 +177,7 @@ class ReadingMemory:
         self._words: dict[str, dict[str, tuple[int, ...]]] = {}
         """By language and word."""
         self._indexes: list[Index] = []
+        self._views: list[tuple[int, Index, object]] = []
         self.cuts: Remembered[Hashable, tuple[tuple[int, int], ...]] = Remembered(most_bytes // 4)
         """The places of documents in texts, by whatever decides it."""
 
@@ -194,19 +199,16 @@ class ReadingMemory:
         return found
 
     def index(self, readings: Sequence[Reading]) -> Index:
-        """Return the index of these readings: one that is known, continued where they are more by now."""
-        known = max(
-            (
-                one
-                for one in self._indexes
-                if len(one.readings) <= len(readings) and all(map(is_, one.readings, readings))
-            ),
-            key=lambda one: len(one.readings),
-            default=None,
-        )
-        if known is not None and len(known.readings) == len(readings):
-            out = known
-        else:
+        """Return the index of these readings: one that is known, or of some of them and continued by the others.
+
+        They may stand in another order: what a later fold leaves out stood between what earlier ones did.
+        """
+        same = (one for one in self._indexes if len(one.readings) == len(readings))
+        out = known = next((one for one in same if all(map(is_, one.readings, readings))), None)
+        if out is None:
+            each = _each(readings)
+            of_some = [one for one in self._indexes if one.each <= each]
+            known = max(of_some, key=lambda one: len(one.readings), default=None)
             out = Index(readings, known)
         kept, room = [out], _KEPT_PASSAGES - len(out)
         for one in reversed(self._indexes):
@@ -215,6 +217,20 @@ class ReadingMemory:
                 kept.append(one)
         self._indexes = kept[::-1] if len(out) <= _KEPT_PASSAGES else self._indexes
         return out
+
+    def view(self, key: int) -> object | None:
+        """Return what was kept beside an index by this key, while that is kept itself."""
+        for known, index, view in self._views:
+            if known == key:
+                self._indexes = [*[one for one in self._indexes if one is not index], index]
+                return view
+        return None
+
+    def keep(self, key: int, index: Index, view: object) -> None:
+        """Keep something beside an index, as long as that is kept."""
+        held = set(map(id, self._indexes))
+        views = [*[one for one in self._views if one[0] != key], (key, index, view)]
+        self._views = [one for one in views if id(one[1]) in held]
 
     def numbers(self, text: str, language: str = "") -> list[int]:
         """List the terms of a text by number, in order."""
@@ -272,15 +288,7 @@ class Postings:
 
     def __init__(self) -> None:
         self.readings: list[Reading] = []
-        self.bags: list[array[int]] = []
-        self.spans: list[tuple[int, int]] = []
-        self.lengths: list[int] = []
-        self.upto: list[int] = [0]
-        """Passages of the first so many readings."""
-        self.reading_of = array("I")
-        """By passage: which of the readings it is of."""
-        self.words: list[int] = [0]
-        """Words of the first so many readings."""
+        self.passages = 0
         self.places: dict[int, array[int]] = {}
         """By term: the passages that it stands in, in order."""
         self.often: dict[int, bytearray] = {}
@@ -301,9 +309,8 @@ class Postings:
         return end == at
 
     def _append(self, reading: Reading) -> None:
-        places, often = self.places, self.often
+        places, often, passage = self.places, self.often, self.passages
         for bag, times in zip(reading.bags, reading.often, strict=True):
-            passage = len(self.bags)
             for term, number in zip(bag, times, strict=True):
                 found = places.get(term)
                 if found is None:
@@ -312,46 +319,94 @@ class Postings:
                 else:
                     found.append(passage)
                     often[term].append(number)
-            self.bags.append(bag)
-            self.reading_of.append(len(self.readings))
-        self.spans += reading.spans
-        self.lengths += reading.lengths
+            passage += 1
+        self.passages = passage
         self.readings.append(reading)
-        self.upto.append(len(self.bags))
-        self.words.append(self.words[-1] + sum(reading.lengths))
+
+
+def _each(readings: Iterable[Reading]) -> frozenset[int]:
+    """Tell the readings apart, one that comes several times by its number too. Good while they are held."""
+    keys = list(map(id, readings))
+    each = frozenset(keys)
+    if len(each) == len(keys):
+        return each
+    times: dict[int, int] = {}
+    out = set()
+    for key in keys:
+        number = times[key] = times.get(key, -1) + 1
+        out.add(key + (number << 64))
+    return frozenset(out)
 
 
 class Index:
     """The passages of several readings in one row, with what BM25 needs to know of all of them."""
 
     def __init__(self, readings: Sequence[Reading], before: Index | None = None) -> None:
-        """Take the readings; `before` is an index of their beginning, which is continued where that can be."""
+        """Take the readings; `before` is an index of some of them, which is continued where that can be."""
         self.readings = tuple(readings)
-        known = 0 if before is None else len(before.readings)
         self.postings: Postings = Postings() if before is None else before.postings
-        if not self.postings.continued(known, self.readings[known:]):
+        known = 0 if before is None else len(before.readings)
+        if not self.postings.continued(known, self._others(before)):
             self.postings = Postings()
             self.postings.continued(0, self.readings)
-        self._passages = self.postings.upto[len(self.readings)]
-        self._average = max(1.0, self.postings.words[len(self.readings)] / max(1, self._passages))
+        self.bags = [bag for reading in self.readings for bag in reading.bags]
+        """The terms of each passage."""
+        self.spans = [span for reading in self.readings for span in reading.spans]
+        """The place of each passage in its text."""
+        self.reading_of = [at for at, reading in enumerate(self.readings) for _ in reading.spans]
+        """The reading that each passage is of."""
+        self._passages = len(self.bags)
+        self._order, self._reading_at = self._placed()
+        self._norms = self._measured()
+        self._numbers: dict[int, int] = {}
 
     def __len__(self) -> int:
         return self._passages
 
-    @property
-    def bags(self) -> Sequence[array[int]]:
-        """The terms of each passage; of later readings more may follow."""
-        return self.postings.bags
+    @cached_property
+    def each(self) -> frozenset[int]:
+        """The readings, apart from one another."""
+        return _each(self.readings)
 
-    @property
-    def reading_of(self) -> Sequence[int]:
-        """The reading that each passage is of; of later readings more may follow."""
-        return self.postings.reading_of
+    def _others(self, before: Index | None) -> Sequence[Reading]:
+        """List the readings that another index does not have."""
+        if before is None:
+            return self.readings
+        left = Counter(map(id, before.readings))
+        out = []
+        for reading in self.readings:
+            if left[id(reading)]:
+                left[id(reading)] -= 1
+            else:
+                out.append(reading)
+        return out
 
-    @property
-    def spans(self) -> Sequence[tuple[int, int]]:
-        """The place of each passage in its text; of later readings more may follow."""
-        return self.postings.spans
+    def _placed(self) -> tuple[Sequence[int] | None, Sequence[int]]:
+        """Return the place in the row of each passage, None where it is the same; and by place its reading here."""
+        row = self.postings.readings[: len(self.readings)]
+        if all(map(is_, row, self.readings)):
+            return None, self.reading_of
+        numbers: dict[int, list[int]] = {}
+        for number in range(len(self.readings) - 1, -1, -1):
+            numbers.setdefault(id(self.readings[number]), []).append(number)
+        here = [numbers[id(reading)].pop() for reading in row]
+        starts, at = [0] * len(row), 0
+        reading_at = array("I")
+        for number, reading in zip(here, row, strict=True):
+            starts[number] = at
+            at += len(reading.spans)
+            reading_at.extend([number] * len(reading.spans))
+        order = array("I")
+        for start, reading in zip(starts, self.readings, strict=True):
+            order.extend(range(start, start + len(reading.spans)))
+        return order, reading_at
+
+    def _measured(self) -> list[float]:
+        """Weigh the length of each passage against the average, by its place in the row."""
+        row = self.postings.readings[: len(self.readings)]
+        average = max(1.0, sum(sum(reading.lengths) for reading in row) / max(1, self._passages))
+        least, longer = K1 * (1 - B), K1 * B / average
+        return [least + longer * length for reading in row for length in reading.lengths]
 
     def found_in(self, term: int) -> int:
         """In how many passages a term stands."""
@@ -363,7 +418,16 @@ class Index:
     def readings_with(self, term: int) -> set[int]:
         """Find the readings that a term stands in."""
         places = self.postings.places.get(term, ())
-        return set(map(self.reading_of.__getitem__, places[: self.found_in(term)]))
+        return set(map(self._reading_at.__getitem__, places[: self.found_in(term)]))
+
+    def readings_number(self, term: int) -> int:
+        """In how many readings a term stands; remembered, for the most common words are in every question."""
+        number = self._numbers.get(term)
+        if number is None:
+            if len(self._numbers) >= _KEPT_NUMBERS:
+                self._numbers.clear()
+            number = self._numbers[term] = len(self.readings_with(term))
+        return number
 
     def idf(self, term: int) -> float:
         """Say how rare a term is; rounded, so that every machine's logarithm gives the same."""
@@ -374,26 +438,17 @@ class Index:
         """Multiply each wanted term that occurs by its rarity."""
         return {term: weight * self.idf(term) for term, weight in wanted.items() if self.found_in(term)}
 
-    def covered(self, weights: Mapping[int, float]) -> list[float]:
-        """Add up the weights of what stands anywhere in each reading."""
-        out = [0.0] * len(self.readings)
-        for term, weight in weights.items():
-            places = self.postings.places.get(term, ())
-            for reading in set(map(self.reading_of.__getitem__, places[: self.found_in(term)])):
-                out[reading] += weight
-        return out
-
-    def scores(self, weights: Mapping[int, float]) -> list[float]:
-        """Add up what each passage holds of the weights."""
+    def scores(self, weights: Mapping[int, float], onto: Sequence[float] | None = None) -> list[float]:
+        """Add up what each passage holds of the weights; `onto` its scores for weights that come before these."""
         out = [0.0] * self._passages
-        lengths, longer = self.postings.lengths, K1 * B / self._average
+        if onto is not None:
+            for at, score in zip(self._order or range(self._passages), onto, strict=True):
+                out[at] = score
+        norms, often = self._norms, self.postings.often
         for term, weight in weights.items():
             places = self.postings.places.get(term)
             if places is None:
                 continue
-            for passage, times in zip(places, self.postings.often[term], strict=False):
-                if passage >= self._passages:
-                    break
-                norm = K1 * (1 - B) + longer * lengths[passage]
-                out[passage] += weight * times * (K1 + 1) / (times + norm)
-        return out
+            for passage, times in zip(places[: self.found_in(term)], often[term], strict=False):
+                out[passage] += weight * times * (K1 + 1) / (times + norms[passage])
+        return out if self._order is None else [out[at] for at in self._order]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class FoldedMessage:
+class FoldedMessage(NamedTuple):
     """A message that is not in the request any more, or not whole."""
 
     at: int
@@ -23,8 +21,7 @@ class FoldedMessage:
     """The places of documents in its text: each is weighed by itself, and the words around them stay folded."""
 
 
-@dataclass(frozen=True, slots=True)
-class FoldedPart:
+class FoldedPart(NamedTuple):
     """A text that is weighed by itself: a message, a document in one, or the words around the documents."""
 
     message: FoldedMessage

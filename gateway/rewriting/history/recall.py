@@ -15,39 +15,34 @@ from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import repeat
 
-from gateway.rewriting.documents.relevance import ReadingMemory
 from gateway.rewriting.history.excerpt_text import HEADER, place_of, quoted_pieces
-from gateway.rewriting.history.folded_messages import FoldedMessage, FoldedPart
-from gateway.rewriting.history.question import AskedTerms, FoldedView, asked_terms, view_of
+from gateway.rewriting.history.folded_messages import FoldedPart
+from gateway.rewriting.history.question import AskedTerms, FoldedView, passage_scores
 
 Count = Callable[[str], int]
 
 
 def excerpts(
-    question: str,
-    folded: Sequence[FoldedMessage],
-    room: int,
-    count: Count,
-    memory: ReadingMemory | None = None,
-    standing: Sequence[str] = (),
+    view: FoldedView, wanted: AskedTerms | None, room: int, count: Count, standing: Sequence[str] = ()
 ) -> str | None:
     """Write the body of the message that stands right before the final unit: at most `room` tokens, or None.
 
-    `standing` is what stands in the request anyway: what it says is not said again for its own sake. `memory` is what
-    the process remembers of texts; without one everything is read anew, to the same end.
+    `standing` is what stands in the request anyway: what it says is not said again for its own sake.
     """
-    view = view_of(question, folded, ReadingMemory() if memory is None else memory)
-    wanted = asked_terms(question, view)
     if wanted is None:
         return None
-    said = {term for text in standing for bag in view.read(text).bags for term in bag}
+    said = set[int]().union(*[bag for text in standing for bag in view.read(text).bags])
     return _Choice(view, _relevances(view, wanted), said, count).written(room)
 
 
 def _relevances(view: FoldedView, wanted: AskedTerms) -> list[float]:
     """Give each passage its relevance: its own score, its message's, and that of the message it answers."""
-    total = sum(wanted.terms.values())
-    covered = [weight / total for weight in view.index.covered(wanted.terms)]
+    total, scores = wanted.total, passage_scores(view, wanted)
+    covered = [0.0] * len(view.readings)
+    for term, weight in wanted.terms.items():
+        for place in view.within(term):
+            covered[place] += weight
+    covered = [weight / total for weight in covered]
     asked = _question_before(view.parts)
     at = 0
     out: list[float] = []
@@ -60,7 +55,7 @@ def _relevances(view: FoldedView, wanted: AskedTerms) -> list[float]:
         elif part.kind == "said" and place:
             around += _MESSAGE_BEFORE * covered[asked[place]]
         said = _SAID_BY_USER if by_user else 0.0
-        own = [0.0, *wanted.scores[at : at + len(reading.spans)], 0.0]
+        own = [0.0, *scores[at : at + len(reading.spans)], 0.0]
         at += len(reading.spans)
         if part.kind == "around" or (not around and not any(own)):
             out += [0.0] * len(reading.spans)
@@ -142,12 +137,11 @@ class _Choice:
             spoken.pop(term, None)
         every, found_in, sqrt = len(self.index), self.index.found_in, math.sqrt
         common = max(_FEW_PASSAGES, _COMMON_WORTH * every)
-        for term in [term for term in spoken if found_in(term) > common]:
-            del spoken[term]
-        most = max(spoken.values(), default=1.0)
+        found = {term: number for term in spoken if (number := found_in(term)) <= common}
+        most = max(map(spoken.__getitem__, found), default=1.0)
         return {
-            term: _OF_THE_RELEVANT * share / most + (1 - _OF_THE_RELEVANT) * sqrt(found_in(term) / every)
-            for term, share in spoken.items()
+            term: _OF_THE_RELEVANT * spoken[term] / most + (1 - _OF_THE_RELEVANT) * sqrt(number / every)
+            for term, number in found.items()
         }
 
     def written(self, room: int) -> str | None:

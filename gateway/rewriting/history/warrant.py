@@ -11,26 +11,23 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.rewriting.documents.relevance import WORD, ReadingMemory, of_word, term_number
-from gateway.rewriting.history.folded_messages import FoldedMessage
-from gateway.rewriting.history.question import QUESTION_MARK, FoldedView, asked_terms, view_of
+from gateway.rewriting.documents.relevance import WORD, of_word, term_number
+from gateway.rewriting.history.question import QUESTION_MARK, AskedTerms, FoldedView
 from gateway.rewriting.language import clauses
 
 
 def warranted(
     question: str,
-    folded: Sequence[FoldedMessage],
+    view: FoldedView,
+    wanted: AskedTerms | None,
     room: int,
-    memory: ReadingMemory | None = None,
-    standing: Sequence[str] = (),
-    before: Sequence[str] = (),
+    standing: Sequence[str],
+    before: Sequence[str],
 ) -> int:
     """Say how many tokens of excerpts, up to `room`, the relevance of what is folded is worth.
 
     `standing` is what the request says anyway, the last exchange last; `before` is what the user said, newest last.
     """
-    view = view_of(question, folded, ReadingMemory() if memory is None else memory)
-    wanted = asked_terms(question, view)
     if wanted is None:
         return 0
     room = min(room, _BY_CHANCE) if wanted.alone else room
@@ -67,14 +64,14 @@ class _Signs:
 
 def _signs(question: str, view: FoldedView, standing: Sequence[str], before: Sequence[str]) -> _Signs:
     """Weigh the words of a question by how few messages say them, and add up where they stand."""
-    index, asked = view.index, view.asked
-    stands = [asked.keys() & {term for bag in view.read(text).bags for term in bag} for text in standing]
+    asked = view.asked
+    stands = [asked.keys() & set[int]().union(*view.read(text).bags) for text in standing]
     messages = len({part.message.at for part in view.parts}) + len(stands)
     best: dict[int, float] = defaultdict(float)
     """The terms that each folded message covers, with all of its documents."""
     weights, new, gone = {}, 0.0, 0.0
     for term in asked:
-        holds = {view.parts[reading].message.at for reading in index.readings_with(term)}
+        holds = {view.parts[reading].message.at for reading in view.within(term)}
         folded, still = len(holds), sum(term in one for one in stands)
         rarity = math.log(1 + (messages - folded - still + 0.5) / (folded + still + 0.5))
         weight = weights[term] = min(1.0, asked[term]) * round(rarity, 6)
