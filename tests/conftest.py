@@ -33,6 +33,7 @@ settings.register_profile("ci", _SHARED, max_examples=500, derandomize=True, pha
 settings.register_profile("small", _SHARED, max_examples=500, derandomize=True)
 settings.register_profile("fresh", _SHARED, max_examples=500)
 settings.register_profile("long", _SHARED, max_examples=20_000)
+settings.register_profile("ci of one module", settings.get_profile("ci"), max_examples=200)
 settings.register_profile("quick", _SHARED, max_examples=25, derandomize=True, phases=_FOUND)
 _PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
 settings.load_profile(_PROFILE)
@@ -43,6 +44,14 @@ def examples(number: int) -> int:
     more or fewer.
     """
     return max(1, number * settings().max_examples // 500)
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """In `ci`, have a law tried 500 times and a property of one module 200 times: what a test says is read as it is
+    imported.
+    """
+    if _PROFILE == "ci" and isinstance(collector, pytest.Module):
+        settings.load_profile("ci" if "laws" in collector.path.parts else "ci of one module")
 
 
 def _start_no_program(event: str, arguments: tuple[Any, ...]) -> None:
