@@ -133,15 +133,16 @@ def base() -> Iterator[Any]:
         yield opened
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    """Have logging be as it was before, whatever a test configures."""
+    """Have logging be as it was before, whatever a test, or a command that it runs, configures."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+    if structlog.is_configured():
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
 
 
 def pytest_report_header() -> str:

@@ -22,8 +22,6 @@ from gateway.operators.rate import Rate
 from tests.contract.raw import chat
 from tests.served import listening
 
-pytestmark = pytest.mark.usefixtures("logging_as_it_was")
-
 KEY = "sk-proj-Ab3/dE+fGhIjKlMnOp"
 PASSWORD = "pass/word+1234"
 HEADER = "portal-0a1b2c3d4e5f"

@@ -16,8 +16,6 @@ from gateway.operators.rate import MOST_KINDS, MOST_LINES, MOST_OTHERS, WINDOW_S
 from gateway.wire.secrets import Secrets
 from tests.test_leaks import ANSWERS, place
 
-pytestmark = pytest.mark.usefixtures("logging_as_it_was")
-
 
 class Clock:
     """A clock that stands until it is moved, and calls back what is due."""

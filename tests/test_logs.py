@@ -9,8 +9,6 @@ import structlog
 
 from gateway.operators import logs
 
-pytestmark = pytest.mark.usefixtures("logging_as_it_was")
-
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
