@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gateway.budget.allocation import Rooms
 from gateway.conversation import Changes, Insertion, Kind
@@ -115,10 +115,6 @@ class FoldedConversation:
         if line is self.recalled:
             return "excerpts"
         return "note" if line.summary_of is None else "summary"
-
-    def saying(self, index: int, short: Shortened, before: int) -> FoldedConversation:
-        """Give a message, that takes `before` tokens as it stands, a shorter text."""
-        return replace(self, shortened={**self.shortened, index: short}, total=self.total + short.tokens - before)
 
 
 def as_kept(standing: StandingSummary) -> FoldMessage:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from gateway.serving.large.turns import Waits, chosen
+from gateway.serving.large.turns import Schedule, Waits
 
 THREADS: Final = 3
 """Requests that are planned at once in a process. They share one interpreter, so more are no faster."""
@@ -29,12 +28,8 @@ class FairThreads:
 
     def __init__(self, threads: int = THREADS, most_of_one: int = MOST_OF_ONE) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="planning")
-        self._threads, self._most = threads, most_of_one
         self._lock = threading.Lock()
-        self._waiting: list[_Task] = []
-        self._running: Counter[str] = Counter()
-        self._latest: dict[str, int] = {}
-        self._given = 0
+        self._schedule: Schedule[_Task] = Schedule(threads, most_of_one)
 
     def of(self, key: str, size: int) -> Executor:
         """Return an executor for one request of a key, with a body of so many bytes."""
@@ -43,14 +38,14 @@ class FairThreads:
     def submit(self, key: str, size: int, work: Callable[[], Any]) -> Future[Any]:
         task = _Task(key, size, work=work, result=Future())
         with self._lock:
-            self._waiting.append(task)
+            self._schedule.waiting.append(task)
         self._give()
         return task.result
 
     def shutdown(self) -> None:
         """Give up what waits; what is under way comes to its end."""
         with self._lock:
-            waiting, self._waiting = self._waiting, []
+            waiting, self._schedule.waiting = self._schedule.waiting, []
         for task in waiting:
             task.result.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -58,18 +53,10 @@ class FairThreads:
     def _give(self) -> None:
         while True:
             with self._lock:
-                self._waiting = [one for one in self._waiting if not one.result.cancelled()]
-                if self._running.total() >= self._threads:
-                    return
-                task = chosen(self._waiting, self._running, self._latest, self._most)
-                if task is None:
-                    return
-                self._waiting.remove(task)
-                self._given += 1
-                self._latest[task.key] = self._given
-                if len(self._latest) > MOST_KEYS:
-                    self._latest.clear()
-                self._running[task.key] += 1
+                self._schedule.waiting = [one for one in self._schedule.waiting if not one.result.cancelled()]
+                task = self._schedule.start()
+            if task is None:
+                return
             if task.result.set_running_or_notify_cancel():
                 self._pool.submit(task.work).add_done_callback(partial(self._done, task))
             else:
@@ -87,13 +74,7 @@ class FairThreads:
 
     def _leave(self, task: _Task) -> None:
         with self._lock:
-            self._running[task.key] -= 1
-            if not self._running[task.key]:
-                del self._running[task.key]
-
-
-MOST_KEYS: Final = 10_000
-"""Keys whose last turn is remembered."""
+            self._schedule.end(task.key)
 
 
 class _Share(Executor):

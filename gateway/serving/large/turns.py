@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from gateway.wire import errors
 
 MOST_PASSES: Final = 8
 """The number of times that smaller requests of the same key go before one that came earlier."""
+MOST_KEYS: Final = 10_000
+"""Keys whose last turn is remembered."""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,48 +65,73 @@ def chosen(waiting: Sequence[W], running: Mapping[str, int], latest: Mapping[str
     return first[key]
 
 
+class Schedule(Generic[W]):
+    """Requests that wait and requests under way, by key. It decides and waits for nobody: its user guards it."""
+
+    def __init__(self, slots: int, most_of_one: int) -> None:
+        """Take how many are served at a time, and how many of one key."""
+        self._slots, self._most = slots, most_of_one
+        self.waiting: list[W] = []
+        self._running: Counter[str] = Counter()
+        self._latest: dict[str, int] = {}
+        self._given = 0
+
+    def start(self) -> W | None:
+        """Take the next one out of those that wait, as under way; None where nobody may go on."""
+        one = chosen(self.waiting, self._running, self._latest, self._most) if self._has_slot else None
+        if one is not None:
+            self.waiting.remove(one)
+            self._given += 1
+            self._latest[one.key] = self._given
+            if len(self._latest) > MOST_KEYS:
+                self._latest.clear()
+            self._running[one.key] += 1
+        return one
+
+    def end(self, key: str) -> None:
+        """Give back a turn of a key."""
+        self._running[key] -= 1
+        if not self._running[key]:
+            del self._running[key]
+
+    def forget_when_idle(self) -> None:
+        """Forget whose turn was when, once nobody waits or is under way."""
+        if not self.waiting and not self._running:
+            self._latest.clear()
+
+    @property
+    def _has_slot(self) -> bool:
+        return self._running.total() < self._slots
+
+
 class Turns:
     """Turns at what can serve a few requests at a time."""
 
     def __init__(self, slots: int, most_of_one: int) -> None:
         """Take how many are served at a time, and how many of one key."""
-        self._slots, self._most = slots, most_of_one
-        self._waiting: list[Ticket] = []
-        self._running: Counter[str] = Counter()
-        self._latest: dict[str, int] = {}
-        self._given = 0
+        self._schedule: Schedule[Ticket] = Schedule(slots, most_of_one)
 
     @asynccontextmanager
     async def turn(self, key: str, size: int) -> AsyncIterator[None]:
         """Wait for a turn, and have it for as long as the block runs."""
-        ticket = Ticket(key, size)
-        self._waiting.append(ticket)
+        ticket, waiting = Ticket(key, size), self._schedule.waiting
+        waiting.append(ticket)
         self._give()
         try:
             await ticket.turn
             yield
         finally:
             if ticket.turn.done() and not ticket.turn.cancelled():
-                self._running[key] -= 1
-                if not self._running[key]:
-                    del self._running[key]
-            elif ticket in self._waiting:
-                self._waiting.remove(ticket)
+                self._schedule.end(key)
+            elif ticket in waiting:
+                waiting.remove(ticket)
             self._give()
 
     def _give(self) -> None:
-        while self._waiting and self._running.total() < self._slots:
-            ticket = chosen(self._waiting, self._running, self._latest, self._most)
-            if ticket is None:
-                return
-            self._waiting.remove(ticket)
-            self._given += 1
-            self._latest[ticket.key] = self._given
-            self._running[ticket.key] += 1
+        while (ticket := self._schedule.start()) is not None:
             if not ticket.turn.done():
                 ticket.turn.set_result(None)
-        if not self._waiting and not self._running:
-            self._latest.clear()
+        self._schedule.forget_when_idle()
 
 
 class LargeBodyRoom:
