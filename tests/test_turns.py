@@ -151,3 +151,18 @@ async def test_a_body_takes_room_before_it_is_received_and_keeps_what_it_is() ->
     await door.enter("a", 60 * MB)
     with pytest.raises(GatewayError):
         await read(Place(door, "a", 2 * MB), [], length=3 * MB)
+
+
+async def test_a_turn_given_to_one_that_was_cancelled_meanwhile_is_given_on():
+    turns = Turns(1, 1)
+
+    async def takes_its_turn(key):
+        async with turns.turn(key, 1):
+            pass
+
+    async with turns.turn("a", 1):
+        waits = asyncio.create_task(takes_its_turn("b"))
+        await asyncio.sleep(0)
+        waits.cancel()  # it leaves at the next turn of the loop, and "a" before
+    async with asyncio.timeout(5):
+        await takes_its_turn("c")

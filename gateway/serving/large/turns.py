@@ -129,7 +129,9 @@ class Turns:
 
     def _give(self) -> None:
         while (ticket := self._schedule.start()) is not None:
-            if not ticket.turn.done():
+            if ticket.turn.done():  # it was cancelled, and has not come to leave yet
+                self._schedule.end(ticket.key)
+            else:
                 ticket.turn.set_result(None)
         self._schedule.forget_when_idle()
 
