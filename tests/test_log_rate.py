@@ -86,6 +86,15 @@ def test_twelve_seconds_of_a_full_disk_are_a_few_lines():
     assert sum(line.get("left_out", 1) for line in told.lines) == 4941
 
 
+def test_a_bound_that_was_replaced_says_nothing_in_the_log_of_another():
+    first = Told()
+    for _ in range(100):
+        first.log.critical("ledger unavailable")
+    second = Told()
+    first.clock.move(WINDOW_SECONDS)
+    assert second.lines == []
+
+
 def test_each_deployment_has_lines_of_its_own():
     told = Told()
     for number in range(40):
