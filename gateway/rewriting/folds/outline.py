@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 from gateway.budget.components import Anatomy
@@ -26,65 +27,86 @@ class UnitSums:
         return self.sums[bisect_left(self.numbers, units)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outline:
-    """The facts of a conversation that no fold changes. Numbers are units unless they are called messages."""
+    """The facts of a conversation that no fold changes, each read once. Numbers are units unless called messages."""
 
     voiced: Voiced
-    moved: int
-    """Tokens of the text that changes with each request, rounded up."""
-    fixed: int
-    """Tokens of tools, leading system text and moved text."""
-    tokens: tuple[int, ...]
-    """Of each unit."""
-    sums: tuple[int, ...]
-    """Tokens of the first none, one, two … units."""
-    turns: tuple[int, ...]
-    """Units in which people speak."""
-    users: tuple[int, ...]
-    """User messages, whoever speaks in them."""
-    results: tuple[int, ...]
-    examples: UnitSums
-    documents: UnitSums
-    """Units that a person sent with documents in them, and the documents' tokens."""
-    document_tokens: Mapping[int, int]
-    """The same by message."""
-    retrieved: tuple[tuple[int, int], ...]
-    """Units and messages of results that are documents."""
 
+    @cached_property
+    def moved(self) -> int:
+        """Tokens of the text that changes with each request, rounded up."""
+        return self.voiced.anatomy.moved_tokens + spare(self.voiced.anatomy)
 
-def outline_of(voiced: Voiced) -> Outline:
-    """Read a conversation once."""
-    anatomy, parts, voices = voiced.anatomy, voiced.parts, voiced.voices
-    messages, units, component = anatomy.conversation.messages, anatomy.units, anatomy.component
-    firsts = [unit.first for unit in units]
-    tokens = tuple([sum(anatomy.tokens[unit.first : unit.after]) for unit in units])
-    results = tuple([n for n, unit in enumerate(units) if "result" in voices[unit.first : unit.after]])
-    is_example = [part == "example" for part in parts]
-    examples = [n for n, it_is in enumerate(is_example) if it_is]
-    held = [n for n, first in enumerate(firsts) if voiced.documents[first] and not is_example[n]]
-    document_tokens = {firsts[n]: voiced.documents[firsts[n]] for n in held}
-    moved = anatomy.moved_tokens + spare(anatomy)
-    return Outline(
-        voiced=voiced,
-        moved=moved,
-        fixed=anatomy.tools_tokens + anatomy.system_tokens + moved,
-        tokens=tokens,
-        sums=_sums(tokens),
-        turns=tuple([n for n, part in enumerate(parts) if part in _SPOKEN and voices[firsts[n]] == "said"]),
-        users=tuple([n for n, first in enumerate(firsts) if messages[first].role == "user" and not is_example[n]]),
-        results=results,
-        examples=UnitSums(tuple(examples), _sums([tokens[n] for n in examples])),
-        documents=UnitSums(tuple(held), _sums([*document_tokens.values()])),
-        document_tokens=document_tokens,
-        retrieved=tuple([(n, index) for n in results for index in units[n] if component[index] == "documents"]),
-    )
+    @cached_property
+    def fixed(self) -> int:
+        """Tokens of tools, leading system text and moved text."""
+        return self.voiced.anatomy.tools_tokens + self.voiced.anatomy.system_tokens + self.moved
+
+    @cached_property
+    def tokens(self) -> tuple[int, ...]:
+        """Tokens of each unit."""
+        upto = _sums(self.voiced.anatomy.tokens)
+        return tuple([upto[unit.after] - upto[unit.first] for unit in self.voiced.anatomy.units])
+
+    @cached_property
+    def sums(self) -> tuple[int, ...]:
+        """Tokens of the first none, one, two … units."""
+        return _sums(self.tokens)
+
+    # ------------------------------------------------------------ who speaks
+
+    @cached_property
+    def turns(self) -> tuple[int, ...]:
+        """Units in which people speak."""
+        voices, units = self.voiced.voices, self.voiced.anatomy.units
+        spoken = [n for n, part in enumerate(self.voiced.parts) if part in _SPOKEN]
+        return tuple([n for n in spoken if voices[units[n].first] == "said"])
+
+    @cached_property
+    def users(self) -> tuple[int, ...]:
+        """User messages, whoever speaks in them, but examples."""
+        messages, parts = self.voiced.anatomy.conversation.messages, self.voiced.parts
+        asks = [n for n, unit in enumerate(self.voiced.anatomy.units) if messages[unit.first].role == "user"]
+        return tuple([n for n in asks if parts[n] != "example"])
+
+    @cached_property
+    def results(self) -> tuple[int, ...]:
+        """Units with results."""
+        voices, units = self.voiced.voices, self.voiced.anatomy.units
+        return tuple([n for n, unit in enumerate(units) if "result" in voices[unit.first : unit.after]])
+
+    @cached_property
+    def examples(self) -> UnitSums:
+        numbers = tuple([n for n, part in enumerate(self.voiced.parts) if part == "example"])
+        return UnitSums(numbers, _sums([self.tokens[n] for n in numbers]))
+
+    # ------------------------------------------------------------ documents
+
+    @cached_property
+    def documents(self) -> UnitSums:
+        """Units that a person sent with documents in them, and the documents' tokens."""
+        units, tokens, parts = self.voiced.anatomy.units, self.voiced.documents, self.voiced.parts
+        numbers = [n for n, unit in enumerate(units) if tokens[unit.first] and parts[n] != "example"]
+        return UnitSums(tuple(numbers), _sums([tokens[units[n].first] for n in numbers]))
+
+    @cached_property
+    def document_tokens(self) -> Mapping[int, int]:
+        """The same by message."""
+        firsts = [self.voiced.anatomy.units[n].first for n in self.documents.numbers]
+        return {first: self.voiced.documents[first] for first in firsts}
+
+    @cached_property
+    def retrieved(self) -> tuple[tuple[int, int], ...]:
+        """Units and messages of results that are documents."""
+        units, component = self.voiced.anatomy.units, self.voiced.anatomy.component
+        return tuple([(n, index) for n in self.results for index in units[n] if component[index] == "documents"])
 
 
 _SPOKEN = frozenset(("said", "task", "shot"))
 
 
-def _sums(tokens: tuple[int, ...] | list[int]) -> tuple[int, ...]:
+def _sums(tokens: Iterable[int]) -> tuple[int, ...]:
     return tuple(accumulate(tokens, initial=0))
 
 

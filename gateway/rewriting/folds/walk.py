@@ -12,16 +12,17 @@ deep and leaves little standing (docs/decisions/0005). Pure: no clock, no random
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from functools import partial
 
 from gateway.budget.components import Anatomy, Count
 from gateway.conversation import Message
 from gateway.memory import Memory
 from gateway.rewriting.folds.due import is_over, is_soon
 from gateway.rewriting.folds.materials import Materials
-from gateway.rewriting.folds.outline import outline_of, spare
+from gateway.rewriting.folds.outline import Outline, spare
 from gateway.rewriting.folds.prefix import Prefix
 from gateway.rewriting.folds.result import folded_conversation
 from gateway.rewriting.folds.standing import Standing
@@ -42,19 +43,19 @@ def fold(
     walks on from there.
     """
     known, anatomy = known or Known(), voiced.anatomy
-    outline = outline_of(voiced)
+    outline, whole = Outline(voiced), len(anatomy.units)
     materials = Materials(outline, rules, count, known)
-    requests = _requests(anatomy, rules)
+    held = reasoning_open(anatomy) if rules.binds_reasoning else frozenset[int]()
+    is_request = partial(_is_request, anatomy, held)
     keys = _prefix_keys(anatomy, rules, ladders, known.said)
-    start, state = _resumed(keys, requests, rules, known)
-    whole = len(anatomy.units)
-    for units in requests[bisect_right(requests, start) :]:
+    start, state = _resumed(keys, is_request, rules, known)
+    for units in filter(is_request, range(start + 1, whole + 1)):
         before = replace(state, forced=False) if units == whole else state
         state = step(before, Prefix(outline, rules, ladders, units), materials)
         if state is not before:
             known.walks.put(keys[units], state, state.size_bytes)
     prefix = Prefix(outline, rules, ladders, whole)
-    if whole in requests and Standing(prefix, state).least > rules.final_budget:
+    if is_request(whole) and Standing(prefix, state).least > rules.final_budget:
         state = replace(folded_state(prefix, state, materials, rules.final_budget), forced=True)
     return folded_conversation(prefix, state)
 
@@ -78,24 +79,24 @@ def _folded_early(standing: Standing, state: FoldState, materials: Materials) ->
     return replace(folded, forced=False) if is_worth_it else state
 
 
-def _requests(anatomy: Anatomy, rules: FoldRules) -> list[int]:
-    """List how many units each prefix has that was a request and may be changed, the first of all apart: an assistant
-    answered it, or nothing follows, and no reasoning is held open in it.
+def _is_request(anatomy: Anatomy, held: AbstractSet[int], units: int) -> bool:
+    """Tell whether the first so many units were a request that may be changed: an assistant answered it, or nothing
+    follows, and no reasoning is held open in it.
     """
-    messages, component, units = anatomy.conversation.messages, anatomy.component, anatomy.units
-    held = reasoning_open(anatomy) if rules.binds_reasoning else frozenset[int]()
-    answered = [
-        number
-        for number, unit in enumerate(units)
-        if messages[unit.first].role == "assistant" and component[unit.first] != "examples" and number not in held
-    ]
-    return answered if len(units) in held else [*answered, len(units)]
+    if units in held:
+        return False
+    if units == len(anatomy.units):
+        return True
+    first = anatomy.units[units].first
+    return anatomy.conversation.messages[first].role == "assistant" and anatomy.component[first] != "examples"
 
 
-def _resumed(keys: Sequence[int], requests: Sequence[int], rules: FoldRules, known: Known) -> tuple[int, FoldState]:
+def _resumed(
+    keys: Sequence[int], is_request: Callable[[int], bool], rules: FoldRules, known: Known
+) -> tuple[int, FoldState]:
     """Find the longest prefix that is known; return its units and its state."""
-    for units in reversed(requests):
-        state = known.walks.get(keys[units]) if units else None
+    for units in range(len(keys) - 1, 0, -1):
+        state: FoldState | None = known.walks.get(keys[units]) if is_request(units) else None
         if state is not None and state.summaries.holds(rules.asking):
             return units, state
     return 0, FoldState()
@@ -126,11 +127,12 @@ def _prefix_keys(anatomy: Anatomy, rules: FoldRules, ladders: Ladders, known: Me
         key = hash((key, message.text))
     keys: list[int] = []
     says = [said or _said(message, known) for message, said in zip(messages, known.get_all(messages), strict=True)]
+    borrows = [name in ("examples", "documents") for name in component]
+    facts_of = [*zip(says, anatomy.tokens, borrows, strict=True)]
     for unit in anatomy.units:
         key = hash((key, "early")) if unit.first in rules.early else key
         keys.append(key)
-        for index in range(unit.first, unit.after):
-            key = hash((key, says[index], anatomy.tokens[index], component[index] in ("examples", "documents")))
+        key = hash((key, *facts_of[unit.first : unit.after]))
     return [*keys, hash((key, "early")) if len(messages) in rules.early else key]
 
 
