@@ -1,82 +1,56 @@
-"""The summaries of one prefix: what comes in at a fold, what is asked for, and their place beside the lists."""
+"""The summaries of a fold: what comes in, what is asked for, and their place beside the lists.
+
+summary_state.py decides; nothing happens where the policy wants none, or where none are asked for at this fold.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gateway.budget.components import Count
-from gateway.rewriting.folds.state import Prefix
-from gateway.rewriting.folds.summarize import Asking, Prefixes
-from gateway.rewriting.folds.summary_state import StandingSummary, most_of
+from gateway.rewriting.folds.draft import Draft
+from gateway.rewriting.folds.summary_state import StandingSummary, SummaryState, most_of
+
+Coming = tuple[StandingSummary, ...]
 
 
-class FoldSummaries:
-    """The steps of a fold that have to do with summaries (summary_state.py); nothing where the policy wants none."""
+def summaries_due(draft: Draft) -> tuple[SummaryState, Coming]:
+    """Decide which summaries of what earlier folds left out come in now."""
+    state, asking, key = draft.summaries, draft.asking, _key(draft)
+    if asking is None or key is None:
+        return state, ()
+    return state.decided(asking, key, _most(draft), draft.materials.count)
 
-    def __init__(self, prefix: Prefix, count: Count) -> None:
-        self.prefix, self.count = prefix, count
-        self.asking: Asking | None = None
-        """Set for a fold at which summaries are asked for."""
-        self.coming: tuple[StandingSummary, ...] = ()
-        self._prefixes: Prefixes | None = None
 
-    def begin(self, *, wanted: bool) -> None:
-        """Begin a fold."""
-        self.asking, self.coming = self.prefix.rules.asking if wanted else None, ()
+def enter_summaries(draft: Draft, coming: Coming, before: int, gone: Sequence[int], free: Callable[[], int]) -> None:
+    """Put in those that come, ask for one of what is gone, and put that in too where the request waited for it.
 
-    def tokens(self) -> int:
-        """Return the tokens of the summaries that stand once those that come are in."""
-        return self.prefix.state.summaries.tokens_with(self.coming)
+    `free` returns the room for lines of ours as it stands.
+    """
+    draft.put_summaries(draft.summaries.entered(coming, before, free()))
+    draft.put_summaries(with_wanted(draft, gone))
+    asking, key = draft.asking, _key(draft)
+    if asking is not None and key is not None:
+        state, late = draft.summaries.decided_at_once(asking, key, _most(draft), draft.materials.count)
+        draft.put_summaries(state.entered(late, before, free()))
 
-    def decide(self) -> None:
-        """Decide which summaries of what earlier folds left out come in now."""
-        state, asking = self.prefix.state, self.asking
-        if asking is not None and state.summaries.waiting:
-            state.summaries, self.coming = state.summaries.decided(asking, self._key(asking), self._most(), self.count)
 
-    def enter(self, before: int, gone: Sequence[int], free: Callable[[], int]) -> None:
-        """Put in those that come, ask for one of what is gone, and put that in too where the request waited for it.
+def with_wanted(draft: Draft, gone: Sequence[int]) -> SummaryState:
+    """Choose what is to be summarised now."""
+    asking, anatomy = draft.asking, draft.anatomy
+    if asking is None:
+        return draft.summaries
+    messages, clear = anatomy.conversation.messages, draft.prefix.clear
+    return draft.summaries.asking_for(asking, messages, anatomy.tokens, gone, _most(draft), clear)
 
-        `free` returns the room for lines of ours as it stands.
-        """
-        state, asking = self.prefix.state, self.asking
-        self._enter(self.coming, before, free())
-        self.ask(gone)
-        if asking is not None and state.summaries.waiting:
-            state.summaries, coming = state.summaries.decided_at_once(
-                asking, self._key(asking), self._most(), self.count
-            )
-            self._enter(coming, before, free())
 
-    def _enter(self, coming: Sequence[StandingSummary], before: int, room: int) -> None:
-        state = self.prefix.state
-        tokens = state.summaries.tokens
-        state.summaries = state.summaries.entered(coming, before, room)
-        state.total += state.summaries.tokens - tokens
+def _most(draft: Draft) -> int:
+    is_chat = not draft.anatomy.tools_tokens and not draft.prefix.results
+    return most_of(draft.prefix.room, is_chat=is_chat)
 
-    def ask(self, gone: Sequence[int]) -> None:
-        """Choose what is to be summarised now."""
-        state, asking = self.prefix.state, self.asking
-        if asking is not None:
-            tokens = self.prefix.anatomy.tokens
-            state.summaries = state.summaries.asking_for(
-                asking, self.prefix.messages, tokens, gone, self._most(), self.prefix.clear
-            )
 
-    def take_back(self) -> None:
-        """Take out all summaries, where nothing else makes the prefix fit."""
-        state = self.prefix.state
-        state.total -= state.summaries.tokens
-        state.summaries = state.summaries.taken_back()
-
-    def _most(self) -> int:
-        anatomy = self.prefix.anatomy
-        is_chat = not anatomy.tools_tokens and not self.prefix.state.with_results
-        return most_of(self.prefix.room, is_chat=is_chat)
-
-    def _key(self, asking: Asking) -> str:
-        if self._prefixes is None:
-            ceilings = tuple((self.prefix.rules.ceilings or {}).items())
-            facts = (self.prefix.rules.budget, self.prefix.anatomy.tools_tokens, ceilings)
-            self._prefixes = Prefixes(asking, self.prefix.messages, *facts)
-        return self._prefixes.key(self.prefix.upto)
+def _key(draft: Draft) -> str | None:
+    """Name the prefix, where any summary waits to come in at it."""
+    prefixes = draft.materials.prefixes
+    if prefixes is None or draft.asking is None or not draft.summaries.waiting:
+        return None
+    return prefixes.key(draft.prefix.upto)
