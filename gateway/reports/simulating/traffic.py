@@ -28,9 +28,10 @@ import orjson
 from gateway.config.problems import Problem, closest
 from gateway.conversation import Message, leading_system
 from gateway.money.ledger import content_files, files
-from gateway.wire.chat import Memo, message_of, parse
+from gateway.wire.chat.read import message_of, parse
 from gateway.wire.errors import GatewayError
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, value
+from gateway.wire.memo import Memo
 
 Form = Literal["requests", "conversations"]
 
