@@ -99,6 +99,10 @@ class Message:
     """The client's markers for the provider's prompt cache."""
     foreign: tuple[str, ...] = ()
     """The traces in it that only some providers take back (wire/foreign.py)."""
+    joined: bool = False
+    """True if it can only go together with the message before it, though it is no result of that one's calls: the next
+    of several calls, or a call behind the reasoning that led to it.
+    """
     ours: Kind | None = None
     """Set on a message that we put in (`Changes.applied`): never on what came, whatever it says."""
     digest: MessageDigest | None = field(default=None, init=False, repr=False)
@@ -143,11 +147,26 @@ class Conversation:
     and no schema says so. The providers that demand it are in `wire/legality.py`."""
     unmarked: tuple[str, ...] | None = None
     """The definitions without the client's cache markers, where there are any."""
+    places: tuple[str, ...] = ()
+    """For people, the place of each message in the request as it came; where there are none, see `place_at`."""
+    elsewhere: str | None = None
+    """Where the provider holds messages that come before these, in the request's words (`previous_response_id`). What
+    is not seen cannot be counted, so such a conversation leaves as it came.
+    """
+
+    def place(self, index: int) -> str:
+        """Name a message for people."""
+        return place_at(index, self.places)
 
     @property
     def counted_definitions(self) -> tuple[str, ...]:
         """Return the definitions as a provider counts them: without cache markers."""
         return self.definitions if self.unmarked is None else self.unmarked
+
+
+def place_at(index: int, places: Sequence[str] = ()) -> str:
+    """Name a message for people: by its place, or by its number where a request has nothing but a list of messages."""
+    return places[index] if places else f"messages[{index}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,14 +314,19 @@ def leading_system(messages: Sequence[Message]) -> int:
 
 
 def units(messages: Sequence[Message], start: int = 0) -> list[Unit]:
-    """Cut the messages from `start` on into units: a message, or a call with all the results right after it."""
+    """Cut the messages from `start` on into units: a message, or a call with all the results right after it.
+
+    What is joined to a message belongs to its unit.
+    """
     out: list[Unit] = []
     at, end = start, len(messages)
     while at < end:
-        after = at + 1
-        if messages[at].calls:
-            while after < end and messages[after].role in RESULT_ROLES:
-                after += 1
+        after, calls = at + 1, messages[at].calls
+        while after < end:
+            following = messages[after]
+            if not following.joined and not (calls and following.role in RESULT_ROLES):
+                break
+            after, calls = after + 1, calls or following.calls
         out.append(Unit(at, after))
         at = after
     return out
@@ -313,8 +337,10 @@ def last_unit(messages: Sequence[Message], start: int) -> Unit | None:
     at = len(messages) - 1
     if at < start:
         return None
-    while at > start and messages[at].is_result:
+    while at > start and (messages[at].is_result or messages[at].joined):
         at -= 1
+    if at + 1 < len(messages) and messages[at + 1].joined:
+        return units(messages, at)[-1]
     return Unit(at if messages[at].calls else len(messages) - 1, len(messages))
 
 

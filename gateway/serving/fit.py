@@ -194,7 +194,7 @@ def selected(
 def _may_select(request: Request, policy: Policy, window: Window) -> bool:
     """Whether there are more tools than the policy wants, in a request that its bytes do not prove to fit."""
     most = window.budget(request.answer_limit or 0)
-    if policy.tools.select is None or policy.mode == "off" or most is None:
+    if policy.tools.select is None or most is None or not _may_rewrite(request, policy):
         return False
     if not policy.strict and fits_by_bytes(request.conversation, request.most_tokens, most):
         return False
@@ -237,7 +237,7 @@ async def fit(
     most_tokens = window.calibration.grown(request.most_tokens + (0 if moves is None else moves.grown_bytes))
     proven = most is None or fits_by_bytes(request.conversation, most_tokens, most)
     cheaper = early_folds is not None and policy.fold.when == "cheaper" and request.most_tokens >= LEAST_TOKENS
-    if policy.mode == "off" or (proven and not policy.strict and not cheaper):
+    if not _may_rewrite(request, policy) or (proven and not policy.strict and not cheaper):
         return Fitted(model, None, window, moved=moved, is_moved=moves is not None)
     form = Form(request, policy, model, window, weighing, known, moves)
     patience = summaries.patience() if summaries is not None else early_folds[0].patience() if early_folds else None
@@ -257,7 +257,12 @@ async def fit(
 def moved_of(request: Request, policy: Policy, known: Known) -> Moved | None:
     """Find what the policy declares volatile in a request; nothing where it is not to be touched."""
     patterns = policy.prompt_cache.volatile
-    return moved_from(request, patterns, known.volatile) if patterns and policy.mode != "off" else None
+    return moved_from(request, patterns, known.volatile) if patterns and _may_rewrite(request, policy) else None
+
+
+def _may_rewrite(request: Request, policy: Policy) -> bool:
+    """Whether the policy rewrites at all, and all of the conversation is here to be seen."""
+    return policy.mode != "off" and request.conversation.elsewhere is None
 
 
 async def _settled(
