@@ -67,7 +67,7 @@ def _in_request(request: Request, facts: CacheFacts, changes: Changes | None, fo
         return
     for marker in request.caching.tool_markers:
         yield Breakpoint(0, _lifetime(marker, facts), ours=False, whole=marker.whole)
-    if facts.control == "cache_control" and request.caching.end_marker is not None:
+    if facts.takes_end_marker and request.caching.end_marker is not None:
         last = len(sent_messages(changes, len(messages)))
         yield Breakpoint(last, _lifetime(request.caching.end_marker, facts), ours=False)
 

@@ -44,7 +44,7 @@ def separated_by(request: Request, facts: CacheFacts) -> int:
 
 def message_settings(request: Request, facts: CacheFacts) -> int:
     """Return the hash of settings that Anthropic compares too: "What invalidates the cache", prompt-caching guide."""
-    if facts.control not in ("cache_control", "cache_point"):
+    if not facts.takes_anthropic_markers:
         return 0
     pictures = any(part.kind == "image" for message in request.conversation.messages for part in message.media)
     return shape_of(request).setting(request, "answer") + pictures

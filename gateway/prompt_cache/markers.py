@@ -150,7 +150,7 @@ def place_markers(
     this request alone.
     """
     out = list(callers)
-    if facts.control not in ("cache_control", "cache_point", "breakpoints") or not facts.writes:
+    if not facts.takes_markers or not facts.writes:
         return tuple(out)
     used = {point.link for point in callers if point.whole}
     end = min(len(chain.links) - 1, stable_end if stable_end is not None else len(chain.links))

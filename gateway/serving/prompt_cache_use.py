@@ -64,7 +64,7 @@ class CacheUse:
             return None
         if facts.control == "key" or facts.marks_itself:
             return self._key(lookup)
-        if facts.control not in ("cache_control", "cache_point"):
+        if not facts.takes_anthropic_markers:
             return None
         extent, lifetime = self._extent(lookup)
         if extent == "nothing":
