@@ -100,11 +100,11 @@ class Digests:
 
     def with_text(self, request: Request, index: int, text: str) -> MessageDigest:
         """Return the digest of a message whose content is replaced by a text."""
-        shape = shape_of(request)
-        key = (shape.digest(request, index)[0], text)
+        own = request.conversation.messages[index].digest or shape_of(request).digest(request, index)
+        key = (own[0], text)
         digest = self._digests.get(key)
         if digest is None:
-            digest = shape.digest_reworded(request, index, text)
+            digest = shape_of(request).digest_reworded(request, index, text)
             self._digests.put(key, digest, len(text))
         return digest
 
