@@ -114,10 +114,11 @@ class Digests:
             return self.with_text(request, index, changes.texts[index])
         shape = shape_of(request)
         raw = shape.message(request, index, changes)
-        digest = self._digests.get(raw)
+        key = (request.shape, raw)
+        digest = self._digests.get(key)
         if digest is None:
             digest = shape.digest_left(raw)
-            self._digests.put(raw, digest, len(raw))
+            self._digests.put(key, digest, len(raw))
         return digest
 
     def digest_inserted(self, request: Request, text: str) -> MessageDigest:
@@ -134,10 +135,11 @@ class Digests:
         texts = request.conversation.definitions
         if not texts:
             return 1
-        digest = self._digests.get(texts)
+        key = (request.shape, texts)
+        digest = self._digests.get(key)
         if digest is None:
             digest = shape_of(request).definitions_hash(texts), 1
-            self._digests.put(texts, digest, sum(map(len, texts)))
+            self._digests.put(key, digest, sum(map(len, texts)))
         return digest[0]
 
 

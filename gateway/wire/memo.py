@@ -11,7 +11,11 @@ _ENTRY_BYTES = 900
 
 
 class Memo(Memory[bytes, Any]):
-    """Values read from bytes, by those bytes, so that known text is never read twice."""
+    """Values read from bytes, by those bytes, so that known text is never read twice.
+
+    What chat reads of a message has the message's own bytes as its key. Any other key begins with a word, as no JSON
+    does: the same bytes are something else in another shape.
+    """
 
     def __init__(self, most_bytes: int = USUAL.bytes_for("parsed requests")) -> None:
         super().__init__(most_bytes)
