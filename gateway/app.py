@@ -41,7 +41,7 @@ from gateway.routing.loads import Loads
 from gateway.routing.models import Model
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.serving.admission import authenticate
-from gateway.serving.client import Browsers, HTTPClient, head, refuse
+from gateway.serving.client import Browsers, HTTPClient, WriteError, head, refuse
 from gateway.serving.early_folds import EarlyFolds
 from gateway.serving.large.pool import LargeBodies
 from gateway.serving.pipeline import answer
@@ -53,9 +53,10 @@ from gateway.state.shared import Sharing
 from gateway.state.store import Store
 from gateway.summaries.jobs import SummaryJobs
 from gateway.wire import errors
-from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError
+from gateway.wire.memo import Memo
 from gateway.wire.origins import Origins
+from gateway.wire.shape import PATHS, Shape
 
 _READING = ("GET", "HEAD")
 
@@ -108,7 +109,7 @@ def create_app(config: Config) -> Starlette:
         route
         for prefix in ("/v1", "")
         for route in (
-            Route(f"{prefix}/chat/completions", _Endpoint(_chat, "POST")),
+            *(Route(prefix + path, _asked(shape)) for path, shape in PATHS.items()),
             Route(f"{prefix}/models", _Endpoint(_models, *_READING)),
             Route(f"{prefix}/requests/{{id}}", _Endpoint(_request, *_READING)),
             Route(f"{prefix}/health", _Endpoint(_health, *_READING)),
@@ -266,9 +267,9 @@ def _new_id(now: float) -> str:
 class _Endpoint:
     """An endpoint as an ASGI application: no request and response objects between a client and the pipeline."""
 
-    def __init__(self, serve: Endpoint, *methods: str) -> None:
-        """Take requests with these methods; with any, where none is named."""
-        self._serve, self._methods = serve, methods
+    def __init__(self, serve: Endpoint, *methods: str, write: WriteError = GatewayError.body) -> None:
+        """Take requests with these methods; with any, where none is named. `write` writes its errors."""
+        self._serve, self._methods, self._write = serve, methods, write
 
     def _refuse_method(self, scope: Scope) -> None:
         if self._methods and scope["method"] not in self._methods:
@@ -284,20 +285,25 @@ class _Endpoint:
             self._refuse_method(scope)
             await self._serve(Visit(gateway, client, scope, request_id))
         except GatewayError as error:
-            await refuse(client, error, request_id)
+            await refuse(client, error, request_id, write=self._write)
         except Exception:  # the outermost handler: nobody gets a stack trace, and the log gets all of it
             gateway.log.exception("endpoint failed", path=scope["path"], id=request_id)
             if not client.started:
-                await refuse(client, errors.internal_error(), request_id)
+                await refuse(client, errors.internal_error(), request_id, write=self._write)
 
 
-async def _chat(visit: Visit) -> None:
+def _asked(shape: Shape) -> _Endpoint:
+    """Return the endpoint that answers requests in this shape."""
+    return _Endpoint(partial(_answer, shape), "POST", write=shape.error)
+
+
+async def _answer(shape: Shape, visit: Visit) -> None:
     running: set[asyncio.Task[Any]] = visit.scope["app"].state.running
     task = asyncio.current_task()
     assert task is not None
     running.add(task)
     try:
-        await answer(visit.gateway, visit.client, visit.request_id)
+        await answer(visit.gateway, visit.client, visit.request_id, shape)
     finally:
         running.discard(task)
 

@@ -1,6 +1,6 @@
 """A conversation as values, neutral in shape: what fitting, caching and money see, whichever wire shape came in.
 
-Pure values: nothing here parses, counts or decides. The bytes that a message came as stay with `wire/chat.py`.
+Pure values: nothing here parses, counts or decides. The bytes that a message came as stay with its shape in `wire/`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,27 @@ class Media:
     """Whether its part has a shape that nobody specified for this wire: it is counted, and its members are not ours."""
 
 
+MarkerForm = Literal["anthropic", "openai"]
+"""Whose marker for a prompt cache: Anthropic's `cache_control`, or OpenAI's `prompt_cache_breakpoint`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A marker for the provider's prompt cache that the client put on a message or a tool."""
+
+    form: MarkerForm
+    ttl: str | None = None
+    """The lifetime, as the client writes it."""
+    whole: bool = True
+    """False if it stands inside the message, or at a tool that is not the last."""
+
+
+MessageDigest = tuple[int, int]
+"""The hash of a message by its meaning, and the positions that it takes among those that Anthropic's look-back counts:
+`RUN_OF_RESULTS` if it belongs to a run of results.
+"""
+RUN_OF_RESULTS: Final = -1
+
 Kind = Literal["note", "summary", "excerpts", "volatile"]
 """Of a message of ours: it stands for what was left out, sums it up, brings some of it back, holds volatile text."""
 
@@ -74,14 +95,18 @@ class Message:
     """Whether refusal, audio or reasoning stand in for content."""
     reasons: bool = False
     """Whether it carries the model's reasoning, to be given back."""
-    is_marked: bool = False
-    """Whether the client put a marker for the provider's prompt cache on it."""
+    markers: tuple[Marker, ...] = ()
+    """The client's markers for the provider's prompt cache."""
     foreign: tuple[str, ...] = ()
     """The traces in it that only some providers take back (wire/foreign.py)."""
+    joined: bool = False
+    """True if it can only go together with the message before it, though it is no result of that one's calls: the next
+    of several calls, or a call behind the reasoning that led to it.
+    """
     ours: Kind | None = None
     """Set on a message that we put in (`Changes.applied`): never on what came, whatever it says."""
-    digest: tuple[int, int] | None = field(default=None, init=False, repr=False)
-    """Hash of it as it came, and how many positions it takes; None until a cache asks (prompt_cache/prefixes.py)."""
+    digest: MessageDigest | None = field(default=None, init=False, repr=False)
+    """Of the message as it came. None until a prompt cache asks: its shape sets it."""
 
     @property
     def is_system(self) -> bool:
@@ -120,6 +145,28 @@ class Conversation:
     required_word: str | None = None
     """A word that must stand somewhere in the messages, in any case: `json`, where the answer is to be a JSON object
     and no schema says so. The providers that demand it are in `wire/legality.py`."""
+    unmarked: tuple[str, ...] | None = None
+    """The definitions without the client's cache markers, where there are any."""
+    places: tuple[str, ...] = ()
+    """For people, the place of each message in the request as it came; where there are none, see `place_at`."""
+    elsewhere: str | None = None
+    """Where the provider holds messages that come before these, in the request's words (`previous_response_id`). What
+    is not seen cannot be counted, so such a conversation leaves as it came.
+    """
+
+    def place(self, index: int) -> str:
+        """Name a message for people."""
+        return place_at(index, self.places)
+
+    @property
+    def counted_definitions(self) -> tuple[str, ...]:
+        """Return the definitions as a provider counts them: without cache markers."""
+        return self.definitions if self.unmarked is None else self.unmarked
+
+
+def place_at(index: int, places: Sequence[str] = ()) -> str:
+    """Name a message for people: by its place, or by its number where a request has nothing but a list of messages."""
+    return places[index] if places else f"messages[{index}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +261,21 @@ class Changes:
         return tuple(out)
 
 
+def sent_messages(changes: Changes | None, count: int) -> Sequence[int]:
+    """List the messages as they are sent, each by the index it had when it came; our n-th one, from 0 on, is -1 - n."""
+    if changes is None:
+        return range(count)
+    ours: dict[int, list[int]] = {}
+    for number, one in enumerate(changes.inserted):
+        ours.setdefault(one.before, []).append(-1 - number)
+    out: list[int] = []
+    for index in range(count):
+        out += ours.get(index, ())
+        if index not in changes.dropped:
+            out.append(index)
+    return out
+
+
 def reworded(message: Message, text: str) -> Message:
     """Return a message with a text in place of its content."""
     listed = message.content == "parts" or bool(message.parts)
@@ -252,14 +314,19 @@ def leading_system(messages: Sequence[Message]) -> int:
 
 
 def units(messages: Sequence[Message], start: int = 0) -> list[Unit]:
-    """Cut the messages from `start` on into units: a message, or a call with all the results right after it."""
+    """Cut the messages from `start` on into units: a message, or a call with all the results right after it.
+
+    What is joined to a message belongs to its unit.
+    """
     out: list[Unit] = []
     at, end = start, len(messages)
     while at < end:
-        after = at + 1
-        if messages[at].calls:
-            while after < end and messages[after].role in RESULT_ROLES:
-                after += 1
+        after, calls = at + 1, messages[at].calls
+        while after < end:
+            following = messages[after]
+            if not following.joined and not (calls and following.role in RESULT_ROLES):
+                break
+            after, calls = after + 1, calls or following.calls
         out.append(Unit(at, after))
         at = after
     return out
@@ -270,8 +337,10 @@ def last_unit(messages: Sequence[Message], start: int) -> Unit | None:
     at = len(messages) - 1
     if at < start:
         return None
-    while at > start and messages[at].is_result:
+    while at > start and (messages[at].is_result or messages[at].joined):
         at -= 1
+    if at + 1 < len(messages) and messages[at + 1].joined:
+        return units(messages, at)[-1]
     return Unit(at if messages[at].calls else len(messages) - 1, len(messages))
 
 

@@ -10,7 +10,7 @@ from gateway.money.entry import Entry, runs
 from gateway.money.ledger import Ledger, new_id
 from gateway.money.prices.entries import price_from
 from gateway.money.row import Status
-from gateway.wire.usage import Usage
+from gateway.request import Usage
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC).timestamp()
 PRICE = price_from(

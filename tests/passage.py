@@ -33,8 +33,9 @@ from gateway.serving.client import COMMENT_SECONDS, ClientGone, Headers, Room, r
 from gateway.serving.large.pool import LargeBodies
 from gateway.serving.pipeline import answer
 from gateway.serving.services import Gateway
+from gateway.wire.chat.relay import DONE
 from gateway.wire.errors import GatewayError, too_large
-from gateway.wire.sse import DONE, event
+from gateway.wire.sse import event
 from tests.sharing import PATIENT_SECONDS
 
 COUNTERS = Counters()

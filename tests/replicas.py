@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from gateway.conversation import Conversation, Message
-from gateway.wire.chat import message_of
+from gateway.wire.chat.read import message_of
 
 BLOCK = 1024
 """Bytes of text in a block: coarser than an engine's 16 tokens, so that a test takes a second."""

@@ -9,7 +9,9 @@ import orjson
 
 from gateway.budget.components import Anatomy, Recognition, dissect
 from gateway.conversation import Conversation, Media, Message
-from gateway.wire.chat import ChatRequest, Memo, message_of, parse
+from gateway.request import Request
+from gateway.wire.chat.read import message_of, parse
+from gateway.wire.memo import Memo
 
 Wire = dict[str, Any]
 
@@ -82,5 +84,5 @@ def body(listed: Sequence[Wire], **fields: Any) -> bytes:
     return orjson.dumps({"model": "asked", "messages": listed, **fields})
 
 
-def request(listed: Sequence[Wire], **fields: Any) -> ChatRequest:
+def request(listed: Sequence[Wire], **fields: Any) -> Request:
     return parse(body(listed, **fields), Memo())

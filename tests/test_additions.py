@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.wire.chat import Additions, Memo, parse, sent, with_limit
+from gateway.request import with_limit
+from gateway.wire.chat.read import parse
+from gateway.wire.chat.write import sent
+from gateway.wire.memo import Memo
+from gateway.wire.outgoing import Additions
 from tests.conftest import examples
 
 BODY = b'{ "model":"m", "messages":[{"role":"user","content":"1.10"}] , "temperature" : null,"seed":1.50 }'

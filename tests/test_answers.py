@@ -10,7 +10,8 @@ import pytest
 
 from gateway.routing.upstreams.upstream import UpstreamError
 from gateway.serving.client import COMMENT
-from gateway.wire.sse import DONE, event
+from gateway.wire.chat.relay import DONE
+from gateway.wire.sse import event
 from tests.passage import (
     USAGE,
     WHOLE_STREAM,

@@ -13,7 +13,7 @@ from gateway.routing.attempts import Answer, Failure
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.routing.upstreams.upstream import ERROR_BYTES, UpstreamError
-from gateway.wire.sse import DONE
+from gateway.wire.chat.relay import DONE
 from tests.passage import Act, Script, Setting, delta, deployment, says, streams, usage_event
 from tests.talk import body, user
 from tests.upstream.raw import Call, playing, whole

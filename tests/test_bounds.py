@@ -14,7 +14,8 @@ from gateway.packaged_data import tokenizers_dir
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.serving.fit import HUGE_TEXT, Form
-from gateway.wire.chat import Memo, parse
+from gateway.wire.chat.read import parse
+from gateway.wire.memo import Memo
 from tests.laws.generators import model_of
 from tests.passage import COUNTERS
 from tests.talk import assistant, body, user

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.serving.pipeline import answer
-from gateway.wire.sse import DONE
+from gateway.wire.chat.relay import DONE
 from tests.caching_replay import Replay, facts_of
 from tests.load.recorded import Body
 from tests.passage import (

@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.conversation import Changes, Insertion
+from gateway.request import Marks, Request
 from gateway.routing.upstreams.translated import Translated
-from gateway.wire.cache_marks import Marks, may_carry
-from gateway.wire.chat import ChatRequest, Memo, parse, sent
+from gateway.wire.chat.cache_marks import may_carry
+from gateway.wire.chat.read import parse
+from gateway.wire.chat.write import sent
+from gateway.wire.memo import Memo
 from tests.conftest import examples
 from tests.laws.generators import Talk, talks
 from tests.providers.anthropic import Anthropic
@@ -34,14 +37,14 @@ def parts(*texts: str) -> list[dict[str, Any]]:
 
 
 def control(**places: int) -> Marks:
-    return Marks("cache_control", {int(link.removeprefix("at")): lifetime for link, lifetime in places.items()})
+    return Marks("anthropic", {int(link.removeprefix("at")): lifetime for link, lifetime in places.items()})
 
 
 def breakpoints(*links: int) -> Marks:
-    return Marks("prompt_cache_breakpoint", dict.fromkeys(links, 1800))
+    return Marks("openai", dict.fromkeys(links, 1800))
 
 
-def left(came: ChatRequest, marks: Marks, changes: Changes | None = None) -> dict[str, Any]:
+def left(came: Request, marks: Marks, changes: Changes | None = None) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(sent(came, came.model, changes, marks))
     return told
 
@@ -88,7 +91,7 @@ def test_a_breakpoint_of_openais_never_stands_on_tools():
 
 
 def test_the_key_is_added_where_there_is_none():
-    marks = Marks("prompt_cache_breakpoint", {}, key="k-1")
+    marks = Marks("openai", {}, key="k-1")
     assert left(request(TALK), marks)["prompt_cache_key"] == "k-1"
     assert left(request(TALK, prompt_cache_key="mine"), marks)["prompt_cache_key"] == "mine"
 
@@ -114,7 +117,7 @@ def test_the_key_is_added_where_there_is_none():
     ],
 )
 def test_what_says_nothing_or_is_of_an_unknown_shape_carries_none(message: Wire):
-    assert not may_carry(json.dumps(message).encode(), "cache_control")
+    assert not may_carry(json.dumps(message).encode(), "anthropic")
     came = request([user("Hello."), message])
     assert sent(came, came.model, None, control(at2=300)) == came.body
 
@@ -188,11 +191,11 @@ def links(talk: Talk) -> st.SearchStrategy[dict[int, int]]:
 def test_without_the_markers_all_bytes_are_those_that_came(talk: Talk, data: st.DataObject):
     came = parse(talk.body(), Memo())
     places, key = data.draw(links(talk)), data.draw(st.sampled_from([None, "k"]))
-    out, plain = sent(came, came.model, None, Marks("cache_control", places, key)), sent(came, came.model)
+    out, plain = sent(came, came.model, None, Marks("anthropic", places, key)), sent(came, came.model)
     for splice in SPLICED:
         out, plain = out.replace(splice, b""), plain.replace(splice, b"")
     assert out == plain
-    broken = json.loads(sent(came, came.model, None, Marks("prompt_cache_breakpoint", places)))
+    broken = json.loads(sent(came, came.model, None, Marks("openai", places)))
     assert unmarked(broken) == unmarked(json.loads(sent(came, came.model)))
 
 
@@ -217,7 +220,7 @@ async def translated() -> AsyncIterator[Translated]:
     await upstream.close()
 
 
-async def asked(upstream: Translated, came: ChatRequest, marks: Marks, changes: Changes | None = None) -> Any:
+async def asked(upstream: Translated, came: Request, marks: Marks, changes: Changes | None = None) -> Any:
     """Return what Claude is asked."""
     async with serving(Anthropic()) as server:
         target = deployment("anthropic/claude-sonnet-4-5", server.url, kind="translated")

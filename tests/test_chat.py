@@ -10,15 +10,19 @@ from hypothesis import strategies as st
 
 from gateway.config.policy import PROFILE_METADATA
 from gateway.conversation import Call, Changes, Insertion, Media
-from gateway.wire.chat import OURS_IN_METADATA, Additions, ChatRequest, Memo, parse, sent
+from gateway.request import Request
+from gateway.wire.chat.read import OURS_IN_METADATA, parse
+from gateway.wire.chat.write import sent
 from gateway.wire.errors import GatewayError
+from gateway.wire.memo import Memo
+from gateway.wire.outgoing import Additions
 from tests.talk import Wire, assistant, body, calls, loop, request, result, step, system, user, words
 
 LONG = "7" * 5000
 HELLO = [user("hello")]
 
 
-def read(raw: bytes) -> ChatRequest:
+def read(raw: bytes) -> Request:
     return parse(raw, Memo())
 
 
@@ -408,7 +412,7 @@ def test_whatever_is_spliced_the_rest_keeps_its_bytes(raw):
 # ---------------------------------------------------------------- splices: changes
 
 
-def left(found: ChatRequest, changes: Changes) -> list[Wire]:
+def left(found: Request, changes: Changes) -> list[Wire]:
     said: list[Wire] = json.loads(sent(found, "asked", changes))["messages"]
     return said
 

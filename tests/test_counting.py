@@ -6,7 +6,8 @@ import json
 
 from gateway.budget.components import Recognition, dissect
 from gateway.budget.tokens import Counter
-from gateway.wire.chat import Memo, parse
+from gateway.wire.chat.read import parse
+from gateway.wire.memo import Memo
 from tests.conftest import Conversations
 from tests.upstream.counting import prompt_tokens
 

@@ -13,8 +13,9 @@ import pytest
 
 from gateway.conversation import Message
 from gateway.demo import conversation, runner, settings
-from gateway.wire.chat import Memo, parse
+from gateway.wire.chat.read import parse
 from gateway.wire.legality import CHAT, violations
+from gateway.wire.memo import Memo
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 RECORDING = conversation.load_conversation()

@@ -10,7 +10,8 @@ from gateway.budget.tokens import Counters
 from gateway.routing.models import models_of
 from gateway.routing.upstreams.demo import Demo
 from gateway.serving.fit import prompt_tokens
-from gateway.wire.chat import Memo, parse
+from gateway.wire.chat.read import parse
+from gateway.wire.memo import Memo
 from tests.providers.deployments import deployment
 
 TARGET = deployment("demo/gpt-5", kind="demo", window=100_000)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
-from gateway.wire.usage import Usage
+from gateway.request import Usage
 from tests.conftest import examples
 from tests.providers.cached import PRIMING, Provider, message, tool
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.money.entry import BYTES_PER_TOKEN, EDITS_BYTES, MOST_MISSED_VALUES, Entry, fingerprint, runs, told
 from gateway.money.prices.entries import price_from
 from gateway.money.row import AttemptRow, LedgerRow
-from gateway.wire.usage import Usage
+from gateway.request import Usage
 
 PRICE = price_from("x", {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-5})
 

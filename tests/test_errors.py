@@ -19,8 +19,8 @@ from openai import OpenAI
 from pydantic import SecretStr
 
 from gateway.wire import errors
+from gateway.wire.chat.relay import error_event
 from gateway.wire.errors import GatewayError, printable
-from gateway.wire.sse import error_event
 
 INPUT: dict[str, Any] = {
     "window": 32000,

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.wire.chat import Additions, Memo, parse, sent
+from gateway.wire.chat.read import parse
+from gateway.wire.chat.write import sent
 from gateway.wire.foreign import CHAT, CLAUDE, MISTRAL, OPENAI, IdForm, call_id, reception
+from gateway.wire.memo import Memo
+from gateway.wire.outgoing import Additions
 
 GEMINI_ID = "call_0123456789abcdef0123456789ab__thought__" + "CpsGAR/+=" * 200
 VLLM_ID = "chatcmpl-tool-0123456789abcdef0123456789abcdef"

@@ -19,9 +19,11 @@ from gateway.config.merging import load_policies
 from gateway.config.policy import Policy, Reserve
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
-from gateway.wire.chat import Memo, parse, sent
+from gateway.wire.chat.read import parse
+from gateway.wire.chat.write import sent
 from gateway.wire.errors import GatewayError
 from gateway.wire.legality import CHAT
+from gateway.wire.memo import Memo
 from tests.laws import oracle
 from tests.talk import Wire, assistant, calls, result, system, user
 from tests.timing import within

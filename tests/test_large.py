@@ -16,13 +16,15 @@ from gateway.budget.calibration import Calibration
 from gateway.budget.components import texts
 from gateway.budget.tokens import Counter
 from gateway.memory import Memory
+from gateway.request import Request
 from gateway.rewriting.folds.summarize import SummaryFacts
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.serving.fit import LARGE_BODY, Form, decided, moved_of
 from gateway.serving.large.pool import LargeBodies
-from gateway.wire.chat import MOST_MESSAGES, MOST_PARTS, ChatRequest, Memo, parse
+from gateway.wire.chat.read import MOST_MESSAGES, MOST_PARTS, parse
 from gateway.wire.errors import GatewayError
+from gateway.wire.memo import Memo
 from tests.conftest import Conversations
 from tests.laws import transcripts
 from tests.laws.generators import Case, cases
@@ -39,7 +41,7 @@ def pool() -> Iterator[LargeBodies]:
     large.close()
 
 
-def form_of(case: Case, request: ChatRequest, calibration: Calibration | None = None) -> Form:
+def form_of(case: Case, request: Request, calibration: Calibration | None = None) -> Form:
     window = case.model.bounds(case.policy, answer_limit=request.answer_limit)
     window = window if calibration is None else replace(window, calibration=calibration)
     counter = COUNTER.weighed(window.calibration.weights)
@@ -48,7 +50,7 @@ def form_of(case: Case, request: ChatRequest, calibration: Calibration | None = 
 
 async def there(
     pool: LargeBodies, case: Case, raw: bytes, facts: SummaryFacts | None = None, early: frozenset[int] = frozenset()
-) -> tuple[ChatRequest, Plan | Refusal]:
+) -> tuple[Request, Plan | Refusal]:
     """Read a request, and plan it, in another process."""
     request, desk = await pool.read(raw, "key")
     try:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.conversation import Call, Conversation, Message, units
-from gateway.wire.chat import message_of
+from gateway.wire.chat.read import message_of
 from gateway.wire.legality import (
     ANTHROPIC,
     CHAT,

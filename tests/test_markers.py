@@ -13,9 +13,11 @@ from gateway.prompt_cache.breakpoints import Breakpoint, callers
 from gateway.prompt_cache.markers import markable, marks_of, place_markers
 from gateway.prompt_cache.prefixes import Chain, Digests, chain_of
 from gateway.prompt_cache.rules import NOTHING, CacheFacts, book_of, facts_for
+from gateway.request import Marks, Request
 from gateway.routing.upstreams.demo import Demo
-from gateway.wire.cache_marks import Marks
-from gateway.wire.chat import ChatRequest, Memo, parse, sent
+from gateway.wire.chat.read import parse
+from gateway.wire.chat.write import sent
+from gateway.wire.memo import Memo
 from tests.conftest import examples
 from tests.laws.generators import Talk, talks
 from tests.providers.deployments import deployment
@@ -34,7 +36,7 @@ TALK: list[Wire] = [system("Rules."), user("Go."), calls("c1 read"), result("c1"
 
 
 def placed(
-    came: ChatRequest,
+    came: Request,
     facts: CacheFacts = CLAUDE,
     changes: Changes | None = None,
     frozen: int | None = None,
@@ -209,8 +211,8 @@ def test_the_newest_entry_is_always_within_sight_where_a_marker_may_stand_near_i
 
 
 def test_a_key_goes_to_openai_alone():
-    assert marks_of((), OLD_GPT, "k") == Marks("cache_control", {}, "k")
-    assert marks_of((), GPT, "k") == Marks("prompt_cache_breakpoint", {}, "k")
+    assert marks_of((), OLD_GPT, "k") == Marks("anthropic", {}, "k")
+    assert marks_of((), GPT, "k") == Marks("openai", {}, "k")
     assert marks_of((), CLAUDE, "k") is None
     assert marks_of((Breakpoint(1, 300, ours=False),), CLAUDE) is None
 

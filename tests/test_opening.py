@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.wire.completion import Completion
-from gateway.wire.opening import ErrorAnswer, Nothing, Opened, Opening, Streaming
-from gateway.wire.sse import DONE, KEEP_BYTES, event
+from gateway.wire.answer import ErrorAnswer, Nothing, Opened, Streaming
+from gateway.wire.chat.completion import Completion
+from gateway.wire.chat.opening import Opening
+from gateway.wire.chat.relay import DONE, KEEP_BYTES, EventRelay
+from gateway.wire.sse import event
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 WHOLE: dict[str, Any] = {
@@ -125,6 +127,7 @@ def test_a_whole_answer_keeps_its_bytes_where_it_was_asked_for():
 def test_a_whole_answer_becomes_a_stream_that_ends_where_a_stream_was_asked_for():
     found, _ = opened(json.dumps(WHOLE).encode())
     assert isinstance(found, Streaming)
+    assert isinstance(found.relay, EventRelay)
     assert (found.relay.done, found.relay.usage, found.relay.finish_reason) == (True, USAGE, "stop")
     assert found.relay.said().texts == ("hi",)
     assert b"usage" not in found.ready
@@ -215,12 +218,13 @@ def test_however_an_answer_is_cut_it_is_always_the_same(answer: bytes, cuts: lis
         match found:
             case Streaming():
                 return "stream"
-            case Completion():
-                return found.fields
             case ErrorAnswer():
                 return found.error
             case Nothing():
                 return found.begun
+            case _:
+                assert isinstance(found, Completion)
+                return found.fields
 
     whole, _ = opened(answer, streamed=streamed)
     ends = sorted(min(cut, len(answer)) for cut in cuts)

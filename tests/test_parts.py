@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.conversation import Changes, Message, PartEdit, with_parts
-from gateway.wire.chat import ChatRequest, Memo, parse, sent
+from gateway.request import Request
+from gateway.wire.chat.read import parse
+from gateway.wire.chat.write import sent
+from gateway.wire.memo import Memo
 
 IMAGE = '{ "type":"image_url" ,"image_url":{"url":"https://x.example/a.png","detail":"high"}, "x":1.10}'
 BARE = '{"type":"image_url","image_url":"https://x.example/b.png"}'
@@ -18,13 +21,13 @@ OTHER = '{"type":"new_kind","weight":1234567890123456789012345678901}'
 FILE = '{"type":"file","file":{"file_data":"data:application/pdf;base64,JVBE"}}'
 
 
-def read(*parts: str, role: str = "user", more: str = "") -> ChatRequest:
+def read(*parts: str, role: str = "user", more: str = "") -> Request:
     content = " , ".join(parts)
     raw = f'{{"model":"m","messages":[{{"role":"{role}",{more}"content": [{content}] ,"name": "n"}}]}}'
     return parse(raw.encode(), Memo())
 
 
-def left(found: ChatRequest, *edits: PartEdit) -> str:
+def left(found: Request, *edits: PartEdit) -> str:
     return sent(found, "m", Changes({}, parts={0: edits})).decode()
 
 

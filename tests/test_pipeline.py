@@ -25,7 +25,8 @@ from gateway.routing.loads import Loads
 from gateway.routing.upstreams.upstream import UpstreamError
 from gateway.serving.pipeline import answer
 from gateway.serving.settle import USUAL_ANSWER
-from gateway.wire.sse import DONE, event
+from gateway.wire.chat.relay import DONE
+from gateway.wire.sse import event
 from tests.caching_replay import facts_of
 from tests.conftest import examples
 from tests.passage import (

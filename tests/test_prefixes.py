@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from gateway.conversation import Changes, Insertion
 from gateway.prompt_cache.prefixes import Chain, Digests, chain_of, prefix_group
-from gateway.wire.chat import Memo, parse, sent
+from gateway.wire.chat.read import parse
+from gateway.wire.chat.write import sent
+from gateway.wire.memo import Memo
 from tests.talk import Wire, assistant, body, calls, loop, request, result, system, user, words
 from tests.timing import within
 
@@ -156,7 +158,7 @@ def test_a_body_of_a_hundred_messages_costs_its_newest_ones():
     memo, digests = Memo(), Digests()
     listed = [system("s"), user("go"), *loop(49, 60)]
     came = parse(orjson.dumps({"model": "m", "messages": listed, "tools": [TOOL]}), memo)
-    assert len(came.message_spans) == 100
+    assert len(came.conversation.messages) == 100
     chain_of(came, None, digests)
     with within(200 * 200e-6):  # 30 µs each on a quiet machine
         for _ in range(200):

@@ -22,7 +22,8 @@ from gateway.money.prices.entries import PriceError, price_from
 from gateway.money.prices.names import names_no_model, region_of, split
 from gateway.money.prices.rates import Price, Rates
 from gateway.money.prices.table import PriceBook
-from gateway.wire.usage import Usage, usage_from_openai
+from gateway.request import Usage
+from gateway.wire.usage import usage_from_openai
 from tests.timing import within
 
 

@@ -12,10 +12,10 @@ from gateway.prompt_cache.settlement import CacheSettlement
 from gateway.prompt_cache.sharing import GROUPS, MOST_SENT_BYTES, SENT, share_prompt_caches
 from gateway.prompt_cache.tracker import PromptCaches
 from gateway.prompt_cache.usage_patterns import KNOWN, NEW, NOTHING_KNOWN
+from gateway.request import Usage
 from gateway.state import State, StateUnavailable
 from gateway.state.disk import DiskState
 from gateway.state.shared import Sharing
-from gateway.wire.usage import Usage
 from tests.caching_replay import facts_of
 from tests.contract.running import eventually
 from tests.passage import COUNTERS, NOW, deployment

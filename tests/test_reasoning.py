@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.conversation import Changes, Insertion
-from gateway.wire.chat import sent
-from gateway.wire.reasoning import reasons, without_reasoning
+from gateway.wire.chat.reasoning import reasons, without_reasoning
+from gateway.wire.chat.write import sent
 from tests.talk import assistant, calls, request, user
 
 BLOCK = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}

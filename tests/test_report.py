@@ -23,7 +23,7 @@ from gateway.money.prices.table import PriceBook
 from gateway.reports.figures import cell
 from gateway.reports.spend import By, Report, parse_moment, spend_report
 from gateway.reports.tables import report_tables
-from gateway.wire.usage import Usage
+from gateway.request import Usage
 from tests.conftest import examples
 
 DAY = "2026-01-31"

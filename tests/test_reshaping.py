@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.wire.completion import Completion
-from gateway.wire.reshaping import Gathering, as_stream
-from gateway.wire.sse import DONE, events, fields_of
+from gateway.wire.chat.completion import Completion
+from gateway.wire.chat.relay import DONE
+from gateway.wire.chat.reshaping import Gathering, as_stream
+from gateway.wire.sse import events, fields_of
 from tests.conftest import examples
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from gateway.conversation import Changes, Insertion
 from gateway.memory import Memory
+from gateway.request import Said
 from gateway.rewriting.retention import MOST_WORDINGS, Values, cut_of, misses, retention, value_hashes
-from gateway.wire import completion
-from gateway.wire.sse import EventRelay, event
-from gateway.wire.transcript import Said
+from gateway.wire.chat import completion
+from gateway.wire.chat.relay import EventRelay
+from gateway.wire.sse import event
 from tests.contract.raw import post
 from tests.contract.running import (
     KEYS,

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from gateway.config import load
 from gateway.providers.credentials import credentials, every, is_credential, signatures
 from gateway.routing.attempts import Failure
+from gateway.wire.chat.relay import DONE, EventRelay
 from gateway.wire.secrets import HIDDEN, NO_SECRETS, Secrets
-from gateway.wire.sse import DONE, EventRelay
 from tests.passage import deployment
 
 KEY = "sk-proj-Ab3/dE+f==&9\"'\\x"

@@ -20,7 +20,8 @@ from gateway.reports.simulating import carried_values as values_carried
 from gateway.reports.simulating.picture import highest, panel, png
 from gateway.reports.simulating.price_rules import RULES, PrefixCache, Rule, chain
 from gateway.reports.simulating.traffic import Traffic, read_traffic
-from gateway.wire.chat import Memo, message_of, parse
+from gateway.wire.chat.read import message_of, parse
+from gateway.wire.memo import Memo
 from tests.conftest import Conversations
 
 CASES = Path(__file__).resolve().parent / "cases" / "traffic"

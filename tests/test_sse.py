@@ -16,10 +16,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from openai import OpenAI
 
+from gateway.wire.chat.relay import DONE, KEEP_BYTES, LONGEST_HELD, MOST_PACKED, PACK_BYTES, EventRelay, error_event
+from gateway.wire.chat.transcript import MOST_PLACES, MOST_TEXT
 from gateway.wire.errors import upstream_failed
 from gateway.wire.failures import ErrorObject
-from gateway.wire.sse import DONE, KEEP_BYTES, LONGEST_HELD, MOST_PACKED, PACK_BYTES, EventRelay, error_event, event
-from gateway.wire.transcript import MOST_PLACES, MOST_TEXT
+from gateway.wire.sse import event
 from tests.timing import within
 
 USAGE = {"prompt_tokens": 120, "completion_tokens": 50, "total_tokens": 170}

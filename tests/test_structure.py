@@ -39,6 +39,21 @@ USED_BY_NAME = {"uvloop": "uvicorn loads it"}
 # A broad `except` is for the outermost handler, and for clean-up that raises again.
 OUTERMOST = {"gateway/app.py", "gateway/serving/pipeline.py", "gateway/state/store.py"}
 
+PLACES_IN_BYTES = {"Span", "array_spans", "cuts", "object_spans", "splice"}
+"""The part of `wire/lexical.py` that is about places in bytes; the other reads JSON."""
+
+NAMES_OF_CHAT = {"ChatPlaces", "ChatRequest", "marks_tools", "message_spans", "tools_end"}
+"""Names of the values in which chat keeps such places."""
+
+MEMBERS = {"cache_control", "prompt_cache_breakpoint", "prompt_cache_key", "tool_call_id", "tool_calls", "tool_choice"}
+"""Members of requests and of their messages."""
+
+SPEAK_TO_PROVIDERS = ("providers/", "routing/upstreams/", "routing/deployment.py")
+"""Rooms that know what single providers take; upstreams are all spoken to as chat completions."""
+
+NAMES_OF_RULES = {"config/prompt_cache_rules.py", "prompt_cache/rules.py"}
+"""Modules in which `cache_control` is the name of a rule in the configuration. Only ever take away from it."""
+
 # In pieces, so that this file does not hold what it looks for.
 REGISTRY_HOSTS = re.compile(
     "|".join(["py" + r"pi\.org", "python" + "hosted", "npm" + r"js\.", r"deb\." + "debian", "crates" + r"\.io"])
@@ -68,6 +83,7 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     return (node for node in nodes(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Return the modules that a file imports: inside functions, for types only and by `import_module` too."""
     found: set[str] = set()
@@ -140,6 +156,60 @@ def test_each_foreign_library_has_one_door():
         for library in foreign(path) & DOORS.keys():
             users[library].add(str(path.relative_to(ROOT)))
     assert {library: files for library, files in users.items() if files != {DOORS[library]}} == {}
+
+
+def outside_the_wire() -> Iterator[tuple[str, Path]]:
+    """Yield the modules of rooms that know requests as values alone, by their place in `gateway`."""
+    room = ROOT / "gateway"
+    yield from ((str(path.relative_to(room)), path) for path in sources("gateway") if room / "wire" not in path.parents)
+
+
+def shapes() -> set[str]:
+    """List the folders of `wire/` that are shapes."""
+    return {path.parent.name for path in (ROOT / "gateway" / "wire").glob("*/shape.py")}
+
+
+def is_of_a_shape(module: str) -> bool:
+    _, *within = module.removeprefix("gateway.").split(".")
+    if not module.startswith("gateway.wire.") or not within:
+        return False
+    return within[0] in shapes() or (within[0] == "lexical" and within[-1] in PLACES_IN_BYTES)
+
+
+def looks_inside(path: Path, node: ast.AST) -> bool:
+    """Tell whether a node looks into the bytes of a request, or into what its shape keeps for itself."""
+    match node:
+        case ast.Attribute(attr="original", value=of):
+            return ast.unparse(of).split(".")[-1] == "request"
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name in NAMES_OF_CHAT
+        case ast.Subscript(value=ast.Attribute(attr="body") | ast.Name(id="body")):
+            return "gateway.request.Request" in imported(path)
+    return False
+
+
+def test_no_module_outside_the_wire_knows_a_shape_or_a_byte_offset():
+    assert "chat" in shapes()
+    found = [
+        f"{name}: {module}" for name, path in outside_the_wire() for module in imported(path) if is_of_a_shape(module)
+    ]
+    found += [
+        where(path, node)
+        for _, path in outside_the_wire()
+        for node in nodes(path)
+        if isinstance(node, ast.expr) and looks_inside(path, node)
+    ]
+    assert found == []
+
+
+def test_members_of_requests_are_named_in_the_wire_alone():
+    found = {
+        name
+        for name, path in outside_the_wire()
+        for node in nodes(path)
+        if isinstance(node, ast.Constant) and node.value in MEMBERS and not name.startswith(SPEAK_TO_PROVIDERS)
+    }
+    assert found == NAMES_OF_RULES
 
 
 def test_tables_are_made_in_one_module():

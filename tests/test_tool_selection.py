@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.reports.explain import dry_run
-from gateway.rewriting.tools import Tool, called, select, task
+from gateway.request import Tool
+from gateway.rewriting.tools import called, select, task
 from gateway.routing.models import models_of
-from gateway.wire.chat import Memo, named_tools, parse, tool_name, tools_of, with_tools
+from gateway.wire.chat.read import parse
+from gateway.wire.chat.tools import named_tools, tools_of, with_tools
+from gateway.wire.memo import Memo
 from tests.passage import COUNTERS, Script, Setting, deployment, policy, says
 from tests.talk import assistant, body, calls, request, result, user, words
 
@@ -77,7 +80,7 @@ def test_the_tools_that_stay_keep_their_bytes():
     came = parse(raw, Memo())
     left = with_tools(came, [0, 2], Memo())
     assert left.body == raw.replace(b' ,{"type":"x"}, ', b",").replace(b"[ {", b"[{")
-    assert [tool_name(tool) for tool in tools_of(left)] == ["a", None]
+    assert [tool.name for tool in tools_of(left)] == ["a", None]
     assert left.conversation.tools == 2
 
 

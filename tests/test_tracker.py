@@ -19,7 +19,8 @@ from gateway.prompt_cache.breakpoints import Breakpoint
 from gateway.prompt_cache.lookup import CacheLookup, ConversationOwner
 from gateway.prompt_cache.misses import BELOW_MINIMUM, FIRST_SIGHT, MISS_MEANINGS
 from gateway.prompt_cache.tracker import PromptCaches
-from gateway.wire.chat import Memo, parse
+from gateway.wire.chat.read import parse
+from gateway.wire.memo import Memo
 from tests.caching_replay import Replay, facts_of, marked, requests_of, sampled
 from tests.conftest import Conversations
 from tests.load.recorded import Body

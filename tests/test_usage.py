@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.money.prices.entries import price_from
-from gateway.wire.usage import Usage, billed_nanousd, found_in, fuller, mended, usage_from_openai
+from gateway.request import Usage
+from gateway.wire.usage import billed_nanousd, found_in, fuller, mended, usage_from_openai
 from tests.conftest import examples
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.budget.tokens import Counter
 from gateway.config.prompt_cache_rules import shipped_rules
-from gateway.conversation import Changes
+from gateway.conversation import Changes, sent_messages
 from gateway.memory import Memory
 from gateway.money.ledger import rows
 from gateway.prompt_cache.breakpoints import callers
@@ -20,9 +20,9 @@ from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.demo import Demo
 from gateway.routing.upstreams.upstream import Reply
 from gateway.serving.fit import fit
-from gateway.wire.cache_marks import sent_messages
-from gateway.wire.chat import Memo as Messages
-from gateway.wire.chat import parse, sent
+from gateway.wire.chat.read import parse
+from gateway.wire.chat.write import message_bytes, sent
+from gateway.wire.memo import Memo as Messages
 from tests.passage import COUNTERS, NOW, Script, Setting, deployment, policy
 from tests.talk import Wire, assistant, body, calls, request, result, system, user
 from tests.test_fitting import model
@@ -174,9 +174,9 @@ async def test_the_message_that_is_put_in_counts_to_the_token():
     whole = (await fitted(TALK, window=70)).plan
     assert whole.tokens_before == sum(whole.before.values()) < whole.tokens_after  # it came without our label
     went = parse(sent(request(TALK), "asked", whole.changes), Messages())
-    assert (await fitted([json.loads(went.body[s.start : s.end]) for s in went.message_spans], window=70)).plan == (
-        await fitted([*TALK[:0], system("You help."), *TALK[1:3], PUT_IN, TALK[3]], window=70)
-    ).plan
+    left = [json.loads(message_bytes(went, index)) for index in range(len(went.conversation.messages))]
+    expected = await fitted([*TALK[:0], system("You help."), *TALK[1:3], PUT_IN, TALK[3]], window=70)
+    assert (await fitted(left, window=70)).plan == expected.plan
     exact = whole.tokens_after
     assert (await fitted(TALK, window=exact)).summary == "volatile=1"
     assert "drop_oldest" in (await fitted(TALK, window=exact - 1)).summary

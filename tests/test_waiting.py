@@ -15,7 +15,8 @@ from starlette.applications import Starlette
 from gateway.app import create_app
 from gateway.config import load
 from gateway.serving.client import COMMENT
-from gateway.wire.sse import DONE, event
+from gateway.wire.chat.relay import DONE
+from gateway.wire.sse import event
 from tests.served import listening
 
 CONFIG = """

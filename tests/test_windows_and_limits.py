@@ -12,7 +12,7 @@ from gateway.budget.allocation import USUAL_RESERVE, Window
 from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.routing.deployment import Deployment
 from gateway.serving.pipeline import answer
-from gateway.wire.chat import Additions
+from gateway.wire.outgoing import Additions
 from tests.passage import Act, Caller, Script, Setting, deployment, fails, new_id, policy, says
 from tests.talk import body, loop, system, user, words
 

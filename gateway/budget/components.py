@@ -171,10 +171,14 @@ def fits_by_bytes(conversation: Conversation, most_tokens: int, budget: int) -> 
 
 def _results(messages: Sequence[Message], unit: Unit) -> list[tuple[int, str]]:
     calls = {call.id: call.name for call in messages[unit.first].calls}
-    return [
-        (i, calls.get(messages[i].call_id or "", "") or messages[i].name or "tool")
-        for i in range(unit.first + 1, unit.after)
-    ]
+    out: list[tuple[int, str]] = []
+    for i in range(unit.first + 1, unit.after):
+        message = messages[i]
+        if message.joined:
+            calls.update({call.id: call.name for call in message.calls})
+        else:
+            out.append((i, calls.get(message.call_id or "", "") or message.name or "tool"))
+    return out
 
 
 def _components(

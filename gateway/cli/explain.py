@@ -98,11 +98,12 @@ def _dry_run(
     """Plan a request that is not sent, with a configuration's models and policies or with the shipped ones."""
     from gateway.budget.tokens import Counters
     from gateway.reports.explain import dry_run
-    from gateway.wire.chat import Memo, parse
     from gateway.wire.errors import GatewayError
+    from gateway.wire.memo import Memo
+    from gateway.wire.shape import OWN
 
     try:
-        name = model or parse(body, Memo()).model
+        name = model or OWN.read(body, Memo()).model
         if path is None and DEFAULT_CONFIG.exists():
             path = DEFAULT_CONFIG
         config = shipped(name) if path is None else config_of(path, to_serve=False)

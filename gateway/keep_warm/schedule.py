@@ -26,11 +26,12 @@ from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.money.prices.rates import Price
 from gateway.prompt_cache.lookup import CacheLookup
 from gateway.prompt_cache.tracker import PromptCaches
+from gateway.request import HEAD_ANSWER_TOKENS
 from gateway.routing.deployment import Deployment
 from gateway.state import State, StateUnavailable
 from gateway.state.codec import Codec, number, text
 from gateway.state.store import Store
-from gateway.wire.head import ANSWER_TOKENS, alone
+from gateway.wire.shape import shape_of
 
 MOST_PREFIXES: Final = 200
 """Beyond this number, or beyond the bytes of all their requests, the prefix unused longest is dropped first."""
@@ -63,6 +64,8 @@ class WarmUp:
     """The request that reads a prefix again, its deployment and its owner, as in the last request with the prefix."""
 
     body: bytes
+    shape: str
+    """The name of the shape that it is written in."""
     cache: int
     link: int
     """The end of the prefix, in the chain of the request as it is sent."""
@@ -168,8 +171,10 @@ class WarmUps:
         if not any(fnmatchcase(name, glob) for glob in settings.warm):
             return
         place = lookup.sent.cache, lookup.sent.chain.links[lookup.head]
-        body = alone(lookup.request, lookup.head)
-        warm_up = WarmUp(body, *place, cache_key, deployment, entry.model, policy, entry.key, entry.team)
+        request = lookup.request
+        body = shape_of(request).head(request, lookup.head)
+        model, team = entry.model, entry.team
+        warm_up = WarmUp(body, request.shape, *place, cache_key, deployment, model, policy, entry.key, team)
         prefix = self._prefixes.pop(place, None)
         if prefix is None:
             prefix = _Prefix(warm_up, lookup.now)
@@ -320,7 +325,7 @@ def _reread_overhead(warm_up: WarmUp) -> float:
     bytes.
     """
     deployment, rates = warm_up.deployment, _price(warm_up).rates()
-    answer = ANSWER_TOKENS * float(rates.output / rates.input)
+    answer = HEAD_ANSWER_TOKENS * float(rates.output / rates.input)
     return (answer + deployment.cache.step / 2) * BYTES_PER_TOKEN / len(warm_up.body)
 
 

@@ -27,7 +27,7 @@ from gateway.money.row import (
     RefusalReason,
     Status,
 )
-from gateway.wire.usage import Usage
+from gateway.request import Usage
 
 EDITS_BYTES = 90
 """Bytes that the edits of a row may take one by one; more edits are summed by remedy, none left out."""

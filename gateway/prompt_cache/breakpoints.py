@@ -1,19 +1,18 @@
 """The breakpoints of a request without our markers: the caller's, and those that the provider sets itself. Pure.
 
-Our own are decided in `markers.py` and written into the request by `gateway/wire/cache_marks.py`.
+Our own are decided in `markers.py` and written into the request by its shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from gateway.conversation import RESULT_ROLES, Changes, Message, leading_system
+from gateway.conversation import RESULT_ROLES, Changes, Marker, MarkerForm, Message, leading_system, sent_messages
 from gateway.prompt_cache.rules import CacheFacts
-from gateway.wire.cache_marks import sent_messages
-from gateway.wire.chat import ChatRequest, message_left
-from gateway.wire.lexical import value
+from gateway.request import Request
+from gateway.wire.shape import shape_of
 
 _TTL: Final = {"5m": 300, "30m": 1800, "1h": 3600, "12h": 43200}
 
@@ -39,66 +38,41 @@ class Breakpoint:
     """True if the provider sets it itself. Of OpenAI's, only this one finds entries before it."""
 
 
-def callers(request: ChatRequest, facts: CacheFacts, changes: Changes | None = None) -> tuple[Breakpoint, ...]:
+def callers(request: Request, facts: CacheFacts, changes: Changes | None = None) -> tuple[Breakpoint, ...]:
     """List the breakpoints of the request without ours, as it is sent under these changes, in order."""
     if facts.matching != "breakpoints":
         return ()
-    member = "prompt_cache_breakpoint" if facts.marks_itself else "cache_control"
-    breakpoints = list(_in_request(request, facts, changes, member))
-    if facts.marks_itself and not _is_explicit(request):
+    breakpoints = list(_in_request(request, facts, changes, marker_form(facts)))
+    if facts.marks_itself and not request.caching.forbids_breakpoints:
         breakpoints += _by_the_provider(request, facts, changes)
     return tuple(sorted(breakpoints, key=lambda point: (point.link, point.whole)))
 
 
-def _in_request(request: ChatRequest, facts: CacheFacts, changes: Changes | None, member: str) -> Iterator[Breakpoint]:
-    at = [index for index, message in enumerate(request.conversation.messages) if message.is_marked]
+def marker_form(facts: CacheFacts) -> MarkerForm:
+    """Return the form of the markers that a provider reads."""
+    return "openai" if facts.marks_itself else "anthropic"
+
+
+def _in_request(request: Request, facts: CacheFacts, changes: Changes | None, form: MarkerForm) -> Iterator[Breakpoint]:
+    messages = request.conversation.messages
+    at = [index for index, message in enumerate(messages) if message.markers]
     if at:
-        link_of = {index: link for link, index in enumerate(sent_messages(changes, len(request.message_spans)), 1)}
+        shape = shape_of(request)
+        link_of = {index: link for link, index in enumerate(sent_messages(changes, len(messages)), 1)}
         for index in at:
-            fields = value(bytes_sent(request, index, changes)) if index in link_of else {}
-            for marker, whole in _of_message(fields, member):
-                yield Breakpoint(link_of[index], _lifetime(marker, facts), ours=False, whole=whole)
-    if member != "cache_control":
+            for marker in shape.markers(request, index, changes) if index in link_of else ():
+                if marker.form == form:
+                    yield Breakpoint(link_of[index], _lifetime(marker, facts), ours=False, whole=marker.whole)
+    if form != "anthropic":
         return
-    tools = _member(request, "tools") if request.marks_tools else None
-    for number, tool in enumerate(tools if isinstance(tools, list) else ()):
-        if (marker := _of_tool(tool)) is not None:
-            yield Breakpoint(0, _lifetime(marker, facts), ours=False, whole=number == len(tools or ()) - 1)
-    if facts.control == "cache_control" and isinstance(marker := _member(request, member), dict):
-        last = len(sent_messages(changes, len(request.message_spans)))
-        yield Breakpoint(last, _lifetime(marker, facts), ours=False)
+    for marker in request.caching.tool_markers:
+        yield Breakpoint(0, _lifetime(marker, facts), ours=False, whole=marker.whole)
+    if facts.takes_end_marker and request.caching.end_marker is not None:
+        last = len(sent_messages(changes, len(messages)))
+        yield Breakpoint(last, _lifetime(request.caching.end_marker, facts), ours=False)
 
 
-def bytes_sent(request: ChatRequest, index: int, changes: Changes | None) -> bytes:
-    """Return the bytes of a message as it is sent."""
-    start, end = request.message_spans[index]
-    raw = request.body[start:end]
-    return message_left(raw, changes, index) if changes is not None and index in changes.changed else raw
-
-
-def _of_message(fields: Mapping[str, Any], member: str) -> Iterator[tuple[Any, bool]]:
-    """Yield the markers of a message, each with True if it stands at the message's end."""
-    content, calls = fields.get("content"), fields.get("tool_calls")
-    parts = content if isinstance(content, list) else []
-    calls_listed = calls if isinstance(calls, list) else []
-    own = fields.get(member)
-    if isinstance(own, dict) and member == "cache_control" and (fields.get("role") == "tool" or not parts):
-        yield own, not calls_listed
-    for rest, last in ((parts, not calls_listed), (calls_listed, True)):
-        for number, part in enumerate(rest):
-            if isinstance(part, dict) and isinstance(part.get(member), dict):
-                yield part[member], last and number == len(rest) - 1
-
-
-def _of_tool(tool: Any) -> Any:
-    if not isinstance(tool, dict):
-        return None
-    function = tool.get("function")
-    marker = tool.get("cache_control") or (function.get("cache_control") if isinstance(function, dict) else None)
-    return marker if isinstance(marker, dict) else None
-
-
-def _by_the_provider(request: ChatRequest, facts: CacheFacts, changes: Changes | None) -> list[Breakpoint]:
+def _by_the_provider(request: Request, facts: CacheFacts, changes: Changes | None) -> list[Breakpoint]:
     messages = request.conversation.messages
     sent = sent_messages(changes, len(messages))
     for link in range(len(sent), 0, -1):
@@ -109,28 +83,17 @@ def _by_the_provider(request: ChatRequest, facts: CacheFacts, changes: Changes |
     return [Breakpoint(head, min(facts.writes), ours=False, automatic=True)] if head else []
 
 
-def _is_explicit(request: ChatRequest) -> bool:
-    options = _member(request, "prompt_cache_options")
-    return isinstance(options, dict) and options.get("mode") == "explicit"
-
-
-def _member(request: ChatRequest, name: str) -> Any:
-    span = request.spans.get(name)
-    return None if span is None else value(request.body[span.start : span.end])
-
-
-def _lifetime(marker: Mapping[str, Any], facts: CacheFacts) -> int:
-    ttl = marker.get("ttl")
-    return _TTL.get(ttl, min(facts.writes)) if isinstance(ttl, str) else min(facts.writes)
+def _lifetime(marker: Marker, facts: CacheFacts) -> int:
+    shortest = min(facts.writes)
+    return shortest if marker.ttl is None else _TTL.get(marker.ttl, shortest)
 
 
 # ---------------------------------------------------------------- earlier ones
 
 
-def earlier_links(request: ChatRequest, changes: Changes | None, facts: CacheFacts) -> Sequence[int]:
+def earlier_links(request: Request, changes: Changes | None, facts: CacheFacts) -> Sequence[int]:
     """List the links at which OpenAI looks for earlier breakpoints of its own. The caller may switch them off."""
-    span = request.spans.get("prompt_cache_options")
-    if not facts.marks_itself or (span is not None and b'"explicit"' in request.body[span.start : span.end]):
+    if not facts.marks_itself or request.caching.forbids_breakpoints:
         return ()
     original = request.conversation.messages
     return earlier_breakpoints(original if changes is None else changes.applied(original), leading_system(original))

@@ -7,16 +7,10 @@ members of the request by which the provider keeps requests apart.
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final
 
-from gateway.prompt_cache.prefixes import members_hash
 from gateway.prompt_cache.rules import CacheFacts, CachingDeployment
-from gateway.wire.chat import ChatRequest
-
-_OF_MESSAGES: Final = ("tool_choice", "thinking", "reasoning_effort")
-_SEPARATE: Final = ("prompt_cache_key",)
-_SALT: Final = ("cache_salt",)
-"""Members by which a provider keeps requests apart in its cache: OpenAI from GPT-5.6 on, and vLLM."""
+from gateway.request import Request
+from gateway.wire.shape import shape_of
 
 
 class CacheNumbers:
@@ -40,14 +34,17 @@ def cache_number(text: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 4
 
 
-def separated_by(request: ChatRequest, facts: CacheFacts) -> int:
-    """Return the hash of the members that keep a request apart in the cache; 0 if it has none of them."""
-    return members_hash(request, _SEPARATE if facts.marks_itself else _SALT)
+def separated_by(request: Request, facts: CacheFacts) -> int:
+    """Return the hash of the setting that keeps a request apart in the cache; 0 if it has none.
+
+    OpenAI keeps requests apart by a cache key from GPT-5.6 on, vLLM by a salt.
+    """
+    return shape_of(request).setting(request, "cache_key" if facts.marks_itself else "salt")
 
 
-def message_settings(request: ChatRequest, facts: CacheFacts) -> int:
+def message_settings(request: Request, facts: CacheFacts) -> int:
     """Return the hash of settings that Anthropic compares too: "What invalidates the cache", prompt-caching guide."""
-    if facts.control not in ("cache_control", "cache_point"):
+    if not facts.takes_anthropic_markers:
         return 0
     pictures = any(part.kind == "image" for message in request.conversation.messages for part in message.media)
-    return members_hash(request, _OF_MESSAGES) + pictures
+    return shape_of(request).setting(request, "answer") + pictures

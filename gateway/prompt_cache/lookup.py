@@ -13,7 +13,7 @@ from gateway.prompt_cache.misses import BELOW_MINIMUM
 from gateway.prompt_cache.prefixes import MOST_CHAINED, Chain
 from gateway.prompt_cache.rules import CacheFacts, CachingDeployment
 from gateway.prompt_cache.trails import Trail
-from gateway.wire.chat import ChatRequest
+from gateway.request import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class ConversationOwner:
 class CacheLookup:
     """One request at one deployment, with the believed contents of its cache at the time of sending."""
 
-    request: ChatRequest
+    request: Request
     changes: Changes | None
     facts: CacheFacts
     deployment: int
@@ -113,15 +113,17 @@ class CacheLookup:
         return sent.breakpoints == original.breakpoints and sent.match.read == original.match.read
 
 
-def is_uncacheable(deployment: CachingDeployment, request: ChatRequest) -> bool:
+def is_uncacheable(deployment: CachingDeployment, request: Request) -> bool:
     """Check whether a deployment's cache is unknown, or a request is too short for it by its bytes, or too long."""
     facts = deployment.cache
-    if facts.matching == "none" or len(request.message_spans) > MOST_CHAINED:
+    if facts.matching == "none" or len(request.conversation.messages) > MOST_CHAINED:
         return True
     if fits_by_bytes(request.conversation, request.most_tokens, facts.least - 1):
         return True
-    prompt = request.message_spans[-1].end - request.message_spans[0].start
-    return prompt < facts.least and is_shorter(request, len(request.message_spans), facts.least - OVERHEAD_REPLY)
+    messages = len(request.conversation.messages)
+    if request.extent(0, messages) >= facts.least:
+        return False
+    return is_shorter(request, messages, facts.least - OVERHEAD_REPLY)
 
 
 def miss_without_lookup(deployment: CachingDeployment, cache_lookup: CacheLookup | None) -> str | None:
@@ -129,11 +131,11 @@ def miss_without_lookup(deployment: CachingDeployment, cache_lookup: CacheLookup
     return BELOW_MINIMUM if cache_lookup is None and deployment.cache.matching != "none" else None
 
 
-def is_shorter(request: ChatRequest, link: int, tokens: int) -> bool:
+def is_shorter(request: Request, link: int, tokens: int) -> bool:
     """Check whether bytes prove that the tools and the first `link` messages have fewer than `tokens` tokens."""
-    conversation, spans = request.conversation, request.message_spans
+    conversation = request.conversation
     most = link + sum([len(text.encode()) for text in conversation.definitions])
-    most += spans[link - 1].end - spans[0].start if link else 0
+    most += request.extent(0, link)
     return most < tokens and not any(message.media for message in conversation.messages[:link])
 
 

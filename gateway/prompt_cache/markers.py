@@ -5,8 +5,7 @@ Each step of a marker has one module:
 - `breakpoints.py` reads the markers of the caller, and derives the breakpoints that the provider sets itself.
 - This module decides on ours beside them.
 - `gateway/serving/prompt_cache_use.py` gathers the inputs of the decision for one request.
-- `gateway/wire/cache_marks.py` writes `cache_control` and `prompt_cache_breakpoint` into the request. No other module
-  does.
+- The shape of the request writes them into it, for chat `gateway/wire/chat/cache_marks.py`. No other module does.
 
 A provider reads an entry of an earlier request if a breakpoint of this request stands at the same place, or a limited
 number of blocks behind it. So one marker stands at the end: it writes the new messages, and from there the previous
@@ -19,16 +18,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from gateway.conversation import SYSTEM_ROLES, Changes, leading_system
+from gateway.conversation import SYSTEM_ROLES, Changes, leading_system, sent_messages
 from gateway.prompt_cache import economics
-from gateway.prompt_cache.breakpoints import Breakpoint, bytes_sent
+from gateway.prompt_cache.breakpoints import Breakpoint, marker_form
 from gateway.prompt_cache.economics import head_pays, tail_pays
 from gateway.prompt_cache.rules import CacheFacts
 from gateway.prompt_cache.usage_patterns import GroupHistory, Habits, Stage
-from gateway.wire.cache_marks import MARKED_ROLES, Marks, may_carry, sent_messages
-from gateway.wire.chat import ChatRequest
+from gateway.request import Marks, Request
+from gateway.wire.shape import shape_of
 
 if TYPE_CHECKING:
     from gateway.prompt_cache.prefixes import Chain
@@ -111,27 +110,22 @@ def find_stable_ends(changes: Changes | None, messages: int) -> StableEnds:
     return StableEnds(fold_end, stable_end)
 
 
-def markable(request: ChatRequest, facts: CacheFacts, changes: Changes | None = None) -> Callable[[int], bool]:
+def markable(request: Request, facts: CacheFacts, changes: Changes | None = None) -> Callable[[int], bool]:
     """Return a function that checks whether a marker of ours may stand at the end of a link."""
     messages = request.conversation.messages
     sent = sent_messages(changes, len(messages))
     head = leading_system(messages)
-    member: Any = "prompt_cache_breakpoint" if facts.marks_itself else "cache_control"
+    form, shape = marker_form(facts), shape_of(request)
 
     def may_mark(link: int) -> bool:
         if link == 0:
-            return member == "cache_control" and request.tools_end is not None
+            return form == "anthropic" and request.caching.may_mark_tools
         index = sent[link - 1]
         if index < 0:
             return changes is not None and bool(changes.inserted[-1 - index].text.strip())
-        message = messages[index]
-        if message.role not in MARKED_ROLES or (message.role in SYSTEM_ROLES and index >= head):
+        if messages[index].role in SYSTEM_ROLES and index >= head:
             return False  # system text further down is moved to the head on the way to Claude
-        if changes is not None and index in changes.texts:
-            return bool(changes.texts[index].strip())
-        if message.content == "text":
-            return bool(message.text.strip())
-        return message.content == "parts" and may_carry(bytes_sent(request, index, changes), member)
+        return shape.may_mark(request, index, form, changes)
 
     return may_mark
 
@@ -156,7 +150,7 @@ def place_markers(
     this request alone.
     """
     out = list(callers)
-    if facts.control not in ("cache_control", "cache_point", "breakpoints") or not facts.writes:
+    if not facts.takes_markers or not facts.writes:
         return tuple(out)
     used = {point.link for point in callers if point.whole}
     end = min(len(chain.links) - 1, stable_end if stable_end is not None else len(chain.links))
@@ -227,4 +221,4 @@ def marks_of(breakpoints: Sequence[Breakpoint], facts: CacheFacts, key: str | No
     key = key if facts.control in ("key", "breakpoints") else None
     if not places and key is None:
         return None
-    return Marks("prompt_cache_breakpoint" if facts.marks_itself else "cache_control", places, key)
+    return Marks(marker_form(facts), places, key)

@@ -58,6 +58,21 @@ class CacheFacts:
         """True if the provider sets a breakpoint of its own, at the latest message of the user or a tool."""
         return self.matching == "breakpoints" and self.control in ("breakpoints", "key")
 
+    @property
+    def takes_anthropic_markers(self) -> bool:
+        """True if the provider reads Anthropic's markers, as they are or as litellm carries them over."""
+        return self.control in ("cache_control", "cache_point")
+
+    @property
+    def takes_markers(self) -> bool:
+        """True if the provider reads markers on messages, in any form."""
+        return self.control == "breakpoints" or self.takes_anthropic_markers
+
+    @property
+    def takes_end_marker(self) -> bool:
+        """True if the provider reads a marker for the whole prompt."""
+        return self.control == "cache_control"
+
 
 class CachingDeployment(Protocol):
     """The part of a deployment that its prompt cache depends on: its account, and the rules."""

@@ -13,9 +13,8 @@ from gateway.budget.components import CountMedia, texts
 from gateway.budget.tokens import LONG_BODY, Counter
 from gateway.prompt_cache.lookup import CacheLookup, is_shorter
 from gateway.prompt_cache.misses import Miss, TokenReport, cause_of_miss, readable_tokens
-from gateway.prompt_cache.prefixes import without_markers
 from gateway.prompt_cache.sizes import PrefixSizes, inserted_texts, original_usage, prefix_sizes
-from gateway.wire.usage import Usage
+from gateway.request import Usage
 
 Cost = Callable[[Usage], int | None]
 """Returns the cost of a usage at this deployment now, in nano-USD; None if it has no price."""
@@ -55,7 +54,7 @@ async def settle(
     conversation = lookup.request.conversation
     if exact and is_same:
         conversation = replace(conversation, messages=conversation.messages[: lookup.sent.match.read])
-    missing = [*texts(conversation, counter.messages), *map(without_markers, conversation.definitions)]
+    missing = [*texts(conversation, counter.messages), *conversation.counted_definitions]
     await counter.learn([*missing, *inserted_texts(lookup.changes)])
 
     def weigh() -> tuple[PrefixSizes, PrefixSizes]:

@@ -12,9 +12,8 @@ from gateway.conversation import Changes, Conversation, Message
 from gateway.prompt_cache.breakpoints import Breakpoint
 from gateway.prompt_cache.contents import Match
 from gateway.prompt_cache.misses import readable_tokens
-from gateway.prompt_cache.prefixes import without_markers
 from gateway.prompt_cache.rules import HOUR, CacheFacts
-from gateway.wire.usage import Usage
+from gateway.request import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def prefix_sizes(
 
     Without `usage`, our count is used as the provider's.
     """
-    tools = sum([counter.count(text) for text in map(without_markers, conversation.definitions)])
+    tools = sum(map(counter.count, conversation.counted_definitions))
     original = cumulative_sizes(tools, conversation.messages, counter, count_media)
     sent = original
     if changes is not None:

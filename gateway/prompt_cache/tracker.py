@@ -24,15 +24,14 @@ from gateway.prompt_cache.lookup import CacheLookup, ConversationOwner, is_uncac
 from gateway.prompt_cache.markers import MarkingInputs
 from gateway.prompt_cache.misses import readable_tokens
 from gateway.prompt_cache.observations import Observation, Observations
-from gateway.prompt_cache.prefixes import Chain, Digests, chain_of, prefix_group, without_markers
+from gateway.prompt_cache.prefixes import Chain, Digests, chain_of, prefix_group
 from gateway.prompt_cache.rules import CacheFacts, CachingDeployment
 from gateway.prompt_cache.settlement import CacheSettlement, Cost, settle
 from gateway.prompt_cache.sizes import cumulative_sizes, inserted_texts, prefix_sizes
 from gateway.prompt_cache.trails import Trail, Trails
 from gateway.prompt_cache.usage_patterns import PreviousRequest, Stage, head_stage, turn_stage
+from gateway.request import Request, Usage
 from gateway.state.shared import Untold
-from gateway.wire.chat import ChatRequest
-from gateway.wire.usage import Usage
 
 MOST_UPDATES: Final = 2000
 """The most cache updates that wait for the exchange with other processes. The oldest are dropped first."""
@@ -57,7 +56,7 @@ class PromptCaches:
     def look(
         self,
         deployment: CachingDeployment,
-        request: ChatRequest,
+        request: Request,
         changes: Changes | None,
         owner: ConversationOwner,
         now: float,
@@ -115,7 +114,7 @@ class PromptCaches:
             cache, chain, points, self._contents.look(cache, chain, points, facts, now, state, earlier)
         )
 
-    async def digest(self, request: ChatRequest, changes: Changes | None) -> None:
+    async def digest(self, request: Request, changes: Changes | None) -> None:
         """Hash the messages of a long request off the event loop, so that `look` does not have to."""
         read = asyncio.get_running_loop().run_in_executor
         for form in (None,) if changes is None else (None, changes):
@@ -128,7 +127,7 @@ class PromptCaches:
         the key of ours that holds the most.
         """
         cache, chain, now = lookup.sent.cache, lookup.sent.chain, lookup.now
-        if not lookup.facts.marks_itself or lookup.cache_key is not None or "prompt_cache_key" in lookup.request.spans:
+        if not lookup.facts.marks_itself or lookup.cache_key is not None or lookup.request.caching.has_key:
             return self._contents.cached_links(cache, chain, now)
         caches = [cache, *(cache ^ cache_number(key) for key in possible_keys(lookup.group, opening_link(lookup)))]
         return iter(max([list(self._contents.cached_links(each, chain, now)) for each in caches]))
@@ -198,7 +197,7 @@ class PromptCaches:
             return 0
         conversation = lookup.request.conversation
         messages = conversation.messages if lookup.changes is None else lookup.changes.applied(conversation.messages)
-        tools = sum([counter.count(text) for text in map(without_markers, conversation.definitions)])
+        tools = sum(map(counter.count, conversation.counted_definitions))
         return readable_tokens(cumulative_sizes(tools, messages[:link], counter, count_media)[-1], lookup.facts)
 
     async def head_tokens(self, lookup: CacheLookup, counter: Counter, count_media: CountMedia) -> int:
@@ -206,7 +205,7 @@ class PromptCaches:
         conversation = lookup.request.conversation
         head = replace(conversation, messages=conversation.messages[: lookup.head])
         asked = texts(head, counter.messages)
-        await counter.learn([*asked, *map(without_markers, head.definitions), *inserted_texts(lookup.changes)])
+        await counter.learn([*asked, *head.counted_definitions, *inserted_texts(lookup.changes)])
         sent, _ = prefix_sizes(head, lookup.changes, None, counter, count_media)
         return sent.up_to(lookup.head)
 

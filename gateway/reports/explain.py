@@ -15,6 +15,7 @@ from gateway.budget.tokens import Counter
 from gateway.config.policy import Policy
 from gateway.conversation import Changes, Conversation, Message
 from gateway.memory import Memory
+from gateway.request import Request, with_limit
 from gateway.rewriting.plan import Edit, Plan, Refusal, recognition_of
 from gateway.rewriting.retention import cut_of, spoken_values, texts_of, value_parts, values_in_order
 from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED
@@ -22,7 +23,8 @@ from gateway.routing.models import Model
 from gateway.serving.admission import chosen_policy
 from gateway.serving.fit import Fitted, decided, selected
 from gateway.serving.refusals import does_not_fit
-from gateway.wire.chat import ChatRequest, Memo, parse, with_limit
+from gateway.wire.memo import Memo
+from gateway.wire.shape import OWN
 
 FIRST_WORDS_CHARS = 160
 MOST_VALUES = 12
@@ -39,7 +41,7 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter, *, as_s
     Raises GatewayError for a body that is not a request.
     """
     memo = Memo()
-    request = with_limit(parse(body, memo), model.answer_limit)
+    request = with_limit(OWN.read(body, memo), model.answer_limit)
     policy = chosen_policy(policy, request, {})
     window = model.bounds(policy, answer_limit=request.answer_limit, thinking=request.thinking)
     chosen_tools = selected(request, policy, model, counter, window, memo)
@@ -78,7 +80,7 @@ def dry_run(body: bytes, policy: Policy, model: Model, counter: Counter, *, as_s
     }
 
 
-def _refused(found: Refusal, request: ChatRequest, policy: Policy, model: Model, window: Window) -> dict[str, Any]:
+def _refused(found: Refusal, request: Request, policy: Policy, model: Model, window: Window) -> dict[str, Any]:
     """Tell of a request that would be refused."""
     named = {"component": found.component, "tokens": found.tokens, "room": found.room, "at": found.at}
     error = does_not_fit(found, Fitted(model, found, window), request, policy)
@@ -122,7 +124,7 @@ def _plan(found: Plan, policy: Policy) -> str:
 
 
 def conversation_of(
-    request: ChatRequest, policy: Policy, model: Model, counter: Counter, plan: Plan
+    request: Request, policy: Policy, model: Model, counter: Counter, plan: Plan
 ) -> Iterator[dict[str, Any]]:
     """Tell of each message, as it came or put in by us, what becomes of it, in the order in which they would leave.
 
@@ -179,7 +181,7 @@ def _next_that_stay(pairs: Sequence[tuple[int | None, int | None]], kinds: Seque
     return found
 
 
-def sent_of(request: ChatRequest, model: Model, counter: Counter, plan: Plan) -> list[dict[str, Any]]:
+def sent_of(request: Request, model: Model, counter: Counter, plan: Plan) -> list[dict[str, Any]]:
     """Give each message as the model would receive it, in order.
 
     {at: its index when it came, null for what is ours; role, name, text, answers: the id of the call that a result

@@ -282,6 +282,7 @@ def _gone(asked: Asked, folded: FoldedConversation) -> list[FoldedMessage]:
     """List what is gone, in order; what exceeds the effort of one request is not read, the oldest first."""
     effort, out, anatomy = asked.effort, [], asked.anatomy
     tokens, component, tool_of = anatomy.tokens, anatomy.component, anatomy.tool_of
+    places = anatomy.conversation.places
     for index in sorted(_missing(folded), reverse=True):
         effort -= tokens[index]
         if effort < 0:
@@ -290,7 +291,8 @@ def _gone(asked: Asked, folded: FoldedConversation) -> list[FoldedMessage]:
             message = asked.messages[index]
             media = tuple([part.kind for part in message.media]) if message.media else ()
             tool, parts = tool_of.get(index), _documents(asked, message)
-            out.append(FoldedMessage(index, tool, message.role, message.text, message.name, media, parts))
+            place = places[index] if places else None
+            out.append(FoldedMessage(index, tool, message.role, message.text, message.name, media, parts, place))
     return out[::-1]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gateway.budget.components import Anatomy
-from gateway.conversation import Changes, units
+from gateway.conversation import Changes, place_at, units
 from gateway.rewriting.folds.summarize import Segment
 
 REMEDY = "drop_illegal"
@@ -31,9 +31,10 @@ class WithoutOrphans:
         return frozenset(number - sum(index < number for index in self.gone) for number in prefixes)
 
     def at(self, named: str) -> str:
-        """Name the place of a size: `messages[3]` as it came."""
-        index = named.removeprefix("messages[").removesuffix("]")
-        return f"messages[{self.places[int(index)]}]" if index.isdecimal() else named
+        """Name the place of a size as it came."""
+        if self.anatomy.conversation.places:
+            return named
+        return next((place_at(at) for index, at in enumerate(self.places) if place_at(index) == named), named)
 
     def changes(self, changes: Changes | None) -> Changes:
         """Say what is done to the conversation as it came."""
@@ -59,9 +60,10 @@ def without_messages(anatomy: Anatomy, gone: frozenset[int]) -> WithoutOrphans:
     places = tuple(index for index in range(len(anatomy.tokens)) if index not in gone)
     left = {place: index for index, place in enumerate(places)}
     messages = tuple(anatomy.conversation.messages[index] for index in places)
+    names = anatomy.conversation.places
     rest = replace(
         anatomy,
-        conversation=replace(anatomy.conversation, messages=messages),
+        conversation=replace(anatomy.conversation, messages=messages, places=names and tuple(names[i] for i in places)),
         units=tuple(units(messages, anatomy.head)),
         component=tuple(anatomy.component[index] for index in places),
         tokens=tuple(anatomy.tokens[index] for index in places),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gateway.budget.allocation import Window, allocate
 from gateway.budget.components import COMPONENTS, OVERHEAD_MESSAGE, Anatomy, Count, Recognition
-from gateway.conversation import Changes, last_user
+from gateway.conversation import Changes, last_user, place_at
 from gateway.rewriting.documents import in_system
 from gateway.rewriting.folds import FoldedConversation, FoldMessage, FoldRules, fold, has_tools, reasoning_open
 from gateway.rewriting.folds.summarize import REMEDY as SUMMARIZE
@@ -89,6 +89,8 @@ class Plan:
     """The messages that nobody has summarised yet."""
     bounded: Bounded | None = None
     """Set where text was too long to be counted: then the tokens as it came are a bound."""
+    places: tuple[str, ...] = ()
+    """`Conversation.places`."""
 
     @property
     def tokens_before(self) -> int:
@@ -127,7 +129,8 @@ class Plan:
         if not self.rewrites:
             return "; ".join(done)
         first = next(edit.at for edit in self.edits if edit.remedy not in MOVES)
-        told = [f"tokens={self.tokens_before}/{self.tokens_after}", *done, f"first_changed=messages[{first}]"]
+        changed = f"first_changed={place_at(first, self.places)}"
+        told = [f"tokens={self.tokens_before}/{self.tokens_after}", *done, changed]
         return "; ".join([*told, "forced"] if self.forced else told)
 
 
@@ -294,7 +297,8 @@ def _rewritten(case: _Case, voiced: Voiced, as_it_came: Plan, *, fits: bool) -> 
     if (over := _over_its_ceiling(after, case.most)) is not None and case.most is not None:
         return Refusal(over, after[over], case.most[over], _largest(anatomy, over), anatomy.total, final, before)
     edits = _edits(anatomy, lawful)
-    return Plan(before, after, as_it_came.room, lawful.changes, edits, lawful.forced, events, wanted)
+    room, places = as_it_came.room, anatomy.conversation.places
+    return Plan(before, after, room, lawful.changes, edits, lawful.forced, events, wanted, places=places)
 
 
 def _over_its_ceiling(after: SIZES, most: Mapping[str, int] | None) -> str | None:
@@ -316,6 +320,7 @@ def _of_all(anatomy: Anatomy, rest: WithoutOrphans, found: Plan | Refusal) -> Pl
         changes=rest.changes(found.changes),
         edits=tuple(sorted(own, key=lambda edit: edit.at)),
         wanted=tuple(map(rest.segment, found.wanted)),
+        places=anatomy.conversation.places,
     )
 
 
@@ -544,7 +549,9 @@ def _too_big(anatomy: Anatomy, before: SIZES, least: SIZES, budget: int) -> Refu
 
 def _illegal(anatomy: Anatomy, before: SIZES, budget: int, index: int, message: str) -> Refusal:
     component = anatomy.component[index] if index < len(anatomy.component) else "history"
-    return Refusal(component, before[component], budget, f"messages[{index}]", anatomy.total, budget, before, message)
+    return Refusal(
+        component, before[component], budget, anatomy.conversation.place(index), anatomy.total, budget, before, message
+    )
 
 
 def _largest(anatomy: Anatomy, component: str) -> str:
@@ -558,4 +565,4 @@ def _largest(anatomy: Anatomy, component: str) -> str:
         own = [i for i, name in enumerate(anatomy.component) if name == component]
         own += [i for i, tokens in enumerate(anatomy.document_tokens) if tokens and component == "documents"]
     at = max(own, key=lambda i: anatomy.tokens[i], default=None)
-    return component if at is None else f"messages[{at}]"
+    return component if at is None else anatomy.conversation.place(at)

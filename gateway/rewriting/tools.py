@@ -8,9 +8,9 @@ tool that was sent, so that later calls add none.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from gateway.conversation import Conversation
+from gateway.request import Tool
 from gateway.rewriting.documents.relevance import Corpus
 
 REMEDY = "tools_selected"
@@ -18,17 +18,6 @@ REMEDY = "tools_selected"
 _READ_CHARS = 2000
 """Of a definition's description."""
 _TASK_CHARS = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A definition as far as its selection needs it."""
-
-    name: str | None
-    """None for what is no function of the client's, such as a provider's own tool: it always stays."""
-    description: str = ""
-    stays: bool = False
-    """Whether it carries a cache marker of the client's."""
 
 
 def select(definitions: Sequence[Tool], task: str, called: Collection[str], most: int) -> tuple[int, ...]:

@@ -19,11 +19,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from gateway.conversation import Changes, Conversation, Insertion, Message, Rest, last_unit, leading_system
+from gateway.conversation import Changes, Conversation, Insertion, Message, Rest, joined_text, last_unit, leading_system
 from gateway.memory import USUAL, Memory
-from gateway.wire.chat import ChatRequest
-from gateway.wire.lexical import DuplicateKey
-from gateway.wire.parts import part_edits, part_texts
+from gateway.request import Request
+from gateway.wire.shape import shape_of
 
 LABEL: Final = "Current values, moved here from the system text:"
 REMAINDER: Final = "(The current values stand before the last message.)"
@@ -115,13 +114,13 @@ class SystemTextMemory:
             return left
         key = (message.role, message.name, left.text, left.parts, message.content)
         found = self._left.get(key)
-        if found is None or found.is_marked != message.is_marked:
+        if found is None or found.markers != message.markers:
             found = left
             self._left.put(key, found, 2 * len(left.text) + 400)
         return found
 
 
-def moved_from(request: ChatRequest, patterns: tuple[str, ...], memo: SystemTextMemory) -> Moved | None:
+def moved_from(request: Request, patterns: tuple[str, ...], memo: SystemTextMemory) -> Moved | None:
     """Move what the patterns match in the leading system messages; None where nothing does, or nothing follows them."""
     if not patterns:
         return None
@@ -146,11 +145,12 @@ def moved_from(request: ChatRequest, patterns: tuple[str, ...], memo: SystemText
 # ---------------------------------------------------------------- one message
 
 
-def _cut(request: ChatRequest, index: int, patterns: tuple[str, ...], memo: SystemTextMemory) -> _Cut | None:
+def _cut(request: Request, index: int, patterns: tuple[str, ...], memo: SystemTextMemory) -> _Cut | None:
     message = request.conversation.messages[index]
     if not message.text or memo.is_untouched(message, patterns):
         return None
-    parts = {0: message.text} if message.content == "text" else part_texts(_bytes(request, index))
+    is_text = message.content == "text"
+    parts = {0: message.text} if is_text else {number: text for number, text in enumerate(message.parts) if text}
     new: dict[int, str] = {}
     said: list[str] = []
     for number, text in parts.items():
@@ -158,31 +158,12 @@ def _cut(request: ChatRequest, index: int, patterns: tuple[str, ...], memo: Syst
         if taken:
             new[number] = rest
             said += taken
-    if not new or (message.content != "text" and not _may_be_written(_bytes(request, index), new)):
+    if not new or not (is_text or shape_of(request).may_reword(request, index, new)):
         memo.leave_untouched(message, patterns)
         return None
-    text = new[0] if message.content == "text" else _joined(request, index, new)
+    text = new[0] if is_text else joined_text([new.get(number, part) for number, part in enumerate(message.parts)])
     left = Rest(text, new)
     return _Cut(memo.left(message, left), left, "\n".join(said))
-
-
-def _may_be_written(raw: bytes, new: dict[int, str]) -> bool:
-    """Whether new texts can take the place of those of their parts: not in one that names a key twice."""
-    try:
-        part_edits(raw, new)
-    except DuplicateKey:
-        return False
-    return True
-
-
-def _bytes(request: ChatRequest, index: int) -> bytes:
-    start, end = request.message_spans[index]
-    return request.body[start:end]
-
-
-def _joined(request: ChatRequest, index: int, new: dict[int, str]) -> str:
-    """Join the parts as `Message.text` does, some of them with a new text."""
-    return "\n".join((part_texts(_bytes(request, index), every=True) | new).values())
 
 
 # ---------------------------------------------------------------- one text

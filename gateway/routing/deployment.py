@@ -34,9 +34,9 @@ from gateway.prompt_cache.rules import NOTHING, Book, CacheFacts, book_of, price
 from gateway.providers import refusals
 from gateway.providers.credentials import credentials, logins
 from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, KEYLESS, PROVIDERS, RESPONSES, Provider
-from gateway.wire.chat import PLAIN, Additions
 from gateway.wire.foreign import Reception, reception
 from gateway.wire.headers import NEVER
+from gateway.wire.outgoing import PLAIN, Additions
 from gateway.wire.secrets import Secrets
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from gateway.config.wildcards import is_pattern
 from gateway.conversation import leading_system
 from gateway.money.entry import MOST_TAGS
 from gateway.money.keys import Caller, Keys
+from gateway.request import Request
 from gateway.routing.models import Model
 from gateway.serving.client import header_text
 from gateway.wire import errors
-from gateway.wire.chat import ChatRequest
 
 LONGEST_NAME = 256
 """Characters of a name that somebody else chose (a user, a tag, a model) that are kept in the books."""
@@ -42,9 +42,7 @@ def authenticate(keys: Keys, headers: Received, now: float) -> Caller:
     return caller
 
 
-def admit(
-    config: Config, models: Mapping[str, Model], caller: Caller, request: ChatRequest, headers: Received
-) -> Admitted:
+def admit(config: Config, models: Mapping[str, Model], caller: Caller, request: Request, headers: Received) -> Admitted:
     """Choose model and policy. Raises GatewayError: 403 not for this key, 404 no such model, 400 no such profile."""
     model = None if is_pattern(request.model) else models.get(request.model)
     if not (caller.may_use(request.model) or (model is not None and _may_use(caller, model))):
@@ -70,7 +68,7 @@ def _nearest(wanted: str, models: Mapping[str, Model], caller: Caller) -> str | 
     return max(shorter, key=len, default=None) or closest(wanted, names)
 
 
-def chosen_policy(policy: Policy, request: ChatRequest, headers: Received) -> Policy:
+def chosen_policy(policy: Policy, request: Request, headers: Received) -> Policy:
     """Choose the policy's profile for a request. Raises GatewayError (400) for one that is not there."""
     wanted = header_text(headers.get(b"x-gateway-profile", b"")) or None
     if wanted is None and not policy.profiles:
@@ -89,12 +87,12 @@ def chosen_policy(policy: Policy, request: ChatRequest, headers: Received) -> Po
         raise errors.invalid_request(str(error), "x-gateway-profile") from None
 
 
-def user_of(request: ChatRequest, headers: Received) -> str | None:
+def user_of(request: Request, headers: Received) -> str | None:
     """Name whom the request is for: its `user`, else the header."""
     return (request.user or header_text(headers.get(b"x-gateway-user", b"")))[:LONGEST_NAME] or None
 
 
-def tags_of(request: ChatRequest, headers: Received) -> list[str]:
+def tags_of(request: Request, headers: Received) -> list[str]:
     """Read the tags: `metadata.tags`, else the header, comma-separated."""
     listed: object = request.metadata.get("tags")
     if listed is None:

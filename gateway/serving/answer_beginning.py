@@ -1,6 +1,6 @@
 """The beginning of an answer: read until it is known what it is, a stream, a whole answer, an error or nothing.
 
-`wire/opening.py` recognises it in the bytes; here they are read.
+A shape recognises it in the bytes (`wire/answer.py`); here they are read.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from gateway.routing.attempts import Failure
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.upstream import Reply, Trouble, UpstreamError
+from gateway.wire.answer import ErrorAnswer, Listener, Nothing, Opened, Relay
 from gateway.wire.headers import retry_after
-from gateway.wire.opening import ErrorAnswer, Nothing, Opened, Opening
-from gateway.wire.sse import EventRelay
 
 DRAIN_SECONDS = 0.5
 """Seconds that an answer which is over may take to close."""
@@ -27,7 +26,7 @@ class Stream:
     ready: bytes
     """The bytes that the client gets first; the relay has seen them."""
     chunks: AsyncIterator[bytes]
-    relay: EventRelay
+    relay: Relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +42,18 @@ class Beginning:
     """Whether it was read to its end."""
 
 
-async def begin(chunks: AsyncIterator[bytes], opening: Opening, most_bytes: int) -> Beginning:
+async def begin(chunks: AsyncIterator[bytes], listener: Listener, most_bytes: int) -> Beginning:
     """Read until it is known what an answer is; one that is not by `most_bytes` is given up."""
     try:
         async for chunk in chunks:
-            opened = opening.feed(chunk)
+            opened = listener.feed(chunk)
             if opened is not None:
                 return Beginning(opened)
-            if opening.held_bytes > most_bytes:
-                return Beginning(opening.given_up(f"it is longer than {most_bytes:,} bytes"), "too_large")
-        return Beginning(opening.finish(), is_read=True)
+            if listener.held_bytes > most_bytes:
+                return Beginning(listener.given_up(f"it is longer than {most_bytes:,} bytes"), "too_large")
+        return Beginning(listener.finish(), is_read=True)
     except UpstreamError as cut:
-        return Beginning(opening.cut(cut.message), cut.kind, cut.said)
+        return Beginning(listener.cut(cut.message), cut.kind, cut.said)
 
 
 def failure_of(

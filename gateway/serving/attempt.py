@@ -18,6 +18,7 @@ from gateway.budget.tokens import Counter
 from gateway.conversation import Changes
 from gateway.money.entry import Entry
 from gateway.prompt_cache.lookup import CacheLookup
+from gateway.request import Marks, Request
 from gateway.rewriting.folds.summarize import Segment
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.affinity import affinity_group
@@ -47,11 +48,10 @@ from gateway.serving.retained import retained
 from gateway.serving.services import Gateway
 from gateway.serving.stated_windows import believed, narrowed
 from gateway.summaries.jobs import Job
-from gateway.wire.cache_marks import Marks
-from gateway.wire.chat import Additions, ChatRequest
-from gateway.wire.completion import Completion
+from gateway.wire.answer import ErrorAnswer, Heard, Nothing, Streaming, WholeAnswer
 from gateway.wire.headers import Received, client_headers
-from gateway.wire.opening import Heard, Opening, Streaming
+from gateway.wire.outgoing import Additions
+from gateway.wire.shape import shape_of
 
 MANY_EDITS = 2_000
 """Edits of a plan beyond which they are told in a thread: a thousand take a millisecond or two."""
@@ -86,7 +86,7 @@ class Calls:
         self,
         gateway: Gateway,
         admitted: Admitted,
-        request: ChatRequest,
+        request: Request,
         entry: Entry,
         held: KeepWarmTarget | None = None,
         headers: Received = _NO_HEADERS,
@@ -111,7 +111,7 @@ class Calls:
         """The answer that may still have to be closed."""
         self.reply_of: Deployment | None = None
         """The deployment that gave it."""
-        self.answer: Completion | Stream | None = None
+        self.answer: WholeAnswer | Stream | None = None
         """As far as it is here: all of it, or a stream's beginning."""
         self.cache_lookup: CacheLookup | None = None
         """The expected contents of the prompt cache of the deployment that answers, where anything is known of it."""
@@ -308,7 +308,7 @@ class Calls:
         outcome = await self._sent(deployment, changes, marks, additions)
         if additions.usage and self.request.stream and refuses(outcome, "stream_options"):
             outcome = await self._sent(deployment, changes, marks, replace(additions, usage=False), first=False)
-            if not isinstance(outcome, Failure) and "stream_options" not in self.request.spans:
+            if not isinstance(outcome, Failure) and not self.request.has_stream_options:
                 gateway.without_usage.add(deployment.name)
                 gateway.log.info("usage is not asked for any more", deployment=deployment.name)
         if isinstance(outcome, Failure) and outcome.kind == "unfit":
@@ -389,18 +389,22 @@ class Calls:
             self.gateway.warm_ups.note(one, deployment, self.admitted.policy, self.entry, key)
 
     async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
-        """Take in an answer until it is known what it is; None where it is one. See `wire/opening.py`."""
+        """Take in an answer until it is known what it is; None where it is one."""
         request, chunks = self.request, reply.chunks()
-        opening = Opening(streamed=request.stream, hold_back_usage=not request.asks_usage, secrets=deployment.secrets)
-        beginning = await begin(chunks, opening, self.gateway.config.server.max_answer)
+        listener = shape_of(request).listen(
+            streamed=request.stream, hold_back_usage=not request.asks_usage, secrets=deployment.secrets
+        )
+        beginning = await begin(chunks, listener, self.gateway.config.server.max_answer)
         opened = beginning.opened
         match opened:
             case Streaming():
                 opened.relay.passes_long_events = True
                 self.answer = Stream(opened.ready, chunks, opened.relay)
                 return None
-            case Completion():
-                self.answer = opened
+            case ErrorAnswer() | Nothing():
+                pass
+            case whole:
+                self.answer = whole
                 if not beginning.is_read:  # gathered, up to the marker of its end
                     await drain(reply, chunks)
                 return None

@@ -248,16 +248,26 @@ def header_text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def write_error(error: GatewayError, request_id: str) -> tuple[Headers, bytes]:
-    """Write an error in OpenAI's shape: the headers of its answer, and the body."""
-    body = error.body(request_id)
+WriteError = Callable[[GatewayError, str], bytes]
+"""Writes the body of an error in the shape that a client speaks (`Shape.error`)."""
+
+
+def write_error(error: GatewayError, request_id: str, write: WriteError = GatewayError.body) -> tuple[Headers, bytes]:
+    """Write an error in OpenAI's shape, or in another: the headers of its answer, and the body."""
+    body = write(error, request_id)
     own = [header(name.encode(), value) for name, value in error.headers.items()]
     return head(request_id, b"application/json", len(body)) + own, body
 
 
-async def refuse(client: Client, error: GatewayError, request_id: str, more: Headers | None = None) -> None:
-    """Answer with an error in OpenAI's shape."""
-    headers, body = write_error(error, request_id)
+async def refuse(
+    client: Client,
+    error: GatewayError,
+    request_id: str,
+    more: Headers | None = None,
+    write: WriteError = GatewayError.body,
+) -> None:
+    """Answer with an error in OpenAI's shape, or in another."""
+    headers, body = write_error(error, request_id, write)
     await client.start(error.status, headers + (more or []))
     await client.end(body)
 

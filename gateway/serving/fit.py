@@ -32,6 +32,7 @@ from gateway.budget.tokens import LONG_BODY, Counter, Weighed
 from gateway.config.policy import Policy
 from gateway.conversation import Changes, Conversation, Message, last_user, leading_system
 from gateway.memory import Memory
+from gateway.request import Request
 from gateway.rewriting.folds.summarize import Segment, SummaryFacts
 from gateway.rewriting.memory import Known
 from gateway.rewriting.moved import edits_of, left_of, may_move, with_left, with_moved
@@ -47,14 +48,14 @@ from gateway.rewriting.plan import (
     recognition_of,
 )
 from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED
-from gateway.rewriting.tools import Tool, called, select, task
+from gateway.rewriting.tools import called, select, task
 from gateway.rewriting.volatile import Moved, moved_from
 from gateway.routing.models import Model
 from gateway.serving.early_folds import LEAST_TOKENS, Beginnings, EarlyFolds
 from gateway.state.store import Patience
 from gateway.summaries.jobs import InlineWait, Job, SummaryJobs
-from gateway.wire.cache_marks import is_marked_tool
-from gateway.wire.chat import ChatRequest, Memo, named_tools, tool_name, tools_of, with_tools
+from gateway.wire.memo import Memo
+from gateway.wire.shape import shape_of
 
 _PLAIN = Recognition()
 
@@ -92,7 +93,7 @@ class Fitted:
             return self.moved.changes if self.moved is not None and self.is_moved else None
         return self.plan.changes if isinstance(self.plan, Plan) else None
 
-    def steady(self, request: ChatRequest) -> Conversation:
+    def steady(self, request: Request) -> Conversation:
         """Give the conversation without what changes with each request, by which it is told from others."""
         return request.conversation if self.moved is None else self.moved.conversation
 
@@ -126,7 +127,7 @@ class Fitted:
 class Selection:
     """A request of which not all tools leave, and how that is told."""
 
-    request: ChatRequest
+    request: Request
     """With the tools that stay."""
     before: Mapping[str, int]
     """Tokens by component as the request came."""
@@ -148,7 +149,7 @@ class Selection:
 
 
 async def selection(
-    request: ChatRequest,
+    request: Request,
     policy: Policy,
     model: Model,
     counter: Counter,
@@ -167,7 +168,7 @@ async def selection(
 
 
 def selected(
-    request: ChatRequest, policy: Policy, model: Model, counter: Counter, window: Window, memo: Memo
+    request: Request, policy: Policy, model: Model, counter: Counter, window: Window, memo: Memo
 ) -> Selection | None:
     """Leave out tools of a request that does not fit, where the policy asks for it; None where all stay."""
     most = policy.tools.select
@@ -180,30 +181,24 @@ def selected(
     share = policy.allocation.rooms(budget)["tools"] if policy.strict else sizes["tools"]
     if sum(sizes.values()) <= budget and sizes["tools"] <= share:
         return None
-    tools = [Tool(tool_name(tool), _description(tool), is_marked_tool(tool)) for tool in tools_of(request)]
-    named = named_tools(request)
+    shape = shape_of(request)
+    tools = shape.tools(request)
     stay = set(select(tools, task(request.conversation), called(request.conversation), most))
-    stay.update(i for i, tool in enumerate(tools) if tool.name in named)
+    stay.update(i for i, tool in enumerate(tools) if tool.is_demanded)
     if len(stay) == len(tools):
         return None
-    left = with_tools(request, sorted(stay), memo)
+    left = shape.with_tools(request, sorted(stay), memo)
     return Selection(left, sizes, tools_tokens(left.conversation, counter.count), rooms_of(policy, budget, sizes))
 
 
-def _may_select(request: ChatRequest, policy: Policy, window: Window) -> bool:
+def _may_select(request: Request, policy: Policy, window: Window) -> bool:
     """Whether there are more tools than the policy wants, in a request that its bytes do not prove to fit."""
     most = window.budget(request.answer_limit or 0)
-    if policy.tools.select is None or policy.mode == "off" or most is None:
+    if policy.tools.select is None or most is None or not _may_rewrite(request, policy):
         return False
     if not policy.strict and fits_by_bytes(request.conversation, request.most_tokens, most):
         return False
-    return request.conversation.tools > policy.tools.select and "tools" in request.spans
-
-
-def _description(tool: Mapping[str, object]) -> str:
-    function = tool.get("function") or tool.get("custom")
-    told = function.get("description") if isinstance(function, dict) else None
-    return told if isinstance(told, str) else ""
+    return request.may_select and request.conversation.tools > policy.tools.select
 
 
 class Planner(Protocol):
@@ -214,7 +209,7 @@ class Planner(Protocol):
 
 
 async def fit(
-    request: ChatRequest,
+    request: Request,
     policy: Policy,
     model: Model,
     counter: Counter,
@@ -242,7 +237,7 @@ async def fit(
     most_tokens = window.calibration.grown(request.most_tokens + (0 if moves is None else moves.grown_bytes))
     proven = most is None or fits_by_bytes(request.conversation, most_tokens, most)
     cheaper = early_folds is not None and policy.fold.when == "cheaper" and request.most_tokens >= LEAST_TOKENS
-    if policy.mode == "off" or (proven and not policy.strict and not cheaper):
+    if not _may_rewrite(request, policy) or (proven and not policy.strict and not cheaper):
         return Fitted(model, None, window, moved=moved, is_moved=moves is not None)
     form = Form(request, policy, model, window, weighing, known, moves)
     patience = summaries.patience() if summaries is not None else early_folds[0].patience() if early_folds else None
@@ -259,10 +254,15 @@ async def fit(
     return Fitted(model, told, window, decision_lost=lost, moved=moved, is_moved=form.moved is not None)
 
 
-def moved_of(request: ChatRequest, policy: Policy, known: Known) -> Moved | None:
+def moved_of(request: Request, policy: Policy, known: Known) -> Moved | None:
     """Find what the policy declares volatile in a request; nothing where it is not to be touched."""
     patterns = policy.prompt_cache.volatile
-    return moved_from(request, patterns, known.volatile) if patterns and policy.mode != "off" else None
+    return moved_from(request, patterns, known.volatile) if patterns and _may_rewrite(request, policy) else None
+
+
+def _may_rewrite(request: Request, policy: Policy) -> bool:
+    """Whether the policy rewrites at all, and all of the conversation is here to be seen."""
+    return policy.mode != "off" and request.conversation.elsewhere is None
 
 
 async def _settled(
@@ -302,13 +302,13 @@ async def _settled(
     return await folds.settled(begins, summarised, when=policy.fold.when, patience=patience)
 
 
-def writer_of(policy: Policy, request: ChatRequest) -> str:
+def writer_of(policy: Policy, request: Request) -> str:
     """Name the model that writes summaries for a request."""
     return request.model if policy.summarize.model == "same" else policy.summarize.model
 
 
 def decided(
-    request: ChatRequest,
+    request: Request,
     policy: Policy,
     model: Model,
     window: Window,
@@ -339,7 +339,7 @@ HUGE_TEXT = LARGE_BODY
 class Form:
     """A request in the form in which it is planned: as it came, or with its volatile text at another place."""
 
-    request: ChatRequest
+    request: Request
     policy: Policy
     model: Model
     window: Window
@@ -441,12 +441,12 @@ def rooms_of(
     return {name: max(room, (granted or {}).get(name, 0)) for name, room in nominal.items()}
 
 
-def byte_edits(request: ChatRequest, fitted: Fitted) -> list[Edit]:
+def byte_edits(request: Request, fitted: Fitted) -> list[Edit]:
     """List what is done to a request that nobody counted, with sizes in bytes."""
-    moved, spans = fitted.moved, request.message_spans
+    moved = fitted.moved
     if moved is None:
         return []
-    sizes = {index: spans[index].end - spans[index].start for index in moved.said}
+    sizes = {index: request.extent(index, index + 1) for index in moved.said}
     if not fitted.is_moved:
         return left_of(moved, sizes)
     stays = {index: size - utf8_bytes(moved.said[index]) for index, size in sizes.items()}
@@ -457,7 +457,7 @@ def utf8_bytes(text: str) -> int:
     return len(text.encode())
 
 
-def kinds_sent(request: ChatRequest, changes: Changes | None, counter: Counter) -> Kinds:
+def kinds_sent(request: Request, changes: Changes | None, counter: Counter) -> Kinds:
     """Count what was sent by kind of text, of a request without media."""
     conversation = request.conversation
     messages = conversation.messages if changes is None else changes.applied(conversation.messages)
@@ -475,26 +475,23 @@ def _kinds(message: Message, counter: Counter) -> Kinds:
     return kinds
 
 
-async def prompt_tokens(request: ChatRequest, model: Model, counter: Counter | Weighed) -> int:
+async def prompt_tokens(request: Request, model: Model, counter: Counter | Weighed) -> int:
     """Count the prompt as it came, for a request that nobody had to count before."""
     await counter.learn(texts(request.conversation, counter.messages))
     return dissect(request.conversation, _PLAIN, counter.count, model.count_media, counter.messages).total
 
 
-def byte_sizes(request: ChatRequest) -> dict[str, int]:
+def byte_sizes(request: Request) -> dict[str, int]:
     """Bytes of the body by component, for requests that are not counted; examples and documents count as history."""
-    messages, spans = request.conversation.messages, request.message_spans
-    head = leading_system(messages)
-    tools = sum(
-        end - start for key in ("tools", "functions") if key in request.spans for start, end in (request.spans[key],)
-    )
-    system = spans[head - 1].end - spans[0].start if head else 0
-    last = len(messages) - 1
+    messages = request.conversation.messages
+    head, count = leading_system(messages), len(messages)
+    system = request.extent(0, head)
+    last = count - 1
     while last > head and messages[last].is_result:
         last -= 1
-    own = spans[-1].end - spans[last].start if last >= head else 0
+    own = request.extent(last, count) if last >= head else 0
     asked = last_user(messages)
     if asked is not None and head <= asked < last:
-        own += spans[asked].end - spans[asked].start
-    history = spans[-1].end - spans[0].start - system - own
-    return {"system": system, "tools": tools, "history": max(0, history), "input": own}
+        own += request.extent(asked, asked + 1)
+    history = request.extent(0, count) - system - own
+    return {"system": system, "tools": request.tools_size, "history": max(0, history), "input": own}

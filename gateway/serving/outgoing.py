@@ -9,27 +9,28 @@ from dataclasses import replace
 
 from gateway.budget.tokens import Counter
 from gateway.conversation import Changes
+from gateway.request import Marks, Request
 from gateway.routing.deployment import Deployment
 from gateway.serving.fit import LARGE_BODY, Fitted, prompt_tokens
-from gateway.wire.cache_marks import Marks
-from gateway.wire.chat import Additions, ChatRequest, is_limited, sent
+from gateway.wire.outgoing import Additions
+from gateway.wire.shape import shape_of
 
 
 async def additions_for(
-    request: ChatRequest, deployment: Deployment, fitted: Fitted, counter: Counter, prompt: int | None
+    request: Request, deployment: Deployment, fitted: Fitted, counter: Counter, prompt: int | None
 ) -> Additions:
     """Give what is added for a deployment: an answer limit too, where it needs one and the client names none.
 
     `prompt` is the number of prompt tokens that are sent, where they were counted.
     """
     additions = deployment.additions
-    if deployment.needs_answer_limit and not is_limited(request):
+    if deployment.needs_answer_limit and not shape_of(request).is_limited(request):
         limit = await _answer_limit(request, fitted, counter, prompt)
-        additions = replace(additions, defaults=(*additions.defaults, ("max_tokens", b"%d" % limit)))
+        additions = replace(additions, answer_limit=limit)
     return additions
 
 
-async def _answer_limit(request: ChatRequest, fitted: Fitted, counter: Counter, prompt: int | None) -> int:
+async def _answer_limit(request: Request, fitted: Fitted, counter: Counter, prompt: int | None) -> int:
     """Say how long the answer may be, for a provider that must be told and a client that does not."""
     window, model = fitted.window, fitted.model
     most = model.max_output
@@ -43,7 +44,7 @@ async def _answer_limit(request: ChatRequest, fitted: Fitted, counter: Counter, 
 
 
 async def body_for(
-    request: ChatRequest,
+    request: Request,
     deployment: Deployment,
     changes: Changes | None,
     marks: Marks | None,
@@ -51,7 +52,8 @@ async def body_for(
     threads: Callable[[], Executor],
 ) -> bytes:
     """Write the request for a deployment, a large one off the event loop."""
+    write = shape_of(request).write
     if len(request.body) < LARGE_BODY:
-        return sent(request, deployment.model, changes, marks, additions)
+        return write(request, deployment.model, changes, marks, additions)
     run = asyncio.get_running_loop().run_in_executor
-    return await run(threads(), sent, request, deployment.model, changes, marks, additions)
+    return await run(threads(), write, request, deployment.model, changes, marks, additions)

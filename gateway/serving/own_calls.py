@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 
 from gateway.routing.attempts import Failure, Outcome
 from gateway.routing.deployment import Deployment
+from gateway.serving.answer_beginning import Stream
 from gateway.serving.attempt import Calls
 from gateway.serving.fit import Fitted
 from gateway.serving.settle import Booking
-from gateway.wire.completion import Completion
+from gateway.wire.answer import WholeAnswer
 
 
 class NoAnswer(Exception):
@@ -22,7 +23,7 @@ class NoAnswer(Exception):
 
 async def answered(
     calls: Calls, fitted: Fitted, make: Callable[[], Awaitable[Outcome]], within_seconds: float
-) -> Completion:
+) -> WholeAnswer:
     """Have a fitted call made and enter it; whatever happens, it is entered once.
 
     Raises NoAnswer, and GatewayError where it cannot even be opened: then nothing was sent.
@@ -47,7 +48,7 @@ async def answered(
         await _end(calls, booking, calls.deployment, "internal_error")
         raise
     answer = calls.answer
-    if isinstance(outcome, Failure) or not isinstance(answer, Completion):
+    if isinstance(outcome, Failure) or answer is None or isinstance(answer, Stream):
         paid = isinstance(outcome, Failure) and outcome.begun and outcome.kind != "garbage"
         await _end(calls, booking, outcome.deployment if paid else None, "upstream_failed")
         raise NoAnswer(f"the model failed: {outcome.kind if isinstance(outcome, Failure) else 'no completion'}")

@@ -14,6 +14,7 @@ from gateway.money.amounts import usd
 from gateway.money.entry import Entry
 from gateway.money.keys import Caller
 from gateway.money.row import Status
+from gateway.request import Request, with_limit
 from gateway.rewriting.plan import Refusal
 from gateway.routing.attempts import Failure
 from gateway.routing.deployment import Deployment
@@ -30,23 +31,22 @@ from gateway.serving.refusals import does_not_fit, still_too_long, unanswered
 from gateway.serving.services import Gateway
 from gateway.serving.settle import Booking
 from gateway.wire import errors
-from gateway.wire.chat import ChatRequest, parse, with_limit
-from gateway.wire.completion import Completion
+from gateway.wire.answer import WholeAnswer
 from gateway.wire.errors import GatewayError
-from gateway.wire.sse import DONE, error_event
+from gateway.wire.shape import CHAT, Shape, shape_of
 
 
-async def answer(gateway: Gateway, client: Client, request_id: str) -> None:
-    """Serve one chat completion. Raises GatewayError for who may not ask and for what is not a request."""
+async def answer(gateway: Gateway, client: Client, request_id: str, shape: Shape = CHAT) -> None:
+    """Serve one request in this shape. Raises GatewayError for who may not ask and for what is not a request."""
     started = gateway.monotonic()
     caller = authenticate(gateway.keys, client.headers, gateway.now())
     place, desk = None if gateway.large is None else gateway.large.place(caller.key), None
     try:
         body = await client.body(gateway.config.server.max_body, place)
         if gateway.large is None or len(body) < LARGE_BODY:
-            request = await _read(gateway, body, caller.key)
+            request = await _read(gateway, shape, body, caller.key)
         else:
-            request, desk = await gateway.large.read(body, caller.key)
+            request, desk = await gateway.large.read(body, caller.key, shape)
         await _passage(gateway, client, caller, request, request_id, started).run(place, desk)
     except ClientGone:
         return
@@ -63,7 +63,7 @@ def _let_go(place: Place | None, desk: Desk | None) -> None:
 
 
 def _passage(
-    gateway: Gateway, client: Client, caller: Caller, request: ChatRequest, request_id: str, started: float
+    gateway: Gateway, client: Client, caller: Caller, request: Request, request_id: str, started: float
 ) -> Passage:
     policy = gateway.config.policy_for(caller.policy, caller.team)
     entry = Entry(
@@ -81,11 +81,11 @@ def _passage(
     return Passage(gateway, client, caller, request, entry)
 
 
-async def _read(gateway: Gateway, body: bytes, key: str) -> ChatRequest:
+async def _read(gateway: Gateway, shape: Shape, body: bytes, key: str) -> Request:
     if len(body) < LONG_BODY:
-        return parse(body, gateway.memo)
+        return shape.read(body, gateway.memo)
     threads = gateway.planning.of(key, len(body))
-    return await asyncio.get_running_loop().run_in_executor(threads, parse, body, gateway.memo)
+    return await asyncio.get_running_loop().run_in_executor(threads, shape.read, body, gateway.memo)
 
 
 class Passage:
@@ -93,7 +93,7 @@ class Passage:
 
     __slots__ = ("booking", "caller", "calls", "client", "entry", "gateway", "request")
 
-    def __init__(self, gateway: Gateway, client: Client, caller: Caller, request: ChatRequest, entry: Entry) -> None:
+    def __init__(self, gateway: Gateway, client: Client, caller: Caller, request: Request, entry: Entry) -> None:
         self.gateway, self.client, self.caller, self.request, self.entry = gateway, client, caller, request, entry
         self.calls: Calls | None = None
         self.booking = Booking(gateway, request, entry)
@@ -155,7 +155,7 @@ class Passage:
 
     # ------------------------------------------------------------ the answer
 
-    async def _deliver(self, calls: Calls, whole: Completion, deployment: Deployment) -> None:
+    async def _deliver(self, calls: Calls, whole: WholeAnswer, deployment: Deployment) -> None:
         await self.booking.price(calls, whole, deployment)
         await calls.heed(whole, deployment)
         self.entry.http_status = 200
@@ -168,7 +168,7 @@ class Passage:
 
     async def _relay(self, calls: Calls, stream: Stream, deployment: Deployment) -> None:
         """Pass events on as they come; what ends the stream waits until the entry is written."""
-        entry, relay = self.entry, stream.relay
+        entry, relay, shape = self.entry, stream.relay, shape_of(self.request)
         entry.http_status = 200
         await self._start_stream()
         out, trouble = await self._pass_on(stream)
@@ -177,14 +177,15 @@ class Passage:
         if trouble is not None:
             failed = errors.upstream_failed(trouble.kind, f"The upstream's stream broke off ({trouble.kind}).")
             entry.error = failed.code
-            out += error_event(failed, entry.id)
+            out += shape.error_event(failed, entry.id)
             self.gateway.log.warning(
                 "stream cut by upstream", id=entry.id, deployment=deployment.name, kind=trouble.kind
             )
         elif (error := relay.error) is not None:
             entry.error = error.code or "upstream_error"
             if not relay.error_is_shown:
-                out = out.removesuffix(DONE) + error_event(errors.upstream_refused(error.status, error.body), entry.id)
+                refused = errors.upstream_refused(error.status, error.body)
+                out = out.removesuffix(shape.end) + shape.error_event(refused, entry.id)
         await self._settle("answered" if entry.error is None else "failed")
         await self.client.end(out)
         if relay.done and calls.reply is not None:
@@ -274,11 +275,13 @@ class Passage:
         called = self.calls is not None and self.calls.deployment is not None
         self.entry.error, self.entry.http_status = error.code or error.type, error.status
         await self._settle("failed" if called or error.status >= 500 else "refused")
+        shape = shape_of(self.request)
         if self.client.started:
-            await self.client.end(error_event(error, self.entry.id))
+            await self.client.end(shape.error_event(error, self.entry.id))
         else:
             own = {name.encode() for name in error.headers}
-            await refuse(self.client, error, self.entry.id, [one for one in self._told() if one[0] not in own])
+            told = [one for one in self._told() if one[0] not in own]
+            await refuse(self.client, error, self.entry.id, told, shape.error)
 
     async def _cancelled(self) -> None:
         """Stop the upstream of a client that left, and enter what was used until then."""

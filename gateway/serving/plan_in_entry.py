@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from gateway.config.policy import Policy
 from gateway.money.entry import Entry, runs
 from gateway.money.row import EditRow
+from gateway.request import Request
 from gateway.rewriting.plan import Edit, Level, Plan, Refusal
 from gateway.serving.fit import Fitted, byte_edits, byte_sizes, guesses, rooms_of
-from gateway.wire.chat import ChatRequest
 
 InBooks = tuple[Sequence[EditRow], Level]
 """The entry's part of a plan's edits: their rows, and their level."""
@@ -26,7 +26,7 @@ def _row(edit: Edit) -> tuple[int, str | None, str, int, int]:
     return edit.at, edit.tool, edit.remedy, edit.before, edit.after
 
 
-def note_plan(entry: Entry, request: ChatRequest, policy: Policy, fitted: Fitted, edits: InBooks) -> None:
+def note_plan(entry: Entry, request: Request, policy: Policy, fitted: Fitted, edits: InBooks) -> None:
     """Write a plan into the entry; under a policy that does not enforce, as it would have been."""
     plan, enforces = fitted.plan, policy.mode == "enforce"
     entry.calibration = fitted.window.calibration.version

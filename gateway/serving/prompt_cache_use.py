@@ -18,6 +18,7 @@ from gateway.prompt_cache.breakpoints import Breakpoint
 from gateway.prompt_cache.economics import USUAL_GROWTH, outlook
 from gateway.prompt_cache.lookup import CacheLookup, ConversationOwner, is_uncacheable
 from gateway.prompt_cache.markers import MarkUpTo, lifetime_of, mark_up_to, markable, marks_of, place_markers
+from gateway.request import Marks, Request
 from gateway.rewriting.moved import may_move
 from gateway.rewriting.volatile import Moved, moved_from
 from gateway.routing.deployment import Deployment
@@ -25,8 +26,6 @@ from gateway.routing.loads import Preference
 from gateway.routing.models import Model
 from gateway.serving.early_folds import Beginnings, ByCost, EarlyFolds, Never
 from gateway.serving.services import Gateway
-from gateway.wire.cache_marks import Marks
-from gateway.wire.chat import ChatRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class CacheUse:
     __slots__ = ("entry", "gateway", "policy", "request", "target")
 
     def __init__(
-        self, gateway: Gateway, policy: Policy, request: ChatRequest, entry: Entry, target: KeepWarmTarget | None = None
+        self, gateway: Gateway, policy: Policy, request: Request, entry: Entry, target: KeepWarmTarget | None = None
     ) -> None:
         self.gateway, self.policy, self.request, self.entry, self.target = gateway, policy, request, entry, target
 
@@ -65,7 +64,7 @@ class CacheUse:
             return None
         if facts.control == "key" or facts.marks_itself:
             return self._key(lookup)
-        if facts.control not in ("cache_control", "cache_point"):
+        if not facts.takes_anthropic_markers:
             return None
         extent, lifetime = self._extent(lookup)
         if extent == "nothing":
@@ -108,7 +107,7 @@ class CacheUse:
         A server of the operator's own that speaks a provider's API gets the key only if `prompt_caches` says so.
         Otherwise its facts have no control (routing/deployment.py).
         """
-        if "prompt_cache_key" in self.request.spans:
+        if self.request.caching.has_key:
             return None
         key = self.gateway.prompt_caches.choose_cache_key(lookup) if self.target is None else self.target.key
         points = lookup.sent.breakpoints
@@ -183,10 +182,10 @@ class CacheUse:
 
     def _growth(self, lookup: CacheLookup) -> float:
         """Estimate the tokens that each request adds, by the messages since the conversation began."""
-        spans, opening = self.request.message_spans, lookup.head + 1
-        if lookup.turn < 2 or opening >= len(spans):
+        messages, opening = len(self.request.conversation.messages), lookup.head + 1
+        if lookup.turn < 2 or opening >= messages:
             return USUAL_GROWTH
-        return (spans[-1].end - spans[opening].start) / BYTES_PER_TOKEN / (lookup.turn - 1)
+        return self.request.extent(opening, messages) / BYTES_PER_TOKEN / (lookup.turn - 1)
 
     def _preferred(self, model: Model, moved: Moved | None, now: float) -> Deployment:
         """Return the deployment that the conversation goes to first."""

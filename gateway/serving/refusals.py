@@ -8,18 +8,18 @@ from dataclasses import replace
 
 from gateway.budget.allocation import Window
 from gateway.config.policy import Policy
+from gateway.request import Request
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.attempts import Failure
 from gateway.routing.too_long import too_long
 from gateway.routing.upstreams.upstream import Trouble
 from gateway.serving.fit import Fitted
 from gateway.wire import errors
-from gateway.wire.chat import ChatRequest
 from gateway.wire.errors import GatewayError
 from gateway.wire.headers import told_of_failure
 
 
-def does_not_fit(refusal: Refusal, fitted: Fitted, request: ChatRequest, policy: Policy) -> GatewayError:
+def does_not_fit(refusal: Refusal, fitted: Fitted, request: Request, policy: Policy) -> GatewayError:
     """Refuse what cannot be made to fit, or came illegal and would have to be."""
     if refusal.illegal is not None:
         told = f"The request does not fit and was not legal when it came, so it was not rewritten: {refusal.illegal}"
@@ -51,7 +51,7 @@ _SHORTER = {
 }
 
 
-def _is_final(refusal: Refusal, request: ChatRequest, policy: Policy) -> bool:
+def _is_final(refusal: Refusal, request: Request, policy: Policy) -> bool:
     """Whether a client that shortens its conversation gains nothing: what never leaves it has no room beside the rest.
 
     An agent that compacts sends its conversation without tools to have it summarised, and then asks as before, for as
@@ -67,17 +67,17 @@ def _is_final(refusal: Refusal, request: ChatRequest, policy: Policy) -> bool:
     return alone <= refusal.budget and (is_beside or sum(_fixed(refusal, request).values()) > refusal.budget)
 
 
-def _ends_with_a_person(request: ChatRequest) -> bool:
+def _ends_with_a_person(request: Request) -> bool:
     return request.conversation.messages[-1].role == "user"
 
 
-def _fixed(refusal: Refusal, request: ChatRequest) -> dict[str, int]:
+def _fixed(refusal: Refusal, request: Request) -> dict[str, int]:
     """Count what may not be cut, whoever tries: the newest message where a person wrote it."""
     names = ("tools", "system", "input") if _ends_with_a_person(request) else ("tools", "system")
     return {name: refusal.before.get(name, 0) for name in names}
 
 
-def _cannot_be_cut(refusal: Refusal, window: Window, request: ChatRequest, policy: Policy) -> GatewayError:
+def _cannot_be_cut(refusal: Refusal, window: Window, request: Request, policy: Policy) -> GatewayError:
     fixed = _fixed(refusal, request)
     over = refusal.component if refusal.component in _SHORTER else max(fixed, key=lambda name: fixed[name])
     name, is_the_models = errors.printable(policy.name), window.policy is None or window.width != window.policy
@@ -100,9 +100,7 @@ def _cannot_be_cut(refusal: Refusal, window: Window, request: ChatRequest, polic
     )
 
 
-def _why(
-    refusal: Refusal, window: Window, request: ChatRequest, policy: Policy, figure: Callable[[int], str] = str
-) -> str:
+def _why(refusal: Refusal, window: Window, request: Request, policy: Policy, figure: Callable[[int], str] = str) -> str:
     """Say how the room came about: the window, what is kept free of it, and under `strict` the share."""
     limit = request.answer_limit or 0
     budget = window.budget(limit)
@@ -119,7 +117,7 @@ def _why(
     )
 
 
-def _is_the_limits_fault(refusal: Refusal, window: Window, request: ChatRequest, policy: Policy) -> bool:
+def _is_the_limits_fault(refusal: Refusal, window: Window, request: Request, policy: Policy) -> bool:
     """Whether the answer that the request asks for leaves no room, where one as long as the policy's would."""
     without = replace(window, follows=None).budget()
     if request.answer_limit is None or without is None or refusal.budget >= without:
@@ -128,7 +126,7 @@ def _is_the_limits_fault(refusal: Refusal, window: Window, request: ChatRequest,
     return refusal.budget <= 0 or fits_without
 
 
-def _limit_too_large(refusal: Refusal, window: Window, request: ChatRequest, policy: Policy) -> GatewayError:
+def _limit_too_large(refusal: Refusal, window: Window, request: Request, policy: Policy) -> GatewayError:
     """Name the answer limit, and the highest with which this prompt fits; for good where a shorter one would not."""
     limit, param = request.answer_limit or 0, request.limited_by
     assert window.width is not None, "an answer limit counts in a window alone"
@@ -154,7 +152,7 @@ def _limit_too_large(refusal: Refusal, window: Window, request: ChatRequest, pol
     )
 
 
-def still_too_long(failure: Failure, fitted: Fitted, request: ChatRequest, policy: Policy) -> GatewayError:
+def still_too_long(failure: Failure, fitted: Fitted, request: Request, policy: Policy) -> GatewayError:
     """Put the verdict of an upstream that had two plans in our wording: agents know it. Its window must be known: else
     the numbers in it would be ours alone, and the upstream's own words tell more.
     """

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 from gateway.budget.tokens import LONG_BODY
+from gateway.request import Request
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.rewriting.retention import Retention, Values, retention
 from gateway.serving.fit import LARGE_BODY
-from gateway.wire.chat import ChatRequest
-from gateway.wire.opening import Heard
+from gateway.wire.answer import Heard
 
 
 async def retained(
-    request: ChatRequest, plan: Plan | Refusal | None, heard: Heard, known: Values, threads: Callable[[], Executor]
+    request: Request, plan: Plan | Refusal | None, heard: Heard, known: Values, threads: Callable[[], Executor]
 ) -> Retention | None:
     """Set an answer against what a plan took away, a long text in a thread.
 

@@ -32,7 +32,7 @@ from gateway.serving.large.pool import LargeBodies
 from gateway.serving.large.threads import FairThreads
 from gateway.state.shared import Sharing
 from gateway.summaries.jobs import SummaryJobs
-from gateway.wire.chat import Memo
+from gateway.wire.memo import Memo
 
 
 class Models(Mapping[str, Model]):

@@ -9,6 +9,7 @@ from gateway.money.entry import BYTES_PER_TOKEN, Entry
 from gateway.money.ledger import LedgerUnavailable
 from gateway.money.row import Status
 from gateway.prompt_cache.lookup import miss_without_lookup
+from gateway.request import Request, Usage
 from gateway.rewriting.plan import Plan
 from gateway.routing.deployment import Deployment
 from gateway.serving.admission import Admitted
@@ -16,9 +17,8 @@ from gateway.serving.attempt import Calls
 from gateway.serving.fit import LARGE_BODY, Fitted, kinds_sent, prompt_tokens
 from gateway.serving.services import Gateway
 from gateway.wire import errors
-from gateway.wire.chat import ChatRequest
-from gateway.wire.opening import Heard
-from gateway.wire.usage import Usage, billed_nanousd, mended, usage_from_openai
+from gateway.wire.answer import Heard
+from gateway.wire.usage import billed_nanousd, mended, usage_from_openai
 
 USUAL_ANSWER = 1024
 """Tokens an answer is estimated at where neither the request nor the policy says anything."""
@@ -31,7 +31,7 @@ class Booking:
 
     __slots__ = ("entry", "gateway", "request", "settled", "unheard")
 
-    def __init__(self, gateway: Gateway, request: ChatRequest, entry: Entry) -> None:
+    def __init__(self, gateway: Gateway, request: Request, entry: Entry) -> None:
         self.gateway, self.request, self.entry = gateway, request, entry
         self.settled = False
         self.unheard = 0

@@ -12,8 +12,6 @@ import os
 from dataclasses import dataclass, replace
 from typing import Final
 
-import orjson
-
 from gateway.budget.tokens import Counter
 from gateway.config.policy import Policy, Reserve
 from gateway.conversation import Message
@@ -27,9 +25,10 @@ from gateway.serving.attempt import Calls
 from gateway.serving.own_calls import NoAnswer, answered
 from gateway.serving.services import Gateway
 from gateway.summaries.jobs import Job, NoSummary
-from gateway.wire.chat import Memo, message_of, parse
-from gateway.wire.completion import Completion
+from gateway.wire.answer import WholeAnswer
 from gateway.wire.errors import GatewayError
+from gateway.wire.memo import Memo
+from gateway.wire.shape import OWN
 
 _FRAME_TOKENS: Final = 160
 """Of a request for a summary, beside its prompt and its text."""
@@ -145,7 +144,7 @@ async def _written(writing: _Writing, text: str, limit: int) -> str:
         started=gateway.monotonic(),
     )
     body = await asyncio.to_thread(_body, writing, text, limit)
-    calls = Calls(gateway, Admitted(writing.model, _policy(job)), parse(body, Memo()), entry)
+    calls = Calls(gateway, Admitted(writing.model, _policy(job)), OWN.read(body, Memo()), entry)
     try:
         fitted = await calls.fit(writing.model)
         seconds = max(0.0, writing.until - gateway.monotonic())
@@ -170,20 +169,15 @@ def _most(limit: int) -> int:
 def _body(writing: _Writing, text: str, limit: int) -> bytes:
     """Write the request: what a summary is to hold, and the text as data."""
     length, language = writing.length(limit), writing.read.speech.name
-    messages = [
-        {"role": "system", "content": summarize.instruction(writing.prompt, length, language)},
-        {"role": "user", "content": summarize.material(text, length, language)},
-    ]
-    return orjson.dumps({"model": writing.job.model, "messages": messages, "max_completion_tokens": _most(limit)})
+    instruction = summarize.instruction(writing.prompt, length, language)
+    return OWN.ask(writing.job.model, instruction, summarize.material(text, length, language), _most(limit))
 
 
-def _said(answer: Completion) -> str:
+def _said(answer: WholeAnswer) -> str:
     """Read what the model wrote. Raises NoSummary where it did not come to an end or called a tool."""
-    choices = answer.fields["choices"]
-    choice = choices[0] if choices and isinstance(choices[0], dict) else {}
-    message = choice.get("message")
-    if not isinstance(message, dict):
+    first = answer.first()
+    if first.text is None:
         raise NoSummary("it is empty")
-    if (wrong := summarize.unfinished(choice.get("finish_reason"))) is not None:
+    if (wrong := summarize.unfinished(first.finish_reason)) is not None:
         raise NoSummary(wrong)
-    return message_of(message).text.strip()
+    return first.text.strip()

@@ -22,8 +22,8 @@ from gateway.serving.fit import Fitted
 from gateway.serving.own_calls import NoAnswer, answered
 from gateway.serving.prompt_cache_use import KeepWarmTarget
 from gateway.serving.services import Gateway
-from gateway.wire.chat import parse
 from gateway.wire.errors import GatewayError
+from gateway.wire.shape import SHAPES
 
 TIMEOUT_SECONDS: Final = 20.0
 
@@ -46,7 +46,10 @@ async def send_warm_up(gateway: Gateway, warm_up: WarmUp) -> WarmUpResult:
     )
     alone = replace(gateway.models[deployment.model_name], deployments=(deployment,))
     plain = Policy(policy.name, reserve=Reserve(0, 0), prompt_cache=replace(policy.prompt_cache, warm=()))
-    request, target = parse(warm_up.body, gateway.memo), KeepWarmTarget(expiry[1], warm_up.cache_key)
+    request, target = (
+        SHAPES[warm_up.shape].read(warm_up.body, gateway.memo),
+        KeepWarmTarget(expiry[1], warm_up.cache_key),
+    )
     calls = Calls(gateway, Admitted(alone, plain), request, entry, target)
     try:
         fitted = await calls.fit(alone)

@@ -17,8 +17,8 @@ import orjson
 
 from gateway.conversation import Message
 from gateway.wire import legality
+from gateway.wire.chat.reasoning import without_members, without_parts
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, splice, value
-from gateway.wire.reasoning import without_members, without_parts
 
 Kind = Literal["fields", "thinking", "unsigned"]
 """litellm's `provider_specific_fields`; thinking blocks, or parts of thinking; those that Claude did not sign."""

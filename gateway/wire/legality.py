@@ -219,9 +219,9 @@ def droppable(messages: Sequence[Message], found: Sequence[Violation]) -> frozen
 
 
 def _own_results(messages: Sequence[Message], caller: int) -> Iterator[int]:
-    """Yield the results that stand right behind a message with calls."""
+    """Yield the results that stand right behind a message with calls, and what is joined to it."""
     for index in range(caller + 1, len(messages)):
-        if not messages[index].is_result:
+        if not (messages[index].is_result or messages[index].joined):
             return
         yield index
 
@@ -241,10 +241,13 @@ def _pairing(messages: Sequence[Message]) -> Iterator[Violation]:
             continue
         if message.role == "function":
             continue
+        own = [call.id for call in message.calls if call.id]
+        if message.joined:
+            waiting += own
+            continue
         if waiting:
             yield _unanswered(caller, waiting)
-        waiting = [call.id for call in message.calls if call.id]
-        caller = index
+        waiting, caller = own, index
     if waiting:
         yield _unanswered(caller, waiting)
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from gateway.conversation import Media
-from gateway.wire.reasoning import PARTS
+from gateway.wire.chat.reasoning import PARTS
 
 Kind = Literal["image", "audio", "file", "video", "other"]
 

@@ -7,9 +7,11 @@ it stand in money/prices/.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
+
+from gateway.request import Usage
 
 _MOST_TOKENS: Final = 2 * 10**7
 """No request has more (the largest windows take ten million): a larger number is garbage."""
@@ -17,45 +19,6 @@ _MOST_THINKING: Final = 10**6
 """A total that is larger than its parts by more than this implies nothing."""
 _MOST_DOLLARS: Final = 10**5
 """No answer costs more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """The tokens of one call, as on OpenAI's wire: parts are contained in `prompt` and `completion`, never beside
-    them.
-    """
-
-    prompt: int = 0
-    completion: int = 0
-    cached: int = 0
-    """Of `prompt`: read from the provider's cache."""
-    cache_write: int = 0
-    """Of `prompt`: written to the provider's cache, for whatever lifetime."""
-    cache_write_1h: int = 0
-    """Of `cache_write`: for an hour."""
-    reasoning: int = 0
-    """Of `completion`."""
-    audio_prompt: int = 0
-    audio_completion: int = 0
-    image_prompt: int = 0
-    image_completion: int = 0
-    cached_audio: int = 0
-    """Of both `cached` and `audio_prompt`."""
-    modifiers: tuple[str, ...] = ()
-    """The surcharges that the provider names: for its place (`us`), for its speed (`fast`)."""
-    estimated: bool = False
-    """Counted by us, because the provider did not say, or said what cannot be."""
-    contradicts: bool = field(default=False, compare=False)
-    """Whether more was cached than there was, and no total explains it: our own count of the prompt must decide."""
-
-    def __add__(self, other: Usage) -> Usage:
-        """Sum what several calls used."""
-        counts = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
-        named = tuple(dict.fromkeys(self.modifiers + other.modifiers))
-        return Usage(**counts, modifiers=named, estimated=self.estimated or other.estimated)
-
-
-_COUNTS: Final = tuple(one.name for one in fields(Usage) if one.name not in ("modifiers", "estimated", "contradicts"))
 
 
 def found_in(fields: Mapping[str, Any]) -> Mapping[str, Any] | None:

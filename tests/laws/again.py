@@ -10,7 +10,7 @@ import pickle
 import sys
 
 from gateway.rewriting.memory import Known
-from gateway.wire.chat import Memo
+from gateway.wire.memo import Memo
 from tests.laws.driving import counter_of, leave
 
 

@@ -13,7 +13,9 @@ from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.models import Model
 from gateway.serving.fit import decided
-from gateway.wire.chat import Memo, parse, sent
+from gateway.wire.chat.read import parse
+from gateway.wire.chat.write import sent
+from gateway.wire.memo import Memo
 from tests.laws import oracle
 from tests.laws.generators import SENT, Case
 

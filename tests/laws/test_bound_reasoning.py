@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from gateway.config.policy import Policy, Reserve
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Refusal
-from gateway.wire.chat import Memo
 from gateway.wire.legality import ANTHROPIC
+from gateway.wire.memo import Memo
 from tests.conftest import Conversations, examples
 from tests.laws import oracle, transcripts
 from tests.laws.driving import Left, counter_of, leave

@@ -18,7 +18,7 @@ from gateway.money.entry import Entry
 from gateway.money.ledger import Ledger, new_id
 from gateway.money.row import Status
 from gateway.reports.spend import By, spend_report
-from gateway.wire.usage import Usage
+from gateway.request import Usage
 
 NOON = 1_700_000_000.0
 FIGURES = ("prompt_tokens", "cached_tokens", "completion_tokens", "cost_nanousd")

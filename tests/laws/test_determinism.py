@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 
 from gateway.config.policy import Policy
-from gateway.wire.chat import Memo
+from gateway.wire.memo import Memo
 from tests.conftest import CHECKOUT, Conversations
 from tests.laws import oracle, transcripts
 from tests.laws.driving import counter_of, leave

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.serving.fit import decided
-from gateway.wire.chat import Memo, parse, sent
+from gateway.wire.chat.read import parse
+from gateway.wire.chat.write import sent
+from gateway.wire.memo import Memo
 from tests.conftest import Conversations
 from tests.laws import idempotence, oracle, test_fit, transcripts
 from tests.laws.driving import Left, Walk, counter_of

@@ -12,8 +12,8 @@ from gateway.config.policy import Policy, PromptCache
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import VOLATILE_LEFT, Plan
 from gateway.rewriting.volatile import LABEL, REMAINDER
-from gateway.wire.chat import Memo
 from gateway.wire.legality import CHAT
+from gateway.wire.memo import Memo
 from tests.laws import oracle
 from tests.laws.driving import Left, counter_of, leave
 from tests.laws.generators import PROVIDERS, SENT, STYLES, Case, Number, Talk, cases

@@ -31,8 +31,10 @@ from gateway.budget.tokens import Counter
 from gateway.config.policy import Policy, Reserve
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, plan, recognition_of
-from gateway.wire.chat import Memo, parse, sent
+from gateway.wire.chat.read import parse
+from gateway.wire.chat.write import sent
 from gateway.wire.legality import CHAT
+from gateway.wire.memo import Memo
 from tests.contract.running import KEYS, Gateway, config, model, running_gateway, running_upstream, write_setup
 from tests.load.recorded import MADE_UP, cut_at_requests, joined, raw
 

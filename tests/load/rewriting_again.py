@@ -16,8 +16,10 @@ from gateway.budget.tokens import Counter
 from gateway.config.policy import Policy, Reserve
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, plan, recognition_of
-from gateway.wire.chat import Memo, parse, sent
+from gateway.wire.chat.read import parse
+from gateway.wire.chat.write import sent
 from gateway.wire.legality import CHAT
+from gateway.wire.memo import Memo
 
 
 def main() -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import orjson
 
+from gateway.request import Usage
 from gateway.routing.upstreams.demo import Demo
 from gateway.routing.upstreams.upstream import Reply
-from gateway.wire.usage import Usage, usage_from_openai
+from gateway.wire.usage import usage_from_openai
 from tests.providers.deployments import deployment
 
 PRIMING = 3

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 
-from gateway.wire.usage import Usage
+from gateway.request import Usage
 
 
 @dataclass(frozen=True, slots=True)

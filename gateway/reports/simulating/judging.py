@@ -16,12 +16,14 @@ from gateway.config.policy import Policy
 from gateway.reports.simulating.carried_values import Carried, carried, lost
 from gateway.reports.simulating.price_rules import Chain, PrefixCache, Rule, chain
 from gateway.reports.simulating.traffic import Turn
+from gateway.request import Request
 from gateway.rewriting.plan import Refusal
 from gateway.routing.models import Model
 from gateway.serving.admission import chosen_policy
 from gateway.serving.fit import decided, selected
-from gateway.wire.chat import ChatRequest, Memo, parse, sent
 from gateway.wire.errors import GatewayError
+from gateway.wire.memo import Memo
+from gateway.wire.shape import OWN
 
 MOST_EXAMPLES = 5
 _MOST_OF_A_TURN = 2
@@ -136,7 +138,7 @@ def judge_policies(
         answers += turn.answer is not None
         model = model_of(turn)
         read = _Reading(memo, model, counter_of(model), now)
-        prompt = read.prompt(parse(turn.body, memo))
+        prompt = read.prompt(OWN.read(turn.body, memo))
         wanted = () if turn.answer is None else carried(prompt.request.conversation, turn.answer)
         for judge in (came, *judges):
             judge.judge(turn, prompt, wanted, read)
@@ -155,7 +157,7 @@ def judge_policies(
 class _Prompt:
     """A request, counted and cut into the blocks of a provider's cache."""
 
-    request: ChatRequest
+    request: Request
     tokens: int
     chain: Chain
 
@@ -169,7 +171,7 @@ class _Reading:
     counter: Counter
     now: float
 
-    def prompt(self, request: ChatRequest) -> _Prompt:
+    def prompt(self, request: Request) -> _Prompt:
         anatomy: Anatomy = dissect(request.conversation, _PLAIN, self.counter.count, self.model.count_media)
         blocks = chain(self.model.name, request.conversation, anatomy.tools_tokens, anatomy.tokens)
         return _Prompt(request, anatomy.total, blocks)
@@ -230,7 +232,7 @@ class _Judge:
             return None
         if found.changes is None:
             return prompt
-        return read.prompt(parse(sent(request, request.model, found.changes), read.memo))
+        return read.prompt(OWN.read(OWN.write(request, request.model, found.changes), read.memo))
 
     def _count_refusal(self, why: str) -> RefusedRequests:
         entry = self.verdict.refused.setdefault(why, RefusedRequests(why))

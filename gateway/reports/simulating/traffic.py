@@ -17,25 +17,24 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
-
 from gateway.config.problems import Problem, closest
 from gateway.conversation import Message, leading_system
 from gateway.money.ledger import content_files, files
-from gateway.wire.chat import Memo, message_of, parse
 from gateway.wire.errors import GatewayError
-from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, value
+from gateway.wire.lexical import DuplicateKey, NotJSON
+from gateway.wire.memo import Memo
+from gateway.wire.recorded import RecordedLine, RecordedRequest
+from gateway.wire.shape import OWN
 
 Form = Literal["requests", "conversations"]
 
 _OF_CONVERSATIONS = ("id", "source", "next_action")
-_KEPT_OF_CONVERSATIONS = ("tools", "functions", "response_format", "max_tokens", "max_completion_tokens")
 _UNPLACED = -1
 """As the number of a turn: its conversation is not known yet."""
 _BOOKS = ("opened", "settled")
@@ -59,15 +58,12 @@ class Turn:
     answer: Message | None
     """Its answer, if a later turn or the line itself shows it."""
     model: str
-    _source: bytes = field(repr=False)
-    _span: Span = field(repr=False)
-    _around: tuple[bytes, bytes] = field(default=(b"", b""), repr=False)
+    _recorded: RecordedRequest = field(repr=False)
 
     @property
     def body(self) -> bytes:
         """The request as it was sent, or as it must have been."""
-        before, after = self._around
-        return before + self._source[self._span.start : self._span.end] + after
+        return self._recorded.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +114,7 @@ def _in_conversations(turns: Sequence[Turn], memo: Memo) -> list[Turn]:
     for turn in turns:
         placed = turn
         if turn.number == _UNPLACED:
-            found = waiting.place(len(out), parse(turn.body, memo).conversation.messages)
+            found = waiting.place(len(out), OWN.read(turn.body, memo).conversation.messages)
             placed = replace(turn, number=0)
             if found is not None:
                 before = out[found.index]
@@ -162,9 +158,7 @@ class _Reader:
     def _line(self, file: Path, number: int, line: bytes) -> bool:
         """Read one line; return whether the file may hold more."""
         try:
-            line.decode()
-            spans = object_spans(line)
-            self._sort(file, number, line, spans)
+            self._sort(_Place(file, number, f"{file.name}:{number}"), RecordedLine.read(line))
         except _Books:
             if not any(problem.message == _NO_CONTENT for problem in self.problems):
                 self._refuse(file, number, _NO_CONTENT)
@@ -184,65 +178,51 @@ class _Reader:
     def _refuse(self, file: Path, number: int, told: str) -> None:
         self.problems.append(Problem(file, number, (), told))
 
-    def _sort(self, file: Path, number: int, line: bytes, spans: Mapping[str, Span]) -> None:
+    def _sort(self, place: _Place, line: RecordedLine) -> None:
         """Take a line for what it is."""
-        place = _Place(file, number, line, f"{file.name}:{number}")
-        if "request" in spans and "messages" not in spans:
-            told = {key: value(line[s.start : s.end]) for key, s in spans.items() if key in ("id", "ts", "team")}
+        if "request" in line and "messages" not in line:
+            told = {key: line.value(key) for key in ("id", "ts", "team") if key in line}
             if isinstance(of_team := told.get("team"), str):
                 self.teams.add(of_team)
             if self._team is None or of_team == self._team:
                 name = told["id"] if isinstance(told.get("id"), str) else place.name
-                self._request(replace(place, name=name), spans["request"], _moment(told.get("ts")))
+                at = _moment(told.get("ts"))
+                self._request(replace(place, name=name), line.within("request"), at)
             return
-        if "messages" not in spans:
-            if "event" in spans and value(line[slice(*spans["event"])]) in _BOOKS:
+        if "messages" not in line:
+            if "event" in line and line.value("event") in _BOOKS:
                 raise _Books
             raise _Unusable('has no "messages"; a line is the body of a chat completion, or a conversation')
         if self._team is not None:
             raise _Unusable("says nothing of teams; leave --team out, or name a ledger that keeps content")
-        form = self._form or ("conversations" if _is_conversation(line, spans) else "requests")
+        form = self._form or ("conversations" if _is_conversation(line) else "requests")
         if form == "requests":
-            self._request(place, Span(0, len(line)), None)
+            self._request(place, line, None)
         else:
-            self._conversation(place, spans)
+            self._conversation(place, line)
 
-    def _request(self, place: _Place, span: Span, at: float | None) -> None:
-        body = place.source[span.start : span.end]
-        inner = object_spans(body)
-        around = (b"", b"")
-        if "model" not in inner:
-            around = (b'{"model":' + orjson.dumps(self._model_or_refuse()) + b",", b"")
-            span = Span(span.start + body.index(b"{") + 1, span.end)
-        turn = Turn(place.file, place.line, self._unique(place), _UNPLACED, at, None, "", place.source, span, around)
-        self.turns.append(replace(turn, model=parse(turn.body, self.memo).model))
+    def _request(self, place: _Place, line: RecordedLine, at: float | None) -> None:
+        recorded = line.request(None if "model" in line else self._model_or_refuse())
+        turn = Turn(place.file, place.line, self._unique(place), _UNPLACED, at, None, "", recorded)
+        self.turns.append(replace(turn, model=OWN.read(turn.body, self.memo).model))
 
     def _unique(self, place: _Place) -> str:
         name = place.name if place.name not in self._names else f"{place.name} ({place.file.name}:{place.line})"
         self._names.add(name)
         return name
 
-    def _conversation(self, place: _Place, spans: Mapping[str, Span]) -> None:
+    def _conversation(self, place: _Place, line: RecordedLine) -> None:
         """Take a conversation apart into the requests that it must have been."""
-        line = place.source
-        named = value(line[slice(*spans["model"])]) if "model" in spans and self._model is None else None
+        named = line.value("model") if "model" in line and self._model is None else None
         model = named if isinstance(named, str) and named else self._model_or_refuse()
-        beside = b"".join(
-            b',"%b":%b' % (key.encode(), line[slice(*spans[key])])
-            for key in _KEPT_OF_CONVERSATIONS
-            if key in spans and line[slice(*spans[key])] != b"null"
-        )
-        around = (b'{"model":' + orjson.dumps(model) + b',"messages":[', b"]" + beside + b"}")
-        within = spans["messages"]
-        whole = around[0][:-1] + line[within.start : within.end] + around[1][1:]
-        messages = parse(whole, self.memo).conversation.messages
-        places = array_spans(line, within)
-        told = value(line[slice(*spans["id"])]) if "id" in spans else None
-        answered = list(_answered(messages, _next_action(line, spans)))
+        recorded = line.conversation(model)
+        messages = OWN.read(recorded.whole, self.memo).conversation.messages
+        told = line.value("id") if "id" in line else None
+        answered = list(_answered(messages, line.message("next_action")))
         name = self._unique(replace(place, name=told) if isinstance(told, str) and told else place)
         for number, (after, answer) in enumerate(answered):
-            span = Span(places[0].start, places[after - 1].end)
-            self.turns.append(Turn(place.file, place.line, name, number, None, answer, model, line, span, around))
+            request = recorded.request(after)
+            self.turns.append(Turn(place.file, place.line, name, number, None, answer, model, request))
 
     def _model_or_refuse(self) -> str:
         if self._model is None:
@@ -254,7 +234,6 @@ class _Reader:
 class _Place:
     file: Path
     line: int
-    source: bytes
     name: str
 
 
@@ -266,15 +245,8 @@ def _is_gone(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno is not None
 
 
-def _is_conversation(line: bytes, spans: Mapping[str, Span]) -> bool:
-    if any(key in spans for key in _OF_CONVERSATIONS):
-        return True
-    within = spans["messages"]
-    if line[within.start : within.start + 1] != b"[":
-        return False
-    places = array_spans(line, within)
-    last = value(line[slice(*places[-1])]) if places else None
-    return isinstance(last, dict) and last.get("role") == "assistant"
+def _is_conversation(line: RecordedLine) -> bool:
+    return any(key in line for key in _OF_CONVERSATIONS) or line.ends_in_an_answer
 
 
 def _answered(messages: Sequence[Message], following: Message | None) -> Iterator[tuple[int, Message | None]]:
@@ -287,11 +259,6 @@ def _answered(messages: Sequence[Message], following: Message | None) -> Iterato
         yield index, messages[index]
     if messages[-1].role != "assistant" and (following is not None or not answers):
         yield len(messages), following
-
-
-def _next_action(line: bytes, spans: Mapping[str, Span]) -> Message | None:
-    said = value(line[slice(*spans["next_action"])]) if "next_action" in spans else None
-    return message_of(said) if isinstance(said, dict) else None
 
 
 def _moment(said: Any) -> float | None:

@@ -129,7 +129,7 @@ def _applied(voiced: Voiced, cuts: Sequence[_Text], count: Count, known: Known) 
     cut_anatomy = replace(anatomy, conversation=conversation, tokens=tuple(tokens), document_tokens=tuple(held_by))
     lost = []
     for index in sorted({*texts, *parts}):
-        text = anatomy.conversation.messages[index].text
+        message, text = anatomy.conversation.messages[index], anatomy.conversation.messages[index].text
         spans = tuple((one.start, one.end) for one in recognition.known(text, voiced.tags, known.found))
-        lost.append(FoldedMessage(index, None, anatomy.conversation.messages[index].role, text, documents=spans))
+        lost.append(FoldedMessage(index, None, message.role, text, documents=spans, place=conversation.place(index)))
     return CutSystemText(cut_anatomy, tuple(lost), texts, parts)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 
+from gateway.conversation import place_at
 from gateway.rewriting.history.folded_messages import FoldedMessage
 from gateway.rewriting.ours import QUOTED, quoted
 
@@ -20,7 +21,7 @@ def place_of(message: FoldedMessage) -> str:
     if not _NAME.fullmatch(speaker):
         speaker = _string(speaker)
     media = "".join([f"[{kind}] " for kind in message.media[:_MOST_MEDIA]])
-    return f"messages[{message.at}] {speaker}: {media}"
+    return f"{message.place or place_at(message.at)} {speaker}: {media}"
 
 
 _NAME, _MOST_MEDIA = re.compile(r"[\w .@+-]{1,64}"), 8

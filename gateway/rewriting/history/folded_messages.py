@@ -19,6 +19,8 @@ class FoldedMessage(NamedTuple):
     """The kinds of its parts that are no text."""
     documents: tuple[tuple[int, int], ...] = ()
     """The places of documents in its text: each is weighed by itself, and the words around them stay folded."""
+    place: str | None = None
+    """Its place in the request, where that is more than its index."""
 
 
 class FoldedPart(NamedTuple):

@@ -25,14 +25,15 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.budget.components import texts
 from gateway.memory import Memory
+from gateway.request import Request
 from gateway.rewriting.folds.summarize import SummaryFacts
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.serving.fit import LARGE_BODY, Form
 from gateway.serving.large import frames
-from gateway.serving.large.questions import MOST_KEPT, Counts, Forget, Planned, Read, error_of, put_together, with_edits
+from gateway.serving.large.questions import MOST_KEPT, Counts, Forget, Planned, Read, error_of, with_edits
 from gateway.serving.large.turns import LargeBodyRoom, Place, Turns
 from gateway.wire import errors
-from gateway.wire.chat import ChatRequest
+from gateway.wire.shape import CHAT, Shape
 
 PROCESSES: Final = 2
 """Requests that are read and planned at once, of two keys: the second is there so that a request made to be slow does
@@ -157,13 +158,13 @@ class LargeBodies:
         """Return the room that a request of this key has, where it needs any."""
         return Place(self.door, key, LARGE_BODY)
 
-    async def read(self, body: bytes, key: str) -> tuple[ChatRequest, Desk]:
-        """Read a body; the desk plans for it. Raises GatewayError, as `parse` does."""
+    async def read(self, body: bytes, key: str, shape: Shape = CHAT) -> tuple[Request, Desk]:
+        """Read a body; the desk plans for it. Raises GatewayError, as `shape.read` does."""
         desk = Desk(self, key, body, self.number())
-        bare, places, *pieces = await self.ask(desk, Read(desk.number))
+        bare, numbers, *pieces = await self.ask(desk, Read(desk.number, shape.name))
 
-        def whole() -> ChatRequest:
-            return put_together(bare, body, places, [one for piece in pieces for one in piece])
+        def whole() -> Request:
+            return shape.put_together(bare, body, numbers, [one for piece in pieces for one in piece])
 
         return await self.run(whole), desk
 
@@ -273,6 +274,7 @@ class Desk:
             form.moved is not None,
             early,
             None if facts is None else facts.model,
+            form.request.shape,
         )
 
         def known(lookup: Any) -> Any:

@@ -22,6 +22,7 @@ from gateway.budget.tokens import Counters
 from gateway.conversation import Message
 from gateway.memory import Memory
 from gateway.prompt_cache.prefixes import MOST_CHAINED, Digests
+from gateway.request import Request
 from gateway.rewriting.folds.summarize import SummaryFacts
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan
@@ -35,12 +36,11 @@ from gateway.serving.large.questions import (
     Planned,
     Read,
     SummaryLookup,
-    bare_request,
     error_fields,
-    places_of,
 )
-from gateway.wire.chat import ChatRequest, Memo, parse
 from gateway.wire.errors import GatewayError, too_much_work
+from gateway.wire.memo import Memo
+from gateway.wire.shape import SHAPES, shape_of
 
 NICE: Final = 10
 """The niceness of the process: it stands behind its worker if both want the same core."""
@@ -69,7 +69,7 @@ class Clerk:
     def __init__(self, line: socket.socket) -> None:
         self._line = line
         self._memo, self._known, self._counters = Memo(), Known(), Counters()
-        self._read: OrderedDict[int, ChatRequest] = OrderedDict()
+        self._read: OrderedDict[int, Request] = OrderedDict()
         self._form: tuple[Planned, Form] | None = None
         """The last one that was planned: with other summaries it is planned again."""
 
@@ -83,9 +83,9 @@ class Clerk:
                     case Forget():
                         self._forget(question.body)
                     case Read():
-                        self._tell_read(self._request(question.body))
+                        self._tell_read(self._request(question))
                     case Planned():
-                        self._tell_plan(question, self._request(question.body))
+                        self._tell_plan(question, self._request(question))
             except GatewayError as error:
                 frames.send(self._line, frames.FAULT, error_fields(error))
             except (MemoryError, RecursionError):
@@ -97,28 +97,31 @@ class Clerk:
         if self._form is not None and self._form[0].body == body:
             self._form = None
 
-    def _request(self, number: int) -> ChatRequest:
+    def _request(self, question: Read | Planned) -> Request:
         """Return the request with this body, which is asked for where it is not here."""
+        number = question.body
         found = self._read.get(number)
         frames.send(self._line, frames.ASKED, found is None)
         if found is None:
             while len(self._read) >= MOST_KEPT:
                 self._forget(next(iter(self._read)))
-            found = self._read[number] = parse(frames.receive(self._line)[1], self._memo)
-            if len(found.message_spans) <= MOST_CHAINED:
+            body = frames.receive(self._line)[1]
+            found = self._read[number] = SHAPES[question.shape].read(body, self._memo)
+            if len(found.conversation.messages) <= MOST_CHAINED:
                 Digests(0).digest_all(found)
         self._read.move_to_end(number)
         return found
 
-    def _tell_read(self, request: ChatRequest) -> None:
+    def _tell_read(self, request: Request) -> None:
         send, line = frames.send, self._line
-        send(line, frames.VALUE, bare_request(request))
-        send(line, frames.VALUE, places_of(request))
+        bare, numbers = shape_of(request).take_apart(request)
+        send(line, frames.VALUE, bare)
+        send(line, frames.VALUE, numbers)
         for piece in frames.list_pieces(request.conversation.messages, _chars):
             send(line, frames.VALUE, piece)
         send(line, frames.END)
 
-    def _tell_plan(self, question: Planned, request: ChatRequest) -> None:
+    def _tell_plan(self, question: Planned, request: Request) -> None:
         send, line = frames.send, self._line
         form = self._form_of(question, request)
         facts = None
@@ -133,7 +136,7 @@ class Clerk:
             send(line, frames.VALUE, piece)
         send(line, frames.END)
 
-    def _form_of(self, question: Planned, request: ChatRequest) -> Form:
+    def _form_of(self, question: Planned, request: Request) -> Form:
         """Make the form in which a request is planned, or find it where only the summaries are others."""
         if self._form is not None:
             before, form = self._form
@@ -153,7 +156,7 @@ def _chars(message: Message) -> int:
     return len(message.text) + sum([len(one.data) for one in message.media]) + 100 * len(message.calls)
 
 
-def _counts(form: Form, request: ChatRequest) -> Counts:
+def _counts(form: Form, request: Request) -> Counts:
     """Count every text of the request by itself, as whoever asks later will."""
     asked = texts(request.conversation, Memory(0))
     if form.least:  # some texts are many times too long: nobody counts them

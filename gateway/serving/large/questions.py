@@ -13,12 +13,9 @@ from typing import Any, Final
 from gateway.budget.allocation import Window
 from gateway.budget.components import CountMedia
 from gateway.config.policy import Policy
-from gateway.conversation import Message
 from gateway.rewriting.plan import Edit, Plan, Refusal
-from gateway.wire.chat import ChatRequest
 from gateway.wire.errors import GatewayError
 from gateway.wire.legality import Rules
-from gateway.wire.lexical import Span
 
 MOST_KEPT: Final = 2
 """Requests that a process keeps between reading and planning them."""
@@ -29,6 +26,7 @@ class Read:
     """Read this body."""
 
     body: int
+    shape: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +46,7 @@ class Planned:
     early: frozenset[int]
     summaries_of: str | None
     """The model that writes summaries, if any may enter; their texts, and decisions, are asked for."""
+    shape: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +84,6 @@ def error_of(fault: Fault) -> GatewayError:
     """Return the error that a process met."""
     status, kind, message, code, param, headers, extra = fault
     return GatewayError(status, kind, message, code=code, param=param, headers=headers, extra=extra)
-
-
-def bare_request(request: ChatRequest) -> ChatRequest:
-    """Return a request without what crosses apart: its body, its messages, and where they stand."""
-    return replace(request, body=b"", message_spans=(), conversation=replace(request.conversation, messages=()))
-
-
-def places_of(request: ChatRequest) -> array[int]:
-    """Return where messages stand, as numbers."""
-    return array("q", [at for span in request.message_spans for at in span])
-
-
-def put_together(bare: ChatRequest, body: bytes, places: array[int], messages: list[Message]) -> ChatRequest:
-    """Return the request that was taken apart."""
-    spans = tuple(map(Span, places[::2], places[1::2]))
-    whole = replace(bare.conversation, messages=tuple(messages))
-    return replace(bare, body=body, message_spans=spans, conversation=whole)
 
 
 def with_edits(found: Plan | Refusal, edits: list[Edit]) -> Plan | Refusal:

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from gateway.wire import lenient
-from gateway.wire.completion import Completion
+from gateway.wire.answer import ErrorAnswer, Nothing, Opened, Streaming
+from gateway.wire.chat.completion import Completion
+from gateway.wire.chat.output import has_output
+from gateway.wire.chat.relay import KEEP_BYTES, EventRelay
+from gateway.wire.chat.reshaping import Gathering, as_stream
 from gateway.wire.failures import ErrorObject, complaint_in, error_in
-from gateway.wire.output import has_output
-from gateway.wire.reshaping import Gathering, as_stream
 from gateway.wire.secrets import NO_SECRETS, Secrets
-from gateway.wire.sse import KEEP_BYTES, EventRelay, events, fields_of
-
-Heard = Completion | EventRelay
-"""An answer, streamed or whole: both tell what it used and what it said."""
+from gateway.wire.sse import events, fields_of
 
 _BOM: Final = b"\xef\xbb\xbf"
 _HEARTBEATS: Final = re.compile(rb"(?:[ \t\r\n]+|:[^\r\n]*[\r\n])*")
@@ -29,37 +27,6 @@ _HEARTBEATS: Final = re.compile(rb"(?:[ \t\r\n]+|:[^\r\n]*[\r\n])*")
 _FIELD: Final = re.compile(rb"(?:data|event|id|retry)?:")
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:")
 _STRANGE: Final = "the answer is neither an object nor a stream of events"
-
-
-@dataclass(frozen=True, slots=True)
-class Streaming:
-    """A stream in which the model has begun to speak."""
-
-    ready: bytes
-    """The bytes that the client gets now."""
-    relay: EventRelay
-    """The reader of the rest, for an answer that is not `done`; it has seen what is ready."""
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorAnswer:
-    """An upstream's own error, in an answer whose status was good."""
-
-    error: ErrorObject
-    heard: Heard
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """No answer: nothing that could be one came, or it broke off before it was one."""
-
-    message: str
-    begun: bool = False
-    """Whether a whole answer had begun to arrive: it was written, and is paid for."""
-    heard: Heard | None = None
-
-
-Opened = Streaming | Completion | ErrorAnswer | Nothing
 
 
 class Opening:

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gateway.wire import lenient
-from gateway.wire.completion import Completion
-from gateway.wire.sse import DONE, event
+from gateway.wire.chat.completion import Completion
+from gateway.wire.chat.relay import DONE
+from gateway.wire.sse import event
 from gateway.wire.usage import found_in, fuller
 
 _DEEPEST: Final = 8

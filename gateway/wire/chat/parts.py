@@ -19,16 +19,6 @@ _QUOTE = ord('"')
 _MARKERS = ("cache_control", "prompt_cache_breakpoint")
 
 
-def part_texts(raw: bytes, *, every: bool = False) -> dict[int, str]:
-    """Return the text of each part of a message that has one, by its number; of `every` part, "" where it has none."""
-    content = value(raw[slice(*_content(raw))])
-    if isinstance(content, str):
-        return {0: content}
-    parts = content if isinstance(content, list) else []
-    texts = {number: part.get("text") for number, part in enumerate(parts) if isinstance(part, dict)}
-    return {number: text if isinstance(text, str) else "" for number, text in texts.items() if every or text}
-
-
 def part_edits(raw: bytes, texts: Mapping[int, str]) -> list[Edit]:
     """Turn new texts, by the number of their part, into splices of the bytes of one message."""
     content = _content(raw)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.wire.chat import ChatRequest
+from gateway.request import HEAD_ANSWER_TOKENS, Request
 
 MEMBERS: Final = (
     "model",
@@ -25,16 +25,13 @@ MEMBERS: Final = (
 long they cache it (the sources stand in prompt_cache/providers.yaml). The form of the answer changes no prefix up to
 here."""
 
-ANSWER_TOKENS: Final = 16
-"""Of the answer, which nobody reads. Some models take no smaller limit."""
 
-
-def alone(request: ChatRequest, head: int) -> bytes:
+def alone(request: Request, head: int) -> bytes:
     """Write a request that begins as this one does, up to its first `head` messages, and says only `.` after them."""
-    body, spans, messages = request.body, request.spans, request.message_spans
+    body, spans, messages = request.body, request.original.spans, request.original.messages
     out = [b'"%b":%b' % (name.encode(), body[slice(*spans[name])]) for name in MEMBERS if name in spans]
     said = body[messages[0].start : messages[head - 1].end]
     out.append(b'"messages":[%b,{"role":"user","content":"."}]' % said)
     is_older = "max_tokens" in spans and "max_completion_tokens" not in spans
-    out.append(b'"%b":%d' % (b"max_tokens" if is_older else b"max_completion_tokens", ANSWER_TOKENS))
+    out.append(b'"%b":%d' % (b"max_tokens" if is_older else b"max_completion_tokens", HEAD_ANSWER_TOKENS))
     return b"{%b}" % b",".join(out)

@@ -6,11 +6,11 @@ its beginning: what is not kept is taken to have as many tokens a byte as what i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.request import Said
 from gateway.wire import lenient
-from gateway.wire.output import finish_of, speaks, spoken
+from gateway.wire.chat.output import finish_of, speaks, spoken
 
 MOST_TEXT: Final = 48 * 1024
 """Bytes of text (UTF-8) that are kept of one stream: some 12,000 tokens of English."""
@@ -19,16 +19,6 @@ MOST_PLACES: Final = 512
 
 _BYTES_PER_TOKEN: Final = 4
 """English and code in o200k_base: for what nobody read any of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """The words of an answer to its caller: reasoning and refusals are left out."""
-
-    texts: tuple[str, ...] = ()
-    """One for each choice that has text."""
-    arguments: tuple[str, ...] = ()
-    """One for each call, as the model wrote it: JSON, if all went well."""
 
 
 class Transcript:

@@ -6,11 +6,10 @@ import json
 import re
 from typing import Any, Final
 
+from gateway.wire.sse import BLANK_LINE
+
 END_BYTES: Final = 4096
 """Bytes at either end of a long event in which its usage and finish reason are looked for."""
-
-BLANK_LINE: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
-"""The end of an event: two line endings, each of any kind. Atomic, or CRLF would be read as two."""
 
 _MEDIA: Final = re.compile(rb';base64,|"b64_json"|"audio"')
 """Signs at the beginning of an event that it holds media and not text."""

@@ -17,12 +17,13 @@ text is moved behind its reasoning on the way to Claude, where a marker would st
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import orjson
 
-from gateway.conversation import SYSTEM_ROLES, Changes
+from gateway.conversation import SYSTEM_ROLES, Changes, Marker, MarkerForm, sent_messages
+from gateway.request import Marks
 from gateway.wire.lexical import Span, array_spans, object_spans, splice, value
 
 Edit = tuple[int, int, bytes]
@@ -32,6 +33,11 @@ MARKED_ROLES: Final = SYSTEM_ROLES | {"user", "tool"}
 HOUR: Final = 3600
 """In seconds: the lifetime that Anthropic's `ttl` must name."""
 
+_MEMBERS: Final[Mapping[MarkerForm, Member]] = {
+    "anthropic": "cache_control",
+    "openai": "prompt_cache_breakpoint",
+}
+_WRITTEN: Final = frozenset(_MEMBERS.values())
 _OPENAIS: Final = "prompt_cache_breakpoint"
 _MARKED_PARTS: Final = ("text", "image_url", "file")
 _BREAKPOINT: Final = b'"prompt_cache_breakpoint":{"mode":"explicit"}'
@@ -40,43 +46,47 @@ _CONTROL_HOUR: Final = b'"cache_control":{"type":"ephemeral","ttl":"1h"}'
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
-    """The marks that a request is to carry."""
+class ToolMarks:
+    """The cache markers of the tools of a request."""
 
-    member: Member = "cache_control"
-    places: Mapping[int, int] = field(default_factory=dict)
-    """Messages of the request as it is sent (n: after the first n; 0: after the tools) → lifetime in seconds."""
-    key: str | None = None
-    """`prompt_cache_key`, where the caller gives none."""
+    markers: tuple[Marker, ...] = ()
+    end: int | None = None
+    """The place among the bytes of `tools` for a marker behind the last one; None where none can stand."""
 
 
-def sent_messages(changes: Changes | None, count: int) -> Sequence[int]:
-    """List the messages as they are sent, each by the index it had when it came; our n-th one, from 0 on, is -1 - n."""
-    if changes is None:
-        return range(count)
-    ours: dict[int, list[int]] = {}
-    for number, one in enumerate(changes.inserted):
-        ours.setdefault(one.before, []).append(-1 - number)
-    out: list[int] = []
-    for index in range(count):
-        out += ours.get(index, ())
-        if index not in changes.dropped:
-            out.append(index)
-    return out
+def unmarked_definition(definition: str) -> str:
+    """Return tools as minified JSON without their cache markers; the same object where they have none."""
+    if not any(mark in definition for mark in _MEMBERS.values()):
+        return definition
+    return orjson.dumps(unmarked(value(definition.encode()))).decode()
+
+
+def unmarked(read: Any) -> Any:
+    """Remove the markers of a message or of definitions, wherever a provider reads them: beside a part or a tool."""
+    if isinstance(read, Mapping):
+        fields = {key: part for key, part in read.items() if key not in _WRITTEN}
+        content = fields.get("content")
+        if isinstance(content, list):
+            fields["content"] = [unmarked(part) for part in content]
+        function = fields.get("function")
+        if isinstance(function, Mapping):
+            fields["function"] = {key: part for key, part in function.items() if key not in _WRITTEN}
+        return fields
+    return [unmarked(part) for part in read] if isinstance(read, list) else read
 
 
 def by_message(changes: Changes | None, count: int, marks: Marks) -> dict[int, bytes]:
     """Give the marker of each message that gets one, named as in `sent_messages`."""
     sent = sent_messages(changes, count)
     return {
-        sent[link - 1]: _marker(marks.member, lifetime)
+        sent[link - 1]: _marker(marks.form, lifetime)
         for link, lifetime in marks.places.items()
         if 0 < link <= len(sent)
     }
 
 
-def _marker(member: Member, lifetime: int) -> bytes:
-    if member == "prompt_cache_breakpoint":
+def _marker(form: MarkerForm, lifetime: int) -> bytes:
+    if form == "openai":
         return _BREAKPOINT
     return _CONTROL_HOUR if lifetime >= HOUR else _CONTROL
 
@@ -89,10 +99,61 @@ def is_marked(fields: Mapping[str, Any]) -> bool:
     return (isinstance(content, list) and _any_marked(content)) or (isinstance(calls, list) and _any_marked(calls))
 
 
+def marker_of(form: MarkerForm, written: Any, *, whole: bool = True) -> Marker | None:
+    """Read a marker; what is no object is none."""
+    if not isinstance(written, dict):
+        return None
+    ttl = written.get("ttl")
+    return Marker(form, ttl if isinstance(ttl, str) else None, whole)
+
+
+def markers_of(fields: Mapping[str, Any]) -> tuple[Marker, ...]:
+    """List the markers of a message that came, of both forms."""
+    return tuple(
+        [
+            marker
+            for form, member in _MEMBERS.items()
+            for written, whole in _written(fields, member)
+            if (marker := marker_of(form, written, whole=whole)) is not None
+        ]
+    )
+
+
+def _written(fields: Mapping[str, Any], member: Member) -> Iterator[tuple[Any, bool]]:
+    """Yield what may be markers of a message, each with True if it stands at the message's end."""
+    content, calls = fields.get("content"), fields.get("tool_calls")
+    parts = content if isinstance(content, list) else []
+    calls_listed = calls if isinstance(calls, list) else []
+    if member == "cache_control" and (fields.get("role") == "tool" or not parts):
+        yield fields.get(member), not calls_listed
+    for rest, last in ((parts, not calls_listed), (calls_listed, True)):
+        for number, part in enumerate(rest):
+            if isinstance(part, dict):
+                yield part.get(member), last and number == len(rest) - 1
+
+
 def is_marked_tool(tool: Mapping[str, Any]) -> bool:
     """Whether a tool that came carries a cache marker."""
     function = tool.get("function")
     return "cache_control" in tool or (isinstance(function, dict) and "cache_control" in function)
+
+
+def marks_of_tools(raw: bytes) -> ToolMarks:
+    """Read the markers of tools. Most have none, which their bytes tell."""
+    end = end_of_tools(raw)
+    if b'"cache_control"' not in raw:
+        return ToolMarks((), end)
+    read = value(raw)
+    tools = read if isinstance(read, list) else []
+    found = [marker_of("anthropic", _of_tool(tool), whole=at == len(tools) - 1) for at, tool in enumerate(tools)]
+    return ToolMarks(tuple([marker for marker in found if marker is not None]), end)
+
+
+def _of_tool(tool: Any) -> Any:
+    if not isinstance(tool, dict):
+        return None
+    function = tool.get("function")
+    return tool.get("cache_control") or (function.get("cache_control") if isinstance(function, dict) else None)
 
 
 def _any_marked(listed: Sequence[Any]) -> bool:
@@ -104,9 +165,9 @@ def marked(raw: bytes, marker: bytes) -> bytes:
     return splice(raw, message_edits(raw, marker))
 
 
-def may_carry(raw: bytes, member: Member) -> bool:
+def may_carry(raw: bytes, form: MarkerForm) -> bool:
     """Whether a message can be marked: its end says something, in a shape that is known, and has no marker yet."""
-    return bool(message_edits(raw, _marker(member, 0)))
+    return bool(message_edits(raw, _marker(form, 0)))
 
 
 def message_edits(raw: bytes, marker: bytes) -> list[Edit]:
@@ -170,8 +231,8 @@ def end_of_tools(tools: bytes) -> int | None:
 
 def request_edits(body: bytes, spans: Mapping[str, Span], tools_end: int | None, marks: Marks) -> Iterator[Edit]:
     """Yield what is said outside of messages: the tools' marker and the key."""
-    if 0 in marks.places and marks.member == "cache_control" and tools_end is not None:
-        yield tools_end, tools_end, b"," + _marker(marks.member, marks.places[0])
+    if 0 in marks.places and marks.form == "anthropic" and tools_end is not None:
+        yield tools_end, tools_end, b"," + _marker(marks.form, marks.places[0])
     if marks.key is not None and "prompt_cache_key" not in spans:
         end = body.rindex(b"}")
         yield end, end, b',"prompt_cache_key":' + orjson.dumps(marks.key)

@@ -1,4 +1,4 @@
-"""A whole chat completion, as an upstream gave it: what it used, and what it said. The twin of `sse.EventRelay`."""
+"""A whole chat completion, as an upstream gave it: what it used, and what it said. The twin of `relay.EventRelay`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.request import Said
 from gateway.wire import lenient
-from gateway.wire.chat import message_of
-from gateway.wire.output import spoken
-from gateway.wire.transcript import Said
+from gateway.wire.answer import FirstChoice
+from gateway.wire.chat.output import spoken
+from gateway.wire.chat.read import message_of
 from gateway.wire.usage import found_in
 
 
@@ -63,6 +64,14 @@ class Completion:
             texts.append(read.text)
             arguments += [call.arguments for call in read.calls]
         return Said(tuple(filter(None, texts)), tuple(filter(None, arguments)))
+
+    def first(self) -> FirstChoice:
+        """Return the first of its answers."""
+        choices = self.fields.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+        message = choice.get("message")
+        text = message_of(message).text if isinstance(message, dict) else None
+        return FirstChoice(text, choice.get("finish_reason"))
 
     def _messages(self) -> Iterator[Mapping[str, Any]]:
         choices = self.fields.get("choices")

@@ -1,0 +1,1 @@
+"""Chat completions as clients and upstreams speak them: read, written, listened to."""
