@@ -122,6 +122,28 @@ class AttemptRow:
         return cls(str(members["deployment"]), _one_of(int, status), _one_of(str, error), _one_of(float, ms))
 
 
+@dataclass(frozen=True, slots=True)
+class CacheSettlement:
+    """The figures of one request and its provider's cache (prompt_cache/settlement.py)."""
+
+    expected: int = 0
+    """Tokens that the cache should have read, by the provider's own rules."""
+    miss: str | None = None
+    """Why it read less than the conversation's previous request had made possible (prompt_cache/misses.py)."""
+    lost: int = 0
+    """Tokens that the miss did not read."""
+    lost_nanousd: int | None = 0
+    saved_nanousd: int | None = 0
+    """The cost of the original request, under the same cache rules, less the cost that was paid. Negative if the
+    original would have been cheaper; None if unknown: no rules of its cache, no price, or no report of the provider's.
+    """
+    markers: int = 0
+    """The number of markers that the gateway set."""
+
+
+NO_CACHE: Final = CacheSettlement()
+
+
 # ------------------------------------------------------------------------------------------------------------ columns
 
 

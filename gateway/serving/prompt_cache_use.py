@@ -13,7 +13,7 @@ from gateway.budget.allocation import Window
 from gateway.budget.tokens import LONG_BODY, Counter
 from gateway.config.policy import Policy
 from gateway.conversation import Changes
-from gateway.money.entry import BYTES_PER_TOKEN, Entry
+from gateway.money.entry import BYTES_PER_TOKEN, RequestFacts
 from gateway.prompt_cache.breakpoints import Breakpoint
 from gateway.prompt_cache.economics import USUAL_GROWTH, outlook
 from gateway.prompt_cache.lookup import CacheLookup, ConversationOwner, is_uncacheable
@@ -42,12 +42,17 @@ class KeepWarmTarget:
 class CacheUse:
     """One request, and the caches of its deployments."""
 
-    __slots__ = ("entry", "gateway", "policy", "request", "target")
+    __slots__ = ("facts", "gateway", "policy", "request", "target")
 
     def __init__(
-        self, gateway: Gateway, policy: Policy, request: ChatRequest, entry: Entry, target: KeepWarmTarget | None = None
+        self,
+        gateway: Gateway,
+        policy: Policy,
+        request: ChatRequest,
+        facts: RequestFacts,
+        target: KeepWarmTarget | None = None,
     ) -> None:
-        self.gateway, self.policy, self.request, self.entry, self.target = gateway, policy, request, entry, target
+        self.gateway, self.policy, self.request, self.facts, self.target = gateway, policy, request, facts, target
 
     async def look(self, deployment: Deployment, changes: Changes | None) -> CacheLookup | None:
         """Compare a request that is about to be sent with the believed contents of the deployment's cache."""
@@ -125,19 +130,19 @@ class CacheUse:
         return marks_of(points, lookup.facts, key)
 
     def _owner(self) -> ConversationOwner:
-        policy, entry = self.policy, self.entry
+        policy, facts = self.policy, self.facts
         parts = {
-            "team": entry.team,
-            "model": entry.model,
+            "team": facts.team,
+            "model": facts.model,
             "policy": policy.name,
-            "user": entry.user or "",
-            "key": entry.key,
+            "user": facts.user or "",
+            "key": facts.key,
         }
         return ConversationOwner(
-            conversation=(entry.team, entry.key, entry.user or "", entry.model),
+            conversation=(facts.team, facts.key, facts.user or "", facts.model),
             group=tuple([parts[name] for name in policy.prompt_cache.group_by]),
-            kind=f"{entry.team}/{policy.name}/{entry.model}",
-            is_gateway=entry.kind != "request",
+            kind=f"{facts.team}/{policy.name}/{facts.model}",
+            is_gateway=facts.kind != "request",
         )
 
     # ------------------------------------------------------------ early folds
