@@ -47,6 +47,7 @@ for; how often cutting hurt is a count.
 """
 
 
+NO_USAGE: Final = Usage()
 _EMPTY: Final[Mapping[str, int]] = MappingProxyType({})
 
 
@@ -201,7 +202,7 @@ def settled(
 
     Pure: a request has one such row, whoever fails.
     """
-    answer, attempts, refusal = bill.usage or Usage(), calls.attempts, end.refusal or plan.refusal
+    answer, attempts, refusal = bill.usage or NO_USAGE, calls.attempts, end.refusal or plan.refusal
     usage = answer if bill.unused is None else answer + bill.unused
     before, after = sizes(plan.counted, plan.before, plan.after, answer.prompt)
     if calls.deployment is None:  # nothing was sent
@@ -240,25 +241,40 @@ def settled(
         error=end.error,
         ms=end.ms,
         unpriced=bill.cost_nanousd is None,
-        expected_cached=cache.expected,
-        miss=cache.miss,
-        lost=cache.lost,
-        lost_nanousd=cache.lost_nanousd or 0,
-        saved_nanousd=cache.saved_nanousd or 0,
-        markers=cache.markers,
-        saved_unknown=cache.saved_nanousd is None,
         calibration=plan.calibration,
         decision_lost=plan.decision_lost,
         refusal=None if refusal is None else RefusalReason.read(refusal),
         tokens_planned=plan.planned_tokens if would_send else None,
-        **told(plan.edits),
-        level=plan.level if plan.edits else "whole",
-        forced=plan.forced and bool(plan.edits),
-        values_removed=None if removed is None else removed.values,
-        missed=None if removed is None else removed.missed,
-        missed_values=() if removed is None else removed.fingerprints,
         attempts=tuple(attempts) if is_retried else (),
+        **_rewrite_columns(plan, removed),
+        **_cache_columns(cache),
     )
+
+
+def _rewrite_columns(plan: PlanFacts, removed: Removal | None) -> dict[str, Any]:
+    """Say what a plan changes and what that took away; most requests have no such columns."""
+    columns = {**told(plan.edits), "level": plan.level, "forced": plan.forced} if plan.edits else {}
+    if removed is not None:
+        columns |= {
+            "values_removed": removed.values,
+            "missed": removed.missed,
+            "missed_values": removed.fingerprints,
+        }
+    return columns
+
+
+def _cache_columns(cache: CacheSettlement) -> dict[str, Any]:
+    if cache is NO_CACHE:
+        return {}
+    return {
+        "expected_cached": cache.expected,
+        "miss": cache.miss,
+        "lost": cache.lost,
+        "lost_nanousd": cache.lost_nanousd or 0,
+        "saved_nanousd": cache.saved_nanousd or 0,
+        "markers": cache.markers,
+        "saved_unknown": cache.saved_nanousd is None,
+    }
 
 
 def sizes(

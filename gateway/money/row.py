@@ -318,8 +318,8 @@ class LedgerRow:
 
     def members(self) -> dict[str, Any]:
         """Return the members of the line, in their order."""
-        columns = _WRITTEN[self.event]
-        out = {name: value for name, usual in columns if (value := getattr(self, name)) != usual}
+        get = self.__dict__.get
+        out = {name: value for name, usual, left_out in _WRITTEN[self.event] if (value := get(name, usual)) != left_out}
         for name, write in _NESTED:
             if name in out:
                 out[name] = write(out[name])
@@ -353,13 +353,13 @@ _NO_VALUE: Final = object()
 
 _WRITTEN: Final = {
     event: tuple(
-        (one.name, _NO_VALUE if event in one.metadata["always"] else one.default)
+        (one.name, one.default, _NO_VALUE if event in one.metadata["always"] else one.default)
         for one in fields(LedgerRow)
         if event in one.metadata["of"]
     )
     for event in _BOTH
 }
-"""The columns of each event in order, and the value at which each is left out."""
+"""The columns of each event in order, each with its usual value and the value at which it is left out."""
 _NESTED: Final = tuple(
     (one.name, one.metadata["kind"].write) for one in fields(LedgerRow) if one.metadata["kind"].write is not None
 )

@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
+from types import MappingProxyType
 from typing import Protocol
 
 from gateway.budget import media
@@ -30,6 +31,7 @@ from gateway.budget.components import (
 from gateway.budget.kinds import Kinds, kinds_of, kinds_of_message
 from gateway.budget.tokens import LONG_BODY, Counter, Weighed
 from gateway.config.policy import Policy
+from gateway.config.shares import Shares
 from gateway.conversation import Changes, Conversation, Message, last_user, leading_system
 from gateway.memory import Memory
 from gateway.rewriting.folds.summarize import Segment, SummaryFacts
@@ -192,8 +194,10 @@ def selected(
 
 def _may_select(request: ChatRequest, policy: Policy, window: Window) -> bool:
     """Whether there are more tools than the policy wants, in a request that its bytes do not prove to fit."""
+    if policy.tools.select is None or policy.mode == "off":
+        return False
     most = window.budget(request.answer_limit or 0)
-    if policy.tools.select is None or policy.mode == "off" or most is None:
+    if most is None:
         return False
     if not policy.strict and fits_by_bytes(request.conversation, request.most_tokens, most):
         return False
@@ -427,18 +431,26 @@ class Form:
 
 def rooms_of(
     policy: Policy, budget: int, before: Mapping[str, int], granted: Mapping[str, int] | None = None
-) -> dict[str, int]:
+) -> Mapping[str, int]:
     """Return what each component may take before it is cut, for reports: its share, or more where it borrowed more.
 
     `before` are the tokens of the request as far as they are known, `granted` what a plan made of the shares. Without
     `strict`, components that have a remedy share what the others leave.
     """
-    shares, cut = policy.allocation, ladders_of(policy).with_remedy
-    nominal = shares.rooms(budget)
+    nominal = _shares_of(policy.allocation, budget)
+    if not before and not granted:
+        return nominal
     if not policy.strict and before:
+        shares, cut = policy.allocation, ladders_of(policy).with_remedy
         rest = budget - sum(before[name] for name in before if name not in cut)
-        nominal |= shares.rooms(rest, cut)
+        nominal = {**nominal, **shares.rooms(rest, cut)}
     return {name: max(room, (granted or {}).get(name, 0)) for name, room in nominal.items()}
+
+
+@lru_cache(maxsize=1024)
+def _shares_of(allocation: Shares, budget: int) -> Mapping[str, int]:
+    """Divide a budget by a policy's shares. Most requests of a policy have the same, and nobody counts them."""
+    return MappingProxyType(allocation.rooms(budget))
 
 
 def byte_edits(request: ChatRequest, fitted: Fitted) -> list[Edit]:

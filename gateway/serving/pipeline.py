@@ -23,7 +23,17 @@ from gateway.serving.admission import LONGEST_NAME, admit, authenticate, tags_of
 from gateway.serving.answer_beginning import Stream, drain
 from gateway.serving.answer_headers import dropped_parts, reply_headers
 from gateway.serving.attempt import Attempt, Calls
-from gateway.serving.client import STREAM_HEADERS, Client, ClientGone, Comments, Headers, head, header, refuse
+from gateway.serving.client import (
+    STREAM_HEADERS,
+    Client,
+    ClientGone,
+    Comments,
+    Headers,
+    head,
+    header,
+    refuse,
+    usual_header,
+)
 from gateway.serving.fit import LARGE_BODY
 from gateway.serving.large.pool import Desk
 from gateway.serving.large.turns import Place
@@ -239,12 +249,12 @@ class Passage:
 
     def _told(self) -> Headers:
         """Say in headers what was done."""
-        told = [header(b"x-gateway-policy", self.facts.policy)]
+        told = [usual_header(b"x-gateway-policy", self.facts.policy)]
         calls = self.calls
         if calls is None:
             return told
         if plan := _plan(calls, self.booking.refusal):
-            told.append(header(b"x-gateway-plan", plan))
+            told.append(usual_header(b"x-gateway-plan", plan))
         if calls.attempts:
             replied = calls.replied
             told += [header(name.encode(), value) for name, value in reply_headers(replied).items()]

@@ -186,8 +186,8 @@ class Booking:
             return None if price is None else price.cost(used, tier, now)
 
         if lookup is None:
-            saved = self._saved_uncached(calls, usage, attempt, cost)
-            return CacheSettlement(miss=miss_without_lookup(deployment, lookup), saved_nanousd=saved)
+            miss, saved = miss_without_lookup(deployment, lookup), self._saved_uncached(calls, usage, attempt, cost)
+            return CacheSettlement(miss=miss, saved_nanousd=saved) if miss or saved != 0 else NO_CACHE
         return await self.gateway.prompt_caches.settle(
             lookup, usage, cost, calls.counter(model), model.count_media, exact=deployment.facts.exact
         )
