@@ -114,6 +114,27 @@ class _Prefix:
         return max(self.failures, self.empty_rereads) >= MOST_FAILURES
 
 
+class NoWarmUps:
+    """The warm-ups of a process whose policies name no prefix that is to be kept warm."""
+
+    def set_sender(self, send: SendWarmUp) -> None:
+        pass
+
+    def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    def note(
+        self, lookup: CacheLookup, deployment: Deployment, policy: Policy, request: RequestFacts, cache_key: str | None
+    ) -> None:
+        pass
+
+    def will_keep(self, lookup: CacheLookup, lifetime: int) -> bool:
+        return False
+
+
 class WarmUps:
     """The warm-ups of one process."""
 

@@ -212,11 +212,9 @@ class Calls:
 
     def summarise(self, fitted: Fitted) -> None:
         """Have written, in the background, what this request found to be without a summary."""
-        summaries, plan = self.gateway.summaries, fitted.plan
-        if summaries is None or not self.enforces or not isinstance(plan, Plan) or not plan.wanted:
-            return
-        for segment in plan.wanted:
-            summaries.ask(self._job(fitted.model, segment))
+        if self.enforces and isinstance(fitted.plan, Plan):
+            for segment in fitted.plan.wanted:
+                self.gateway.summaries.ask(self._job(fitted.model, segment))
 
     def _job(self, model: Model, segment: Segment) -> Job:
         """Make the job of summarising messages of this request, booked to whoever sent it."""
@@ -439,6 +437,6 @@ class Calls:
     def _note_sent(self, one: CacheLookup, deployment: Deployment, marks: Marks | None) -> None:
         """Tell what is believed of its cache, and whoever keeps prefixes warm, that a request was taken."""
         self.gateway.prompt_caches.note(one)
-        if self.admitted.policy.prompt_cache.warm and self.gateway.warm_ups is not None and self.enforces:
+        if self.admitted.policy.prompt_cache.warm and self.enforces:
             key = None if marks is None else marks.key
             self.gateway.warm_ups.note(one, deployment, self.admitted.policy, self.facts, key)

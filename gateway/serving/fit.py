@@ -52,9 +52,9 @@ from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED
 from gateway.rewriting.tools import Tool, called, select, task
 from gateway.rewriting.volatile import Moved, moved_from
 from gateway.routing.models import Model
-from gateway.serving.early_folds import LEAST_TOKENS, Beginnings, EarlyFolds
+from gateway.serving.early_folds import LEAST_TOKENS, NO_FOLD_DECISIONS, FoldDecisions
 from gateway.state.store import Patience
-from gateway.summaries.jobs import InlineWait, Job, SummaryJobs
+from gateway.summaries.jobs import NO_SUMMARIES, InlineWait, Job, NoSummaries, SummaryJobs
 from gateway.wire.cache_marks import is_marked_tool
 from gateway.wire.chat import ChatRequest, Memo, named_tools, tool_name, tools_of, with_tools
 
@@ -224,8 +224,8 @@ async def fit(
     counter: Counter,
     window: Window,
     known: Known | None = None,
-    summaries: SummaryJobs | None = None,
-    early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None = None,
+    summaries: SummaryJobs | NoSummaries = NO_SUMMARIES,
+    early_folds: FoldDecisions = NO_FOLD_DECISIONS,
     threads: Executor | None = None,
     job: Callable[[Segment], Job] | None = None,
     planner: Planner | None = None,
@@ -245,11 +245,11 @@ async def fit(
     moves = moved if moved is not None and may_move(model.legal) else None
     most_tokens = window.calibration.grown(request.most_tokens + (0 if moves is None else moves.grown_bytes))
     proven = most is None or fits_by_bytes(request.conversation, most_tokens, most)
-    cheaper = early_folds is not None and policy.fold.when == "cheaper" and request.most_tokens >= LEAST_TOKENS
+    cheaper = early_folds[0].decides and policy.fold.when == "cheaper" and request.most_tokens >= LEAST_TOKENS
     if policy.mode == "off" or (proven and not policy.strict and not cheaper):
         return Fitted(model, None, window, moved=moved, is_moved=moves is not None)
     form = Form(request, policy, model, window, weighing, known, moves)
-    patience = summaries.patience() if summaries is not None else early_folds[0].patience() if early_folds else None
+    patience = max(summaries.patience(), early_folds[0].patience(), key=lambda one: one.seconds)
     found, lost = await _settled(form, summaries, early_folds, threads, job, patience, planner)
     if moves is None or planner is None:
         told = form.told(found)
@@ -271,11 +271,11 @@ def moved_of(request: ChatRequest, policy: Policy, known: Known) -> Moved | None
 
 async def _settled(
     form: Form,
-    summaries: SummaryJobs | None,
-    early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None,
+    summaries: SummaryJobs | NoSummaries,
+    early_folds: FoldDecisions,
     threads: Executor | None,
     job: Callable[[Segment], Job] | None,
-    patience: Patience | None,
+    patience: Patience,
     planner: Planner | None = None,
 ) -> tuple[Plan | Refusal, bool]:
     """Plan a request, long ones off the event loop, with what is decided of its summaries and early folds."""
@@ -293,14 +293,14 @@ async def _settled(
         return decide()
 
     async def summarised(early: frozenset[int]) -> tuple[Plan | Refusal, bool]:
-        if summaries is None or policy.mode != "enforce" or not policy.summarize.enabled:
+        if policy.mode != "enforce" or not policy.summarize.enabled:
             return await planning(early, None), False
         # What is folded early may not be folded at all once its cost is known: nobody waits for a summary of it.
         waits = job is not None and policy.summarize.run == "inline" and len(form.conversation.messages) not in early
         waiting = InlineWait(job, policy.summarize.timeout) if job is not None and waits else None
         return await summaries.plan_with_state(partial(planning, early), writer_of(policy, request), waiting, patience)
 
-    if early_folds is None or policy.mode != "enforce" or policy.strict:
+    if policy.mode != "enforce" or policy.strict:
         return await summarised(frozenset())
     folds, begins = early_folds
     return await folds.settled(begins, summarised, when=policy.fold.when, patience=patience)

@@ -5,7 +5,6 @@ It gathers the inputs. The decisions are in `gateway/prompt_cache` and `gateway/
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -23,7 +22,7 @@ from gateway.rewriting.volatile import Moved, moved_from
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Preference
 from gateway.routing.models import Model
-from gateway.serving.early_folds import Beginnings, ByCost, EarlyFolds, Never
+from gateway.serving.early_folds import NO_FOLD_DECISIONS, Beginnings, ByCost, FoldDecisions, Never
 from gateway.serving.services import Gateway
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import ChatRequest
@@ -87,8 +86,8 @@ class CacheUse:
         settings, caches, facts = self.policy.prompt_cache, self.gateway.prompt_caches, lookup.facts
         inputs = caches.marking_inputs(lookup)
         lifetime = lifetime_of(settings.ttl, inputs.habits, facts, caches.current_lifetime(lookup), lookup.now)
-        extent, warm_ups = mark_up_to(settings.markers, inputs, facts, lifetime), self.gateway.warm_ups
-        if extent == "nothing" and settings.warm and warm_ups is not None and warm_ups.will_keep(lookup, lifetime):
+        extent = mark_up_to(settings.markers, inputs, facts, lifetime)
+        if extent == "nothing" and settings.warm and self.gateway.warm_ups.will_keep(lookup, lifetime):
             extent = "head"
         return extent, lifetime
 
@@ -147,14 +146,11 @@ class CacheUse:
 
     # ------------------------------------------------------------ early folds
 
-    def early_folds(
-        self, model: Model, window: Window, counter: Counter
-    ) -> tuple[EarlyFolds, Callable[[], Beginnings | None]] | None:
-        """Return the decision on voluntary folds for this model; None if its cache is unknown."""
-        folds = self.gateway.early_folds
-        if folds is None or not model.deployments or model.deployments[0].cache.matching == "none":
-            return None
-        return folds, lambda: self._beginnings(model, window, counter)
+    def early_folds(self, model: Model, window: Window, counter: Counter) -> FoldDecisions:
+        """Return the decisions on voluntary folds for this model; there are none if its cache is unknown."""
+        if not model.deployments or model.deployments[0].cache.matching == "none":
+            return NO_FOLD_DECISIONS
+        return self.gateway.early_folds, lambda: self._beginnings(model, window, counter)
 
     def _beginnings(self, model: Model, window: Window, counter: Counter) -> Beginnings | None:
         """Return the beginnings of the conversation and their judge; None if it is too short for a cache."""
