@@ -110,7 +110,7 @@ class CallFacts(NamedTuple):
     deployment: str | None = None
     """provider/model that was called last; None where nothing was sent."""
     attempts: Sequence[AttemptRow] = ()
-    """Those that came to an end."""
+    """Those that came to an end; none need be told of where it was one good call."""
 
 
 NO_CALLS: Final = CallFacts()

@@ -99,13 +99,18 @@ def call_facts(calls: Sequence[Attempt]) -> CallFacts:
     if not calls:
         return NO_CALLS
     last = calls[-1].deployment
-    ended = [one.row() for one in calls if one.outcome is not None and one.is_sent]
-    return CallFacts(f"{last.provider}/{last.model}", ended)
+    name = f"{last.provider}/{last.model}"
+    if len(calls) == 1 and isinstance(calls[0].outcome, Answer):
+        return CallFacts(name)  # one good call, which no row tells of
+    return CallFacts(name, [one.row() for one in calls if one.outcome is not None and one.is_sent])
 
 
 def first_byte(calls: Sequence[Attempt]) -> float:
     """Return when an answer began; 0 where none did."""
-    return next((one.ended for one in reversed(calls) if isinstance(one.outcome, Answer)), 0.0)
+    for attempt in reversed(calls):
+        if isinstance(attempt.outcome, Answer):
+            return attempt.ended
+    return 0.0
 
 
 class Calls:
@@ -162,7 +167,10 @@ class Calls:
     @property
     def replied(self) -> Attempt | None:
         """The last call that brought an answer, of whatever kind."""
-        return next((one for one in reversed(self.attempts) if one.reply is not None), None)
+        for attempt in reversed(self.attempts):
+            if attempt.reply is not None:
+                return attempt
+        return None
 
     @property
     def enforces(self) -> bool:

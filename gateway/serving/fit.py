@@ -86,6 +86,8 @@ class Fitted:
     """Declared volatile text of the request, if there is any."""
     is_moved: bool = False
     """Whether it leaves at its new place: not where no message of ours may stand there, nor where nothing is done."""
+    most: int | None = None
+    """Most tokens of the prompt beside the answer that the request asks for; None where nothing bounds it."""
 
     @property
     def changes(self) -> Changes | None:
@@ -247,7 +249,7 @@ async def fit(
     proven = most is None or fits_by_bytes(request.conversation, most_tokens, most)
     cheaper = early_folds[0].decides and policy.fold.when == "cheaper" and request.most_tokens >= LEAST_TOKENS
     if policy.mode == "off" or (proven and not policy.strict and not cheaper):
-        return Fitted(model, None, window, moved=moved, is_moved=moves is not None)
+        return Fitted(model, None, window, most=most, moved=moved, is_moved=moves is not None)
     form = Form(request, policy, model, window, weighing, known, moves)
     patience = max(summaries.patience(), early_folds[0].patience(), key=lambda one: one.seconds)
     found, lost = await _settled(form, summaries, early_folds, threads, job, patience, planner)
@@ -260,7 +262,7 @@ async def fit(
         told, lost = await _settled(form, summaries, early_folds, threads, job, patience, planner)
     if moved is not None and form.moved is None and isinstance(told, Plan):
         told = with_left(told, moved, form.anatomy)
-    return Fitted(model, told, window, decision_lost=lost, moved=moved, is_moved=form.moved is not None)
+    return Fitted(model, told, window, lost, moved, form.moved is not None, most)
 
 
 def moved_of(request: ChatRequest, policy: Policy, known: Known) -> Moved | None:

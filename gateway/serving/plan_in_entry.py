@@ -28,7 +28,7 @@ def _row(edit: Edit) -> tuple[int, str | None, str, int, int]:
 
 def plan_facts(request: ChatRequest, policy: Policy, fitted: Fitted, edits: InBooks) -> PlanFacts:
     """Return what the entry holds of a plan; under a policy that does not enforce, as it would have been."""
-    budget = None if policy.mode == "off" else fitted.window.budget(request.answer_limit or 0)
+    budget = None if policy.mode == "off" else fitted.most
     match fitted.plan:
         case None:
             return _uncounted(request, policy, fitted, budget)
