@@ -22,7 +22,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.config.policy import Policy
 from gateway.keep_warm.decide import FORGIVEN, MOST_GAPS, KeepWarmTerms, reread_interval, reread_pays, write_pays
 from gateway.memory import USUAL
-from gateway.money.entry import BYTES_PER_TOKEN, Entry
+from gateway.money.entry import BYTES_PER_TOKEN, RequestFacts
 from gateway.money.prices.rates import Price
 from gateway.prompt_cache.lookup import CacheLookup
 from gateway.prompt_cache.tracker import PromptCaches
@@ -117,6 +117,27 @@ class _Prefix:
         return max(self.failures, self.empty_rereads) >= MOST_FAILURES
 
 
+class NoWarmUps:
+    """The warm-ups of a process whose policies name no prefix that is to be kept warm."""
+
+    def set_sender(self, send: SendWarmUp) -> None:
+        pass
+
+    def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    def note(
+        self, lookup: CacheLookup, deployment: Deployment, policy: Policy, request: RequestFacts, cache_key: str | None
+    ) -> None:
+        pass
+
+    def will_keep(self, lookup: CacheLookup, lifetime: int) -> bool:
+        return False
+
+
 class WarmUps:
     """The warm-ups of one process."""
 
@@ -161,7 +182,7 @@ class WarmUps:
     # ------------------------------------------------------------ what requests tell
 
     def note(
-        self, lookup: CacheLookup, deployment: Deployment, policy: Policy, entry: Entry, cache_key: str | None
+        self, lookup: CacheLookup, deployment: Deployment, policy: Policy, request: RequestFacts, cache_key: str | None
     ) -> None:
         """Note a request that was sent, if its policy names the prefix it begins with."""
         facts, settings, price = lookup.facts, policy.prompt_cache, deployment.price
@@ -171,10 +192,9 @@ class WarmUps:
         if not any(fnmatchcase(name, glob) for glob in settings.warm):
             return
         place = lookup.sent.cache, lookup.sent.chain.links[lookup.head]
-        request = lookup.request
-        body = shape_of(request).head(request, lookup.head)
-        model, team = entry.model, entry.team
-        warm_up = WarmUp(body, request.shape, *place, cache_key, deployment, model, policy, entry.key, team)
+        body, shape = shape_of(lookup.request).head(lookup.request, lookup.head), lookup.request.shape
+        model, key, team = request.model, request.key, request.team
+        warm_up = WarmUp(body, shape, *place, cache_key, deployment, model, policy, key, team)
         prefix = self._prefixes.pop(place, None)
         if prefix is None:
             prefix = _Prefix(warm_up, lookup.now)

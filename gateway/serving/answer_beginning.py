@@ -6,13 +6,14 @@ A shape recognises it in the bytes (`wire/answer.py`); here they are read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from gateway.routing.attempts import Failure
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.upstream import Reply, Trouble, UpstreamError
-from gateway.wire.answer import ErrorAnswer, Listener, Nothing, Opened, Relay
+from gateway.wire.answer import ErrorAnswer, Heard, Listener, Nothing, Opened, Relay, Streaming, WholeAnswer
 from gateway.wire.headers import retry_after
 
 DRAIN_SECONDS = 0.5
@@ -40,6 +41,43 @@ class Beginning:
     """The words of an upstream that cut it off."""
     is_read: bool = False
     """Whether it was read to its end."""
+
+
+class AnswerStart(NamedTuple):
+    """The beginning of an answer, as its call takes it."""
+
+    answer: WholeAnswer | Stream | None = None
+    failure: Failure | None = None
+    """Set where there is no answer."""
+    unused: Heard | None = None
+    """The part that came before it failed."""
+    rest: AsyncIterator[bytes] | None = None
+    """The bytes behind a whole answer that are still to come."""
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the upstream had read the prompt."""
+        return self.failure is None or self.failure.begun or self.unused is not None
+
+
+NO_START: Final = AnswerStart()
+
+
+async def answer_start(
+    deployment: Deployment, reply: Reply, listener: Listener, most_bytes: int, now: Callable[[], float]
+) -> AnswerStart:
+    """Read an answer until it is known what it is, and close one that is none."""
+    chunks = reply.chunks()
+    beginning = await begin(chunks, listener, most_bytes)
+    match opened := beginning.opened:
+        case Streaming():
+            opened.relay.passes_long_events = True
+            return AnswerStart(Stream(opened.ready, chunks, opened.relay))
+        case ErrorAnswer() | Nothing():
+            await reply.close()
+            return AnswerStart(None, failure_of(deployment, reply, opened, beginning, now()), opened.heard)
+        case whole:  # gathered, up to the marker of its end, or read to the last byte
+            return AnswerStart(whole, rest=None if beginning.is_read else chunks)
 
 
 async def begin(chunks: AsyncIterator[bytes], listener: Listener, most_bytes: int) -> Beginning:
