@@ -353,7 +353,7 @@ class Calls:
         body = await body_for(self.request, deployment, changes, marks, additions, self._threads)
         gateway, more, betas = self.gateway, deployment.forward_headers, deployment.betas
         first = first and not self.entry.attempts
-        along = client_headers(self.headers, deployment.provider, betas=betas, more=more, first=first)
+        along = client_headers(self.headers, deployment.own_headers, betas=betas, more=more, first=first)
         self.dropped = along.dropped
         return await gateway.upstreams.call(
             deployment,
