@@ -1,5 +1,7 @@
 """Which family a deployment's model belongs to, asked by one function; and that every room heeds it."""
 
+import ast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from gateway.providers.openai import GPT
 from gateway.providers.table import PROVIDERS, provider_of
 from gateway.routing.deployment import facts_of
 from gateway.wire.legality import CHAT, Rules
+from tests.test_structure import nodes, sources, where
 
 NO_PRICES = PriceBook({})
 
@@ -95,6 +98,22 @@ def test_a_name_that_says_nothing_is_of_its_providers_family():
     assert encoding_for("azure", "mine") == ("o200k_base", False)
     assert image_formula("anthropic", "my-3-model") == image_formula("nobody", "knows")
     assert facts_of("gemini", "gemma-3-27b-it", NO_PRICES).shared
+
+
+def test_no_room_asks_for_a_provider_by_its_name():
+    places = [
+        where(path, node)
+        for path in sources("gateway")
+        if "providers" not in path.parts
+        for node in nodes(path)
+        if isinstance(node, ast.Compare) and names_a_provider(node)
+    ]
+    assert places == []
+
+
+def names_a_provider(node: ast.Compare) -> bool:
+    words = {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
+    return not words.isdisjoint(PROVIDERS)
 
 
 def test_only_the_demo_provider_counts_as_we_do():

@@ -39,6 +39,8 @@ AZURE_OPENAI: Final = direct(
     legality=CHAT,
     takes=TAKES,
     headers=frozenset({"openai-beta"}),
+    is_own_anywhere=True,
+    translated_models=RESPONSES,
     billing=Billing(routes=(RESPONSES, *_SERIES)),
 )
 

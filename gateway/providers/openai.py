@@ -79,6 +79,8 @@ OPENAI: Final = direct(
     legality=CHAT,
     takes=TAKES,
     headers=frozenset({"openai-beta"}),
+    translated_models=RESPONSES,
+    takes_newest_limit=True,
     billing=Billing(routes=(RESPONSES,)),  # litellm's main.py
 )
 

@@ -69,6 +69,8 @@ class Provider:
     """Our extra that installs it."""
     host: str = ""
     """Its own host beside that of `home`, as its documentation names it."""
+    is_own_anywhere: bool = False
+    """Whether it is the provider itself that answers at any address that a list names."""
     at_an_address: Provider | None = None
     """The way to it where an address is given: an engine or a proxy of one's own."""
     keyless: bool = False
@@ -79,6 +81,12 @@ class Provider:
     """Keys of its own that are acted on where it is reached directly (`addresses.py`)."""
     refused_models: Mapping[str, str] = field(default_factory=dict)
     """Beginnings of model names that lead to another of its services, and why they are refused."""
+    translated_models: str = ""
+    """The beginning of names of models that another API of its own serves, to which litellm translates."""
+    names_servers: bool = False
+    """Whether a name of three parts says who serves the model: `SERVER/OWNER/MODEL` is `OWNER/MODEL:SERVER` there."""
+    takes_newest_limit: bool = False
+    """Whether all its models take the newer of the two names of an answer limit, and the newest no other."""
     renamed: tuple[str, ...] = ()
     """Beginnings of model names that a list may hold and that are not sent."""
     family: Family | None = None

@@ -86,7 +86,10 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     "heroku": direct(None, V1, hint="https://us.inference.heroku.com"),
     "hosted_vllm": direct(None, hint=LOCAL, keyless=True),
     # litellm asks huggingface.co who serves the model before each request; its router finds out by itself.
-    "huggingface": direct("https://router.huggingface.co/v1", V1, key_variables=("HF_TOKEN", "HUGGINGFACE_API_KEY")),
+    # Its names say who serves a model: huggingface.co/docs/inference-providers.
+    "huggingface": direct(
+        "https://router.huggingface.co/v1", V1, key_variables=("HF_TOKEN", "HUGGINGFACE_API_KEY"), names_servers=True
+    ),
     "hyperbolic": direct("https://api.hyperbolic.xyz/v1"),
     "inception": direct("https://api.inceptionlabs.ai/v1"),
     "lambda_ai": direct("https://api.lambda.ai/v1", key_variables=("LAMBDA_API_KEY",)),

@@ -31,12 +31,10 @@ from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import anthropic_betas
 from gateway.prompt_cache.rules import NOTHING, Book, CacheFacts, book_of, priced
 from gateway.providers import refusals
-from gateway.providers.azure import AZURE
 from gateway.providers.credentials import credentials, logins
 from gateway.providers.families import FAMILIES, family_of, reception
 from gateway.providers.family import Encoding
 from gateway.providers.key_variables import usual_variables
-from gateway.providers.openai import RESPONSES
 from gateway.providers.provider import Provider
 from gateway.providers.table import PROVIDERS, provider_of
 from gateway.wire.chat import PLAIN, Additions
@@ -131,7 +129,11 @@ class Deployment:
         """Whether it is the provider itself that answers, and takes all that its documentation says: not an engine or
         a proxy that speaks the same API.
         """
-        return self.kind == "demo" or self.provider == "azure" or _is_home(self.provider, self.api_base)
+        return self._is_own_anywhere or _is_home(self.provider, self.api_base)
+
+    @property
+    def _is_own_anywhere(self) -> bool:
+        return self.kind == "demo" or provider_of(self.provider).is_own_anywhere
 
     @property
     def needs_answer_limit(self) -> bool:
@@ -275,8 +277,8 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
     ordered = params if "order" in params else info
     price = book.price(provider, model, info, region_of(api_base, _text(params.get("vertex_location"))))
     facts = book.facts(provider, model, info)
-    is_openai = provider == "openai" and _is_home(provider, api_base)
-    body = _Body.of(params, kind, reception(provider, model), is_openai=is_openai)
+    newest_limit = reached.takes_newest_limit and _is_home(provider, api_base)
+    body = _Body.of(params, kind, reception(provider, model), newest_limit=newest_limit)
     passed = {name: value for name, value in params.items() if name not in _NOT_PASSED and not is_price(name)}
     if kind == "translated":
         passed |= {name: params[name] for name in BY_LIBRARY & params.keys()}
@@ -284,7 +286,7 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
         name=_label(entry, position),
         model_name=entry.model_name,
         provider=provider,
-        model=_asked(provider, model, reached, at_home=not given),
+        model=_asked(model, reached, at_home=not given),
         kind=kind,
         facts=facts_of(provider, model, book, info),
         price=price,
@@ -363,7 +365,7 @@ class _Body:
     answer_limit: int | None
 
     @staticmethod
-    def of(params: Mapping[str, Any], kind: Kind, takes: Reception, *, is_openai: bool) -> _Body:
+    def of(params: Mapping[str, Any], kind: Kind, takes: Reception, *, newest_limit: bool) -> _Body:
         extra = params.get("extra_body") or {}
         if not isinstance(extra, Mapping):
             raise _Complaint("extra_body", f"{extra!r} is not a mapping")
@@ -374,7 +376,7 @@ class _Body:
         if wrong is not None:
             raise _Complaint("extra_body", f"{wrong} is for the client, or the gateway, to say: leave it out")
         limits = [limit for name in LIMITS if isinstance(limit := given.get(name), int) and limit > 0]
-        if is_openai and limits:  # its newer models know only this name, and all take it
+        if newest_limit and limits:
             given = {name: value for name, value in given.items() if name not in LIMITS} | {LIMITS[0]: limits[0]}
         options, dropped = params.get("stream_options"), params.get("additional_drop_params") or ()
         additions = Additions(
@@ -481,7 +483,7 @@ def _route(provider: str, model: str, api_base: object) -> tuple[Kind, Provider]
         return "demo", facts
     if api_base:
         facts = facts.at_an_address or facts
-    if provider in ("openai", AZURE) and model.startswith(RESPONSES):
+    if facts.translated_models and model.startswith(facts.translated_models):
         return "translated", replace(facts, route="translated")
     return facts.route, facts
 
@@ -496,11 +498,11 @@ def _refuse(provider: str, model: str, facts: Provider, params: Mapping[str, Any
         raise _Complaint(*lacking)
 
 
-def _asked(provider: str, model: str, facts: Provider, *, at_home: bool) -> str:
+def _asked(model: str, facts: Provider, *, at_home: bool) -> str:
     """Return the model's name as the provider knows it."""
-    if provider == "huggingface" and at_home and model.count("/") == 2:
+    if facts.names_servers and at_home and model.count("/") == 2:
         served_by, name = model.split("/", 1)
-        return f"{name}:{served_by}"  # huggingface.co/docs/inference-providers
+        return f"{name}:{served_by}"
     if (start := next((start for start in facts.renamed if model.startswith(start)), None)) is not None:
         return model.removeprefix(start)
     return f"{facts.model_prefix}{model}" if facts.model_prefix and "/" not in model else model
