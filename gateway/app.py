@@ -170,6 +170,7 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM) -> Gateway:
         upstreams=around.upstreams
         or Upstreams(
             counters.for_encoding("o200k_base").count,
+            kinds={one.kind for model in models.values() for one in model.deployments},
             now=around.now,
             network=config.network,
             most=config.server.max_answer,

@@ -45,8 +45,8 @@ class Media:
     """Whether its part has a shape that nobody specified for this wire: it is counted, and its members are not ours."""
 
 
-MarkerForm = Literal["anthropic", "openai"]
-"""Whose marker for a prompt cache: Anthropic's `cache_control`, or OpenAI's `prompt_cache_breakpoint`."""
+MarkerForm = Literal["control", "breakpoint"]
+"""The marker for a prompt cache: Anthropic's `cache_control`, or OpenAI's `prompt_cache_breakpoint`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def with_limit(request: Request, limit: int | None) -> Request:
 class Marks:
     """The marks for the provider's prompt cache that a request is to carry."""
 
-    form: MarkerForm = "anthropic"
+    form: MarkerForm = "control"
     places: Mapping[int, int] = field(default_factory=dict)
     """Messages of the request as it is sent (n: after the first n; 0: after the tools) → lifetime in seconds."""
     key: str | None = None

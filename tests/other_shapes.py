@@ -169,4 +169,4 @@ def _result(block: Wire) -> Message:
 def _markers(blocks: Sequence[Mapping[str, Any]]) -> Iterator[Marker]:
     for number, block in enumerate(blocks):
         if "cache_control" in block:
-            yield Marker("anthropic", block["cache_control"].get("ttl"), whole=number == len(blocks) - 1)
+            yield Marker("control", block["cache_control"].get("ttl"), whole=number == len(blocks) - 1)

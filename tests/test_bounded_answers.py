@@ -119,6 +119,7 @@ async def test_what_comes_is_bounded_as_unpacked_and_in_every_kind_of_upstream(
     assert not packed or held < 5_000_000
 
 
+@pytest.mark.long
 async def test_a_packed_answer_that_nobody_asked_for_is_read():
     fields = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "end_turn"}
     usage = {"input_tokens": 1, "output_tokens": 1}

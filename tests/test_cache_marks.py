@@ -37,11 +37,11 @@ def parts(*texts: str) -> list[dict[str, Any]]:
 
 
 def control(**places: int) -> Marks:
-    return Marks("anthropic", {int(link.removeprefix("at")): lifetime for link, lifetime in places.items()})
+    return Marks("control", {int(link.removeprefix("at")): lifetime for link, lifetime in places.items()})
 
 
 def breakpoints(*links: int) -> Marks:
-    return Marks("openai", dict.fromkeys(links, 1800))
+    return Marks("breakpoint", dict.fromkeys(links, 1800))
 
 
 def left(came: Request, marks: Marks, changes: Changes | None = None) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def test_a_breakpoint_of_openais_never_stands_on_tools():
 
 
 def test_the_key_is_added_where_there_is_none():
-    marks = Marks("openai", {}, key="k-1")
+    marks = Marks("breakpoint", {}, key="k-1")
     assert left(request(TALK), marks)["prompt_cache_key"] == "k-1"
     assert left(request(TALK, prompt_cache_key="mine"), marks)["prompt_cache_key"] == "mine"
 
@@ -117,7 +117,7 @@ def test_the_key_is_added_where_there_is_none():
     ],
 )
 def test_what_says_nothing_or_is_of_an_unknown_shape_carries_none(message: Wire):
-    assert not may_carry(json.dumps(message).encode(), "anthropic")
+    assert not may_carry(json.dumps(message).encode(), "control")
     came = request([user("Hello."), message])
     assert sent(came, came.model, None, control(at2=300)) == came.body
 
@@ -191,11 +191,11 @@ def links(talk: Talk) -> st.SearchStrategy[dict[int, int]]:
 def test_without_the_markers_all_bytes_are_those_that_came(talk: Talk, data: st.DataObject):
     came = parse(talk.body(), Memo())
     places, key = data.draw(links(talk)), data.draw(st.sampled_from([None, "k"]))
-    out, plain = sent(came, came.model, None, Marks("anthropic", places, key)), sent(came, came.model)
+    out, plain = sent(came, came.model, None, Marks("control", places, key)), sent(came, came.model)
     for splice in SPLICED:
         out, plain = out.replace(splice, b""), plain.replace(splice, b"")
     assert out == plain
-    broken = json.loads(sent(came, came.model, None, Marks("openai", places)))
+    broken = json.loads(sent(came, came.model, None, Marks("breakpoint", places)))
     assert unmarked(broken) == unmarked(json.loads(sent(came, came.model)))
 
 

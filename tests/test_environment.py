@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from gateway.config.environment import is_read_in, read_in, usual_keys, usual_variables
+from gateway.config.environment import is_read_in, read_in, usual_keys
 from gateway.config.problems import Problem
 from gateway.config.yaml import parse_yaml
+from gateway.providers.key_variables import usual_variables
 
 SET = {"KEY": "sk-1", "LINED": "sk-1\r\n", "HOST": " eu.example ", "EMPTY": "", "BLANK": " \n"}
 

@@ -10,11 +10,12 @@ from gateway.budget.calibration import EXACT, UNKNOWN, Calibration
 from gateway.budget.tokens import LONG_BODY, Counter
 from gateway.config.policy import Policy, Reserve
 from gateway.prompt_cache.rules import NOTHING
+from gateway.providers.anthropic import MESSAGES_API
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.deployment import ModelFacts
 from gateway.routing.models import models_of
 from gateway.serving.fit import byte_sizes, fit, prompt_tokens, rooms_of
-from gateway.wire.legality import ANTHROPIC, CHAT
+from gateway.wire.legality import CHAT
 from tests.passage import COUNTERS, deployment, policy
 from tests.talk import assistant, calls, loop, request, result, system, user, words
 
@@ -50,13 +51,13 @@ def test_one_that_shares_its_window_or_is_not_counted_exactly_makes_it_so_for_al
 
 def test_the_rules_of_legality_are_the_providers():
     assert model().legal == (CHAT,)
-    assert model(deployment(model="anthropic/claude-sonnet")).legal == (ANTHROPIC,)
+    assert model(deployment(model="anthropic/claude-sonnet")).legal == (MESSAGES_API,)
 
 
 def test_reasoning_is_bound_for_all_where_it_is_for_one():
     claude = deployment(model="anthropic/claude-opus-5-5")
     binds = replace(claude, name="b", cache=replace(NOTHING, binds_reasoning=True))
-    assert model(claude, binds).legal == (ANTHROPIC, replace(ANTHROPIC, binds_reasoning=True))
+    assert model(claude, binds).legal == (MESSAGES_API, replace(MESSAGES_API, binds_reasoning=True))
 
 
 def test_deployments_without_a_price_are_left_out_unless_that_is_allowed():

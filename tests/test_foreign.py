@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.providers.anthropic import TOOL_USE_IDS
+from gateway.providers.families import reception
+from gateway.providers.mistral import NINE
+from gateway.providers.openai import IDS
 from gateway.wire.chat.read import parse
 from gateway.wire.chat.write import sent
-from gateway.wire.foreign import CHAT, CLAUDE, MISTRAL, OPENAI, IdForm, call_id, reception
+from gateway.wire.foreign import CHAT, IdForm, call_id
 from gateway.wire.memo import Memo
 from gateway.wire.outgoing import Additions
 
@@ -90,11 +94,11 @@ def test_only_the_id_changes():
         b'"role":"assistant"} ,{"role":"tool","content":[],"tool_call_id":"a/b"}]}'
     )
     out = sent(parse(raw, Memo()), "m", additions=Additions(takes=reception("anthropic", "claude-x")))
-    new = call_id("a/b", CLAUDE).encode()
+    new = call_id("a/b", TOOL_USE_IDS).encode()
     assert out == raw.replace(b"a/b", new)
 
 
-@given(st.text(min_size=1), st.sampled_from([OPENAI, CHAT, CLAUDE, MISTRAL]))
+@given(st.text(min_size=1), st.sampled_from([IDS, CHAT, TOOL_USE_IDS, NINE]))
 def test_an_id_in_a_form_stays_what_it_is_in_that_form(given_id: str, form: IdForm):
     once = call_id(given_id, form)
     assert form.legal.match(once)
@@ -103,7 +107,7 @@ def test_an_id_in_a_form_stays_what_it_is_in_that_form(given_id: str, form: IdFo
 
 @given(st.sets(st.text(min_size=1, max_size=80).filter(lambda one: "__thought__" not in one), min_size=2))
 def test_different_calls_keep_different_ids(given_ids: set[str]):
-    for form in (OPENAI, CHAT, CLAUDE, MISTRAL):
+    for form in (IDS, CHAT, TOOL_USE_IDS, NINE):
         assert len({call_id(one, form) for one in given_ids}) == len(given_ids)
 
 
@@ -177,4 +181,4 @@ def test_calls_of_no_known_shape_are_left_to_the_provider_to_judge(call: Any):
     body = talk("a b")
     body["messages"][1]["tool_calls"].append(call)
     body["messages"][1]["thinking_blocks"] = "?"
-    assert ids(leaves(body, "anthropic", "claude-x"))[0] == call_id("a b", CLAUDE)
+    assert ids(leaves(body, "anthropic", "claude-x"))[0] == call_id("a b", TOOL_USE_IDS)

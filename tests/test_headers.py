@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from gateway.providers.table import provider_of
 from gateway.wire.headers import LONGEST_VALUE, client_headers, kept, retry_after, told_of_failure, upstream_headers
 from tests.conftest import examples
 
@@ -134,39 +135,43 @@ ALL = {"traceparent": TRACE, "tracestate": "a=1", "x-client-request-id": "mine",
 
 
 def test_a_header_goes_to_the_family_that_defines_it_alone():
-    assert dict(client_headers(CLIENT, "openai", betas=frozenset()).headers) == ALL | {"openai-beta": "assistants=v2"}
-    assert dict(client_headers(CLIENT, "openrouter", betas=frozenset()).headers) == ALL | {
+    assert dict(client_headers(CLIENT, provider_of("openai").headers, betas=frozenset()).headers) == ALL | {
+        "openai-beta": "assistants=v2"
+    }
+    assert dict(client_headers(CLIENT, provider_of("openrouter").headers, betas=frozenset()).headers) == ALL | {
         "http-referer": "https://app.example",
         "x-title": "App",
     }
-    assert dict(client_headers(CLIENT, "groq", betas=frozenset()).headers) == ALL
+    assert dict(client_headers(CLIENT, provider_of("groq").headers, betas=frozenset()).headers) == ALL
 
 
 def test_betas_go_where_they_are_known_and_those_that_do_not_are_named():
-    own = client_headers(CLIENT, "anthropic", betas=None)
+    own = client_headers(CLIENT, provider_of("anthropic").headers, betas=None)
     assert own.headers["anthropic-beta"] == "context-1m-2025-08-07,made-up-1"
     assert own.dropped == ("oauth-2025-04-20",)
-    bedrock = client_headers(CLIENT, "bedrock", betas=frozenset({"context-1m-2025-08-07"}))
+    bedrock = client_headers(CLIENT, provider_of("bedrock").headers, betas=frozenset({"context-1m-2025-08-07"}))
     assert bedrock.headers["anthropic-beta"] == "context-1m-2025-08-07"
     assert bedrock.dropped == ("made-up-1", "oauth-2025-04-20")
-    elsewhere = client_headers(CLIENT, "groq", betas=frozenset())
+    elsewhere = client_headers(CLIENT, provider_of("groq").headers, betas=frozenset())
     assert "anthropic-beta" not in elsewhere.headers
     assert len(elsewhere.dropped) == 3
 
 
 def test_an_idempotency_key_goes_with_the_first_attempt_alone():
-    assert "idempotency-key" not in client_headers(CLIENT, "openai", betas=None, first=False).headers
+    assert (
+        "idempotency-key" not in client_headers(CLIENT, provider_of("openai").headers, betas=None, first=False).headers
+    )
 
 
 def test_a_deployment_may_ask_for_more_and_never_for_credentials():
-    assert client_headers(CLIENT, "groq", betas=None, more=("x-team",)).headers["x-team"] == "blue"
-    everything = client_headers(CLIENT, "groq", betas=None, more=("*",)).headers
+    assert client_headers(CLIENT, provider_of("groq").headers, betas=None, more=("x-team",)).headers["x-team"] == "blue"
+    everything = client_headers(CLIENT, provider_of("groq").headers, betas=None, more=("*",)).headers
     assert everything["user-agent"] == "x"
     assert "authorization" not in everything
 
 
 def test_a_trace_that_is_none_stays_behind_with_its_state():
-    headers = client_headers({**CLIENT, b"traceparent": b"00-zz"}, "openai", betas=None).headers
+    headers = client_headers({**CLIENT, b"traceparent": b"00-zz"}, provider_of("openai").headers, betas=None).headers
     assert "traceparent" not in headers
     assert "tracestate" not in headers
 
@@ -175,10 +180,12 @@ def test_a_trace_that_is_none_stays_behind_with_its_state():
 @given(headers=st.dictionaries(st.sampled_from(sorted(CLIENT)), st.binary(max_size=40)))
 def test_whatever_a_client_writes_what_goes_along_can_be_written(headers: dict[bytes, bytes]):
     for provider in ("openai", "anthropic", "openrouter"):
-        found = client_headers(headers, provider, betas=None, more=("x-*",))
+        found = client_headers(headers, provider_of(provider).headers, betas=None, more=("x-*",))
         assert all(value and value.isascii() and value.isprintable() for value in found.headers.values())
         assert "authorization" not in found.headers
 
 
 def test_without_headers_that_concern_anybody_nothing_is_worked_out():
-    assert client_headers({b"user-agent": b"x"}, "openai", betas=None) == client_headers({}, "openai", betas=None)
+    assert client_headers({b"user-agent": b"x"}, provider_of("openai").headers, betas=None) == client_headers(
+        {}, provider_of("openai").headers, betas=None
+    )

@@ -31,6 +31,8 @@ from tests.laws.generators import Case, cases
 from tests.passage import Setting, policy
 from tests.talk import assistant, body, loop, user, words
 
+pytestmark = pytest.mark.long  # nearly all of it is about a process of its own
+
 COUNTER = Counter("o200k_base")
 
 

@@ -52,6 +52,7 @@ def test_lines_are_what_they_were(tmp_path: Path) -> None:
     assert written.read_bytes().splitlines() == kept.read_bytes().splitlines()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["now", "older"])
 def test_the_command_line_says_of_them_what_it_said(name: str) -> None:
     golden = CASES / f"{name}.txt"

@@ -211,8 +211,8 @@ def test_the_newest_entry_is_always_within_sight_where_a_marker_may_stand_near_i
 
 
 def test_a_key_goes_to_openai_alone():
-    assert marks_of((), OLD_GPT, "k") == Marks("anthropic", {}, "k")
-    assert marks_of((), GPT, "k") == Marks("openai", {}, "k")
+    assert marks_of((), OLD_GPT, "k") == Marks("control", {}, "k")
+    assert marks_of((), GPT, "k") == Marks("breakpoint", {}, "k")
     assert marks_of((), CLAUDE, "k") is None
     assert marks_of((Breakpoint(1, 300, ours=False),), CLAUDE) is None
 

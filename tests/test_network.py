@@ -100,7 +100,7 @@ async def proxy_to(url: str) -> AsyncIterator[Proxy]:
     ("kind", "api_base", "model"),
     [
         ("direct", "http://far.example/v1", "openai/m"),
-        ("translated", "http://far.example", "anthropic/claude-sonnet-4-5"),
+        pytest.param("translated", "http://far.example", "anthropic/claude-sonnet-4-5", marks=pytest.mark.long),
     ],
 )
 async def test_both_ways_go_through_the_proxy_and_past_it_where_the_environment_says_so(

@@ -12,11 +12,14 @@ from gateway.config.ladder import Ladder
 from gateway.config.policy import Fold, Policy, Reserve
 from gateway.config.shares import Shares
 from gateway.conversation import Insertion
+from gateway.providers.anthropic import MESSAGES_API
+from gateway.providers.gemini import GENERATE_CONTENT
+from gateway.providers.mistral import TEMPLATES
 from gateway.rewriting.memory import Known
 from gateway.rewriting.ours import left_out, summary
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
 from gateway.rewriting.volatile import LABEL
-from gateway.wire.legality import ANTHROPIC, CHAT, GEMINI, MISTRAL, introduced
+from gateway.wire.legality import CHAT, introduced
 from gateway.wire.legality import Rules as LegalRules
 from tests.talk import assistant, calls, conversation, count, count_media, loop, result, step, system, user, words
 
@@ -198,14 +201,14 @@ def inserted(found: Plan) -> tuple[Insertion, ...]:
 
 def test_where_a_line_of_ours_would_break_a_rule_it_is_left_out():
     listed = [user("q0"), assistant(words(700)), user(words(300)), assistant("a1"), user("now")]
-    chatty, strict = planned(listed, DROP), planned(listed, DROP, legal=MISTRAL)
+    chatty, strict = planned(listed, DROP), planned(listed, DROP, legal=TEMPLATES)
     assert inserted(chatty)
     assert not inserted(strict)
     assert strict.tokens_after < chatty.tokens_after
 
 
 def test_a_line_of_ours_speaks_first_where_the_user_must():
-    assert inserted(planned([user("a"), *loop(14, 90), user("now")], DROP, legal=ANTHROPIC))
+    assert inserted(planned([user("a"), *loop(14, 90), user("now")], DROP, legal=MESSAGES_API))
 
 
 # ---------------------------------------------------------------- refusals: component, size, room, place
@@ -370,7 +373,7 @@ POLICIES = st.builds(
     st.sampled_from([0.0, 0.2]),
     st.sampled_from([0, 100]),
 )
-LEGAL = st.sampled_from([CHAT, ANTHROPIC, GEMINI, MISTRAL])
+LEGAL = st.sampled_from([CHAT, MESSAGES_API, GENERATE_CONTENT, TEMPLATES])
 
 
 @given(CONVERSATIONS, POLICIES, st.integers(50, 900), LEGAL)

@@ -1,13 +1,13 @@
 """What is known of providers' prompt caches, from the shipped file and an operator's own."""
 
+import json
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from gateway.config.prompt_cache_rules import CachesFile, shipped_rules, unknown_rules
+from gateway.config.prompt_cache_rules import CachesFile, shipped_files, shipped_rules, unknown_rules
 from gateway.config.yaml import read_yaml
 from gateway.money.prices.table import PriceBook
 from gateway.packaged_data import price_table
@@ -15,7 +15,6 @@ from gateway.prompt_cache.rules import NOTHING, book_of, facts_for, priced
 from gateway.routing.upstreams.demo.anthropic import LEAST, anthropic_least
 
 BOOK = book_of(shipped_rules())
-FILE = Path(__file__).resolve().parent.parent / "gateway" / "prompt_cache" / "providers.yaml"
 
 
 def own(**said: Any) -> CachesFile:
@@ -106,8 +105,26 @@ def test_lifetimes_begin_with_the_shortest_and_every_cache_has_one():
 
 
 def test_what_is_shipped_is_packaged_and_says_nothing_twice():
-    assert FILE.is_file()
-    assert read_yaml(FILE).problems == ()
+    assert len(shipped_files()) >= 8
+    assert all(read_yaml(file).problems == () for file in shipped_files())
+
+
+def test_a_model_has_its_rules_in_one_file():
+    books = [book_of(CachesFile.model_validate(read_yaml(file).data)) for file in shipped_files()]
+    known = price_book_pairs()
+    assert len(known) > 1000
+    assert [pair for pair in known if sum(book.find(*pair)[0] is not NOTHING for book in books) > 1] == []
+
+
+def price_book_pairs() -> list[tuple[str, str]]:
+    table: dict[str, Any] = json.loads(price_table())
+    owners = [(str(entry.get("litellm_provider")), key) for key, entry in table.items()]
+    return [(owner.partition("-")[0], key.rpartition("/")[2]) for owner, key in owners]
+
+
+@pytest.mark.parametrize(("provider", "model"), [("azure", "GPT-5-Prod"), ("vertex_ai", "Claude-Opus-5-5")])
+def test_the_case_of_a_name_says_nothing_of_its_prompt_cache(provider: str, model: str):
+    assert facts_for(provider, model, BOOK) == facts_for(provider, model.lower(), BOOK) != NOTHING
 
 
 def test_an_operators_entries_and_facts_go_before_the_shipped_ones():

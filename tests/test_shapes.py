@@ -207,9 +207,9 @@ def test_a_result_beside_text_may_be_dropped_without_it():
 
 def test_markers_on_blocks_are_breakpoints():
     came = anthropic(CLAUDE)
-    assert came.conversation.messages[0].markers == (Marker("anthropic", "1h"),)
-    assert came.conversation.messages[5].markers == (Marker("anthropic"),)
-    assert came.caching.tool_markers == (Marker("anthropic"),)
+    assert came.conversation.messages[0].markers == (Marker("control", "1h"),)
+    assert came.conversation.messages[5].markers == (Marker("control"),)
+    assert came.caching.tool_markers == (Marker("control"),)
 
 
 def test_the_markers_of_a_shape_are_read_alike():

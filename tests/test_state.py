@@ -396,6 +396,7 @@ def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path):
         open_state(config.StateSettings(dir=tmp_path / "state"))
 
 
+@pytest.mark.long
 def test_a_state_that_another_holds_too_long_is_unavailable(disk, tmp_path):
     disk.put("a", b"1")
     with sqlite3.connect(tmp_path / "state" / "cache.db", isolation_level=None) as database:

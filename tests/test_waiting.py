@@ -82,6 +82,7 @@ def streamed(port: int, model: str) -> tuple[http.client.HTTPResponse, bytes]:
         return response, response.read()
 
 
+@pytest.mark.long
 def test_a_client_waits_with_comments_while_another_is_asked(port: int):
     response, said = streamed(port, "backed")
     assert response.status == 200

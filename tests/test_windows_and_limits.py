@@ -196,7 +196,7 @@ async def test_a_model_that_gives_less_than_the_prompt_leaves_is_asked_for_all_i
 
 
 @pytest.mark.parametrize("model", ["bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0", "vertex_ai/claude-opus-4-5",
-                                   "azure_ai/claude-sonnet-4-5", "snowflake/llama3.1-70b", "predibase/m"])  # fmt: skip
+                                   "azure_ai/claude-sonnet-4-5", "snowflake/llama3.1-70b"])  # fmt: skip
 async def test_it_is_needed_wherever_a_translator_would_make_one_up(gateway, model):
     assert (await left(gateway, body(HELLO), claude(model, max_output=4096)))["max_tokens"] == 4096
 

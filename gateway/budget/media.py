@@ -1,15 +1,7 @@
-"""Tokens of images, audio, files and videos, by the providers' published formulas. Pure: nothing is fetched.
+"""Tokens of images, audio, files and videos, by the formulas of `providers/`. Pure: nothing is fetched.
 
 Every answer is an upper bound where the truth cannot be known: an image behind a URL counts the most that its model
 makes of any image. Sizes are read from the headers of `data:` URLs, whatever the size of the image behind them.
-
-Sources, as of November 2026:
-- OpenAI: developers.openai.com/api/docs/guides/images-vision, "Calculating costs". Measurements stand in
-  for multipliers that contradict what is billed: community.openai.com/t/1377015 (gpt-5.2 to 5.4) and
-  huggingface.co/datasets/JOHNISKING/image-token-cost (gpt-5.5, gpt-6, Claude, Gemini 3).
-- Anthropic: platform.claude.com/docs/en/build-with-claude/vision and …/vision-coordinates.
-- Google: ai.google.dev/gemini-api/docs/tokens, …/image-understanding and …/media-resolution.
-- Audio: platform.openai.com/docs/guides/realtime-costs; ai.google.dev/gemini-api/docs/tokens; docs.mistral.ai, Voxtral.
 """
 
 from __future__ import annotations
@@ -17,97 +9,23 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import assert_never
 
 from gateway.budget import pdf
 from gateway.conversation import Media
+from gateway.providers.families import family_of
+from gateway.providers.formulas import ClaudePatches, Formula, GeminiLevels, GeminiTiles, Patches, Tiles
+from gateway.providers.gemini import SOUND, TILES
 
 Size = tuple[int, int]
 
 # ------------------------------------------------------------------------------------------------------------ images
 
 
-@dataclass(frozen=True, slots=True)
-class Tiles:
-    """OpenAI until GPT-5.1: into 2048 by 2048, shortest side down to 768, then tiles of 512 pixels."""
-
-    base: int
-    tile: int
-
-
-@dataclass(frozen=True, slots=True)
-class Patches:
-    """OpenAI's newer models: patches of 32 pixels, at most `most` of them by `detail`, times a multiplier."""
-
-    most: int
-    multiplier: float = 1.0
-    low: int | None = None
-    """Patches of a `low` detail image; None where detail changes nothing."""
-    auto: int | None = None
-    """Most patches at detail `auto` or `original`; None where they are as `high`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claude:
-    """Claude: patches of 28 pixels of the largest copy that is within `most` patches and `longest_side` pixels."""
-
-    most: int
-    longest_side: int
-
-
-@dataclass(frozen=True, slots=True)
-class GeminiTiles:
-    """Gemini up to 2.5: 258 tokens a tile; both sides up to 384 pixels are one tile."""
-
-
-@dataclass(frozen=True, slots=True)
-class GeminiLevels:
-    """Gemini from 3 on: a fixed allowance for each image by resolution, whatever its size."""
-
-
-Formula = Tiles | Patches | Claude | GeminiTiles | GeminiLevels
-
-# First match wins; the beginning of the model's name.
-_OPENAI: tuple[tuple[str, Formula], ...] = (
-    ("gpt-4o-mini", Tiles(2833, 5667)),
-    ("gpt-4.1-mini", Patches(1536, 1.62)),
-    ("gpt-4.1-nano", Patches(1536, 2.46)),
-    ("o4-mini", Patches(1536, 1.72)),
-    ("codex-mini", Patches(1536, 1.72)),
-    ("gpt-5-mini", Patches(1536, 1.62)),
-    ("gpt-5-nano", Patches(1536, 2.46)),
-    # Published: 1.62 and 2.46 with 1,536 patches; billed: 1.2 with 2,500.
-    ("gpt-5.4-mini", Patches(2500, 1.2, low=256)),
-    ("gpt-5.4-nano", Patches(2500, 1.2, low=256)),
-    ("gpt-5.2", Patches(1536, 1.2)),
-    ("gpt-5.3", Patches(1536, 1.2)),
-    ("gpt-5.1", Tiles(70, 140)),
-    ("gpt-5.", Patches(2500, 1.2, low=256, auto=10_000)),
-    ("gpt-5", Tiles(70, 140)),
-    # No limit is published; 12 megapixels were billed as 11,970 patches.
-    ("gpt-6", Patches(2500, 1.2, low=256, auto=12_000)),
-    ("o1", Tiles(75, 150)),
-    ("o3", Tiles(75, 150)),
-    ("computer-use", Tiles(65, 129)),
-    ("gpt-4", Tiles(85, 170)),
-    ("chatgpt-4o", Tiles(85, 170)),
-)
-_CLAUDE = Claude(1568, 1568)
-_CLAUDE_HIGH_RESOLUTION = Claude(4784, 2576)  # from 4.7 on
-# No published formula is known: as the most demanding of those that are common.
-_UNKNOWN = _CLAUDE_HIGH_RESOLUTION
-
 _OPENAI_PATCH = 32
 _CLAUDE_PATCH = 28
-
-_GEMINI_TILE_TOKENS = 258
-_GEMINI_LONGEST_SIDE = 3072
-_GEMINI_MOST_TILES = 24  # 3072 by 384: 12 by 2 tiles of 256 pixels
-_GEMINI_LEVELS = {"low": 280, "medium": 560, "ultra_high": 2240}
-_GEMINI_DEFAULT_LEVEL = 1120
 
 
 def part_tokens(provider: str, model: str, part: Media) -> int:
@@ -130,17 +48,10 @@ def image_tokens(provider: str, model: str, url: str, detail: str | None) -> int
     return tokens_of_size(image_formula(provider, model), _image_size(url), (detail or "auto").lower())
 
 
+@lru_cache(maxsize=1024)
 def image_formula(provider: str, model: str) -> Formula:
-    """Find the formula of a model family. The name decides, so that a router or a cloud counts as the maker does."""
-    name = _bare(model)
-    for start, formula in _OPENAI:
-        if name.startswith(start):
-            return formula
-    if "claude" in name:
-        return _CLAUDE_HIGH_RESOLUTION if _version(name) >= (4, 7) else _CLAUDE
-    if "gemini" in name:
-        return GeminiLevels() if _version(name) >= (3, 0) else GeminiTiles()
-    return GeminiLevels() if provider == "gemini" else _UNKNOWN
+    """Return the formula of a model, as its family has it."""
+    return family_of(provider, model).image_formula(model)
 
 
 def tokens_of_size(formula: Formula, size: Size | None, detail: str) -> int:
@@ -152,12 +63,13 @@ def tokens_of_size(formula: Formula, size: Size | None, detail: str) -> int:
             return base + tile * (8 if size is None else _tiles(size))  # at most 2048 by 768: 4 by 2 tiles
         case Patches():
             return _patch_tokens(formula, size, detail)
-        case Claude(most):
+        case ClaudePatches(most):
             return most if size is None else _claude_patches(size, formula)
-        case GeminiTiles():
-            return _GEMINI_TILE_TOKENS * (_GEMINI_MOST_TILES if size is None else _gemini_tiles(size))
+        case GeminiTiles(tile, most):
+            return tile * (most if size is None else _gemini_tiles(size, formula))
         case GeminiLevels():
-            return _GEMINI_LEVELS.get(detail, _GEMINI_DEFAULT_LEVEL)
+            levels = {"low": formula.low, "medium": formula.medium, "ultra_high": formula.ultra_high}
+            return levels.get(detail, formula.usual)
         case _:
             assert_never(formula)
 
@@ -192,7 +104,7 @@ def _patches(size: Size, most: int) -> int:
     return min(most, math.ceil(round(across * fit, 6)) * math.ceil(round(down * fit, 6)))
 
 
-def _claude_patches(size: Size, formula: Claude) -> int:
+def _claude_patches(size: Size, formula: ClaudePatches) -> int:
     width, height = _within(size, formula.longest_side)
     across, down = width / _CLAUDE_PATCH, height / _CLAUDE_PATCH
     if math.ceil(across) * math.ceil(down) <= formula.most:
@@ -207,8 +119,8 @@ def _claude_patches(size: Size, formula: Claude) -> int:
     return formula.most
 
 
-def _gemini_tiles(size: Size) -> int:
-    width, height = _within(size, _GEMINI_LONGEST_SIDE)
+def _gemini_tiles(size: Size, formula: GeminiTiles) -> int:
+    width, height = _within(size, formula.longest_side)
     if width <= 384 and height <= 384:
         return 1
     unit = min(768, max(256, math.floor(min(width, height) / 1.5)))
@@ -221,21 +133,6 @@ def _within(size: Size, longest: int) -> Size:
     if most <= longest:
         return size
     return max(1, round(width * longest / most)), max(1, round(height * longest / most))
-
-
-def _bare(model: str) -> str:
-    return model.rsplit("/", 1)[-1].lower().removeprefix("ft:").removeprefix("openai.")
-
-
-def _version(name: str) -> tuple[int, int]:
-    """Return the version in a model's name: `claude-opus-4-7`, `claude-3-5-sonnet-20241022`, `gemini-2.5-pro`.
-
-    A name without one is taken for the newest.
-    """
-    numbers = [int(digits) for digits in re.findall(r"(?<![a-z\d])\d{1,2}(?!\d)", name)]
-    if not numbers:
-        return (99, 0)
-    return numbers[0], numbers[1] if len(numbers) > 1 else 0
 
 
 # ------------------------------------------------------------------------------------------------------- image sizes
@@ -355,16 +252,7 @@ def audio_tokens(provider: str, model: str, data: str, audio_format: str | None)
     seconds: float = _UNKNOWN_AUDIO_SECONDS
     if not _is_address(data):
         seconds = _audio_seconds(_data_url(data) or _Encoded(data, 0), (audio_format or "").lower())
-    return math.ceil(min(seconds, _LONGEST_SECONDS) * _tokens_per_second(provider, model))
-
-
-def _tokens_per_second(provider: str, model: str) -> float:
-    name = _bare(model)
-    if "gemini" in name or provider in ("gemini", "vertex_ai"):
-        return 32
-    if "voxtral" in name:
-        return 12.5
-    return 10 if provider in ("openai", "azure") or name.startswith(("gpt-", "o1", "o3", "o4")) else 32
+    return math.ceil(min(seconds, _LONGEST_SECONDS) * family_of(provider, model).audio_rate(model))
 
 
 def _audio_seconds(encoded: _Encoded, audio_format: str) -> float:
@@ -420,7 +308,6 @@ def _mp3_seconds(encoded: _Encoded, head: bytes) -> float | None:
 # A page of a PDF is its text and its picture. Anthropic: 1,500 to 3,000 tokens of text and the page as an image
 # (platform.claude.com/docs/en/build-with-claude/pdf-support); OpenAI: text and image as well. Gemini: the image alone.
 _PDF_PAGE_TEXT = 3_000
-_GEMINI_PDF_PAGE = {"old": 258, "new": 560}
 # Guesses, the numbers here without a source: a file that only its id or address names, and a page of a PDF that does
 # not say how many it has (encrypted, or not a whole one).
 _UNKNOWN_FILE_TOKENS = 10_000
@@ -454,10 +341,8 @@ def _unknown_pdf_tokens(provider: str, model: str, size: int) -> int:
 
 def _pdf_page_tokens(provider: str, model: str) -> int:
     match image_formula(provider, model):
-        case GeminiTiles():
-            return _GEMINI_PDF_PAGE["old"]
-        case GeminiLevels():
-            return _GEMINI_PDF_PAGE["new"]
+        case GeminiTiles(page=page) | GeminiLevels(page=page):
+            return page
         case formula:
             return _PDF_PAGE_TEXT + tokens_of_size(formula, (1700, 2200), "high")  # a letter page at 200 dpi
 
@@ -474,10 +359,7 @@ def _pieces(encoded: _Encoded) -> Iterator[bytes]:
 
 # ------------------------------------------------------------------------------------------------------------- video
 
-# Gemini: a frame a second, and its sound: 258 (66 at low resolution, 70 from Gemini 3 on) and 32 tokens
-# (ai.google.dev/gemini-api/docs/video-understanding). Others publish nothing: as the most demanding.
-_VIDEO_FRAME = {"old": 258, "low": 66, "new": 70}
-_VIDEO_SOUND = 32
+# Gemini: a frame a second, and its sound. Others publish nothing: as the most demanding.
 _UNKNOWN_VIDEO_SECONDS = 60
 """Of a video that only its address names: a guess."""
 _LEAST_VIDEO_BYTES_PER_SECOND = 25_000
@@ -491,9 +373,12 @@ def video_tokens(provider: str, model: str, data: str, detail: str | None = None
         told = _mp4_seconds(encoded)
         most = encoded.size / _LEAST_VIDEO_BYTES_PER_SECOND
         seconds = most if told is None else told
-    is_new = isinstance(image_formula(provider, model), GeminiLevels)
-    frame = _VIDEO_FRAME["new" if is_new else "low" if detail == "low" else "old"]
-    return math.ceil(min(seconds, _LONGEST_SECONDS) * (frame + _VIDEO_SOUND))
+    formula = image_formula(provider, model)
+    if isinstance(formula, GeminiLevels):
+        frame = formula.frame
+    else:
+        frame = TILES.low_frame if detail == "low" else TILES.frame
+    return math.ceil(min(seconds, _LONGEST_SECONDS) * (frame + SOUND))
 
 
 _MOST_BOXES = 64

@@ -28,6 +28,9 @@ from gateway.budget.kinds import EVEN, Kinds, Weights, kinds_of, weighed
 from gateway.conversation import Message
 from gateway.memory import USUAL, Memory
 from gateway.packaged_data import tokenizers_dir
+from gateway.providers.families import family_of
+from gateway.providers.family import Encoding
+from gateway.providers.table import provider_of
 
 # The file that tiktoken looks for (the SHA-1 of its address) and the SHA-256 that it must have. Checked here first,
 # because tiktoken answers a missing or damaged file with a download.
@@ -297,23 +300,13 @@ class _Memo:
             self._young[key] = entry
 
 
-def encoding_for(provider: str, model: str) -> tuple[str, bool]:
+def encoding_for(provider: str, model: str) -> tuple[Encoding, bool]:
     """Return the encoding to count `model` with, and whether it is the model's own; else the count is an estimate.
 
     The name decides, as in `tiktoken/model.py`: the same model at OpenAI, Azure or a router counts the same.
     """
-    name = model.rsplit("/", 1)[-1].lower().removeprefix("ft:").removeprefix("openai.")
-    if name.startswith(_CL100K_MODELS) and not name.startswith(_O200K_MODELS):
-        return "cl100k_base", True
-    # The built-in demo provider counts with this counter, whatever its models are called.
-    return "o200k_base", provider == "demo" or name.startswith(_O200K_MODELS)
-
-
-_O200K_MODELS = (
-    *("gpt-4o", "gpt-4.1", "gpt-4.5", "gpt-5", "gpt-oss", "gpt-audio", "gpt-realtime"),
-    *("chatgpt-4o", "o1", "o3", "o4-mini", "codex-mini", "computer-use-preview"),
-)
-_CL100K_MODELS = ("gpt-4", "gpt-3.5", "gpt-35", "davinci-002", "babbage-002", "text-embedding-3", "text-embedding-ada")
+    own = family_of(provider, model).encoding(model)
+    return own or "o200k_base", own is not None or provider_of(provider).counts_as_we_do
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -1,5 +1,5 @@
-"""Rules of providers' prompt caches, as files give them: `prompt_cache/providers.yaml`, and `prompt_caches` of
-config.yaml, which goes before it.
+"""Rules of providers' prompt caches, as files give them: those of `providers/`, one for each family, and
+`prompt_caches` of config.yaml, which goes before them.
 
 These models only read; what the gateway works with are the values of `gateway.prompt_cache.rules`.
 """
@@ -125,9 +125,15 @@ class CachesFile(Strict):
 
 @cache
 def shipped_rules() -> CachesFile:
-    """Return what comes with the program, read once."""
-    document = read_yaml(Path(__file__).resolve().parent.parent / "prompt_cache" / "providers.yaml")
-    return CachesFile.model_validate(document.data)
+    """Return what comes with the program, read once. No model is in two files, so their order says nothing."""
+    said = [CachesFile.model_validate(read_yaml(file).data) for file in shipped_files()]
+    rules = {name: rule for one in said for name, rule in one.rules.items()}
+    return CachesFile(rules=rules, models=[entry for one in said for entry in one.models])
+
+
+def shipped_files() -> list[Path]:
+    """List the files of rules that come with the program."""
+    return sorted((Path(__file__).resolve().parent.parent / "providers").glob("*.yaml"))
 
 
 def unknown_rules(said: CachesFile) -> Iterator[tuple[KeyPath, str, list[str]]]:

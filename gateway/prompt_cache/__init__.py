@@ -1,6 +1,6 @@
 """The providers' prompt caches: their believed contents, our markers, and the cost of both.
 
-- `rules.py`: the rules of each provider's cache, from `providers.yaml`.
+- `rules.py`: the rules of each provider's cache, from the files of `providers/`.
 - `prefixes.py`, `cache_identity.py`: the hashes of a request's prefixes, and the number of the cache that it reads.
 - `breakpoints.py`, `markers.py`, `cache_keys.py`: the caller's markers, the decision on ours, and the cache key.
 - `contents.py`, `trails.py`, `groups.py`: cache contents, the latest requests of conversations, and prefix groups.

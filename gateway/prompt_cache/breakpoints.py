@@ -50,7 +50,7 @@ def callers(request: Request, facts: CacheFacts, changes: Changes | None = None)
 
 def marker_form(facts: CacheFacts) -> MarkerForm:
     """Return the form of the markers that a provider reads."""
-    return "openai" if facts.marks_itself else "anthropic"
+    return "breakpoint" if facts.marks_itself else "control"
 
 
 def _in_request(request: Request, facts: CacheFacts, changes: Changes | None, form: MarkerForm) -> Iterator[Breakpoint]:
@@ -63,7 +63,7 @@ def _in_request(request: Request, facts: CacheFacts, changes: Changes | None, fo
             for marker in shape.markers(request, index, changes) if index in link_of else ():
                 if marker.form == form:
                     yield Breakpoint(link_of[index], _lifetime(marker, facts), ours=False, whole=marker.whole)
-    if form != "anthropic":
+    if form != "control":
         return
     for marker in request.caching.tool_markers:
         yield Breakpoint(0, _lifetime(marker, facts), ours=False, whole=marker.whole)

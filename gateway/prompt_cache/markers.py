@@ -119,7 +119,7 @@ def markable(request: Request, facts: CacheFacts, changes: Changes | None = None
 
     def may_mark(link: int) -> bool:
         if link == 0:
-            return form == "anthropic" and request.caching.may_mark_tools
+            return form == "control" and request.caching.may_mark_tools
         index = sent[link - 1]
         if index < 0:
             return changes is not None and bool(changes.inserted[-1 - index].text.strip())

@@ -153,7 +153,8 @@ def priced(facts: CacheFacts, price: Price | None) -> CacheFacts:
 
 
 def _fits(name: str, globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
+    """Return True if a name fits, in any case of its letters: Azure's deployments are called as their owner likes."""
+    return any(fnmatchcase(name.lower(), glob.lower()) for glob in globs)
 
 
 def _with(facts: CacheFacts, files: Sequence[FactsFile]) -> CacheFacts:

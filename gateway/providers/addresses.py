@@ -7,14 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gateway.config.addresses import CHAT, parse_address
-from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, PROVIDERS, Provider
-
-AZURE_VERSION: Final = "2025-02-01-preview"
-"""The API version that is asked for where the list names none: litellm's (`AZURE_DEFAULT_API_VERSION`)."""
-
-_AZURE_V1: Final = frozenset({"v1", "latest", "preview"})
-"""Versions of Azure's newer API, which names the deployment in the body
-(learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle)."""
+from gateway.providers.azure import AZURE, V1_VERSIONS, VERSION
+from gateway.providers.provider import Provider
+from gateway.providers.table import PROVIDERS
 
 _CHAT: Final = Provider("direct")
 
@@ -30,7 +25,8 @@ class Endpoint:
 
 def chat_endpoint(provider: str, model: str, base: str, key: str | None, params: Mapping[str, Any]) -> Endpoint:
     """Return where chat completions of a provider are asked for."""
-    facts = DIRECT_AT_AN_ADDRESS.get(provider) or PROVIDERS.get(provider, _CHAT)
+    listed = PROVIDERS.get(provider, _CHAT)
+    facts = listed.at_an_address or listed
     if provider == AZURE:
         return _azure(base, model, key, params)
     return Endpoint(joined_path(base, facts.tail), _headers(facts, key))
@@ -64,10 +60,10 @@ def _azure(base: str, model: str, key: str | None, params: Mapping[str, Any]) ->
     The newer API takes the key as a bearer token, as OpenAI's does.
     """
     parts = parse_address(base)
-    version, token = str(params.get("api_version") or AZURE_VERSION), str(params.get("azure_ad_token") or "")
+    version, token = str(params.get("api_version") or VERSION), str(params.get("azure_ad_token") or "")
     if parts is None:
         return Endpoint(base, {})
-    if version in _AZURE_V1 or parts.path.endswith("/openai/v1"):
+    if version in V1_VERSIONS or parts.path.endswith("/openai/v1"):
         return Endpoint(joined_path(base, "/openai/v1/chat/completions"), _headers(_CHAT, key or token))
     if "api-version=" not in parts.query:
         parts = replace(parts, query=f"{parts.query}&api-version={version}".lstrip("&"))

@@ -1,4 +1,4 @@
-"""Cohere's stream of events as litellm's reader of it expects them. Pure.
+"""Cohere: its API, and its stream of events as litellm's reader of it expects them. Pure.
 
 Cohere writes the kind of an event into a line of its own and into `type`, and its facts into `delta`
 (docs.cohere.com/reference/chat-stream). litellm 1.106 (`CohereV2ModelResponseIterator`) takes every line for JSON,
@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import orjson
+
+from gateway.providers.provider import Provider
 
 _REASONS: Final = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length", "TOOL_CALL": "tool_calls"}
 """docs.cohere.com/reference/chat, `finish_reason`."""
@@ -67,3 +69,11 @@ def _call(event: dict[str, Any], delta: dict[str, Any], *, starts: bool) -> Any:
     told = {"id": call.get("id") if starts else None, "name": function.get("name") if starts else None}
     written = {**told, "arguments": function.get("arguments") or ""}
     return {"type": "tool-call-delta", "index": event.get("index", 0), "delta": {"tool_calls": [written]}}
+
+
+COHERE: Final = Provider(
+    "translated",
+    host="api.cohere.com",
+    key_variables=("COHERE_API_KEY", "CO_API_KEY"),
+    stream_reader=EventReader,
+)

@@ -6,15 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.config.problems import closest
-from gateway.providers.table import AZURE, PROVIDERS, REFUSED, REFUSED_MODELS, Provider
+from gateway.providers.azure import AZURE, ENTRA, SIGNED
+from gateway.providers.provider import Provider
+from gateway.providers.table import PROVIDERS, REFUSED, provider_of
 
 PROJECT: Final = "gateway-llm"
 """The distribution whose extras are named."""
-
-_ENTRA: Final = ("tenant_id", "client_secret", "azure_username", "azure_ad_token_provider", "azure_scope")
-"""Parameters by which LiteLLM signs in to Azure by itself."""
-
-_SIGNED: Final = ("api_key", "azure_ad_token")
 
 
 def unknown(provider: str) -> str | None:
@@ -34,7 +31,7 @@ def unknown(provider: str) -> str | None:
 
 def elsewhere(provider: str, model: str) -> str | None:
     """Say why a model's name is refused that leads to another service of the provider."""
-    found = (reason for start, reason in REFUSED_MODELS.get(provider, {}).items() if model.startswith(start))
+    found = (reason for start, reason in provider_of(provider).refused_models.items() if model.startswith(start))
     reason = next(found, None)
     return None if reason is None else f"{provider}/{model} {reason}"
 
@@ -47,7 +44,7 @@ def lacking(provider: str, facts: Provider, params: Mapping[str, Any]) -> tuple[
         if named == "api_base":
             return named, f"{provider} has no address of its own: name one{like}"
         return named, f"{provider} needs {named} or api_base{like}"
-    if provider == AZURE and any(params.get(name) for name in _ENTRA) and not any(params.get(n) for n in _SIGNED):
+    if provider == AZURE and any(params.get(name) for name in ENTRA) and not any(params.get(n) for n in SIGNED):
         return "api_key", "the gateway does not sign in to Azure by itself: give api_key or azure_ad_token"
     return None
 

@@ -12,7 +12,6 @@ import orjson
 
 from gateway.budget.tokens import encoding_for
 from gateway.config.addresses import parse_address
-from gateway.config.environment import usual_variables
 from gateway.config.litellm_keys import (
     BY_LIBRARY,
     CHAT_MODES,
@@ -33,8 +32,12 @@ from gateway.packaged_data import anthropic_betas
 from gateway.prompt_cache.rules import NOTHING, Book, CacheFacts, book_of, priced
 from gateway.providers import refusals
 from gateway.providers.credentials import credentials, logins
-from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, KEYLESS, PROVIDERS, RESPONSES, Provider
-from gateway.wire.foreign import Reception, reception
+from gateway.providers.families import FAMILIES, family_of, reception
+from gateway.providers.family import Encoding
+from gateway.providers.key_variables import usual_variables
+from gateway.providers.provider import Provider
+from gateway.providers.table import PROVIDERS, provider_of
+from gateway.wire.foreign import Reception
 from gateway.wire.headers import NEVER
 from gateway.wire.outgoing import PLAIN, Additions
 from gateway.wire.secrets import Secrets
@@ -45,10 +48,6 @@ if TYPE_CHECKING:
 Kind = Literal["direct", "translated", "demo"]
 
 DEFAULT_TIMEOUT: Final = 600.0
-
-_LIMITED: Final = frozenset({"anthropic", "anthropic_text", "oci", "predibase", "snowflake", "triton"})
-"""Providers for which litellm 1.106 puts 2,000, 4,096 or the model's most where a request names no answer limit. So it
-does for Claude, whoever serves it: Anthropic's API requires one (docs.claude.com/en/api/messages, `max_tokens`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class ModelFacts:
     max_output: int | None
     shared: bool
     """Whether input and output share the window."""
-    encoding: Literal["o200k_base", "cl100k_base"]
+    encoding: Encoding
     exact: bool
     """Whether that encoding is the model's own."""
 
@@ -130,19 +129,29 @@ class Deployment:
         """Whether it is the provider itself that answers, and takes all that its documentation says: not an engine or
         a proxy that speaks the same API.
         """
-        return self.kind == "demo" or self.provider == "azure" or _is_home(self.provider, self.api_base)
+        return self._is_own_anywhere or _is_home(self.provider, self.api_base)
+
+    @property
+    def _is_own_anywhere(self) -> bool:
+        return self.kind == "demo" or provider_of(self.provider).is_own_anywhere
 
     @property
     def needs_answer_limit(self) -> bool:
         """Whether every request must say how long its answer may be: the API asks for it, or litellm makes one up."""
         if self.kind != "translated" or self.answer_limit is not None:
             return False
-        return self.provider in _LIMITED or "claude" in self.model.lower()
+        facts, family = provider_of(self.provider), family_of(self.provider, self.model)
+        return facts.answers_limited or family.answers_limited
+
+    @property
+    def own_headers(self) -> frozenset[str]:
+        """Headers of clients that its provider defines."""
+        return provider_of(self.provider).headers
 
     @property
     def states_its_bill(self) -> bool:
         """Whether `usage.cost` of its answers is what its provider takes for them (wire/usage.py)."""
-        return self.provider == "openrouter" or _is_home("openrouter", self.api_base)
+        return provider_of(self.provider).states_its_bill or _states_its_bill(self.api_base)
 
 
 class Unservable(ValueError):
@@ -163,7 +172,8 @@ def provider_and_model(params: Mapping[str, Any]) -> tuple[str, str]:
     provider, slash, rest = model.partition("/")
     if slash:
         return provider, rest
-    return next((owner for prefix, owner in _PLAIN_NAMES if model.startswith(prefix)), "openai"), model
+    plain = (family.plain for family in FAMILIES if family.plain is not None)
+    return next((owner for start, owner in plain if model.startswith(start)), "openai"), model
 
 
 def deployments(config: Config, price_book: PriceBook) -> Mapping[str, tuple[Deployment, ...]]:
@@ -214,7 +224,7 @@ def _label(entry: ModelEntry, position: int) -> str:
 
 def needs_no_key(one: Deployment) -> bool:
     """Whether nothing is missing where a deployment has no key: it said so, or many such servers want none."""
-    told = one.kind == "demo" or one.provider in KEYLESS or one.takes_any_provider
+    told = one.kind == "demo" or provider_of(one.provider).keyless or one.takes_any_provider
     return told or one.keyless
 
 
@@ -232,26 +242,10 @@ def facts_of(provider: str, model: str, book: PriceBook, overrides: Mapping[str,
         model=model,
         window=known.max_input_tokens,
         max_output=known.max_output_tokens,
-        shared=_shares_window(model, known.max_input_tokens),
-        encoding="cl100k_base" if encoding == "cl100k_base" else "o200k_base",
+        shared=family_of(provider, model).shares_window(model, known.max_input_tokens),
+        encoding=encoding,
         exact=exact,
     )
-
-
-_PLAIN_NAMES: Final = (("claude", "anthropic"), ("gemini", "vertex_ai"))
-
-_INPUT_ALONE: Final = frozenset({272_000, 922_000})
-"""Windows of GPT-5 and later that the price table states for the input alone: 400,000 and 1,050,000 less 128,000 for
-the answer (the sum for GPT-5: platform.openai.com/docs/models/gpt-5; for the later ones inferred from it). For all
-other models of OpenAI it gives the whole window."""
-
-
-def _shares_window(model: str, window: int | None) -> bool:
-    """Whether the answer must fit into the window too. Gemini counts it apart: ai.google.dev/gemini-api/docs/models."""
-    name = model.rsplit("/", 1)[-1]
-    if name.startswith("gemini"):
-        return False
-    return not (name.startswith(("gpt-", "daybreak")) and window in _INPUT_ALONE)
 
 
 class _Complaint(ValueError):
@@ -283,8 +277,8 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
     ordered = params if "order" in params else info
     price = book.price(provider, model, info, region_of(api_base, _text(params.get("vertex_location"))))
     facts = book.facts(provider, model, info)
-    is_openai = provider == "openai" and _is_home(provider, api_base)
-    body = _Body.of(params, kind, reception(provider, model), is_openai=is_openai)
+    newest_limit = reached.takes_newest_limit and _is_home(provider, api_base)
+    body = _Body.of(params, kind, reception(provider, model), newest_limit=newest_limit)
     passed = {name: value for name, value in params.items() if name not in _NOT_PASSED and not is_price(name)}
     if kind == "translated":
         passed |= {name: params[name] for name in BY_LIBRARY & params.keys()}
@@ -292,7 +286,7 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
         name=_label(entry, position),
         model_name=entry.model_name,
         provider=provider,
-        model=_asked(provider, model, reached, at_home=not given),
+        model=_asked(model, reached, at_home=not given),
         kind=kind,
         facts=facts_of(provider, model, book, info),
         price=price,
@@ -371,7 +365,7 @@ class _Body:
     answer_limit: int | None
 
     @staticmethod
-    def of(params: Mapping[str, Any], kind: Kind, takes: Reception, *, is_openai: bool) -> _Body:
+    def of(params: Mapping[str, Any], kind: Kind, takes: Reception, *, newest_limit: bool) -> _Body:
         extra = params.get("extra_body") or {}
         if not isinstance(extra, Mapping):
             raise _Complaint("extra_body", f"{extra!r} is not a mapping")
@@ -382,7 +376,7 @@ class _Body:
         if wrong is not None:
             raise _Complaint("extra_body", f"{wrong} is for the client, or the gateway, to say: leave it out")
         limits = [limit for name in LIMITS if isinstance(limit := given.get(name), int) and limit > 0]
-        if is_openai and limits:  # its newer models know only this name, and all take it
+        if newest_limit and limits:
             given = {name: value for name, value in given.items() if name not in LIMITS} | {LIMITS[0]: limits[0]}
         options, dropped = params.get("stream_options"), params.get("additional_drop_params") or ()
         additions = Additions(
@@ -440,14 +434,13 @@ def _forwarded(given: object) -> tuple[str, ...]:
 
 
 def _betas(provider: str, model: str) -> frozenset[str] | None:
-    """Return the betas of Anthropic's that a deployment takes. Anthropic itself is left to judge what is new."""
-    if provider == "anthropic":
+    """Return the values of `anthropic-beta` that a deployment takes; None where its API judges them itself."""
+    tables = provider_of(provider).betas
+    if tables is None:
         return None
-    if "claude" not in model.lower():
+    if not family_of(provider, model).takes_betas:
         return frozenset()
-    if provider == "bedrock" and not model.startswith("invoke/"):
-        return anthropic_betas("bedrock_converse")
-    return anthropic_betas(provider)
+    return anthropic_betas(next((table for start, table in tables.items() if model.startswith(start)), provider))
 
 
 def _cache(provider: str, model: str, kind: Kind, api_base: str | None, caches: Book) -> CacheFacts:
@@ -468,11 +461,14 @@ _HEADER: Final = re.compile(r"[a-z0-9_-]+\*?")
 _HOST: Final = re.compile(r"https?://(?:[^/@]*@)?([^/:?#@]+)")
 
 
-_NOTHING: Final = Provider("translated")
-
-
 def _home(provider: str) -> str | None:
-    return PROVIDERS.get(provider, _NOTHING).home
+    return provider_of(provider).home
+
+
+@lru_cache(maxsize=1024)  # asked of every answer
+def _states_its_bill(api_base: str | None) -> bool:
+    """Whether an address is that of a provider who states its bill."""
+    return any(facts.states_its_bill and _is_home(name, api_base) for name, facts in PROVIDERS.items())
 
 
 def kind_of(provider: str, model: str, api_base: object) -> Kind:
@@ -482,12 +478,12 @@ def kind_of(provider: str, model: str, api_base: object) -> Kind:
 
 def _route(provider: str, model: str, api_base: object) -> tuple[Kind, Provider]:
     """Say how a provider is reached. Whether there is such a provider is judged before (`catalogue`)."""
+    facts = provider_of(provider)
     if provider == "demo":
-        return "demo", _NOTHING
-    facts = PROVIDERS.get(provider, _NOTHING)
+        return "demo", facts
     if api_base:
-        facts = DIRECT_AT_AN_ADDRESS.get(provider, facts)
-    if provider in ("openai", AZURE) and model.startswith(RESPONSES):
+        facts = facts.at_an_address or facts
+    if facts.translated_models and model.startswith(facts.translated_models):
         return "translated", replace(facts, route="translated")
     return facts.route, facts
 
@@ -502,17 +498,13 @@ def _refuse(provider: str, model: str, facts: Provider, params: Mapping[str, Any
         raise _Complaint(*lacking)
 
 
-_AZURE_SERIES: Final = ("o_series/", "gpt5_series/")
-"""Prefixes of an Azure deployment's name that LiteLLM accepts in a list, and does not send."""
-
-
-def _asked(provider: str, model: str, facts: Provider, *, at_home: bool) -> str:
+def _asked(model: str, facts: Provider, *, at_home: bool) -> str:
     """Return the model's name as the provider knows it."""
-    if provider == "huggingface" and at_home and model.count("/") == 2:
+    if facts.names_servers and at_home and model.count("/") == 2:
         served_by, name = model.split("/", 1)
-        return f"{name}:{served_by}"  # huggingface.co/docs/inference-providers
-    if provider == AZURE:
-        return next((model.removeprefix(start) for start in _AZURE_SERIES if model.startswith(start)), model)
+        return f"{name}:{served_by}"
+    if (start := next((start for start in facts.renamed if model.startswith(start)), None)) is not None:
+        return model.removeprefix(start)
     return f"{facts.model_prefix}{model}" if facts.model_prefix and "/" not in model else model
 
 

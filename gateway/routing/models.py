@@ -13,8 +13,9 @@ from gateway.budget.components import CountMedia
 from gateway.config.policy import Policy
 from gateway.conversation import Media
 from gateway.memory import Memory
+from gateway.providers.families import rules_of
 from gateway.routing.deployment import Deployment
-from gateway.wire.legality import Rules, for_provider
+from gateway.wire.legality import Rules
 
 _SHORT_FILE_CHARS = 4096
 
@@ -121,7 +122,7 @@ def _by_model(deployment: Deployment) -> tuple[str, str]:
 
 
 def _legal(deployment: Deployment) -> Rules:
-    rules = for_provider(deployment.provider, deployment.model)
+    rules = rules_of(deployment.provider, deployment.model)
     return replace(rules, binds_reasoning=True) if deployment.cache.binds_reasoning else rules
 
 

@@ -33,8 +33,9 @@ _GONE: Final[Message] = {"type": "http.disconnect"}
 class Line(Protocol):
     """The methods of a connection that an exchange needs."""
 
-    blocked: asyncio.Event | None
-    """Set once the client has taken enough of what it was sent; None where nothing keeps us from sending more."""
+    @property
+    def blocked(self) -> asyncio.Event | None:
+        """Set once the client has taken enough of what it was sent; None where nothing keeps us from sending more."""
 
     def write(self, data: bytes) -> None: ...
 

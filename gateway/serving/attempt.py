@@ -383,7 +383,7 @@ class Calls:
     def _along(self, deployment: Deployment, *, first: bool) -> ClientHeaders:
         """Choose the headers of the client that go along."""
         more, betas = deployment.forward_headers, deployment.betas
-        return client_headers(self.headers, deployment.provider, betas=betas, more=more, first=first)
+        return client_headers(self.headers, deployment.own_headers, betas=betas, more=more, first=first)
 
     async def _start(self, deployment: Deployment, reply: Reply) -> AnswerStart:
         """Take in an answer until it is known what it is."""

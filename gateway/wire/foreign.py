@@ -2,7 +2,8 @@
 
 Clients send back what they were given, whoever gave it: ids of calls in the giver's form, thinking that only its own
 model takes back, and fields that litellm adds. Pure; an id becomes another by a function of the id alone, so calls and
-results stay together, now and in every later request. Messages that need no change keep their bytes.
+results stay together, now and in every later request. Messages that need no change keep their bytes. Who takes what is
+said in `providers/`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any, Final, Literal
 import orjson
 
 from gateway.conversation import Message
-from gateway.wire import legality
 from gateway.wire.chat.reasoning import without_members, without_parts
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, splice, value
 
@@ -44,20 +44,9 @@ class IdForm:
     """Digits that are made of it."""
 
 
-OPENAI: Final = IdForm("OpenAI", re.compile(r".{1,40}\Z", re.DOTALL))
-"""At most 40 characters: "string too long. Expected a string with maximum length 40, but got a string with length 46"
-(github.com/anomalyco/opencode/issues/12653; github.com/camel-ai/camel/issues/2215)."""
-
 CHAT: Final = IdForm("chat completions", re.compile(r".{1,64}\Z", re.DOTALL))
 """Others who speak like OpenAI do not say how long; 64 is what OpenAI's newer API takes, and vLLM's own have 46
 (github.com/openclaw/openclaw/pull/875; github.com/anomalyco/opencode/issues/12653)."""
-
-CLAUDE: Final = IdForm("Anthropic and Bedrock", re.compile(r"[a-zA-Z0-9_-]{1,64}\Z"))
-"""docs.claude.com/en/api/messages, `tool_use_id`: ^[a-zA-Z0-9_-]+$; Bedrock's ToolUseBlock: at most 64."""
-
-MISTRAL: Final = IdForm("Mistral", re.compile(r"[a-zA-Z0-9]{9}\Z"), "", 9)
-"""Exactly 9: "must be a-z, A-Z, 0-9, with a length of 9" (github.com/langchain-ai/langchain/pull/24668), wherever
-Mistral's models are served (github.com/openclaw/openclaw/issues/57672, by OpenRouter)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +58,10 @@ class Reception:
     refuses: frozenset[Kind] = frozenset()
 
 
-_ALL: Final[frozenset[Kind]] = frozenset({"fields", "thinking", "unsigned"})
+REFUSES_ALL: Final[frozenset[Kind]] = frozenset({"fields", "thinking", "unsigned"})
 """Fireworks: "Extra inputs are not permitted, field: 'messages[2].thinking_blocks'"
 (github.com/AndyMik90/Aperant/issues/1988). A provider that does not refuse them does nothing with them."""
-_ANYTHING: Final = Reception()
-_UNSIGNED: Final[frozenset[Kind]] = frozenset({"unsigned"})
-
-
-def reception(provider: str, model: str) -> Reception:
-    """Say what a deployment takes of the answers of others."""
-    if provider in ("litellm_proxy", "demo"):
-        return _ANYTHING  # the one speaks litellm itself, the other takes what comes
-    rules = legality.for_provider(provider, model)
-    if provider in ("gemini", "vertex_ai") and rules is legality.GEMINI:
-        return _ANYTHING  # litellm reads signatures out of ids and fields, and thinking out of nothing else
-    if rules is legality.ANTHROPIC and provider in ("anthropic", "bedrock", "vertex_ai", "azure_ai", "databricks"):
-        return Reception(CLAUDE, _UNSIGNED)
-    if provider == "bedrock":
-        return Reception(CLAUDE, _ALL)
-    if rules is legality.MISTRAL:
-        return Reception(MISTRAL, _ALL)
-    is_openais = provider in ("openai", "azure", "azure_ai", "github") or model.startswith("openai/")
-    return Reception(OPENAI if is_openais else CHAT, _ALL)
+ANYTHING: Final = Reception()
 
 
 # ---------------------------------------------------------------- ids

@@ -128,32 +128,10 @@ def _cleaned(value: str) -> str:
 
 # ---------------------------------------------------------------- to an upstream
 
-_FAMILIES: Final[Mapping[str, Collection[str]]] = {
-    # W3C trace context; and OpenAI's way for a client to name its request, which others ignore:
-    # platform.openai.com/docs/api-reference/debugging-requests
-    "traceparent": (),
-    "tracestate": (),
-    "x-client-request-id": (),
-    "idempotency-key": (),
-    "openai-beta": ("openai", "azure"),
-    "anthropic-beta": ("anthropic", "azure_ai", "bedrock", "vertex_ai", "databricks"),
-    # openrouter.ai/docs/app-attribution, and /docs/guides/routing/provider-selection for the betas of Claude
-    "x-anthropic-beta": ("openrouter",),
-    "http-referer": ("openrouter",),
-    "x-title": ("openrouter",),
-    "x-openrouter-title": ("openrouter",),
-    "x-openrouter-categories": ("openrouter",),
-    # docs.x.ai/docs/guides/prompt-caching: sends a conversation to the server that has it
-    "x-grok-conv-id": ("xai",),
-    # docs.fireworks.ai/guides/prompt-caching
-    "x-session-affinity": ("fireworks_ai",),
-    # console.groq.com/docs/compound
-    "groq-model-version": ("groq",),
-    # help.aliyun.com/zh/model-studio: inspection of what goes in and out
-    "x-dashscope-datainspection": ("dashscope",),
-}
-"""Headers that pass, and to which providers; to all where none is named."""
-_KNOWN: Final = frozenset(name.encode() for name in _FAMILIES)
+_EVERYBODYS: Final = frozenset({b"traceparent", b"tracestate", b"x-client-request-id", b"idempotency-key"})
+"""Headers that pass to every provider: W3C trace context; and OpenAI's way for a client to name its request, which
+others ignore (platform.openai.com/docs/api-reference/debugging-requests)."""
+_EVERYBODYS_OR_BETA: Final = _EVERYBODYS | {b"anthropic-beta"}
 _BETA: Final = "anthropic-beta"
 
 NEVER: Final = frozenset(
@@ -185,23 +163,28 @@ NOTHING: Final = ClientHeaders()
 
 
 def client_headers(
-    client: Received, provider: str, *, betas: Collection[str] | None, more: Sequence[str] = (), first: bool = True
+    client: Received,
+    own: Collection[str],
+    *,
+    betas: Collection[str] | None,
+    more: Sequence[str] = (),
+    first: bool = True,
 ) -> ClientHeaders:
-    """Choose the headers of a client that go along with a call to a deployment of `provider`.
+    """Choose the headers of a client that go along with a call to a deployment.
 
-    `betas`: those of Anthropic's that the deployment takes, None where it judges them itself. `more`: names that the
-    deployment's entry adds, one that ends in `*` stands for all that begin so. `first`: whether nobody was called
-    before; what was asked of one deployment under an idempotency key is not the same thing asked of another.
+    `own`: those that its provider defines (`providers/`), in lower case. `betas`: those of Anthropic's that the
+    deployment takes, None where it judges them itself. `more`: names that the deployment's entry adds, one that ends in
+    `*` stands for all that begin so. `first`: whether nobody was called before; what was asked of one deployment under
+    an idempotency key is not the same thing asked of another.
     """
-    names = _KNOWN & client.keys()
+    names = [*(_EVERYBODYS_OR_BETA & client.keys()), *(raw for name in own if (raw := name.encode()) in client)]
     if not names and not more:
         return NOTHING
     chosen: dict[str, str] = {}
     for name in sorted(names):
-        value = client[name].decode("latin-1").strip()
-        providers = _FAMILIES[name.decode()]
-        if value and _is_plain(value) and (not providers or provider in providers):
-            chosen[name.decode()] = value
+        value, text = client[name].decode("latin-1").strip(), name.decode()
+        if value and _is_plain(value) and (name in _EVERYBODYS or text in own):
+            chosen[text] = value
     for name, raw in client.items() if more else ():
         lower, value = name.decode("latin-1").lower(), raw.decode("latin-1").strip()
         if value and lower not in NEVER and _is_plain(value) and _is_listed(lower, more):

@@ -1,9 +1,10 @@
-"""Whether a provider accepts a list of messages: the rules it refuses requests by, as facts with their sources.
+"""Whether a provider accepts a list of messages, by the rules that it refuses requests by.
 
 Pure. The check is of all that a rewrite could break: the order and pairing of messages, that they say something, and
 that a word stands among them which the form of the answer demands. The rest of a request (schemas, ids that are too
 long, unknown parts) is the provider's to judge. Rules are told in terms of chat completions, whatever the provider's
-own shape: translating a conversation is `routing/upstreams/translated.py`'s matter.
+own shape: translating a conversation is `routing/upstreams/translated.py`'s matter. The rules of each family of models
+stand in its file in `providers/`; those of chat completions stand here.
 
 Beyond what is checked, three rules bind every remedy: inside a unit only the text of results may change, never ids,
 order, names, arguments or signatures; units go whole; and see `Rules.binds_reasoning`.
@@ -51,7 +52,7 @@ class Rules:
     """Whether an answer as a JSON object must be asked for in words too (`Conversation.required_word`)."""
     binds_reasoning: bool = False
     """Whether reasoning is only taken back behind the very messages it was given after: by model, see
-    `prompt_cache/providers.yaml`. The messages before reasoning that is still open do not change then."""
+    `providers/anthropic.yaml`. The messages before reasoning that is still open do not change then."""
 
     @property
     def takes_asides(self) -> bool:
@@ -78,54 +79,6 @@ CHAT = Rules("chat completions", wants_word=True)
   count: what leaves must have it in a text.
 - The older `function_call` and its `function` message carry no id and are not held to each other.
 """
-
-ANTHROPIC = Rules("Anthropic", user_first=True, empty_text=False, unique_calls=True)
-"""Messages API. Results become blocks at the head of the next user message, so the pairing above is the same rule.
-
-- "`tool_use` ids were found without `tool_result` blocks immediately after"
-  (github.com/anthropics/claude-code/issues/3632).
-- "`tool_use` ids must be unique" (github.com/trycua/cua/issues/524).
-- The first message is the user's: litellm refuses anything else (`prompt_templates/factory.py`, "Invalid first
-  message").
-- "all messages must have non-empty content except for the optional final assistant message"
-  (github.com/glowingjade/obsidian-smart-composer/pull/156), "text content blocks must be non-empty".
-- "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified"
-  (github.com/anthropics/claude-code/issues/63284): whole messages go, or stay as they came. The newest models bind
-  thinking to everything before it (platform.claude.com/docs/en/models/opus-5-5/whats-new-opus-5-5): folds are made
-  at the boundary of a user's turn, and thinking behind the first change goes (`rewriting/folds.py`).
-"""
-
-GEMINI = Rules("Gemini", calls_open=False)
-"""generateContent.
-
-- "the number of function response parts is equal to the number of function call parts of the function call turn"
-  (github.com/google-gemini/gemini-cli/issues/5443).
-- "function call turn comes immediately after a user turn or after a function response turn"
-  (github.com/google-gemini/gemini-cli/issues/11814). litellm joins assistant messages in a row into one turn.
-- Thought signatures ride along with their calls (ai.google.dev/gemini-api/docs/thought-signatures).
-"""
-
-MISTRAL = Rules("Mistral", alternates=True)
-"""Mistral's models behind an engine that renders their own template.
-
-- "After the optional system message, conversation roles must alternate user and assistant roles except for tool calls
-  and results" (github.com/mistralai/mistral-vibe/issues/255, github.com/vllm-project/vllm/issues/6862).
-"""
-
-_MISTRAL_FAMILY = ("mistral", "mixtral", "ministral", "magistral", "devstral", "codestral", "pixtral")
-
-
-def for_provider(provider: str, model: str = "") -> Rules:
-    """Choose the rules for a deployment: the provider's, or the model family's where a provider serves several."""
-    if provider in ("openai", "azure", "demo"):
-        return CHAT
-    if provider == "anthropic" or "claude" in model:
-        return ANTHROPIC
-    if provider == "gemini" or "gemini" in model:
-        return GEMINI
-    if provider == "mistral" or any(name in model.lower() for name in _MISTRAL_FAMILY):
-        return MISTRAL
-    return CHAT
 
 
 def violations(messages: Sequence[Message], rules: Rules = CHAT) -> tuple[Violation, ...]:

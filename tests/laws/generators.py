@@ -17,8 +17,11 @@ from gateway.config.ladder import Ladder
 from gateway.config.policy import Component, Documents, Fold, Policy, Reserve
 from gateway.config.shares import Shares
 from gateway.conversation import Media
+from gateway.providers.anthropic import MESSAGES_API
+from gateway.providers.gemini import GENERATE_CONTENT
+from gateway.providers.mistral import TEMPLATES
 from gateway.routing.models import Model
-from gateway.wire.legality import ANTHROPIC, CHAT, GEMINI, MISTRAL, Rules
+from gateway.wire.legality import CHAT, Rules
 from tests.laws import oracle
 
 ASKED, SENT = "asked/model", "sent-model"
@@ -517,4 +520,4 @@ def without_limit(talk: Talk) -> Talk:
     )
 
 
-PROVIDERS = (CHAT, ANTHROPIC, GEMINI, MISTRAL)
+PROVIDERS = (CHAT, MESSAGES_API, GENERATE_CONTENT, TEMPLATES)

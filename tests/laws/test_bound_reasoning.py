@@ -10,16 +10,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.config.policy import Policy, Reserve
+from gateway.providers.anthropic import MESSAGES_API
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Refusal
-from gateway.wire.legality import ANTHROPIC
 from gateway.wire.memo import Memo
 from tests.conftest import Conversations, examples
 from tests.laws import oracle, transcripts
 from tests.laws.driving import Left, counter_of, leave
 from tests.laws.generators import Talk, cases, model_of
 
-BOUND = replace(ANTHROPIC, binds_reasoning=True)
+BOUND = replace(MESSAGES_API, binds_reasoning=True)
 Body = dict[str, Any]
 
 
@@ -140,7 +140,7 @@ def test_a_loop_that_outgrows_its_window_is_refused_until_the_user_speaks():
     assert found.refused > 0
     last = leave(talk.body(len(talk.messages) - 2 * 8 - 1), POLICY, model_of(legal=BOUND), counter_of(oracle.tokens))
     assert last.body is not None, "the user's next question is served"
-    free = leave(talk.body(len(talk.messages) - 1), POLICY, model_of(legal=ANTHROPIC), counter_of(oracle.tokens))
+    free = leave(talk.body(len(talk.messages) - 1), POLICY, model_of(legal=MESSAGES_API), counter_of(oracle.tokens))
     assert free.body is not None, "where nothing is bound the loop goes on"
 
 

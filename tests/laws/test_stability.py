@@ -6,6 +6,7 @@ A fold is seen from outside: the request is not the one before it, as that one l
 import json
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 
 from gateway.config.policy import Policy, Reserve
@@ -68,6 +69,7 @@ def check_edits_are_what_was_done(walk: Walk) -> None:
             assert put_in == sorted(one.before for one in left.changes.inserted)
 
 
+@pytest.mark.long
 @given(cases(strict=False))
 def test_a_fold_for_a_long_answer_alone_says_it_was_forced(case: Case) -> None:
     if "max_tokens" in case.talk.frame and case.policy.reserve.output is not None:  # else all prefixes follow the limit

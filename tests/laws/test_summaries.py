@@ -176,6 +176,7 @@ def test_with_summaries_what_is_sent_fits(case: Case, lags: tuple[int, ...]) -> 
     test_fit.check(Summarised(case, lags))
 
 
+@pytest.mark.long
 @given(CASES)
 @settings(max_examples=FEWER)
 def test_summaries_that_never_come_change_nothing_but_what_was_asked(case: Case) -> None:

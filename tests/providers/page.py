@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from gateway.providers.table import DIRECT_AT_AN_ADDRESS, PROVIDERS, REFUSED, Provider
+from gateway.providers.provider import Provider
+from gateway.providers.table import PROVIDERS, REFUSED
 from tests.providers.documented import documented
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "providers.md"
@@ -28,7 +29,7 @@ def _table() -> Iterator[str]:
     for name in sorted(PROVIDERS):
         facts, how = PROVIDERS[name], documented(name)
         marks = ["✓", "✓", "✓" if how.tools else "–", "✓" if how.images else "–", "✓" if how.usage else "whole"]
-        route = f"{facts.route}*" if name in DIRECT_AT_AN_ADDRESS else facts.route
+        route = f"{facts.route}*" if facts.at_an_address else facts.route
         yield f"| `{name}` | {route} | {_address(facts)} | {' | '.join(marks)} |"
 
 

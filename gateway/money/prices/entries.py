@@ -18,6 +18,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gateway.money.prices.rates import CLASSES, SERVICE_TIERS, OffPeak, Price, Rates, Step
+from gateway.providers.table import billing_of
 
 PriceEntry = Mapping[str, Any]
 """A model's entry in the price table, or what `model_info` puts over it."""
@@ -70,21 +71,20 @@ class PriceError(ValueError):
 def price_from(model: str, entry: PriceEntry, region: str | None = None) -> Price | None:
     """Build the price of a table entry; None = it does not price both prompt and completion. Raises `PriceError`."""
     provider = entry.get("litellm_provider")
-    if provider == "fireworks_ai" and entry.get(_KEYS["cached"]) is None and (plain := _amount(entry, _KEYS["input"])):
-        entry = {
-            **entry,
-            _KEYS["cached"]: plain / 2,
-        }  # https://fireworks.ai/docs/guides/prompt-caching: half, unless told
+    billing = billing_of(provider if isinstance(provider, str) else "")
+    if (divisor := billing.cached_divisor) is not None and entry.get(_KEYS["cached"]) is None:
+        plain = _amount(entry, _KEYS["input"])
+        entry = {**entry, _KEYS["cached"]: plain / divisor} if plain else entry
     steps = _tiered_steps(entry) or _flat_steps(entry)
     if not steps:
         return None
     return Price(
         model=model,
         steps=steps,
-        reaches_at_threshold=provider == "xai",  # https://docs.x.ai/docs/models: the higher price from 200K tokens on
+        reaches_at_threshold=billing.reaches_at_threshold,
         per_request=_amount(entry, "input_cost_per_request") or Decimal(0),
         multiplier=_regional(entry, region),
-        modifiers=_amounts(entry.get("provider_specific_entry")) if provider == "anthropic" else {},
+        modifiers=_amounts(entry.get("provider_specific_entry")) if billing.has_modifiers else {},
         off_peak=_off_peak(entry, steps[""][0].rates),
     )
 

@@ -13,7 +13,7 @@ from gateway.config.wildcards import covering, filling, is_pattern
 from gateway.money.prices.names import split
 from gateway.money.prices.table import PriceBook
 from gateway.providers import refusals
-from gateway.providers.table import HEEDED, PROVIDERS
+from gateway.providers.table import PROVIDERS, provider_of
 from gateway.routing.catalogue import fates
 from gateway.routing.deployment import (
     Deployment,
@@ -118,7 +118,7 @@ def _told(models: Iterable[ModelEntry]) -> Iterator[fates.KeyFate]:
 def _listed(entry: ModelEntry) -> fates.Entry:
     provider, model = provider_and_model(entry.params)
     kind = kind_of(provider, model, entry.params.get("api_base") or entry.params.get("base_url"))
-    return entry.line, entry.params, entry.info, kind, HEEDED.get(provider, ())
+    return entry.line, entry.params, entry.info, kind, provider_of(provider).own_parameters
 
 
 def _refused(models: Iterable[ModelEntry]) -> Iterator[Complaint]:

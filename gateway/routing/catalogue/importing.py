@@ -11,21 +11,20 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
-from gateway.config.environment import is_read_in, read_in, usual_variables
+from gateway.config.environment import is_read_in, read_in
 from gateway.config.litellm_keys import CHAT_MODES, INFO_IN_PARAMS, RATES
 from gateway.config.problems import KeyPath, Problem
 from gateway.config.yaml import YamlDocument
 from gateway.money.prices.entries import is_price
 from gateway.money.prices.table import PriceBook
 from gateway.providers import refusals
-from gateway.providers.table import HEEDED, KEYLESS
+from gateway.providers.key_variables import usual_variables
+from gateway.providers.table import provider_of
 from gateway.routing.catalogue import fates, sections
 from gateway.routing.deployment import OTHER_LOGIN, is_any_provider, kind_of, provider_and_model
 
 _FALLBACKS: Final = ("fallbacks", "default_fallbacks")
 _REDIS: Final = ("redis_url", "redis_host", "redis_port", "redis_password")
-_OPTIONAL_KEY: Final = KEYLESS
-"""Providers whose servers many run without any key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ class _Import:
             if key == "litellm_credential_name":
                 continue
             path = (*at, "litellm_params", key)
-            fate = fates.of_param(str(key), value, kind, HEEDED.get(provider, ()))
+            fate = fates.of_param(str(key), value, kind, provider_of(provider).own_parameters)
             told = f"left out: {fate.reason}" + (f"; did you mean {fate.suggestion!r}?" if fate.suggestion else "")
             if value is None or value == "":
                 told = "left out: it is empty"
@@ -204,7 +203,7 @@ class _Import:
             return
         names = usual_variables(provider)
         here = next((name for name in names if self.environ.get(name, "").strip()), None)
-        if here is None and (not names or provider in _OPTIONAL_KEY):
+        if here is None and (not names or provider_of(provider).keyless):
             return
         kept["api_key"] = f"os.environ/{here or names[0]}"
         self.say((*at, "litellm_params"), f"api_key added: {here or names[0]}, where LiteLLM looks for it")

@@ -9,28 +9,15 @@ from typing import Final
 
 from gateway.config import Config
 from gateway.config.addresses import CHAT, parse_address
-from gateway.config.environment import usual_variables
 from gateway.config.litellm_keys import PROVIDERS
 from gateway.money.prices.names import names_no_model
+from gateway.providers.key_variables import usual_variables
+from gateway.providers.table import provider_of
 from gateway.routing.catalogue import meant, without_effect
 from gateway.routing.deployment import OTHER_LOGIN, Deployment, needs_no_key
 
 DEAREST: Final = Decimal("0.001")
 """Dollars for one token above which somebody has given the price of a thousand or a million."""
-
-_HOMES: Final[Mapping[str, str]] = {
-    "anthropic": "api.anthropic.com",
-    "cohere": "api.cohere.com",
-    "cohere_chat": "api.cohere.com",
-    "dashscope": "dashscope-intl.aliyuncs.com",
-    "fireworks_ai": "api.fireworks.ai",
-    "gemini": "generativelanguage.googleapis.com",
-    "mistral": "api.mistral.ai",
-    "novita": "api.novita.ai",
-    "nvidia_nim": "integrate.api.nvidia.com",
-    "perplexity": "api.perplexity.ai",
-}
-"""Hosts of providers that `routing.deployment` lists no address of, as their documentation names them."""
 
 _NAMED: Final = 5
 """Names in a line; what is more is counted."""
@@ -151,7 +138,7 @@ def _implied(deployments: Sequence[Deployment]) -> Mapping[tuple[str, str, bool]
 def _is_own(one: Deployment) -> bool:
     """Whether a deployment is at its provider's own host."""
     address = parse_address(one.api_base) if one.api_base else None
-    return address is None or one.is_providers_own or address.host == _HOMES.get(one.provider)
+    return address is None or one.is_providers_own or address.host == provider_of(one.provider).host
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from gateway.config.network import HERE, Network
 from gateway.routing.attempts import Answer, Failure, Outcome
 from gateway.routing.deployment import Deployment, Kind
-from gateway.routing.upstreams.demo import Demo
-from gateway.routing.upstreams.direct import Direct
 from gateway.routing.upstreams.translated import Translated
 from gateway.routing.upstreams.upstream import ERROR_BYTES, MOST_ANSWER, Reply, Unfit, Upstream, UpstreamError
 from gateway.wire.headers import NO_HEADERS, retry_after
@@ -24,20 +22,20 @@ class Upstreams:
         count: Callable[[str], int],
         other: Mapping[Kind, Upstream] | None = None,
         *,
+        kinds: Iterable[Kind] = (),
         now: Callable[[], float] = time.time,
         network: Network = HERE,
         most: int = MOST_ANSWER,
     ) -> None:
         """Open nothing yet. `count` (tokens of a text) and `now` (seconds) are for the demo provider; `other` upstreams
-        stand in for ours. `network` says through which proxies they are reached. `most`: bytes of an answer.
+        stand in for ours. `network` says through which proxies they are reached. `most`: bytes of an answer. `kinds`
+        are loaded now, another one at its first call.
         """
+        self._count, self._now, self._network = count, now, network
         self.translated: Final = Translated(network, most)
-        self._by_kind: Final[Mapping[Kind, Upstream]] = {
-            "direct": Direct(network),
-            "translated": self.translated,
-            "demo": Demo(count, now),
-            **(other or {}),
-        }
+        self._by_kind: Final[dict[Kind, Upstream]] = {"translated": self.translated, **(other or {})}
+        for kind in kinds:
+            self._upstream(kind)
 
     async def call(
         self,
@@ -54,7 +52,7 @@ class Upstreams:
         `headers` are the client's that go along; `now` (Unix seconds) is needed for upstreams that write Retry-After
         as a date.
         """
-        upstream = self._by_kind[deployment.kind]
+        upstream = self._by_kind.get(deployment.kind) or self._upstream(deployment.kind)
         try:
             reply = await upstream.send(deployment, body, stream=stream, request_id=request_id, headers=headers)
             if reply.status < 400:
@@ -66,6 +64,19 @@ class Upstreams:
         except Unfit as error:
             return Failure(deployment, "unfit", message=error.message, param=error.param)
         return Failure(deployment, "status", reply.status, text, headers, retry_after(headers, now))
+
+    def _upstream(self, kind: Kind) -> Upstream:
+        """Return the upstream of a kind. Only a configured kind is loaded: aiohttp takes a tenth of a second."""
+        if kind not in self._by_kind:
+            if kind == "direct":
+                from gateway.routing.upstreams.direct import Direct
+
+                self._by_kind[kind] = Direct(self._network)
+            else:
+                from gateway.routing.upstreams.demo import Demo
+
+                self._by_kind[kind] = Demo(self._count, self._now)
+        return self._by_kind[kind]
 
     async def close(self) -> None:
         for upstream in self._by_kind.values():

@@ -18,8 +18,8 @@ from typing import Final
 import httpx
 
 from gateway.config.network import HERE, Network
-from gateway.providers.cohere import EventReader
 from gateway.providers.credentials import signatures
+from gateway.providers.provider import StreamReader
 from gateway.routing.upstreams.upstream import ERROR_BYTES, KEPT_SECONDS, MOST_ANSWER, Trouble, UpstreamError
 from gateway.wire import packing
 from gateway.wire.headers import kept
@@ -56,7 +56,7 @@ class WireRecord:
     """The headers of the request, which litellm signed with what it made of those."""
     most: int = MOST_ANSWER
     """Bytes that a whole answer may have, or one event of a stream."""
-    events: EventReader | None = None
+    events: StreamReader | None = None
     """The reader of a stream that litellm misreads."""
 
     @property

@@ -6,7 +6,7 @@ call home, read `.env` files, retry or log switched off. It translates; it decid
 - A client chooses what is in `REQUEST_FIELDS` and nothing else: litellm takes credentials, addresses and callbacks
   through the same keywords.
 - litellm fetches no URL for a client. Media come as `data:` URLs; a URL is passed on only where the provider itself
-  reads it (`_passes`).
+  reads it (`Provider.fetches`).
 - What an upstream answered is read off the wire (`exchange`), not out of litellm's exceptions.
 """
 
@@ -24,8 +24,8 @@ import orjson
 
 from gateway.config.network import HERE, Network
 from gateway.providers import parameters
-from gateway.providers.cohere import EventReader
 from gateway.providers.parameters import Chosen
+from gateway.providers.table import provider_of
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import too_long
 from gateway.routing.upstreams.upstream import DROPPED, MOST_ANSWER, Reply, Unfit, UpstreamError, WholeReply
@@ -79,14 +79,6 @@ _TYPES: Final = {
     422: "invalid_request_error",
     429: "rate_limit_error",
 }
-_ENDS: Final = {"gemini": b'"finishReason"'}
-"""The mark for the end of a provider's stream, where litellm takes an early close of the connection for one. Not for
-Vertex: Claude is served there too."""
-
-_WRITES_TOOLS: Final = frozenset({"ollama"})
-"""Providers whose tools litellm writes into the prompt."""
-
-_COHERE: Final = frozenset({"cohere", "cohere_chat"})
 
 _WORDS: Final = frozenset({"text", "refusal", "thinking", "redacted_thinking", "reasoning"})
 """Types of parts that hold what was said, in which an address is only an address."""
@@ -133,10 +125,10 @@ class Translated:
             raise Unfit("messages", f"{deployment.provider} cannot read {url[:200]!r} itself and the gateway fetches "
                         "nothing: send the content as a data: URL")  # fmt: skip
         exchange_module = importlib.import_module("gateway.routing.upstreams.exchange")
-        marker, secrets = _ENDS.get(deployment.provider), deployment.secrets
-        exchange: WireRecord = exchange_module.WireRecord(end_marker=marker, own=secrets, most=self._most)
-        if stream and deployment.provider in _COHERE:
-            exchange.events = EventReader()
+        facts, secrets = provider_of(deployment.provider), deployment.secrets
+        exchange: WireRecord = exchange_module.WireRecord(end_marker=facts.end_marker, own=secrets, most=self._most)
+        if stream and facts.stream_reader is not None:
+            exchange.events = facts.stream_reader()
         token = exchange_module.current.set(exchange)
         try:
             chosen = self._chosen(deployment, fields)
@@ -171,7 +163,8 @@ class Translated:
             )
             supported = frozenset(listed or ())
             self._supported[deployment.name] = deployment.model, supported
-        chosen = parameters.provider_parameters(fields, supported, writes_tools=deployment.provider in _WRITES_TOOLS)
+        writes_tools = provider_of(deployment.provider).writes_tools
+        chosen = parameters.provider_parameters(fields, supported, writes_tools=writes_tools)
         if chosen.unfit is not None:
             name = f"{deployment.provider}/{deployment.model}"
             raise Unfit(chosen.unfit, f"`{chosen.unfit}` cannot be served by {name}: leave it out, or ask for another "
@@ -349,25 +342,16 @@ def _speak_through(wire: Any, litellm: Any) -> None:
 
 def _unfetched(provider: str, messages: Any) -> str | None:
     """Return the first URL in the messages' media that litellm would have to fetch."""
+    fetches = provider_of(provider).fetches
     for message in messages if isinstance(messages, list) else ():
         content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else ():
             if not isinstance(part, dict) or part.get("type") in _WORDS:
                 continue
             for text in _strings(part):
-                if "://" in text and not _passes(provider, text):
+                if "://" in text and not text.startswith(fetches):
                     return text
     return None
-
-
-def _passes(provider: str, url: str) -> bool:
-    """Whether litellm hands this URL to the provider as it is.
-
-    Sources: its `create_anthropic_image_param` and `_process_gemini_media`.
-    """
-    if provider == "anthropic":
-        return url.startswith("https://")
-    return provider == "gemini" and url.startswith("https://generativelanguage.googleapis.com/v1beta/files/")
 
 
 def _strings(value: Any) -> Iterator[str]:

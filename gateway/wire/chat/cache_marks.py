@@ -34,8 +34,8 @@ HOUR: Final = 3600
 """In seconds: the lifetime that Anthropic's `ttl` must name."""
 
 _MEMBERS: Final[Mapping[MarkerForm, Member]] = {
-    "anthropic": "cache_control",
-    "openai": "prompt_cache_breakpoint",
+    "control": "cache_control",
+    "breakpoint": "prompt_cache_breakpoint",
 }
 _WRITTEN: Final = frozenset(_MEMBERS.values())
 _OPENAIS: Final = "prompt_cache_breakpoint"
@@ -86,7 +86,7 @@ def by_message(changes: Changes | None, count: int, marks: Marks) -> dict[int, b
 
 
 def _marker(form: MarkerForm, lifetime: int) -> bytes:
-    if form == "openai":
+    if form == "breakpoint":
         return _BREAKPOINT
     return _CONTROL_HOUR if lifetime >= HOUR else _CONTROL
 
@@ -145,7 +145,7 @@ def marks_of_tools(raw: bytes) -> ToolMarks:
         return ToolMarks((), end)
     read = value(raw)
     tools = read if isinstance(read, list) else []
-    found = [marker_of("anthropic", _of_tool(tool), whole=at == len(tools) - 1) for at, tool in enumerate(tools)]
+    found = [marker_of("control", _of_tool(tool), whole=at == len(tools) - 1) for at, tool in enumerate(tools)]
     return ToolMarks(tuple([marker for marker in found if marker is not None]), end)
 
 
@@ -231,7 +231,7 @@ def end_of_tools(tools: bytes) -> int | None:
 
 def request_edits(body: bytes, spans: Mapping[str, Span], tools_end: int | None, marks: Marks) -> Iterator[Edit]:
     """Yield what is said outside of messages: the tools' marker and the key."""
-    if 0 in marks.places and marks.form == "anthropic" and tools_end is not None:
+    if 0 in marks.places and marks.form == "control" and tools_end is not None:
         yield tools_end, tools_end, b"," + _marker(marks.form, marks.places[0])
     if marks.key is not None and "prompt_cache_key" not in spans:
         end = body.rindex(b"}")

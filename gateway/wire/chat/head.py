@@ -22,7 +22,7 @@ MEMBERS: Final = (
     "prompt_cache_retention",
 )
 """The members that go along: those that providers render before the messages, and those that say where, how and for how
-long they cache it (the sources stand in prompt_cache/providers.yaml). The form of the answer changes no prefix up to
+long they cache it (the sources stand in providers/*.yaml). The form of the answer changes no prefix up to
 here."""
 
 

@@ -166,7 +166,7 @@ def _caching(spans: Mapping[str, Span], fields: Mapping[str, Any], tools: ToolMa
     return Caching(
         tool_markers=tools.markers,
         may_mark_tools=tools.end is not None,
-        end_marker=marker_of("anthropic", fields.get("cache_control")),
+        end_marker=marker_of("control", fields.get("cache_control")),
         forbids_breakpoints=_is_explicit(fields.get("prompt_cache_options")),
         has_key="prompt_cache_key" in spans,
     )

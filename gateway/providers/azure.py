@@ -1,0 +1,55 @@
+"""Azure: OpenAI's models under deployment names of the customer's choice, and Azure AI with everybody's."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.providers.openai import GPT, RESPONSES, TAKES
+from gateway.providers.provider import BASE, Billing, Provider, direct
+from gateway.providers.reasons import AGENT, NO_CHAT
+from gateway.wire.legality import CHAT
+
+AZURE: Final = "azure"
+"""Reached by `addresses.chat_endpoint`: the deployment is in the path."""
+
+VERSION: Final = "2025-02-01-preview"
+"""The API version that is asked for where the list names none: litellm's (`AZURE_DEFAULT_API_VERSION`)."""
+
+V1_VERSIONS: Final = frozenset({"v1", "latest", "preview"})
+"""Versions of Azure's newer API, which names the deployment in the body
+(learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle)."""
+
+ENTRA: Final = ("tenant_id", "client_secret", "azure_username", "azure_ad_token_provider", "azure_scope")
+"""Parameters by which LiteLLM signs in to Azure by itself."""
+
+SIGNED: Final = ("api_key", "azure_ad_token")
+
+_SERIES: Final = ("o_series/", "gpt5_series/")
+"""Prefixes of a deployment's name that LiteLLM accepts in a list, and does not send
+(its llms/azure/chat/{o_series,gpt_5}_transformation.py)."""
+
+AZURE_OPENAI: Final = direct(
+    None,
+    hint="https://NAME.openai.azure.com",
+    key_headers=("api-key",),
+    key_variables=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
+    own_parameters=frozenset({"api_version", "azure_ad_token"}),
+    renamed=_SERIES,
+    family=GPT,
+    legality=CHAT,
+    takes=TAKES,
+    headers=frozenset({"openai-beta"}),
+    is_own_anywhere=True,
+    translated_models=RESPONSES,
+    billing=Billing(routes=(RESPONSES, *_SERIES)),
+)
+
+AZURE_AI: Final = Provider(
+    "translated",
+    wants=BASE,
+    hint="https://NAME.services.ai.azure.com",
+    refused_models={"agents/": AGENT, "doc-intelligence/": NO_CHAT},
+    takes_otherwise=TAKES,
+    headers=frozenset({"anthropic-beta"}),
+    billing=Billing(owners=("azure", "openai"), routes=(RESPONSES,)),
+)

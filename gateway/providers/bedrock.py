@@ -1,0 +1,49 @@
+"""Amazon Bedrock: many makers' models under names, routes and ARNs of its own. Its prompt cache: `bedrock.yaml`."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gateway.providers.anthropic import TOOL_USE_IDS
+from gateway.providers.provider import Billing, Provider, direct
+from gateway.providers.reasons import AGENT
+from gateway.wire.foreign import REFUSES_ALL, Reception
+
+TAKES: Final = Reception(TOOL_USE_IDS, REFUSES_ALL)
+"""Of models other than Claude: Converse wants ids in the same form of all (Bedrock's ToolUseBlock)."""
+
+GEOGRAPHY: Final = re.compile(r"(?:us|eu|au|jp|apac|ca|sa|global|us-gov)\.(?=.)")
+"""Before the name of a model that is served across the regions of a geography."""
+
+_BILLING: Final = Billing(
+    owners=("bedrock*",),
+    geography=GEOGRAPHY,
+    routes=(  # litellm's llms/bedrock/common_utils.py, `get_bedrock_route`
+        *("converse/", "converse_like/", "invoke/", "async_invoke/", "chat_completions/", "openai/", "mantle/"),
+        "claude_platform/",
+    ),
+)
+
+BEDROCK: Final = Provider(
+    "translated",
+    modules=("boto3", "botocore"),
+    package="boto3",
+    extra="bedrock",
+    key_variables=(),  # signed with other credentials
+    refused_models={"agent/": AGENT, "agentcore/": AGENT},
+    takes_otherwise=TAKES,
+    headers=frozenset({"anthropic-beta"}),
+    betas={"invoke/": "bedrock", "": "bedrock_converse"},
+    billing=_BILLING,
+)
+
+OTHER_BILLING: Final = Billing(owners=_BILLING.owners, geography=GEOGRAPHY)
+"""Under its other names, no route stands before a model's."""
+
+MANTLE: Final = direct(None, hint="https://bedrock-mantle.us-east-1.api.aws/v1", billing=OTHER_BILLING)
+
+ARN: Final = re.compile(r"arn:[^/]+:([a-z-]+)/(.+)")
+NAMING: Final = frozenset({"foundation-model", "inference-profile"})
+"""Kinds of resources whose ARN ends in the model's own name:
+docs.aws.amazon.com/service-authorization/latest/reference/list_amazonbedrock.html. All others end in an id."""

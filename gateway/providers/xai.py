@@ -1,0 +1,14 @@
+"""xAI."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.providers.provider import Billing, direct
+
+XAI: Final = direct(
+    "https://api.x.ai/v1",
+    # docs.x.ai/docs/guides/prompt-caching: sends a conversation to the server that has it
+    headers=frozenset({"x-grok-conv-id"}),
+    billing=Billing(reaches_at_threshold=True),  # docs.x.ai/docs/models: the higher price from 200K tokens on
+)
