@@ -8,7 +8,7 @@ import gc
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -44,6 +44,7 @@ from gateway.serving.admission import authenticate
 from gateway.serving.client import Browsers, HTTPClient, head, refuse
 from gateway.serving.early_folds import EarlyFolds
 from gateway.serving.large.pool import LargeBodies
+from gateway.serving.metered.pipeline import answer_metered
 from gateway.serving.pipeline import answer
 from gateway.serving.services import Gateway, Models
 from gateway.serving.summary_calls import write_summary
@@ -55,6 +56,7 @@ from gateway.summaries.jobs import SummaryJobs
 from gateway.wire import errors
 from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError
+from gateway.wire.operations import METERED, PATHS, Operation
 from gateway.wire.origins import Origins
 
 _READING = ("GET", "HEAD")
@@ -109,6 +111,7 @@ def create_app(config: Config) -> Starlette:
         for prefix in ("/v1", "")
         for route in (
             Route(f"{prefix}/chat/completions", _Endpoint(_chat, "POST")),
+            *(Route(f"{prefix}{PATHS[one]}", _Endpoint(partial(_metered, one), "POST")) for one in METERED),
             Route(f"{prefix}/models", _Endpoint(_models, *_READING)),
             Route(f"{prefix}/requests/{{id}}", _Endpoint(_request, *_READING)),
             Route(f"{prefix}/health", _Endpoint(_health, *_READING)),
@@ -287,12 +290,24 @@ class _Endpoint:
 
 
 async def _chat(visit: Visit) -> None:
+    with _running(visit):
+        await answer(visit.gateway, visit.client, visit.request_id)
+
+
+async def _metered(operation: Operation, visit: Visit) -> None:
+    with _running(visit):
+        await answer_metered(visit.gateway, visit.client, visit.request_id, operation)
+
+
+@contextlib.contextmanager
+def _running(visit: Visit) -> Iterator[None]:
+    """Count a request among those whose entries a stop waits for."""
     running: set[asyncio.Task[Any]] = visit.scope["app"].state.running
     task = asyncio.current_task()
     assert task is not None
     running.add(task)
     try:
-        await answer(visit.gateway, visit.client, visit.request_id)
+        yield
     finally:
         running.discard(task)
 

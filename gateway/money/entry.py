@@ -60,6 +60,7 @@ class Entry:
     stream: bool = False
     kind: EntryKind = "request"
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
+    operation: str = "chat"
     plan: str = "unchanged"
     counted: Counted = "tokens"
     """at least, at most: text was too long to be counted, and the tokens as it came are what its bytes can have."""
@@ -138,6 +139,7 @@ class Entry:
             estimate_prompt=estimate.prompt,
             estimate_completion=estimate.completion,
             estimate_nanousd=estimate_nanousd,
+            operation=self.operation,
         )
 
     def tried(self, deployment: str, status: int | None, error: str | None, seconds: float) -> None:
@@ -231,6 +233,7 @@ def settled(entry: Entry, status: Status, now: float) -> LedgerRow:
         missed=entry.missed if is_rewritten else None,
         missed_values=tuple(entry.missed_values) if is_rewritten else (),
         attempts=tuple(entry.attempts) if is_retried else (),
+        operation=entry.operation,
     )
 
 

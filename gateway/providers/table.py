@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from gateway.wire.operations import Operation
+
 Route = Literal["direct", "translated"]
 
 
@@ -180,6 +182,9 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     "vertex_ai": Provider("translated", modules=("google.auth", "requests"), package="google-auth", extra="vertex"),
 }
 """Every provider that can be named, by name."""
+
+TRANSLATED: Final[Mapping[str, frozenset[Operation]]] = {}
+"""The operations beside chat that are translated to a provider."""
 
 KEYLESS: Final = frozenset(
     """

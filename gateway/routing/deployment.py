@@ -15,7 +15,6 @@ from gateway.config.addresses import parse_address
 from gateway.config.environment import usual_variables
 from gateway.config.litellm_keys import (
     BY_LIBRARY,
-    CHAT_MODES,
     CLIENTS,
     DEFAULTS,
     INFO_IN_PARAMS,
@@ -33,10 +32,11 @@ from gateway.packaged_data import anthropic_betas
 from gateway.prompt_cache.rules import NOTHING, Book, CacheFacts, book_of, priced
 from gateway.providers import refusals
 from gateway.providers.credentials import credentials, logins
-from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, KEYLESS, PROVIDERS, RESPONSES, Provider
+from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, KEYLESS, PROVIDERS, RESPONSES, TRANSLATED, Provider
 from gateway.wire.chat import PLAIN, Additions
 from gateway.wire.foreign import Reception, reception
 from gateway.wire.headers import NEVER
+from gateway.wire.operations import Operation, operation_of
 from gateway.wire.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ class Deployment:
     """Of the defaults among them: how long an answer may be."""
     mode: str = "chat"
     """The model's purpose, in the words of the price table."""
+    operation: Operation | None = "chat"
+    """The operation that it is asked for; None where its mode is none that is served."""
     takes_any_provider: bool = False
     """Whether the client's name says which provider is asked."""
     pattern: str | None = None
@@ -123,7 +125,18 @@ class Deployment:
 
     @property
     def is_chat(self) -> bool:
-        return self.mode in CHAT_MODES
+        return self.operation == "chat"
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the way to its provider has the operation."""
+        return self.operation is not None and has_operation(self.kind, self.provider, self.operation)
+
+    def as_completions(self) -> Deployment:
+        """Return this chat model as one that is asked for text completions, with a health of its own: a model may
+        answer under one path alone.
+        """
+        return replace(self, name=f"{self.name}/completions", operation="completions")
 
     @property
     def is_providers_own(self) -> bool:
@@ -143,6 +156,13 @@ class Deployment:
     def states_its_bill(self) -> bool:
         """Whether `usage.cost` of its answers is what its provider takes for them (wire/usage.py)."""
         return self.provider == "openrouter" or _is_home("openrouter", self.api_base)
+
+
+def has_operation(kind: Kind, provider: str, operation: Operation) -> bool:
+    """Whether the way to a provider has an operation: the paths beside it where it is reached directly, or what is
+    translated.
+    """
+    return kind != "translated" or operation == "chat" or operation in TRANSLATED.get(provider, ())
 
 
 class Unservable(ValueError):
@@ -308,6 +328,7 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
         additions=body.additions,
         answer_limit=body.answer_limit,
         mode=facts.mode or "chat",
+        operation=operation_of(facts.mode or "chat"),
         takes_any_provider=is_any_provider(params),
         forward_headers=_forwarded(params.get("forward_headers")),
         betas=_betas(provider, model),

@@ -17,7 +17,7 @@ from gateway.money.row import Status
 from gateway.rewriting.plan import Refusal
 from gateway.routing.attempts import Failure
 from gateway.routing.deployment import Deployment
-from gateway.routing.upstreams.upstream import DROPPED, UpstreamError
+from gateway.routing.upstreams.upstream import DROPPED
 from gateway.serving.admission import LONGEST_NAME, admit, authenticate, tags_of, user_of
 from gateway.serving.answer_beginning import Stream, drain
 from gateway.serving.answer_headers import dropped_parts, reply_headers
@@ -27,13 +27,14 @@ from gateway.serving.fit import LARGE_BODY
 from gateway.serving.large.pool import Desk
 from gateway.serving.large.turns import Place
 from gateway.serving.refusals import does_not_fit, still_too_long, unanswered
+from gateway.serving.relaying import pass_on
 from gateway.serving.services import Gateway
 from gateway.serving.settle import Booking
 from gateway.wire import errors
 from gateway.wire.chat import ChatRequest, parse, with_limit
 from gateway.wire.completion import Completion
 from gateway.wire.errors import GatewayError
-from gateway.wire.sse import DONE, error_event
+from gateway.wire.sse import error_event
 
 
 async def answer(gateway: Gateway, client: Client, request_id: str) -> None:
@@ -168,25 +169,17 @@ class Passage:
 
     async def _relay(self, calls: Calls, stream: Stream, deployment: Deployment) -> None:
         """Pass events on as they come; what ends the stream waits until the entry is written."""
-        entry, relay = self.entry, stream.relay
+        entry, relay, gateway = self.entry, stream.relay, self.gateway
         entry.http_status = 200
         await self._start_stream()
-        out, trouble = await self._pass_on(stream)
+        end = await pass_on(self.client, stream, gateway.config.server.max_answer, entry.id)
         await self.booking.price(calls, relay, deployment)
         await calls.heed(relay, deployment)
-        if trouble is not None:
-            failed = errors.upstream_failed(trouble.kind, f"The upstream's stream broke off ({trouble.kind}).")
-            entry.error = failed.code
-            out += error_event(failed, entry.id)
-            self.gateway.log.warning(
-                "stream cut by upstream", id=entry.id, deployment=deployment.name, kind=trouble.kind
-            )
-        elif (error := relay.error) is not None:
-            entry.error = error.code or "upstream_error"
-            if not relay.error_is_shown:
-                out = out.removesuffix(DONE) + error_event(errors.upstream_refused(error.status, error.body), entry.id)
-        await self._settle("answered" if entry.error is None else "failed")
-        await self.client.end(out)
+        entry.error = end.error
+        if (cut := end.trouble) is not None:
+            gateway.log.warning("stream cut by upstream", id=entry.id, deployment=deployment.name, kind=cut.kind)
+        await self._settle("answered" if end.error is None else "failed")
+        await self.client.end(end.out)
         if relay.done and calls.reply is not None:
             await drain(calls.reply, stream.chunks)
 
@@ -195,35 +188,6 @@ class Passage:
         if not self.client.started:
             headers = [*head(self.entry.id, b"text/event-stream"), *STREAM_HEADERS, *self._told()]
             await self.client.start(200, headers)
-
-    async def _pass_on(self, stream: Stream) -> tuple[bytes, UpstreamError | None]:
-        """Relay until the stream ends; return what is still to be sent, and what cut it short.
-
-        An answer that is complete is one, however its connection ended: then it gets the end marker from us.
-        """
-        relay, out, most = stream.relay, stream.ready, self.gateway.config.server.max_answer
-        trouble = UpstreamError("reset", "the stream ended before the answer was complete")
-        try:
-            if not relay.is_over():
-                if out:
-                    await self.client.send(out)
-                async for chunk in stream.chunks:
-                    out = relay.feed(chunk)
-                    if relay.held_bytes > most:
-                        out = relay.cut()
-                        trouble = UpstreamError("too_large", f"one event is longer than {most:,} bytes")
-                        break
-                    if relay.is_over():
-                        break
-                    if out:
-                        await self.client.send(out)
-                else:
-                    out = relay.finish()
-        except UpstreamError as error:
-            out, trouble = relay.cut(), error
-        if relay.done or relay.error is not None:
-            return out, None
-        return (out + relay.ending(out), None) if relay.finished else (out, trouble)
 
     def _told(self) -> Headers:
         """Say in headers what was done."""
