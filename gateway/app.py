@@ -8,7 +8,7 @@ import gc
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -23,7 +23,6 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.budget.tokens import Counters
 from gateway.config import Config
-from gateway.config.wildcards import is_pattern
 from gateway.keep_warm.schedule import NoWarmUps, WarmUps
 from gateway.memory import MemoryPlan
 from gateway.money import ledger as books
@@ -41,9 +40,12 @@ from gateway.routing.loads import Loads
 from gateway.routing.models import Model
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.serving.admission import authenticate
+from gateway.serving.azure import AzureClient
 from gateway.serving.client import Browsers, HTTPClient, WriteError, head, refuse
 from gateway.serving.early_folds import EarlyFolds
 from gateway.serving.large.pool import LargeBodies
+from gateway.serving.listing import listed_model, listed_models
+from gateway.serving.metered.pipeline import answer_metered
 from gateway.serving.pipeline import answer
 from gateway.serving.services import Gateway, Models
 from gateway.serving.summary_calls import write_summary
@@ -53,10 +55,12 @@ from gateway.state.shared import Sharing
 from gateway.state.store import Store
 from gateway.summaries.jobs import SummaryJobs
 from gateway.wire import errors
-from gateway.wire.errors import GatewayError
+from gateway.wire.errors import GatewayError, error_body
 from gateway.wire.memo import Memo
+from gateway.wire.operations import METERED, PATHS, Operation
 from gateway.wire.origins import Origins
-from gateway.wire.shape import PATHS, Shape
+from gateway.wire.shape import BY_PATH, CHAT, Shape
+from gateway.wire.unserved import PREFIXES, unserved
 
 _READING = ("GET", "HEAD")
 
@@ -107,19 +111,28 @@ def create_app(config: Config) -> Starlette:
 
     routes = [
         route
-        for prefix in ("/v1", "")
+        for prefix in PREFIXES
         for route in (
-            *(Route(prefix + path, _asked(shape)) for path, shape in PATHS.items()),
+            *(Route(prefix + path, _asked(shape)) for path, shape in BY_PATH.items()),
+            *(Route(prefix + PATHS[one], _Endpoint(partial(_metered, one), "POST")) for one in METERED),
             Route(f"{prefix}/models", _Endpoint(_models, *_READING)),
+            Route(f"{prefix}/models/{{id:path}}", _Endpoint(_model, *_READING)),
             Route(f"{prefix}/requests/{{id}}", _Endpoint(_request, *_READING)),
             Route(f"{prefix}/health", _Endpoint(_health, *_READING)),
             Route(f"{prefix}/ready", _Endpoint(_ready, *_READING)),
         )
     ]
+    routes += [Route(f"/openai/deployments/{{name:path}}{PATHS[one]}", _azure(one)) for one in ("chat", *METERED)]
     app = _Application(routes=routes, lifespan=lifespan, middleware=_door_for_browsers(config))
     app.router.default = _Endpoint(_unknown)
     app.router.redirect_slashes = False
     return app
+
+
+def _azure(operation: Operation) -> _Endpoint:
+    """Make the endpoint of an operation whose path names the model, as Azure's do."""
+    serve = partial(_answer, CHAT) if operation == "chat" else partial(_metered, operation)
+    return _Endpoint(serve, "POST", client=AzureClient)
 
 
 def _door_for_browsers(config: Config) -> list[Middleware]:
@@ -266,9 +279,15 @@ def _new_id(now: float) -> str:
 class _Endpoint:
     """An endpoint as an ASGI application: no request and response objects between a client and the pipeline."""
 
-    def __init__(self, serve: Endpoint, *methods: str, write: WriteError = GatewayError.body) -> None:
+    def __init__(
+        self,
+        serve: Endpoint,
+        *methods: str,
+        write: WriteError = error_body,
+        client: type[HTTPClient] = HTTPClient,
+    ) -> None:
         """Take requests with these methods; with any, where none is named. `write` writes its errors."""
-        self._serve, self._methods, self._write = serve, methods, write
+        self._serve, self._methods, self._write, self._client = serve, methods, write, client
 
     def _refuse_method(self, scope: Scope) -> None:
         if self._methods and scope["method"] not in self._methods:
@@ -278,7 +297,7 @@ class _Endpoint:
         if scope["type"] != "http":
             return
         gateway: Gateway = scope["app"].state.gateway
-        client = HTTPClient(scope, receive, send)
+        client = self._client(scope, receive, send)
         request_id = _new_id(gateway.now())
         try:
             self._refuse_method(scope)
@@ -297,12 +316,24 @@ def _asked(shape: Shape) -> _Endpoint:
 
 
 async def _answer(shape: Shape, visit: Visit) -> None:
+    with _running(visit):
+        await answer(visit.gateway, visit.client, visit.request_id, shape)
+
+
+async def _metered(operation: Operation, visit: Visit) -> None:
+    with _running(visit):
+        await answer_metered(visit.gateway, visit.client, visit.request_id, operation)
+
+
+@contextlib.contextmanager
+def _running(visit: Visit) -> Iterator[None]:
+    """Count a request among those whose entries a stop waits for."""
     running: set[asyncio.Task[Any]] = visit.scope["app"].state.running
     task = asyncio.current_task()
     assert task is not None
     running.add(task)
     try:
-        await answer(visit.gateway, visit.client, visit.request_id, shape)
+        yield
     finally:
         running.discard(task)
 
@@ -316,16 +347,13 @@ async def _json(visit: Visit, status: int, body: Any) -> None:
 async def _models(visit: Visit) -> None:
     """List the models that this key may ask for, in OpenAI's shape."""
     caller = authenticate(visit.gateway.keys, visit.client.headers, visit.gateway.now())
-    models = visit.gateway.models
-    every = models.names() if isinstance(models, Models) else ((name, name) for name in models)
-    names = [name for name, declared in every if caller.may_use(name) or caller.may_use(declared)]
-    await _json(visit, 200, {"object": "list", "data": [_listed(name) for name in names]})
+    await _json(visit, 200, await listed_models(visit.gateway, caller))
 
 
-def _listed(name: str) -> dict[str, Any]:
-    """Describe a model to clients; a name with asterisks is said to be one, as it cannot be asked for as it stands."""
-    told = {"id": name, "object": "model", "created": 0, "owned_by": "gateway"}
-    return told | {"wildcard": True} if is_pattern(name) else told
+async def _model(visit: Visit) -> None:
+    """Describe one model that this key may ask for."""
+    caller = authenticate(visit.gateway.keys, visit.client.headers, visit.gateway.now())
+    await _json(visit, 200, listed_model(visit.gateway, caller, visit.scope["path_params"]["id"]))
 
 
 async def _request(visit: Visit) -> None:
@@ -354,4 +382,6 @@ async def _ready(visit: Visit) -> None:
 
 
 async def _unknown(visit: Visit) -> None:
-    raise errors.not_found(visit.scope["path"], visit.scope["method"])
+    path, method = visit.scope["path"], visit.scope["method"]
+    upgrade = visit.client.headers.get(b"upgrade", b"").decode("latin-1")
+    raise unserved(path, method, upgrade) or errors.not_found(path, method)

@@ -148,6 +148,8 @@ class Usage:
     image_completion: int = 0
     cached_audio: int = 0
     """Of both `cached` and `audio_prompt`."""
+    searches: int = 0
+    """Searches that a reranking is billed by."""
     modifiers: tuple[str, ...] = ()
     """The surcharges that the provider names: for its place (`us`), for its speed (`fast`)."""
     estimated: bool = False

@@ -33,11 +33,13 @@ from gateway.routing.upstreams.upstream import Reply, Unfit, UpstreamError
 from gateway.serving.client import COMMENT_SECONDS, ClientGone, Headers, Room, refuse
 from gateway.serving.early_folds import NoEarlyFolds
 from gateway.serving.large.pool import LargeBodies
+from gateway.serving.metered.pipeline import answer_metered
 from gateway.serving.pipeline import answer
 from gateway.serving.services import Gateway
 from gateway.summaries.jobs import NoSummaries
 from gateway.wire.chat.relay import DONE
 from gateway.wire.errors import GatewayError, too_large
+from gateway.wire.operations import Operation
 from gateway.wire.sse import event
 from tests.sharing import PATIENT_SECONDS
 
@@ -378,6 +380,7 @@ class Setting:
         *,
         leaves: str | None = None,
         headers: Mapping[str, str] | None = None,
+        operation: Operation = "chat",
     ) -> Passed:
         """Send one request through."""
         script = script or Script()
@@ -386,7 +389,12 @@ class Setting:
         request_id = new_id()
         try:
             with structlog.testing.capture_logs() as log:
-                await asyncio.wait_for(answer(gateway, client, request_id), 20)
+                served = (
+                    answer(gateway, client, request_id)
+                    if operation == "chat"
+                    else answer_metered(gateway, client, request_id, operation)
+                )
+                await asyncio.wait_for(served, 20)
         except GatewayError as error:  # as the app does for who may not ask, and for what is not a request
             await refuse(client, error, request_id)
         finally:

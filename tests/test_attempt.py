@@ -7,7 +7,8 @@ import pytest
 from gateway.money.row import AttemptRow
 from gateway.routing.attempts import Answer, Failure, Outcome
 from gateway.routing.upstreams.upstream import Reply
-from gateway.serving.attempt import Attempt, call_facts, first_byte
+from gateway.serving.attempt import Attempt
+from gateway.serving.calls_in_entry import call_facts, first_byte
 from gateway.serving.fit import Fitted
 from tests.passage import deployment
 

@@ -18,7 +18,7 @@ from gateway.request import Request
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
 from gateway.serving.fit import byte_sizes, fit
 from gateway.wire.memo import Memo
-from gateway.wire.shape import PATHS, SHAPES, Shape, shape_of
+from gateway.wire.shape import BY_PATH, SHAPES, Shape, shape_of
 from tests.other_shapes import anthropic, responses
 from tests.passage import COUNTERS
 from tests.talk import count, count_media, loop, request, system, user, words
@@ -115,7 +115,7 @@ def test_a_request_crosses_to_another_process_and_is_the_same(shape: Shape):
 
 
 def test_every_path_has_a_shape_that_the_table_lists():
-    assert {shape.name for shape in PATHS.values()} == SHAPES.keys()
+    assert {shape.name for shape in BY_PATH.values()} == SHAPES.keys()
 
 
 def test_a_chat_message_is_named_by_its_number():

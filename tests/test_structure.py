@@ -37,7 +37,10 @@ USED_BY_NAME = {"uvloop": "uvicorn loads it"}
 """Declared dependencies that no line of ours imports, and who needs them."""
 
 # A broad `except` is for the outermost handler, and for clean-up that raises again.
-OUTERMOST = {"gateway/app.py", "gateway/serving/pipeline.py", "gateway/state/store.py"}
+OUTERMOST = {
+    *("gateway/app.py", "gateway/state/store.py"),
+    *("gateway/serving/pipeline.py", "gateway/serving/metered/pipeline.py"),
+}
 
 PLACES_IN_BYTES = {"Span", "array_spans", "cuts", "object_spans", "splice"}
 """The part of `wire/lexical.py` that is about places in bytes; the other reads JSON."""

@@ -67,9 +67,15 @@ SAID = [
         "litellm_params.rpm (line 2) is without effect: read, and used once there are limits",
     ),
     (
-        "model: openai/text-embedding-3-small, api_key: k",
+        "model: openai/tts-1, api_key: k",
         {},
-        "m#0:openai/text-embedding-3-small is for embedding: it is not served",
+        "m#0:openai/tts-1 is for audio speech: it is not served",
+    ),
+    ("model: openai/text-embedding-3-small, api_key: k", {}, ""),
+    (
+        "model: snowflake/rerank, api_key: k, account_id: a, mode: rerank",
+        {},
+        "m#0:snowflake/rerank is for reranking, which is not translated to snowflake: it is not served",
     ),
 ]
 

@@ -68,6 +68,8 @@ class RequestFacts(NamedTuple):
     stream: bool = False
     kind: EntryKind = "request"
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
+    operation: str = "chat"
+    """The part of the API that was asked (wire/operations.py)."""
 
 
 class PlanFacts(NamedTuple):
@@ -186,6 +188,7 @@ def opened(request: RequestFacts, estimate: Usage, estimate_nanousd: int | None)
         estimate_prompt=estimate.prompt,
         estimate_completion=estimate.completion,
         estimate_nanousd=estimate_nanousd,
+        operation=request.operation,
     )
 
 
@@ -246,6 +249,7 @@ def settled(
         refusal=None if refusal is None else RefusalReason.read(refusal),
         tokens_planned=plan.planned_tokens if would_send else None,
         attempts=tuple(attempts) if is_retried else (),
+        operation=request.operation,
         **_rewrite_columns(plan, removed),
         **_cache_columns(cache),
     )

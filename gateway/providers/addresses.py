@@ -10,6 +10,7 @@ from gateway.config.addresses import CHAT, parse_address
 from gateway.providers.azure import AZURE, V1_VERSIONS, VERSION
 from gateway.providers.provider import Provider
 from gateway.providers.table import PROVIDERS
+from gateway.wire.operations import PATHS, Operation
 
 _CHAT: Final = Provider("direct")
 
@@ -23,13 +24,27 @@ class Endpoint:
     """They hold the credential."""
 
 
-def chat_endpoint(provider: str, model: str, base: str, key: str | None, params: Mapping[str, Any]) -> Endpoint:
-    """Return where chat completions of a provider are asked for."""
+def operation_endpoint(
+    provider: str,
+    model: str,
+    base: str,
+    key: str | None,
+    params: Mapping[str, Any],
+    operation: Operation = "chat",
+) -> Endpoint:
+    """Return where an operation of a provider is asked for: beside its chat completions, under its own name."""
     listed = PROVIDERS.get(provider, _CHAT)
-    facts = listed.at_an_address or listed
+    facts, call = listed.at_an_address or listed, PATHS[operation]
     if provider == AZURE:
-        return _azure(base, model, key, params)
-    return Endpoint(joined_path(base, facts.tail), _headers(facts, key))
+        return _azure(base, model, key, params, call)
+    tail = f"{facts.tail.removesuffix(CHAT)}{call}" if facts.tail.endswith(CHAT) else facts.tail
+    return Endpoint(joined_path(_without_call(base, call), tail), _headers(facts, key))
+
+
+def _without_call(base: str, call: str) -> str:
+    """Return an address without the call that it may name, of chat or another: another one is asked beside it."""
+    parts = parse_address(base)
+    return base if parts is None or call == CHAT else replace(parts, path=parts.path.removesuffix(call)).of("")
 
 
 def joined_path(base: str, tail: str) -> str:
@@ -54,7 +69,7 @@ def _headers(facts: Provider, key: str | None) -> dict[str, str]:
     return {name: f"Bearer {key}" if name == "authorization" else key for name in named}
 
 
-def _azure(base: str, model: str, key: str | None, params: Mapping[str, Any]) -> Endpoint:
+def _azure(base: str, model: str, key: str | None, params: Mapping[str, Any], call: str) -> Endpoint:
     """Name the deployment in the path, unless the address or the version says that the body does.
 
     The newer API takes the key as a bearer token, as OpenAI's does.
@@ -64,9 +79,11 @@ def _azure(base: str, model: str, key: str | None, params: Mapping[str, Any]) ->
     if parts is None:
         return Endpoint(base, {})
     if version in V1_VERSIONS or parts.path.endswith("/openai/v1"):
-        return Endpoint(joined_path(base, "/openai/v1/chat/completions"), _headers(_CHAT, key or token))
+        return Endpoint(joined_path(base, f"/openai/v1{call}"), _headers(_CHAT, key or token))
     if "api-version=" not in parts.query:
         parts = replace(parts, query=f"{parts.query}&api-version={version}".lstrip("&"))
     is_whole = f"{parts.path}{CHAT}" in base or "/openai/deployments/" in f"{parts.path}/"
-    url = parts.of(CHAT if is_whole else f"{_rest(parts.path, '/openai')}/deployments/{model}{CHAT}")
+    if parts.path.endswith(call):
+        call = ""
+    url = parts.of(call if is_whole else f"{_rest(parts.path, '/openai')}/deployments/{model}{call}")
     return Endpoint(url, {"api-key": key} if key else _headers(_CHAT, token))

@@ -10,7 +10,7 @@ from gateway.providers.reasons import AGENT, NO_CHAT
 from gateway.wire.legality import CHAT
 
 AZURE: Final = "azure"
-"""Reached by `addresses.chat_endpoint`: the deployment is in the path."""
+"""Reached by `addresses.operation_endpoint`: the deployment is in the path."""
 
 VERSION: Final = "2025-02-01-preview"
 """The API version that is asked for where the list names none: litellm's (`AZURE_DEFAULT_API_VERSION`)."""
@@ -46,6 +46,7 @@ AZURE_OPENAI: Final = direct(
 
 AZURE_AI: Final = Provider(
     "translated",
+    operations=frozenset({"rerank"}),
     wants=BASE,
     hint="https://NAME.services.ai.azure.com",
     refused_models={"agents/": AGENT, "doc-intelligence/": NO_CHAT},

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from gateway.providers.anthropic import TOOL_USE_IDS
-from gateway.providers.provider import Billing, Provider, direct
+from gateway.providers.provider import EMBEDDINGS, Billing, Provider, direct
 from gateway.providers.reasons import AGENT
 from gateway.wire.foreign import REFUSES_ALL, Reception
 
@@ -27,6 +27,7 @@ _BILLING: Final = Billing(
 
 BEDROCK: Final = Provider(
     "translated",
+    operations=EMBEDDINGS,
     modules=("boto3", "botocore"),
     package="boto3",
     extra="bedrock",

@@ -9,11 +9,12 @@ stream as it comes fails on its first line, and has no end.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 
-from gateway.providers.provider import Provider
+from gateway.providers.provider import EMBEDDINGS, Provider
 
 _REASONS: Final = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length", "TOOL_CALL": "tool_calls"}
 """docs.cohere.com/reference/chat, `finish_reason`."""
@@ -71,9 +72,11 @@ def _call(event: dict[str, Any], delta: dict[str, Any], *, starts: bool) -> Any:
     return {"type": "tool-call-delta", "index": event.get("index", 0), "delta": {"tool_calls": [written]}}
 
 
-COHERE: Final = Provider(
+COHERE_CHAT: Final = Provider(
     "translated",
     host="api.cohere.com",
     key_variables=("COHERE_API_KEY", "CO_API_KEY"),
     stream_reader=EventReader,
 )
+
+COHERE: Final = replace(COHERE_CHAT, operations=EMBEDDINGS | {"rerank"})

@@ -12,5 +12,5 @@ FIREWORKS: Final = direct(
     key_variables=("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY", "FIREWORKSAI_API_KEY", "FIREWORKS_AI_TOKEN"),
     # fireworks.ai/docs/guides/prompt-caching
     headers=frozenset({"x-session-affinity"}),
-    billing=Billing(cached_divisor=2),  # the same page: half, unless told
+    billing=Billing(owners=("fireworks_ai-embedding-models",), cached_divisor=2),  # the same page: half, unless told
 )

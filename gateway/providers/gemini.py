@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.providers.family import Family, ImageRule
 from gateway.providers.formulas import GeminiLevels, GeminiTiles
-from gateway.providers.provider import Billing, Provider
+from gateway.providers.provider import EMBEDDINGS, Billing, Provider
 from gateway.providers.reasons import AGENT
 from gateway.wire.foreign import ANYTHING
 from gateway.wire.legality import Rules
@@ -47,6 +47,7 @@ GEMINI: Final = Family(
 
 GEMINI_API: Final = Provider(
     "translated",
+    operations=EMBEDDINGS,
     host="generativelanguage.googleapis.com",
     key_variables=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
     family=GEMINI,

@@ -36,6 +36,7 @@ MISTRAL: Final = Family(
 MISTRAL_API: Final = Provider(
     "translated",  # its API takes no `stream_options`, which every stream of ours asks for (docs.mistral.ai/api)
     host="api.mistral.ai",
+    beside_chat=direct("https://api.mistral.ai/v1"),  # docs.mistral.ai/api
     at_an_address=direct(None, V1),
     family=MISTRAL,
     legality=TEMPLATES,

@@ -81,7 +81,7 @@ OPENAI: Final = direct(
     headers=frozenset({"openai-beta"}),
     translated_models=RESPONSES,
     takes_newest_limit=True,
-    billing=Billing(routes=(RESPONSES,)),  # litellm's main.py
+    billing=Billing(owners=("text-completion-openai",), routes=(RESPONSES,)),  # litellm's main.py
 )
 
 REGIONAL: Final = re.compile(r"https?://(eu|us)\.api\.openai\.com(?:[:/]|$)")

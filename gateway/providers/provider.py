@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Protocol
 from gateway.providers.family import Family
 from gateway.wire.foreign import Reception
 from gateway.wire.legality import Rules
+from gateway.wire.operations import Operation
 
 Route = Literal["direct", "translated"]
 
@@ -71,6 +72,11 @@ class Provider:
     """Its own host beside that of `home`, as its documentation names it."""
     is_own_anywhere: bool = False
     """Whether it is the provider itself that answers at any address that a list names."""
+    operations: frozenset[Operation] = frozenset()
+    """The operations beside chat that are translated to it, each of them tried against what its documentation says
+    (tests/test_translated_vectors.py)."""
+    beside_chat: Provider | None = None
+    """The way to its other operations, where its chats are translated and those are OpenAI's."""
     at_an_address: Provider | None = None
     """The way to it where an address is given: an engine or a proxy of one's own."""
     keyless: bool = False
@@ -118,6 +124,8 @@ class Provider:
     """Makes a reader for its streams, where litellm does not read them as they come."""
     billing: Billing = Billing()
 
+
+EMBEDDINGS: Final[frozenset[Operation]] = frozenset({"embeddings"})
 
 BASE: Final = ("api_base", "base_url")
 """The parameters that name an address."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-TEXT: Final = "speaks text completions, and the gateway serves chat completions"
+TEXT: Final = (
+    "speaks text completions alone; a server that speaks OpenAI's is reached as openai/MODEL with its api_base"
+)
 AGENT: Final = "runs agents, which are no models: they keep conversations of their own"
 SIGN_IN: Final = "signs in through a browser, which a server cannot do"
 GONE: Final = "no longer exists"

@@ -20,14 +20,14 @@ from typing import Final
 from gateway.providers.anthropic import ANTHROPIC
 from gateway.providers.azure import AZURE, AZURE_AI, AZURE_OPENAI
 from gateway.providers.bedrock import BEDROCK, MANTLE, OTHER_BILLING
-from gateway.providers.cohere import COHERE
+from gateway.providers.cohere import COHERE, COHERE_CHAT
 from gateway.providers.demo import DEMO
 from gateway.providers.fireworks import FIREWORKS
 from gateway.providers.gemini import GEMINI_API, VERTEX
 from gateway.providers.mistral import MISTRAL_API
 from gateway.providers.openai import OPENAI, TAKES
 from gateway.providers.openrouter import OPENROUTER
-from gateway.providers.provider import BASE, LOCAL, V1, Billing, Provider, direct
+from gateway.providers.provider import BASE, EMBEDDINGS, LOCAL, V1, Billing, Provider, direct
 from gateway.providers.reasons import AGENT, GONE, NO_CHAT, PLAIN, SIGN_IN, TEXT, UNTRIED
 from gateway.providers.xai import XAI
 from gateway.wire.foreign import ANYTHING
@@ -157,9 +157,10 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     "azure_ai": AZURE_AI,
     "bedrock": BEDROCK,
     "cohere": COHERE,
-    "cohere_chat": COHERE,
+    "cohere_chat": COHERE_CHAT,
     "databricks": Provider(
         "translated",
+        operations=EMBEDDINGS,
         wants=BASE,
         hint="https://NAME.cloud.databricks.com/serving-endpoints",
         key_variables=("DATABRICKS_API_KEY", "DATABRICKS_TOKEN"),
@@ -167,7 +168,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     ),
     "gemini": GEMINI_API,
     "mistral": MISTRAL_API,
-    "ollama": Provider("translated", keyless=True, writes_tools=True),
+    "ollama": Provider("translated", operations=EMBEDDINGS, keyless=True, writes_tools=True),
     "ollama_chat": Provider("translated", keyless=True, key_variables=("OLLAMA_API_KEY",)),
     "snowflake": Provider("translated", wants=("account_id", *BASE), hint="ORGANISATION-ACCOUNT", answers_limited=True),
     "vertex_ai": VERTEX,

@@ -14,7 +14,6 @@ from gateway.budget.tokens import encoding_for
 from gateway.config.addresses import parse_address
 from gateway.config.litellm_keys import (
     BY_LIBRARY,
-    CHAT_MODES,
     CLIENTS,
     DEFAULTS,
     INFO_IN_PARAMS,
@@ -39,6 +38,7 @@ from gateway.providers.provider import Provider
 from gateway.providers.table import PROVIDERS, provider_of
 from gateway.wire.foreign import Reception
 from gateway.wire.headers import NEVER
+from gateway.wire.operations import Operation, operation_of
 from gateway.wire.outgoing import PLAIN, Additions
 from gateway.wire.secrets import Secrets
 
@@ -102,6 +102,8 @@ class Deployment:
     """Of the defaults among them: how long an answer may be."""
     mode: str = "chat"
     """The model's purpose, in the words of the price table."""
+    operation: Operation | None = "chat"
+    """The operation that it is asked for; None where its mode is none that is served."""
     takes_any_provider: bool = False
     """Whether the client's name says which provider is asked."""
     pattern: str | None = None
@@ -122,7 +124,18 @@ class Deployment:
 
     @property
     def is_chat(self) -> bool:
-        return self.mode in CHAT_MODES
+        return self.operation == "chat"
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the way to its provider has the operation."""
+        return self.operation is not None and has_operation(self.kind, self.provider, self.operation)
+
+    def asked_for(self, operation: Operation) -> Deployment:
+        """Return this deployment as one that is asked for another operation, with a health of its own: a model may
+        answer under one path alone.
+        """
+        return replace(self, name=f"{self.name}/{operation}", operation=operation)
 
     @property
     def is_providers_own(self) -> bool:
@@ -152,6 +165,13 @@ class Deployment:
     def states_its_bill(self) -> bool:
         """Whether `usage.cost` of its answers is what its provider takes for them (wire/usage.py)."""
         return provider_of(self.provider).states_its_bill or _states_its_bill(self.api_base)
+
+
+def has_operation(kind: Kind, provider: str, operation: Operation) -> bool:
+    """Whether the way to a provider has an operation: the paths beside it where it is reached directly, or what is
+    translated.
+    """
+    return kind != "translated" or operation == "chat" or operation in provider_of(provider).operations
 
 
 class Unservable(ValueError):
@@ -263,7 +283,9 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
     params, info = entry.params, _info(entry)
     provider, model = provider_and_model(params)
     given = params.get("api_base") or params.get("base_url")
-    kind, reached = _route(provider, model, given)
+    facts = book.facts(provider, model, info)
+    operation = operation_of(facts.mode or "chat")
+    kind, reached = _route(provider, model, given, operation)
     _refuse(provider, model, reached, params)
     api_base = str(given) if given else reached.home
     if "*" in model and "*" not in entry.model_name:
@@ -276,7 +298,6 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
                          "and each provider's usual variable is used")  # fmt: skip
     ordered = params if "order" in params else info
     price = book.price(provider, model, info, region_of(api_base, _text(params.get("vertex_location"))))
-    facts = book.facts(provider, model, info)
     newest_limit = reached.takes_newest_limit and _is_home(provider, api_base)
     body = _Body.of(params, kind, reception(provider, model), newest_limit=newest_limit)
     passed = {name: value for name, value in params.items() if name not in _NOT_PASSED and not is_price(name)}
@@ -302,6 +323,7 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
         additions=body.additions,
         answer_limit=body.answer_limit,
         mode=facts.mode or "chat",
+        operation=operation,
         takes_any_provider=is_any_provider(params),
         forward_headers=_forwarded(params.get("forward_headers")),
         betas=_betas(provider, model),
@@ -476,13 +498,15 @@ def kind_of(provider: str, model: str, api_base: object) -> Kind:
     return _route(provider, model, api_base)[0]
 
 
-def _route(provider: str, model: str, api_base: object) -> tuple[Kind, Provider]:
+def _route(provider: str, model: str, api_base: object, operation: Operation | None = "chat") -> tuple[Kind, Provider]:
     """Say how a provider is reached. Whether there is such a provider is judged before (`catalogue`)."""
     facts = provider_of(provider)
     if provider == "demo":
         return "demo", facts
     if api_base:
         facts = facts.at_an_address or facts
+    elif operation != "chat":
+        facts = facts.beside_chat or facts
     if facts.translated_models and model.startswith(facts.translated_models):
         return "translated", replace(facts, route="translated")
     return facts.route, facts

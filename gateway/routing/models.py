@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gateway.budget import media
 from gateway.budget.allocation import Window, usual_reserve
@@ -16,6 +16,7 @@ from gateway.memory import Memory
 from gateway.providers.families import rules_of
 from gateway.routing.deployment import Deployment
 from gateway.wire.legality import Rules
+from gateway.wire.operations import METERED, Operation
 
 _SHORT_FILE_CHARS = 4096
 
@@ -41,15 +42,27 @@ class Model:
     """The longest answer to a request that does not say, as far as the configuration does."""
     declared_as: str = ""
     """Its name in `model_list`: another one where asterisks cover it."""
-    is_chat: bool = True
-    """Whether what stands behind it answers chats: embeddings and the like do not."""
+    metered: Mapping[Operation, tuple[Deployment, ...]] = field(default_factory=dict)
+    """The deployments that serve other operations than chat."""
+    declared: tuple[Deployment, ...] = ()
+    """All that stand behind it, those included that are not called: without a price, or of no operation."""
 
-    def tiers(self, resting: Collection[str]) -> list[tuple[Deployment, ...]]:
+    @property
+    def is_served(self) -> bool:
+        """Whether it is asked for anything."""
+        return bool(self.deployments or self.metered)
+
+    def serving(self, operation: Operation) -> tuple[Deployment, ...]:
+        """Return the deployments that serve an operation."""
+        return self.deployments if operation == "chat" else self.metered.get(operation, ())
+
+    def tiers(self, resting: Collection[str], operation: Operation = "chat") -> list[tuple[Deployment, ...]]:
         """Return the deployments by `order`, the lowest first; what is wholly at rest comes after the others."""
-        if len(self.deployments) < 2:
-            return [self.deployments]
+        deployments = self.serving(operation)
+        if len(deployments) < 2:
+            return [deployments]
         by_order: dict[float, list[Deployment]] = {}
-        for one in self.deployments:
+        for one in deployments:
             by_order.setdefault(math.inf if one.order is None else one.order, []).append(one)
         found = [tuple(by_order[order]) for order in sorted(by_order)]
         return sorted(found, key=lambda tier: all(one.name in resting for one in tier)) if len(found) > 1 else found
@@ -91,12 +104,12 @@ def models_of(catalogue: Mapping[str, Sequence[Deployment]], *, unpriced: bool) 
 
 
 def model_of(name: str, group: Sequence[Deployment], *, unpriced: bool, declared_as: str | None = None) -> Model:
-    """Gather the deployments of a model name, as `models_of` does; those that are not for chats are left out too.
+    """Gather the deployments of a model name, as `models_of` does, by the operation that they serve.
 
     A model that asterisks cover has a price of its own, or none.
     """
-    chats = [one for one in group if one.is_chat]
-    deployments = [one for one in chats if unpriced or one.price is not None or "*" in name]
+    called = [one for one in group if unpriced or one.price is not None or "*" in name]
+    deployments = [one for one in called if one.is_chat]
     limits = [one.answer_limit for one in deployments]
     facts = [deployment.facts for deployment in deployments]
     encodings = sorted({fact.encoding for fact in facts}) or ["o200k_base"]
@@ -113,8 +126,22 @@ def model_of(name: str, group: Sequence[Deployment], *, unpriced: bool, declared
         count_media=_MediaCounter(tuple(asked)),
         answer_limit=max((limit for limit in limits if limit is not None), default=None),
         declared_as=declared_as or name,
-        is_chat=bool(chats),
+        metered=_metered(called),
+        declared=tuple(group),
     )
+
+
+def _metered(group: Sequence[Deployment]) -> Mapping[Operation, tuple[Deployment, ...]]:
+    """Gather the deployments that serve other operations than chat.
+
+    Chat models may speak text completions too; those of the demo provider stand in for any other model.
+    """
+    served = [one for one in group if one.is_served and not one.is_chat]
+    for one in group:
+        if one.is_chat and one.kind != "translated":
+            served += [one.asked_for(other) for other in (METERED if one.kind == "demo" else ("completions",))]
+    found = {operation: tuple(one for one in served if one.operation == operation) for operation in METERED}
+    return {operation: deployments for operation, deployments in found.items() if deployments}
 
 
 def _by_model(deployment: Deployment) -> tuple[str, str]:

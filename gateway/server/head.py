@@ -21,7 +21,7 @@ MOST_LINES: Final = 1_000
 MOST_FORWARDED: Final = 32
 """Addresses of X-Forwarded-For that are looked at, from its end."""
 
-ONCE: Final = (b"host", b"authorization", b"x-api-key")
+ONCE: Final = (b"host", b"authorization", b"x-api-key", b"api-key")
 """Headers that say who asks and where. A second one is refused: one program would read the first, another the last."""
 
 _END: Final = b"\r\n\r\n"

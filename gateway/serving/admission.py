@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from gateway.config import Config, conditions
 from gateway.config.policy import Policy, UnknownProfile
@@ -13,9 +14,12 @@ from gateway.conversation import leading_system
 from gateway.money.entry import MOST_TAGS
 from gateway.money.keys import Caller, Keys
 from gateway.request import Request
+from gateway.routing.deployment import has_operation
 from gateway.routing.models import Model
 from gateway.serving.client import header_text
 from gateway.wire import errors
+from gateway.wire.errors import GatewayError
+from gateway.wire.operations import Operation
 
 LONGEST_NAME = 256
 """Characters of a name that somebody else chose (a user, a tag, a model) that are kept in the books."""
@@ -35,7 +39,8 @@ class Admitted:
 def authenticate(keys: Keys, headers: Received, now: float) -> Caller:
     """Find who is asking. Raises GatewayError (401)."""
     shown = headers.get(b"authorization", b"")
-    token = shown[7:].strip() if shown[:7].lower() == b"bearer " else headers.get(b"x-api-key")
+    token = shown[7:].strip() if shown[:7].lower() == b"bearer " else None
+    token = token or headers.get(b"x-api-key") or headers.get(b"api-key")
     caller = keys.authenticate(token.decode("latin-1") if token else None, now)
     if caller is None:
         raise errors.invalid_key()
@@ -44,22 +49,46 @@ def authenticate(keys: Keys, headers: Received, now: float) -> Caller:
 
 def admit(config: Config, models: Mapping[str, Model], caller: Caller, request: Request, headers: Received) -> Admitted:
     """Choose model and policy. Raises GatewayError: 403 not for this key, 404 no such model, 400 no such profile."""
-    model = None if is_pattern(request.model) else models.get(request.model)
-    if not (caller.may_use(request.model) or (model is not None and _may_use(caller, model))):
-        raise errors.model_not_allowed(request.model)
-    if model is None:
-        raise errors.model_not_found(request.model, _nearest(request.model, models, caller))
-    if not model.deployments:
-        raise errors.model_unpriced(request.model) if model.is_chat else errors.model_not_for_chat(request.model)
+    model = admitted_model(models, caller, request.model, "chat")
     return Admitted(model, chosen_policy(config.policy_for(caller.policy, caller.team), request, headers))
 
 
-def _may_use(caller: Caller, model: Model) -> bool:
-    """Whether a key names the model that an alias or asterisks stand for."""
-    return caller.may_use(model.name) or caller.may_use(model.declared_as)
+def admitted_model(models: Mapping[str, Model], caller: Caller, name: str, operation: Operation) -> Model:
+    """Find the model that a caller asks for. Raises GatewayError: 403 not for this key, 404 no such model, 400 none
+    that serves this operation.
+    """
+    model = None if is_pattern(name) else models.get(name)
+    if not may_use(caller, name, model):
+        raise errors.model_not_allowed(name)
+    if model is None:
+        raise errors.model_not_found(name, nearest_model(name, models, caller))
+    if not model.serving(operation):
+        raise _not_served(model, name, operation)
+    return model
 
 
-def _nearest(wanted: str, models: Mapping[str, Model], caller: Caller) -> str | None:
+def _not_served(model: Model, name: str, operation: Operation) -> GatewayError:
+    """Say why none of a model's deployments serves an operation: another is meant, nobody translates it, no price."""
+    own: Operation = "chat" if operation == "completions" else operation
+    of_its_kind = [one for one in model.declared if one.operation == own]
+    if not of_its_kind:
+        if operation == "chat":
+            return errors.model_not_for_chat(name, next((one.operation for one in model.declared), None))
+        return errors.model_not_for(name, operation)
+    lacking = [one for one in of_its_kind if not has_operation(one.kind, one.provider, operation)]
+    if lacking and (len(lacking) == len(of_its_kind)):
+        return errors.operation_not_translated(lacking[0].name, operation)
+    return errors.model_unpriced(name)
+
+
+def may_use(caller: Caller, name: str, model: Model | None) -> bool:
+    """Whether a key names a model, or the one that an alias or asterisks stand for."""
+    if caller.may_use(name):
+        return True
+    return model is not None and (caller.may_use(model.name) or caller.may_use(model.declared_as))
+
+
+def nearest_model(wanted: str, models: Mapping[str, Model], caller: Caller) -> str | None:
     """Return the model of this caller that was probably meant: it is named to him, and never taken in its place."""
     if len(wanted) > LONGEST_NAME:
         return None
@@ -87,12 +116,21 @@ def chosen_policy(policy: Policy, request: Request, headers: Received) -> Policy
         raise errors.invalid_request(str(error), "x-gateway-profile") from None
 
 
-def user_of(request: Request, headers: Received) -> str | None:
+class Attributed(Protocol):
+    """A request that says whom it is for."""
+
+    @property
+    def user(self) -> str | None: ...
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+
+
+def user_of(request: Attributed, headers: Received) -> str | None:
     """Name whom the request is for: its `user`, else the header."""
     return (request.user or header_text(headers.get(b"x-gateway-user", b"")))[:LONGEST_NAME] or None
 
 
-def tags_of(request: Request, headers: Received) -> list[str]:
+def tags_of(request: Attributed, headers: Received) -> list[str]:
     """Read the tags: `metadata.tags`, else the header, comma-separated."""
     listed: object = request.metadata.get("tags")
     if listed is None:

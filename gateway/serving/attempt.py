@@ -9,7 +9,6 @@ begins. plan_in_entry.py says what the entry holds of the plan.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -17,14 +16,13 @@ from typing import Any, NamedTuple
 
 from gateway.budget.tokens import Counter
 from gateway.conversation import Changes
-from gateway.money.entry import NO_CALLS, NO_PLAN, CallFacts, PlanFacts, RequestFacts
-from gateway.money.row import AttemptRow
+from gateway.money.entry import NO_PLAN, PlanFacts, RequestFacts
 from gateway.prompt_cache.lookup import CacheLookup
 from gateway.request import Marks, Request
 from gateway.rewriting.folds.summarize import Segment
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.affinity import affinity_group
-from gateway.routing.attempts import Answer, Failure, Outcome, attempts, drive
+from gateway.routing.attempts import Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Preference
 from gateway.routing.models import Model
@@ -32,6 +30,7 @@ from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.upstreams.upstream import Reply
 from gateway.serving.admission import Admitted
 from gateway.serving.answer_beginning import NO_START, AnswerStart, Stream, answer_start, drain
+from gateway.serving.calls_in_entry import is_sent
 from gateway.serving.failures import failure_facts, is_upstreams, refuses
 from gateway.serving.fit import (
     LONG_PLAN,
@@ -85,32 +84,7 @@ class Attempt(NamedTuple):
     @property
     def is_sent(self) -> bool:
         """Whether the deployment was asked: not one that the request turned out not to fit."""
-        return not (isinstance(self.outcome, Failure) and self.outcome.kind == "unfit")
-
-    def row(self) -> AttemptRow:
-        """Return what the entry holds of it."""
-        failure = self.outcome if isinstance(self.outcome, Failure) else None
-        status, error = (200, None) if failure is None else (failure.status, failure.kind)
-        return AttemptRow(self.deployment.name, status, error, round(self.seconds * 1e3, 1))
-
-
-def call_facts(calls: Sequence[Attempt]) -> CallFacts:
-    """Return what the entry holds of all calls: the deployment called last, and those that came to an end."""
-    if not calls:
-        return NO_CALLS
-    last = calls[-1].deployment
-    name = f"{last.provider}/{last.model}"
-    if len(calls) == 1 and isinstance(calls[0].outcome, Answer):
-        return CallFacts(name)  # one good call, which no row tells of
-    return CallFacts(name, [one.row() for one in calls if one.outcome is not None and one.is_sent])
-
-
-def first_byte(calls: Sequence[Attempt]) -> float:
-    """Return when an answer began; 0 where none did."""
-    for attempt in reversed(calls):
-        if isinstance(attempt.outcome, Answer):
-            return attempt.ended
-    return 0.0
+        return is_sent(self.outcome)
 
 
 class Calls:

@@ -11,7 +11,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.wire import errors, packing
-from gateway.wire.errors import GatewayError, printable
+from gateway.wire.errors import GatewayError, error_body, printable
 from gateway.wire.origins import Origins
 
 Headers = list[tuple[bytes, bytes]]
@@ -257,7 +257,7 @@ WriteError = Callable[[GatewayError, str], bytes]
 """Writes the body of an error in the shape that a client speaks (`Shape.error`)."""
 
 
-def write_error(error: GatewayError, request_id: str, write: WriteError = GatewayError.body) -> tuple[Headers, bytes]:
+def write_error(error: GatewayError, request_id: str, write: WriteError = error_body) -> tuple[Headers, bytes]:
     """Write an error in OpenAI's shape, or in another: the headers of its answer, and the body."""
     body = write(error, request_id)
     own = [header(name.encode(), value) for name, value in error.headers.items()]
@@ -269,7 +269,7 @@ async def refuse(
     error: GatewayError,
     request_id: str,
     more: Headers | None = None,
-    write: WriteError = GatewayError.body,
+    write: WriteError = error_body,
 ) -> None:
     """Answer with an error in OpenAI's shape, or in another."""
     headers, body = write_error(error, request_id, write)

@@ -19,7 +19,7 @@ from gateway.money.row import Status
 from gateway.request import Request, with_limit
 from gateway.rewriting.plan import Refusal
 from gateway.routing.attempts import Failure
-from gateway.routing.upstreams.upstream import DROPPED, UpstreamError
+from gateway.routing.upstreams.upstream import DROPPED
 from gateway.serving.admission import LONGEST_NAME, admit, authenticate, tags_of, user_of
 from gateway.serving.answer_beginning import Stream, drain
 from gateway.serving.answer_headers import dropped_parts, reply_headers
@@ -39,6 +39,7 @@ from gateway.serving.fit import LARGE_BODY
 from gateway.serving.large.pool import Desk
 from gateway.serving.large.turns import Place
 from gateway.serving.refusals import does_not_fit, still_too_long, unanswered
+from gateway.serving.relaying import pass_on
 from gateway.serving.services import Gateway
 from gateway.serving.settle import Booking
 from gateway.wire import errors
@@ -190,24 +191,17 @@ class Passage:
 
     async def _relay(self, calls: Calls, attempt: Attempt, stream: Stream) -> None:
         """Pass events on as they come; what ends the stream waits until the entry is written."""
-        request_id, relay, shape, name = self.facts.id, stream.relay, shape_of(self.request), None
+        request_id, relay, gateway = self.facts.id, stream.relay, self.gateway
         await self._start_stream()
-        out, trouble = await self._pass_on(stream)
+        end = await pass_on(self.client, stream, shape_of(self.request), gateway.config.server.max_answer, request_id)
         await self.booking.price(calls, attempt, relay)
         await self.booking.note_removal(calls, attempt, relay)
-        if trouble is not None:
-            failed = errors.upstream_failed(trouble.kind, f"The upstream's stream broke off ({trouble.kind}).")
-            name = failed.code
-            out += shape.error_event(failed, request_id)
-            facts = {"id": request_id, "deployment": attempt.deployment.name, "kind": trouble.kind}
-            self.gateway.log.warning("stream cut by upstream", **facts)
-        elif (error := relay.error) is not None:
-            name = error.code or "upstream_error"
-            if not relay.error_is_shown:
-                refused = errors.upstream_refused(error.status, error.body)
-                out = out.removesuffix(shape.end) + shape.error_event(refused, request_id)
-        await self._settle("answered" if name is None else "failed", 200, name)
-        await self.client.end(out)
+        if (cut := end.trouble) is not None:
+            gateway.log.warning(
+                "stream cut by upstream", id=request_id, deployment=attempt.deployment.name, kind=cut.kind
+            )
+        await self._settle("answered" if end.error is None else "failed", 200, end.error)
+        await self.client.end(end.out)
         if relay.done and attempt.reply is not None:
             await drain(attempt.reply, stream.chunks)
 
@@ -216,35 +210,6 @@ class Passage:
         if not self.client.started:
             headers = [*head(self.facts.id, b"text/event-stream"), *STREAM_HEADERS, *self._told()]
             await self.client.start(200, headers)
-
-    async def _pass_on(self, stream: Stream) -> tuple[bytes, UpstreamError | None]:
-        """Relay until the stream ends; return what is still to be sent, and what cut it short.
-
-        An answer that is complete is one, however its connection ended: then it gets the end marker from us.
-        """
-        relay, out, most = stream.relay, stream.ready, self.gateway.config.server.max_answer
-        trouble = UpstreamError("reset", "the stream ended before the answer was complete")
-        try:
-            if not relay.is_over():
-                if out:
-                    await self.client.send(out)
-                async for chunk in stream.chunks:
-                    out = relay.feed(chunk)
-                    if relay.held_bytes > most:
-                        out = relay.cut()
-                        trouble = UpstreamError("too_large", f"one event is longer than {most:,} bytes")
-                        break
-                    if relay.is_over():
-                        break
-                    if out:
-                        await self.client.send(out)
-                else:
-                    out = relay.finish()
-        except UpstreamError as error:
-            out, trouble = relay.cut(), error
-        if relay.done or relay.error is not None:
-            return out, None
-        return (out + relay.ending(out), None) if relay.finished else (out, trouble)
 
     def _told(self) -> Headers:
         """Say in headers what was done."""

@@ -17,6 +17,7 @@ from gateway.serving.fit import Fitted
 from gateway.wire import errors
 from gateway.wire.errors import GatewayError
 from gateway.wire.headers import told_of_failure
+from gateway.wire.operations import Operation
 
 
 def does_not_fit(refusal: Refusal, fitted: Fitted, request: Request, policy: Policy) -> GatewayError:
@@ -180,12 +181,21 @@ _GAVE_NO_ANSWER: dict[Trouble, str] = {
     "connect": "could not be reached",
     "timeout": "said nothing for too long",
     "reset": "broke the connection off",
-    "garbage": "answered with something that is not a chat completion",
+    "garbage": "answered with something that is not {answer}",
     "too_large": "answered with more bytes than an answer may have",
 }
 
 
-def unanswered(failure: Failure, model: str, now: float) -> GatewayError:
+_ANSWERS: dict[Operation, str] = {
+    "chat": "a chat completion",
+    "embeddings": "a list of embeddings",
+    "completions": "a text completion",
+    "moderations": "a moderation",
+    "rerank": "a reranking",
+}
+
+
+def unanswered(failure: Failure, model: str, now: float, operation: Operation = "chat") -> GatewayError:
     """Say what the last upstream said, or what kept it from saying anything, and whether to ask again.
 
     `now`: Unix seconds, for upstreams that say when by a date.
@@ -203,4 +213,5 @@ def unanswered(failure: Failure, model: str, now: float) -> GatewayError:
             kind: Trouble = "connect"
         case trouble:
             kind = trouble
-    return errors.upstream_failed(kind, f"The upstream for {errors.printable(model)} {_GAVE_NO_ANSWER[kind]}.")
+    said = _GAVE_NO_ANSWER[kind].format(answer=_ANSWERS[operation])
+    return errors.upstream_failed(kind, f"The upstream for {errors.printable(model)} {said}.")

@@ -73,8 +73,8 @@ class Models(Mapping[str, Model]):
         """List what clients may ask for, each with the name it is declared under; asterisks where nobody knows more."""
         for name, model in self._declared.items():
             known = self._catalogue.names_under(name) if is_pattern(name) else []
-            yield from ((one, name) for one in known or [name] if model.deployments)
-        yield from ((alias, meant) for alias, meant in self._catalogue.aliases.items() if self[meant].deployments)
+            yield from ((one, name) for one in known or [name] if model.is_served)
+        yield from ((alias, meant) for alias, meant in self._catalogue.aliases.items() if self[meant].is_served)
 
 
 _MODEL_BYTES: Final = 4096

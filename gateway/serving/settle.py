@@ -26,7 +26,8 @@ from gateway.request import Request, Usage
 from gateway.rewriting.plan import Plan
 from gateway.routing.deployment import Deployment
 from gateway.serving.admission import Admitted
-from gateway.serving.attempt import Attempt, Calls, call_facts, first_byte
+from gateway.serving.attempt import Attempt, Calls
+from gateway.serving.calls_in_entry import call_facts, first_byte
 from gateway.serving.fit import LARGE_BODY, Fitted, kinds_sent, prompt_tokens
 from gateway.serving.retained import retained
 from gateway.serving.services import Gateway

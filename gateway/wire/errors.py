@@ -13,6 +13,7 @@ from typing import Any, Literal
 import orjson
 
 from gateway.wire import lenient
+from gateway.wire.operations import MODES, NAMES, PATHS, Operation
 
 UpstreamFault = Literal["connect", "timeout", "reset", "garbage", "too_large", "authentication"]
 """The kind of an upstream's failure: not reached, silent for too long, cut off, not understood, too large, or our key
@@ -89,6 +90,11 @@ class GatewayError(Exception):
         if self.extra is not None:
             fields["gateway"] = self.extra
         return fields
+
+
+def error_body(error: GatewayError, request_id: str) -> bytes:
+    """Write the body of an error in its own shape: OpenAI's, unless it is of another kind."""
+    return error.body(request_id)
 
 
 class UpstreamRefusal(GatewayError):
@@ -247,7 +253,8 @@ def not_found(path: str, method: str = "POST") -> GatewayError:
     """Answer for a path that does not exist."""
     message = (
         f"Unknown request URL: {printable(method)} {printable(path, 200)}. This gateway serves POST "
-        "/v1/chat/completions, GET /v1/models and GET /v1/requests/{id}; check the client's base URL."
+        f"{', '.join(f'/v1{path}' for path in PATHS.values())}, GET /v1/models and GET /v1/requests/{{id}}; check the "
+        "client's base URL."
     )
     return GatewayError(404, "invalid_request_error", message, code="unknown_url")
 
@@ -344,7 +351,7 @@ def invalid_key() -> GatewayError:
     """Refuse a caller without a valid key. One text for missing, unknown and expired: it helps nobody to guess keys."""
     message = (
         "No valid API key was given: it is missing, unknown or expired. Send a key of this gateway as "
-        "`Authorization: Bearer …` (or `x-api-key`); its operator issues them."
+        "`Authorization: Bearer …` (or `x-api-key`, `api-key`); its operator issues them."
     )
     return GatewayError(
         401, "invalid_request_error", message, code="invalid_api_key", headers={"www-authenticate": "Bearer"}
@@ -393,13 +400,32 @@ def model_not_found(model: str, nearest: str | None = None) -> GatewayError:
     return GatewayError(404, "invalid_request_error", message, code="model_not_found", param="model")
 
 
-def model_not_for_chat(model: str) -> GatewayError:
-    """Refuse a chat with a model that makes something else."""
+def model_not_for_chat(model: str, operation: Operation | None = None) -> GatewayError:
+    """Refuse a chat with a model that makes something else; `operation` is what it is served for."""
+    instead = "" if operation is None else f" Ask for it under /v1{PATHS[operation]}."
     message = (
-        f"The model `{printable(model)}` does not answer chats: it makes embeddings, images, sound or the like, and "
-        "only chat completions are served here. If it does chat, the operator can say `mode: chat` in its `model_info`."
+        f"The model `{printable(model)}` does not answer chats: it makes embeddings, images, sound or the like."
+        f"{instead} If it does chat, the operator can say `mode: chat` in its `model_info`."
     )
     return GatewayError(400, "invalid_request_error", message, code="model_not_for_chat", param="model")
+
+
+def model_not_for(model: str, operation: Operation) -> GatewayError:
+    """Refuse an operation that a model is not declared for."""
+    message = (
+        f"The model `{printable(model)}` is not served for {NAMES[operation]}. Use one that is (GET /v1/models lists "
+        f"them), or have the operator say `mode: {MODES[operation]}` in its `model_info`, if that is what it does."
+    )
+    return GatewayError(400, "invalid_request_error", message, code=f"model_not_for_{operation}", param="model")
+
+
+def operation_not_translated(deployment: str, operation: Operation) -> GatewayError:
+    """Refuse an operation that nobody translates to a deployment's provider."""
+    message = (
+        f"The deployment `{printable(deployment)}` cannot serve {NAMES[operation]} here: its provider is asked through "
+        "a translation, which has chat completions alone. Use a model whose provider speaks OpenAI's API."
+    )
+    return GatewayError(400, "invalid_request_error", message, code="operation_not_served", param="model")
 
 
 def model_unpriced(model: str) -> GatewayError:

@@ -16,6 +16,7 @@ from gateway.wire.answer import Listener
 from gateway.wire.chat.shape import Chat
 from gateway.wire.errors import GatewayError
 from gateway.wire.memo import Memo
+from gateway.wire.operations import PATHS
 from gateway.wire.outgoing import PLAIN, Additions
 from gateway.wire.secrets import Secrets
 
@@ -126,7 +127,7 @@ CHAT: Final[Shape] = Chat()
 SHAPES: Final[Mapping[str, Shape]] = {shape.name: shape for shape in (CHAT,)}
 """By `Request.shape`."""
 
-PATHS: Final[Mapping[str, Shape]] = {"/chat/completions": CHAT}
+BY_PATH: Final[Mapping[str, Shape]] = {PATHS["chat"]: CHAT}
 """By the path that clients ask at, with and without `/v1`."""
 
 OWN: Final = CHAT

@@ -54,7 +54,7 @@ _PRICE_KEY = re.compile(rf"(?:{'|'.join(_KEYS.values())})(?:_above_(\d+)(k?)_tok
 
 
 _BESIDE_TOKENS = re.compile(
-    r"input_cost_per_request|tiered_pricing|off_peak_pricing|provider_specific_entry"
+    r"input_cost_per_request|input_cost_per_query|tiered_pricing|off_peak_pricing|provider_specific_entry"
     r"|regional_(?:processing|endpoint)_uplift_multiplier\w*"
 )
 
@@ -62,6 +62,11 @@ _BESIDE_TOKENS = re.compile(
 def is_price(key: str) -> bool:
     """Whether a key of the table, or of `model_info`, enters what requests cost here."""
     return _PRICE_KEY.fullmatch(key) is not None or _BESIDE_TOKENS.fullmatch(key) is not None
+
+
+_WITHOUT_COMPLETIONS = frozenset({"embedding", "moderation", "rerank"})
+"""Modes whose models write nothing, so that the prompt's price is all there is. A reranking may be priced by the search
+besides (`input_cost_per_query`)."""
 
 
 class PriceError(ValueError):
@@ -75,6 +80,8 @@ def price_from(model: str, entry: PriceEntry, region: str | None = None) -> Pric
     if (divisor := billing.cached_divisor) is not None and entry.get(_KEYS["cached"]) is None:
         plain = _amount(entry, _KEYS["input"])
         entry = {**entry, _KEYS["cached"]: plain / divisor} if plain else entry
+    if entry.get("mode") in _WITHOUT_COMPLETIONS and entry.get(_KEYS["output"]) is None:
+        entry = {**entry, _KEYS["output"]: 0}
     steps = _tiered_steps(entry) or _flat_steps(entry)
     if not steps:
         return None
@@ -83,6 +90,9 @@ def price_from(model: str, entry: PriceEntry, region: str | None = None) -> Pric
         steps=steps,
         reaches_at_threshold=billing.reaches_at_threshold,
         per_request=_amount(entry, "input_cost_per_request") or Decimal(0),
+        per_search=_amount(entry, "input_cost_per_query") or Decimal(0)
+        if entry.get("mode") == "rerank"
+        else Decimal(0),
         multiplier=_regional(entry, region),
         modifiers=_amounts(entry.get("provider_specific_entry")) if billing.has_modifiers else {},
         off_peak=_off_peak(entry, steps[""][0].rates),

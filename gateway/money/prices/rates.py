@@ -133,6 +133,7 @@ class Price:
     reaches_at_threshold: bool = False
     """A prompt of exactly the threshold is above it (xAI)."""
     per_request: Decimal = Decimal(0)
+    per_search: Decimal = Decimal(0)
     multiplier: Decimal = Decimal(1)
     """On everything: where the deployment runs."""
     modifiers: Mapping[str, Decimal] = field(default_factory=dict, hash=False)
@@ -160,6 +161,8 @@ class Price:
         amount, digits = step.amount(usage), step.digits
         if self.per_request:
             amount += int(self.per_request.scaleb(digits))
+        if self.per_search and usage.searches:
+            amount += int(self.per_search.scaleb(digits)) * usage.searches
         for factor in self._factors(usage):
             numerator, decimals = _whole(factor)
             amount, digits = amount * numerator, digits + decimals

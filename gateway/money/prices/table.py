@@ -13,7 +13,7 @@ from gateway.money.prices.entries import PriceEntry, is_free, is_price, price_fr
 from gateway.money.prices.names import behind_router, bills_as, candidates, split
 from gateway.money.prices.rates import Price
 
-_CHAT = ("chat", "responses")
+_SERVED = ("chat", "responses", "embedding", "moderation", "rerank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,10 @@ class PriceBook:
         )
 
     def names(self, provider: str) -> Iterator[str]:
-        """List what the chat models of a provider are called, without the provider before them."""
+        """List what the models of a provider that are served are called, without the provider before them."""
         for key, entry in {**self._entries, **DEMO_ENTRIES}.items():
             own = key.startswith(f"{provider}/")
-            if entry.get("mode") in _CHAT and (own or ("/" not in key and bills_as(provider, entry))):
+            if entry.get("mode") in _SERVED and (own or ("/" not in key and bills_as(provider, entry))):
                 yield key.removeprefix(f"{provider}/")
 
     def _entry(self, provider: str, model: str, overrides: PriceEntry | None) -> tuple[str | None, PriceEntry]:

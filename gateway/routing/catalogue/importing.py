@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from gateway.config.environment import is_read_in, read_in
-from gateway.config.litellm_keys import CHAT_MODES, INFO_IN_PARAMS, RATES
+from gateway.config.litellm_keys import INFO_IN_PARAMS, RATES
 from gateway.config.problems import KeyPath, Problem
 from gateway.config.yaml import YamlDocument
 from gateway.money.prices.entries import is_price
@@ -22,6 +22,7 @@ from gateway.providers.key_variables import usual_variables
 from gateway.providers.table import provider_of
 from gateway.routing.catalogue import fates, sections
 from gateway.routing.deployment import OTHER_LOGIN, is_any_provider, kind_of, provider_and_model
+from gateway.wire.operations import operation_of
 
 _FALLBACKS: Final = ("fallbacks", "default_fallbacks")
 _REDIS: Final = ("redis_url", "redis_host", "redis_port", "redis_password")
@@ -149,8 +150,8 @@ class _Import:
             return "its model names none: write provider/model"
         said = {key: each[key] for each in (params, info) for key in ("mode", "base_model") if key in each}
         mode = self.book.facts(provider, model, said).mode
-        if mode is not None and mode not in CHAT_MODES:
-            return f"it is for {mode.replace('_', ' ')}, and only chats are served"
+        if mode is not None and operation_of(mode) is None:
+            return f"it is for {mode.replace('_', ' ')}, which is not served"
         return None
 
     def _params(self, at: KeyPath, params: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from gateway.providers.key_variables import usual_variables
 from gateway.providers.table import provider_of
 from gateway.routing.catalogue import meant, without_effect
 from gateway.routing.deployment import OTHER_LOGIN, Deployment, needs_no_key
+from gateway.wire.operations import NAMES
 
 DEAREST: Final = Decimal("0.001")
 """Dollars for one token above which somebody has given the price of a thousand or a million."""
@@ -31,9 +32,12 @@ def notes(config: Config, deployments: Sequence[Deployment]) -> Iterator[str]:
     for told in without_effect(config.models):
         yield f"{config.file}: {told}"
     for one in deployments:
-        if not one.is_chat:
+        if one.operation is None:
             kind = one.mode.replace("_", " ")
             yield f"{config.file}: {one.name} is for {kind}: it is not served (mode: chat in its model_info if it is)"
+        elif not one.is_served:
+            what = f"{NAMES[one.operation]}, which is not translated to {one.provider}"
+            yield f"{config.file}: {one.name} is for {what}: it is not served"
 
 
 def warnings(
@@ -64,7 +68,7 @@ def _unpriced(config: Config, deployments: Sequence[Deployment]) -> Iterator[str
         if config.unpriced == "allow"
         else "it is never called; give its prices in model_info, or set unpriced: allow"
     )
-    unpriced = [one for one in deployments if one.price is None and one.is_chat and "*" not in one.model_name]
+    unpriced = [one for one in deployments if one.price is None and one.is_served and "*" not in one.model_name]
     likely = meant(unpriced)
     for deployment in unpriced:
         hint = f"; did you mean {likely[deployment.name]!r}?" if deployment.name in likely else ""

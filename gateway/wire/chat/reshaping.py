@@ -30,6 +30,9 @@ def as_stream(whole: Completion) -> bytes:
     out = []
     for number, choice in enumerate(choices):
         index = choice.get("index", number)
+        if "text" in choice and "message" not in choice:  # of a text completion, whose chunks are like the whole
+            out.append({**head, "object": fields.get("object"), "choices": [{**choice, "index": index}]})
+            continue
         rest = {name: value for name, value in choice.items() if name not in ("message", "finish_reason", "usage")}
         said = {**rest, "index": index, "delta": _delta(choice.get("message")), "finish_reason": None}
         ended = {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}

@@ -17,7 +17,7 @@ from gateway.wire.chat.read import NAME, parse
 from gateway.wire.chat.relay import DONE, error_event
 from gateway.wire.chat.tools import tools_of, with_tools
 from gateway.wire.chat.write import is_limited, markers_left, may_mark, may_reword, message_bytes, question, sent
-from gateway.wire.errors import GatewayError
+from gateway.wire.errors import error_body
 
 
 class Chat:
@@ -47,7 +47,7 @@ class Chat:
     setting = staticmethod(setting)
 
     listen = staticmethod(Opening)
-    error = staticmethod(GatewayError.body)
+    error = staticmethod(error_body)
     error_event = staticmethod(error_event)
 
     take_apart = staticmethod(take_apart)

@@ -75,6 +75,8 @@ class Transcript:
                 delta = choice.get("message")
             if isinstance(delta, dict):
                 self._read_delta(index, delta)
+            else:
+                self._hear((index, "content"), choice.get("text"))  # of a text completion
 
     def end(self, reason: str, index: int = 0) -> None:
         """Note that a choice has ended."""

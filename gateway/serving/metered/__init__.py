@@ -1,0 +1,1 @@
+"""The way of requests that are metered and not rewritten."""

@@ -1,0 +1,1 @@
+"""Requests and answers of the operations that are metered and not rewritten."""

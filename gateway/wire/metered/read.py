@@ -1,0 +1,208 @@
+"""A request for embeddings, a text completion, a moderation or a reranking: bytes in, a value out. Pure.
+
+It leaves as it came, so only what the gateway acts on is read; the rest is proven to be JSON and rides along. Sources:
+platform.openai.com/docs/api-reference (embeddings/create, completions/create, moderations/create) and
+docs.cohere.com/reference/rerank, whose form LiteLLM, Jina, vLLM and others speak under `/v1/rerank`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.wire.chat.read import MOST_CHOICES, MOST_MEMBERS, MOST_METADATA, OURS_IN_METADATA
+from gateway.wire.errors import invalid_request
+from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, cuts, object_spans, refuse_deep, value
+from gateway.wire.operations import Operation
+
+INPUT: Final[Mapping[Operation, tuple[str, ...]]] = {
+    "embeddings": ("input",),
+    "completions": ("prompt",),
+    "moderations": ("input",),
+    "rerank": ("query", "documents"),
+}
+"""The members that hold what is asked about."""
+
+_OPTIONAL: Final = frozenset({"prompt"})
+"""Those that may be absent: a completion without a prompt begins a text."""
+
+_READ: Final = frozenset(
+    {"model", "stream", "stream_options", "max_tokens", "user", "metadata", "n", "best_of", "service_tier"}
+)
+
+DOCUMENTS_PER_SEARCH: Final = 100
+"""Documents of one search as Cohere bills it (cohere.com/pricing: a query with up to 100 documents)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredRequest:
+    """One request that is metered, as it came."""
+
+    operation: Operation
+    body: bytes
+    spans: Mapping[str, Span]
+    """Places of the values of top-level members in `body`."""
+    model: str
+    """Empty where a moderation names none."""
+    stream: bool
+    asks_usage: bool
+    """Whether the client itself asked for the usage event of a stream."""
+    answer_limit: int | None
+    choices: int
+    """The number of answers that are written, as far as a provider writes so many."""
+    user: str | None
+    metadata: Mapping[str, Any]
+    service_tier: str | None
+    ours: tuple[tuple[int, int, bytes], ...] = ()
+    """Splices that take what is said to us alone out of `metadata`."""
+    gone: frozenset[str] = frozenset()
+    """Members that hold nothing else, and leave no more."""
+
+    @property
+    def has_stream_options(self) -> bool:
+        """Whether the client says anything about the events of its stream."""
+        return "stream_options" in self.spans
+
+    @property
+    def input_bytes(self) -> int:
+        """The length of what is asked about, as it is written."""
+        spans = self.spans
+        return sum(spans[name].end - spans[name].start for name in INPUT[self.operation] if name in spans)
+
+    def counted_input(self) -> tuple[list[str], int]:
+        """Return the texts of what is asked about, and the number of its tokens that came as numbers. Parses it: ask
+        only where the upstream does not say what it used.
+        """
+        texts: list[str] = []
+        tokens = 0
+        for name in INPUT[self.operation]:
+            for piece in _pieces(self._value(name)):
+                if isinstance(piece, str):
+                    texts.append(piece)
+                else:
+                    tokens += piece
+        return texts, tokens
+
+    def searches(self) -> int:
+        """Return the searches that a reranking is billed for where the provider bills by them, and does not say how
+        many it was.
+        """
+        if self.operation != "rerank":
+            return 0
+        span = self.spans["documents"]
+        count = len(array_spans(self.body, span)) if self.body[span.start : span.start + 1] == b"[" else 1
+        return max(1, -(-count // DOCUMENTS_PER_SEARCH))
+
+    def _value(self, name: str) -> Any:
+        span = self.spans.get(name)
+        return None if span is None else value(self.body[span.start : span.end])
+
+
+def _pieces(read: Any) -> Iterator[str | int]:
+    """Yield the texts in an input, and the length of each list of tokens. Media are not counted."""
+    if isinstance(read, str):
+        yield read
+    elif isinstance(read, dict):
+        if isinstance(read.get("text"), str):
+            yield read["text"]
+        elif "type" not in read:  # a document of fields; other parts are media
+            yield from (text for text in read.values() if isinstance(text, str))
+    elif isinstance(read, list):
+        numbers = sum(isinstance(one, int) for one in read)
+        if numbers:
+            yield numbers
+        if numbers < len(read):
+            for one in read:
+                yield from _pieces(one)
+
+
+def read(operation: Operation, body: bytes) -> MeteredRequest:
+    """Read a request body.
+
+    Raises GatewayError (400, naming what and where) for what is not JSON, not an object, names a key twice, nests too
+    deeply, or lacks what the operation is about.
+    """
+    spans, fields = _members(body)
+    model = fields.get("model")
+    if not isinstance(model, str) and not (model is None and operation == "moderations"):
+        raise invalid_request("`model` must be the name of a model, as a string.", "model")
+    if model == "":
+        raise invalid_request("`model` is empty; name a model.", "model")
+    for name in INPUT[operation]:
+        if name not in _OPTIONAL and (name not in spans or body[slice(*spans[name])] == b"null"):
+            raise invalid_request(f"`{name}` is missing: it is what {operation} are asked of.", name)
+    stream = fields.get("stream")
+    if not isinstance(stream, bool | None):
+        raise invalid_request("`stream` must be true or false; servers read anything else as they like.", "stream")
+    if stream and operation != "completions":
+        raise invalid_request(f"`stream` is not for {operation}: leave it out.", "stream")
+    metadata, options, user = fields.get("metadata"), fields.get("stream_options"), fields.get("user")
+    tier = fields.get("service_tier")
+    ours, gone = _ours(body, spans, metadata)
+    return MeteredRequest(
+        operation=operation,
+        body=body,
+        spans=spans,
+        model=model or "",
+        stream=stream is True,
+        asks_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        answer_limit=_positive(fields.get("max_tokens")) if operation == "completions" else None,
+        choices=min(max(_positive(fields.get("n")) or 1, _positive(fields.get("best_of")) or 1), MOST_CHOICES),
+        user=user if isinstance(user, str) and user else None,
+        metadata=metadata if isinstance(metadata, dict) else {},
+        service_tier=tier if isinstance(tier, str) else None,
+        ours=ours,
+        gone=gone,
+    )
+
+
+def _members(body: bytes) -> tuple[Mapping[str, Span], dict[str, Any]]:
+    """Locate the members of a body, and read those that the gateway acts on."""
+    try:
+        body.decode()
+        spans = object_spans(body)
+        _refuse_many(spans)
+        fields = {}
+        for name, (start, end) in spans.items():
+            if name in _READ:
+                fields[name] = value(body[start:end])
+            else:
+                refuse_deep(body[start:end])
+    except UnicodeDecodeError as error:
+        raise invalid_request(f"The request body is not valid UTF-8 (byte {error.start}).") from None
+    except NotJSON as error:
+        raise invalid_request(f"The request body is not a JSON object: {error}.") from None
+    except DuplicateKey as error:
+        raise invalid_request(f"The request names the key {error.key!r} twice; send it once.", error.key) from None
+    return spans, fields
+
+
+def _refuse_many(spans: Mapping[str, Span]) -> None:
+    if len(spans) > MOST_MEMBERS:
+        raise invalid_request(f"The request has {len(spans):,} members; no more than {MOST_MEMBERS:,} are read.")
+    within = spans.get("metadata")
+    if within is not None and within.end - within.start > MOST_METADATA:
+        raise invalid_request(f"`metadata` is longer than {MOST_METADATA:,} bytes, the most that is read.", "metadata")
+
+
+def _ours(
+    body: bytes, spans: Mapping[str, Span], metadata: Any
+) -> tuple[tuple[tuple[int, int, bytes], ...], frozenset[str]]:
+    """Find our own keys in metadata: the splices that take them out, or the whole member where it holds no others."""
+    if not isinstance(metadata, dict) or OURS_IN_METADATA.isdisjoint(metadata):
+        return (), frozenset()
+    if metadata.keys() <= OURS_IN_METADATA:
+        return (), frozenset({"metadata"})
+    start, end = spans["metadata"]
+    raw = body[start:end]
+    try:
+        inner = cuts(raw, object_spans(raw), OURS_IN_METADATA)
+    except DuplicateKey as error:
+        where = f"metadata.{error.key}"
+        raise invalid_request(f"The request names the key `{where}` twice; send it once.", where) from None
+    return tuple((start + at, start + upto, put) for at, upto, put in inner), frozenset()
+
+
+def _positive(number: Any) -> int | None:
+    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else None
