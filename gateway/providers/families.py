@@ -45,5 +45,5 @@ def reception(provider: str, model: str) -> Reception:
     facts, family = provider_of(provider), family_of(provider, model)
     if facts.takes is not None:
         return facts.takes
-    of_others = facts.takes_otherwise or (TAKES if model.startswith(MAKER) else _SPEAKS_CHAT)
+    of_others = facts.takes_otherwise or (TAKES if model.lower().startswith(MAKER) else _SPEAKS_CHAT)
     return family.takes_at.get(provider, family.takes) or of_others
