@@ -23,7 +23,6 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.budget.tokens import Counters
 from gateway.config import Config
-from gateway.config.wildcards import is_pattern
 from gateway.keep_warm.schedule import WarmUps
 from gateway.memory import MemoryPlan
 from gateway.money import ledger as books
@@ -41,9 +40,11 @@ from gateway.routing.loads import Loads
 from gateway.routing.models import Model
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.serving.admission import authenticate
+from gateway.serving.azure import AzureClient
 from gateway.serving.client import Browsers, HTTPClient, head, refuse
 from gateway.serving.early_folds import EarlyFolds
 from gateway.serving.large.pool import LargeBodies
+from gateway.serving.listing import listed_model, listed_models
 from gateway.serving.metered.pipeline import answer_metered
 from gateway.serving.pipeline import answer
 from gateway.serving.services import Gateway, Models
@@ -58,6 +59,7 @@ from gateway.wire.chat import Memo
 from gateway.wire.errors import GatewayError
 from gateway.wire.operations import METERED, PATHS, Operation
 from gateway.wire.origins import Origins
+from gateway.wire.unserved import PREFIXES, unserved
 
 _READING = ("GET", "HEAD")
 
@@ -108,20 +110,28 @@ def create_app(config: Config) -> Starlette:
 
     routes = [
         route
-        for prefix in ("/v1", "")
+        for prefix in PREFIXES
         for route in (
             Route(f"{prefix}/chat/completions", _Endpoint(_chat, "POST")),
             *(Route(f"{prefix}{PATHS[one]}", _Endpoint(partial(_metered, one), "POST")) for one in METERED),
             Route(f"{prefix}/models", _Endpoint(_models, *_READING)),
+            Route(f"{prefix}/models/{{id:path}}", _Endpoint(_model, *_READING)),
             Route(f"{prefix}/requests/{{id}}", _Endpoint(_request, *_READING)),
             Route(f"{prefix}/health", _Endpoint(_health, *_READING)),
             Route(f"{prefix}/ready", _Endpoint(_ready, *_READING)),
         )
     ]
+    routes += [Route(f"/openai/deployments/{{name:path}}{PATHS[one]}", _azure(one)) for one in ("chat", *METERED)]
     app = _Application(routes=routes, lifespan=lifespan, middleware=_door_for_browsers(config))
     app.router.default = _Endpoint(_unknown)
     app.router.redirect_slashes = False
     return app
+
+
+def _azure(operation: Operation) -> _Endpoint:
+    """Make the endpoint of an operation whose path names the model, as Azure's do."""
+    serve = _chat if operation == "chat" else partial(_metered, operation)
+    return _Endpoint(serve, "POST", client=AzureClient)
 
 
 def _door_for_browsers(config: Config) -> list[Middleware]:
@@ -264,9 +274,9 @@ def _new_id(now: float) -> str:
 class _Endpoint:
     """An endpoint as an ASGI application: no request and response objects between a client and the pipeline."""
 
-    def __init__(self, serve: Endpoint, *methods: str) -> None:
+    def __init__(self, serve: Endpoint, *methods: str, client: type[HTTPClient] = HTTPClient) -> None:
         """Take requests with these methods; with any, where none is named."""
-        self._serve, self._methods = serve, methods
+        self._serve, self._methods, self._client = serve, methods, client
 
     def _refuse_method(self, scope: Scope) -> None:
         if self._methods and scope["method"] not in self._methods:
@@ -276,7 +286,7 @@ class _Endpoint:
         if scope["type"] != "http":
             return
         gateway: Gateway = scope["app"].state.gateway
-        client = HTTPClient(scope, receive, send)
+        client = self._client(scope, receive, send)
         request_id = _new_id(gateway.now())
         try:
             self._refuse_method(scope)
@@ -321,16 +331,13 @@ async def _json(visit: Visit, status: int, body: Any) -> None:
 async def _models(visit: Visit) -> None:
     """List the models that this key may ask for, in OpenAI's shape."""
     caller = authenticate(visit.gateway.keys, visit.client.headers, visit.gateway.now())
-    models = visit.gateway.models
-    every = models.names() if isinstance(models, Models) else ((name, name) for name in models)
-    names = [name for name, declared in every if caller.may_use(name) or caller.may_use(declared)]
-    await _json(visit, 200, {"object": "list", "data": [_listed(name) for name in names]})
+    await _json(visit, 200, listed_models(visit.gateway, caller))
 
 
-def _listed(name: str) -> dict[str, Any]:
-    """Describe a model to clients; a name with asterisks is said to be one, as it cannot be asked for as it stands."""
-    told = {"id": name, "object": "model", "created": 0, "owned_by": "gateway"}
-    return told | {"wildcard": True} if is_pattern(name) else told
+async def _model(visit: Visit) -> None:
+    """Describe one model that this key may ask for."""
+    caller = authenticate(visit.gateway.keys, visit.client.headers, visit.gateway.now())
+    await _json(visit, 200, listed_model(visit.gateway, caller, visit.scope["path_params"]["id"]))
 
 
 async def _request(visit: Visit) -> None:
@@ -359,4 +366,6 @@ async def _ready(visit: Visit) -> None:
 
 
 async def _unknown(visit: Visit) -> None:
-    raise errors.not_found(visit.scope["path"], visit.scope["method"])
+    path, method = visit.scope["path"], visit.scope["method"]
+    upgrade = visit.client.headers.get(b"upgrade", b"").decode("latin-1")
+    raise unserved(path, method, upgrade) or errors.not_found(path, method)

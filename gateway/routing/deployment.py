@@ -132,11 +132,11 @@ class Deployment:
         """Whether the way to its provider has the operation."""
         return self.operation is not None and has_operation(self.kind, self.provider, self.operation)
 
-    def as_completions(self) -> Deployment:
-        """Return this chat model as one that is asked for text completions, with a health of its own: a model may
+    def asked_for(self, operation: Operation) -> Deployment:
+        """Return this deployment as one that is asked for another operation, with a health of its own: a model may
         answer under one path alone.
         """
-        return replace(self, name=f"{self.name}/completions", operation="completions")
+        return replace(self, name=f"{self.name}/{operation}", operation=operation)
 
     @property
     def is_providers_own(self) -> bool:

@@ -131,9 +131,14 @@ def model_of(name: str, group: Sequence[Deployment], *, unpriced: bool, declared
 
 
 def _metered(group: Sequence[Deployment]) -> Mapping[Operation, tuple[Deployment, ...]]:
-    """Gather the deployments that serve other operations than chat. Chat models may speak text completions too."""
+    """Gather the deployments that serve other operations than chat.
+
+    Chat models may speak text completions too; those of the demo provider stand in for any other model.
+    """
     served = [one for one in group if one.is_served and not one.is_chat]
-    served += [one.as_completions() for one in group if one.is_chat and one.kind != "translated"]
+    for one in group:
+        if one.is_chat and one.kind != "translated":
+            served += [one.asked_for(other) for other in (METERED if one.kind == "demo" else ("completions",))]
     found = {operation: tuple(one for one in served if one.operation == operation) for operation in METERED}
     return {operation: deployments for operation, deployments in found.items() if deployments}
 

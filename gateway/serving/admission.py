@@ -60,10 +60,10 @@ def admitted_model(models: Mapping[str, Model], caller: Caller, name: str, opera
     that serves this operation.
     """
     model = None if is_pattern(name) else models.get(name)
-    if not (caller.may_use(name) or (model is not None and _may_use(caller, model))):
+    if not may_use(caller, name, model):
         raise errors.model_not_allowed(name)
     if model is None:
-        raise errors.model_not_found(name, _nearest(name, models, caller))
+        raise errors.model_not_found(name, nearest_model(name, models, caller))
     if not model.serving(operation):
         raise _not_served(model, name, operation)
     return model
@@ -83,12 +83,14 @@ def _not_served(model: Model, name: str, operation: Operation) -> GatewayError:
     return errors.model_unpriced(name)
 
 
-def _may_use(caller: Caller, model: Model) -> bool:
-    """Whether a key names the model that an alias or asterisks stand for."""
-    return caller.may_use(model.name) or caller.may_use(model.declared_as)
+def may_use(caller: Caller, name: str, model: Model | None) -> bool:
+    """Whether a key names a model, or the one that an alias or asterisks stand for."""
+    if caller.may_use(name):
+        return True
+    return model is not None and (caller.may_use(model.name) or caller.may_use(model.declared_as))
 
 
-def _nearest(wanted: str, models: Mapping[str, Model], caller: Caller) -> str | None:
+def nearest_model(wanted: str, models: Mapping[str, Model], caller: Caller) -> str | None:
     """Return the model of this caller that was probably meant: it is named to him, and never taken in its place."""
     if len(wanted) > LONGEST_NAME:
         return None

@@ -32,6 +32,19 @@ DEMO_ENTRIES: Mapping[str, PriceEntry] = {
         "cache_creation_input_token_cost_above_1hr": Decimal("2e-6"),
     },
     "demo/gemini": {**_DEMO, "max_input_tokens": 1_048_576},
+    "demo/embeddings": {
+        "litellm_provider": "demo",
+        "mode": "embedding",
+        "max_input_tokens": 8_191,
+        "input_cost_per_token": Decimal("1e-7"),
+    },
+    "demo/moderations": {"litellm_provider": "demo", "mode": "moderation", "input_cost_per_token": Decimal(0)},
+    "demo/rerank": {
+        "litellm_provider": "demo",
+        "mode": "rerank",
+        "input_cost_per_token": Decimal(0),
+        "input_cost_per_query": Decimal("1e-3"),
+    },
     "demo/vllm": {**_DEMO, "max_input_tokens": 131_072, "cache_read_input_token_cost": Decimal(0)},
 }
 """Models of our own, priced so that sums are easy to follow: a dollar for a million tokens, and what is read from or

@@ -17,11 +17,13 @@ USUAL: Final = "omni-moderation-latest"
 
 
 def with_default_model(request: MeteredRequest, models: Mapping[str, Model], caller: Caller) -> MeteredRequest:
-    """Choose OpenAI's usual model where the caller has it, else the first that moderates. Raises GatewayError (400)."""
+    """Choose OpenAI's usual model where the caller has it, else the first that is there to moderate, or can. Raises
+    GatewayError (400).
+    """
     names = [USUAL, *models] if USUAL in models else list(models)
-    for name in names:
-        known = not is_pattern(name) and caller.may_use(name)
-        if known and models[name].serving("moderations"):
-            return replace(request, model=name)
+    able = [n for n in names if not is_pattern(n) and caller.may_use(n) and models[n].serving("moderations")]
+    meant = [name for name in able if name == USUAL or any(o.operation == "moderations" for o in models[name].declared)]
+    if able:
+        return replace(request, model=(meant or able)[0])
     told = "`model` is missing, and no model of this key moderates: name one, or have the operator add one with "
     raise invalid_request(f"{told}`mode: moderation` in its `model_info`.", "model")

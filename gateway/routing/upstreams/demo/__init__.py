@@ -19,17 +19,18 @@ import orjson
 
 from gateway.budget.media import part_tokens
 from gateway.routing.deployment import Deployment
-from gateway.routing.upstreams.demo import answers, wanted
+from gateway.routing.upstreams.demo import answers, metered, wanted
 from gateway.routing.upstreams.demo.anthropic import Anthropic, anthropic_least
 from gateway.routing.upstreams.demo.breakpoints import Breakpoints
 from gateway.routing.upstreams.demo.engine import MEMORY, Engine
 from gateway.routing.upstreams.demo.entries import Entries
 from gateway.routing.upstreams.demo.prefix import Gemini, OpenAI, gemini_least
 from gateway.routing.upstreams.demo.prompt import as_object, prompt_of
-from gateway.routing.upstreams.demo.rules import RuleSet
+from gateway.routing.upstreams.demo.rules import Complaint, RuleSet
 from gateway.routing.upstreams.upstream import Reply, WholeReply
 from gateway.wire.headers import NO_HEADERS
 from gateway.wire.media import media_of
+from gateway.wire.operations import Operation
 
 _JSON: Final = {"content-type": "application/json"}
 _EVENTS: Final = {"content-type": "text/event-stream; charset=utf-8"}
@@ -53,6 +54,8 @@ class Demo:
         request_id: str,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> Reply:
+        if deployment.operation not in ("chat", None):
+            return self._metered(deployment, deployment.operation, body, stream=stream)
         now = self._now()
         try:
             fields = orjson.loads(body)
@@ -82,6 +85,15 @@ class Demo:
             parts = (answers.whole_answer(head, said, usage),)
         headers = {**(_EVENTS if stream else _JSON), "x-request-id": f"req_demo_{key[:16]}"}
         return _Begins(200, headers, parts, lambda: entries.keep(charge.entries))
+
+    def _metered(self, deployment: Deployment, operation: Operation, body: bytes, *, stream: bool) -> Reply:
+        """Answer what is no chat."""
+        fields = orjson.loads(body)
+        said = metered.reply(operation, fields, deployment.model, self._count)
+        if isinstance(said, Complaint):
+            return _refusal(said.message, said.param)
+        key = hashlib.sha256(body).hexdigest()
+        return WholeReply(200, {**(_EVENTS if stream else _JSON), "x-request-id": f"req_demo_{key[:16]}"}, said)
 
     async def close(self) -> None:
         self._caches.clear()

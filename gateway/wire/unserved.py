@@ -1,0 +1,84 @@
+"""Paths of OpenAI's and Anthropic's APIs that are known and not served, and what to set instead. Pure.
+
+A 404 or 501 makes programs try again, or blame the model's name; a 400 that names the remedy is read by somebody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.wire import lenient
+from gateway.wire.errors import NOT_AGAIN, GatewayError, printable
+
+PREFIXES: Final = ("/openai/v1", "/openai", "/v1", "")
+"""The beginnings under which each path is served; the first two are Azure's."""
+
+_CHAT: Final = "ask for chat completions, POST /v1/chat/completions"
+_DIRECTLY: Final = "ask the provider itself, with a key of its own"
+
+_REMEDIES: Final[Mapping[str, str]] = {
+    # platform.openai.com/docs/api-reference
+    "responses": f"{_CHAT}: `client.chat.completions` of OpenAI's SDKs, `openai-chat:NAME` of pydantic-ai, "
+    '`.chat(NAME)` of Vercel\'s, `use_responses_api=False` of LangChain, `wire_api = "chat"` of Codex',
+    "conversations": f"{_CHAT}, and send the conversation with each request",
+    "assistants": f"{_CHAT}, and send the conversation with each request",
+    "threads": f"{_CHAT}, and send the conversation with each request",
+    "realtime": f"{_CHAT}; sound is not served",
+    "audio": _DIRECTLY,
+    "images": _DIRECTLY,
+    "videos": _DIRECTLY,
+    "files": f"{_DIRECTLY}; text, images and documents may stand inside a chat's messages",
+    "uploads": f"{_DIRECTLY}; text, images and documents may stand inside a chat's messages",
+    "batches": f"send the requests one by one, or {_DIRECTLY}",
+    "vector_stores": "search in a store of your own, with vectors of POST /v1/embeddings",
+    "fine_tuning": _DIRECTLY,
+    "evals": _DIRECTLY,
+    "containers": _DIRECTLY,
+    "edits": f"{_CHAT}; the provider has ended it",
+    "engines": "name the model in the body, not in the path: POST /v1/completions or /v1/embeddings",
+    # docs.anthropic.com/en/api
+    "messages": f"{_CHAT}: the program needs a provider of type OpenAI, with this gateway's address as its base URL",
+    "complete": f"{_CHAT}: the program needs a provider of type OpenAI, with this gateway's address as its base URL",
+}
+"""By the first part of the path, without its prefix."""
+
+_ANTHROPICS: Final = frozenset({"messages", "complete"})
+_OVER_WEBSOCKETS: Final = frozenset({"responses", "realtime"})
+
+
+class AnthropicError(GatewayError):
+    """An error in the shape of Anthropic's API (docs.anthropic.com/en/api/errors)."""
+
+    def body(self, request_id: str) -> bytes:
+        error: dict[str, Any] = {"type": self.type, "message": f"{self.message} [{request_id}]"}
+        return lenient.write({"type": "error", "error": error, "request_id": request_id})
+
+
+def unserved(path: str, method: str, upgrade: str = "") -> GatewayError | None:
+    """Return the error for a path that is known and not served; None for one that nobody knows.
+
+    `upgrade` is the request's header of that name. An upgrade to a WebSocket is refused with 426, at which clients that
+    can speak plain HTTP do so at once (Codex; 404 and 405 cost it five attempts).
+    """
+    name = _family(path)
+    remedy = _REMEDIES.get(name)
+    if remedy is None:
+        return None
+    if upgrade.strip().lower() == "websocket" and name in _OVER_WEBSOCKETS:
+        told = f"WebSockets are not spoken here. Over HTTP, {remedy}."
+        return GatewayError(
+            426, "invalid_request_error", told, code="upgrade_required", headers={"upgrade": "HTTP/1.1"}
+        )
+    told = f"{printable(method)} {printable(path, 200)} is not served by this gateway. Instead, {remedy}."
+    shape = AnthropicError if name in _ANTHROPICS else GatewayError
+    return shape(400, "invalid_request_error", told, code="path_not_served", headers=NOT_AGAIN)
+
+
+def _family(path: str) -> str:
+    """Return the first part of a path behind its prefix, and of Azure's addresses behind the deployment."""
+    for prefix in PREFIXES:
+        if path.startswith(f"{prefix}/"):
+            parts = path[len(prefix) + 1 :].split("/", 3)
+            return parts[2] if prefix == "/openai" and parts[0] == "deployments" and len(parts) > 2 else parts[0]
+    return ""
