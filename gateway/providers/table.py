@@ -183,8 +183,20 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
 }
 """Every provider that can be named, by name."""
 
-TRANSLATED: Final[Mapping[str, frozenset[Operation]]] = {}
-"""The operations beside chat that are translated to a provider."""
+_VECTORS: Final[frozenset[Operation]] = frozenset({"embeddings"})
+TRANSLATED: Final[Mapping[str, frozenset[Operation]]] = {
+    "azure_ai": frozenset({"rerank"}),
+    "bedrock": _VECTORS,
+    "cohere": _VECTORS | {"rerank"},
+    "databricks": _VECTORS,
+    "gemini": _VECTORS,
+    "ollama": _VECTORS,
+}
+"""The operations beside chat that are translated to a provider, each of them tried against what its documentation says
+(tests/test_translated_vectors.py)."""
+
+DIRECT_BESIDE_CHAT: Final[Mapping[str, Provider]] = {"mistral": _direct("https://api.mistral.ai/v1")}
+"""Providers whose chats are translated and whose other operations are OpenAI's (docs.mistral.ai/api)."""
 
 KEYLESS: Final = frozenset(
     """

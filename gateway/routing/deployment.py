@@ -32,7 +32,16 @@ from gateway.packaged_data import anthropic_betas
 from gateway.prompt_cache.rules import NOTHING, Book, CacheFacts, book_of, priced
 from gateway.providers import refusals
 from gateway.providers.credentials import credentials, logins
-from gateway.providers.table import AZURE, DIRECT_AT_AN_ADDRESS, KEYLESS, PROVIDERS, RESPONSES, TRANSLATED, Provider
+from gateway.providers.table import (
+    AZURE,
+    DIRECT_AT_AN_ADDRESS,
+    DIRECT_BESIDE_CHAT,
+    KEYLESS,
+    PROVIDERS,
+    RESPONSES,
+    TRANSLATED,
+    Provider,
+)
 from gateway.wire.chat import PLAIN, Additions
 from gateway.wire.foreign import Reception, reception
 from gateway.wire.headers import NEVER
@@ -289,7 +298,9 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
     params, info = entry.params, _info(entry)
     provider, model = provider_and_model(params)
     given = params.get("api_base") or params.get("base_url")
-    kind, reached = _route(provider, model, given)
+    facts = book.facts(provider, model, info)
+    operation = operation_of(facts.mode or "chat")
+    kind, reached = _route(provider, model, given, operation)
     _refuse(provider, model, reached, params)
     api_base = str(given) if given else reached.home
     if "*" in model and "*" not in entry.model_name:
@@ -302,7 +313,6 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
                          "and each provider's usual variable is used")  # fmt: skip
     ordered = params if "order" in params else info
     price = book.price(provider, model, info, region_of(api_base, _text(params.get("vertex_location"))))
-    facts = book.facts(provider, model, info)
     is_openai = provider == "openai" and _is_home(provider, api_base)
     body = _Body.of(params, kind, reception(provider, model), is_openai=is_openai)
     passed = {name: value for name, value in params.items() if name not in _NOT_PASSED and not is_price(name)}
@@ -328,7 +338,7 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
         additions=body.additions,
         answer_limit=body.answer_limit,
         mode=facts.mode or "chat",
-        operation=operation_of(facts.mode or "chat"),
+        operation=operation,
         takes_any_provider=is_any_provider(params),
         forward_headers=_forwarded(params.get("forward_headers")),
         betas=_betas(provider, model),
@@ -501,13 +511,15 @@ def kind_of(provider: str, model: str, api_base: object) -> Kind:
     return _route(provider, model, api_base)[0]
 
 
-def _route(provider: str, model: str, api_base: object) -> tuple[Kind, Provider]:
+def _route(provider: str, model: str, api_base: object, operation: Operation | None = "chat") -> tuple[Kind, Provider]:
     """Say how a provider is reached. Whether there is such a provider is judged before (`catalogue`)."""
     if provider == "demo":
         return "demo", _NOTHING
     facts = PROVIDERS.get(provider, _NOTHING)
     if api_base:
         facts = DIRECT_AT_AN_ADDRESS.get(provider, facts)
+    elif operation != "chat":
+        facts = DIRECT_BESIDE_CHAT.get(provider, facts)
     if provider in ("openai", AZURE) and model.startswith(RESPONSES):
         return "translated", replace(facts, route="translated")
     return facts.route, facts

@@ -28,6 +28,13 @@ from gateway.providers.cohere import EventReader
 from gateway.providers.parameters import Chosen
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import too_long
+from gateway.routing.upstreams.translated_vectors import (
+    SIZED,
+    embedding_fields,
+    rerank_fields,
+    written_embeddings,
+    written_reranking,
+)
 from gateway.routing.upstreams.upstream import DROPPED, MOST_ANSWER, Reply, Unfit, UpstreamError, WholeReply
 from gateway.wire.headers import NO_HEADERS
 
@@ -129,6 +136,8 @@ class Translated:
         if self._litellm is None:
             await self.load()
         fields = orjson.loads(body)
+        if deployment.operation not in ("chat", None):
+            return await self._metered(deployment, fields)
         if (url := _unfetched(deployment.provider, fields.get("messages"))) is not None:
             raise Unfit("messages", f"{deployment.provider} cannot read {url[:200]!r} itself and the gateway fetches "
                         "nothing: send the content as a data: URL")  # fmt: skip
@@ -151,6 +160,40 @@ class Translated:
             return answer.reply
         finally:
             exchange_module.current.reset(token)
+
+    async def _metered(self, deployment: Deployment, fields: Mapping[str, Any]) -> Reply:
+        """Ask for embeddings or a reranking. Raises as `send` does."""
+        name = f"{deployment.provider}/{deployment.model}"
+        exchange_module = importlib.import_module("gateway.routing.upstreams.exchange")
+        exchange: WireRecord = exchange_module.WireRecord(end_marker=None, own=deployment.secrets, most=self._most)
+        embeds = deployment.operation == "embeddings"
+        if embeds:
+            listed = self._litellm.get_supported_openai_params(
+                deployment.model, custom_llm_provider=deployment.provider, request_type="embeddings"
+            )
+            sized = deployment.provider in SIZED or "dimensions" in (listed or ())
+            chosen = embedding_fields(fields, name, sized=sized)
+        else:
+            chosen = rerank_fields(fields)
+        call = self._call(deployment, chosen, stream=False)
+        del call["_skip_mcp_handler"]
+        token = exchange_module.current.set(exchange)
+        try:
+            answer = await (self._litellm.aembedding(**call) if embeds else self._litellm.arerank(**call))
+            packed = fields.get("encoding_format") == "base64"
+            model, provider = deployment.model, deployment.provider
+            written = (
+                written_embeddings(answer, model, provider, packed=packed) if embeds else written_reranking(answer)
+            )
+        except Exception as error:  # the door, as in `_ask`
+            await exchange.abort()
+            failure = _failure(error, exchange, self._litellm)
+            if isinstance(failure, _ErrorAnswer):
+                return failure.reply
+            raise failure from error
+        finally:
+            exchange_module.current.reset(token)
+        return WholeReply(200, _JSON | _ids(exchange), (written,))
 
     async def close(self) -> None:
         if self._litellm is None:
