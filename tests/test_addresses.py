@@ -3,6 +3,8 @@
 import pytest
 
 from gateway.config.addresses import CHAT, parse_address
+from gateway.providers.addresses import endpoint
+from gateway.wire.operations import Operation
 
 
 @pytest.mark.parametrize(
@@ -66,3 +68,38 @@ def test_a_login_is_no_part_of_what_is_shown():
     bracketed = parse_address("http://[FE80::1]:80/v1")
     assert bracketed is not None
     assert bracketed.host == "fe80::1"
+
+
+BESIDE_CHAT = [
+    ("openai", "https://api.openai.com/v1", "embeddings", "https://api.openai.com/v1/embeddings"),
+    ("openai", "http://127.0.0.1:8000/v1/", "rerank", "http://127.0.0.1:8000/v1/rerank"),
+    ("openai", "http://127.0.0.1:8000/v1/chat/completions", "completions", "http://127.0.0.1:8000/v1/completions"),
+    ("openai", "http://127.0.0.1:8000/v1/embeddings", "embeddings", "http://127.0.0.1:8000/v1/embeddings"),
+    ("openai", "https://a.example/v1/embeddings?k=1", "embeddings", "https://a.example/v1/embeddings?k=1"),
+    ("mistral", "https://api.mistral.ai/v1", "embeddings", "https://api.mistral.ai/v1/embeddings"),
+    ("novita", "https://api.novita.ai/v3/openai", "embeddings", "https://api.novita.ai/v3/openai/embeddings"),
+    ("huggingface", "https://router.huggingface.co/v1", "embeddings", "https://router.huggingface.co/v1/embeddings"),
+    (
+        "azure",
+        "https://ours.openai.azure.com",
+        "embeddings",
+        "https://ours.openai.azure.com/openai/deployments/m/embeddings?api-version=1",
+    ),
+    (
+        "azure",
+        "https://ours.openai.azure.com/openai/deployments/x/embeddings",
+        "embeddings",
+        "https://ours.openai.azure.com/openai/deployments/x/embeddings?api-version=1",
+    ),
+    (
+        "azure",
+        "https://ours.openai.azure.com/openai/v1",
+        "embeddings",
+        "https://ours.openai.azure.com/openai/v1/embeddings",
+    ),
+]
+
+
+@pytest.mark.parametrize(("provider", "base", "operation", "asked"), BESIDE_CHAT)
+def test_what_is_no_chat_is_asked_for_beside_it(provider: str, base: str, operation: Operation, asked: str):
+    assert endpoint(provider, "m", base, "k", {"api_version": "1"}, operation).url == asked

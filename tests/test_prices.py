@@ -546,3 +546,24 @@ def test_litellms_own_arithmetic_agrees(book: PriceBook) -> None:
         assert usage is not None
         ours = price.cost(usage, tier)
         assert abs(ours - expected.quantize(Decimal(1), ROUND_HALF_EVEN)) <= 1, (model, wire, tier)
+
+
+@pytest.mark.parametrize("mode", ["embedding", "moderation", "rerank"])
+def test_models_that_write_nothing_need_no_price_for_what_they_write(mode: str) -> None:
+    price = priced({"mode": mode, "input_cost_per_token": "2e-8"})
+    assert price.cost(Usage(prompt=1_000)) == 20_000
+    assert price_from("model", {"mode": "chat", "input_cost_per_token": "2e-8"}) is None
+
+
+def test_a_reranking_costs_its_searches_beside_its_tokens(book: PriceBook) -> None:
+    price = book.price("cohere", "rerank-v3.5")  # * $2 for a thousand searches
+    assert price is not None
+    assert price.cost(Usage(prompt=500, searches=3)) == 6_000_000
+    assert price.cost(Usage(prompt=500, searches=1) + Usage(searches=1)) == 4_000_000
+    assert priced({**PLAIN, "mode": "chat", "input_cost_per_query": "0.002"}).cost(Usage(searches=1)) == 0
+
+
+def test_openais_text_completions_are_billed_by_openai(book: PriceBook) -> None:
+    price = book.price("openai", "gpt-3.5-turbo-instruct")
+    assert price is not None
+    assert price.cost(Usage(prompt=2, completion=1)) == 5_000

@@ -50,6 +50,24 @@ def by(directory: Path, name: By, **more: Any) -> dict[Any, dict[str, Any]]:
     return {row[name]: row for row in spend_report(directory, name, **more).rows}
 
 
+def test_each_operation_has_its_sum_and_a_row_without_one_is_a_chat(tmp_path: Path) -> None:
+    rows = [
+        opened("1"),
+        settled("1"),
+        settled("2", operation="embeddings", cost_nanousd=5),
+        opened("3", operation="rerank"),
+    ]
+    write(tmp_path, f"{DAY}.jsonl", rows)
+    found = by(tmp_path, "operation")
+    assert {name: (row["requests"], row["cost_nanousd"]) for name, row in found.items()} == {
+        "chat": (1, 700),
+        "embeddings": (1, 5),
+        "rerank": (1, rows[-1]["estimate_nanousd"]),
+    }
+    cached = spend_report(tmp_path, "operation", caching=True)
+    assert "embeddings" not in {row["operation"] for row in orjson.loads(cached.json())["caching"]["groups"]}
+
+
 def drawn(shown: Report, width: int) -> str:
     """Return a report as a terminal shows it."""
     console = Console(file=io.StringIO(), width=width)

@@ -276,3 +276,9 @@ def test_nothing_in_a_message_steers_the_terminal() -> None:
 def test_a_refused_request_as_text_says_why() -> None:
     refusal = {"component": "input", "tokens": 9005, "room": 6992, "at": "messages[3]"}
     assert text_of(refusal=refusal) == "refused: input needs 9,005, room 6,992, at messages[3]\n"
+
+
+def test_what_is_no_chat_says_what_it_is() -> None:
+    assert "operation" not in shown()
+    told = shown(operation="embeddings", status="answered", refusal=None, plan="unchanged", prompt_tokens=8)
+    assert re.search(r"operation +embeddings", told)

@@ -13,7 +13,7 @@ import click
 
 from gateway.cli.opening import DEFAULT_CONFIG, FILE, FOLDER, NotThere, config_of, example, ledger_of, terminal
 
-DIMENSIONS = ("user", "team", "key", "model", "policy", "tag", "day")
+DIMENSIONS = ("user", "team", "key", "model", "policy", "operation", "tag", "day")
 
 
 @example("""\

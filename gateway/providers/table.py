@@ -209,7 +209,9 @@ KEYLESS: Final = frozenset(
 DIRECT_AT_AN_ADDRESS: Final[Mapping[str, Provider]] = {"mistral": _direct(None, _V1)}
 """Translated at home, direct where an `api_base` is given: an engine or a proxy of one's own."""
 
-_TEXT: Final = "speaks text completions, and the gateway serves chat completions"
+_TEXT: Final = (
+    "speaks text completions alone; a server that speaks OpenAI's is reached as openai/MODEL with its api_base"
+)
 _AGENT: Final = "runs agents, which are no models: they keep conversations of their own"
 _SIGN_IN: Final = "signs in through a browser, which a server cannot do"
 _GONE: Final = "no longer exists"

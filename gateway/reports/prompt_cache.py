@@ -22,7 +22,8 @@ SELECT {{groups}}, count(*) AS requests, sum(prompt_tokens) AS prompt_tokens, su
        round(coalesce(sum(expected_cached), 0) / nullif(sum(prompt_tokens) FILTER ({_KNOWN}), 0), 6) AS expected_share,
        count(*) FILTER (miss IS NOT NULL) AS misses, coalesce(sum(lost), 0) AS lost_tokens,
        coalesce(sum(lost_nanousd), 0) AS lost_nanousd
-FROM {{source}} WHERE prompt_tokens > 0 AND NOT estimated GROUP BY ALL ORDER BY prompt_tokens DESC, {{groups}}
+FROM {{source}} WHERE prompt_tokens > 0 AND NOT estimated AND operation IN ('chat', 'completions')
+GROUP BY ALL ORDER BY prompt_tokens DESC, {{groups}}
 """  # as in spend.py: put together from names of our own
 
 MISSES: Final = """

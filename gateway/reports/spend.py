@@ -29,7 +29,7 @@ from gateway.money.row import duckdb_columns
 from gateway.reports import prompt_cache
 from gateway.reports.figures import Figures, Row, cell, count, share_text
 
-By = Literal["user", "team", "key", "model", "policy", "tag", "day"]
+By = Literal["user", "team", "key", "model", "policy", "operation", "tag", "day"]
 
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "user": ("user", "team"),  # a user is one within his team: the same name in two teams is two people
@@ -37,6 +37,7 @@ _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "key": ("key",),
     "model": ("model",),
     "policy": ("policy",),
+    "operation": ("operation",),
     "tag": ("tag",),
     "day": ("day",),
 }
@@ -95,7 +96,18 @@ CREATE TEMP TABLE entries ({", ".join(f'"{name}" {kind}' for name, kind in _COLU
 
 _BOTH: Final = ("key", "team", "user", "tags", "model", "policy")
 """The columns of which the settled row's are taken, and the opened row's where it has none."""
-_APART: Final = {"event", "id", "ts", "status", "estimate_nanousd", "cost_nanousd", "estimated", "unpriced", *_BOTH}
+_APART: Final = {
+    "event",
+    "id",
+    "ts",
+    "status",
+    "estimate_nanousd",
+    "cost_nanousd",
+    "estimated",
+    "unpriced",
+    "operation",
+    *_BOTH,
+}
 _SETTLED: Final = [name for name in _COLUMNS if name not in _APART]
 """The columns that are the settled row's, as they stand there."""
 _REQUESTS: Final = f"""
@@ -104,6 +116,7 @@ SELECT *, substr(came, 1, 10) AS day FROM (
     SELECT coalesce(opened.ts, settled.ts) AS came,
            coalesce(settled.status, 'unsettled') AS status,
            {", ".join(f'coalesce(settled."{name}", opened."{name}") AS "{name}"' for name in _BOTH)},
+           coalesce(settled.operation, opened.operation, 'chat') AS operation,
            CASE WHEN settled.id IS NULL THEN opened.estimate_nanousd ELSE settled.cost_nanousd END AS cost_nanousd,
            {", ".join(f"settled.{name}" for name in _SETTLED)},
            coalesce(settled.estimated, settled.id IS NULL) AS estimated,

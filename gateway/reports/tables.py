@@ -182,6 +182,7 @@ def _request_facts(record: LedgerRecord) -> list[tuple[str, object]]:
         ("at", record.opened_at or record.settled_at),
         ("team / key / user", " / ".join(filter(None, (row.team, row.key, row.user)))),
         ("tags", ", ".join(row.tags)),
+        ("operation", row.operation if row.operation != "chat" else None),
         ("model", _arrow(row.model, row.deployment)),
         ("policy", row.policy),
         ("status", f"{row.status} (HTTP {row.http_status})" if settled else unsettled),

@@ -24,5 +24,9 @@ PRICES = {
     "gpt-5-mini": Price(prompt=250, cached=25, completion=2_000),
     "gpt-4o": Price(prompt=2500, cached=1250, completion=10_000),
     "gpt-4.1-mini": Price(prompt=400, cached=100, completion=1_600),
+    "gpt-3.5-turbo-instruct": Price(prompt=1500, cached=1500, completion=2000),
+    "text-embedding-3-small": Price(prompt=20, cached=20, completion=0),
+    "omni-moderation-latest": Price(prompt=0, cached=0, completion=0),
+    "bge-reranker": Price(prompt=50, cached=50, completion=0),
     "house-model": Price(prompt=30, cached=7, completion=90),
 }

@@ -1,6 +1,7 @@
-"""The HTTP side of the scripted provider: chat completions, and its books for whoever checks.
+"""The HTTP side of the scripted provider: chat completions and the paths beside them, and its books for whoever checks.
 
 POST /v1/chat/completions       does what the request's script says
+POST /v1/embeddings             the same, as /v1/completions, /v1/moderations and /v1/rerank; the script is in a text
 GET  /tally[?id=…][&rows=0]     what was taken, sent and charged
 GET  /received?id=…[&call=0]    the exact bytes of a call; &part=headers | digest for its headers or SHA-256
 """
@@ -240,6 +241,75 @@ async def chat(request: web.Request) -> web.StreamResponse:
             call.end = "left"
 
 
+class MeteredExchange(Exchange):
+    """One call for something else than a chat."""
+
+    @property
+    def operation(self) -> str:
+        return self.request.path.removeprefix("/v1/")
+
+    def _plain(self) -> web.Response:
+        self.call.end = "answered"
+        body = self._body()
+        self.call.bill(self.prompt, text_tokens(self.script.answer) if self.operation == "completions" else 0)
+        if self.script.usage and self.operation != "moderations":
+            body["usage"] = {name: count for name, count in _usage(self.call).items() if isinstance(count, int)}
+        return web.json_response(body, headers=self.headers)
+
+    def _body(self) -> dict[str, Any]:
+        answer, model = self.script.answer, self.call.model
+        match self.operation:
+            case "embeddings":
+                vector: Any = "AAAAPwAAgL4=" if self.script.text == "base64" else [0.5, -0.25]
+                data = [{"object": "embedding", "index": 0, "embedding": vector}]
+                return {"object": "list", "data": data, "model": model}
+            case "completions":
+                choice = {"text": answer, "index": 0, "logprobs": None, "finish_reason": "stop"}
+                return {**_frame(self.call), "object": "text_completion", "choices": [choice]}
+            case "moderations":
+                scores: dict[str, Any] = {"violence": 0.1}
+                result = {"flagged": False, "categories": {"violence": False}, "category_scores": scores}
+                return {"id": "modr-1", "model": model, "results": [result]}
+            case _:
+                return {"id": "rank-1", "results": [{"index": 0, "relevance_score": 0.9}]}
+
+    async def _delta(self, response: web.StreamResponse, delta: dict[str, Any], finish: str | None = None) -> None:
+        if delta.get("role"):
+            return
+        choice = {"text": delta.get("content") or "", "index": 0, "logprobs": None, "finish_reason": finish}
+        fields = {**_frame(self.call), "object": "text_completion", "choices": [choice]}
+        await self._event(response, json.dumps(fields))
+
+
+def _asked(body: dict[str, Any]) -> tuple[list[str], int]:
+    """The texts of what is asked, and how many tokens came as numbers."""
+    read = [body.get(name) for name in ("input", "prompt", "query", "documents")]
+    flat: list[Any] = []
+    while read:
+        one = read.pop(0)
+        read = [*one, *read] if isinstance(one, list) else read
+        flat += [] if isinstance(one, list) or one is None else [one]
+    return [one for one in flat if isinstance(one, str)], sum(isinstance(one, int) for one in flat)
+
+
+async def metered(request: web.Request) -> web.StreamResponse:
+    """Take one request for something else than a chat: enter it, then do as its script says."""
+    raw = await request.read()
+    body = json.loads(raw)
+    texts, tokens = _asked(body)
+    script = read({"messages": [{"role": "user", "content": "\n".join(texts)}]})
+    prompt = tokens + sum(map(text_tokens, texts)) if script.prompt is None else script.prompt
+    asked = (body.get("stream_options") or {}).get("include_usage") is True
+    call = Call(script.id, str(body.get("model")), body.get("stream") is True, asked)
+    request.app[_TALLY].enter(call, Received(raw, dict(request.headers)))
+    try:
+        return await MeteredExchange(request, call, script, prompt).answer()
+    finally:
+        call.open = False
+        if call.end == "open":
+            call.end = "left"
+
+
 async def tally(request: web.Request) -> web.Response:
     """Tell the books: of the ids named, or of all."""
     ids = request.query.getall("id", None)
@@ -272,6 +342,7 @@ def create_app() -> web.Application:
     app.add_routes(
         [
             web.post("/v1/chat/completions", chat),
+            *(web.post(f"/v1/{path}", metered) for path in ("embeddings", "completions", "moderations", "rerank")),
             web.get("/v1/models", models),
             web.get("/tally", tally),
             web.get("/received", received),

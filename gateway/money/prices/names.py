@@ -10,7 +10,13 @@ from gateway.money.prices.entries import PriceEntry
 _ANY_PROVIDER = ("demo", "litellm_proxy", "github")
 """Providers that stand in for others: a model's plain name is looked up whoever makes it."""
 
-_SHARED_TABLES = {"azure_ai": ("azure", "openai"), "azure_text": ("azure",), "text-completion-openai": ("openai",)}
+_SHARED_TABLES = {
+    "azure_ai": ("azure", "openai"),
+    "azure_text": ("azure",),
+    "fireworks_ai": ("fireworks_ai-embedding-models",),
+    "openai": ("text-completion-openai",),
+    "text-completion-openai": ("openai",),
+}
 
 _ROUTES: Mapping[str, tuple[str, ...]] = {
     # litellm's main.py (`responses/`), llms/azure/chat/{o_series,gpt_5}_transformation.py
