@@ -346,7 +346,7 @@ def invalid_key() -> GatewayError:
     """Refuse a caller without a valid key. One text for missing, unknown and expired: it helps nobody to guess keys."""
     message = (
         "No valid API key was given: it is missing, unknown or expired. Send a key of this gateway as "
-        "`Authorization: Bearer …` (or `x-api-key`); its operator issues them."
+        "`Authorization: Bearer …` (or `x-api-key`, `api-key`); its operator issues them."
     )
     return GatewayError(
         401, "invalid_request_error", message, code="invalid_api_key", headers={"www-authenticate": "Bearer"}

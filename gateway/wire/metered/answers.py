@@ -6,6 +6,7 @@ An answer passes as it came. Of a long one (a thousand vectors are tens of megab
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ RESULTS: Final[Mapping[Operation, tuple[str, ...]]] = {
 }
 """The members of which an answer has one. Of rerankings Voyage's is called `data` (docs.voyageai.com/reference)."""
 
+_SHORT_BYTES: Final = 16 * 1024
+"""An answer up to here is read whole, which takes no longer than locating its members."""
 _BULK: Final = frozenset({"data", "results"})
 _MOST_SEARCHES: Final = 10_000
 
@@ -99,11 +102,11 @@ def judged(operation: Operation, body: bytes) -> Result | ErrorObject | NoResult
 
 
 def _fields(body: bytes) -> Mapping[str, Any] | None:
-    try:
-        spans = object_spans(body)
-    except (NotJSON, DuplicateKey):
-        found = lenient.read(body)
-        if isinstance(found, list) and found:
-            found = found[0]
-        return found if isinstance(found, dict) else None
-    return {name: None if name in _BULK else lenient.read(body[slice(*span)]) for name, span in spans.items()}
+    if len(body) >= _SHORT_BYTES:
+        with suppress(NotJSON, DuplicateKey):  # which are read leniently, as what is short
+            spans = object_spans(body)
+            return {name: None if name in _BULK else lenient.read(body[slice(*at)]) for name, at in spans.items()}
+    found = lenient.read(body)
+    if isinstance(found, list) and found:  # Gemini wraps its error in a list
+        found = found[0]
+    return found if isinstance(found, dict) else None
