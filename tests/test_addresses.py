@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.config.addresses import CHAT, parse_address
-from gateway.providers.addresses import endpoint
+from gateway.providers.addresses import operation_endpoint
 from gateway.wire.operations import Operation
 
 
@@ -102,4 +102,4 @@ BESIDE_CHAT = [
 
 @pytest.mark.parametrize(("provider", "base", "operation", "asked"), BESIDE_CHAT)
 def test_what_is_no_chat_is_asked_for_beside_it(provider: str, base: str, operation: Operation, asked: str):
-    assert endpoint(provider, "m", base, "k", {"api_version": "1"}, operation).url == asked
+    assert operation_endpoint(provider, "m", base, "k", {"api_version": "1"}, operation).url == asked

@@ -29,7 +29,7 @@ class Endpoint:
     """They hold the credential."""
 
 
-def endpoint(
+def operation_endpoint(
     provider: str,
     model: str,
     base: str,

@@ -23,7 +23,7 @@ from yarl import URL
 
 from gateway.config.addresses import MODELS
 from gateway.config.network import HERE, Network
-from gateway.providers.addresses import endpoint, joined_path
+from gateway.providers.addresses import joined_path, operation_endpoint
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.upstream import KEPT_SECONDS, Trouble, UpstreamError
 from gateway.wire.headers import NO_HEADERS, kept
@@ -193,7 +193,7 @@ def _route(deployment: Deployment, network: Network) -> _Route:
             istr("User-Agent"): "gateway",
         }
     )
-    there = endpoint(
+    there = operation_endpoint(
         deployment.provider,
         deployment.model,
         deployment.api_base or "",

@@ -22,7 +22,7 @@ from gateway.wire.sse import EventRelay
 from gateway.wire.usage import Usage, billed_nanousd, mended, usage_from_openai
 
 
-class Booking:
+class MeteredBooking:
     """The entry of one request, on its way into the ledger."""
 
     __slots__ = ("entry", "gateway", "request", "settled", "unheard", "unused")

@@ -12,7 +12,7 @@ from gateway.routing.models import Model
 from gateway.routing.upstreams.upstream import Reply, UpstreamError
 from gateway.serving.answer_beginning import Stream, begin, failure_of
 from gateway.serving.failures import failure_facts, is_upstreams, refuses
-from gateway.serving.metered.booking import Booking
+from gateway.serving.metered.booking import MeteredBooking
 from gateway.serving.occupied import Occupied
 from gateway.serving.services import Gateway
 from gateway.wire.completion import Completion
@@ -24,13 +24,13 @@ from gateway.wire.metered.write import sent
 from gateway.wire.opening import Opening, Streaming
 
 
-class Calls:
+class MeteredCalls:
     """The calls of one request."""
 
     __slots__ = ("answer", "booking", "deployment", "dropped", "gateway", "headers", "occupied", "reply", "reply_of",
                  "request")  # fmt: skip
 
-    def __init__(self, gateway: Gateway, request: MeteredRequest, booking: Booking, headers: Received) -> None:
+    def __init__(self, gateway: Gateway, request: MeteredRequest, booking: MeteredBooking, headers: Received) -> None:
         """Take a request, and its client's headers."""
         self.gateway, self.request, self.booking, self.headers = gateway, request, booking, headers
         self.dropped: tuple[str, ...] = ()

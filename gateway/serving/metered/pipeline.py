@@ -21,8 +21,8 @@ from gateway.serving.admission import LONGEST_NAME, admitted_model, authenticate
 from gateway.serving.answer_beginning import Stream, drain
 from gateway.serving.answer_headers import dropped_parts, reply_headers
 from gateway.serving.client import STREAM_HEADERS, Client, ClientGone, Comments, Headers, head, header, refuse
-from gateway.serving.metered.booking import Booking
-from gateway.serving.metered.calls import Calls
+from gateway.serving.metered.booking import MeteredBooking
+from gateway.serving.metered.calls import MeteredCalls
 from gateway.serving.metered.moderation import with_default_model
 from gateway.serving.refusals import unanswered
 from gateway.serving.relaying import pass_on
@@ -62,7 +62,7 @@ async def _read(gateway: Gateway, operation: Operation, body: bytes, key: str) -
 
 def _passage(
     gateway: Gateway, client: Client, caller: Caller, request: MeteredRequest, request_id: str, started: float
-) -> Passage:
+) -> MeteredPassage:
     policy = gateway.config.policy_for(caller.policy, caller.team)
     entry = Entry(
         request_id,
@@ -77,18 +77,18 @@ def _passage(
         operation=request.operation,
         started=started,
     )
-    return Passage(gateway, client, caller, request, entry)
+    return MeteredPassage(gateway, client, caller, request, entry)
 
 
-class Passage:
+class MeteredPassage:
     """One request on its way through."""
 
     __slots__ = ("booking", "caller", "calls", "client", "entry", "gateway", "request")
 
     def __init__(self, gateway: Gateway, client: Client, caller: Caller, request: MeteredRequest, entry: Entry) -> None:
         self.gateway, self.client, self.caller, self.request, self.entry = gateway, client, caller, request, entry
-        self.calls: Calls | None = None
-        self.booking = Booking(gateway, request, entry)
+        self.calls: MeteredCalls | None = None
+        self.booking = MeteredBooking(gateway, request, entry)
 
     async def run(self) -> None:
         """Serve the request; whatever happens, it is entered once."""
@@ -126,7 +126,7 @@ class Passage:
                 await self._deliver(result, outcome.deployment)
 
     async def _made(self, model: Model) -> Failure | Answer:
-        calls = self.calls = Calls(self.gateway, self.request, self.booking, self.client.headers)
+        calls = self.calls = MeteredCalls(self.gateway, self.request, self.booking, self.client.headers)
         waits = self.request.stream
         comments = Comments(self.client, self._start_stream, self.gateway.comment_seconds) if waits else None
         try:
@@ -147,7 +147,7 @@ class Passage:
         await self.client.start(200, headers)
         await self.client.end(result.body)
 
-    async def _relay(self, calls: Calls, stream: Stream, deployment: Deployment) -> None:
+    async def _relay(self, calls: MeteredCalls, stream: Stream, deployment: Deployment) -> None:
         """Pass events on as they come; what ends the stream waits until the entry is written."""
         entry, gateway = self.entry, self.gateway
         entry.http_status = 200
