@@ -262,9 +262,14 @@ async def _warm(gateway: Gateway) -> None:
         await asyncio.to_thread(gateway.counters.for_encoding(encoding).load)
     if any(d.kind == "translated" for model in gateway.models.values() for d in model.deployments):
         await gateway.upstreams.translated.load()
+    collect_rarely()
+
+
+def collect_rarely() -> None:
+    """Have the collector look seldom, and never at objects that are there by now."""
     gc.collect()
     gc.set_threshold(*_COLLECTIONS)
-    gc.freeze()  # what is loaded by now stays, so no collection need look through it
+    gc.freeze()
 
 
 def _new_id(now: float) -> str:

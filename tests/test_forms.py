@@ -118,6 +118,17 @@ PROSE = {
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("form", ["tag", "bracket", "section", "wiki", "rule", "Quelle", "hits", "文档", "fences"])
+def test_a_question_as_long_as_a_document_is_asked_and_not_cut(form, language):
+    """Each document is one paragraph, so what follows the last one is what the user says, however long it is."""
+    one, between = PROSE[form]
+    texts = between.join(one.format(n=n, b=body(language, n)) for n in range(MANY))
+    said = " ".join([ASKS[language], *SENTENCES[language], ASKS[language]])
+    text = f"{texts}\n\n{said}"
+    assert frame(text, find_documents(text)).endswith(said)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("form", PROSE)
 def test_texts_are_documents_in_every_form_and_language(form, language):
     shape, between = PROSE[form]

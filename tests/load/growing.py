@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from gateway.app import collect_rarely
 from gateway.budget.allocation import Window
 from gateway.budget.components import dissect
 from gateway.budget.tokens import Counter
@@ -86,6 +87,7 @@ def in_process(bodies: Sequence[bytes], window: int) -> list[Growth]:
     bounds, recognition = Window(window, None, False, 0, 0), recognition_of(policy)
     counter, memo, known = Counter("o200k_base"), Memo(), Known()
     counter.load()
+    collect_rarely()
     parts: dict[str, list[float]] = {"read": [], "count": [], "plan": [], "write": []}
     for body in bodies:
         at = [time.process_time()]

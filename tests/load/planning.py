@@ -26,6 +26,7 @@ from statistics import median
 
 import aiohttp
 
+from gateway.app import collect_rarely
 from gateway.budget.allocation import Window
 from gateway.budget.components import dissect
 from gateway.budget.tokens import Counter
@@ -278,6 +279,7 @@ def measure_offline(names: Sequence[str]) -> int:
         if prompt_tokens(body_of(name)) < 0.9 * LONG_TOKENS:
             print(f"{name}: too little to join to {LONG_TOKENS:,} tokens")
             continue
+        collect_rarely()  # as a gateway does that runs
         for window in WINDOWS:
             figures = offline(name, body_of(name), window)
             print(figures, flush=True)

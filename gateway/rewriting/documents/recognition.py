@@ -251,12 +251,13 @@ def _is_log(text: str, start: int, end: int) -> bool:
 
 def _are_rows(text: str, spans: Sequence[tuple[int, int]], *, asks: bool) -> bool:
     """Tell whether records are entries of a log or rows of values, not texts to be read."""
-    spans = [(_value_at(text, start, end), end) for start, end in spans]
-    if len(spans) < _LEAST_ROWS or text[spans[0][0]] != "{":
+    if len(spans) < _LEAST_ROWS:
         return False
-    if spans[-1][1] - spans[0][0] > _MOST_ROW_CHARS * len(spans):
+    first = _value_at(text, *spans[0])
+    if text[first] != "{" or spans[-1][1] - first > _MOST_ROW_CHARS * len(spans):
         return False
-    records = [" ".join(text[start:end].split()) for start, end in spans]
+    looked_at = outliers.sample(spans)
+    records = [" ".join(text[_value_at(text, start, end) : end].split()) for start, end in looked_at]
     return outliers.has_levels(records) or (not asks and outliers.are_alike(records))
 
 

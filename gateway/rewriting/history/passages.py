@@ -17,6 +17,9 @@ def passages_of(text: str) -> Iterator[tuple[int, int]]:
 
     A long sentence is cut into its clauses; nothing is cut inside one.
     """
+    if 0 < len(text) < _LEAST_CHARS:  # nothing in it would close a passage
+        yield 0, len(text)
+        return
     held: tuple[int, int] | None = None
     for piece in _pieces(text):
         if held is not None and piece[1] - piece[0] < _LEAST_CHARS and piece[1] == len(text):

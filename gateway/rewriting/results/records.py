@@ -44,6 +44,8 @@ class Container:
 
 def record_sets(text: str) -> list[list[tuple[int, int]]]:
     """Locate the sets of records of every JSON value in a text, in order; each set as the spans of its records."""
+    if "{" not in text and "[" not in text:
+        return []
     sets: list[list[tuple[int, int]]] = []
     for start, end in _values(text):
         root = _tree(text, start, end)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 WIDE = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f]")
@@ -84,6 +84,17 @@ def paragraph_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
     if first >= 0:
         out.append((first, last))
     return [(a, a + len(text[a:b].rstrip())) for a, b in out]
+
+
+def end_of_lone_paragraph(text: str, others: Iterable[tuple[int, int]], begin: int) -> int | None:
+    """Find where the last of several documents ends, where each of the others is one paragraph: behind its first.
+
+    What follows then is what the user says, however long it is. None where another document has several paragraphs.
+    """
+    found = paragraph_spans(text, begin, len(text))
+    if len(found) < 2 or not all(len(paragraph_spans(text, *other)) == 1 for other in others):
+        return None
+    return found[0][1]
 
 
 def reads_as_prose(text: str) -> bool:

@@ -16,6 +16,7 @@ from statistics import mean
 from gateway.rewriting.documents.forms.document import (
     SHORT_CHARS,
     Document,
+    end_of_lone_paragraph,
     paragraph_spans,
     reads_as_list,
     reads_as_prose,
@@ -63,7 +64,8 @@ def ruled(text: str) -> list[Document]:
     stops = [*(start for start, _ in rules), len(text)]
     blocks = [_trimmed(text, span) for span in zip(bounds, stops, strict=True)]
     blocks[0] = _without_lead(text, blocks[0])
-    blocks[-1] = _without_tail(text, blocks[-1])
+    lone = end_of_lone_paragraph(text, [span for span in blocks[:-1] if span[0] < span[1]], blocks[-1][0])
+    blocks[-1] = _without_tail(text, blocks[-1]) if lone is None else (blocks[-1][0], lone)
     filled = [n for n, (start, end) in enumerate(blocks) if size(text[start:end]) >= _LEAST_BLOCK]
     if len(filled) < 2 or filled[-1] - filled[0] + 1 > 1.3 * len(filled):
         return []
@@ -140,7 +142,11 @@ def _sections(text: str, marks: Sequence[tuple[int, int, str]], least: int) -> l
     """Make documents of the text under each mark, where it is long prose; the last short paragraph is none."""
     spans: list[tuple[int, int, int, str]] = []
     for at, (start, after, title) in enumerate(marks):
-        end = marks[at + 1][0] if at + 1 < len(marks) else _without_tail(text, (after, len(text)))[1]
+        if at + 1 < len(marks):
+            end = marks[at + 1][0]
+        else:
+            lone = end_of_lone_paragraph(text, [(begin, stop) for _, begin, stop, _ in spans], after)
+            end = _without_tail(text, (after, len(text)))[1] if lone is None else lone
         stop = start + len(text[start:end].rstrip())
         spans.append((start, min(after, stop), stop, title))
     if len(spans) > 1 and size(text[spans[-1][1] : spans[-1][2]]) <= SHORT_CHARS < mean(b - a for _, a, b, _ in spans):

@@ -17,6 +17,7 @@ from statistics import median
 from gateway.rewriting.documents.forms.document import (
     SHORT_CHARS,
     Document,
+    end_of_lone_paragraph,
     lines,
     paragraph_spans,
     reads_as_prose,
@@ -163,7 +164,9 @@ def stand_last(text: str, places: Sequence[tuple[int, int]]) -> bool:
 def _before(text: str, heads: Sequence[_Head]) -> list[Document]:
     """Make documents of the text from each head to the next, where they are what is known to be documents."""
     ends = [head.start for head in heads[1:]]
-    ends.append(_last_end(text, heads[-1].end, [b.start - a.end for a, b in pairwise(heads)]))
+    others = [(a.end, b.start) for a, b in pairwise(heads)]
+    lone = end_of_lone_paragraph(text, others, heads[-1].end)
+    ends.append(_last_end(text, heads[-1].end, [b - a for a, b in others]) if lone is None else lone)
     bodies = [text[head.end : end].strip() for head, end in zip(heads, ends, strict=True)]
     if not _are_sources(heads, bodies):
         return []

@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway.rewriting.results.shapes import trouble
 
@@ -58,6 +58,8 @@ _COMMON = 0.06
 _MOST_BLOCK = 60
 """Lines that one block may have, a traceback for instance."""
 
+Line = TypeVar("Line")
+
 _LEAST_LOG = 8
 _LIKE = 0.7
 """Share of lines that follow few templates in a log."""
@@ -81,7 +83,7 @@ def outlier_weights(lines: Sequence[str]) -> list[float]:
 
 def is_log(lines: Sequence[str]) -> bool:
     """Tell whether lines are a run of few templates: a log, a listing, rows of a table, and no prose."""
-    filled = _sampled([line for line in lines if line.strip()])
+    filled = sample([line for line in lines if line.strip()])
     if len(filled) < _LEAST_LOG:
         return False
     if _objects(filled) is not None:
@@ -91,7 +93,7 @@ def is_log(lines: Sequence[str]) -> bool:
 
 def has_levels(lines: Sequence[str]) -> bool:
     """Tell whether lines are JSON objects that each name a level: entries of a log, however different their words."""
-    filled = _sampled([line for line in lines if line.strip()])
+    filled = sample([line for line in lines if line.strip()])
     objects = _objects(filled) if len(filled) >= _LEAST_LOG else None
     if objects is None:
         return False
@@ -105,12 +107,12 @@ def are_alike(records: Sequence[str]) -> bool:
     """Tell whether records follow few templates: rows of values, not texts to be read."""
     if len(records) < _LEAST_LOG:
         return False
-    text = _Text.of(_sampled(records))
+    text = _Text.of(sample(records))
     like = sum(text.often[n] for n in text.templates if text.often[n] >= 3 and text.fixed[n])
     return like >= _LIKE * len(text.lines)
 
 
-def _sampled(lines: Sequence[str]) -> Sequence[str]:
+def sample(lines: Sequence[Line]) -> Sequence[Line]:
     """Take runs of lines from all over a long text: enough to tell its kind."""
     if len(lines) <= _MOST_RUNS * _LINES_IN_RUN:
         return lines
