@@ -23,7 +23,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.budget.tokens import Counters
 from gateway.config import Config
-from gateway.keep_warm.schedule import WarmUps
+from gateway.keep_warm.schedule import NoWarmUps, WarmUps
 from gateway.memory import MemoryPlan
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
@@ -219,13 +219,11 @@ async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: cont
     if gateway.large is not None:
         closing.callback(gateway.large.close)
     closing.push_async_callback(gateway.upstreams.close)
-    if gateway.warm_ups is not None:
-        gateway.warm_ups.set_sender(partial(send_warm_up, gateway))
-        gateway.warm_ups.open()
-        closing.push_async_callback(gateway.warm_ups.close)
-    if gateway.summaries is not None:
-        gateway.summaries.set_writer(partial(write_summary, gateway))
-        closing.push_async_callback(gateway.summaries.close)
+    gateway.warm_ups.set_sender(partial(send_warm_up, gateway))
+    gateway.warm_ups.open()
+    closing.push_async_callback(gateway.warm_ups.close)
+    gateway.summaries.set_writer(partial(write_summary, gateway))
+    closing.push_async_callback(gateway.summaries.close)
     closing.push_async_callback(_settled, running)
     closing.callback(asyncio.create_task(_warm(gateway)).cancel)
     return gateway
@@ -249,10 +247,10 @@ def _share(gateway: Gateway) -> None:
 
 def _warm_ups(
     config: Config, caches: PromptCaches, store: Store, log: FilteringBoundLogger, most_bytes: int
-) -> WarmUps | None:
+) -> WarmUps | NoWarmUps:
     """Make who keeps prefixes warm, where a policy or a profile names any."""
     if not any(variant.prompt_cache.warm for policy in config.policies.values() for variant in policy.variants):
-        return None
+        return NoWarmUps()
     return WarmUps(caches, store, log, time.time, os.urandom(6).hex(), most_bytes=most_bytes)
 
 

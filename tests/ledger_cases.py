@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.money.entry import Entry, runs
+from gateway.money.entry import NO_BILL, Removal, runs
 from gateway.money.ledger import Ledger, new_id
 from gateway.money.prices.entries import price_from
-from gateway.money.row import Status
+from gateway.money.row import AttemptRow, CacheSettlement, Status
 from gateway.wire.usage import Usage
+from tests.entries import Entry, bill_of
+from tests.entries import entry as entry_of
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC).timestamp()
 PRICE = price_from(
@@ -29,12 +31,12 @@ Case = tuple[Entry, Status | None]
 def entry(number: int, **more: Any) -> Entry:
     usual = {"model": "gpt-5", "policy": "support@4c1e09a2", "deployment": "openai/gpt-5", "started": 10.0}
     request_id = new_id(NOON + number, number.to_bytes(10, "big"))
-    return Entry(request_id, "support-bot", "support", **{**usual, "planned": 10.0021, "http_status": 200, **more})
+    return entry_of(request_id, "support-bot", "support", **{**usual, "planned": 10.0021, "http_status": 200, **more})
 
 
-def paid(entry: Entry, usage: Usage, **more: Any) -> Entry:
-    entry.price(usage, PRICE, None, NOON, **more)
-    return entry
+def paid(number: int, usage: Usage, **more: Any) -> Entry:
+    """Make an entry whose answer is paid for at the usual price."""
+    return entry(number, bill=bill_of(usage, PRICE), **more)
 
 
 def cases() -> Iterator[Case]:
@@ -47,66 +49,110 @@ def cases() -> Iterator[Case]:
 
 def _answered() -> Iterator[Case]:
     sizes = {"before": BEFORE, "budget": 26_000, "room": ROOM}
-    yield paid(entry(1, user="ann", tags=["chat", "eu"], **sizes), Usage(prompt=12_300, completion=210)), "answered"
-    streamed = entry(2, user="ann", stream=True, first_byte=10.2754, calibration=7, **sizes)
-    streamed.expected_cached, streamed.saved_nanousd, streamed.markers = 11_000, 1_250_000, 2
-    streamed.miss, streamed.lost, streamed.lost_nanousd = "client_changed:3", 1_000, 900_000
-    yield paid(streamed, Usage(prompt=12_300, completion=210, cached=10_000, cache_write=99, reasoning=64)), "answered"
-    in_bytes = entry(3, counted="bytes", before={"system": 100, "history": 0, "input": 300}, guessed_media=2, budget=0)
-    yield paid(in_bytes, Usage(prompt=50, completion=9, estimated=True)), "answered"
-    unpriced = entry(4, user='né "ü" \u2028 \x1b[31m', model="modèle", before={"input": 12})
-    unpriced.price(Usage(prompt=12, completion=3), None, None, NOON)
-    unpriced.saved_nanousd = unpriced.lost_nanousd = None
+    yield paid(1, Usage(prompt=12_300, completion=210), user="ann", tags=["chat", "eu"], **sizes), "answered"
+    yield (
+        paid(
+            2,
+            Usage(prompt=12_300, completion=210, cached=10_000, cache_write=99, reasoning=64),
+            user="ann",
+            stream=True,
+            first_byte=10.2754,
+            calibration=7,
+            cache=CacheSettlement(11_000, "client_changed:3", 1_000, 900_000, 1_250_000, 2),
+            **sizes,
+        ),
+        "answered",
+    )
+    in_bytes = {"counted": "bytes", "before": {"system": 100, "history": 0, "input": 300}, "guessed_media": 2}
+    yield paid(3, Usage(prompt=50, completion=9, estimated=True), budget=0, **in_bytes), "answered"
+    unpriced = entry(
+        4,
+        user='né "ü" \u2028 \x1b[31m',
+        model="modèle",
+        before={"input": 12},
+        bill=bill_of(Usage(prompt=12, completion=3), None),
+        cache=CacheSettlement(lost_nanousd=None, saved_nanousd=None),
+    )
     yield unpriced, "answered"
-    tried = entry(5, before={"input": 12})
-    tried.tried("azure/gpt-5", 500, "status", 0.25)
-    tried.tried("openai/gpt-5", 200, None, 1.5)
-    tried.pay_unused(Usage(prompt=12, completion=1), PRICE, None, NOON)
-    yield paid(tried, Usage(prompt=12, completion=3), billed=77), "answered"
+    tried = entry(
+        5,
+        before={"input": 12},
+        attempts=[AttemptRow("azure/gpt-5", 500, "status", 250.0), AttemptRow("openai/gpt-5", 200, None, 1500.0)],
+        bill=bill_of(Usage(prompt=12, completion=3), PRICE, Usage(prompt=12, completion=1), billed=77),
+    )
+    yield tried, "answered"
     yield entry(6, before={"input": 12}), None
 
 
 def _rewritten() -> Iterator[Case]:
     sizes = {"before": BEFORE, "after": AFTER, "room": ROOM, "budget": 6_200}
-    few = entry(11, user="bob", plan="rewritten", level="lists", policy_version=3, **sizes)
-    few.edits = runs([(3, "read", "stub", 2_900, 9), (5, None, "drop_oldest", 40, 0), (6, None, "drop_oldest", 10, 0)])
-    few.values_removed, few.missed, few.missed_values = 412, 2, ["6e029d94", "0a1b2c3d"]
-    yield paid(few, Usage(prompt=6_140, completion=88)), "answered"
-    many = entry(12, user="bob", plan="rewritten", level="dropped", forced=True, decision_lost=True, **sizes)
-    many.edits = [(n, "read", ("stub", "crush", "dedupe")[n % 3], 900, 90) for n in range(2, 40)]
-    many.values_removed, many.saved_nanousd = 0, -4_000
-    yield paid(many, Usage(prompt=6_140, completion=88, cached=4_096)), "answered"
-    observed = entry(13, plan="observed", planned_tokens=6_140, level="lossless", **{**sizes, "after": BEFORE})
-    observed.edits, observed.values_removed = [(3, "read", "minify", 2_900, 1_900)], 0
-    yield paid(observed, Usage(prompt=12_240, completion=5)), "answered"
-    would_refuse = entry(14, plan="observed", **{**sizes, "after": BEFORE})
-    would_refuse.refusal = {"component": "input", "tokens": 9_005, "room": 6_992, "at": "messages[3]"}
-    yield paid(would_refuse, Usage(prompt=12_240, completion=5)), "answered"
+    few = paid(
+        11,
+        Usage(prompt=6_140, completion=88),
+        user="bob",
+        plan="rewritten",
+        level="lists",
+        policy_version=3,
+        edits=runs([(3, "read", "stub", 2_900, 9), (5, None, "drop_oldest", 40, 0), (6, None, "drop_oldest", 10, 0)]),
+        removed=Removal(412, 2, ("6e029d94", "0a1b2c3d")),
+        **sizes,
+    )
+    yield few, "answered"
+    many = paid(
+        12,
+        Usage(prompt=6_140, completion=88, cached=4_096),
+        user="bob",
+        plan="rewritten",
+        level="dropped",
+        forced=True,
+        decision_lost=True,
+        edits=[(n, "read", ("stub", "crush", "dedupe")[n % 3], 900, 90) for n in range(2, 40)],
+        removed=Removal(0, 0),
+        cache=CacheSettlement(saved_nanousd=-4_000),
+        **sizes,
+    )
+    yield many, "answered"
+    observed = {"plan": "observed", **sizes, "after": BEFORE}
+    edits = [(3, "read", "minify", 2_900, 1_900)]
+    would_edit = {"planned_tokens": 6_140, "level": "lossless", "edits": edits, "removed": Removal(0, 0)}
+    yield paid(13, Usage(prompt=12_240, completion=5), **observed, **would_edit), "answered"
+    refusal = {"component": "input", "tokens": 9_005, "room": 6_992, "at": "messages[3]"}
+    yield paid(14, Usage(prompt=12_240, completion=5), **observed, refusal=refusal), "answered"
 
 
 def _not_answered() -> Iterator[Case]:
-    refused = entry(21, plan="refused", deployment=None, before=BEFORE, budget=6_200, http_status=400)
-    refused.refusal = {"component": "input", "tokens": 9_005, "room": 6_992, "at": "messages[3]"}
-    refused.error = "context_length_exceeded"
+    refused = entry(
+        21,
+        plan="refused",
+        deployment=None,
+        before=BEFORE,
+        budget=6_200,
+        http_status=400,
+        refusal={"component": "input", "tokens": 9_005, "room": 6_992, "at": "messages[3]"},
+        error="context_length_exceeded",
+    )
     yield refused, "refused"
-    illegal = entry(22, plan="refused", deployment=None, before=BEFORE, http_status=400, error="invalid_request_error")
-    illegal.refusal = {"at": "messages[1]", "illegal": True}
-    yield illegal, "refused"
+    illegal = {"refusal": {"at": "messages[1]", "illegal": True}, "error": "invalid_request_error"}
+    yield entry(22, plan="refused", deployment=None, before=BEFORE, http_status=400, **illegal), "refused"
     bad_key = entry(23, policy="", deployment=None, planned=0.0, http_status=401, error="invalid_api_key")
     yield bad_key, "refused"
-    failed = entry(24, before=BEFORE, http_status=502, error="upstream_failed")
-    failed.tried("openai/gpt-5", None, "connect", 0.0301)
-    failed.pay_unused(Usage(prompt=12_240, estimated=True), None, None, NOON)
+    failed = entry(
+        24,
+        before=BEFORE,
+        http_status=502,
+        error="upstream_failed",
+        attempts=[AttemptRow("openai/gpt-5", None, "connect", 30.1)],
+        bill=NO_BILL.with_unused(Usage(prompt=12_240, estimated=True), None),
+    )
     yield failed, "failed"
-    cut = paid(entry(25, before=BEFORE, stream=True, first_byte=10.3, error="stream_cut"), ESTIMATE)
-    yield cut, "failed"
-    yield paid(entry(26, before=BEFORE, http_status=499, error="client_gone"), ESTIMATE), "cancelled"
+    yield paid(25, ESTIMATE, before=BEFORE, stream=True, first_byte=10.3, error="stream_cut"), "failed"
+    yield paid(26, ESTIMATE, before=BEFORE, http_status=499, error="client_gone"), "cancelled"
 
 
 def _own_calls() -> Iterator[Case]:
-    yield paid(entry(31, kind="summary", before={"input": 900}), Usage(prompt=900, completion=77)), "answered"
-    warm_up = entry(32, kind="warm_up", before={"history": 9_000}, expected_cached=8_999)
-    yield paid(warm_up, Usage(prompt=9_000, completion=1, cached=8_999)), "answered"
+    yield paid(31, Usage(prompt=900, completion=77), kind="summary", before={"input": 900}), "answered"
+    read = {"before": {"history": 9_000}, "cache": CacheSettlement(expected=8_999)}
+    yield paid(32, Usage(prompt=9_000, completion=1, cached=8_999), kind="warm_up", **read), "answered"
     yield entry(33, kind="summary", http_status=502, error="timeout", before={"input": 900}), "failed"
     yield entry(34, kind="warm_up", before={"history": 9_000}), None
 
@@ -120,7 +166,7 @@ def write_ledger(folder: Path) -> None:
         for one, end in cases():
             now += 1.0625
             if end != "refused":
-                cost = None if one.cost_nanousd is None else 11_140_000
+                cost = None if one.bill.cost_nanousd is None else 11_140_000
                 await ledger.append(one.opened(ESTIMATE, cost))
             now += 0.5
             if end is not None:

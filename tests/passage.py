@@ -23,6 +23,7 @@ from gateway.config import Config, KeyEntry, LedgerSettings, Server, StateSettin
 from gateway.config.merging import resolve
 from gateway.config.policy import Policy
 from gateway.config.yaml import parse_yaml
+from gateway.keep_warm.schedule import NoWarmUps
 from gateway.money import ledger as books
 from gateway.money.prices.entries import price_from
 from gateway.routing.deployment import Deployment, Kind, ModelFacts
@@ -30,10 +31,12 @@ from gateway.routing.models import models_of
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.routing.upstreams.upstream import Reply, Unfit, UpstreamError
 from gateway.serving.client import COMMENT_SECONDS, ClientGone, Headers, Room, refuse
+from gateway.serving.early_folds import NoEarlyFolds
 from gateway.serving.large.pool import LargeBodies
 from gateway.serving.metered.pipeline import answer_metered
 from gateway.serving.pipeline import answer
 from gateway.serving.services import Gateway
+from gateway.summaries.jobs import NoSummaries
 from gateway.wire.errors import GatewayError, too_large
 from gateway.wire.operations import Operation
 from gateway.wire.sse import DONE, event
@@ -364,9 +367,9 @@ class Setting:
             built,
             comment_seconds=self.comment_seconds,
             large=self.large,
-            summaries=None,
-            early_folds=None,
-            warm_ups=None,
+            summaries=NoSummaries(),
+            early_folds=NoEarlyFolds(),
+            warm_ups=NoWarmUps(),
         )
 
     async def __call__(

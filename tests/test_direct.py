@@ -10,7 +10,7 @@ import pytest
 
 from gateway.routing.attempts import Failure
 from gateway.routing.upstreams.by_kind import Upstreams
-from gateway.routing.upstreams.direct import Direct
+from gateway.routing.upstreams.direct import READ_BYTES, Direct
 from gateway.routing.upstreams.upstream import UpstreamError
 from tests.providers.deployments import deployment
 from tests.providers.openai import OpenAI
@@ -300,3 +300,29 @@ async def test_silence_is_timed_anew_with_each_request(direct: Direct):
         async with asyncio.timeout(3):
             with pytest.raises(UpstreamError, match="Timeout"):
                 await reply.read()
+
+
+@pytest.mark.parametrize("sizes", [(), (1,), (1, 100, 7), (9, 16_000, 1, 40_000, 3, 3), (400,) * 200])
+async def test_pieces_that_come_together_arrive_whole_and_no_more_than_is_taken_at_a_time(
+    direct: Direct, sizes: tuple[int, ...]
+):
+    pieces = [bytes([33 + n % 90]) * size for n, size in enumerate(sizes)]
+    head = b"HTTP/1.1 200 OK\r\n" + (b"transfer-encoding: chunked\r\n\r\n" if sizes else b"content-length: 0\r\n\r\n")
+    end = b"0\r\n\r\n" if sizes else b""
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):  # over one connection
+            await reader.readuntil(b"}")
+            writer.write(head + b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + end)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for _ in range(2):
+            reply = await direct.send(deployment(url=url, timeout=5.0), STREAMED, stream=True, request_id="gw_1")
+            got = [chunk async for chunk in reply.chunks()]
+            assert b"".join(got) == b"".join(pieces)
+            assert all(0 < len(chunk) <= READ_BYTES for chunk in got)
+            assert reply.is_over

@@ -9,10 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.money.entry import BYTES_PER_TOKEN, EDITS_BYTES, MOST_MISSED_VALUES, Entry, fingerprint, runs, told
+from gateway.money.entry import (
+    BYTES_PER_TOKEN,
+    EDITS_BYTES,
+    MOST_MISSED_VALUES,
+    NO_BILL,
+    Bill,
+    fingerprint,
+    removal,
+    runs,
+    told,
+)
 from gateway.money.prices.entries import price_from
-from gateway.money.row import AttemptRow, LedgerRow
+from gateway.money.row import AttemptRow, CacheSettlement, LedgerRow
 from gateway.wire.usage import Usage
+from tests.entries import Entry, bill_of
+from tests.entries import entry as entry_of
 
 PRICE = price_from("x", {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-5})
 
@@ -26,9 +38,7 @@ def line(row: LedgerRow) -> dict[str, Any]:
 
 
 def entry(**more) -> Entry:
-    return Entry(
-        "gw_1", "bot", "care", **{"model": "asked", "policy": "p@1", "deployment": "o/m", "started": 10.0, **more}
-    )
+    return entry_of("gw_1", "bot", "care", **{"model": "asked", "policy": "p@1", "deployment": "o/m", **more})
 
 
 def test_the_opened_row_says_who_what_and_the_estimate_until_it_is_settled():
@@ -48,6 +58,14 @@ def test_the_opened_row_says_who_what_and_the_estimate_until_it_is_settled():
     }
 
 
+def test_a_call_that_failed_is_paid_for_beside_the_answer():
+    one = entry(bill=bill_of(Usage(prompt=100), PRICE, Usage(prompt=50, estimated=True)))
+    row = line(one.settled("answered"))
+    assert (row["prompt_tokens"], row["cost_nanousd"], row["estimated"]) == (150, 150_000, True)
+    unpriced = NO_BILL.with_unused(Usage(prompt=50), None).with_answer(Usage(prompt=100), 7)
+    assert (unpriced.cost_nanousd, unpriced.unused_nanousd) == (None, None)
+
+
 def test_a_request_that_nothing_was_spent_on_costs_nothing():
     row = line(entry().settled("refused", 10.5))
     assert (row["cost_nanousd"], row["prompt_tokens"], row["completion_tokens"]) == (0, 0, 0)
@@ -61,9 +79,8 @@ def test_what_was_never_sent_left_no_tokens():
 
 
 def test_usage_is_priced_and_entered_by_class():
-    one = entry()
-    one.price(Usage(prompt=100, completion=20, cached=60, cache_write=5, reasoning=7), PRICE, None, 0.0)
-    row = line(one.settled("answered", 11.0))
+    usage = Usage(prompt=100, completion=20, cached=60, cache_write=5, reasoning=7)
+    row = line(entry(bill=bill_of(usage, PRICE)).settled("answered", 11.0))
     assert [
         row[name]
         for name in ("prompt_tokens", "cached_tokens", "cache_write_tokens", "completion_tokens", "reasoning_tokens")
@@ -72,9 +89,7 @@ def test_usage_is_priced_and_entered_by_class():
 
 
 def test_without_a_price_the_cost_is_unknown_and_never_nothing():
-    one = entry()
-    one.price(Usage(prompt=100), None, None, 0.0)
-    row = line(one.settled("answered", 11.0))
+    row = line(entry(bill=bill_of(Usage(prompt=100), None)).settled("answered", 11.0))
     assert (row["cost_nanousd"], row["unpriced"]) == (None, True)
 
 
@@ -102,9 +117,15 @@ def test_what_is_as_it_nearly_always_is_stands_in_no_row():
         {"policy_version", "stream", "counted", "error", "estimated", "forced", "reasoning_tokens"}
     )
     one = entry(
-        kind="summary", policy_version=3, stream=True, counted="bytes", error="timeout", edits=[(1, None, "stub", 9, 1)]
+        kind="summary",
+        policy_version=3,
+        stream=True,
+        counted="bytes",
+        error="timeout",
+        edits=[(1, None, "stub", 9, 1)],
+        forced=True,
+        bill=Bill(Usage(prompt=9, reasoning=3, cache_write=2, estimated=True)),
     )
-    one.forced, one.usage = True, Usage(prompt=9, reasoning=3, cache_write=2, estimated=True)
     row = line(one.settled("answered", 11.0))
     assert (row["kind"], row["stream"], row["counted"], row["error"]) == ("summary", True, "bytes", "timeout")
     assert row["policy_version"] == 3
@@ -117,8 +138,8 @@ def test_what_was_not_rewritten_is_after_what_it_was_before():
 
 
 def test_bytes_are_scaled_to_the_providers_count():
-    one = entry(counted="bytes", before={"system": 100, "history": 0, "input": 300})
-    one.price(Usage(prompt=50), PRICE, None, 0.0)
+    sizes = {"system": 100, "history": 0, "input": 300}
+    one = entry(counted="bytes", before=sizes, bill=bill_of(Usage(prompt=50), PRICE))
     row = line(one.settled("answered", 11.0))
     assert row["components"] == {"system": [12, 12], "input": [38, 38]}
     assert row["tokens_before"] == row["tokens_after"] == 50
@@ -134,8 +155,7 @@ def test_bytes_without_any_count_are_estimated():
     st.integers(0, 10**6),
 )
 def test_scaled_sizes_always_add_up_to_the_prompt(sizes, prompt):
-    one = entry(counted="bytes", before=sizes)
-    one.price(Usage(prompt=prompt), PRICE, None, 0.0)
+    one = entry(counted="bytes", before=sizes, bill=bill_of(Usage(prompt=prompt), PRICE))
     row = line(one.settled("answered", 11.0))
     assert row["tokens_before"] == (prompt or (sum(sizes.values()) or 1) // BYTES_PER_TOKEN)
     assert all(size >= 0 for pair in row["components"].values() for size in pair)
@@ -206,8 +226,7 @@ def test_telling_never_loses_a_token_or_a_message(edits):
 
 
 def test_what_was_removed_and_missed_is_told_as_counts_and_fingerprints():
-    one = entry(plan="rewritten")
-    one.heed(412, ["W-7300112", "241.50"])
+    one = entry(plan="rewritten", removed=removal(412, ["W-7300112", "241.50"]))
     row = line(one.settled("answered", 11.0))
     assert (row["values_removed"], row["missed"]) == (412, 2)
     assert row["missed_values"] == [fingerprint("W-7300112"), fingerprint("241.50")]
@@ -216,16 +235,14 @@ def test_what_was_removed_and_missed_is_told_as_counts_and_fingerprints():
 
 
 def test_a_rewrite_says_that_nothing_was_missed_and_a_request_without_one_does_not():
-    one = entry(plan="rewritten")
-    one.heed(0, [])
+    one = entry(plan="rewritten", removed=removal(0, []))
     row = line(one.settled("answered", 11.0))
     assert (row["values_removed"], row["missed"], "missed_values" in row) == (0, 0, False)
     assert line(entry().settled("answered", 11.0)).keys().isdisjoint({"values_removed", "missed", "missed_values"})
 
 
 def test_misses_are_all_counted_and_fingerprinted_up_to_a_number():
-    one = entry()
-    one.heed(99, [f"value_{n}" for n in range(50)])
+    one = entry(removed=removal(99, [f"value_{n}" for n in range(50)]))
     row = line(one.settled("answered", 11.0))
     assert (row["missed"], len(row["missed_values"])) == (50, MOST_MISSED_VALUES)
 
@@ -265,7 +282,7 @@ REMEDIES = ("artifacts", "drop_oldest", "recall", "crush", "dedupe")
 
 @pytest.mark.parametrize("status", ["answered", "refused", "failed", "cancelled"])
 def test_a_busy_row_stays_under_a_kilobyte(status):
-    one = Entry(
+    one = entry_of(
         "gw_0198f2c3d4e5f6a7b8c9d0e1f2",
         "support-bot",
         "customer-care",
@@ -282,17 +299,17 @@ def test_a_busy_row_stays_under_a_kilobyte(status):
         edits=[(n, "get_reservation_details", REMEDIES[n % 5], 12345, 5678) for n in range(2, 99)],
         planned=10.1523,
         first_byte=11.5,
-        started=10.0,
+        removed=removal(12_345, [str(n) for n in range(1234, 1334)]),
+        bill=Bill(Usage(prompt=28193, completion=533, cached=18304, cache_write=2001), 123_456_789),
     )
-    one.heed(12_345, [str(n) for n in range(1234, 1334)])
-    one.usage, one.cost_nanousd = Usage(prompt=28193, completion=533, cached=18304, cache_write=2001), 123_456_789
     assert len(one.settled(status, 15.1234).to_json("2026-11-27T03:12:01.123456Z")) < 1000
 
 
 def test_what_is_known_of_the_prompt_cache_is_told_and_what_is_nothing_is_left_out():
-    one = entry()
-    assert line(one.settled("answered", 11.0)).keys().isdisjoint({"expected_cached", "miss", "lost", "saved_nanousd"})
-    one.expected_cached, one.miss, one.lost, one.lost_nanousd, one.saved_nanousd = 1024, "expired", 9, 90, -7
-    row = line(one.settled("answered", 11.0))
+    assert (
+        line(entry().settled("answered", 11.0)).keys().isdisjoint({"expected_cached", "miss", "lost", "saved_nanousd"})
+    )
+    cache = CacheSettlement(1024, "expired", 9, 90, -7)
+    row = line(entry(cache=cache).settled("answered", 11.0))
     told = [row[name] for name in ("expected_cached", "miss", "lost", "lost_nanousd", "saved_nanousd")]
     assert told == [1024, "expired", 9, 90, -7]

@@ -481,7 +481,7 @@ async def test_the_application_has_it_only_where_a_policy_or_a_profile_names_a_p
     (tmp_path / "config.yaml").write_text("model_list: [{model_name: m, litellm_params: {model: demo/anthropic}}]")
     app = create_app(config.load(tmp_path / "config.yaml", {}))
     async with app.router.lifespan_context(app):
-        assert (app.state.gateway.warm_ups is not None) == is_there
+        assert isinstance(app.state.gateway.warm_ups, WarmUps) == is_there
 
 
 async def test_it_sleeps_until_the_next_is_due_and_never_long(tmp_path: Path):

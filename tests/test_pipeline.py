@@ -423,7 +423,7 @@ async def test_a_key_that_is_missing_unknown_or_expired_gets_one_and_the_same_an
     assert (passed.client.status, error["code"]) == (401, "invalid_api_key")
     assert error["message"].partition(" [")[0] == (
         "No valid API key was given: it is missing, unknown or expired. Send a key of this gateway as "
-        "`Authorization: Bearer …` (or `x-api-key`); its operator issues them."
+        "`Authorization: Bearer …` (or `x-api-key`, `api-key`); its operator issues them."
     )
     assert passed.rows == []
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.money.row import CacheSettlement
 from gateway.prompt_cache.groups import PrefixGroups
 from gateway.prompt_cache.lookup import CacheLookup, ConversationOwner
-from gateway.prompt_cache.settlement import CacheSettlement
 from gateway.prompt_cache.sharing import GROUPS, MOST_SENT_BYTES, SENT, share_prompt_caches
 from gateway.prompt_cache.tracker import PromptCaches
 from gateway.prompt_cache.usage_patterns import KNOWN, NEW, NOTHING_KNOWN

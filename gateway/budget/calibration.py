@@ -86,8 +86,8 @@ UNKNOWN = Calibration(0, 1.0, DEFAULT_MARGIN)
 
 def strictest(published: Sequence[Calibration]) -> Calibration:
     """Return a calibration under which every one of several providers is given no more than its window."""
-    if not published:
-        return UNKNOWN
+    if len(published) < 2:
+        return published[0] if published else UNKNOWN
     first = max(published, key=lambda one: one.most)
     heaviest = [max(one.most * one.weights[kind] for one in published) for kind in range(len(EVEN))]
     ids, others = (math.ceil(most / first.most - 1e-9) for most in heaviest)

@@ -22,7 +22,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.config.policy import Policy
 from gateway.keep_warm.decide import FORGIVEN, MOST_GAPS, KeepWarmTerms, reread_interval, reread_pays, write_pays
 from gateway.memory import USUAL
-from gateway.money.entry import BYTES_PER_TOKEN, Entry
+from gateway.money.entry import BYTES_PER_TOKEN, RequestFacts
 from gateway.money.prices.rates import Price
 from gateway.prompt_cache.lookup import CacheLookup
 from gateway.prompt_cache.tracker import PromptCaches
@@ -114,6 +114,27 @@ class _Prefix:
         return max(self.failures, self.empty_rereads) >= MOST_FAILURES
 
 
+class NoWarmUps:
+    """The warm-ups of a process whose policies name no prefix that is to be kept warm."""
+
+    def set_sender(self, send: SendWarmUp) -> None:
+        pass
+
+    def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    def note(
+        self, lookup: CacheLookup, deployment: Deployment, policy: Policy, request: RequestFacts, cache_key: str | None
+    ) -> None:
+        pass
+
+    def will_keep(self, lookup: CacheLookup, lifetime: int) -> bool:
+        return False
+
+
 class WarmUps:
     """The warm-ups of one process."""
 
@@ -158,7 +179,7 @@ class WarmUps:
     # ------------------------------------------------------------ what requests tell
 
     def note(
-        self, lookup: CacheLookup, deployment: Deployment, policy: Policy, entry: Entry, cache_key: str | None
+        self, lookup: CacheLookup, deployment: Deployment, policy: Policy, request: RequestFacts, cache_key: str | None
     ) -> None:
         """Note a request that was sent, if its policy names the prefix it begins with."""
         facts, settings, price = lookup.facts, policy.prompt_cache, deployment.price
@@ -169,7 +190,7 @@ class WarmUps:
             return
         place = lookup.sent.cache, lookup.sent.chain.links[lookup.head]
         body = alone(lookup.request, lookup.head)
-        warm_up = WarmUp(body, *place, cache_key, deployment, entry.model, policy, entry.key, entry.team)
+        warm_up = WarmUp(body, *place, cache_key, deployment, request.model, policy, request.key, request.team)
         prefix = self._prefixes.pop(place, None)
         if prefix is None:
             prefix = _Prefix(warm_up, lookup.now)

@@ -1,4 +1,6 @@
-"""The entry of one request in the books: facts are noted as they become known, and become rows (money/row.py).
+"""The entry of one request in the ledger: its two rows (money/row.py), made from values that were known at its end.
+
+Pure but for the key of fingerprints, which each process draws.
 
 Content-free: ids, sizes, names of tools, causes. A row stays under a kilobyte: lists are bounded, and what is as it
 nearly always is stands in no row (`counted: tokens`, not streamed, no error, nothing forced).
@@ -7,17 +9,19 @@ nearly always is stands in no row (`counted: tokens`, not streamed, no error, no
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import groupby
 from secrets import token_bytes
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from gateway.money.prices.rates import Price
 from gateway.money.row import (
+    NO_CACHE,
     AttemptRow,
+    CacheSettlement,
     ComponentSizes,
     Counted,
     EditRow,
@@ -43,9 +47,13 @@ for; how often cutting hurt is a count.
 """
 
 
-@dataclass(slots=True)
-class Entry:
-    """One request's entry, opened at admission and settled once."""
+NO_USAGE: Final = Usage()
+_EMPTY: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+# Tuples: each request makes one of every kind, and a frozen dataclass takes five times as long to make.
+class RequestFacts(NamedTuple):
+    """The facts of a request that are known when it is admitted. Both of its rows hold them."""
 
     id: str
     key: str
@@ -61,15 +69,22 @@ class Entry:
     kind: EntryKind = "request"
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
     operation: str = "chat"
+    """The part of the API that was asked (wire/operations.py)."""
+
+
+class PlanFacts(NamedTuple):
+    """The part of a plan that the row of a request holds."""
+
     plan: str = "unchanged"
+    """unchanged, rewritten, observed, refused."""
     counted: Counted = "tokens"
     """at least, at most: text was too long to be counted, and the tokens as it came are what its bytes can have."""
     guessed_media: int = 0
     """The number of images, audio, files and other parts whose count is a guess: their content is not here."""
-    before: Mapping[str, int] = field(default_factory=dict)
+    before: Mapping[str, int] = _EMPTY
     """By component; in bytes of the body where `counted` is bytes, until the provider's count is known."""
-    after: Mapping[str, int] = field(default_factory=dict)
-    room: Mapping[str, int] = field(default_factory=dict)
+    after: Mapping[str, int] = _EMPTY
+    room: Mapping[str, int] = _EMPTY
     """The room of each component, in tokens, whatever `counted` says."""
     budget: int | None = None
     """Most tokens of the prompt; None where nothing bounds it."""
@@ -80,161 +95,190 @@ class Entry:
     forced: bool = False
     planned_tokens: int = 0
     """Tokens of the prompt as planned; under `observe` it leaves as it came all the same."""
-    values_removed: int | None = None
-    """Different values (ids, numbers, paths, names) that the rewrite took out and that stand nowhere in what is sent.
-    None where nothing was rewritten. Under `observe` the rewrite is not sent: then it is what would have been removed.
-    """
-    missed: int = 0
-    """The number of them that the answer used all the same. Under `observe`: how many *would* have been missed, which
-    is what tells an operator before enforcing; the model saw them, so that there every use counts. """
-    missed_values: Sequence[str] = ()
-    """Fingerprints of those, never the values, up to a number."""
     refusal: Mapping[str, Any] | None = None
-    """Why nothing could be planned: {component, tokens, room, at}; {at, illegal: true} where why may be content."""
+    """Why nothing could be planned: {component, tokens, room, at}."""
     calibration: int = 0
     """Version of what was known of the provider's count when the plan was made; 0 is nothing but the default."""
     decision_lost: bool = False
     """Whether summaries were left out because the shared state could not be asked or told."""
+
+
+NO_PLAN: Final = PlanFacts()
+
+
+class CallFacts(NamedTuple):
+    """The calls that were made for a request."""
+
     deployment: str | None = None
-    """provider/model that was called last."""
-    attempts: list[AttemptRow] = field(default_factory=list)
+    """provider/model that was called last; None where nothing was sent."""
+    attempts: Sequence[AttemptRow] = ()
+    """Those that came to an end; none need be told of where it was one good call."""
+
+
+NO_CALLS: Final = CallFacts()
+
+
+class Bill(NamedTuple):
+    """The usage of a request and its cost."""
+
     usage: Usage | None = None
     """Of the answer."""
+    cost_nanousd: int | None = 0
+    """Of all calls. Without a price it is unknown, never nothing."""
     unused: Usage | None = None
     """Of calls that failed and were paid for all the same."""
     unused_nanousd: int | None = 0
-    cost_nanousd: int | None = 0
-    """Of all of them."""
-    expected_cached: int = 0
-    """Prompt tokens that the provider should have read from its cache, by its own rules."""
-    miss: str | None = None
-    """Why it read less than the conversation's previous request had made possible (prompt_cache/misses.py)."""
-    lost: int = 0
-    """Tokens that were not read for that reason, and what they cost more for it."""
-    lost_nanousd: int | None = 0
-    saved_nanousd: int | None = 0
-    """The cost of the request as it came, under the same cache rules, less its real cost; may be negative. None where
-    it was changed and nobody can say: no rules of its cache, no price, or no report of the provider's. """
-    markers: int = 0
-    """Cache markers that we set."""
+
+    def with_answer(self, usage: Usage, nanousd: int | None) -> Bill:
+        """Add the answer."""
+        return Bill(usage, _sum(nanousd, self.unused_nanousd), self.unused, self.unused_nanousd)
+
+    def with_unused(self, usage: Usage, nanousd: int | None) -> Bill:
+        """Add a call that failed: its tokens and its cost stand in the row beside the answer's."""
+        cost = _sum(nanousd, self.unused_nanousd)
+        return Bill(self.usage, cost, usage if self.unused is None else self.unused + usage, cost)
+
+
+NO_BILL: Final = Bill()
+
+
+class Removal(NamedTuple):
+    """The different values (ids, numbers, paths, names) that a rewrite took out and that stand nowhere in what is sent.
+
+    Under `observe` the rewrite is not sent: then it is what would have been removed.
+    """
+
+    values: int
+    missed: int
+    """The number of them that the answer used all the same. Under `observe`: how many *would* have been missed, which
+    is what tells an operator before enforcing; the model saw them, so that there every use counts. """
+    fingerprints: tuple[str, ...] = ()
+    """Of those that were missed, never the values, up to a number."""
+
+
+def removal(values: int, missed: Sequence[str]) -> Removal:
+    """Reduce what a rewrite removed, and what of it the answer used, to counts and fingerprints."""
+    return Removal(values, len(missed), tuple([fingerprint(value) for value in missed[:MOST_MISSED_VALUES]]))
+
+
+class End(NamedTuple):
+    """The end of a request."""
+
+    status: Status
     http_status: int = 0
     error: str | None = None
-    started: float = 0.0
-    """By the monotonic clock, in seconds; as the next three."""
-    planned: float = 0.0
-    first_byte: float = 0.0
-
-    def opened(self, estimate: Usage, estimate_nanousd: int | None) -> LedgerRow:
-        """Make the row of admission: who, what, and the estimate that stands if nothing follows."""
-        return LedgerRow(
-            event="opened",
-            id=self.id,
-            kind=self.kind,
-            key=self.key,
-            team=self.team,
-            user=self.user,
-            tags=tuple(self.tags),
-            model=self.model,
-            policy=self.policy,
-            estimate_prompt=estimate.prompt,
-            estimate_completion=estimate.completion,
-            estimate_nanousd=estimate_nanousd,
-            operation=self.operation,
-        )
-
-    def tried(self, deployment: str, status: int | None, error: str | None, seconds: float) -> None:
-        """Note one call."""
-        self.attempts.append(AttemptRow(deployment, status, error, _milliseconds(seconds)))
-
-    def price(
-        self, usage: Usage, price: Price | None, service_tier: str | None, now: float, billed: int | None = None
-    ) -> None:
-        """Take in what the answer used; without a price the cost is unknown, never nothing. `billed` is the provider's
-        own figure, where it states one.
-        """
-        self.usage = usage
-        self.cost_nanousd = _sum(_cost(usage, price, service_tier, now, billed), self.unused_nanousd)
-
-    def pay_unused(
-        self, usage: Usage, price: Price | None, service_tier: str | None, now: float, billed: int | None = None
-    ) -> None:
-        """Take in what a call used that failed: its tokens and its cost stand in the row beside the answer's."""
-        self.unused = usage if self.unused is None else self.unused + usage
-        self.unused_nanousd = _sum(_cost(usage, price, service_tier, now, billed), self.unused_nanousd)
-        self.cost_nanousd = self.unused_nanousd
-
-    def heed(self, removed: int, missed: Sequence[str]) -> None:
-        """Take in what a rewrite removed and what of it the answer used; counts and fingerprints are all that stays."""
-        self.values_removed, self.missed = removed, len(missed)
-        self.missed_values = [fingerprint(value) for value in missed[:MOST_MISSED_VALUES]]
-
-    def settled(self, status: Status, now: float) -> LedgerRow:
-        """Make the row of the end; `now` is by the monotonic clock."""
-        return settled(self, status, now)
+    ms: Milliseconds = Milliseconds()
+    refusal: Mapping[str, Any] | None = None
+    """Why it was refused, where its plan does not say it: {component, tokens, room, at}; {at, illegal: true} where why
+    may be content."""
 
 
-def settled(entry: Entry, status: Status, now: float) -> LedgerRow:
-    """Make the row of a request's end from what is known of it then; `now` is by the monotonic clock."""
-    answer = entry.usage or Usage()
-    usage = answer if entry.unused is None else answer + entry.unused
-    before, after = sizes(entry.counted, entry.before, entry.after, answer.prompt)
-    if entry.deployment is None:  # nothing was sent
+def opened(request: RequestFacts, estimate: Usage, estimate_nanousd: int | None) -> LedgerRow:
+    """Make the row of admission: who, what, and the estimate that stands if nothing follows."""
+    return LedgerRow(
+        event="opened",
+        id=request.id,
+        kind=request.kind,
+        key=request.key,
+        team=request.team,
+        user=request.user,
+        tags=tuple(request.tags),
+        model=request.model,
+        policy=request.policy,
+        estimate_prompt=estimate.prompt,
+        estimate_completion=estimate.completion,
+        estimate_nanousd=estimate_nanousd,
+        operation=request.operation,
+    )
+
+
+def settled(
+    request: RequestFacts,
+    end: End,
+    plan: PlanFacts = NO_PLAN,
+    calls: CallFacts = NO_CALLS,
+    bill: Bill = NO_BILL,
+    cache: CacheSettlement = NO_CACHE,
+    removed: Removal | None = None,
+) -> LedgerRow:
+    """Make the row of a request's end from all that is known of it then. `removed` is None where nothing was rewritten.
+
+    Pure: a request has one such row, whoever fails.
+    """
+    answer, attempts, refusal = bill.usage or NO_USAGE, calls.attempts, end.refusal or plan.refusal
+    usage = answer if bill.unused is None else answer + bill.unused
+    before, after = sizes(plan.counted, plan.before, plan.after, answer.prompt)
+    if calls.deployment is None:  # nothing was sent
         after = dict.fromkeys(before, 0)
-    is_retried = len(entry.attempts) > 1 or bool(entry.attempts and entry.attempts[0].error)
-    is_rewritten = entry.values_removed is not None
-    would_send = entry.plan == "observed" and entry.refusal is None and entry.counted != "bytes"
+    is_retried = len(attempts) > 1 or bool(attempts and attempts[0].error)
+    would_send = plan.plan == "observed" and refusal is None and plan.counted != "bytes"
     return LedgerRow(
         event="settled",
-        id=entry.id,
-        status=status,
-        kind=entry.kind,
-        key=entry.key,
-        team=entry.team,
-        user=entry.user,
-        tags=tuple(entry.tags),
-        model=entry.model,
-        deployment=entry.deployment,
-        policy=entry.policy,
-        policy_version=entry.policy_version,
-        stream=entry.stream,
-        http_status=entry.http_status,
+        id=request.id,
+        status=end.status,
+        kind=request.kind,
+        key=request.key,
+        team=request.team,
+        user=request.user,
+        tags=tuple(request.tags),
+        model=request.model,
+        deployment=calls.deployment,
+        policy=request.policy,
+        policy_version=request.policy_version,
+        stream=request.stream,
+        http_status=end.http_status,
         prompt_tokens=usage.prompt,
         cached_tokens=usage.cached,
         cache_write_tokens=usage.cache_write,
         completion_tokens=usage.completion,
         reasoning_tokens=usage.reasoning,
-        cost_nanousd=entry.cost_nanousd,
+        cost_nanousd=bill.cost_nanousd,
         estimated=usage.estimated,
         tokens_before=sum(before.values()),
         tokens_after=sum(after.values()),
-        counted=entry.counted,
-        guessed_media=entry.guessed_media,
-        components=components(before, after, entry.room),
-        budget=entry.budget,
-        plan=entry.plan,
-        error=entry.error,
-        ms=durations(entry.started, entry.planned, entry.first_byte, now),
-        unpriced=entry.cost_nanousd is None,
-        expected_cached=entry.expected_cached,
-        miss=entry.miss,
-        lost=entry.lost,
-        lost_nanousd=entry.lost_nanousd or 0,
-        saved_nanousd=entry.saved_nanousd or 0,
-        markers=entry.markers,
-        saved_unknown=entry.saved_nanousd is None,
-        calibration=entry.calibration,
-        decision_lost=entry.decision_lost,
-        refusal=None if entry.refusal is None else RefusalReason.read(entry.refusal),
-        tokens_planned=entry.planned_tokens if would_send else None,
-        **told(entry.edits),
-        level=entry.level if entry.edits else "whole",
-        forced=entry.forced and bool(entry.edits),
-        values_removed=entry.values_removed,
-        missed=entry.missed if is_rewritten else None,
-        missed_values=tuple(entry.missed_values) if is_rewritten else (),
-        attempts=tuple(entry.attempts) if is_retried else (),
-        operation=entry.operation,
+        counted=plan.counted,
+        guessed_media=plan.guessed_media,
+        components=components(before, after, plan.room),
+        budget=plan.budget,
+        plan=plan.plan,
+        error=end.error,
+        ms=end.ms,
+        unpriced=bill.cost_nanousd is None,
+        calibration=plan.calibration,
+        decision_lost=plan.decision_lost,
+        refusal=None if refusal is None else RefusalReason.read(refusal),
+        tokens_planned=plan.planned_tokens if would_send else None,
+        attempts=tuple(attempts) if is_retried else (),
+        operation=request.operation,
+        **_rewrite_columns(plan, removed),
+        **_cache_columns(cache),
     )
+
+
+def _rewrite_columns(plan: PlanFacts, removed: Removal | None) -> dict[str, Any]:
+    """Say what a plan changes and what that took away; most requests have no such columns."""
+    columns = {**told(plan.edits), "level": plan.level, "forced": plan.forced} if plan.edits else {}
+    if removed is not None:
+        columns |= {
+            "values_removed": removed.values,
+            "missed": removed.missed,
+            "missed_values": removed.fingerprints,
+        }
+    return columns
+
+
+def _cache_columns(cache: CacheSettlement) -> dict[str, Any]:
+    if cache is NO_CACHE:
+        return {}
+    return {
+        "expected_cached": cache.expected,
+        "miss": cache.miss,
+        "lost": cache.lost,
+        "lost_nanousd": cache.lost_nanousd or 0,
+        "saved_nanousd": cache.saved_nanousd or 0,
+        "markers": cache.markers,
+        "saved_unknown": cache.saved_nanousd is None,
+    }
 
 
 def sizes(
@@ -276,10 +320,13 @@ def durations(started: float, planned: float, first_byte: float, now: float) -> 
     )
 
 
-def _cost(usage: Usage, price: Price | None, tier: str | None, now: float, billed: int | None) -> int | None:
+def cost_of(
+    usage: Usage, price: Price | None, service_tier: str | None, now: float, billed: int | None = None
+) -> int | None:
+    """Return the cost of a usage; None without a price. `billed` is the provider's own figure, where it states one."""
     if billed is not None:
         return billed
-    return None if price is None else price.cost(usage, tier, now)
+    return None if price is None else price.cost(usage, service_tier, now)
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

@@ -122,6 +122,28 @@ class AttemptRow:
         return cls(str(members["deployment"]), _one_of(int, status), _one_of(str, error), _one_of(float, ms))
 
 
+@dataclass(frozen=True, slots=True)
+class CacheSettlement:
+    """The figures of one request and its provider's cache (prompt_cache/settlement.py)."""
+
+    expected: int = 0
+    """Tokens that the cache should have read, by the provider's own rules."""
+    miss: str | None = None
+    """Why it read less than the conversation's previous request had made possible (prompt_cache/misses.py)."""
+    lost: int = 0
+    """Tokens that the miss did not read."""
+    lost_nanousd: int | None = 0
+    saved_nanousd: int | None = 0
+    """The cost of the original request, under the same cache rules, less the cost that was paid. Negative if the
+    original would have been cheaper; None if unknown: no rules of its cache, no price, or no report of the provider's.
+    """
+    markers: int = 0
+    """The number of markers that the gateway set."""
+
+
+NO_CACHE: Final = CacheSettlement()
+
+
 # ------------------------------------------------------------------------------------------------------------ columns
 
 
@@ -298,8 +320,8 @@ class LedgerRow:
 
     def members(self) -> dict[str, Any]:
         """Return the members of the line, in their order."""
-        columns = _WRITTEN[self.event]
-        out = {name: value for name, usual in columns if (value := getattr(self, name)) != usual}
+        get = self.__dict__.get
+        out = {name: value for name, usual, left_out in _WRITTEN[self.event] if (value := get(name, usual)) != left_out}
         for name, write in _NESTED:
             if name in out:
                 out[name] = write(out[name])
@@ -333,13 +355,13 @@ _NO_VALUE: Final = object()
 
 _WRITTEN: Final = {
     event: tuple(
-        (one.name, _NO_VALUE if event in one.metadata["always"] else one.default)
+        (one.name, one.default, _NO_VALUE if event in one.metadata["always"] else one.default)
         for one in fields(LedgerRow)
         if event in one.metadata["of"]
     )
     for event in _BOTH
 }
-"""The columns of each event in order, and the value at which each is left out."""
+"""The columns of each event in order, each with its usual value and the value at which it is left out."""
 _NESTED: Final = tuple(
     (one.name, one.metadata["kind"].write) for one in fields(LedgerRow) if one.metadata["kind"].write is not None
 )

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gateway.budget.components import CountMedia, texts
 from gateway.budget.tokens import LONG_BODY, Counter
+from gateway.money.row import CacheSettlement
 from gateway.prompt_cache.lookup import CacheLookup, is_shorter
 from gateway.prompt_cache.misses import Miss, TokenReport, cause_of_miss, readable_tokens
 from gateway.prompt_cache.prefixes import without_markers
@@ -19,24 +20,6 @@ from gateway.wire.usage import Usage
 
 Cost = Callable[[Usage], int | None]
 """Returns the cost of a usage at this deployment now, in nano-USD; None if it has no price."""
-
-
-@dataclass(frozen=True, slots=True)
-class CacheSettlement:
-    """The figures of one request and its provider's cache for the ledger."""
-
-    expected: int = 0
-    """Tokens that the cache should have read."""
-    miss: str | None = None
-    lost: int = 0
-    """Tokens that the miss did not read."""
-    lost_nanousd: int | None = 0
-    saved_nanousd: int | None = 0
-    """The cost of the original request less the cost that was paid. Negative if the original would have been cheaper;
-    None if unknown.
-    """
-    markers: int = 0
-    """The number of markers that the gateway set."""
 
 
 async def settle(

@@ -15,6 +15,7 @@ from gateway.budget.components import OVERHEAD_REPLY, CountMedia, texts
 from gateway.budget.tokens import Counter
 from gateway.conversation import Changes, leading_system
 from gateway.memory import USUAL, MemoryPlan
+from gateway.money.row import CacheSettlement
 from gateway.prompt_cache.breakpoints import Breakpoint, callers, earlier_links
 from gateway.prompt_cache.cache_identity import CacheNumbers, cache_number, message_settings, separated_by
 from gateway.prompt_cache.cache_keys import CacheKeys, possible_keys
@@ -26,7 +27,7 @@ from gateway.prompt_cache.misses import readable_tokens
 from gateway.prompt_cache.observations import Observation, Observations
 from gateway.prompt_cache.prefixes import Chain, Digests, chain_of, prefix_group, without_markers
 from gateway.prompt_cache.rules import CacheFacts, CachingDeployment
-from gateway.prompt_cache.settlement import CacheSettlement, Cost, settle
+from gateway.prompt_cache.settlement import Cost, settle
 from gateway.prompt_cache.sizes import cumulative_sizes, inserted_texts, prefix_sizes
 from gateway.prompt_cache.trails import Trail, Trails
 from gateway.prompt_cache.usage_patterns import PreviousRequest, Stage, head_stage, turn_stage

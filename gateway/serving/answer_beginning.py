@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from gateway.routing.attempts import Failure
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.upstream import Reply, Trouble, UpstreamError
+from gateway.wire.completion import Completion
 from gateway.wire.headers import retry_after
-from gateway.wire.opening import ErrorAnswer, Nothing, Opened, Opening
+from gateway.wire.opening import ErrorAnswer, Heard, Nothing, Opened, Opening, Streaming
 from gateway.wire.sse import EventRelay
 
 DRAIN_SECONDS = 0.5
@@ -41,6 +43,42 @@ class Beginning:
     """The words of an upstream that cut it off."""
     is_read: bool = False
     """Whether it was read to its end."""
+
+
+class AnswerStart(NamedTuple):
+    """The beginning of an answer, as its call takes it."""
+
+    answer: Completion | Stream | None = None
+    failure: Failure | None = None
+    """Set where there is no answer."""
+    unused: Heard | None = None
+    """The part that came before it failed."""
+    rest: AsyncIterator[bytes] | None = None
+    """The bytes behind a whole answer that are still to come."""
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the upstream had read the prompt."""
+        return self.failure is None or self.failure.begun or self.unused is not None
+
+
+NO_START: Final = AnswerStart()
+
+
+async def answer_start(
+    deployment: Deployment, reply: Reply, opening: Opening, most_bytes: int, now: Callable[[], float]
+) -> AnswerStart:
+    """Read an answer until it is known what it is, and close one that is none."""
+    chunks = reply.chunks()
+    beginning = await begin(chunks, opening, most_bytes)
+    match opened := beginning.opened:
+        case Streaming():
+            opened.relay.passes_long_events = True
+            return AnswerStart(Stream(opened.ready, chunks, opened.relay))
+        case Completion():  # gathered, up to the marker of its end, or read to the last byte
+            return AnswerStart(opened, rest=None if beginning.is_read else chunks)
+    await reply.close()
+    return AnswerStart(None, failure_of(deployment, reply, opened, beginning, now()), opened.heard)
 
 
 async def begin(chunks: AsyncIterator[bytes], opening: Opening, most_bytes: int) -> Beginning:

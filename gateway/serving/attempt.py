@@ -1,9 +1,9 @@
 """The calls that one request makes: fitted for each model, tried on each deployment, planned again where too long.
 
-Their result is an outcome, and facts in the request's entry.
+Each is an `Attempt`, a value. Of them and of the plan the entry is made once the request is over (settle.py).
 
 fit.py plans the request for a model, outgoing.py writes it for a deployment, answer_beginning.py reads how the answer
-begins. plan_in_entry.py tells the entry of the plan, retained.py of what the answer missed.
+begins. plan_in_entry.py says what the entry holds of the plan.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import asyncio
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.budget.tokens import Counter
 from gateway.conversation import Changes
-from gateway.money.entry import Entry
+from gateway.money.entry import NO_PLAN, PlanFacts, RequestFacts
 from gateway.prompt_cache.lookup import CacheLookup
 from gateway.rewriting.folds.summarize import Segment
 from gateway.rewriting.plan import Plan, Refusal
@@ -28,7 +28,8 @@ from gateway.routing.models import Model
 from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.upstreams.upstream import Reply
 from gateway.serving.admission import Admitted
-from gateway.serving.answer_beginning import Stream, begin, drain, failure_of
+from gateway.serving.answer_beginning import NO_START, AnswerStart, Stream, answer_start, drain
+from gateway.serving.calls_in_entry import is_sent
 from gateway.serving.failures import failure_facts, is_upstreams, refuses
 from gateway.serving.fit import (
     LONG_PLAN,
@@ -41,17 +42,16 @@ from gateway.serving.fit import (
 )
 from gateway.serving.occupied import Occupied
 from gateway.serving.outgoing import additions_for, body_for
-from gateway.serving.plan_in_entry import NO_EDITS, edits_in_books, note_plan
+from gateway.serving.plan_in_entry import NO_EDITS, edits_in_books, plan_facts
 from gateway.serving.prompt_cache_use import CacheUse, KeepWarmTarget
-from gateway.serving.retained import retained
 from gateway.serving.services import Gateway
 from gateway.serving.stated_windows import believed, narrowed
 from gateway.summaries.jobs import Job
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import Additions, ChatRequest
 from gateway.wire.completion import Completion
-from gateway.wire.headers import Received, client_headers
-from gateway.wire.opening import Heard, Opening, Streaming
+from gateway.wire.headers import ClientHeaders, Received, client_headers
+from gateway.wire.opening import Heard, Opening
 
 MANY_EDITS = 2_000
 """Edits of a plan beyond which they are told in a thread: a thousand take a millisecond or two."""
@@ -59,27 +59,50 @@ MANY_EDITS = 2_000
 _NO_HEADERS: Received = {}
 
 
+class Attempt(NamedTuple):
+    """One call to a deployment, as far as it came."""
+
+    deployment: Deployment
+    fitted: Fitted
+    """The plan by which the request was sent."""
+    dropped: tuple[str, ...] = ()
+    """Betas of the client's that the deployment does not take."""
+    lookup: CacheLookup | None = None
+    """The expected contents of the deployment's prompt cache, where anything is known of it."""
+    outcome: Outcome | None = None
+    """None while it is under way, and where it was given up before anybody could say."""
+    reply: Reply | None = None
+    """The answer that may still have to be closed."""
+    answer: Completion | Stream | None = None
+    """As far as it is here: all of it, or a stream's beginning."""
+    unused: Heard | None = None
+    """The part of an answer that came before it failed: paid for if it holds anything."""
+    seconds: float = 0.0
+    ended: float = 0.0
+    """By the monotonic clock; of an answer, when it began."""
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the deployment was asked: not one that the request turned out not to fit."""
+        return is_sent(self.outcome)
+
+
 class Calls:
     """The calls of one request."""
 
     __slots__ = (
         "admitted",
-        "answer",
-        "cache_lookup",
+        "attempts",
         "cache_use",
-        "deployment",
         "desk",
-        "dropped",
-        "entry",
+        "facts",
         "fitted",
         "gateway",
         "headers",
         "occupied",
-        "reply",
-        "reply_of",
+        "plan",
         "request",
         "too_long_at",
-        "unused",
     )
 
     def __init__(
@@ -87,38 +110,41 @@ class Calls:
         gateway: Gateway,
         admitted: Admitted,
         request: ChatRequest,
-        entry: Entry,
-        held: KeepWarmTarget | None = None,
+        facts: RequestFacts,
+        target: KeepWarmTarget | None = None,
         headers: Received = _NO_HEADERS,
         desk: Planner | None = None,
     ) -> None:
         """Take a request, and its client's headers where it has one; `desk` plans it where it is large.
 
-        `held` is set where it is sent for nothing but to keep a prefix in its cache.
+        `target` is set where it is sent for nothing but to keep a prefix in its cache.
         """
-        self.gateway, self.admitted, self.request, self.entry = gateway, admitted, request, entry
+        self.gateway, self.admitted, self.request, self.facts = gateway, admitted, request, facts
         self.headers, self.desk = headers, desk
-        self.dropped: tuple[str, ...] = ()
-        """Betas of the client's that the deployment that was called last does not take."""
-        self.cache_use = CacheUse(gateway, admitted.policy, request, entry, held)
+        self.cache_use = CacheUse(gateway, admitted.policy, request, facts, target)
         self.fitted: dict[str, Fitted] = {}
         """By model name: fallbacks have windows of their own."""
-        self.deployment: Deployment | None = None
-        """The one that was called last."""
+        self.plan: PlanFacts = NO_PLAN
+        """What the entry holds of the last of them."""
+        self.attempts: list[Attempt] = []
+        """In the order they were made; the last may be under way."""
         self.occupied = Occupied(gateway.loads)
-        """The one that is at work for this request, where its load counts."""
-        self.reply: Reply | None = None
-        """The answer that may still have to be closed."""
-        self.reply_of: Deployment | None = None
-        """The deployment that gave it."""
-        self.answer: Completion | Stream | None = None
-        """As far as it is here: all of it, or a stream's beginning."""
-        self.cache_lookup: CacheLookup | None = None
-        """The expected contents of the prompt cache of the deployment that answers, where anything is known of it."""
+        """The deployment that is at work for this request, where its load counts."""
         self.too_long_at: Fitted | None = None
         """Set where an upstream found the prompt too long even after a second plan."""
-        self.unused: list[tuple[Deployment, Heard]] = []
-        """Results of calls that failed: paid for if something of an answer is in them."""
+
+    @property
+    def sent(self) -> Attempt | None:
+        """The last call; None where the deployment was not asked, or none was."""
+        return self.attempts[-1] if self.attempts and self.attempts[-1].is_sent else None
+
+    @property
+    def replied(self) -> Attempt | None:
+        """The last call that brought an answer, of whatever kind."""
+        for attempt in reversed(self.attempts):
+            if attempt.reply is not None:
+                return attempt
+        return None
 
     @property
     def enforces(self) -> bool:
@@ -132,14 +158,14 @@ class Calls:
         return self.gateway.counters.for_encoding(model.encoding)
 
     async def fit(self, model: Model) -> Fitted:
-        """Plan the request for a model, and tell the books."""
+        """Plan the request for a model."""
         policy, gateway, counter = self.admitted.policy, self.gateway, self.counter(model)
         window = model.bounds(policy, gateway.calibrations.of(model), self.request.answer_limit, self.request.thinking)
         window = narrowed(
             window, policy, gateway.windows.of((one.name for one in model.deployments), gateway.monotonic())
         )
         known, summaries = gateway.known, gateway.summaries
-        threads = self._threads() if len(self.request.body) >= LONG_PLAN else None
+        threads = self.threads() if len(self.request.body) >= LONG_PLAN else None
         chosen = await selection(self.request, policy, model, counter, window, gateway.memo, threads)
         request = self.request if chosen is None else chosen.request
         if self.enforces:
@@ -162,23 +188,21 @@ class Calls:
         await self._note(fitted)
         return fitted
 
-    def _threads(self) -> Executor:
+    def threads(self) -> Executor:
         """Return the threads for what takes long, as this request's key has them."""
-        return self.gateway.planning.of(self.entry.key, len(self.request.body))
+        return self.gateway.planning.of(self.facts.key, len(self.request.body))
 
     def summarise(self, fitted: Fitted) -> None:
         """Have written, in the background, what this request found to be without a summary."""
-        summaries, plan = self.gateway.summaries, fitted.plan
-        if summaries is None or not self.enforces or not isinstance(plan, Plan) or not plan.wanted:
-            return
-        for segment in plan.wanted:
-            summaries.ask(self._job(fitted.model, segment))
+        if self.enforces and isinstance(fitted.plan, Plan):
+            for segment in fitted.plan.wanted:
+                self.gateway.summaries.ask(self._job(fitted.model, segment))
 
     def _job(self, model: Model, segment: Segment) -> Job:
         """Make the job of summarising messages of this request, booked to whoever sent it."""
-        policy, entry, request = self.admitted.policy, self.entry, self.request
+        policy, facts, request = self.admitted.policy, self.facts, self.request
         messages = tuple(request.conversation.messages[index] for index in segment.messages)
-        purse = (entry.key, entry.team, entry.user, entry.tags)
+        purse = (facts.key, facts.team, facts.user, facts.tags)
         return Job(segment, messages, writer_of(policy, request), policy, self.counter(model), *purse)
 
     async def make(self) -> Outcome:
@@ -203,21 +227,21 @@ class Calls:
     def _tell(self, failure: Failure) -> None:
         """Log what a client was not spared; not what it was told of its own request, nor what is known of a rest."""
         if is_upstreams(failure) and not self.gateway.health.is_told(failure.deployment.name):
-            self.gateway.log.warning("upstream failed", id=self.entry.id, **self._facts(failure))
+            self.gateway.log.warning("upstream failed", id=self.facts.id, **self._failure_facts(failure))
 
-    def _facts(self, failure: Failure) -> dict[str, Any]:
+    def _failure_facts(self, failure: Failure) -> dict[str, Any]:
         return failure_facts(failure, quotes=self.gateway.config.log_upstream_errors)
 
     async def close(self) -> None:
         self.occupied.end()
-        if self.reply is not None:
-            await self.reply.close()
+        if (replied := self.replied) is not None and replied.reply is not None:
+            await replied.reply.close()
 
     def note_system_text(self) -> None:
         """See how the system text differs from the one before it, once the request is over."""
-        if self.deployment is not None:
-            conversation, entry = self.fitted[self.deployment.model_name].steady(self.request), self.entry
-            self.gateway.system_texts.note(conversation, entry.team or "", self.admitted.policy.label, entry.model)
+        if (sent := self.sent) is not None:
+            conversation, facts = sent.fitted.steady(self.request), self.facts
+            self.gateway.system_texts.note(conversation, facts.team or "", self.admitted.policy.label, facts.model)
 
     def _occupy(self, deployment: Deployment) -> None:
         """Count the call as load of a deployment that has others beside it, in place of the one before."""
@@ -226,26 +250,16 @@ class Calls:
             self.occupied.begin(deployment.name, self.gateway.now())
 
     async def _note(self, fitted: Fitted) -> None:
-        """Keep the plan for the calls, and tell the books of it."""
+        """Keep the plan for the calls and for the entry."""
         edits = NO_EDITS
         if isinstance(fitted.plan, Plan):
             many = len(fitted.plan.edits) > MANY_EDITS
             run = asyncio.get_running_loop().run_in_executor
-            edits = await run(self._threads(), edits_in_books, fitted.plan) if many else edits_in_books(fitted.plan)
+            edits = await run(self.threads(), edits_in_books, fitted.plan) if many else edits_in_books(fitted.plan)
         self.fitted[fitted.model.name] = fitted
-        note_plan(self.entry, self.request, self.admitted.policy, fitted, edits)
+        self.plan = plan_facts(self.request, self.admitted.policy, fitted, edits)
         if isinstance(fitted.plan, Refusal) and fitted.plan.ours:
-            self.gateway.log.error("illegal rewrite", id=self.entry.id, policy=self.entry.policy)
-
-    async def heed(self, heard: Heard, deployment: Deployment) -> None:
-        """Tell the books what the rewrite took away, and what of it the answer used all the same.
-
-        Under `observe` the plan is what would have been sent.
-        """
-        plan, known = self.fitted[deployment.model_name].plan, self.gateway.known.values
-        kept = await retained(self.request, plan, heard, known, self._threads)
-        if kept is not None:
-            self.entry.heed(kept.removed, kept.missed)
+            self.gateway.log.error("illegal rewrite", id=self.facts.id, policy=self.facts.policy)
 
     # ------------------------------------------------------------ one deployment
 
@@ -272,7 +286,7 @@ class Calls:
         )
         self._learn_window(deployment, found, ours)
         window = fitted.window.seen_smaller(ours, found.tokens, found.limit, found.over)
-        policy, known, threads = self.admitted.policy, self.gateway.known, self._threads()
+        policy, known, threads = self.admitted.policy, self.gateway.known, self.threads()
         policy = replace(policy, recall=0.0)
         again = await fit(self.request, policy, model, counter, window, known, threads=threads, planner=self.desk)
         changes = self.changes(again)
@@ -297,42 +311,59 @@ class Calls:
             gateway.log.warning("window is smaller than declared", **facts)
 
     async def _try(self, deployment: Deployment, fitted: Fitted) -> Outcome:
-        gateway, entry, started = self.gateway, self.entry, self.gateway.monotonic()
-        self.deployment, self.answer = deployment, None
+        """Call a deployment once. Whatever happens, what came of it is the last attempt."""
+        gateway, started, changes = self.gateway, self.gateway.monotonic(), self.changes(fitted)
         self._occupy(deployment)
-        entry.deployment = f"{deployment.provider}/{deployment.model}"
-        changes = self.changes(fitted)
-        cache_lookup = self.cache_lookup = await self.cache_use.look(deployment, changes)
-        marks = None if cache_lookup is None or not self.enforces else self.cache_use.marks(cache_lookup)
-        additions = await self._additions(deployment, fitted)
-        outcome = await self._sent(deployment, changes, marks, additions)
-        if additions.usage and self.request.stream and refuses(outcome, "stream_options"):
-            outcome = await self._sent(deployment, changes, marks, replace(additions, usage=False), first=False)
-            if not isinstance(outcome, Failure) and "stream_options" not in self.request.spans:
-                gateway.without_usage.add(deployment.name)
-                gateway.log.info("usage is not asked for any more", deployment=deployment.name)
-        if isinstance(outcome, Failure) and outcome.kind == "unfit":
-            self.deployment = None  # it was not asked
-            return outcome
-        if not isinstance(outcome, Failure):
-            self.reply, self.reply_of = outcome.reply, deployment
-            try:
-                outcome = await self._begun(deployment, outcome.reply) or outcome
-            finally:  # a client that leaves now has had its prompt read
-                if cache_lookup is not None and (not isinstance(outcome, Failure) or self._was_taken(outcome)):
-                    self._note_sent(cache_lookup, deployment, marks)
-        now = gateway.monotonic()
-        self._learn(outcome, fitted, now)
-        failure = outcome if isinstance(outcome, Failure) else None
-        entry.tried(
-            deployment.name,
-            200 if failure is None else failure.status,
-            None if failure is None else failure.kind,
-            now - started,
-        )
-        if failure is None:
-            entry.first_byte = now
+        along = self._along(deployment, first=not (self.attempts and any(one.is_sent for one in self.attempts)))
+        self.attempts.append(Attempt(deployment, fitted, along.dropped))
+        lookup: CacheLookup | None = None
+        marks: Marks | None = None
+        outcome: Outcome | None = None
+        reply: Reply | None = None
+        start = NO_START
+        is_taken = False
+        try:
+            lookup = await self.cache_use.look(deployment, changes)
+            marks = None if lookup is None or not self.enforces else self.cache_use.marks(lookup)
+            sent = await self._sent(deployment, fitted, marks, along)
+            if isinstance(sent, Failure):
+                outcome = sent
+            else:
+                reply, is_taken = sent.reply, True  # a client that leaves now has had its prompt read
+                start = await self._start(deployment, reply)
+                outcome, is_taken = start.failure or sent, start.is_taken
+        finally:
+            now = gateway.monotonic()
+            self.attempts[-1] = Attempt(
+                deployment,
+                fitted,
+                along.dropped,
+                lookup,
+                outcome,
+                reply,
+                start.answer,
+                start.unused,
+                now - started,
+                now,
+            )
+            if is_taken and lookup is not None:
+                self._note_sent(lookup, deployment, marks)
+        if reply is not None and start.rest is not None:
+            await drain(reply, start.rest)
+        if self.attempts[-1].is_sent:
+            self._learn(outcome, fitted, now)
         return outcome
+
+    def _along(self, deployment: Deployment, *, first: bool) -> ClientHeaders:
+        """Choose the headers of the client that go along."""
+        more, betas = deployment.forward_headers, deployment.betas
+        return client_headers(self.headers, deployment.provider, betas=betas, more=more, first=first)
+
+    async def _start(self, deployment: Deployment, reply: Reply) -> AnswerStart:
+        """Take in an answer until it is known what it is. See `wire/opening.py`."""
+        request, gateway = self.request, self.gateway
+        opening = Opening(streamed=request.stream, hold_back_usage=not request.asks_usage, secrets=deployment.secrets)
+        return await answer_start(deployment, reply, opening, gateway.config.server.max_answer, gateway.now)
 
     async def _additions(self, deployment: Deployment, fitted: Fitted) -> Additions:
         """Give what is added for a deployment; not the wish for usage, where it has refused that."""
@@ -340,33 +371,37 @@ class Calls:
         additions = await additions_for(self.request, deployment, fitted, self.counter(fitted.model), prompt)
         return replace(additions, usage=False) if deployment.name in self.gateway.without_usage else additions
 
-    async def _sent(
+    async def _sent(self, deployment: Deployment, fitted: Fitted, marks: Marks | None, along: ClientHeaders) -> Outcome:
+        """Send the request as this deployment is to have it; without the wish for usage, where it refuses that."""
+        gateway, request, changes = self.gateway, self.request, self.changes(fitted)
+        additions = await self._additions(deployment, fitted)
+        outcome = await self._called(deployment, changes, marks, additions, along)
+        if additions.usage and request.stream and refuses(outcome, "stream_options"):
+            along = self._along(deployment, first=False)
+            outcome = await self._called(deployment, changes, marks, replace(additions, usage=False), along)
+            if not isinstance(outcome, Failure) and "stream_options" not in request.spans:
+                gateway.without_usage.add(deployment.name)
+                gateway.log.info("usage is not asked for any more", deployment=deployment.name)
+        return outcome
+
+    async def _called(
         self,
         deployment: Deployment,
         changes: Changes | None,
         marks: Marks | None,
         additions: Additions,
-        *,
-        first: bool = True,
+        along: ClientHeaders,
     ) -> Outcome:
-        """Send the request as this deployment is to have it."""
-        body = await body_for(self.request, deployment, changes, marks, additions, self._threads)
-        gateway, more, betas = self.gateway, deployment.forward_headers, deployment.betas
-        first = first and not self.entry.attempts
-        along = client_headers(self.headers, deployment.provider, betas=betas, more=more, first=first)
-        self.dropped = along.dropped
+        body = await body_for(self.request, deployment, changes, marks, additions, self.threads)
+        gateway = self.gateway
         return await gateway.upstreams.call(
             deployment,
             body,
             stream=self.request.stream,
-            request_id=self.entry.id,
+            request_id=self.facts.id,
             headers=along.headers,
             now=gateway.now(),
         )
-
-    def _was_taken(self, failure: Failure) -> bool:
-        """Whether an upstream that failed had read the prompt."""
-        return failure.begun or (bool(self.unused) and self.unused[-1][0] is failure.deployment)
 
     def _learn(self, outcome: Outcome, fitted: Fitted, now: float) -> None:
         """Learn how the deployment is, and tell the operator once that it rests, and once that it is well again."""
@@ -377,34 +412,13 @@ class Calls:
 
         match gateway.health.learn(outcome, now, conversation):
             case "rests" if isinstance(outcome, Failure):
-                gateway.log.warning("deployment rests", id=self.entry.id, **self._facts(outcome))
+                gateway.log.warning("deployment rests", id=self.facts.id, **self._failure_facts(outcome))
             case "well":
                 gateway.log.info("deployment is well again", deployment=name)
 
     def _note_sent(self, one: CacheLookup, deployment: Deployment, marks: Marks | None) -> None:
         """Tell what is believed of its cache, and whoever keeps prefixes warm, that a request was taken."""
         self.gateway.prompt_caches.note(one)
-        if self.admitted.policy.prompt_cache.warm and self.gateway.warm_ups is not None and self.enforces:
+        if self.admitted.policy.prompt_cache.warm and self.enforces:
             key = None if marks is None else marks.key
-            self.gateway.warm_ups.note(one, deployment, self.admitted.policy, self.entry, key)
-
-    async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
-        """Take in an answer until it is known what it is; None where it is one. See `wire/opening.py`."""
-        request, chunks = self.request, reply.chunks()
-        opening = Opening(streamed=request.stream, hold_back_usage=not request.asks_usage, secrets=deployment.secrets)
-        beginning = await begin(chunks, opening, self.gateway.config.server.max_answer)
-        opened = beginning.opened
-        match opened:
-            case Streaming():
-                opened.relay.passes_long_events = True
-                self.answer = Stream(opened.ready, chunks, opened.relay)
-                return None
-            case Completion():
-                self.answer = opened
-                if not beginning.is_read:  # gathered, up to the marker of its end
-                    await drain(reply, chunks)
-                return None
-        await reply.close()
-        if opened.heard is not None:
-            self.unused.append((deployment, opened.heard))
-        return failure_of(deployment, reply, opened, beginning, self.gateway.now())
+            self.gateway.warm_ups.note(one, deployment, self.admitted.policy, self.facts, key)

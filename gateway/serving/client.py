@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import structlog
@@ -188,6 +189,10 @@ def head(request_id: str, content_type: bytes, length: int | None = None) -> Hea
 def header(name: bytes, value: str) -> tuple[bytes, bytes]:
     """Write a header; what may not stand in one (control characters above all) is escaped."""
     return name, printable(value, _LONGEST_VALUE).encode("latin-1", "replace")
+
+
+usual_header: Final = lru_cache(maxsize=256)(header)
+"""As `header`, for values that many requests share."""
 
 
 async def _unpacked(encoding: str, body: bytes, most: int, room: Room | None) -> bytes:

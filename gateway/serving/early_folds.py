@@ -103,8 +103,29 @@ class Beginnings:
     judge: Judge
 
 
+class NoEarlyFolds:
+    """The way of a process that decides nothing: what nothing forces is not folded."""
+
+    decides: Final = False
+
+    def patience(self) -> Patience:
+        return Patience(0.0)
+
+    async def settled(
+        self,
+        begins: Callable[[], Beginnings | None],
+        planning: Planning,
+        *,
+        when: Literal["over", "cheaper"],
+        patience: Patience | None = None,
+    ) -> tuple[Plan | Refusal, bool]:
+        return await planning(frozenset())
+
+
 class EarlyFolds:
     """One process's way to the decisions."""
+
+    decides: Final = True
 
     def __init__(self, store: Store, most_bytes: int = USUAL.bytes_for("early folds")) -> None:
         self._store = store
@@ -180,6 +201,11 @@ class EarlyFolds:
 
         stand, _ = self._store.updated(state, _key(group), LINKS, decided, KEEP_SECONDS)
         return stand
+
+
+FoldDecisions = tuple[EarlyFolds | NoEarlyFolds, Callable[[], Beginnings | None]]
+"""The way to the decisions, and what tells the beginnings of a request that they are asked about."""
+NO_FOLD_DECISIONS: Final[FoldDecisions] = (NoEarlyFolds(), lambda: None)
 
 
 def _places(links: Sequence[int], decided: frozenset[int]) -> frozenset[int]:

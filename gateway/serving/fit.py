@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
+from types import MappingProxyType
 from typing import Protocol
 
 from gateway.budget import media
@@ -30,6 +31,7 @@ from gateway.budget.components import (
 from gateway.budget.kinds import Kinds, kinds_of, kinds_of_message
 from gateway.budget.tokens import LONG_BODY, Counter, Weighed
 from gateway.config.policy import Policy
+from gateway.config.shares import Shares
 from gateway.conversation import Changes, Conversation, Message, last_user, leading_system
 from gateway.memory import Memory
 from gateway.rewriting.folds.summarize import Segment, SummaryFacts
@@ -50,9 +52,9 @@ from gateway.rewriting.tools import REMEDY as TOOLS_SELECTED
 from gateway.rewriting.tools import Tool, called, select, task
 from gateway.rewriting.volatile import Moved, moved_from
 from gateway.routing.models import Model
-from gateway.serving.early_folds import LEAST_TOKENS, Beginnings, EarlyFolds
+from gateway.serving.early_folds import LEAST_TOKENS, NO_FOLD_DECISIONS, FoldDecisions
 from gateway.state.store import Patience
-from gateway.summaries.jobs import InlineWait, Job, SummaryJobs
+from gateway.summaries.jobs import NO_SUMMARIES, InlineWait, Job, NoSummaries, SummaryJobs
 from gateway.wire.cache_marks import is_marked_tool
 from gateway.wire.chat import ChatRequest, Memo, named_tools, tool_name, tools_of, with_tools
 
@@ -84,6 +86,8 @@ class Fitted:
     """Declared volatile text of the request, if there is any."""
     is_moved: bool = False
     """Whether it leaves at its new place: not where no message of ours may stand there, nor where nothing is done."""
+    most: int | None = None
+    """Most tokens of the prompt beside the answer that the request asks for; None where nothing bounds it."""
 
     @property
     def changes(self) -> Changes | None:
@@ -192,8 +196,10 @@ def selected(
 
 def _may_select(request: ChatRequest, policy: Policy, window: Window) -> bool:
     """Whether there are more tools than the policy wants, in a request that its bytes do not prove to fit."""
+    if policy.tools.select is None or policy.mode == "off":
+        return False
     most = window.budget(request.answer_limit or 0)
-    if policy.tools.select is None or policy.mode == "off" or most is None:
+    if most is None:
         return False
     if not policy.strict and fits_by_bytes(request.conversation, request.most_tokens, most):
         return False
@@ -220,8 +226,8 @@ async def fit(
     counter: Counter,
     window: Window,
     known: Known | None = None,
-    summaries: SummaryJobs | None = None,
-    early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None = None,
+    summaries: SummaryJobs | NoSummaries = NO_SUMMARIES,
+    early_folds: FoldDecisions = NO_FOLD_DECISIONS,
     threads: Executor | None = None,
     job: Callable[[Segment], Job] | None = None,
     planner: Planner | None = None,
@@ -241,11 +247,11 @@ async def fit(
     moves = moved if moved is not None and may_move(model.legal) else None
     most_tokens = window.calibration.grown(request.most_tokens + (0 if moves is None else moves.grown_bytes))
     proven = most is None or fits_by_bytes(request.conversation, most_tokens, most)
-    cheaper = early_folds is not None and policy.fold.when == "cheaper" and request.most_tokens >= LEAST_TOKENS
+    cheaper = early_folds[0].decides and policy.fold.when == "cheaper" and request.most_tokens >= LEAST_TOKENS
     if policy.mode == "off" or (proven and not policy.strict and not cheaper):
-        return Fitted(model, None, window, moved=moved, is_moved=moves is not None)
+        return Fitted(model, None, window, most=most, moved=moved, is_moved=moves is not None)
     form = Form(request, policy, model, window, weighing, known, moves)
-    patience = summaries.patience() if summaries is not None else early_folds[0].patience() if early_folds else None
+    patience = max(summaries.patience(), early_folds[0].patience(), key=lambda one: one.seconds)
     found, lost = await _settled(form, summaries, early_folds, threads, job, patience, planner)
     if moves is None or planner is None:
         told = form.told(found)
@@ -256,7 +262,7 @@ async def fit(
         told, lost = await _settled(form, summaries, early_folds, threads, job, patience, planner)
     if moved is not None and form.moved is None and isinstance(told, Plan):
         told = with_left(told, moved, form.anatomy)
-    return Fitted(model, told, window, decision_lost=lost, moved=moved, is_moved=form.moved is not None)
+    return Fitted(model, told, window, lost, moved, form.moved is not None, most)
 
 
 def moved_of(request: ChatRequest, policy: Policy, known: Known) -> Moved | None:
@@ -267,11 +273,11 @@ def moved_of(request: ChatRequest, policy: Policy, known: Known) -> Moved | None
 
 async def _settled(
     form: Form,
-    summaries: SummaryJobs | None,
-    early_folds: tuple[EarlyFolds, Callable[[], Beginnings | None]] | None,
+    summaries: SummaryJobs | NoSummaries,
+    early_folds: FoldDecisions,
     threads: Executor | None,
     job: Callable[[Segment], Job] | None,
-    patience: Patience | None,
+    patience: Patience,
     planner: Planner | None = None,
 ) -> tuple[Plan | Refusal, bool]:
     """Plan a request, long ones off the event loop, with what is decided of its summaries and early folds."""
@@ -289,14 +295,14 @@ async def _settled(
         return decide()
 
     async def summarised(early: frozenset[int]) -> tuple[Plan | Refusal, bool]:
-        if summaries is None or policy.mode != "enforce" or not policy.summarize.enabled:
+        if policy.mode != "enforce" or not policy.summarize.enabled:
             return await planning(early, None), False
         # What is folded early may not be folded at all once its cost is known: nobody waits for a summary of it.
         waits = job is not None and policy.summarize.run == "inline" and len(form.conversation.messages) not in early
         waiting = InlineWait(job, policy.summarize.timeout) if job is not None and waits else None
         return await summaries.plan_with_state(partial(planning, early), writer_of(policy, request), waiting, patience)
 
-    if early_folds is None or policy.mode != "enforce" or policy.strict:
+    if policy.mode != "enforce" or policy.strict:
         return await summarised(frozenset())
     folds, begins = early_folds
     return await folds.settled(begins, summarised, when=policy.fold.when, patience=patience)
@@ -427,18 +433,26 @@ class Form:
 
 def rooms_of(
     policy: Policy, budget: int, before: Mapping[str, int], granted: Mapping[str, int] | None = None
-) -> dict[str, int]:
+) -> Mapping[str, int]:
     """Return what each component may take before it is cut, for reports: its share, or more where it borrowed more.
 
     `before` are the tokens of the request as far as they are known, `granted` what a plan made of the shares. Without
     `strict`, components that have a remedy share what the others leave.
     """
-    shares, cut = policy.allocation, ladders_of(policy).with_remedy
-    nominal = shares.rooms(budget)
+    nominal = _shares_of(policy.allocation, budget)
+    if not before and not granted:
+        return nominal
     if not policy.strict and before:
+        shares, cut = policy.allocation, ladders_of(policy).with_remedy
         rest = budget - sum(before[name] for name in before if name not in cut)
-        nominal |= shares.rooms(rest, cut)
+        nominal = {**nominal, **shares.rooms(rest, cut)}
     return {name: max(room, (granted or {}).get(name, 0)) for name, room in nominal.items()}
+
+
+@lru_cache(maxsize=1024)
+def _shares_of(allocation: Shares, budget: int) -> Mapping[str, int]:
+    """Divide a budget by a policy's shares. Most requests of a policy have the same, and nobody counts them."""
+    return MappingProxyType(allocation.rooms(budget))
 
 
 def byte_edits(request: ChatRequest, fitted: Fitted) -> list[Edit]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
+from gateway.money.entry import Bill
 from gateway.routing.attempts import Failure, Outcome
-from gateway.routing.deployment import Deployment
-from gateway.serving.attempt import Calls
+from gateway.serving.attempt import Attempt, Calls
 from gateway.serving.fit import Fitted
 from gateway.serving.settle import Booking
 from gateway.wire.completion import Completion
@@ -20,48 +21,55 @@ class NoAnswer(Exception):
     """There is none; the message says why, and holds nothing of what the model wrote."""
 
 
-async def answered(
-    calls: Calls, fitted: Fitted, make: Callable[[], Awaitable[Outcome]], within_seconds: float
-) -> Completion:
+@dataclass(frozen=True, slots=True)
+class OwnAnswer:
+    """The answer to a call of the gateway's own, and its cost."""
+
+    answer: Completion
+    bill: Bill
+
+
+async def answer_of(
+    calls: Calls, fitted: Fitted, make: Callable[[], Awaitable[Outcome]], started: float, within_seconds: float
+) -> OwnAnswer:
     """Have a fitted call made and enter it; whatever happens, it is entered once.
 
     Raises NoAnswer, and GatewayError where it cannot even be opened: then nothing was sent.
     """
-    entry, booking = calls.entry, Booking(calls.gateway, calls.request, calls.entry)
-    entry.planned = calls.gateway.monotonic()
+    booking = Booking(calls.gateway, calls.request, calls.facts, started)
+    booking.planned = calls.gateway.monotonic()
     await booking.open(calls.admitted, fitted)
     try:
         async with asyncio.timeout(within_seconds):
             outcome = await make()
     except TimeoutError:
-        await _end(calls, booking, calls.deployment, "timeout")
+        await _fail(calls, booking, calls.sent, "timeout")
         raise NoAnswer(f"there was none within {within_seconds:.3g} seconds") from None
     except asyncio.CancelledError:
-        entry.http_status, entry.error = 499, "gateway_stopped"
-        await booking.pay_unused(calls)
-        if calls.deployment is not None:
-            await booking.price(calls, None, calls.deployment)
-        await booking.settle("cancelled")
+        await _pay(calls, booking, calls.sent)
+        await booking.settle("cancelled", 499, "gateway_stopped", calls)
         raise
     except Exception:  # whatever it was: what was opened in the books is entered, and the error goes on
-        await _end(calls, booking, calls.deployment, "internal_error")
+        await _fail(calls, booking, calls.sent, "internal_error")
         raise
-    answer = calls.answer
-    if isinstance(outcome, Failure) or not isinstance(answer, Completion):
-        paid = isinstance(outcome, Failure) and outcome.begun and outcome.kind != "garbage"
-        await _end(calls, booking, outcome.deployment if paid else None, "upstream_failed")
+    sent = calls.sent
+    if isinstance(outcome, Failure) or sent is None or not isinstance(sent.answer, Completion):
+        is_paid = isinstance(outcome, Failure) and outcome.begun and outcome.kind != "garbage"
+        await _fail(calls, booking, sent if is_paid else None, "upstream_failed")
         raise NoAnswer(f"the model failed: {outcome.kind if isinstance(outcome, Failure) else 'no completion'}")
-    entry.http_status = 200
     await booking.pay_unused(calls)
-    await booking.price(calls, answer, outcome.deployment)
-    await booking.settle("answered")
-    return answer
+    await booking.price(calls, sent, sent.answer)
+    await booking.settle("answered", 200, None, calls)
+    return OwnAnswer(sent.answer, booking.bill)
 
 
-async def _end(calls: Calls, booking: Booking, paid: Deployment | None, error: str) -> None:
+async def _fail(calls: Calls, booking: Booking, paid: Attempt | None, error: str) -> None:
     """Enter a call that brought no answer; one that was `paid` for by what was sent."""
-    calls.entry.error, calls.entry.http_status = error, 502
+    await _pay(calls, booking, paid)
+    await booking.settle("failed", 502, error, calls)
+
+
+async def _pay(calls: Calls, booking: Booking, paid: Attempt | None) -> None:
     await booking.pay_unused(calls)
     if paid is not None:
-        await booking.price(calls, None, paid)
-    await booking.settle("failed")
+        await booking.price(calls, paid, None)

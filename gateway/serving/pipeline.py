@@ -8,21 +8,32 @@ ends.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 from gateway.budget.tokens import LONG_BODY
 from gateway.money.amounts import usd
-from gateway.money.entry import Entry
+from gateway.money.entry import RequestFacts
 from gateway.money.keys import Caller
 from gateway.money.row import Status
 from gateway.rewriting.plan import Refusal
 from gateway.routing.attempts import Failure
-from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.upstream import DROPPED
 from gateway.serving.admission import LONGEST_NAME, admit, authenticate, tags_of, user_of
 from gateway.serving.answer_beginning import Stream, drain
 from gateway.serving.answer_headers import dropped_parts, reply_headers
-from gateway.serving.attempt import Calls
-from gateway.serving.client import STREAM_HEADERS, Client, ClientGone, Comments, Headers, head, header, refuse
+from gateway.serving.attempt import Attempt, Calls
+from gateway.serving.client import (
+    STREAM_HEADERS,
+    Client,
+    ClientGone,
+    Comments,
+    Headers,
+    head,
+    header,
+    refuse,
+    usual_header,
+)
 from gateway.serving.fit import LARGE_BODY
 from gateway.serving.large.pool import Desk
 from gateway.serving.large.turns import Place
@@ -67,19 +78,18 @@ def _passage(
     gateway: Gateway, client: Client, caller: Caller, request: ChatRequest, request_id: str, started: float
 ) -> Passage:
     policy = gateway.config.policy_for(caller.policy, caller.team)
-    entry = Entry(
+    facts = RequestFacts(
         request_id,
         caller.key,
         caller.team,
-        user=user_of(request, client.headers),
-        tags=tags_of(request, client.headers),
-        model=request.model[:LONGEST_NAME],
-        policy=str(policy),
-        policy_version=policy.version,
-        stream=request.stream,
-        started=started,
+        user_of(request, client.headers),
+        tags_of(request, client.headers),
+        request.model[:LONGEST_NAME],
+        str(policy),
+        policy.version,
+        request.stream,
     )
-    return Passage(gateway, client, caller, request, entry)
+    return Passage(gateway, client, caller, request, facts, started)
 
 
 async def _read(gateway: Gateway, body: bytes, key: str) -> ChatRequest:
@@ -92,12 +102,24 @@ async def _read(gateway: Gateway, body: bytes, key: str) -> ChatRequest:
 class Passage:
     """One request on its way through."""
 
-    __slots__ = ("booking", "caller", "calls", "client", "entry", "gateway", "request")
+    __slots__ = ("booking", "caller", "calls", "client", "gateway", "request")
 
-    def __init__(self, gateway: Gateway, client: Client, caller: Caller, request: ChatRequest, entry: Entry) -> None:
-        self.gateway, self.client, self.caller, self.request, self.entry = gateway, client, caller, request, entry
+    def __init__(
+        self,
+        gateway: Gateway,
+        client: Client,
+        caller: Caller,
+        request: ChatRequest,
+        facts: RequestFacts,
+        started: float,
+    ) -> None:
+        self.gateway, self.client, self.caller, self.request = gateway, client, caller, request
         self.calls: Calls | None = None
-        self.booking = Booking(gateway, request, entry)
+        self.booking = Booking(gateway, request, facts, started)
+
+    @property
+    def facts(self) -> RequestFacts:
+        return self.booking.facts
 
     async def run(self, place: Place | None = None, desk: Desk | None = None) -> None:
         """Serve the request; whatever happens, it is entered once.
@@ -114,7 +136,7 @@ class Passage:
             if not self.client.gone:
                 raise
         except Exception:  # the outermost handler: a fault of ours must not take the entry with it
-            self.gateway.log.exception("request failed", id=self.entry.id)
+            self.gateway.log.exception("request failed", id=self.facts.id)
             await self._end_with(errors.internal_error())
         finally:
             self.client.unwatch()
@@ -123,104 +145,92 @@ class Passage:
                 self.calls.note_system_text()
 
     async def _serve(self, place: Place | None, desk: Desk | None) -> None:
-        gateway, entry = self.gateway, self.entry
-        admitted = admit(gateway.config, gateway.models, self.caller, self.request, self.client.headers)
-        entry.policy = str(admitted.policy)
-        self.request = self.booking.request = with_limit(self.request, admitted.model.answer_limit)
-        gateway.ledger.keep(entry.id, entry.team, self.request.body)
-        calls = self.calls = Calls(gateway, admitted, self.request, entry, headers=self.client.headers, desk=desk)
+        gateway, booking, headers = self.gateway, self.booking, self.client.headers
+        admitted = admit(gateway.config, gateway.models, self.caller, self.request, headers)
+        request = self.request = with_limit(self.request, admitted.model.answer_limit)
+        booking.admit(request, admitted)
+        gateway.ledger.keep(booking.facts.id, booking.facts.team, request.body)
+        calls = self.calls = Calls(gateway, admitted, request, booking.facts, headers=headers, desk=desk)
         fitted = await calls.fit(admitted.model)
         if desk is not None:
             _let_go(place, desk)
-        entry.planned = gateway.monotonic()
+        booking.planned = gateway.monotonic()
         if isinstance(fitted.plan, Refusal) and calls.enforces:
-            error = does_not_fit(fitted.plan, fitted, self.request, admitted.policy)
-            entry.refusal = error.extra or {"at": fitted.plan.at, "illegal": True}
+            error = does_not_fit(fitted.plan, fitted, request, admitted.policy)
+            booking.refusal = error.extra or {"at": fitted.plan.at, "illegal": True}
             raise error
-        await self.booking.open(admitted, fitted)
+        await booking.open(admitted, fitted)
         calls.summarise(fitted)
-        comments = Comments(self.client, self._start_stream, gateway.comment_seconds) if self.request.stream else None
+        comments = Comments(self.client, self._start_stream, gateway.comment_seconds) if request.stream else None
         try:
             outcome = await calls.make()
         finally:
             if comments is not None:
                 await comments.stop()
-        await self.booking.pay_unused(calls)
-        match outcome:
-            case Failure():
-                raise await self._error_of(outcome, calls)
-            case _ if isinstance(calls.answer, Stream):
-                await self._relay(calls, calls.answer, outcome.deployment)
-            case _ if calls.answer is not None:
-                await self._deliver(calls, calls.answer, outcome.deployment)
+        await booking.pay_unused(calls)
+        if isinstance(outcome, Failure):
+            raise await self._error_of(outcome, calls)
+        attempt = calls.attempts[-1]
+        if isinstance(attempt.answer, Stream):
+            await self._relay(calls, attempt, attempt.answer)
+        elif attempt.answer is not None:
+            await self._deliver(calls, attempt, attempt.answer)
 
     # ------------------------------------------------------------ the answer
 
-    async def _deliver(self, calls: Calls, whole: Completion, deployment: Deployment) -> None:
-        await self.booking.price(calls, whole, deployment)
-        await calls.heed(whole, deployment)
-        self.entry.http_status = 200
-        await self._settle("answered")
-        headers = head(self.entry.id, b"application/json", len(whole.body)) + self._told()
-        if self.entry.cost_nanousd is not None:
-            headers.append(header(b"x-gateway-cost-usd", usd(self.entry.cost_nanousd)))
+    async def _deliver(self, calls: Calls, attempt: Attempt, whole: Completion) -> None:
+        booking = self.booking
+        await booking.price(calls, attempt, whole)
+        await booking.note_removal(calls, attempt, whole)
+        await self._settle("answered", 200)
+        headers = head(self.facts.id, b"application/json", len(whole.body)) + self._told()
+        if booking.bill.cost_nanousd is not None:
+            headers.append(header(b"x-gateway-cost-usd", usd(booking.bill.cost_nanousd)))
         await self.client.start(200, headers)
         await self.client.end(whole.body)
 
-    async def _relay(self, calls: Calls, stream: Stream, deployment: Deployment) -> None:
+    async def _relay(self, calls: Calls, attempt: Attempt, stream: Stream) -> None:
         """Pass events on as they come; what ends the stream waits until the entry is written."""
-        entry, relay, gateway = self.entry, stream.relay, self.gateway
-        entry.http_status = 200
+        request_id, relay, gateway = self.facts.id, stream.relay, self.gateway
         await self._start_stream()
-        end = await pass_on(self.client, stream, gateway.config.server.max_answer, entry.id)
-        await self.booking.price(calls, relay, deployment)
-        await calls.heed(relay, deployment)
-        entry.error = end.error
+        end = await pass_on(self.client, stream, gateway.config.server.max_answer, request_id)
+        await self.booking.price(calls, attempt, relay)
+        await self.booking.note_removal(calls, attempt, relay)
         if (cut := end.trouble) is not None:
-            gateway.log.warning("stream cut by upstream", id=entry.id, deployment=deployment.name, kind=cut.kind)
-        await self._settle("answered" if end.error is None else "failed")
+            gateway.log.warning(
+                "stream cut by upstream", id=request_id, deployment=attempt.deployment.name, kind=cut.kind
+            )
+        await self._settle("answered" if end.error is None else "failed", 200, end.error)
         await self.client.end(end.out)
-        if relay.done and calls.reply is not None:
-            await drain(calls.reply, stream.chunks)
+        if relay.done and attempt.reply is not None:
+            await drain(attempt.reply, stream.chunks)
 
     async def _start_stream(self) -> None:
         """Begin the response of a stream, unless a comment of ours has."""
         if not self.client.started:
-            headers = [*head(self.entry.id, b"text/event-stream"), *STREAM_HEADERS, *self._told()]
+            headers = [*head(self.facts.id, b"text/event-stream"), *STREAM_HEADERS, *self._told()]
             await self.client.start(200, headers)
 
     def _told(self) -> Headers:
         """Say in headers what was done."""
-        told = [header(b"x-gateway-policy", self.entry.policy)]
-        if plan := self._plan():
-            told.append(header(b"x-gateway-plan", plan))
-        if self.calls is not None:
-            reply = self.calls.reply
-            said = reply_headers(reply, self.calls.reply_of)
-            told += [header(name.encode(), value) for name, value in said.items()]
-            if dropped := dropped_parts(reply, self.calls.dropped):
+        told = [usual_header(b"x-gateway-policy", self.facts.policy)]
+        calls = self.calls
+        if calls is None:
+            return told
+        if plan := _plan(calls, self.booking.refusal):
+            told.append(usual_header(b"x-gateway-plan", plan))
+        if calls.attempts:
+            replied = calls.replied
+            told += [header(name.encode(), value) for name, value in reply_headers(replied).items()]
+            if dropped := dropped_parts(replied, calls.attempts[-1].dropped):
                 told.append(header(DROPPED.encode(), dropped))
         return told
 
-    def _plan(self) -> str | None:
-        """Say what was planned; None for what was refused before anything was."""
-        calls = self.calls
-        if calls is None:
-            return None
-        name = calls.admitted.model.name if calls.deployment is None else calls.deployment.model_name
-        fitted = calls.fitted.get(name)
-        if fitted is None:
-            return None
-        if isinstance(plan := fitted.plan, Refusal):
-            too_big = (self.entry.refusal or {}).get("component", plan.component)
-            return f"{self.entry.plan}; tokens={plan.prompt_tokens}/{plan.prompt_tokens}; too_big={too_big}"
-        return f"{self.entry.plan}; {fitted.summary}" if fitted.summary else self.entry.plan
-
-    async def _settle(self, status: Status) -> None:
+    async def _settle(self, status: Status, http_status: int, error: str | None = None) -> None:
         """Write the end, once, before the response ends."""
         self.client.unwatch()
-        if not self.booking.settled:
-            await self.booking.settle(status)
+        if not self.booking.is_settled:
+            await self.booking.settle(status, http_status, error, self.calls)
             await asyncio.sleep(0)  # the write of this tick happens before the response ends
 
     # ------------------------------------------------------------ the other ends
@@ -228,34 +238,47 @@ class Passage:
     async def _error_of(self, failure: Failure, calls: Calls) -> GatewayError:
         """Say why there is no answer. An answer that broke off once it had begun was paid for."""
         if failure.begun and failure.kind != "garbage":
-            await self.booking.price(calls, None, failure.deployment)
+            await self.booking.price(calls, calls.attempts[-1], None)
         less = calls.too_long_at
         if less is not None and failure.status is not None and less.window.width is not None:
             return still_too_long(failure, less, self.request, calls.admitted.policy)
         return unanswered(failure, self.request.model, self.gateway.now())
 
     async def _end_with(self, error: GatewayError) -> None:
-        called = self.calls is not None and self.calls.deployment is not None
-        self.entry.error, self.entry.http_status = error.code or error.type, error.status
-        await self._settle("failed" if called or error.status >= 500 else "refused")
+        called = self.calls is not None and self.calls.sent is not None
+        status: Status = "failed" if called or error.status >= 500 else "refused"
+        await self._settle(status, error.status, error.code or error.type)
         if self.client.started:
-            await self.client.end(error_event(error, self.entry.id))
+            await self.client.end(error_event(error, self.facts.id))
         else:
             own = {name.encode() for name in error.headers}
-            await refuse(self.client, error, self.entry.id, [one for one in self._told() if one[0] not in own])
+            await refuse(self.client, error, self.facts.id, [one for one in self._told() if one[0] not in own])
 
     async def _cancelled(self) -> None:
         """Stop the upstream of a client that left, and enter what was used until then."""
-        calls = self.calls
+        calls, booking = self.calls, self.booking
         try:
             if calls is not None:
                 await calls.close()
-                await self.booking.pay_unused(calls)
-                if calls.deployment is not None and self.entry.usage is None and not self.booking.settled:
-                    heard = calls.answer.relay if isinstance(calls.answer, Stream) else calls.answer
-                    await self.booking.price(calls, heard, calls.deployment)
+                await booking.pay_unused(calls)
+                sent = calls.sent
+                if sent is not None and booking.bill.usage is None and not booking.is_settled:
+                    heard = sent.answer.relay if isinstance(sent.answer, Stream) else sent.answer
+                    await booking.price(calls, sent, heard)
                     if heard is not None:
-                        await calls.heed(heard, calls.deployment)
+                        await booking.note_removal(calls, sent, heard)
         finally:
-            self.entry.http_status, self.entry.error = 499, "client_gone" if self.client.gone else "gateway_stopped"
-            await self._settle("cancelled")
+            await self._settle("cancelled", 499, "client_gone" if self.client.gone else "gateway_stopped")
+
+
+def _plan(calls: Calls, refusal: Mapping[str, Any] | None) -> str | None:
+    """Say what was planned; None for what was refused before anything was."""
+    sent = calls.sent
+    name = calls.admitted.model.name if sent is None else sent.deployment.model_name
+    fitted = calls.fitted.get(name)
+    if fitted is None:
+        return None
+    if isinstance(plan := fitted.plan, Refusal):
+        too_big = (refusal or {}).get("component", plan.component)
+        return f"{calls.plan.plan}; tokens={plan.prompt_tokens}/{plan.prompt_tokens}; too_big={too_big}"
+    return f"{calls.plan.plan}; {fitted.summary}" if fitted.summary else calls.plan.plan

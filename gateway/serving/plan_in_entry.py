@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.config.policy import Policy
-from gateway.money.entry import Entry, runs
+from gateway.money.entry import PlanFacts, runs
 from gateway.money.row import EditRow
 from gateway.rewriting.plan import Edit, Level, Plan, Refusal
 from gateway.serving.fit import Fitted, byte_edits, byte_sizes, guesses, rooms_of
@@ -26,32 +26,71 @@ def _row(edit: Edit) -> tuple[int, str | None, str, int, int]:
     return edit.at, edit.tool, edit.remedy, edit.before, edit.after
 
 
-def note_plan(entry: Entry, request: ChatRequest, policy: Policy, fitted: Fitted, edits: InBooks) -> None:
-    """Write a plan into the entry; under a policy that does not enforce, as it would have been."""
-    plan, enforces = fitted.plan, policy.mode == "enforce"
-    entry.calibration = fitted.window.calibration.version
-    entry.decision_lost = fitted.decision_lost
-    entry.guessed_media = 0 if plan is None else guesses(request.conversation.messages)
-    entry.budget = None if policy.mode == "off" else fitted.window.budget(request.answer_limit or 0)
-    if plan is None:
-        entry.room = {} if entry.budget is None else rooms_of(policy, entry.budget, {})
-        entry.counted, entry.before = "bytes", byte_sizes(request)
-        entry.edits = runs([_row(edit) for edit in byte_edits(request, fitted)])
-        entry.plan = "unchanged" if enforces or not entry.edits else "observed"
-        return
-    entry.counted, entry.before, entry.after = plan.bounded or "tokens", plan.before, plan.before
-    if isinstance(plan, Refusal):
-        entry.plan = "refused" if enforces else "observed"
-        entry.refusal = {"component": plan.component, "tokens": plan.tokens, "room": plan.room, "at": plan.at}
-        return
-    entry.refusal, granted = None, plan.room if plan.rewrites else {}
-    entry.room = {} if entry.budget is None else rooms_of(policy, entry.budget, plan.before, granted)
-    if enforces:
-        entry.plan = "rewritten" if plan.rewrites else "unchanged"
+def plan_facts(request: ChatRequest, policy: Policy, fitted: Fitted, edits: InBooks) -> PlanFacts:
+    """Return what the entry holds of a plan; under a policy that does not enforce, as it would have been."""
+    budget = None if policy.mode == "off" else fitted.most
+    match fitted.plan:
+        case None:
+            return _uncounted(request, policy, fitted, budget)
+        case Refusal():
+            return _refused(request, policy, fitted, fitted.plan, budget)
+        case Plan():
+            return _planned(request, policy, fitted, fitted.plan, budget, edits)
+
+
+def _uncounted(request: ChatRequest, policy: Policy, fitted: Fitted, budget: int | None) -> PlanFacts:
+    """Describe a request that nobody counted: its sizes are bytes."""
+    edits = runs([_row(edit) for edit in byte_edits(request, fitted)]) if fitted.moved is not None else ()
+    return PlanFacts(
+        "unchanged" if policy.mode == "enforce" or not edits else "observed",
+        "bytes",
+        before=byte_sizes(request),
+        room={} if budget is None else rooms_of(policy, budget, {}),
+        budget=budget,
+        edits=edits,
+        calibration=fitted.window.calibration.version,
+        decision_lost=fitted.decision_lost,
+    )
+
+
+def _refused(request: ChatRequest, policy: Policy, fitted: Fitted, refusal: Refusal, budget: int | None) -> PlanFacts:
+    return PlanFacts(
+        "refused" if policy.mode == "enforce" else "observed",
+        refusal.bounded or "tokens",
+        guesses(request.conversation.messages),
+        refusal.before,
+        refusal.before,
+        budget=budget,
+        refusal={
+            "component": refusal.component,
+            "tokens": refusal.tokens,
+            "room": refusal.room,
+            "at": refusal.at,
+        },
+        calibration=fitted.window.calibration.version,
+        decision_lost=fitted.decision_lost,
+    )
+
+
+def _planned(
+    request: ChatRequest, policy: Policy, fitted: Fitted, plan: Plan, budget: int | None, edits: InBooks
+) -> PlanFacts:
+    if enforces := policy.mode == "enforce":
+        name = "rewritten" if plan.rewrites else "unchanged"
     else:
-        entry.plan = "observed" if plan.edits else "unchanged"
-    if enforces:
-        entry.after = plan.after
-    entry.planned_tokens = plan.tokens_after
-    entry.edits, entry.level = edits
-    entry.forced = plan.forced
+        name = "observed" if plan.edits else "unchanged"
+    granted = plan.room if plan.rewrites else {}
+    return PlanFacts(
+        name,
+        plan.bounded or "tokens",
+        guesses(request.conversation.messages),
+        plan.before,
+        plan.after if enforces else plan.before,
+        {} if budget is None else rooms_of(policy, budget, plan.before, granted),
+        budget,
+        *edits,
+        forced=plan.forced,
+        planned_tokens=plan.tokens_after,
+        calibration=fitted.window.calibration.version,
+        decision_lost=fitted.decision_lost,
+    )

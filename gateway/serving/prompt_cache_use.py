@@ -5,7 +5,6 @@ It gathers the inputs. The decisions are in `gateway/prompt_cache` and `gateway/
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -13,7 +12,7 @@ from gateway.budget.allocation import Window
 from gateway.budget.tokens import LONG_BODY, Counter
 from gateway.config.policy import Policy
 from gateway.conversation import Changes
-from gateway.money.entry import BYTES_PER_TOKEN, Entry
+from gateway.money.entry import BYTES_PER_TOKEN, RequestFacts
 from gateway.prompt_cache.breakpoints import Breakpoint
 from gateway.prompt_cache.economics import USUAL_GROWTH, outlook
 from gateway.prompt_cache.lookup import CacheLookup, ConversationOwner, is_uncacheable
@@ -23,7 +22,7 @@ from gateway.rewriting.volatile import Moved, moved_from
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Preference
 from gateway.routing.models import Model
-from gateway.serving.early_folds import Beginnings, ByCost, EarlyFolds, Never
+from gateway.serving.early_folds import NO_FOLD_DECISIONS, Beginnings, ByCost, FoldDecisions, Never
 from gateway.serving.services import Gateway
 from gateway.wire.cache_marks import Marks
 from gateway.wire.chat import ChatRequest
@@ -42,12 +41,17 @@ class KeepWarmTarget:
 class CacheUse:
     """One request, and the caches of its deployments."""
 
-    __slots__ = ("entry", "gateway", "policy", "request", "target")
+    __slots__ = ("facts", "gateway", "policy", "request", "target")
 
     def __init__(
-        self, gateway: Gateway, policy: Policy, request: ChatRequest, entry: Entry, target: KeepWarmTarget | None = None
+        self,
+        gateway: Gateway,
+        policy: Policy,
+        request: ChatRequest,
+        facts: RequestFacts,
+        target: KeepWarmTarget | None = None,
     ) -> None:
-        self.gateway, self.policy, self.request, self.entry, self.target = gateway, policy, request, entry, target
+        self.gateway, self.policy, self.request, self.facts, self.target = gateway, policy, request, facts, target
 
     async def look(self, deployment: Deployment, changes: Changes | None) -> CacheLookup | None:
         """Compare a request that is about to be sent with the believed contents of the deployment's cache."""
@@ -82,8 +86,8 @@ class CacheUse:
         settings, caches, facts = self.policy.prompt_cache, self.gateway.prompt_caches, lookup.facts
         inputs = caches.marking_inputs(lookup)
         lifetime = lifetime_of(settings.ttl, inputs.habits, facts, caches.current_lifetime(lookup), lookup.now)
-        extent, warm_ups = mark_up_to(settings.markers, inputs, facts, lifetime), self.gateway.warm_ups
-        if extent == "nothing" and settings.warm and warm_ups is not None and warm_ups.will_keep(lookup, lifetime):
+        extent = mark_up_to(settings.markers, inputs, facts, lifetime)
+        if extent == "nothing" and settings.warm and self.gateway.warm_ups.will_keep(lookup, lifetime):
             extent = "head"
         return extent, lifetime
 
@@ -125,31 +129,28 @@ class CacheUse:
         return marks_of(points, lookup.facts, key)
 
     def _owner(self) -> ConversationOwner:
-        policy, entry = self.policy, self.entry
+        policy, facts = self.policy, self.facts
         parts = {
-            "team": entry.team,
-            "model": entry.model,
+            "team": facts.team,
+            "model": facts.model,
             "policy": policy.name,
-            "user": entry.user or "",
-            "key": entry.key,
+            "user": facts.user or "",
+            "key": facts.key,
         }
         return ConversationOwner(
-            conversation=(entry.team, entry.key, entry.user or "", entry.model),
+            conversation=(facts.team, facts.key, facts.user or "", facts.model),
             group=tuple([parts[name] for name in policy.prompt_cache.group_by]),
-            kind=f"{entry.team}/{policy.name}/{entry.model}",
-            is_gateway=entry.kind != "request",
+            kind=f"{facts.team}/{policy.name}/{facts.model}",
+            is_gateway=facts.kind != "request",
         )
 
     # ------------------------------------------------------------ early folds
 
-    def early_folds(
-        self, model: Model, window: Window, counter: Counter
-    ) -> tuple[EarlyFolds, Callable[[], Beginnings | None]] | None:
-        """Return the decision on voluntary folds for this model; None if its cache is unknown."""
-        folds = self.gateway.early_folds
-        if folds is None or not model.deployments or model.deployments[0].cache.matching == "none":
-            return None
-        return folds, lambda: self._beginnings(model, window, counter)
+    def early_folds(self, model: Model, window: Window, counter: Counter) -> FoldDecisions:
+        """Return the decisions on voluntary folds for this model; there are none if its cache is unknown."""
+        if not model.deployments or model.deployments[0].cache.matching == "none":
+            return NO_FOLD_DECISIONS
+        return self.gateway.early_folds, lambda: self._beginnings(model, window, counter)
 
     def _beginnings(self, model: Model, window: Window, counter: Counter) -> Beginnings | None:
         """Return the beginnings of the conversation and their judge; None if it is too short for a cache."""

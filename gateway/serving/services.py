@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.budget.tokens import Counters
 from gateway.config import Config
 from gateway.config.wildcards import is_pattern
-from gateway.keep_warm.schedule import WarmUps
+from gateway.keep_warm.schedule import NoWarmUps, WarmUps
 from gateway.memory import USUAL, Memory
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
@@ -27,11 +27,11 @@ from gateway.routing.models import Model, model_of, models_of
 from gateway.routing.too_long import Windows
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.serving.client import COMMENT_SECONDS
-from gateway.serving.early_folds import EarlyFolds
+from gateway.serving.early_folds import EarlyFolds, NoEarlyFolds
 from gateway.serving.large.pool import LargeBodies
 from gateway.serving.large.threads import FairThreads
 from gateway.state.shared import Sharing
-from gateway.summaries.jobs import SummaryJobs
+from gateway.summaries.jobs import NoSummaries, SummaryJobs
 from gateway.wire.chat import Memo
 
 
@@ -117,10 +117,9 @@ class Gateway:
     """The processes for large ones; None if threads do."""
     prompt_caches: PromptCaches = field(default_factory=PromptCaches)
     """The expected contents of the providers' caches."""
-    summaries: SummaryJobs | None = None
-    """None where nobody is to write any."""
-    early_folds: EarlyFolds | None = None
-    """None where nothing is decided about folds that nothing forces."""
+    summaries: SummaryJobs | NoSummaries = field(default_factory=NoSummaries)
+    early_folds: EarlyFolds | NoEarlyFolds = field(default_factory=NoEarlyFolds)
+    """The decisions on folds that nothing forces."""
     lookups: Lookups = field(default_factory=Lookups)
     """Lookups of past requests."""
     without_usage: set[str] = field(default_factory=set)
@@ -128,5 +127,4 @@ class Gateway:
 
     comment_seconds: float = COMMENT_SECONDS
     """Seconds that a stream's client waits for output before it gets a comment instead."""
-    warm_ups: WarmUps | None = None
-    """None where no policy names a prefix that is to be kept warm."""
+    warm_ups: WarmUps | NoWarmUps = field(default_factory=NoWarmUps)

@@ -17,14 +17,14 @@ import orjson
 from gateway.budget.tokens import Counter
 from gateway.config.policy import Policy, Reserve
 from gateway.conversation import Message
-from gateway.money.entry import Entry
+from gateway.money.entry import RequestFacts
 from gateway.money.ledger import ID_ENTROPY_BYTES, new_id
 from gateway.rewriting.folds import summarize
 from gateway.rewriting.folds.summary_faults import SummarySource
 from gateway.routing.models import Model
 from gateway.serving.admission import Admitted
 from gateway.serving.attempt import Calls
-from gateway.serving.own_calls import NoAnswer, answered
+from gateway.serving.own_calls import NoAnswer, answer_of
 from gateway.serving.services import Gateway
 from gateway.summaries.jobs import Job, NoSummary
 from gateway.wire.chat import Memo, message_of, parse
@@ -132,7 +132,8 @@ async def _part(writing: _Writing, text: str, limit: int) -> str:
 async def _written(writing: _Writing, text: str, limit: int) -> str:
     """Have one text summarised: one call, one entry."""
     job, gateway = writing.job, writing.gateway
-    entry = Entry(
+    started = gateway.monotonic()
+    facts = RequestFacts(
         new_id(gateway.now(), os.urandom(ID_ENTROPY_BYTES)),
         job.key,
         job.team,
@@ -142,20 +143,20 @@ async def _written(writing: _Writing, text: str, limit: int) -> str:
         policy=str(job.policy),
         policy_version=job.policy.version,
         kind="summary",
-        started=gateway.monotonic(),
     )
     body = await asyncio.to_thread(_body, writing, text, limit)
-    calls = Calls(gateway, Admitted(writing.model, _policy(job)), parse(body, Memo()), entry)
+    calls = Calls(gateway, Admitted(writing.model, _policy(job)), parse(body, Memo()), facts)
     try:
         fitted = await calls.fit(writing.model)
         seconds = max(0.0, writing.until - gateway.monotonic())
-        return _said(await answered(calls, fitted, calls.make, seconds))
+        made = await answer_of(calls, fitted, calls.make, started, seconds)
     except NoAnswer as error:
         raise NoSummary(str(error)) from error
     except GatewayError as error:
         raise NoSummary(error.message) from error
     finally:
         await calls.close()
+    return _said(made.answer)
 
 
 def _policy(job: Job) -> Policy:

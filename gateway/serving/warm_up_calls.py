@@ -13,13 +13,13 @@ from typing import Final
 
 from gateway.config.policy import Policy, Reserve
 from gateway.keep_warm.schedule import Reread, WarmUp, WarmUpFailed, WarmUpResult
-from gateway.money.entry import Entry
+from gateway.money.entry import RequestFacts
 from gateway.money.ledger import ID_ENTROPY_BYTES, new_id
 from gateway.rewriting.plan import Refusal
 from gateway.serving.admission import Admitted
 from gateway.serving.attempt import Calls
 from gateway.serving.fit import Fitted
-from gateway.serving.own_calls import NoAnswer, answered
+from gateway.serving.own_calls import NoAnswer, answer_of
 from gateway.serving.prompt_cache_use import KeepWarmTarget
 from gateway.serving.services import Gateway
 from gateway.wire.chat import parse
@@ -34,7 +34,8 @@ async def send_warm_up(gateway: Gateway, warm_up: WarmUp) -> WarmUpResult:
     expiry = gateway.prompt_caches.expiry(warm_up.cache, warm_up.link)
     if expiry is None or deployment.name in gateway.health.resting(gateway.monotonic()):
         return "later"
-    entry = Entry(
+    started = gateway.monotonic()
+    facts = RequestFacts(
         new_id(gateway.now(), os.urandom(ID_ENTROPY_BYTES)),
         warm_up.key,
         warm_up.team,
@@ -42,24 +43,23 @@ async def send_warm_up(gateway: Gateway, warm_up: WarmUp) -> WarmUpResult:
         policy=str(policy),
         policy_version=policy.version,
         kind="warm_up",
-        started=gateway.monotonic(),
     )
     alone = replace(gateway.models[deployment.model_name], deployments=(deployment,))
     plain = Policy(policy.name, reserve=Reserve(0, 0), prompt_cache=replace(policy.prompt_cache, warm=()))
     request, target = parse(warm_up.body, gateway.memo), KeepWarmTarget(expiry[1], warm_up.cache_key)
-    calls = Calls(gateway, Admitted(alone, plain), request, entry, target)
+    calls = Calls(gateway, Admitted(alone, plain), request, facts, target)
     try:
         fitted = await calls.fit(alone)
         if not await _is_cacheable(calls, fitted, warm_up):
             return "nothing"
-        await answered(calls, fitted, partial(calls.call, deployment), TIMEOUT_SECONDS)
+        made = await answer_of(calls, fitted, partial(calls.call, deployment), started, TIMEOUT_SECONDS)
     except NoAnswer as error:
         raise WarmUpFailed(str(error)) from error
     except GatewayError as error:
         raise WarmUpFailed(error.message) from error
     finally:
         await calls.close()
-    return Reread(0 if entry.usage is None else entry.usage.cached, entry.cost_nanousd or 0)
+    return Reread(0 if made.bill.usage is None else made.bill.usage.cached, made.bill.cost_nanousd or 0)
 
 
 async def _is_cacheable(calls: Calls, fitted: Fitted, warm_up: WarmUp) -> bool:

@@ -71,6 +71,7 @@ POLL_SECONDS: Final = 0.1
 
 V = TypeVar("V")
 Planning = Callable[[SummaryFacts], Awaitable[Plan | Refusal]]
+PlanningWithout = Callable[[None], Awaitable[Plan | Refusal]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,30 @@ class _Breaker:
 
     failures: int = 0
     rests_until: float = 0.0
+
+
+class NoSummaries:
+    """The summary jobs of a process that has none: nobody waits for a summary, and no request is planned with one."""
+
+    def set_writer(self, write: Write) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    def patience(self) -> Patience:
+        return Patience(0.0)
+
+    async def plan_with_state(
+        self, planning: PlanningWithout, model: str, waiting: InlineWait | None = None, patience: Patience | None = None
+    ) -> tuple[Plan | Refusal, bool]:
+        return await planning(None), False
+
+    def ask(self, job: Job) -> None:
+        pass
+
+
+NO_SUMMARIES: Final = NoSummaries()
 
 
 class SummaryJobs:

@@ -14,11 +14,12 @@ from typing import Any, get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.money.entry import Entry
+from gateway.money.entry import Bill
 from gateway.money.ledger import Ledger, new_id
 from gateway.money.row import Status
 from gateway.reports.spend import By, spend_report
 from gateway.wire.usage import Usage
+from tests.entries import Entry, entry
 
 NOON = 1_700_000_000.0
 FIGURES = ("prompt_tokens", "cached_tokens", "completion_tokens", "cost_nanousd")
@@ -46,7 +47,7 @@ REQUESTS = st.lists(
 
 
 def entry_of(number: int, request: Mapping[str, Any]) -> Entry:
-    return Entry(
+    return entry(
         new_id(NOON + number, number.to_bytes(10)),
         key="k",
         team=request["team"],
@@ -54,8 +55,7 @@ def entry_of(number: int, request: Mapping[str, Any]) -> Entry:
         tags=request["tags"],
         model=request["model"],
         policy="default@0",
-        usage=request["usage"],
-        cost_nanousd=request["cost"],
+        bill=Bill(request["usage"], request["cost"]),
         before={"history": request["usage"].prompt},
     )
 
@@ -66,12 +66,12 @@ async def keep(folder: Path, requests: Sequence[Mapping[str, Any]]) -> None:
     ledgers = {name: Ledger(folder, name or None, clock=lambda: now["at"]) for name in ("", "1", "2")}
 
     async def one(number: int, request: Mapping[str, Any]) -> None:
-        entry, ledger = entry_of(number, request), ledgers[request["worker"]]
+        made, ledger = entry_of(number, request), ledgers[request["worker"]]
         if request["opened"] or request["status"] is None:
-            await ledger.append(entry.opened(request["usage"], request["estimate"]))
+            await ledger.append(made.opened(request["usage"], request["estimate"]))
         if request["status"] is not None:
             now["at"] = max(now["at"], NOON + request["late"])
-            await ledger.append(entry.settled(request["status"], 0.0), owed=True)
+            await ledger.append(made.settled(request["status"], 0.0), owed=True)
 
     await asyncio.gather(*[one(number, request) for number, request in enumerate(requests)])
     for ledger in ledgers.values():

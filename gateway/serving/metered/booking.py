@@ -4,14 +4,26 @@ once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from gateway.money.entry import BYTES_PER_TOKEN, Entry
+from gateway.money.entry import (
+    BYTES_PER_TOKEN,
+    NO_BILL,
+    End,
+    PlanFacts,
+    RequestFacts,
+    cost_of,
+    durations,
+    opened,
+    settled,
+)
 from gateway.money.ledger import LedgerUnavailable
-from gateway.money.row import AttemptRow, Status
-from gateway.routing.attempts import Failure, Outcome
+from gateway.money.row import Status
 from gateway.routing.deployment import Deployment
 from gateway.routing.models import Model
+from gateway.serving.calls_in_entry import call_facts, first_byte
+from gateway.serving.metered.calls import MeteredAttempt
 from gateway.serving.services import Gateway
 from gateway.serving.settle import LONGEST_ANSWER, USUAL_ANSWER
 from gateway.wire import errors
@@ -25,28 +37,17 @@ from gateway.wire.usage import Usage, billed_nanousd, mended, usage_from_openai
 class MeteredBooking:
     """The entry of one request, on its way into the ledger."""
 
-    __slots__ = ("entry", "gateway", "request", "settled", "unheard", "unused")
+    __slots__ = ("bill", "facts", "gateway", "is_settled", "paid", "request", "started", "unheard")
 
-    def __init__(self, gateway: Gateway, request: MeteredRequest, entry: Entry) -> None:
-        self.gateway, self.request, self.entry = gateway, request, entry
-        self.settled = False
+    def __init__(self, gateway: Gateway, request: MeteredRequest, facts: RequestFacts, started: float) -> None:
+        """Take a request and when it came, by the monotonic clock."""
+        self.gateway, self.request, self.facts, self.started = gateway, request, facts, started
+        self.bill = NO_BILL
+        self.paid = 0
+        """The number of attempts whose cost is in the bill, where they failed."""
         self.unheard = 0
         """Tokens that a completion is taken to have where it was written for nobody."""
-        self.unused: list[tuple[Deployment, Heard]] = []
-        """Streams of calls that failed: paid for if something of an answer is in them."""
-        entry.counted, entry.before = "bytes", {"input": request.input_bytes}
-
-    @property
-    def id(self) -> str:
-        return self.entry.id
-
-    @property
-    def attempts(self) -> list[AttemptRow]:
-        return self.entry.attempts
-
-    @property
-    def is_priced(self) -> bool:
-        return self.entry.usage is not None
+        self.is_settled = False
 
     async def open(self, model: Model) -> None:
         """Enter the request with an estimate of its cost. Raises GatewayError (503) where that cannot be written."""
@@ -58,31 +59,22 @@ class MeteredBooking:
             completion = longest * request.choices
         prompt = max(1, request.input_bytes // BYTES_PER_TOKEN)
         estimate = Usage(prompt=prompt, completion=completion, searches=self._searches(deployment), estimated=True)
+        cost = cost_of(estimate, deployment.price, request.service_tier, self.gateway.now())
         try:
-            await self.gateway.ledger.append(self.entry.opened(estimate, self._cost(estimate, deployment)))
+            await self.gateway.ledger.append(opened(self.facts, estimate, cost))
         except LedgerUnavailable as error:
-            self.gateway.log.critical("ledger unavailable", id=self.id, reason=str(error))
+            self.gateway.log.critical("ledger unavailable", id=self.facts.id, reason=str(error))
             raise errors.ledger_unavailable() from error
-
-    def tried(self, deployment: Deployment, outcome: Outcome, started: float, now: float) -> None:
-        """Note one call, by the monotonic clock."""
-        self.entry.deployment = f"{deployment.provider}/{deployment.model}"
-        failure = outcome if isinstance(outcome, Failure) else None
-        status, kind = (200, None) if failure is None else (failure.status, failure.kind)
-        self.entry.tried(deployment.name, status, kind, now - started)
-        if failure is None:
-            self.entry.first_byte = now
 
     async def price(self, deployment: Deployment, answer: Result | EventRelay | None) -> None:
         """Enter what the upstream states; what it does not state is counted. None: nothing came back."""
-        self.entry.deployment = f"{deployment.provider}/{deployment.model}"
         match answer:
             case None:
                 usage = await self._counted(deployment, "")
                 usage = usage if self.request.stream else replace(usage, completion=self.unheard)
                 stated, tier = None, None
             case Result():
-                usage, stated, tier = await self._used(deployment, answer), answer.fields.get("usage"), None
+                usage, stated = await self._used(deployment, answer), answer.fields.get("usage")
                 tier = answer.service_tier
             case _:
                 usage, stated = await self._heard(deployment, answer), answer.usage
@@ -93,28 +85,36 @@ class MeteredBooking:
         bill = billed_nanousd(stated) if deployment.states_its_bill else None
         if bill is None and price is not None and price.is_for_holds:
             usage = replace(usage, estimated=True)
-        self.entry.price(usage, price, tier or self.request.service_tier, self.gateway.now(), bill)
+        cost = cost_of(usage, price, tier or self.request.service_tier, self.gateway.now(), bill)
+        self.bill = self.bill.with_answer(usage, cost)
 
-    async def pay_unused(self) -> None:
+    async def pay_unused(self, attempts: Sequence[MeteredAttempt]) -> None:
         """Enter what failed streams cost: what they said they used, or what was counted of an answer that broke off."""
-        while self.unused:
-            deployment, heard = self.unused[0]
-            if heard.usage or heard.seen_text() or heard.grown(0):
+        while self.paid < len(attempts):
+            attempt, bill = attempts[self.paid], self.bill
+            heard, deployment = attempt.unused, attempt.deployment
+            if heard is not None and (heard.usage or heard.seen_text() or heard.grown(0)):
                 usage = await self._heard(deployment, heard)
-                bill = billed_nanousd(heard.usage) if deployment.states_its_bill else None
+                billed = billed_nanousd(heard.usage) if deployment.states_its_bill else None
                 tier = heard.service_tier or self.request.service_tier
-                self.entry.pay_unused(usage, deployment.price, tier, self.gateway.now(), bill)
-            del self.unused[0]
+                cost = cost_of(usage, deployment.price, tier, self.gateway.now(), billed)
+                bill = bill.with_unused(usage, cost)
+            self.bill, self.paid = bill, self.paid + 1  # in one step: whoever is cancelled here pays it once
 
-    async def settle(self, status: Status) -> None:
+    async def settle(
+        self, status: Status, http_status: int, error: str | None, attempts: Sequence[MeteredAttempt]
+    ) -> None:
         """Write the end, once. Money may have been spent: what the disk does not take now is kept and written first."""
-        if self.settled:
+        if self.is_settled:
             return
-        self.settled = True
+        self.is_settled = True
+        ms = durations(self.started, 0.0, first_byte(attempts), self.gateway.monotonic())
+        plan = PlanFacts(counted="bytes", before={"input": self.request.input_bytes})
+        row = settled(self.facts, End(status, http_status, error, ms), plan, call_facts(attempts), self.bill)
         try:
-            await self.gateway.ledger.append(self.entry.settled(status, self.gateway.monotonic()), owed=True)
-        except LedgerUnavailable as error:
-            self.gateway.log.critical("entry lost", id=self.id, reason=str(error))
+            await self.gateway.ledger.append(row, owed=True)
+        except LedgerUnavailable as unavailable:
+            self.gateway.log.critical("entry lost", id=self.facts.id, reason=str(unavailable))
 
     async def _used(self, deployment: Deployment, result: Result) -> Usage:
         """Read what a whole answer says it used; where that is nothing, our own count decides."""
@@ -154,7 +154,3 @@ class MeteredBooking:
     def _searches(self, deployment: Deployment) -> int:
         """Count the searches that are billed, where the provider bills by them."""
         return self.request.searches() if deployment.price is not None and deployment.price.per_search else 0
-
-    def _cost(self, usage: Usage, deployment: Deployment) -> int | None:
-        price = deployment.price
-        return None if price is None else price.cost(usage, self.request.service_tier, self.gateway.now())

@@ -4,45 +4,82 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.routing.attempts import Answer, Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
 from gateway.routing.models import Model
 from gateway.routing.upstreams.upstream import Reply, UpstreamError
-from gateway.serving.answer_beginning import Stream, begin, failure_of
+from gateway.serving.answer_beginning import Stream, answer_start
+from gateway.serving.calls_in_entry import is_sent
 from gateway.serving.failures import failure_facts, is_upstreams, refuses
-from gateway.serving.metered.booking import MeteredBooking
 from gateway.serving.occupied import Occupied
 from gateway.serving.services import Gateway
 from gateway.wire.completion import Completion
 from gateway.wire.failures import ErrorObject
-from gateway.wire.headers import Received, client_headers, retry_after
+from gateway.wire.headers import ClientHeaders, Received, client_headers, retry_after
 from gateway.wire.metered.answers import NoResult, Result, judged
 from gateway.wire.metered.read import MeteredRequest
 from gateway.wire.metered.write import sent
-from gateway.wire.opening import Opening, Streaming
+from gateway.wire.opening import Heard, Opening
+
+
+class MeteredAttempt(NamedTuple):
+    """One call to a deployment, as far as it came."""
+
+    deployment: Deployment
+    dropped: tuple[str, ...] = ()
+    """Betas of the client's that the deployment does not take."""
+    outcome: Outcome | None = None
+    """None while it is under way, and where it was given up before anybody could say."""
+    reply: Reply | None = None
+    """The answer that may still have to be closed."""
+    answer: Result | Stream | None = None
+    """As far as it is here: all of it, or a stream's beginning."""
+    unused: Heard | None = None
+    """The part of a stream that came before it failed: paid for if it holds anything."""
+    seconds: float = 0.0
+    ended: float = 0.0
+    """By the monotonic clock; of an answer, when it began."""
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the deployment was asked: not one that cannot serve the request."""
+        return is_sent(self.outcome)
+
+
+class _Start(NamedTuple):
+    """The beginning of an answer."""
+
+    answer: Result | Stream | None = None
+    failure: Failure | None = None
+    unused: Heard | None = None
+
+
+_NO_START = _Start()
 
 
 class MeteredCalls:
     """The calls of one request."""
 
-    __slots__ = ("answer", "booking", "deployment", "dropped", "gateway", "headers", "occupied", "reply", "reply_of",
-                 "request")  # fmt: skip
+    __slots__ = ("attempts", "gateway", "headers", "occupied", "request", "request_id")
 
-    def __init__(self, gateway: Gateway, request: MeteredRequest, booking: MeteredBooking, headers: Received) -> None:
+    def __init__(self, gateway: Gateway, request: MeteredRequest, request_id: str, headers: Received) -> None:
         """Take a request, and its client's headers."""
-        self.gateway, self.request, self.booking, self.headers = gateway, request, booking, headers
-        self.dropped: tuple[str, ...] = ()
-        """Betas of the client's that the deployment that was called last does not take."""
-        self.deployment: Deployment | None = None
-        """The one that was called last."""
+        self.gateway, self.request, self.request_id, self.headers = gateway, request, request_id, headers
+        self.attempts: list[MeteredAttempt] = []
+        """In the order they were made; the last may be under way."""
         self.occupied = Occupied(gateway.loads)
-        self.reply: Reply | None = None
-        """The answer that may still have to be closed."""
-        self.reply_of: Deployment | None = None
-        self.answer: Result | Stream | None = None
-        """As far as it is here: all of it, or a stream's beginning."""
+
+    @property
+    def sent(self) -> MeteredAttempt | None:
+        """The last call; None where the deployment was not asked, or none was."""
+        return self.attempts[-1] if self.attempts and self.attempts[-1].is_sent else None
+
+    @property
+    def replied(self) -> MeteredAttempt | None:
+        """The last call that brought an answer, of whatever kind."""
+        return next((one for one in reversed(self.attempts) if one.reply is not None), None)
 
     async def make(self, model: Model) -> Outcome:
         """Call deployments until one answers or none is left."""
@@ -51,112 +88,112 @@ class MeteredCalls:
         resting = gateway.health.resting(gateway.monotonic())
         groups = [tier for one in (model, *fallbacks) for tier in one.tiers(resting, operation) if tier]
         outcome = await drive(attempts(groups, gateway.draw, resting), self.call)
-        told = not isinstance(outcome, Failure) or gateway.health.is_told(outcome.deployment.name)
-        if isinstance(outcome, Failure) and is_upstreams(outcome) and not told:
-            gateway.log.warning("upstream failed", id=self.booking.id, **self._facts(outcome))
+        if isinstance(outcome, Failure) and is_upstreams(outcome):
+            self._tell(outcome)
         return outcome
 
+    def _tell(self, failure: Failure) -> None:
+        if not self.gateway.health.is_told(failure.deployment.name):
+            self.gateway.log.warning("upstream failed", id=self.request_id, **self._facts(failure))
+
     async def call(self, deployment: Deployment) -> Outcome:
-        """Try one deployment."""
+        """Try one deployment. Its attempt is kept whatever happens."""
         gateway, started = self.gateway, self.gateway.monotonic()
         if (known := gateway.health.begin(deployment.name, started)) is not None:
             return known
-        self.deployment, self.answer = deployment, None
+        along, start = self._along(deployment, first=not self.attempts), _NO_START
+        reply: Reply | None = None
+        outcome: Outcome | None = None
+        self.attempts.append(MeteredAttempt(deployment, along.dropped))
         self.occupied.end()
         self.occupied.begin(deployment.name, gateway.now())
-        outcome = await self._asked(deployment)
-        if isinstance(outcome, Failure) and outcome.kind == "unfit":
-            self.deployment = None  # it was not asked
-            return outcome
-        if isinstance(outcome, Answer):
-            self.reply, self.reply_of = outcome.reply, deployment
-            outcome = await self._begun(deployment, outcome.reply) or outcome
-        now = gateway.monotonic()
-        match gateway.health.learn(outcome, now, lambda: self.booking.id):
-            case "rests" if isinstance(outcome, Failure):
-                gateway.log.warning("deployment rests", id=self.booking.id, **self._facts(outcome))
-            case "well":
-                gateway.log.info("deployment is well again", deployment=deployment.name)
-        self.booking.tried(deployment, outcome, started, now)
+        try:
+            made = await self._asked(deployment, along)
+            if isinstance(made, Answer):
+                reply = made.reply
+                start = await self._start(deployment, reply)
+            outcome = start.failure or made
+        finally:
+            now = gateway.monotonic()
+            self.attempts[-1] = MeteredAttempt(
+                deployment, along.dropped, outcome, reply, start.answer, start.unused, now - started, now
+            )
+        if self.attempts[-1].is_sent:
+            self._learn(outcome, now)
         return outcome
+
+    def _learn(self, outcome: Outcome, now: float) -> None:
+        """Learn how the deployment is, and tell the operator once that it rests, and once that it is well again."""
+        match self.gateway.health.learn(outcome, now, lambda: self.request_id):
+            case "rests" if isinstance(outcome, Failure):
+                self.gateway.log.warning("deployment rests", id=self.request_id, **self._facts(outcome))
+            case "well":
+                self.gateway.log.info("deployment is well again", deployment=outcome.deployment.name)
 
     async def close(self) -> None:
         self.occupied.end()
-        if self.reply is not None:
-            await self.reply.close()
+        if (replied := self.replied) is not None and replied.reply is not None:
+            await replied.reply.close()
 
     def _facts(self, failure: Failure) -> dict[str, Any]:
         return failure_facts(failure, quotes=self.gateway.config.log_upstream_errors)
 
-    async def _asked(self, deployment: Deployment) -> Outcome:
+    def _along(self, deployment: Deployment, *, first: bool) -> ClientHeaders:
+        """Choose the headers of the client that go along."""
+        more, betas = deployment.forward_headers, deployment.betas
+        return client_headers(self.headers, deployment.provider, betas=betas, more=more, first=first)
+
+    async def _asked(self, deployment: Deployment, along: ClientHeaders) -> Outcome:
         """Send the request; once more without the wish for usage in a stream where that is refused."""
-        refused, asks = self.gateway.without_usage, self.request.stream
+        refused, streams = self.gateway.without_usage, self.request.stream
         usage = deployment.additions.usage and deployment.name not in refused
-        outcome = await self._sent(deployment, usage=usage, first=True)
-        if asks and usage and refuses(outcome, "stream_options"):
-            outcome = await self._sent(deployment, usage=False, first=False)
+        outcome = await self._sent(deployment, along, usage=usage)
+        if streams and usage and refuses(outcome, "stream_options"):
+            outcome = await self._sent(deployment, self._along(deployment, first=False), usage=False)
             if isinstance(outcome, Answer) and "stream_options" not in self.request.spans:
                 refused.add(deployment.name)
                 self.gateway.log.info("usage is not asked for any more", deployment=deployment.name)
         return outcome
 
-    async def _sent(self, deployment: Deployment, *, usage: bool, first: bool) -> Outcome:
-        gateway, request = self.gateway, self.request
-        additions = deployment.additions
+    async def _sent(self, deployment: Deployment, along: ClientHeaders, *, usage: bool) -> Outcome:
+        gateway, request, additions = self.gateway, self.request, deployment.additions
         if additions.usage != usage:
             additions = replace(additions, usage=usage)
-        first = first and not self.booking.attempts
-        along = client_headers(
-            self.headers, deployment.provider, betas=deployment.betas, more=deployment.forward_headers, first=first
-        )
-        self.dropped = along.dropped
         return await gateway.upstreams.call(
             deployment,
             sent(request, deployment.model, additions),
             stream=request.stream,
-            request_id=self.booking.id,
+            request_id=self.request_id,
             headers=along.headers,
             now=gateway.now(),
         )
 
-    async def _begun(self, deployment: Deployment, reply: Reply) -> Failure | None:
-        """Take in an answer, whole or to its first output; None where it is one."""
-        chunks = reply.chunks()
-        if self.request.stream:
-            return await self._stream_begun(deployment, reply, chunks)
+    async def _start(self, deployment: Deployment, reply: Reply) -> _Start:
+        """Take in an answer, whole or to its first output."""
+        request, gateway = self.request, self.gateway
+        if not request.stream:
+            return await self._whole(deployment, reply)
+        opening = Opening(streamed=True, hold_back_usage=not request.asks_usage, secrets=deployment.secrets)
+        start = await answer_start(deployment, reply, opening, gateway.config.server.max_answer, gateway.now)
+        assert not isinstance(start.answer, Completion), "what is asked for as a stream is one"
+        return _Start(start.answer, start.failure, start.unused)
+
+    async def _whole(self, deployment: Deployment, reply: Reply) -> _Start:
         parts: list[bytes] = []
         try:
-            await _gather(chunks, parts, self.gateway.config.server.max_answer)
+            await _gather(reply.chunks(), parts, self.gateway.config.server.max_answer)
         except UpstreamError as cut:
             await reply.close()
             # What had begun to come was made, and is paid for.
-            return Failure(deployment, cut.kind, message=cut.message, said=cut.said, begun=bool(parts))
+            return _Start(failure=Failure(deployment, cut.kind, message=cut.message, said=cut.said, begun=bool(parts)))
         match judged(self.request.operation, b"".join(parts)):
             case Result() as result:
-                self.answer = result
-                return None
+                return _Start(result)
             case ErrorObject() as error:
                 later = retry_after(reply.headers, self.gateway.now())
-                return Failure(deployment, "status", error.status, error.body, reply.headers, later)
+                return _Start(failure=Failure(deployment, "status", error.status, error.body, reply.headers, later))
             case NoResult() as nothing:
-                return Failure(deployment, "garbage", message=nothing.message)
-
-    async def _stream_begun(self, deployment: Deployment, reply: Reply, chunks: AsyncIterator[bytes]) -> Failure | None:
-        request = self.request
-        opening = Opening(streamed=True, hold_back_usage=not request.asks_usage, secrets=deployment.secrets)
-        beginning = await begin(chunks, opening, self.gateway.config.server.max_answer)
-        opened = beginning.opened
-        match opened:
-            case Streaming():
-                opened.relay.passes_long_events = True
-                self.answer = Stream(opened.ready, chunks, opened.relay)
-                return None
-            case Completion():
-                raise AssertionError("a stream is never gathered")
-        await reply.close()
-        if opened.heard is not None:
-            self.booking.unused.append((deployment, opened.heard))
-        return failure_of(deployment, reply, opened, beginning, self.gateway.now())
+                return _Start(failure=Failure(deployment, "garbage", message=nothing.message))
 
 
 async def _gather(chunks: AsyncIterator[bytes], parts: list[bytes], most: int) -> None:

@@ -10,19 +10,27 @@ import asyncio
 
 from gateway.budget.tokens import LONG_BODY
 from gateway.money.amounts import usd
-from gateway.money.entry import Entry
+from gateway.money.entry import RequestFacts
 from gateway.money.keys import Caller
 from gateway.money.row import Status
-from gateway.routing.attempts import Answer, Failure
-from gateway.routing.deployment import Deployment
-from gateway.routing.models import Model
+from gateway.routing.attempts import Failure
 from gateway.routing.upstreams.upstream import DROPPED
 from gateway.serving.admission import LONGEST_NAME, admitted_model, authenticate, tags_of, user_of
 from gateway.serving.answer_beginning import Stream, drain
 from gateway.serving.answer_headers import dropped_parts, reply_headers
-from gateway.serving.client import STREAM_HEADERS, Client, ClientGone, Comments, Headers, head, header, refuse
+from gateway.serving.client import (
+    STREAM_HEADERS,
+    Client,
+    ClientGone,
+    Comments,
+    Headers,
+    head,
+    header,
+    refuse,
+    usual_header,
+)
 from gateway.serving.metered.booking import MeteredBooking
-from gateway.serving.metered.calls import MeteredCalls
+from gateway.serving.metered.calls import MeteredAttempt, MeteredCalls
 from gateway.serving.metered.moderation import with_default_model
 from gateway.serving.refusals import unanswered
 from gateway.serving.relaying import pass_on
@@ -64,31 +72,42 @@ def _passage(
     gateway: Gateway, client: Client, caller: Caller, request: MeteredRequest, request_id: str, started: float
 ) -> MeteredPassage:
     policy = gateway.config.policy_for(caller.policy, caller.team)
-    entry = Entry(
+    facts = RequestFacts(
         request_id,
         caller.key,
         caller.team,
-        user=user_of(request, client.headers),
-        tags=tags_of(request, client.headers),
-        model=request.model[:LONGEST_NAME],
-        policy=str(policy),
-        policy_version=policy.version,
-        stream=request.stream,
+        user_of(request, client.headers),
+        tags_of(request, client.headers),
+        request.model[:LONGEST_NAME],
+        str(policy),
+        policy.version,
+        request.stream,
         operation=request.operation,
-        started=started,
     )
-    return MeteredPassage(gateway, client, caller, request, entry)
+    return MeteredPassage(gateway, client, caller, request, facts, started)
 
 
 class MeteredPassage:
     """One request on its way through."""
 
-    __slots__ = ("booking", "caller", "calls", "client", "entry", "gateway", "request")
+    __slots__ = ("booking", "caller", "calls", "client", "gateway", "request")
 
-    def __init__(self, gateway: Gateway, client: Client, caller: Caller, request: MeteredRequest, entry: Entry) -> None:
-        self.gateway, self.client, self.caller, self.request, self.entry = gateway, client, caller, request, entry
-        self.calls: MeteredCalls | None = None
-        self.booking = MeteredBooking(gateway, request, entry)
+    def __init__(
+        self,
+        gateway: Gateway,
+        client: Client,
+        caller: Caller,
+        request: MeteredRequest,
+        facts: RequestFacts,
+        started: float,
+    ) -> None:
+        self.gateway, self.client, self.caller, self.request = gateway, client, caller, request
+        self.calls = MeteredCalls(gateway, request, facts.id, client.headers)
+        self.booking = MeteredBooking(gateway, request, facts, started)
+
+    @property
+    def id(self) -> str:
+        return self.booking.facts.id
 
     async def run(self) -> None:
         """Serve the request; whatever happens, it is entered once."""
@@ -102,87 +121,79 @@ class MeteredPassage:
             if not self.client.gone:
                 raise
         except Exception:  # the outermost handler: a fault of ours must not take the entry with it
-            self.gateway.log.exception("request failed", id=self.entry.id)
+            self.gateway.log.exception("request failed", id=self.id)
             await self._end_with(errors.internal_error())
         finally:
             self.client.unwatch()
-            if self.calls is not None:
-                await self.calls.close()
+            await self.calls.close()
 
     async def _serve(self) -> None:
-        gateway, request, entry = self.gateway, self.request, self.entry
+        gateway, request, booking = self.gateway, self.request, self.booking
         model = admitted_model(gateway.models, self.caller, request.model, request.operation)
-        gateway.ledger.keep(entry.id, entry.team, request.body)
-        await self.booking.open(model)
-        outcome = await self._made(model)
-        await self.booking.pay_unused()
-        if isinstance(outcome, Failure):
-            raise await self._error_of(outcome)
-        assert self.calls is not None
-        match self.calls.answer:
-            case Stream() as stream:
-                await self._relay(self.calls, stream, outcome.deployment)
-            case Result() as result:
-                await self._deliver(result, outcome.deployment)
-
-    async def _made(self, model: Model) -> Failure | Answer:
-        calls = self.calls = MeteredCalls(self.gateway, self.request, self.booking, self.client.headers)
-        waits = self.request.stream
-        comments = Comments(self.client, self._start_stream, self.gateway.comment_seconds) if waits else None
+        gateway.ledger.keep(self.id, booking.facts.team, request.body)
+        await booking.open(model)
+        comments = Comments(self.client, self._start_stream, gateway.comment_seconds) if request.stream else None
         try:
-            return await calls.make(model)
+            outcome = await self.calls.make(model)
         finally:
             if comments is not None:
                 await comments.stop()
+        await booking.pay_unused(self.calls.attempts)
+        if isinstance(outcome, Failure):
+            raise await self._error_of(outcome)
+        attempt = self.calls.attempts[-1]
+        match attempt.answer:
+            case Stream() as stream:
+                await self._relay(attempt, stream)
+            case Result() as result:
+                await self._deliver(attempt, result)
 
     # ------------------------------------------------------------ the answer
 
-    async def _deliver(self, result: Result, deployment: Deployment) -> None:
-        await self.booking.price(deployment, result)
-        self.entry.http_status = 200
-        await self._settle("answered")
-        headers = head(self.entry.id, b"application/json", len(result.body)) + self._told()
-        if self.entry.cost_nanousd is not None:
-            headers.append(header(b"x-gateway-cost-usd", usd(self.entry.cost_nanousd)))
+    async def _deliver(self, attempt: MeteredAttempt, result: Result) -> None:
+        booking = self.booking
+        await booking.price(attempt.deployment, result)
+        await self._settle("answered", 200)
+        headers = head(self.id, b"application/json", len(result.body)) + self._told()
+        if booking.bill.cost_nanousd is not None:
+            headers.append(header(b"x-gateway-cost-usd", usd(booking.bill.cost_nanousd)))
         await self.client.start(200, headers)
         await self.client.end(result.body)
 
-    async def _relay(self, calls: MeteredCalls, stream: Stream, deployment: Deployment) -> None:
+    async def _relay(self, attempt: MeteredAttempt, stream: Stream) -> None:
         """Pass events on as they come; what ends the stream waits until the entry is written."""
-        entry, gateway = self.entry, self.gateway
-        entry.http_status = 200
+        gateway, deployment = self.gateway, attempt.deployment
         await self._start_stream()
-        end = await pass_on(self.client, stream, gateway.config.server.max_answer, entry.id)
+        end = await pass_on(self.client, stream, gateway.config.server.max_answer, self.id)
         await self.booking.price(deployment, stream.relay)
-        entry.error = end.error
         if (cut := end.trouble) is not None:
-            gateway.log.warning("stream cut by upstream", id=entry.id, deployment=deployment.name, kind=cut.kind)
-        await self._settle("answered" if end.error is None else "failed")
+            gateway.log.warning("stream cut by upstream", id=self.id, deployment=deployment.name, kind=cut.kind)
+        await self._settle("answered" if end.error is None else "failed", 200, end.error)
         await self.client.end(end.out)
-        if stream.relay.done and calls.reply is not None:
-            await drain(calls.reply, stream.chunks)
+        if stream.relay.done and attempt.reply is not None:
+            await drain(attempt.reply, stream.chunks)
 
     async def _start_stream(self) -> None:
         """Begin the response of a stream, unless a comment of ours has."""
         if not self.client.started:
-            headers = [*head(self.entry.id, b"text/event-stream"), *STREAM_HEADERS, *self._told()]
+            headers = [*head(self.id, b"text/event-stream"), *STREAM_HEADERS, *self._told()]
             await self.client.start(200, headers)
 
     def _told(self) -> Headers:
         """Say in headers what was done."""
-        told, calls = [header(b"x-gateway-policy", self.entry.policy)], self.calls
-        if calls is not None:
-            said = reply_headers(calls.reply, calls.reply_of)
-            told += [header(name.encode(), value) for name, value in said.items()]
-            if dropped := dropped_parts(calls.reply, calls.dropped):
+        told, calls = [usual_header(b"x-gateway-policy", self.booking.facts.policy)], self.calls
+        if calls.attempts:
+            replied = calls.replied
+            told += [header(name.encode(), value) for name, value in reply_headers(replied).items()]
+            if dropped := dropped_parts(replied, calls.attempts[-1].dropped):
                 told.append(header(DROPPED.encode(), dropped))
         return told
 
-    async def _settle(self, status: Status) -> None:
+    async def _settle(self, status: Status, http_status: int, error: str | None = None) -> None:
         """Write the end, once, before the response ends."""
         self.client.unwatch()
-        if not self.booking.settled:
-            await self.booking.settle(status)
+        if not self.booking.is_settled:
+            await self.booking.settle(status, http_status, error, self.calls.attempts)
             await asyncio.sleep(0)  # the write of this tick happens before the response ends
 
     # ------------------------------------------------------------ the other ends
@@ -194,25 +205,23 @@ class MeteredPassage:
         return unanswered(failure, self.request.model, self.gateway.now(), self.request.operation)
 
     async def _end_with(self, error: GatewayError) -> None:
-        called = self.calls is not None and self.calls.deployment is not None
-        self.entry.error, self.entry.http_status = error.code or error.type, error.status
-        await self._settle("failed" if called or error.status >= 500 else "refused")
+        status: Status = "failed" if self.calls.sent is not None or error.status >= 500 else "refused"
+        await self._settle(status, error.status, error.code or error.type)
         if self.client.started:
-            await self.client.end(error_event(error, self.entry.id))
+            await self.client.end(error_event(error, self.id))
         else:
             own = {name.encode() for name in error.headers}
-            await refuse(self.client, error, self.entry.id, [one for one in self._told() if one[0] not in own])
+            await refuse(self.client, error, self.id, [one for one in self._told() if one[0] not in own])
 
     async def _cancelled(self) -> None:
         """Stop the upstream of a client that left, and enter what was used until then."""
-        calls = self.calls
+        calls, booking = self.calls, self.booking
         try:
-            if calls is not None:
-                await calls.close()
-                await self.booking.pay_unused()
-                if calls.deployment is not None and not self.booking.is_priced and not self.booking.settled:
-                    answer = calls.answer.relay if isinstance(calls.answer, Stream) else calls.answer
-                    await self.booking.price(calls.deployment, answer)
+            await calls.close()
+            await booking.pay_unused(calls.attempts)
+            sent = calls.sent
+            if sent is not None and booking.bill.usage is None and not booking.is_settled:
+                heard = sent.answer.relay if isinstance(sent.answer, Stream) else sent.answer
+                await booking.price(sent.deployment, heard)
         finally:
-            self.entry.http_status, self.entry.error = 499, "client_gone" if self.client.gone else "gateway_stopped"
-            await self._settle("cancelled")
+            await self._settle("cancelled", 499, "client_gone" if self.client.gone else "gateway_stopped")
