@@ -334,7 +334,7 @@ async def _json(visit: Visit, status: int, body: Any) -> None:
 async def _models(visit: Visit) -> None:
     """List the models that this key may ask for, in OpenAI's shape."""
     caller = authenticate(visit.gateway.keys, visit.client.headers, visit.gateway.now())
-    await _json(visit, 200, listed_models(visit.gateway, caller))
+    await _json(visit, 200, await listed_models(visit.gateway, caller))
 
 
 async def _model(visit: Visit) -> None:

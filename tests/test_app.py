@@ -214,7 +214,7 @@ def test_a_key_that_is_missing_unknown_or_expired_gets_the_same_words(server, ke
     assert (said.status, said.error["code"], said.error["type"]) == (401, "invalid_api_key", "invalid_request_error")
     assert said.error["message"].replace(said.headers["x-request-id"], "ID") == (
         "No valid API key was given: it is missing, unknown or expired. Send a key of this gateway as "
-        "`Authorization: Bearer …` (or `x-api-key`); its operator issues them. [ID]"
+        "`Authorization: Bearer …` (or `x-api-key`, `api-key`); its operator issues them. [ID]"
     )
 
 

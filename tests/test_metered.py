@@ -394,3 +394,10 @@ async def test_a_reranking_is_priced_by_the_search_where_that_is_the_price(tmp_p
     passed = await other(one, "rerank", answers(RANKED, **said), model="rank", query="q", documents=["d"] * documents)
     assert passed.settled["cost_nanousd"] == cost
     assert passed.opened[0]["estimate_nanousd"] == 2_000_000 * (-(-documents // 100))
+
+
+async def test_what_is_long_is_read_counted_and_judged_beside_the_loop(setting):
+    long = answers({**VECTORS, "data": [{"embedding": [0.123456] * 40_000, "index": 0}]})
+    passed = await embed(setting(), body(input=["word " * 60_000] * 2), long)
+    assert (passed.client.status, passed.settled["prompt_tokens"]) == (200, 120_002)
+    assert passed.client.text == long.parts[0]

@@ -4,9 +4,11 @@ once.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gateway.budget.tokens import LONG_BODY
 from gateway.money.entry import (
     BYTES_PER_TOKEN,
     NO_BILL,
@@ -145,11 +147,19 @@ class MeteredBooking:
 
     async def _counted(self, deployment: Deployment, said: str) -> Usage:
         """Count what was asked about, and what came back."""
-        texts, tokens = self.request.counted_input()
+        texts, tokens = await self._input()
         counter = self.gateway.counters.for_encoding(deployment.facts.encoding)
         await counter.learn([*texts, said])
         prompt = tokens + sum(counter.counts(texts))
         return Usage(prompt=prompt, completion=counter.count(said), estimated=True)
+
+    async def _input(self) -> tuple[list[str], int]:
+        """Read what was asked about; what is long, off the event loop."""
+        request, size = self.request, len(self.request.body)
+        if size < LONG_BODY:
+            return request.counted_input()
+        threads = self.gateway.planning.of(self.facts.key, size)
+        return await asyncio.get_running_loop().run_in_executor(threads, request.counted_input)
 
     def _searches(self, deployment: Deployment) -> int:
         """Count the searches that are billed, where the provider bills by them."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from gateway.budget.tokens import LONG_BODY
 from gateway.routing.attempts import Answer, Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
 from gateway.routing.models import Model
@@ -186,7 +188,7 @@ class MeteredCalls:
             await reply.close()
             # What had begun to come was made, and is paid for.
             return _Start(failure=Failure(deployment, cut.kind, message=cut.message, said=cut.said, begun=bool(parts)))
-        match judged(self.request.operation, b"".join(parts)):
+        match await self._judged(b"".join(parts)):
             case Result() as result:
                 return _Start(result)
             case ErrorObject() as error:
@@ -194,6 +196,12 @@ class MeteredCalls:
                 return _Start(failure=Failure(deployment, "status", error.status, error.body, reply.headers, later))
             case NoResult() as nothing:
                 return _Start(failure=Failure(deployment, "garbage", message=nothing.message))
+
+    async def _judged(self, body: bytes) -> Result | ErrorObject | NoResult:
+        """Say what a whole answer is; a long one, off the event loop."""
+        if len(body) < LONG_BODY:
+            return judged(self.request.operation, body)
+        return await asyncio.to_thread(judged, self.request.operation, body)
 
 
 async def _gather(chunks: AsyncIterator[bytes], parts: list[bytes], most: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from gateway.wire.chat import MOST_CHOICES, MOST_MEMBERS, MOST_METADATA, OURS_IN_METADATA
 from gateway.wire.errors import invalid_request
-from gateway.wire.lexical import DuplicateKey, NotJSON, Span, cuts, object_spans, refuse_deep, value
+from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, cuts, object_spans, refuse_deep, value
 from gateway.wire.operations import Operation
 
 INPUT: Final[Mapping[Operation, tuple[str, ...]]] = {
@@ -85,8 +85,8 @@ class MeteredRequest:
         """
         if self.operation != "rerank":
             return 0
-        documents = self._value("documents")
-        count = len(documents) if isinstance(documents, list) else 1
+        span = self.spans["documents"]
+        count = len(array_spans(self.body, span)) if self.body[span.start : span.start + 1] == b"[" else 1
         return max(1, -(-count // DOCUMENTS_PER_SEARCH))
 
     def _value(self, name: str) -> Any:
