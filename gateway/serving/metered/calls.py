@@ -152,7 +152,7 @@ class MeteredCalls:
         outcome = await self._sent(deployment, along, usage=usage)
         if streams and usage and refuses(outcome, "stream_options"):
             outcome = await self._sent(deployment, self._along(deployment, first=False), usage=False)
-            if isinstance(outcome, Answer) and "stream_options" not in self.request.spans:
+            if isinstance(outcome, Answer) and not self.request.has_stream_options:
                 refused.add(deployment.name)
                 self.gateway.log.info("usage is not asked for any more", deployment=deployment.name)
         return outcome

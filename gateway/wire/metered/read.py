@@ -60,6 +60,11 @@ class MeteredRequest:
     """Members that hold nothing else, and leave no more."""
 
     @property
+    def has_stream_options(self) -> bool:
+        """Whether the client says anything about the events of its stream."""
+        return "stream_options" in self.spans
+
+    @property
     def input_bytes(self) -> int:
         """The length of what is asked about, as it is written."""
         spans = self.spans
