@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.routing.upstreams.demo import metered
+from gateway.routing.upstreams.demo.rules import Complaint
 from gateway.wire.azure import with_model
 from gateway.wire.chat import PLAIN, Additions
 from gateway.wire.errors import GatewayError
@@ -121,3 +123,10 @@ def test_the_model_of_a_path_is_written_into_the_body(came: bytes, left: bytes):
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/x", "/chat/completions", "/openai/deployments", "/v1/messagesx"])
 def test_a_path_that_nobody_knows_is_none_of_these(path: str):
     assert unserved(path, "POST") is None
+
+
+@settings(max_examples=examples(100))
+@given(OPERATIONS, st.dictionaries(NAMES, JSON))
+def test_the_demo_model_answers_or_refuses_whatever_it_is_asked(operation: Operation, fields: dict[str, object]):
+    said = metered.reply(operation, {**WHOLE, **fields, "dimensions": 4}, "m", len)
+    assert isinstance(said, Complaint) or isinstance(judged(operation, said[0]), Result | NoResult)

@@ -19,7 +19,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from gateway.operators.rate import Rate
 from gateway.wire.secrets import HIDDEN, NO_SECRETS, Secrets
 
-_SECRET_NAMES = frozenset({"api_key", "authorization", "x-api-key", "x_api_key", "token", "secret", "password"})
+_SECRET_NAMES = frozenset(
+    {"api_key", "authorization", "api-key", "x-api-key", "x_api_key", "token", "secret", "password"}
+)
 _SECRET_TEXT = re.compile(r"\b(sk-[A-Za-z0-9_-]{3})[A-Za-z0-9_-]{6,}|\b([Bb]earer )\S+")
 
 

@@ -1,7 +1,8 @@
 """One metered request from arrival to ledger entry: read, admitted, opened, sent, settled, answered.
 
-It is not planned: no budget, no rewriting, no prompt cache. All else is as for chat completions, and so are its four
-ends (answered, refused, failed, cancelled), each of which writes the entry before the response ends.
+It is not planned: no budget, no rewriting, no prompt cache, and no copy of its content for simulations. All else is as
+for chat completions, and so are its four ends (answered, refused, failed, cancelled), each of which writes the entry
+before the response ends.
 """
 
 from __future__ import annotations
@@ -130,7 +131,6 @@ class MeteredPassage:
     async def _serve(self) -> None:
         gateway, request, booking = self.gateway, self.request, self.booking
         model = admitted_model(gateway.models, self.caller, request.model, request.operation)
-        gateway.ledger.keep(self.id, booking.facts.team, request.body)
         await booking.open(model)
         comments = Comments(self.client, self._start_stream, gateway.comment_seconds) if request.stream else None
         try:

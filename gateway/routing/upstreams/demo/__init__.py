@@ -88,7 +88,10 @@ class Demo:
 
     def _metered(self, deployment: Deployment, operation: Operation, body: bytes, *, stream: bool) -> Reply:
         """Answer what is no chat."""
-        fields = orjson.loads(body)
+        try:
+            fields = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return _refusal("the body holds a number that nobody reads", None)
         said = metered.reply(operation, fields, deployment.model, self._count)
         if isinstance(said, Complaint):
             return _refusal(said.message, said.param)

@@ -17,6 +17,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.routing.upstreams.demo import answers
+from gateway.routing.upstreams.demo.prompt import as_object
 from gateway.routing.upstreams.demo.rules import Complaint
 from gateway.wire.operations import Operation
 
@@ -116,7 +117,10 @@ def _completions(fields: Fields, head: Fields, count: Count) -> list[bytes] | Co
     prompts, turns = _inputs(fields.get("prompt") or ""), fields.get("n") or 1
     if type(turns) is not int or not 0 < turns <= 128:
         return Complaint("n must be a number from 1 to 128", "n")
-    limited = {"max_tokens": fields.get("max_tokens") or USUAL_COMPLETION}
+    limit = fields.get("max_tokens") or USUAL_COMPLETION
+    if type(limit) is not int or limit < 1:
+        return Complaint("max_tokens must be a number from 1", "max_tokens")
+    limited = {"max_tokens": limit}
     said = [
         answers.say(limited, [{"role": "user", "content": _text(prompt)}], "", count, turn)
         for prompt in prompts
@@ -128,7 +132,7 @@ def _completions(fields: Fields, head: Fields, count: Count) -> list[bytes] | Co
     if not fields.get("stream"):
         choices = [_choice(index, one.text, is_cut=one.is_cut, ends=True) for index, one in enumerate(said)]
         return [orjson.dumps({**head, "choices": choices, "usage": usage})]
-    asked = (fields.get("stream_options") or {}).get("include_usage") is True
+    asked = as_object(fields.get("stream_options")).get("include_usage") is True
     return list(_events(head, said, usage if asked else None))
 
 
