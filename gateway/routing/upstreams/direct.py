@@ -250,18 +250,16 @@ class DirectReply:
 
 
 class _Body(aiohttp.StreamReader):
-    """aiohttp's body of an answer, which also gives all pieces that wait at once. A server writes an event a piece."""
+    """aiohttp's body of an answer, taken out at once. A server writes each event as a piece of its own."""
 
     __slots__ = ()
 
-    def pieces(self) -> bytes:
-        """Take what waits, where it is several pieces and together no more than is taken at a time; else nothing.
-
-        `read` gives the same bytes, but settles its accounts at each piece.
-        """
+    def _read_nowait(self, n: int) -> bytes:
+        """Take out what waits, at most `n` bytes. aiohttp would settle its accounts at each piece."""
         size = self._size
-        if len(self._buffer) < 2 or size > READ_BYTES or self._buffer_offset or self._exception is not None:
-            return b""
+        if len(self._buffer) < 2 or self._buffer_offset or 0 <= n < size:
+            return super()._read_nowait(n)
+        self._timer.assert_timeout()
         taken = b"".join(self._buffer)
         self._buffer.clear()
         self._size, self._cursor = 0, self._cursor + size
@@ -274,27 +272,23 @@ class _Body(aiohttp.StreamReader):
         return taken
 
 
-def _pieces_of(content: aiohttp.StreamReader) -> Callable[[], bytes]:
-    """Return what takes pieces out of a body. aiohttp's parser makes bodies, and is not told of which class."""
-    if type(content) is aiohttp.StreamReader:
-        content.__class__ = _Body
-    return content.pieces if isinstance(content, _Body) else bytes  # an empty body is of a class of its own
-
-
 class _Chunks:
     """The body of an answer as it comes. A generator would do, but the loop keeps account of each."""
 
-    __slots__ = ("_pieces", "_read", "_response")
+    __slots__ = ("_read", "_response")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response, self._pieces, self._read = response, _pieces_of(response.content), response.content.read
+        content = response.content
+        if type(content) is aiohttp.StreamReader:  # its parser makes them, and is not told of which class
+            content.__class__ = _Body
+        self._response, self._read = response, content.read
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
         try:
-            chunk = self._pieces() or await self._read(READ_BYTES)
+            chunk = await self._read(READ_BYTES)
         except _FOREIGN as error:
             self._response.close()
             raise _trouble(error) from error
