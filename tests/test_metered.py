@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
@@ -9,10 +11,13 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gateway.routing.upstreams.upstream import UpstreamError
-from gateway.wire.operations import Operation
+from gateway.wire.operations import METERED, Operation
 from gateway.wire.sse import DONE, event
+from tests.conftest import examples
 from tests.passage import (
     PRICE,
     Act,
@@ -22,6 +27,7 @@ from tests.passage import (
     Setting,
     Stall,
     breaks,
+    cannot,
     deployment,
     fails,
     key,
@@ -401,3 +407,57 @@ async def test_what_is_long_is_read_counted_and_judged_beside_the_loop(setting):
     passed = await embed(setting(), body(input=["word " * 60_000] * 2), long)
     assert (passed.client.status, passed.settled["prompt_tokens"]) == (200, 120_002)
     assert passed.client.text == long.parts[0]
+
+
+# ---------------------------------------------------------------- the law of conservation
+
+ENDS: dict[str, Act] = {
+    "answered": answers(TEXT | VECTORS | MODERATED, choices=[choice("a b", "stop")], usage={"prompt_tokens": 3}),
+    "without usage": answers(TEXT | VECTORS | MODERATED, choices=[choice("a b", "stop")]),
+    "streamed": streams(chunk("a"), chunk("b", "stop"), usage_chunk(3, 2), DONE),
+    "cut": streams(chunk("a"), UpstreamError("reset", "cut")),
+    "an error event": streams(chunk("a"), event(b'{"error": {"message": "no"}}')),
+    "a late error": streams(event(b'{"error": {"message": "no"}}')),
+    "half": Act(parts=(b'{"data": [1', UpstreamError("reset", "cut"))),
+    "garbage": Act(parts=(b"<html>",)),
+    "refused": fails(400, "bad"),
+    "busy": fails(429),
+    "down": fails(503),
+    "unreached": breaks("connect"),
+    "silent": breaks("timeout"),
+    "unfit": cannot("dimensions"),
+    "left": Act(instead=Leave()),
+    "left within": Act(parts=(b'{"data": [1', Leave())),
+    "left a stream": streams(chunk("a"), Leave()),
+}
+
+
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from(METERED),
+    st.lists(st.sampled_from(list(ENDS)), min_size=1, max_size=3),
+    st.booleans(),
+    st.sampled_from([None, None, "while"]),
+)
+def test_whatever_happens_a_request_is_opened_once_and_settled_once(operation, ends, streamed, leaves):
+    price = {**PRICE, "input_cost_per_query": 0.001, "mode": "rerank"}
+    two = [deployment(number=n, price=price, operation=operation, kind="direct") for n in (0, 1)]
+    sent: dict[str, Any] = {"model": "asked", "input": "a", "prompt": "a", "query": "a", "documents": ["a"]}
+    if streamed and operation == "completions":
+        sent["stream"] = True
+
+    async def once(folder: Path) -> Passed:
+        script = Script(*(ENDS[name] for name in ends))
+        return await Setting(folder, deployments=two)(orjson.dumps(sent), script, operation=operation, leaves=leaves)
+
+    with tempfile.TemporaryDirectory() as folder:
+        passed = asyncio.run(once(Path(folder)))
+    row = passed.settled
+    assert len(passed.opened) == 1
+    assert passed.rows[-1] == row
+    assert (row["status"] == "answered") == (row["error" if "error" in row else "http_status"] == 200)
+    assert row["cost_nanousd"] >= 0
+    assert row["operation"] == operation
+    if row["status"] == "answered":
+        assert row["prompt_tokens"] > 0
+    assert not any(line.get("log_level") == "error" for line in passed.log)
