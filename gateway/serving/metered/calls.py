@@ -17,13 +17,12 @@ from gateway.serving.calls_in_entry import is_sent
 from gateway.serving.failures import failure_facts, is_upstreams, refuses
 from gateway.serving.occupied import Occupied
 from gateway.serving.services import Gateway
-from gateway.wire.completion import Completion
 from gateway.wire.failures import ErrorObject
 from gateway.wire.headers import ClientHeaders, Received, client_headers, retry_after
-from gateway.wire.metered.answers import NoResult, Result, judged
+from gateway.wire.metered.answers import NoResult, Result, judged, listen
 from gateway.wire.metered.read import MeteredRequest
 from gateway.wire.metered.write import sent
-from gateway.wire.opening import Heard, Opening
+from gateway.wire.opening import Heard
 
 
 class MeteredAttempt(NamedTuple):
@@ -175,9 +174,9 @@ class MeteredCalls:
         request, gateway = self.request, self.gateway
         if not request.stream:
             return await self._whole(deployment, reply)
-        opening = Opening(streamed=True, hold_back_usage=not request.asks_usage, secrets=deployment.secrets)
+        opening = listen(request, deployment.secrets)
         start = await answer_start(deployment, reply, opening, gateway.config.server.max_answer, gateway.now)
-        assert not isinstance(start.answer, Completion), "what is asked for as a stream is one"
+        assert start.answer is None or isinstance(start.answer, Stream), "what is asked for as a stream is one"
         return _Start(start.answer, start.failure, start.unused)
 
     async def _whole(self, deployment: Deployment, reply: Reply) -> _Start:
