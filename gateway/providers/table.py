@@ -210,15 +210,19 @@ REFUSED: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("apiserpent", "aws_polly", "aws_textract", "azure_speech", "bing_grounding", "black_forest_labs", "brave",
          "dataforseo", "deepgram", "dotprompt", "duckduckgo", "elevenlabs", "exa_ai", "fal_ai", "firecrawl",
-         "google_pse", "humanloop", "infinity", "jina_ai", "langfuse", "laya", "linkup", "milvus", "mongodb", "nimble",
+         "google_pse", "humanloop", "langfuse", "laya", "linkup", "milvus", "mongodb", "nimble",
          "nvidia_riva", "parallel_ai", "pg_vector", "recraft", "reducto", "runwayml", "s3_vectors", "searxng", "serper",
-         "soniox", "stability", "tavily", "tinyfish", "topaz", "transcribe", "typesafe", "valkey", "voyage",
-         "xinference", "you_com"), NO_CHAT
+         "soniox", "stability", "tavily", "tinyfish", "topaz", "transcribe", "typesafe", "valkey", "you_com"), NO_CHAT
     ),
     **dict.fromkeys(
         ("bytez", "gdc", "gigachat", "oci", "predibase", "replicate", "sagemaker", "sagemaker_chat", "sagemaker_nova",
          "sap", "watsonx"), UNTRIED
     ),
+    # Their embeddings and rerankings are in OpenAI's form: docs.voyageai.com/reference, api.jina.ai/docs.
+    "infinity": f"{PLAIN}its address, and mode: embedding or rerank in model_info",
+    "jina_ai": f"{PLAIN}https://api.jina.ai/v1, and base_model: jina_ai/MODEL in model_info for its price and mode",
+    "voyage": f"{PLAIN}https://api.voyageai.com/v1, and base_model: voyage/MODEL in model_info for its price and mode",
+    "xinference": f"{PLAIN}its address, and mode: embedding or rerank in model_info",
     "clarifai": f"{PLAIN}https://api.clarifai.com/v2/ext/openai/v1",
     "datarobot": f"{PLAIN}https://app.datarobot.com/api/v2/genai/llmgw",
     "gradient_ai": f"{PLAIN}https://inference.do-ai.run/v1",

@@ -20,10 +20,9 @@ from gateway.serving.services import Gateway
 from gateway.wire.answer import Heard
 from gateway.wire.failures import ErrorObject
 from gateway.wire.headers import ClientHeaders, Received, client_headers, retry_after
-from gateway.wire.metered.answers import NoResult, Result, judged
+from gateway.wire.metered.answers import NoResult, Result, judged, listen
 from gateway.wire.metered.read import MeteredRequest
 from gateway.wire.metered.write import sent
-from gateway.wire.shape import CHAT
 
 
 class MeteredAttempt(NamedTuple):
@@ -175,8 +174,8 @@ class MeteredCalls:
         request, gateway = self.request, self.gateway
         if not request.stream:
             return await self._whole(deployment, reply)
-        listener = CHAT.listen(streamed=True, hold_back_usage=not request.asks_usage, secrets=deployment.secrets)
-        start = await answer_start(deployment, reply, listener, gateway.config.server.max_answer, gateway.now)
+        opening = listen(request, deployment.secrets)
+        start = await answer_start(deployment, reply, opening, gateway.config.server.max_answer, gateway.now)
         assert start.answer is None or isinstance(start.answer, Stream), "what is asked for as a stream is one"
         return _Start(start.answer, start.failure, start.unused)
 

@@ -12,9 +12,13 @@ from typing import Any, Final
 
 from gateway.request import Usage
 from gateway.wire import lenient
+from gateway.wire.answer import Listener
 from gateway.wire.failures import ErrorObject, complaint_in, error_in
 from gateway.wire.lexical import DuplicateKey, NotJSON, object_spans
+from gateway.wire.metered.read import MeteredRequest
 from gateway.wire.operations import Operation
+from gateway.wire.secrets import Secrets
+from gateway.wire.shape import CHAT
 from gateway.wire.usage import usage_from_openai
 
 RESULTS: Final[Mapping[Operation, tuple[str, ...]]] = {
@@ -100,6 +104,11 @@ def judged(operation: Operation, body: bytes) -> Result | ErrorObject | NoResult
         complaint = complaint_in(fields)
         return NoResult(f"the answer has no `{RESULTS[operation][0]}`") if complaint is None else complaint
     return Result(body, fields)
+
+
+def listen(request: MeteredRequest, secrets: Secrets) -> Listener:
+    """Listen to the stream of a text completion; its events are those of a chat but for `text` in the choices."""
+    return CHAT.listen(streamed=True, hold_back_usage=not request.asks_usage, secrets=secrets)
 
 
 def _fields(body: bytes) -> Mapping[str, Any] | None:
