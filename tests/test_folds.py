@@ -1,5 +1,6 @@
 """Folding by hysteresis: when, how far, in which order, what stays and what is said of the rest. Sizes are words."""
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -258,6 +259,18 @@ def test_of_identical_results_the_newest_stays_and_the_older_point_to_it():
     found = folded(listed, Ladders(tool_results=("dedupe",), history=()))
     assert found.shortened[2].text == "[same as the later result of read, call y]"
     assert 4 not in found.shortened
+
+
+def test_what_an_older_result_points_to_is_shortened_without_loss_before_anything_is_left_out():
+    rows = json.dumps({"rows": [{"id": f"r-{n}", "city": "Oslo", "price": 10 * n} for n in range(40)]}, indent=1)
+    listed = [user("a"), calls("x read"), result("x", rows), calls("y read"), result("y", rows)]
+    more = [user("b"), *loop(3, 200), user("c")]
+    ladders = Ladders(tool_results=("dedupe", "crush"))
+    before = folded(listed, ladders, budget=450)
+    after = folded([*listed, *more], ladders, budget=900)
+    assert {index: short.remedy for index, short in before.shortened.items()} == {2: "dedupe"}
+    assert {index: short.remedy for index, short in after.shortened.items()} == {2: "dedupe", 4: "crush"}
+    assert not after.dropped
 
 
 BY_REPEATS = Ladders(tool_results=("dedupe",), documents=(), examples=(), history=("drop_oldest",), input=())
