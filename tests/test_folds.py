@@ -1,5 +1,6 @@
 """Folding by hysteresis: when, how far, in which order, what stays and what is said of the rest. Sizes are words."""
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -260,6 +261,18 @@ def test_of_identical_results_the_newest_stays_and_the_older_point_to_it():
     assert 4 not in found.shortened
 
 
+def test_what_a_pointer_leads_to_is_crushed_before_anything_goes():
+    rows = json.dumps({"rows": [{"id": f"r-{n}", "city": "Oslo", "price": 10 * n} for n in range(40)]}, indent=1)
+    listed = [user("a"), calls("x read"), result("x", rows), calls("y read"), result("y", rows)]
+    more = [user("b"), *loop(3, 200), user("c")]
+    ladders = Ladders(tool_results=("dedupe", "crush"))
+    before = folded(listed, ladders, budget=450)
+    after = folded([*listed, *more], ladders, budget=900)
+    assert {index: short.remedy for index, short in before.shortened.items()} == {2: "dedupe"}
+    assert {index: short.remedy for index, short in after.shortened.items()} == {2: "dedupe", 4: "crush"}
+    assert not after.dropped
+
+
 BY_REPEATS = Ladders(tool_results=("dedupe",), documents=(), examples=(), history=("drop_oldest",), input=())
 
 
@@ -331,6 +344,30 @@ def test_a_pointer_always_leads_to_a_result_that_stands(repeated, ladders, keep)
             assert newer > index
             assert newer not in found.dropped
             assert stands is None or stands.remedy == "minify"
+
+
+def retrieved(*numbers: int, words_each: int = 100) -> str:
+    """A question over documents, each of which begins as its number says."""
+    documents = [f"<document>{words(words_each, f'd{number}')}</document>" for number in numbers]
+    return "\n".join([*documents, "What of it?"])
+
+
+def test_documents_that_a_later_message_nearly_repeats_go_before_anything_said():
+    listed = [
+        *(user(retrieved(1, 2, 3)), assistant("one")),
+        *(user(retrieved(2, 3, 4)), assistant("two")),
+        *(user(retrieved(3, 4, 5)), assistant("three")),
+        user("now"),
+    ]
+    ladders = Ladders(documents=("dedupe",), history=("drop_oldest",))
+    found = folded(listed, ladders, budget=850, shares=Shares(0, 0, 0, 0.1, 0.9, 0))
+    assert not found.dropped
+    assert [short.remedy for short in found.shortened.values()] == ["dedupe", "dedupe"]
+    assert found.shortened[0].text.count("<document>") == 1
+    assert "2 more documents left out: nearly the same as one of a later message" in found.shortened[0].text
+    assert found.shortened[0].text.endswith("What of it?")
+    assert found.shortened[2].text.count("<document>") == 1
+    assert 4 not in found.shortened
 
 
 # ---------------------------------------------------------------- deep, and forced

@@ -12,7 +12,7 @@ import math
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -370,15 +370,21 @@ def _left_out(text: str, document: Document, said: str, in_list: bool) -> str:
 
 def without_twins(text: str, documents: Sequence[Document], least: float = 0.8) -> str:
     """Leave out the documents of a text that nearly repeat an earlier one."""
-    twins = dedupe(_bodies(text, documents), least)
-    if not any(twin is not None for twin in twins):
+    twins = twins_of(shingles_of(text, documents), least)
+    return without(text, documents, {at for at, twin in enumerate(twins) if twin is not None}, "another")
+
+
+def without(text: str, documents: Sequence[Document], gone: Collection[int], same_as: str) -> str:
+    """Leave out the documents of these numbers, and say what they are nearly the same as."""
+    if not gone:
         return text
-    kept = [text[d.start : d.end] if twin is None else None for d, twin in zip(documents, twins, strict=True)]
-    return _assembled(text, documents, kept, "nearly the same as another")
+    kept = [None if at in gone else text[one.start : one.end] for at, one in enumerate(documents)]
+    return _assembled(text, documents, kept, f"nearly the same as {same_as}")
 
 
-def _bodies(text: str, documents: Sequence[Document]) -> list[str]:
-    return ["\n".join(text[a:b] for a, b in d.bodies) or text[d.start : d.end] for d in documents]
+def shingles_of(text: str, documents: Sequence[Document]) -> list[set[int]]:
+    """Give what each document of a text is compared by."""
+    return [_shingles("\n".join(text[a:b] for a, b in one.bodies) or text[one.start : one.end]) for one in documents]
 
 
 _SHINGLE = 5
@@ -387,10 +393,14 @@ _WORD = re.compile(r"\w+")
 
 def dedupe(texts: Sequence[str], least: float = 0.8) -> list[int | None]:
     """Find near-duplicates: for each text the first earlier one with `least` of its runs of five words, or None."""
+    return twins_of([_shingles(text) for text in texts], least)
+
+
+def twins_of(compared: Iterable[set[int]], least: float = 0.8) -> list[int | None]:
+    """Find for each set the first earlier one that holds `least` of it, and is no twin itself; else None."""
     seen: dict[int, list[int]] = {}
     out: list[int | None] = []
-    for at, text in enumerate(texts):
-        shingles = _shingles(text)
+    for at, shingles in enumerate(compared):
         shared: dict[int, int] = {}
         for shingle in shingles:
             for other in seen.get(shingle, ()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.budget.allocation import allocate
 from gateway.rewriting.documents import extract, recognition
+from gateway.rewriting.documents.recognition import Document
 from gateway.rewriting.folds.draft import Draft
 from gateway.rewriting.folds.shorten import shorten_results
 from gateway.rewriting.ladder import Shortened
@@ -32,6 +33,7 @@ def cut_old_documents(draft: Draft, room: int, but: frozenset[int] = frozenset()
     share of their room that leaves them some time to grow.
     """
     hard, remedies = draft.hard() | but, draft.ladders.documents
+    leave_out_repeated_documents(draft)
     for number in draft.prefix.results:
         if number not in hard and number not in draft.gone:
             for remedy in remedies:
@@ -46,8 +48,32 @@ def cut_old_documents(draft: Draft, room: int, but: frozenset[int] = frozenset()
         _cut_documents_of(draft, number, index, over)
 
 
+def leave_out_repeated_documents(draft: Draft) -> None:
+    """Leave out the documents of old messages that those of a later message nearly repeat."""
+    if "dedupe" not in draft.ladders.documents:
+        return
+    held = [(number, index, _documents_of(draft, index)) for number, index in _holders(draft, set())]
+    held = [(number, index, spans) for number, index, spans in held if spans]
+    if len(held) < 2:
+        return
+    hard, shingles = draft.hard(), draft.materials.shingles
+    order = [(number, index, at) for number, index, spans in reversed(held) for at in reversed(range(len(spans)))]
+    for _, index, spans in held:
+        if index not in shingles:
+            shingles[index] = extract.shingles_of(_text(draft, index), spans)
+    twins = extract.twins_of(shingles[index][at] for _, index, at in order)
+    repeated: dict[int, set[int]] = {}
+    for (_, index, at), twin in zip(order, twins, strict=True):
+        if twin is not None and order[twin][1] != index:
+            repeated.setdefault(index, set()).add(at)
+    for number, index, spans in held:
+        if index in repeated and number not in hard:
+            text = extract.without(_text(draft, index), spans, repeated[index], "one of a later message")
+            _says(draft, number, index, "dedupe", text)
+
+
 def _holders(draft: Draft, hard: set[int]) -> list[tuple[int, int]]:
-    """List the units and messages that hold old documents, the oldest first."""
+    """List the units and messages that hold documents, but those of some units, the oldest first."""
     component = draft.anatomy.component
     return [
         (number, index)
@@ -58,24 +84,47 @@ def _holders(draft: Draft, hard: set[int]) -> list[tuple[int, int]]:
     ]
 
 
-def _cut_documents_of(draft: Draft, number: int, index: int, over: int) -> None:
-    """Cut the documents of one message by so many tokens, to what bears on the words they came with."""
-    voiced, known, count = draft.outline.voiced, draft.materials.known, draft.materials.count
+def _documents_of(draft: Draft, index: int, text: str | None = None) -> list[Document]:
+    """Locate the documents of a message that stands as it came, or in another text of it."""
+    voiced = draft.outline.voiced
     message = draft.anatomy.conversation.messages[index]
     if not message.is_plain or draft.anatomy.tokens[index] > draft.rules.effort:
-        return
-    is_result = voiced.voices[index] == "result"
-    spans = recognition.known(message.text, voiced.tags, known.found, asks=not is_result)
+        return []
+    stands = draft.shortened.get(index)
+    if text is None and stands is not None and stands.remedy != "dedupe":
+        return []
+    asks = voiced.voices[index] != "result"
+    return recognition.known(
+        message.text if text is None else text, voiced.tags, draft.materials.known.found, asks=asks
+    )
+
+
+def _text(draft: Draft, index: int) -> str:
+    return draft.anatomy.conversation.messages[index].text
+
+
+def _says(draft: Draft, number: int, index: int, remedy: str, text: str) -> None:
+    """Put a text in the place of a message's, where it is shorter than what stands."""
+    count = draft.materials.count
+    overhead = draft.anatomy.tokens[index] - count(_text(draft, index))
+    short = Shortened(remedy, text, overhead + count(text))
+    if short.tokens < draft.message_tokens(index):
+        draft.says(number, index, short)
+
+
+def _cut_documents_of(draft: Draft, number: int, index: int, over: int) -> None:
+    """Cut the documents of one message by so many tokens, to what bears on the words they came with."""
+    count, stands = draft.materials.count, draft.shortened.get(index)
+    text = stands.text if stands is not None and stands.remedy == "dedupe" else _text(draft, index)
+    spans = _documents_of(draft, index, text)
     if not spans:
         return
-    before = draft.message_tokens(index)
-    overhead = draft.anatomy.tokens[index] - count(message.text)
-    question = _question_before(draft, number) if is_result else recognition.question(message.text, spans)
-    room = max(0, before - overhead - over)
-    text = extract.shrink(message.text, spans, question, room, count, memory=known.extracted)
-    short = Shortened("extract", text, overhead + count(text))
-    if short.tokens < before:
-        draft.says(number, index, short)
+    is_result = draft.outline.voiced.voices[index] == "result"
+    overhead = draft.anatomy.tokens[index] - count(_text(draft, index))
+    question = _question_before(draft, number) if is_result else recognition.question(text, spans)
+    room = max(0, draft.message_tokens(index) - overhead - over)
+    shorter = extract.shrink(text, spans, question, room, count, memory=draft.materials.known.extracted)
+    _says(draft, number, index, "extract", shorter)
 
 
 def _question_before(draft: Draft, number: int) -> str:

@@ -19,7 +19,7 @@ from gateway.rewriting.memory import Known
 class Materials:
     """Everything that is read of a conversation's texts."""
 
-    __slots__ = ("count", "known", "prefixes", "reader", "results", "speakers", "twins")
+    __slots__ = ("count", "known", "prefixes", "reader", "results", "shingles", "speakers", "twins")
 
     def __init__(self, outline: Outline, rules: FoldRules, count: Count, known: Known) -> None:
         anatomy = outline.voiced.anatomy
@@ -29,6 +29,8 @@ class Materials:
         self.reader = Reader(known.snippets, rules.preserve)
         self.speakers = Speakers(messages)
         self.twins = Twins(outline, self.results)
+        self.shingles: dict[int, list[set[int]]] = {}
+        """By message: what its documents are compared by."""
         facts = (rules.budget, anatomy.tools_tokens, tuple((rules.ceilings or {}).items()))
         self.prefixes = None if rules.asking is None else Prefixes(rules.asking, messages, *facts)
         """The keys of prefixes at which summaries come in; None where the policy wants none."""

@@ -71,9 +71,9 @@ def shorten_results(draft: Draft, number: int, remedy: str, component: Literal["
             continue
         if index in draft.settled and remedy != "stub":
             continue
-        if remedy in ("stub", "crush") and is_pointed_at(draft, index):
+        if remedy == "stub" and is_pointed_at(draft, index):
             continue
-        if remedy == "crush" and tokens[index] > draft.rules.effort:
+        if remedy == "crush" and (tokens[index] > draft.rules.effort or _is_compared_with(draft, index)):
             continue
         newer = _twin(draft, number, index) if remedy == "dedupe" else None
         short = draft.materials.results.shorten(remedy, index, newer)
@@ -86,10 +86,20 @@ def shorten_results(draft: Draft, number: int, remedy: str, component: Literal["
 
 def is_pointed_at(draft: Draft, index: int) -> bool:
     """Tell whether a pointer to this result still stands: documents keep theirs, having no heavier remedy."""
-    return any(
-        older not in draft.gone_messages and draft.shortened[older].remedy == "dedupe"
-        for older in draft.pointers.get(index, ())
-    )
+    return any(True for _ in _pointers(draft, index))
+
+
+def _is_compared_with(draft: Draft, index: int) -> bool:
+    """Tell whether an older result stands as its differences from this one: they are told of the text as it came."""
+    minified = draft.materials.results.minified
+    return any(minified(older) != minified(index) for older in _pointers(draft, index))
+
+
+def _pointers(draft: Draft, index: int) -> Iterator[int]:
+    """Yield the older results that stand as pointers to this one."""
+    for older in draft.pointers.get(index, ()):
+        if older not in draft.gone_messages and draft.shortened[older].remedy == "dedupe":
+            yield older
 
 
 def _twin(draft: Draft, number: int, index: int) -> int | None:

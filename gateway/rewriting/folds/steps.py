@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from gateway.rewriting.folds.age import age_media
-from gateway.rewriting.folds.documents import cut_old_documents, cut_to_shares
+from gateway.rewriting.folds.documents import cut_old_documents, cut_to_shares, leave_out_repeated_documents
 from gateway.rewriting.folds.draft import Draft
 from gateway.rewriting.folds.due import is_due, is_soon, unfolded_limit
 from gateway.rewriting.folds.force import force_room
@@ -52,6 +52,8 @@ def _shorten(draft: Draft, enough: int, *, due: bool) -> None:
         shorten_without_loss(draft, enough)
     if draft.least > enough or due:
         leave_out_repeats(draft)
+    if draft.least > enough:
+        leave_out_repeated_documents(draft)
     if draft.least > enough:
         age_media(draft, enough)
     if draft.least > enough:
