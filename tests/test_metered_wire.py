@@ -11,8 +11,8 @@ from gateway.wire.azure import with_model
 from gateway.wire.errors import GatewayError
 from gateway.wire.failures import ErrorObject
 from gateway.wire.metered.answers import NoResult, Result, judged
-from gateway.wire.metered.read import MeteredRequest, read
-from gateway.wire.metered.write import sent
+from gateway.wire.metered.read import MeteredRequest, metered_request
+from gateway.wire.metered.write import metered_body
 from gateway.wire.operations import METERED, Operation
 from gateway.wire.outgoing import PLAIN, Additions
 from gateway.wire.unserved import unserved
@@ -32,7 +32,7 @@ WHOLE = {"model": "m", "input": "a", "query": "q", "documents": ["d"]}
 def read_or_refused(operation: Operation, body: bytes) -> MeteredRequest | None:
     """Read a body; None where it is refused, which is always a 400."""
     try:
-        return read(operation, body)
+        return metered_request(operation, body)
     except GatewayError as error:
         if error.status != 400:
             raise
@@ -48,7 +48,7 @@ def test_a_request_of_any_shape_is_read_or_refused_and_leaves_as_it_came(
     request = read_or_refused(operation, orjson.dumps(fields))
     if request is None:
         return
-    left = orjson.loads(sent(request, "the model", Additions(usage=False)))
+    left = orjson.loads(metered_body(request, "the model", Additions(usage=False)))
     gone = {"stream_options", "metadata"}
     assert {name: value for name, value in left.items() if name not in gone} == {
         **{name: value for name, value in fields.items() if name not in gone},
@@ -58,7 +58,7 @@ def test_a_request_of_any_shape_is_read_or_refused_and_leaves_as_it_came(
     assert all(isinstance(text, str) for text in texts)
     assert tokens >= 0
     assert request.searches() >= (operation == "rerank")
-    orjson.loads(sent(request, "the model", PLAIN))
+    orjson.loads(metered_body(request, "the model", PLAIN))
 
 
 @settings(max_examples=examples(200))
@@ -93,13 +93,13 @@ def test_an_answer_of_any_bytes_is_one_of_three_things(operation: Operation, bod
     ],
 )  # fmt: skip
 def test_what_is_asked_about_is_texts_and_tokens(input: str, texts: list[str], tokens: int):  # noqa: A002  # its name
-    request = read("embeddings", b'{"model":"m","input":%b}' % input.encode())
+    request = metered_request("embeddings", b'{"model":"m","input":%b}' % input.encode())
     assert request.counted_input() == (texts, tokens)
 
 
 def test_documents_are_counted_by_their_texts_and_fields():
     documents = b'["a",{"text":"b","id":"x"},{"title":"c","body":"d"}]'
-    request = read("rerank", b'{"model":"m","query":"q","documents":%b}' % documents)
+    request = metered_request("rerank", b'{"model":"m","query":"q","documents":%b}' % documents)
     assert request.counted_input() == (["q", "a", "b", "c", "d"], 0)
 
 

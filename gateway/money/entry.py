@@ -201,10 +201,7 @@ def settled(
     cache: CacheSettlement = NO_CACHE,
     removed: Removal | None = None,
 ) -> LedgerRow:
-    """Make the row of a request's end from all that is known of it then. `removed` is None where nothing was rewritten.
-
-    Pure: a request has one such row, whoever fails.
-    """
+    """Make the only row of a request's end from all that is known of it. `removed` is None if nothing was rewritten."""
     answer, attempts, refusal = bill.usage or NO_USAGE, calls.attempts, end.refusal or plan.refusal
     usage = answer if bill.unused is None else answer + bill.unused
     before, after = sizes(plan.counted, plan.before, plan.after, answer.prompt)

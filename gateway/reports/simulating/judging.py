@@ -31,7 +31,7 @@ _PLAIN = Recognition()
 
 
 @dataclass(slots=True)
-class Bill:
+class ReplayCost:
     """The cost of prompts under one price rule."""
 
     tokens: int = 0
@@ -79,9 +79,9 @@ class Verdict:
     tokens_before: int = 0
     """Of the requests that are not refused."""
     tokens_after: int = 0
-    bills: dict[str, Bill] = field(default_factory=dict)
+    bills: dict[str, ReplayCost] = field(default_factory=dict)
     """By price rule, of what leaves."""
-    as_it_came: dict[str, Bill] = field(default_factory=dict)
+    as_it_came: dict[str, ReplayCost] = field(default_factory=dict)
     """By price rule, of the same requests as they came."""
     carried: int = 0
     """Carried values of the requests that are not refused."""
@@ -183,8 +183,8 @@ class _Judge:
     def __init__(self, policy: Policy | None, rules: Mapping[str, Rule]) -> None:
         self.policy = policy
         self.verdict = Verdict("as it came" if policy is None else str(policy), policy.mode if policy else "off")
-        self.verdict.bills = {name: Bill() for name in rules}
-        self.verdict.as_it_came = self.verdict.bills if policy is None else {name: Bill() for name in rules}
+        self.verdict.bills = {name: ReplayCost() for name in rules}
+        self.verdict.as_it_came = self.verdict.bills if policy is None else {name: ReplayCost() for name in rules}
         self._rules = rules
         self._sent = _Caches(rules)
         self._came = _Caches(rules)
@@ -245,7 +245,7 @@ class _Judge:
             entry.tokens, entry.room, entry.at = refusal.tokens, refusal.room, refusal.at
             entry.conversation = turn.conversation
 
-    def _enter(self, bills: Mapping[str, Bill], caches: _Caches, prompt: _Prompt, now: float) -> None:
+    def _enter(self, bills: Mapping[str, ReplayCost], caches: _Caches, prompt: _Prompt, now: float) -> None:
         for name, cached in caches.read(prompt.chain, now):
             bill = bills[name]
             bill.tokens += prompt.tokens

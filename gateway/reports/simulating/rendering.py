@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gateway.config.problems import Problem
-from gateway.reports.simulating.judging import Bill, Loss, Simulation, Verdict
+from gateway.reports.simulating.judging import Loss, ReplayCost, Simulation, Verdict
 from gateway.reports.simulating.picture import Lengths, highest, panel, png
 from gateway.reports.tables import facts_grid, table, thousands
 
@@ -96,7 +96,7 @@ def _verdict(found: Simulation, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _bill(bill: Bill) -> dict[str, Any]:
+def _bill(bill: ReplayCost) -> dict[str, Any]:
     return {"cached_tokens": bill.cached, "cached_share": bill.cached_share, "cost": round(bill.cost, 1)}
 
 

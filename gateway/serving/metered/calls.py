@@ -22,7 +22,7 @@ from gateway.wire.failures import ErrorObject
 from gateway.wire.headers import ClientHeaders, Received, client_headers, retry_after
 from gateway.wire.metered.answers import NoResult, Result, judged, listen
 from gateway.wire.metered.read import MeteredRequest
-from gateway.wire.metered.write import sent
+from gateway.wire.metered.write import metered_body
 
 
 class MeteredAttempt(NamedTuple):
@@ -162,7 +162,7 @@ class MeteredCalls:
             additions = replace(additions, usage=usage)
         return await gateway.upstreams.call(
             deployment,
-            sent(request, deployment.model, additions),
+            metered_body(request, deployment.model, additions),
             stream=request.stream,
             request_id=self.request_id,
             headers=along.headers,

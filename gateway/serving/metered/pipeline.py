@@ -39,7 +39,7 @@ from gateway.serving.services import Gateway
 from gateway.wire import errors
 from gateway.wire.errors import GatewayError
 from gateway.wire.metered.answers import Result
-from gateway.wire.metered.read import MeteredRequest, read
+from gateway.wire.metered.read import MeteredRequest, metered_request
 from gateway.wire.operations import Operation
 from gateway.wire.shape import CHAT
 
@@ -64,9 +64,9 @@ async def answer_metered(gateway: Gateway, client: Client, request_id: str, oper
 
 async def _read(gateway: Gateway, operation: Operation, body: bytes, key: str) -> MeteredRequest:
     if len(body) < LONG_BODY:
-        return read(operation, body)
+        return metered_request(operation, body)
     threads = gateway.planning.of(key, len(body))
-    return await asyncio.get_running_loop().run_in_executor(threads, read, operation, body)
+    return await asyncio.get_running_loop().run_in_executor(threads, metered_request, operation, body)
 
 
 def _passage(

@@ -117,7 +117,7 @@ def _pieces(read: Any) -> Iterator[str | int]:
                 yield from _pieces(one)
 
 
-def read(operation: Operation, body: bytes) -> MeteredRequest:
+def metered_request(operation: Operation, body: bytes) -> MeteredRequest:
     """Read a request body.
 
     Raises GatewayError (400, naming what and where) for what is not JSON, not an object, names a key twice, nests too

@@ -21,7 +21,7 @@ _OF_COMPLETIONS: Final = frozenset(
 """Defaults of chat completions that text completions know too (platform.openai.com/docs/api-reference/completions)."""
 
 
-def sent(request: MeteredRequest, model: str, additions: Additions) -> bytes:
+def metered_body(request: MeteredRequest, model: str, additions: Additions) -> bytes:
     """Write the request for a deployment: its model name, its defaults, and what is said to us alone taken out."""
     body, spans = request.body, request.spans
     gone = request.gone | additions.left_out if additions.usage else request.gone | additions.left_out | _USAGE
