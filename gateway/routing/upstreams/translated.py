@@ -195,6 +195,8 @@ class Translated:
         await worker.stop()
         self._handlers.clear()
         self._litellm.in_memory_llm_clients_cache.flush_cache()
+        if (client := vars(self._litellm).pop("module_level_aclient", None)) is not None:
+            await client.close()  # Ollama's vectors are asked for by it; litellm makes another where one is wanted
         await self._wire.shut()
 
     def _chosen(self, deployment: Deployment, fields: Mapping[str, Any]) -> Chosen:
