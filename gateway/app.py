@@ -109,11 +109,12 @@ def create_app(config: Config) -> Starlette:
             app.state.gateway = await _opened(config, app.state.running, closing)
             yield
 
-    routes = [
+    # The router asks one after the other, so the path of most requests comes first.
+    routes = [Route(prefix + path, _asked(shape)) for path, shape in BY_PATH.items() for prefix in PREFIXES]
+    routes += [
         route
         for prefix in PREFIXES
         for route in (
-            *(Route(prefix + path, _asked(shape)) for path, shape in BY_PATH.items()),
             *(Route(prefix + PATHS[one], _Endpoint(partial(_metered, one), "POST")) for one in METERED),
             Route(f"{prefix}/models", _Endpoint(_models, *_READING)),
             Route(f"{prefix}/models/{{id:path}}", _Endpoint(_model, *_READING)),
