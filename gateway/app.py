@@ -17,7 +17,7 @@ import orjson
 import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
@@ -93,10 +93,26 @@ class _Application(Starlette):
     """
 
     def build_middleware_stack(self) -> ASGIApp:
-        app: ASGIApp = self.router
+        app: ASGIApp = _Paths(self.router)
         for make, args, named in reversed(self.user_middleware):
             app = make(app, *args, **named)
         return app
+
+
+class _Paths:
+    """An application that looks up a path without parameters; others, and the lifespan, are the router's.
+
+    The router tries one route after the other, at each request.
+    """
+
+    def __init__(self, router: Router) -> None:
+        routes = [route for route in router.routes if isinstance(route, Route)]
+        self._router = router
+        self._endpoints: dict[str, ASGIApp] = {route.path: route.app for route in routes if "{" not in route.path}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._endpoints.get(scope["path"]) if scope["type"] == "http" else None
+        await (self._router if endpoint is None else endpoint)(scope, receive, send)
 
 
 def create_app(config: Config) -> Starlette:
@@ -109,12 +125,11 @@ def create_app(config: Config) -> Starlette:
             app.state.gateway = await _opened(config, app.state.running, closing)
             yield
 
-    # The router asks one after the other, so the path of most requests comes first.
-    routes = [Route(prefix + path, _asked(shape)) for path, shape in BY_PATH.items() for prefix in PREFIXES]
-    routes += [
+    routes = [
         route
         for prefix in PREFIXES
         for route in (
+            *(Route(prefix + path, _asked(shape)) for path, shape in BY_PATH.items()),
             *(Route(prefix + PATHS[one], _Endpoint(partial(_metered, one), "POST")) for one in METERED),
             Route(f"{prefix}/models", _Endpoint(_models, *_READING)),
             Route(f"{prefix}/models/{{id:path}}", _Endpoint(_model, *_READING)),

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.routing import Route
 
 from gateway.app import create_app
 from gateway.config import load
@@ -335,13 +334,3 @@ def test_everything_that_was_asked_by_a_key_is_in_the_ledger_once(server):
     assert settled
     assert len(settled) == len(set(settled))
     assert {row["id"] for row in rows if row["event"] == "opened"} <= set(settled)
-
-
-def test_the_path_of_most_requests_is_asked_for_first(tmp_path: Path) -> None:
-    """Routes are tried one after the other at each request."""
-    (tmp_path / "config.yaml").write_text(
-        "model_list: [{model_name: m, litellm_params: {model: demo/openai}}]\n", encoding="utf-8"
-    )
-    first = create_app(load(tmp_path / "config.yaml", {})).routes[0]
-    assert isinstance(first, Route)
-    assert first.path == "/v1/chat/completions"

@@ -11,8 +11,8 @@ from typing import Any, Final
 from gateway.wire import lenient
 from gateway.wire.errors import NOT_AGAIN, GatewayError, printable
 
-PREFIXES: Final = ("/v1", "/openai/v1", "/openai", "")
-"""The beginnings under which each path is served, that of most clients first; `/openai…` is Azure's."""
+PREFIXES: Final = ("/openai/v1", "/openai", "/v1", "")
+"""The beginnings under which each path is served; the first two are Azure's."""
 
 _CHAT: Final = "ask for chat completions, POST /v1/chat/completions"
 _DIRECTLY: Final = "ask the provider itself, with a key of its own"
