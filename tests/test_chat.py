@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from gateway.config.policy import PROFILE_METADATA
 from gateway.conversation import Call, Changes, Insertion, Media
 from gateway.request import Request
-from gateway.wire.chat.read import OURS_IN_METADATA, parse
+from gateway.wire.chat.read import parse
 from gateway.wire.chat.write import sent
 from gateway.wire.errors import GatewayError
+from gateway.wire.members import OURS_IN_METADATA
 from gateway.wire.memo import Memo
 from gateway.wire.outgoing import Additions
 from tests.talk import Wire, assistant, body, calls, loop, request, result, step, system, user, words

@@ -26,8 +26,9 @@ from gateway.wire.chat.cache_marks import (
 from gateway.wire.chat.reasoning import reasons
 from gateway.wire.errors import invalid_request
 from gateway.wire.foreign import kinds_in
-from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, cuts, object_spans, refuse_deep, value
+from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, value
 from gateway.wire.media import media_of
+from gateway.wire.members import MOST_CHOICES, ours_in_metadata, positive, read_members
 from gateway.wire.memo import Memo
 
 NAME = "chat"
@@ -54,13 +55,8 @@ _READ = frozenset(
 """Members whose value matters to us; all others are proven to be JSON, and ride along unread."""
 
 
-OURS_IN_METADATA = frozenset({"tags", "gateway_profile"})
-"""Keys of `metadata` by which a client speaks to us: no provider gets them. OpenAI's metadata hold strings alone."""
-
 _CACHING = frozenset({"tools", "cache_control", "prompt_cache_options", "prompt_cache_key"})
 """Members that may say something of prompt caches."""
-
-_METADATA, _NONE = frozenset({"metadata"}), frozenset[str]()
 
 MOST_THINKING = 1_000_000
 """Tokens beyond which a budget for thinking is believed of no model."""
@@ -69,14 +65,6 @@ MOST_MESSAGES = 100_000
 """Messages of one request: more than Anthropic takes (platform.claude.com/docs/en/api/messages), who takes the most."""
 MOST_PARTS = 10_000
 """Parts of one content, and calls of one message."""
-MOST_MEMBERS = 1_000
-"""Members of a request; no provider knows a hundred."""
-MOST_METADATA = 10**6
-"""Bytes of `metadata`. OpenAI takes 16 keys of 64 characters with values of 512
-(platform.openai.com/docs/api-reference/chat/create, `metadata`)."""
-
-MOST_CHOICES = 128
-"""The most answers OpenAI gives to one request (platform.openai.com/docs/api-reference/chat/create, `n`)."""
 
 
 _LONG_NUMBER = re.compile(rb"[\d.eE+-]{300}")
@@ -107,20 +95,7 @@ def parse(body: bytes, memo: Memo) -> Request:
     Raises GatewayError (400, naming what and where) for what is not JSON, not an object, has no list of messages,
     names a key twice at the top level or in a message, or nests too deeply.
     """
-    try:
-        body.decode()
-        spans = object_spans(body)
-        _refuse_many(spans)
-        fields = {key: value(body[s.start : s.end]) for key, s in spans.items() if key in _READ}
-        for key, (start, end) in spans.items():
-            if key not in _READ and key not in _SEPARATE:
-                refuse_deep(body[start:end])
-    except UnicodeDecodeError as error:
-        raise invalid_request(f"The request body is not valid UTF-8 (byte {error.start}).") from None
-    except NotJSON as error:
-        raise invalid_request(f"The request body is not a JSON object: {error}.") from None
-    except DuplicateKey as error:
-        raise invalid_request(f"The request names the key {error.key!r} twice; send it once.", error.key) from None
+    spans, fields = read_members(body, _READ, _SEPARATE)
     model = fields.get("model")
     if not isinstance(model, str) or not model:
         raise invalid_request("`model` must be the name of a model, as a string.", "model")
@@ -134,25 +109,25 @@ def parse(body: bytes, memo: Memo) -> Request:
     user = fields.get("user")
     options = fields.get("stream_options")
     tier = fields.get("service_tier")
-    limited_by = "max_completion_tokens" if _positive(fields.get("max_completion_tokens")) else "max_tokens"
+    limited_by = "max_completion_tokens" if positive(fields.get("max_completion_tokens")) else "max_tokens"
     tools_end = definitions.marks.end
     tools_end = None if tools_end is None else spans["tools"].start + tools_end
-    gone = _METADATA if _is_ours(metadata) else _NONE
+    ours, gone = ours_in_metadata(body, spans, metadata)
     return Request(
         shape=NAME,
         body=body,
-        original=ChatPlaces(spans, message_spans, tools_end, _ours(body, spans, metadata), gone),
+        original=ChatPlaces(spans, message_spans, tools_end, ours, gone),
         model=model,
         conversation=Conversation(messages, definitions.texts, definitions.tools, word, definitions.unmarked),
         most_tokens=len(body) + len(messages) + definitions.grown,
         stream=stream is True,
         asks_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        answer_limit=_positive(fields.get(limited_by)),
+        answer_limit=positive(fields.get(limited_by)),
         limited_by=limited_by,
         thinking=_thinking(fields.get("thinking")),
         user=_string(user) or None,
         metadata=metadata if isinstance(metadata, dict) else {},
-        choices=min(_positive(fields.get("n")) or 1, MOST_CHOICES),
+        choices=min(positive(fields.get("n")) or 1, MOST_CHOICES),
         service_tier=_string(tier),
         tools_size=definitions.size,
         may_select="tools" in spans,
@@ -177,34 +152,6 @@ def _is_explicit(cache_options: Any) -> bool:
     return isinstance(cache_options, dict) and cache_options.get("mode") == "explicit"
 
 
-def _refuse_many(spans: Mapping[str, Span]) -> None:
-    """Raise GatewayError (400) where there are more members, or more metadata, than anybody reads."""
-    if len(spans) > MOST_MEMBERS:
-        raise invalid_request(f"The request has {len(spans):,} members; no more than {MOST_MEMBERS:,} are read.")
-    within = spans.get("metadata")
-    if within is not None and within.end - within.start > MOST_METADATA:
-        raise invalid_request(f"`metadata` is longer than {MOST_METADATA:,} bytes, the most that is read.", "metadata")
-
-
-def _ours(body: bytes, spans: Mapping[str, Span], metadata: Any) -> tuple[tuple[int, int, bytes], ...]:
-    """Take our own keys out of metadata that hold others too."""
-    if not isinstance(metadata, dict) or OURS_IN_METADATA.isdisjoint(metadata) or _is_ours(metadata):
-        return ()
-    start, end = spans["metadata"]
-    raw = body[start:end]
-    try:
-        inner = cuts(raw, object_spans(raw), OURS_IN_METADATA)
-    except DuplicateKey as error:
-        where = f"metadata.{error.key}"
-        raise invalid_request(f"The request names the key `{where}` twice; send it once.", where) from None
-    return tuple((start + at, start + upto, put) for at, upto, put in inner)
-
-
-def _is_ours(metadata: Any) -> bool:
-    """Whether metadata hold nothing but keys of ours."""
-    return isinstance(metadata, dict) and len(metadata) > 0 and metadata.keys() <= OURS_IN_METADATA
-
-
 def _required_word(response_format: Any) -> str | None:
     """Name the word that an answer in this form must be asked for with."""
     return "json" if isinstance(response_format, dict) and response_format.get("type") == "json_object" else None
@@ -212,12 +159,8 @@ def _required_word(response_format: Any) -> str | None:
 
 def _thinking(said: Any) -> int:
     """Read a budget for thinking, as Anthropic's API has it; what is beyond any model is none."""
-    budget = _positive(said.get("budget_tokens")) if isinstance(said, dict) and said.get("type") != "disabled" else None
+    budget = positive(said.get("budget_tokens")) if isinstance(said, dict) and said.get("type") != "disabled" else None
     return budget if budget is not None and budget <= MOST_THINKING else 0
-
-
-def _positive(number: Any) -> int | None:
-    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else None
 
 
 # ---------------------------------------------------------------- messages and tools

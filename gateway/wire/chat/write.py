@@ -23,9 +23,9 @@ from gateway.wire.chat.cache_marks import (
 from gateway.wire.chat.parts import part_edits, spliced_parts, with_text
 from gateway.wire.chat.read import ChatPlaces
 from gateway.wire.chat.reasoning import without_reasoning
-from gateway.wire.errors import invalid_request
 from gateway.wire.foreign import is_foreign, received
-from gateway.wire.lexical import DuplicateKey, cuts, object_spans, splice, value
+from gateway.wire.lexical import DuplicateKey, splice, value
+from gateway.wire.members import usage_splice, without_members
 from gateway.wire.outgoing import PLAIN, Additions
 
 
@@ -101,8 +101,6 @@ def question(model: str, instruction: str, material: str, answer_limit: int) -> 
     return orjson.dumps({"model": model, "messages": messages, "max_completion_tokens": answer_limit})
 
 
-_USAGE = frozenset({"stream_options"})
-
 LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 """The members that limit an answer."""
 LIMIT = "max_tokens"
@@ -146,12 +144,8 @@ def sent(
     if additions.defaults or additions.answer_limit is not None:
         out += _default_splices(request, additions)
     if request.stream and not request.asks_usage and additions.usage and "stream_options" not in additions.left_out:
-        out.append(_usage_splice(request))
-    gone = places.gone | additions.left_out if additions.usage else places.gone | additions.left_out | _USAGE
-    if not gone.isdisjoint(places.spans):
-        cut = cuts(request.body, places.spans, gone)
-        out = [one for one in out if not any(start < one[1] and one[0] < end for start, end, _ in cut)]
-        out += cut
+        out.append(usage_splice(request.body, places.spans))
+    out = without_members(out, request.body, places.spans, places.gone | additions.left_out, usage=additions.usage)
     body = splice(request.body, out) if out else request.body
     takes = additions.takes
     if takes is not None and is_foreign(request.conversation.messages, takes):
@@ -172,24 +166,3 @@ def _default_splices(request: Request, additions: Additions) -> list[tuple[int, 
         else:
             out.append((end, end, b"," + orjson.dumps(name) + b":" + default))
     return out
-
-
-def _usage_splice(request: Request) -> tuple[int, int, bytes]:
-    """Ask for the usage event: in the client's `stream_options` where there are any, else as a new last member."""
-    asked = b'"include_usage":true'
-    span = _places(request).spans.get("stream_options")
-    if span is None:
-        end = request.body.rindex(b"}")
-        return end, end, b',"stream_options":{' + asked + b"}"
-    raw = request.body[span.start : span.end]
-    if raw[:1] != b"{":
-        return span.start, span.end, b"{" + asked + b"}"
-    try:
-        inner = object_spans(raw)
-    except DuplicateKey as error:
-        where = f"stream_options.{error.key}"
-        raise invalid_request(f"The request names the key `{where}` twice; send it once.", where) from None
-    if "include_usage" in inner:
-        start, end = inner["include_usage"]
-        return span.start + start, span.start + end, b"true"
-    return span.start + 1, span.start + 1, asked + (b"," if inner else b"")

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.wire.chat.read import MOST_CHOICES, MOST_MEMBERS, MOST_METADATA, OURS_IN_METADATA
 from gateway.wire.errors import invalid_request
-from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, cuts, object_spans, refuse_deep, value
+from gateway.wire.lexical import Span, array_spans, value
+from gateway.wire.members import MOST_CHOICES, ours_in_metadata, positive, read_members
 from gateway.wire.operations import Operation
 
 INPUT: Final[Mapping[Operation, tuple[str, ...]]] = {
@@ -123,7 +123,7 @@ def metered_request(operation: Operation, body: bytes) -> MeteredRequest:
     Raises GatewayError (400, naming what and where) for what is not JSON, not an object, names a key twice, nests too
     deeply, or lacks what the operation is about.
     """
-    spans, fields = _members(body)
+    spans, fields = read_members(body, _READ)
     model = fields.get("model")
     if not isinstance(model, str) and not (model is None and operation == "moderations"):
         raise invalid_request("`model` must be the name of a model, as a string.", "model")
@@ -139,7 +139,7 @@ def metered_request(operation: Operation, body: bytes) -> MeteredRequest:
         raise invalid_request(f"`stream` is not for {operation}: leave it out.", "stream")
     metadata, options, user = fields.get("metadata"), fields.get("stream_options"), fields.get("user")
     tier = fields.get("service_tier")
-    ours, gone = _ours(body, spans, metadata)
+    ours, gone = ours_in_metadata(body, spans, metadata)
     return MeteredRequest(
         operation=operation,
         body=body,
@@ -147,62 +147,11 @@ def metered_request(operation: Operation, body: bytes) -> MeteredRequest:
         model=model or "",
         stream=stream is True,
         asks_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        answer_limit=_positive(fields.get("max_tokens")) if operation == "completions" else None,
-        choices=min(max(_positive(fields.get("n")) or 1, _positive(fields.get("best_of")) or 1), MOST_CHOICES),
+        answer_limit=positive(fields.get("max_tokens")) if operation == "completions" else None,
+        choices=min(max(positive(fields.get("n")) or 1, positive(fields.get("best_of")) or 1), MOST_CHOICES),
         user=user if isinstance(user, str) and user else None,
         metadata=metadata if isinstance(metadata, dict) else {},
         service_tier=tier if isinstance(tier, str) else None,
         ours=ours,
         gone=gone,
     )
-
-
-def _members(body: bytes) -> tuple[Mapping[str, Span], dict[str, Any]]:
-    """Locate the members of a body, and read those that the gateway acts on."""
-    try:
-        body.decode()
-        spans = object_spans(body)
-        _refuse_many(spans)
-        fields = {}
-        for name, (start, end) in spans.items():
-            if name in _READ:
-                fields[name] = value(body[start:end])
-            else:
-                refuse_deep(body[start:end])
-    except UnicodeDecodeError as error:
-        raise invalid_request(f"The request body is not valid UTF-8 (byte {error.start}).") from None
-    except NotJSON as error:
-        raise invalid_request(f"The request body is not a JSON object: {error}.") from None
-    except DuplicateKey as error:
-        raise invalid_request(f"The request names the key {error.key!r} twice; send it once.", error.key) from None
-    return spans, fields
-
-
-def _refuse_many(spans: Mapping[str, Span]) -> None:
-    if len(spans) > MOST_MEMBERS:
-        raise invalid_request(f"The request has {len(spans):,} members; no more than {MOST_MEMBERS:,} are read.")
-    within = spans.get("metadata")
-    if within is not None and within.end - within.start > MOST_METADATA:
-        raise invalid_request(f"`metadata` is longer than {MOST_METADATA:,} bytes, the most that is read.", "metadata")
-
-
-def _ours(
-    body: bytes, spans: Mapping[str, Span], metadata: Any
-) -> tuple[tuple[tuple[int, int, bytes], ...], frozenset[str]]:
-    """Find our own keys in metadata: the splices that take them out, or the whole member where it holds no others."""
-    if not isinstance(metadata, dict) or OURS_IN_METADATA.isdisjoint(metadata):
-        return (), frozenset()
-    if metadata.keys() <= OURS_IN_METADATA:
-        return (), frozenset({"metadata"})
-    start, end = spans["metadata"]
-    raw = body[start:end]
-    try:
-        inner = cuts(raw, object_spans(raw), OURS_IN_METADATA)
-    except DuplicateKey as error:
-        where = f"metadata.{error.key}"
-        raise invalid_request(f"The request names the key `{where}` twice; send it once.", where) from None
-    return tuple((start + at, start + upto, put) for at, upto, put in inner), frozenset()
-
-
-def _positive(number: Any) -> int | None:
-    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else None

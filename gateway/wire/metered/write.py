@@ -7,8 +7,8 @@ from typing import Final
 import orjson
 
 from gateway.config.litellm_keys import DEFAULTS
-from gateway.wire.errors import invalid_request
-from gateway.wire.lexical import DuplicateKey, cuts, object_spans, splice
+from gateway.wire.lexical import splice
+from gateway.wire.members import usage_splice, without_members
 from gateway.wire.metered.read import MeteredRequest
 from gateway.wire.outgoing import Additions
 
@@ -24,18 +24,11 @@ _OF_COMPLETIONS: Final = frozenset(
 def metered_body(request: MeteredRequest, model: str, additions: Additions) -> bytes:
     """Write the request for a deployment: its model name, its defaults, and what is said to us alone taken out."""
     body, spans = request.body, request.spans
-    gone = request.gone | additions.left_out if additions.usage else request.gone | additions.left_out | _USAGE
     out = [*request.ours, *_named(request, model), *_defaults(request, additions)]
     if request.stream and not request.asks_usage and additions.usage and "stream_options" not in additions.left_out:
-        out += _usage(request)
-    if not gone.isdisjoint(spans):
-        cut = cuts(body, spans, gone)
-        out = [one for one in out if not any(start < one[1] and one[0] < end for start, end, _ in cut)]
-        out += cut
+        out.append(usage_splice(body, spans))
+    out = without_members(out, body, spans, request.gone | additions.left_out, usage=additions.usage)
     return splice(body, out) if out else body
-
-
-_USAGE: Final = frozenset({"stream_options"})
 
 
 def _named(request: MeteredRequest, model: str) -> list[tuple[int, int, bytes]]:
@@ -60,23 +53,3 @@ def _defaults(request: MeteredRequest, additions: Additions) -> list[tuple[int, 
         elif body[slice(*span)] == b"null":
             out.append((*span, default))
     return out
-
-
-def _usage(request: MeteredRequest) -> list[tuple[int, int, bytes]]:
-    """Ask for the usage event of a stream, in the client's `stream_options` where there are any."""
-    asked, span = b'"include_usage":true', request.spans.get("stream_options")
-    if span is None:
-        end = request.body.rindex(b"}")
-        return [(end, end, b',"stream_options":{' + asked + b"}")]
-    raw = request.body[slice(*span)]
-    if raw[:1] != b"{":
-        return [(*span, b"{" + asked + b"}")]
-    try:
-        inner = object_spans(raw)
-    except DuplicateKey as error:
-        where = f"stream_options.{error.key}"
-        raise invalid_request(f"The request names the key `{where}` twice; send it once.", where) from None
-    if "include_usage" in inner:
-        start, end = inner["include_usage"]
-        return [(span.start + start, span.start + end, b"true")]
-    return [(span.start + 1, span.start + 1, asked + (b"," if inner else b""))]

@@ -1,0 +1,122 @@
+"""The members of a request's body, whatever it asks for: their places, bounds, and the part said to us alone. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from gateway.wire.errors import GatewayError, invalid_request
+from gateway.wire.lexical import DuplicateKey, NotJSON, Span, cuts, object_spans, refuse_deep, value
+
+Splice = tuple[int, int, bytes]
+"""Start, end, and the bytes to put there."""
+
+OURS_IN_METADATA: Final = frozenset({"tags", "gateway_profile"})
+"""Keys of `metadata` by which a client speaks to us: no provider gets them. OpenAI's metadata hold strings alone."""
+
+MOST_MEMBERS: Final = 1_000
+"""Members of a request; no provider knows a hundred."""
+MOST_METADATA: Final = 10**6
+"""Bytes of `metadata`. OpenAI takes 16 keys of 64 characters with values of 512
+(platform.openai.com/docs/api-reference/chat/create, `metadata`)."""
+MOST_CHOICES: Final = 128
+"""The most answers OpenAI gives to one request (platform.openai.com/docs/api-reference/chat/create, `n`)."""
+
+_METADATA, _STREAM_OPTIONS = frozenset({"metadata"}), frozenset({"stream_options"})
+_NONE: Final = frozenset[str]()
+
+
+def read_members(
+    body: bytes, read: Collection[str], separate: Collection[str] = ()
+) -> tuple[Mapping[str, Span], dict[str, Any]]:
+    """Locate the members of a body and read some of them; others are proven to be JSON, but for those that are read
+    `separate`ly.
+
+    Raises GatewayError (400, naming what and where) for what is not UTF-8 or no JSON object, names a key twice, nests
+    too deeply, or has more members, or more metadata, than anybody reads.
+    """
+    try:
+        body.decode()
+        spans = object_spans(body)
+        _refuse_many(spans)
+        fields = {key: value(body[s.start : s.end]) for key, s in spans.items() if key in read}
+        for key, (start, end) in spans.items():
+            if key not in read and key not in separate:
+                refuse_deep(body[start:end])
+    except UnicodeDecodeError as error:
+        raise invalid_request(f"The request body is not valid UTF-8 (byte {error.start}).") from None
+    except NotJSON as error:
+        raise invalid_request(f"The request body is not a JSON object: {error}.") from None
+    except DuplicateKey as error:
+        raise invalid_request(f"The request names the key {error.key!r} twice; send it once.", error.key) from None
+    return spans, fields
+
+
+def _refuse_many(spans: Mapping[str, Span]) -> None:
+    if len(spans) > MOST_MEMBERS:
+        raise invalid_request(f"The request has {len(spans):,} members; no more than {MOST_MEMBERS:,} are read.")
+    within = spans.get("metadata")
+    if within is not None and within.end - within.start > MOST_METADATA:
+        raise invalid_request(f"`metadata` is longer than {MOST_METADATA:,} bytes, the most that is read.", "metadata")
+
+
+def ours_in_metadata(
+    body: bytes, spans: Mapping[str, Span], metadata: Any
+) -> tuple[tuple[Splice, ...], frozenset[str]]:
+    """Find our own keys in metadata: the splices that take them out, or the whole member where it holds no others.
+
+    Raises GatewayError (400) where metadata that hold others too name a key twice.
+    """
+    if not isinstance(metadata, dict) or OURS_IN_METADATA.isdisjoint(metadata):
+        return (), _NONE
+    if metadata.keys() <= OURS_IN_METADATA:
+        return (), _METADATA
+    start, end = spans["metadata"]
+    raw = body[start:end]
+    try:
+        inner = cuts(raw, object_spans(raw), OURS_IN_METADATA)
+    except DuplicateKey as error:
+        raise _named_twice(f"metadata.{error.key}") from None
+    return tuple((start + at, start + upto, put) for at, upto, put in inner), _NONE
+
+
+def usage_splice(body: bytes, spans: Mapping[str, Span]) -> Splice:
+    """Ask for the usage event of a stream: in the client's `stream_options` where there are any, else as a new last
+    member. Raises GatewayError (400) where those name a key twice.
+    """
+    asked = b'"include_usage":true'
+    span = spans.get("stream_options")
+    if span is None:
+        end = body.rindex(b"}")
+        return end, end, b',"stream_options":{' + asked + b"}"
+    raw = body[span.start : span.end]
+    if raw[:1] != b"{":
+        return span.start, span.end, b"{" + asked + b"}"
+    try:
+        inner = object_spans(raw)
+    except DuplicateKey as error:
+        raise _named_twice(f"stream_options.{error.key}") from None
+    if "include_usage" in inner:
+        start, end = inner["include_usage"]
+        return span.start + start, span.start + end, b"true"
+    return span.start + 1, span.start + 1, asked + (b"," if inner else b"")
+
+
+def without_members(
+    out: list[Splice], body: bytes, spans: Mapping[str, Span], gone: frozenset[str], *, usage: bool
+) -> list[Splice]:
+    """Leave members out, and the splices that would have stood in them; without `usage` the wish for it as well."""
+    gone = gone if usage else gone | _STREAM_OPTIONS
+    if gone.isdisjoint(spans):
+        return out
+    cut = cuts(body, spans, gone)
+    return [*(one for one in out if not any(start < one[1] and one[0] < end for start, end, _ in cut)), *cut]
+
+
+def positive(number: Any) -> int | None:
+    """Return a whole number above zero; None for anything else."""
+    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else None
+
+
+def _named_twice(where: str) -> GatewayError:
+    return invalid_request(f"The request names the key `{where}` twice; send it once.", where)
