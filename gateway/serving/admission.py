@@ -11,7 +11,7 @@ from gateway.config.policy import Policy, UnknownProfile
 from gateway.config.problems import closest
 from gateway.config.wildcards import is_pattern
 from gateway.conversation import leading_system
-from gateway.money.entry import MOST_TAGS
+from gateway.money.entry import MOST_TAGS, RequestFacts
 from gateway.money.keys import Caller, Keys
 from gateway.request import Request
 from gateway.routing.deployment import has_operation
@@ -117,12 +117,39 @@ def chosen_policy(policy: Policy, request: Request, headers: Received) -> Policy
 
 
 class Attributed(Protocol):
-    """A request that says whom it is for."""
+    """A request that says which model it asks, and whom it is for."""
 
+    @property
+    def model(self) -> str: ...
+    @property
+    def stream(self) -> bool: ...
     @property
     def user(self) -> str | None: ...
     @property
     def metadata(self) -> Mapping[str, Any]: ...
+
+
+def entry_facts(
+    request: Attributed,
+    headers: Received,
+    caller: Caller,
+    policy: Policy,
+    request_id: str,
+    operation: Operation = "chat",
+) -> RequestFacts:
+    """Gather what both rows of a request hold: who asks for whom, and what of."""
+    return RequestFacts(
+        request_id,
+        caller.key,
+        caller.team,
+        user_of(request, headers),
+        tags_of(request, headers),
+        request.model[:LONGEST_NAME],
+        str(policy),
+        policy.version,
+        request.stream,
+        operation=operation,
+    )
 
 
 def user_of(request: Attributed, headers: Received) -> str | None:

@@ -5,22 +5,27 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from gateway.routing.upstreams.upstream import DROPPED
-from gateway.serving.calls_in_entry import AnyAttempt
+from gateway.serving.calls_in_entry import AnyAttempt, last_replied
+from gateway.serving.client import Headers, header
 from gateway.wire.headers import upstream_headers
 
 
-def reply_headers(replied: AnyAttempt | None) -> Mapping[str, str]:
-    """Return what a client is told of the headers of the last answer that began, without secrets."""
-    if replied is None or replied.reply is None:
-        return {}
-    return replied.deployment.secrets.out_of_headers(upstream_headers(replied.reply.headers))
-
-
-def dropped_parts(replied: AnyAttempt | None, betas: Sequence[str]) -> str:
-    """List what did not go along with the call that answered: values of headers, and members of the body."""
+def call_headers(calls: Sequence[AnyAttempt]) -> Headers:
+    """Return what a client is told of a request's calls: the headers of the last answer that began, without secrets,
+    and the headers and members that did not go along.
+    """
+    if not calls:
+        return []
+    replied, betas = last_replied(calls), calls[-1].dropped
     said = f"anthropic-beta: {', '.join(betas)}" if betas else ""
-    members = "" if replied is None or replied.reply is None else replied.reply.headers.get(DROPPED, "")
-    return "; ".join(filter(None, (said, members)))
+    if replied is None or replied.reply is None:
+        return [header(DROPPED.encode(), said)] if said else []
+    came = replied.reply.headers
+    own = replied.deployment.secrets.out_of_headers(upstream_headers(came))
+    told = [header(name.encode(), value) for name, value in own.items()]
+    if dropped := "; ".join(filter(None, (said, came.get(DROPPED, "")))):
+        told.append(header(DROPPED.encode(), dropped))
+    return told

@@ -30,7 +30,7 @@ from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.upstreams.upstream import Reply
 from gateway.serving.admission import Admitted
 from gateway.serving.answer_beginning import NO_START, AnswerStart, Stream, answer_start, drain
-from gateway.serving.calls_in_entry import is_sent
+from gateway.serving.calls_in_entry import is_sent, last_replied
 from gateway.serving.failures import failure_facts, is_upstreams, refuses
 from gateway.serving.fit import (
     LONG_PLAN,
@@ -141,10 +141,7 @@ class Calls:
     @property
     def replied(self) -> Attempt | None:
         """The last call that brought an answer, of whatever kind."""
-        for attempt in reversed(self.attempts):
-            if attempt.reply is not None:
-                return attempt
-        return None
+        return last_replied(self.attempts)
 
     @property
     def enforces(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from gateway.money.entry import NO_CALLS, CallFacts
 from gateway.money.row import AttemptRow
@@ -17,6 +17,10 @@ class AnyAttempt(Protocol):
 
     @property
     def deployment(self) -> Deployment: ...
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Betas of the client's that the deployment does not take."""
+
     @property
     def outcome(self) -> Outcome | None:
         """None while it is under way, and where it was given up before anybody could say."""
@@ -39,6 +43,14 @@ class AnyAttempt(Protocol):
 def is_sent(outcome: Outcome | None) -> bool:
     """Whether a deployment was asked, by what came of it."""
     return not (isinstance(outcome, Failure) and outcome.kind == "unfit")
+
+
+AttemptKind = TypeVar("AttemptKind", bound=AnyAttempt)
+
+
+def last_replied(calls: Sequence[AttemptKind]) -> AttemptKind | None:
+    """Return the last call that brought an answer, of whatever kind."""
+    return next((one for one in reversed(calls) if one.reply is not None), None)
 
 
 def call_facts(calls: Sequence[AnyAttempt]) -> CallFacts:

@@ -19,10 +19,9 @@ from gateway.money.row import Status
 from gateway.request import Request, with_limit
 from gateway.rewriting.plan import Refusal
 from gateway.routing.attempts import Failure
-from gateway.routing.upstreams.upstream import DROPPED
-from gateway.serving.admission import LONGEST_NAME, admit, authenticate, tags_of, user_of
+from gateway.serving.admission import admit, authenticate, entry_facts
 from gateway.serving.answer_beginning import Stream, drain
-from gateway.serving.answer_headers import dropped_parts, reply_headers
+from gateway.serving.answer_headers import call_headers
 from gateway.serving.attempt import Attempt, Calls
 from gateway.serving.client import (
     STREAM_HEADERS,
@@ -78,17 +77,7 @@ def _passage(
     gateway: Gateway, client: Client, caller: Caller, request: Request, request_id: str, started: float
 ) -> Passage:
     policy = gateway.config.policy_for(caller.policy, caller.team)
-    facts = RequestFacts(
-        request_id,
-        caller.key,
-        caller.team,
-        user_of(request, client.headers),
-        tags_of(request, client.headers),
-        request.model[:LONGEST_NAME],
-        str(policy),
-        policy.version,
-        request.stream,
-    )
+    facts = entry_facts(request, client.headers, caller, policy, request_id)
     return Passage(gateway, client, caller, request, facts, started)
 
 
@@ -219,12 +208,7 @@ class Passage:
             return told
         if plan := _plan(calls, self.booking.refusal):
             told.append(usual_header(b"x-gateway-plan", plan))
-        if calls.attempts:
-            replied = calls.replied
-            told += [header(name.encode(), value) for name, value in reply_headers(replied).items()]
-            if dropped := dropped_parts(replied, calls.attempts[-1].dropped):
-                told.append(header(DROPPED.encode(), dropped))
-        return told
+        return told + call_headers(calls.attempts)
 
     async def _settle(self, status: Status, http_status: int, error: str | None = None) -> None:
         """Write the end, once, before the response ends."""

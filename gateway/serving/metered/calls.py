@@ -13,7 +13,7 @@ from gateway.routing.deployment import Deployment
 from gateway.routing.models import Model
 from gateway.routing.upstreams.upstream import Reply, UpstreamError
 from gateway.serving.answer_beginning import Stream, answer_start
-from gateway.serving.calls_in_entry import is_sent
+from gateway.serving.calls_in_entry import is_sent, last_replied
 from gateway.serving.failures import failure_facts, is_upstreams, refuses
 from gateway.serving.occupied import Occupied
 from gateway.serving.services import Gateway
@@ -80,7 +80,7 @@ class MeteredCalls:
     @property
     def replied(self) -> MeteredAttempt | None:
         """The last call that brought an answer, of whatever kind."""
-        return next((one for one in reversed(self.attempts) if one.reply is not None), None)
+        return last_replied(self.attempts)
 
     async def make(self, model: Model) -> Outcome:
         """Call deployments until one answers or none is left."""

@@ -15,10 +15,9 @@ from gateway.money.entry import RequestFacts
 from gateway.money.keys import Caller
 from gateway.money.row import Status
 from gateway.routing.attempts import Failure
-from gateway.routing.upstreams.upstream import DROPPED
-from gateway.serving.admission import LONGEST_NAME, admitted_model, authenticate, tags_of, user_of
+from gateway.serving.admission import admitted_model, authenticate, entry_facts
 from gateway.serving.answer_beginning import Stream, drain
-from gateway.serving.answer_headers import dropped_parts, reply_headers
+from gateway.serving.answer_headers import call_headers
 from gateway.serving.client import (
     STREAM_HEADERS,
     Client,
@@ -73,18 +72,7 @@ def _passage(
     gateway: Gateway, client: Client, caller: Caller, request: MeteredRequest, request_id: str, started: float
 ) -> MeteredPassage:
     policy = gateway.config.policy_for(caller.policy, caller.team)
-    facts = RequestFacts(
-        request_id,
-        caller.key,
-        caller.team,
-        user_of(request, client.headers),
-        tags_of(request, client.headers),
-        request.model[:LONGEST_NAME],
-        str(policy),
-        policy.version,
-        request.stream,
-        operation=request.operation,
-    )
+    facts = entry_facts(request, client.headers, caller, policy, request_id, request.operation)
     return MeteredPassage(gateway, client, caller, request, facts, started)
 
 
@@ -181,13 +169,7 @@ class MeteredPassage:
 
     def _told(self) -> Headers:
         """Say in headers what was done."""
-        told, calls = [usual_header(b"x-gateway-policy", self.booking.facts.policy)], self.calls
-        if calls.attempts:
-            replied = calls.replied
-            told += [header(name.encode(), value) for name, value in reply_headers(replied).items()]
-            if dropped := dropped_parts(replied, calls.attempts[-1].dropped):
-                told.append(header(DROPPED.encode(), dropped))
-        return told
+        return [usual_header(b"x-gateway-policy", self.booking.facts.policy), *call_headers(self.calls.attempts)]
 
     async def _settle(self, status: Status, http_status: int, error: str | None = None) -> None:
         """Write the end, once, before the response ends."""
