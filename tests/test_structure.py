@@ -30,16 +30,21 @@ DOORS = {
 }
 """The one module that may import each of these libraries."""
 
-INSTALLED_AS = {"common-expression-language": "cel", "pystemmer": "Stemmer", "pyyaml": "yaml"}
+INSTALLED_AS = {"common-expression-language": "cel", "pystemmer": "Stemmer", "pyyaml": "yaml", "ruamel-yaml": "ruamel"}
 """Distributions whose module has another name."""
 
-USED_BY_NAME = {"uvloop": "uvicorn loads it"}
+USED_BY_NAME = {
+    "uvloop": "uvicorn loads it",
+    "tzdata": "zoneinfo reads it where the machine has no time zones",
+    "prometheus_client": "metrics",
+    "ruamel": "the keys file",
+    "watchfiles": "reload",
+}
 """Declared dependencies that no line of ours imports, and who needs them."""
 
 # A broad `except` is for the outermost handler, and for clean-up that raises again.
 OUTERMOST = {
-    *("gateway/app.py", "gateway/state/store.py"),
-    *("gateway/serving/pipeline.py", "gateway/serving/metered/pipeline.py"),
+    *("gateway/app.py", "gateway/serving/passage.py", "gateway/state/store.py"),
 }
 
 PLACES_IN_BYTES = {"Span", "array_spans", "cuts", "object_spans", "splice"}

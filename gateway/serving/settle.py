@@ -96,6 +96,12 @@ class Booking:
             self.gateway.log.critical("ledger unavailable", id=self.facts.id, reason=str(error))
             raise errors.ledger_unavailable() from error
 
+    async def enter(self, calls: Calls, attempt: Attempt, heard: Heard | None) -> None:
+        """Enter what an answer cost, and what of it the rewrite took away. None: nothing came back."""
+        await self.price(calls, attempt, heard)
+        if heard is not None:
+            await self.note_removal(calls, attempt, heard)
+
     async def price(self, calls: Calls, attempt: Attempt, heard: Heard | None) -> None:
         """Enter what the provider reported; what it did not report is counted. None: nothing came back."""
         deployment = attempt.deployment

@@ -5,7 +5,6 @@ once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.budget.tokens import LONG_BODY
@@ -26,7 +25,7 @@ from gateway.request import Usage
 from gateway.routing.deployment import Deployment
 from gateway.routing.models import Model
 from gateway.serving.calls_in_entry import call_facts, first_byte
-from gateway.serving.metered.calls import MeteredAttempt
+from gateway.serving.metered.calls import MeteredAttempt, MeteredCalls
 from gateway.serving.services import Gateway
 from gateway.serving.settle import LONGEST_ANSWER, USUAL_ANSWER
 from gateway.wire import errors
@@ -68,8 +67,9 @@ class MeteredBooking:
             self.gateway.log.critical("ledger unavailable", id=self.facts.id, reason=str(error))
             raise errors.ledger_unavailable() from error
 
-    async def price(self, deployment: Deployment, answer: Result | Relay | None) -> None:
+    async def enter(self, _calls: MeteredCalls, attempt: MeteredAttempt, answer: Result | Relay | None) -> None:
         """Enter what the upstream states; what it does not state is counted. None: nothing came back."""
+        deployment = attempt.deployment
         match answer:
             case None:
                 usage = await self._counted(deployment, "")
@@ -90,10 +90,10 @@ class MeteredBooking:
         cost = cost_of(usage, price, tier or self.request.service_tier, self.gateway.now(), bill)
         self.bill = self.bill.with_answer(usage, cost)
 
-    async def pay_unused(self, attempts: Sequence[MeteredAttempt]) -> None:
+    async def pay_unused(self, calls: MeteredCalls) -> None:
         """Enter what failed streams cost: what they said they used, or what was counted of an answer that broke off."""
-        while self.paid < len(attempts):
-            attempt, bill = attempts[self.paid], self.bill
+        while self.paid < len(calls.attempts):
+            attempt, bill = calls.attempts[self.paid], self.bill
             heard, deployment = attempt.unused, attempt.deployment
             if heard is not None and (heard.usage or heard.seen_text() or heard.grown(0)):
                 usage = await self._heard(deployment, heard)
@@ -103,13 +103,12 @@ class MeteredBooking:
                 bill = bill.with_unused(usage, cost)
             self.bill, self.paid = bill, self.paid + 1  # in one step: whoever is cancelled here pays it once
 
-    async def settle(
-        self, status: Status, http_status: int, error: str | None, attempts: Sequence[MeteredAttempt]
-    ) -> None:
+    async def settle(self, status: Status, http_status: int, error: str | None, calls: MeteredCalls | None) -> None:
         """Write the end, once. Money may have been spent: what the disk does not take now is kept and written first."""
         if self.is_settled:
             return
         self.is_settled = True
+        attempts = () if calls is None else calls.attempts
         ms = durations(self.started, 0.0, first_byte(attempts), self.gateway.monotonic())
         plan = PlanFacts(counted="bytes", before={"input": self.request.input_bytes})
         row = settled(self.facts, End(status, http_status, error, ms), plan, call_facts(attempts), self.bill)

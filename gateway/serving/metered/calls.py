@@ -63,11 +63,14 @@ _NO_START = _Start()
 class MeteredCalls:
     """The calls of one request."""
 
-    __slots__ = ("attempts", "gateway", "headers", "occupied", "request", "request_id")
+    __slots__ = ("attempts", "gateway", "headers", "model", "occupied", "request", "request_id")
 
-    def __init__(self, gateway: Gateway, request: MeteredRequest, request_id: str, headers: Received) -> None:
-        """Take a request, and its client's headers."""
-        self.gateway, self.request, self.request_id, self.headers = gateway, request, request_id, headers
+    def __init__(
+        self, gateway: Gateway, request: MeteredRequest, model: Model, request_id: str, headers: Received
+    ) -> None:
+        """Take a request, the model that it asks, and its client's headers."""
+        self.gateway, self.request, self.model = gateway, request, model
+        self.request_id, self.headers = request_id, headers
         self.attempts: list[MeteredAttempt] = []
         """In the order they were made; the last may be under way."""
         self.occupied = Occupied(gateway.loads)
@@ -82,9 +85,10 @@ class MeteredCalls:
         """The last call that brought an answer, of whatever kind."""
         return last_replied(self.attempts)
 
-    async def make(self, model: Model) -> Outcome:
+    async def make(self) -> Outcome:
         """Call deployments until one answers or none is left."""
-        gateway, operation, named = self.gateway, self.request.operation, self.gateway.config.fallbacks
+        gateway, operation, model = self.gateway, self.request.operation, self.model
+        named = gateway.config.fallbacks
         fallbacks = [gateway.models[name] for name in named.get(model.name) or named.get(model.declared_as, ())]
         resting = gateway.health.resting(gateway.monotonic())
         groups = [tier for one in (model, *fallbacks) for tier in one.tiers(resting, operation) if tier]
