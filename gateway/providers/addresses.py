@@ -34,7 +34,10 @@ def operation_endpoint(
 ) -> Endpoint:
     """Return where an operation of a provider is asked for: beside its chat completions, under its own name."""
     listed = PROVIDERS.get(provider, _CHAT)
-    facts, call = listed.at_an_address or listed, PATHS[operation]
+    call = PATHS[operation]
+    if (spoken := listed.speaks.get(operation)) is not None:
+        return Endpoint(joined_path(base, spoken.tail), _headers(spoken, key))
+    facts = listed.at_an_address or listed
     if provider == AZURE:
         return _azure(base, model, key, params, call)
     tail = f"{facts.tail.removesuffix(CHAT)}{call}" if facts.tail.endswith(CHAT) else facts.tail

@@ -77,6 +77,9 @@ class Provider:
     (tests/test_translated_vectors.py)."""
     beside_chat: Provider | None = None
     """The way to its other operations, where its chats are translated and those are OpenAI's."""
+    speaks: Mapping[Operation, Provider] = field(default_factory=dict)
+    """The ways to it in other shapes than chat completions, by the shape's name. A conversation in a shape that is not
+    listed goes to it as a chat."""
     at_an_address: Provider | None = None
     """The way to it where an address is given: an engine or a proxy of one's own."""
     keyless: bool = False

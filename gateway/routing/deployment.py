@@ -113,14 +113,25 @@ class Deployment:
     begin so."""
     betas: frozenset[str] | None = None
     """The values of `anthropic-beta` that it takes; None where the provider judges them itself."""
+    ways: Mapping[Operation, Provider] = field(default_factory=dict, repr=False)
+    """The ways to it in other shapes than chat completions, by the shape's name."""
     proxies: tuple[str, ...] = field(default=(), repr=False)
     """Through which it may be reached; they may hold passwords."""
     secrets: Secrets = field(init=False, repr=False, compare=False)
     """Its credentials and those of the proxies, to be taken out of what comes from it."""
+    _spoken: Mapping[str, Deployment] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         own = credentials(self.api_key, self.api_base, self.params)
         object.__setattr__(self, "secrets", Secrets([*own, *logins(self.proxies)]))
+        object.__setattr__(self, "_spoken", {shape: self._by(shape, way) for shape, way in self.ways.items()})
+
+    def _by(self, shape: Operation, way: Provider) -> Deployment:
+        return replace(self, kind=way.route, api_base=self.api_base or way.home, operation=shape, ways={})
+
+    def spoken(self, shape: str) -> Deployment | None:
+        """Return this deployment as one that is asked in a shape; None where it has to be asked for a chat instead."""
+        return self if shape == "chat" else self._spoken.get(shape)
 
     @property
     def is_chat(self) -> bool:
@@ -327,8 +338,16 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
         takes_any_provider=is_any_provider(params),
         forward_headers=_forwarded(params.get("forward_headers")),
         betas=_betas(provider, model),
+        ways=_ways(provider, api_base),
         proxies=config.network.proxies,
     )
+
+
+def _ways(provider: str, api_base: str | None) -> Mapping[Operation, Provider]:
+    """Return the ways to a deployment in other shapes than chat's: those of its provider, where it is the provider."""
+    facts = provider_of(provider)
+    at_home = not api_base or facts.is_own_anywhere or facts.home is None or _is_home(provider, api_base)
+    return facts.speaks if at_home else {}
 
 
 def _info(entry: ModelEntry) -> Mapping[str, Any]:

@@ -31,7 +31,7 @@ from gateway.routing.upstreams.upstream import Reply
 from gateway.serving.admission import Admitted
 from gateway.serving.answer_beginning import NO_START, AnswerStart, Stream, answer_start, drain
 from gateway.serving.calls_in_entry import is_sent, last_replied
-from gateway.serving.failures import failure_facts, is_upstreams, refuses
+from gateway.serving.failures import failure_facts, is_upstreams, refuses, untranslatable
 from gateway.serving.fit import (
     LONG_PLAN,
     Fitted,
@@ -358,10 +358,13 @@ class Calls:
 
     async def _start(self, deployment: Deployment, reply: Reply) -> AnswerStart:
         """Take in an answer until it is known what it is."""
-        request, gateway = self.request, self.gateway
-        listener = shape_of(request).listen(
-            streamed=request.stream, hold_back_usage=not request.asks_usage, secrets=deployment.secrets
-        )
+        request, gateway, shape = self.request, self.gateway, shape_of(self.request)
+        if deployment.spoken(request.shape) is None:
+            listener = shape.listen_to_chat(request, secrets=deployment.secrets)
+        else:
+            listener = shape.listen(
+                streamed=request.stream, hold_back_usage=not request.asks_usage, secrets=deployment.secrets
+            )
         return await answer_start(deployment, reply, listener, gateway.config.server.max_answer, gateway.now)
 
     async def _additions(self, deployment: Deployment, fitted: Fitted) -> Additions:
@@ -391,10 +394,12 @@ class Calls:
         additions: Additions,
         along: ClientHeaders,
     ) -> Outcome:
+        gateway, asked = self.gateway, deployment.spoken(self.request.shape)
+        if asked is None and (member := shape_of(self.request).untranslatable(self.request)) is not None:
+            return untranslatable(deployment, self.request.shape, member)
         body = await body_for(self.request, deployment, changes, marks, additions, self.threads)
-        gateway = self.gateway
         return await gateway.upstreams.call(
-            deployment,
+            asked or deployment,
             body,
             stream=self.request.stream,
             request_id=self.facts.id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.routing.attempts import Failure, Outcome
+from gateway.routing.deployment import Deployment
 from gateway.wire.errors import printable
 from gateway.wire.failures import complaints
 
@@ -37,3 +38,10 @@ def failure_facts(failure: Failure, *, quotes: bool) -> dict[str, Any]:
     if quotes and (said := failure.said or failure.body[: 4 * _SAID].decode(errors="replace")):
         facts["said"] = printable(said, _SAID)
     return facts
+
+
+def untranslatable(deployment: Deployment, shape: str, member: str) -> Failure:
+    """Say that a deployment which is asked for chat completions cannot be told a member of another shape's request."""
+    said = f"`{member}` cannot be served by {deployment.provider}, which is asked for chat completions: leave it out, "
+    said += f"or ask for a model whose provider takes {shape} as they come."
+    return Failure(deployment, "unfit", message=said, param=member)

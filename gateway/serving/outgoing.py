@@ -51,8 +51,11 @@ async def body_for(
     additions: Additions,
     threads: Callable[[], Executor],
 ) -> bytes:
-    """Write the request for a deployment, a large one off the event loop."""
-    write = shape_of(request).write
+    """Write the request for a deployment, a large one off the event loop. It is a chat where that does not speak the
+    shape.
+    """
+    shape = shape_of(request)
+    write = shape.as_chat if deployment.spoken(request.shape) is None else shape.write
     if len(request.body) < LARGE_BODY:
         return write(request, deployment.model, changes, marks, additions)
     run = asyncio.get_running_loop().run_in_executor

@@ -41,7 +41,7 @@ async def answer(gateway: Gateway, client: Client, request_id: str, shape: Shape
         else:
             request, desk = await gateway.large.read(body, caller.key, shape)
         policy = gateway.config.policy_for(caller.policy, caller.team)
-        facts = entry_facts(request, client.headers, caller, policy, request_id)
+        facts = entry_facts(request, client.headers, caller, policy, request_id, shape.name)
         booking = Booking(gateway, request, facts, started)
         await ConversationPassage(gateway, client, caller, request, booking, place, desk).run()
     except ClientGone:

@@ -1,7 +1,7 @@
 """The operations that clients ask for, each under a path of its own. Pure.
 
-Chat completions are planned and may be rewritten. The others are metered: they leave as they came, and are routed,
-priced and entered in the ledger alike.
+Conversations are planned and may be rewritten, whatever shape they come in. The others are metered: they leave as they
+came, and are routed, priced and entered in the ledger alike.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import Final, Literal
 
 from gateway.config.litellm_keys import CHAT_MODES
 
-Operation = Literal["chat", "embeddings", "completions", "moderations", "rerank"]
+Operation = Literal["chat", "responses", "messages", "embeddings", "completions", "moderations", "rerank"]
 
 PATHS: Final[Mapping[Operation, str]] = {
     "chat": "/chat/completions",
+    "responses": "/responses",
+    "messages": "/messages",
     "embeddings": "/embeddings",
     "completions": "/completions",
     "moderations": "/moderations",
@@ -33,6 +35,8 @@ _MODES: Final[Mapping[str, Operation]] = {
 
 MODES: Final[Mapping[Operation, str]] = {
     "chat": "chat",
+    "responses": "chat",
+    "messages": "chat",
     "embeddings": "embedding",
     "completions": "chat",
     "moderations": "moderation",
@@ -42,6 +46,8 @@ MODES: Final[Mapping[Operation, str]] = {
 
 NAMES: Final[Mapping[Operation, str]] = {
     "chat": "chat completions",
+    "responses": "responses",
+    "messages": "messages",
     "embeddings": "embeddings",
     "completions": "text completions",
     "moderations": "moderations",

@@ -16,7 +16,7 @@ from gateway.wire.answer import Listener
 from gateway.wire.chat.shape import Chat
 from gateway.wire.errors import GatewayError
 from gateway.wire.memo import Memo
-from gateway.wire.operations import PATHS
+from gateway.wire.operations import PATHS, Operation
 from gateway.wire.outgoing import PLAIN, Additions
 from gateway.wire.secrets import Secrets
 
@@ -25,8 +25,8 @@ class Shape(Protocol):
     """How one kind of client speaks."""
 
     @property
-    def name(self) -> str:
-        """Its name, as `Request.shape` says it."""
+    def name(self) -> Operation:
+        """Its name, as `Request.shape` says it, and of the operation that its requests ask for."""
 
     @property
     def end(self) -> bytes:
@@ -49,6 +49,20 @@ class Shape(Protocol):
         """Write a request for a deployment: its name of the model, its additions, changes and marks, spliced into the
         bytes that came.
         """
+
+    def untranslatable(self, request: Request, /) -> str | None:
+        """Name the member of a request that no chat completion can say; None where there is none."""
+
+    def as_chat(
+        self,
+        request: Request,
+        model: str,
+        changes: Changes | None = None,
+        marks: Marks | None = None,
+        additions: Additions = PLAIN,
+        /,
+    ) -> bytes:
+        """Write a request as a chat completion, for a deployment that does not speak this shape."""
 
     def ask(self, model: str, instruction: str, material: str, answer_limit: int, /) -> bytes:
         """Write a request of the gateway's own."""
@@ -107,6 +121,12 @@ class Shape(Protocol):
         The event that states the usage of a stream is held back if the client did not ask for it.
         """
 
+    def listen_to_chat(self, request: Request, *, secrets: Secrets) -> Listener:
+        """Listen to a chat completion, streamed or whole, that answers a request in this shape.
+
+        Its bytes are those of this shape's answer.
+        """
+
     def error(self, error: GatewayError, request_id: str, /) -> bytes:
         """Write the body of an error."""
 
@@ -127,7 +147,7 @@ CHAT: Final[Shape] = Chat()
 SHAPES: Final[Mapping[str, Shape]] = {shape.name: shape for shape in (CHAT,)}
 """By `Request.shape`."""
 
-BY_PATH: Final[Mapping[str, Shape]] = {PATHS["chat"]: CHAT}
+BY_PATH: Final[Mapping[str, Shape]] = {PATHS[shape.name]: shape for shape in SHAPES.values()}
 """By the path that clients ask at, with and without `/v1`."""
 
 OWN: Final = CHAT

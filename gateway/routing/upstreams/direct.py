@@ -27,6 +27,7 @@ from gateway.providers.addresses import joined_path, operation_endpoint
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.upstream import KEPT_SECONDS, Trouble, UpstreamError
 from gateway.wire.headers import NO_HEADERS, kept
+from gateway.wire.operations import Operation
 
 CONNECT_SECONDS: Final = 10.0
 """A connection is made in this time or not at all: it is cheap to try elsewhere."""
@@ -310,7 +311,7 @@ class Direct:
     def __init__(self, network: Network = HERE) -> None:
         self._network = network
         self._sessions: dict[_Use, aiohttp.ClientSession] = {}
-        self._routes: dict[str, _Route] = {}
+        self._routes: dict[tuple[str, Operation | None], _Route] = {}
 
     async def send(
         self,
@@ -321,9 +322,10 @@ class Direct:
         request_id: str,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> DirectReply:
-        route = self._routes.get(deployment.name)
+        at = deployment.name, deployment.operation
+        route = self._routes.get(at)
         if route is None or route.deployment is not deployment:
-            route = self._routes[deployment.name] = _route(deployment, self._network)
+            route = self._routes[at] = _route(deployment, self._network)
         sent = route.headers.copy()
         sent[_OUR_ID] = request_id
         for name, value in headers.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -31,7 +31,7 @@ from gateway.wire.media import media_of
 from gateway.wire.members import MOST_CHOICES, ours_in_metadata, positive, read_members
 from gateway.wire.memo import Memo
 
-NAME = "chat"
+NAME: Final = "chat"
 
 _SEPARATE = frozenset({"messages", "tools", "functions"})
 """Members read by their own rule."""
