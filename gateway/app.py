@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -28,6 +29,8 @@ from gateway.memory import MemoryPlan
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.money.ledger.lookup import TooManyLookups
+from gateway.operators import tallies
+from gateway.operators.recording import Recorder
 from gateway.prompt_cache import sharing, system_text_sharing
 from gateway.prompt_cache.system_text_sharing import SystemTextWatch
 from gateway.prompt_cache.tracker import PromptCaches
@@ -47,8 +50,9 @@ from gateway.serving.large.pool import LargeBodies
 from gateway.serving.listing import listed_model, listed_models
 from gateway.serving.metered.pipeline import answer_metered
 from gateway.serving.pipeline import answer
-from gateway.serving.services import Gateway, Models
+from gateway.serving.services import Gateway, Models, declared_name
 from gateway.serving.summary_calls import write_summary
+from gateway.serving.vitals import follow
 from gateway.serving.warm_up_calls import send_warm_up
 from gateway.state import open_state
 from gateway.state.shared import Sharing
@@ -218,6 +222,7 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM) -> Gateway:
         prompt_caches=prompt_caches,
         large=LargeBodies(log, config.server.max_body),
         warm_ups=_warm_ups(config, prompt_caches, sharing.store, log, memory.bytes_for("warm prefixes")),
+        recorder=_recorder(models, log),
     )
 
 
@@ -229,6 +234,9 @@ async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: cont
     gateway = build_gateway(config)
     closing.callback(gateway.counters.close)
     closing.callback(gateway.ledger.close)
+    if gateway.recorder is not None:
+        closing.callback(gateway.recorder.close)
+        closing.callback(asyncio.create_task(follow(gateway, gateway.recorder)).cancel)
     _share(gateway)
     closing.push_async_callback(gateway.sharing.close)
     await gateway.sharing.open()
@@ -261,6 +269,12 @@ def _share(gateway: Gateway) -> None:
     if any(one.cache.matching != "none" for model in models for one in model.deployments):
         sharing.share_prompt_caches(gateway.sharing, gateway.prompt_caches, gateway.now, os.urandom(6).hex())
         gateway.sharing.add(system_text_sharing.share_system_texts(gateway.system_texts))
+
+
+def _recorder(models: Mapping[str, Model], log: FilteringBoundLogger) -> Recorder | None:
+    """Make what counts for the metrics of the program around this process, where it exposes any."""
+    folder = os.environ.get(tallies.VARIABLE)
+    return None if folder is None else Recorder(tallies.Tally(Path(folder)), partial(declared_name, models), log)
 
 
 def _warm_ups(

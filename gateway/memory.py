@@ -75,13 +75,18 @@ class Memory(Generic[Key, Value]):
         self._most = most_bytes // 2
         self._young: dict[Key, tuple[Value, int]] = {}
         self._old: dict[Key, tuple[Value, int]] = {}
-        self._held = 0
+        self._held = self._held_before = 0
 
     def __repr__(self) -> str:
         return f"Memory({len(self)} entries, {self._held} bytes of at most {self._most} in the younger half)"
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of both generations, about."""
+        return self._held + self._held_before
 
     def get(self, key: Key) -> Value | None:
         found = self._young.get(key)
@@ -102,7 +107,7 @@ class Memory(Generic[Key, Value]):
         if 2 * size > self._most:
             return
         if self._held + size > self._most:
-            self._old, self._young, self._held = self._young, {}, 0
+            self._old, self._young, self._held, self._held_before = self._young, {}, 0, self._held
         if key not in self._young:
             self._held += size + ENTRY_BYTES
         self._young[key] = (value, size)

@@ -25,6 +25,7 @@ DOORS = {
     "litellm": "gateway/routing/upstreams/translated.py",
     "msgspec": "gateway/wire/lexical.py",
     "zstandard": "gateway/wire/packing.py",
+    "prometheus_client": "gateway/operators/metrics.py",
     "redis": "gateway/state/redis.py",
     "tiktoken": "gateway/budget/tokens.py",
 }
@@ -36,7 +37,6 @@ INSTALLED_AS = {"common-expression-language": "cel", "pystemmer": "Stemmer", "py
 USED_BY_NAME = {
     "uvloop": "uvicorn loads it",
     "tzdata": "zoneinfo reads it where the machine has no time zones",
-    "prometheus_client": "metrics",
     "ruamel": "the keys file",
     "watchfiles": "reload",
 }

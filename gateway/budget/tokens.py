@@ -104,6 +104,12 @@ class Counter:
     def loaded(self) -> bool:
         return self._core is not None
 
+    @property
+    def held_bytes(self) -> int:
+        """What it remembers, about."""
+        weighed = sum(one.messages.held_bytes + one.memo.held_bytes for one in self._weighed.values())
+        return self.messages.held_bytes + self.kinds.held_bytes + self._memo.held_bytes + weighed
+
     def load(self) -> None:
         """Read the encoding's file and build it, half a second of work: call it in a thread at start."""
         with self._lock:
@@ -216,22 +222,22 @@ class Weighed:
 
     def __init__(self, counter: Counter, weights: Weights, memo_bytes: int) -> None:
         self.plain, self._weights = counter, weights
-        self._memo = _Memo(memo_bytes)
+        self.memo = _Memo(memo_bytes)
         self.messages: Memory[Message, int] = Memory(memo_bytes)
         """Tokens of whole messages without media."""
 
     def count(self, text: str) -> int:
         """Return what the tokens of `text` weigh."""
-        known = self._memo.get(text)
+        known = self.memo.get(text)
         if known is None:
             known = weighed(kinds_of(text, self.plain.count(text)), self._weights)
-            self._memo.put(text, known)
+            self.memo.put(text, known)
         return known
 
     def remember(self, texts: Sequence[str], weights: Sequence[int]) -> None:
         """Remember what texts were found to weigh by another process."""
         for text, weight in zip(texts, weights, strict=True):
-            self._memo.put(text, weight)
+            self.memo.put(text, weight)
 
     def at_least(self, text: str) -> int:
         """Return what a text weighs at least, from its bytes: no token weighs less than the lightest kind."""
@@ -260,6 +266,11 @@ class Counters:
             counter = self._counters[name] = Counter(name, self._most_bytes, self._threads)
         return counter
 
+    @property
+    def held_bytes(self) -> int:
+        """What all of them remember, about."""
+        return sum(counter.held_bytes for counter in self._counters.values())
+
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -279,6 +290,10 @@ class _Memo:
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self) * _MEMO_ENTRY_BYTES
 
     def get(self, text: str) -> int | None:
         key = hash(text)

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,6 +24,9 @@ from gateway.cli.opening import (
     refuse_problems,
     terminal,
 )
+
+if TYPE_CHECKING:
+    from gateway.config import Config
 
 DEMO_FOLDER = Path("var") / "demo"
 
@@ -84,13 +90,30 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
         raise Refused(str(error)) from error
     address = server.local_url(listener)
 
-    def started() -> None:
-        log.info(
-            "serving", address=address, models=len(deployments), keys=len(config.keys), ledger=str(config.ledger.dir)
-        )
-        click.echo(f"export OPENAI_BASE_URL={address}/v1")
+    with _exposed(config) as metrics:
 
-    code = server.run(config, path, listener, started=started)
+        def started() -> None:
+            facts = {"models": len(deployments), "keys": len(config.keys), "ledger": str(config.ledger.dir)}
+            log.info("serving", address=address, **facts, **metrics)
+            click.echo(f"export OPENAI_BASE_URL={address}/v1")
+
+        code = server.run(config, path, listener, started=started)
     rate.flush()
     log.info("stopped", code=code)
     return code
+
+
+@contextlib.contextmanager
+def _exposed(config: Config) -> Iterator[dict[str, str]]:
+    """Expose metrics where the configuration says so; yields their address, for the log."""
+    if config.metrics.port is None:
+        yield {}
+        return
+    from gateway.operators.metrics import CannotExpose, served_metrics
+
+    with contextlib.ExitStack() as closing:
+        try:
+            _, address = closing.enter_context(served_metrics(config.metrics.host, config.metrics.port))
+        except CannotExpose as error:
+            raise Refused(str(error)) from error
+        yield {"metrics": address}

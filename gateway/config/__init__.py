@@ -26,6 +26,7 @@ from gateway.config.settings import (
     ConfigFile,
     KeyEntry,
     LedgerSettings,
+    MetricsSettings,
     ModelEntry,
     Server,
     StateSettings,
@@ -39,6 +40,7 @@ __all__ = [
     "ConfigErrors",
     "KeyEntry",
     "LedgerSettings",
+    "MetricsSettings",
     "ModelEntry",
     "Server",
     "StateSettings",
@@ -82,6 +84,7 @@ class Config:
     """The proxies and certificates by which upstreams are reached."""
     memory: int = DEFAULT_BYTES
     """Bytes that each worker may remember."""
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     cors: tuple[str, ...] = ()
     """Origins whose pages are served."""
     log_upstream_errors: bool = False
@@ -253,6 +256,7 @@ def _config(said: ConfigFile, document: YamlDocument, policies: Policies, enviro
         state=_located(said.state, folder),
         ledger=replace(said.ledger, dir=folder / said.ledger.dir),
         unpriced=said.unpriced,
+        metrics=said.metrics,
         cors=said.cors,
         memory=said.memory,
         log_upstream_errors=said.log_upstream_errors,

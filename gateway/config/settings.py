@@ -378,6 +378,16 @@ class LedgerSettings:
     )
 
 
+@declared(config=STRICT, frozen=True, slots=True)
+class MetricsSettings:
+    """Metrics for Prometheus, of all workers, at a port of their own."""
+
+    port: Port | None = key(None, description="Port of /metrics; 0 takes any free one. Left out, there are none.")
+    host: Word = key(
+        "127.0.0.1", description="Address to listen on. No key is asked for there, and teams and keys are named."
+    )
+
+
 LEAST_MEMORY: Final = 16_000_000
 
 
@@ -409,6 +419,7 @@ class ConfigFile(Strict):
     default_policy: Word = key("default", description="The policy where neither key nor team has one.")
     state: StateSettings = key({}, description="Where shared state is kept.")
     ledger: LedgerSettings = key({}, description="The books.")
+    metrics: MetricsSettings = key({}, description="Metrics for Prometheus.")
     unpriced: Literal["refuse", "allow"] = key(
         "refuse", description="A model without a price: refuse its requests, or allow them and enter them as unpriced."
     )

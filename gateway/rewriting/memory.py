@@ -51,3 +51,9 @@ class Known:
         """The values of texts that rewrites touched (retention.py)."""
         self.volatile = volatile.SystemTextMemory(7 * part)
         """System texts, and what of them is declared volatile."""
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of what is remembered by message and text, about; readings of documents count their own."""
+        kept = [getattr(self, name) for name in self.__slots__]
+        return sum(one.held_bytes for one in kept if isinstance(one, Memory))

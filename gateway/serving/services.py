@@ -16,6 +16,7 @@ from gateway.memory import USUAL, Memory
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
 from gateway.money.ledger.lookup import Lookups
+from gateway.operators.recording import Recorder
 from gateway.prompt_cache.system_text_sharing import SystemTextWatch
 from gateway.prompt_cache.tracker import PromptCaches
 from gateway.rewriting.memory import Known
@@ -77,6 +78,12 @@ class Models(Mapping[str, Model]):
         yield from ((alias, meant) for alias, meant in self._catalogue.aliases.items() if self[meant].is_served)
 
 
+def declared_name(models: Mapping[str, Model], name: str) -> str | None:
+    """Return the name under which the configuration has a model that was asked for; None where it has none."""
+    model = models.get(name)
+    return None if model is None else model.declared_as or model.name
+
+
 _MODEL_BYTES: Final = 4096
 """Bytes kept for names that asterisks cover."""
 
@@ -128,3 +135,5 @@ class Gateway:
     comment_seconds: float = COMMENT_SECONDS
     """Seconds that a stream's client waits for output before it gets a comment instead."""
     warm_ups: WarmUps | NoWarmUps = field(default_factory=NoWarmUps)
+    recorder: Recorder | None = None
+    """The counts of this process; None where no metrics are exposed."""

@@ -19,7 +19,6 @@ from gateway.money.entry import (
     removal,
     settled,
 )
-from gateway.money.ledger import LedgerUnavailable
 from gateway.money.row import NO_CACHE, CacheSettlement, Status
 from gateway.prompt_cache.lookup import miss_without_lookup
 from gateway.request import Request, Usage
@@ -29,9 +28,9 @@ from gateway.serving.admission import Admitted
 from gateway.serving.attempt import Attempt, Calls
 from gateway.serving.calls_in_entry import call_facts, first_byte
 from gateway.serving.fit import LARGE_BODY, Fitted, kinds_sent, prompt_tokens
+from gateway.serving.ledger import enter_opened, enter_settled
 from gateway.serving.retained import retained
 from gateway.serving.services import Gateway
-from gateway.wire import errors
 from gateway.wire.answer import Heard
 from gateway.wire.usage import billed_nanousd, mended, usage_from_openai
 
@@ -90,11 +89,7 @@ class Booking:
         self.unheard = min(longest, USUAL_ANSWER) * request.choices
         estimate = Usage(prompt=prompt, completion=longest * request.choices, estimated=True)
         cost = cost_of(estimate, deployment.price, request.service_tier, self.gateway.now())
-        try:
-            await self.gateway.ledger.append(opened(self.facts, estimate, cost))
-        except LedgerUnavailable as error:
-            self.gateway.log.critical("ledger unavailable", id=self.facts.id, reason=str(error))
-            raise errors.ledger_unavailable() from error
+        await enter_opened(self.gateway, opened(self.facts, estimate, cost))
 
     async def enter(self, calls: Calls, attempt: Attempt, heard: Heard | None) -> None:
         """Enter what an answer cost, and what of it the rewrite took away. None: nothing came back."""
@@ -145,7 +140,7 @@ class Booking:
     async def settle(
         self, status: Status, http_status: int, error: str | None = None, calls: Calls | None = None
     ) -> None:
-        """Write the end, once. Money may have been spent: what the disk does not take now is kept and written first."""
+        """Write the end, once."""
         if self.is_settled:
             return
         self.is_settled = True
@@ -153,10 +148,7 @@ class Booking:
         ms = durations(self.started, self.planned, first_byte(attempts), self.gateway.monotonic())
         end = End(status, http_status, error, ms, self.refusal)
         row = settled(self.facts, end, plan, call_facts(attempts), self.bill, self.cache, self.removal)
-        try:
-            await self.gateway.ledger.append(row, owed=True)
-        except LedgerUnavailable as unavailable:
-            self.gateway.log.critical("entry lost", id=self.facts.id, reason=str(unavailable))
+        await enter_settled(self.gateway, row, attempts)
 
     async def _used(self, calls: Calls, heard: Heard, attempt: Attempt) -> Usage:
         """Read what an answer says it used; where that is nothing, a placeholder or absurd, our own count decides."""

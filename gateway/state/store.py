@@ -89,6 +89,11 @@ class Store:
     def is_down(self) -> bool:
         return self._failed is not None
 
+    @property
+    def is_up(self) -> bool:
+        """Whether planning asks it: it neither failed nor was slow a moment ago."""
+        return self._failed is None and not self._is_slow
+
     def patience(self) -> Patience:
         """Return what one request has, for all that it asks `soon`."""
         return Patience(self._timeout)

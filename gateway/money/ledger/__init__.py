@@ -70,6 +70,8 @@ class Ledger:
         self._file = -1
         self._is_torn = False
         self._closed = False
+        self.write_errors = 0
+        """Writes that the disk did not take whole, since the start."""
         try:
             folders.make(directory, folders.ledger_folder_mode(mode, content=content))
         except OSError as error:
@@ -189,6 +191,7 @@ class Ledger:
                 written += count
                 self._is_torn = data[written - 1] != 0x0A
         except OSError as error:
+            self.write_errors += 1
             return written, error
         return written, None
 

@@ -19,16 +19,15 @@ from gateway.money.entry import (
     opened,
     settled,
 )
-from gateway.money.ledger import LedgerUnavailable
 from gateway.money.row import Status
 from gateway.request import Usage
 from gateway.routing.deployment import Deployment
 from gateway.routing.models import Model
 from gateway.serving.calls_in_entry import call_facts, first_byte
+from gateway.serving.ledger import enter_opened, enter_settled
 from gateway.serving.metered.calls import MeteredAttempt, MeteredCalls
 from gateway.serving.services import Gateway
 from gateway.serving.settle import LONGEST_ANSWER, USUAL_ANSWER
-from gateway.wire import errors
 from gateway.wire.answer import Heard, Relay
 from gateway.wire.metered.answers import Result
 from gateway.wire.metered.read import MeteredRequest
@@ -61,11 +60,7 @@ class MeteredBooking:
         prompt = max(1, request.input_bytes // BYTES_PER_TOKEN)
         estimate = Usage(prompt=prompt, completion=completion, searches=self._searches(deployment), estimated=True)
         cost = cost_of(estimate, deployment.price, request.service_tier, self.gateway.now())
-        try:
-            await self.gateway.ledger.append(opened(self.facts, estimate, cost))
-        except LedgerUnavailable as error:
-            self.gateway.log.critical("ledger unavailable", id=self.facts.id, reason=str(error))
-            raise errors.ledger_unavailable() from error
+        await enter_opened(self.gateway, opened(self.facts, estimate, cost))
 
     async def enter(self, _calls: MeteredCalls, attempt: MeteredAttempt, answer: Result | Relay | None) -> None:
         """Enter what the upstream states; what it does not state is counted. None: nothing came back."""
@@ -104,7 +99,7 @@ class MeteredBooking:
             self.bill, self.paid = bill, self.paid + 1  # in one step: whoever is cancelled here pays it once
 
     async def settle(self, status: Status, http_status: int, error: str | None, calls: MeteredCalls | None) -> None:
-        """Write the end, once. Money may have been spent: what the disk does not take now is kept and written first."""
+        """Write the end, once."""
         if self.is_settled:
             return
         self.is_settled = True
@@ -112,10 +107,7 @@ class MeteredBooking:
         ms = durations(self.started, 0.0, first_byte(attempts), self.gateway.monotonic())
         plan = PlanFacts(counted="bytes", before={"input": self.request.input_bytes})
         row = settled(self.facts, End(status, http_status, error, ms), plan, call_facts(attempts), self.bill)
-        try:
-            await self.gateway.ledger.append(row, owed=True)
-        except LedgerUnavailable as unavailable:
-            self.gateway.log.critical("entry lost", id=self.facts.id, reason=str(unavailable))
+        await enter_settled(self.gateway, row, attempts)
 
     async def _used(self, deployment: Deployment, result: Result) -> Usage:
         """Read what a whole answer says it used; where that is nothing, our own count decides."""
