@@ -6,6 +6,8 @@ import re
 import shutil
 import signal
 import subprocess
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,13 +15,27 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.contract.running import Gateway, Program, free_port, get, run_gateway, running_gateway, wait_for, write_setup
+from tests.contract.running import (
+    Gateway,
+    Program,
+    free_port,
+    get,
+    model,
+    run_gateway,
+    running_gateway,
+    wait_for,
+    write_setup,
+)
 
 NANO = 1e9
+BROKEN = "model-4"
+"""A model whose deployment cannot be reached."""
 TEAMS, KEYS, MODELS = 10, 20, 6
 TOKENS = {f"key-{number}": f"sk-gw-metrics-{number:04}" for number in range(KEYS)}
 
@@ -29,13 +45,15 @@ def setup(folder: Path, port: int, workers: int) -> Path:
         {"name": name, "sha256": sha256(token.encode()).hexdigest(), "team": f"team-{number % TEAMS}"}
         for number, (name, token) in enumerate(TOKENS.items())
     ]
-    listed = [{"model_name": f"model-{one}", "litellm_params": {"model": "demo/gpt-4o"}} for one in range(MODELS - 1)]
+    listed = [{"model_name": f"model-{one}", "litellm_params": {"model": "demo/gpt-4o"}} for one in range(MODELS - 2)]
+    listed.append(model(BROKEN, "gpt-4o", f"http://127.0.0.1:{free_port()}"))
     listed.append({"model_name": "free-*", "litellm_params": {"model": "demo/*"}})
     return write_setup(
         folder,
         {
             "server": {"port": 0, "workers": workers},
             "model_list": listed,
+            "fallbacks": [{BROKEN: ["model-0"]}],
             "teams": {f"team-{number}": {} for number in range(TEAMS)},
             "keys": keys,
             "default_policy": "lean",
@@ -47,7 +65,7 @@ def setup(folder: Path, port: int, workers: int) -> Path:
     )
 
 
-def ask(gateway: Gateway, key: str, model: str, user: str, *, stream: bool = False, long: bool = False) -> int:
+def ask(gateway: Gateway, key: str, name: str, user: str, *, stream: bool = False, long: bool = False) -> int:
     turns: list[dict[str, str]] = []
     for number in range(40 if long else 0):
         turns += [
@@ -55,7 +73,7 @@ def ask(gateway: Gateway, key: str, model: str, user: str, *, stream: bool = Fal
             {"role": "assistant", "content": f"Answer {number}: " + "it ships on Monday. " * 12},
         ]
     body = {
-        "model": model,
+        "model": name,
         "user": user,
         "metadata": {"tags": [f"tag of {user}"]},
         "messages": [*turns, {"role": "user", "content": f"hello from {user}"}],
@@ -80,11 +98,11 @@ def traffic(gateway: Gateway, requests: int) -> None:
     names = list(TOKENS)
 
     def one(number: int) -> int:
-        model = f"model-{number % MODELS}" if number % MODELS < MODELS - 1 else f"free-gpt-4o{'-mini' * (number % 2)}"
+        name = f"model-{number % MODELS}" if number % MODELS < MODELS - 1 else f"free-gpt-4o{'-mini' * (number % 2)}"
         if number % 17 == 0:
-            model = f"no such model of {number}"
+            name = f"no such model of {number}"
         how = {"stream": number % 3 == 0, "long": number % 11 == 0}
-        return ask(gateway, names[number % KEYS], model, f"user-{number}", **how)
+        return ask(gateway, names[number % KEYS], name, f"user-{number}", **how)
 
     with ThreadPoolExecutor(8) as threads:
         answered = list(threads.map(one, range(requests)))
@@ -113,9 +131,9 @@ def in_ledger(gateway: Gateway) -> dict[tuple[tuple[str, str], ...], int]:
     sums: dict[tuple[tuple[str, str], ...], int] = defaultdict(int)
     for row in gateway.rows():
         if row["event"] == "settled":
-            model = row["model"]
-            model = "unknown" if model.startswith("no such") else "free-*" if model.startswith("free-") else model
-            sums[tuple(sorted({"team": row["team"], "key": row["key"], "model": model}.items()))] += row["cost_nanousd"]
+            name = row["model"]
+            name = "unknown" if name.startswith("no such") else "free-*" if name.startswith("free-") else name
+            sums[tuple(sorted({"team": row["team"], "key": row["key"], "model": name}.items()))] += row["cost_nanousd"]
     return sums
 
 
@@ -160,6 +178,7 @@ def test_the_sums_of_all_workers_are_the_ledgers_to_the_nano_dollar(exposed: tup
     assert sum(found["gateway_request_duration_seconds_count"].values()) == settled(gateway)
     assert sum(found["gateway_in_flight"].values()) == 0
     assert sum(found["gateway_tokens_removed_total"].values()) > 0
+    assert found["gateway_fallbacks_total"][("from", BROKEN), ("to", "model-0")] > 0
 
 
 def test_no_series_names_a_user_a_tag_or_a_clients_own_text(exposed: tuple[Gateway, int]):
@@ -179,7 +198,7 @@ def test_gauges_of_every_worker_are_there(exposed: tuple[Gateway, int]):
     found = scraped(exposed[1])
     up = {dict(labels)["deployment"]: value for labels, value in found["gateway_deployment_up"].items()}
     assert len(up) == MODELS
-    assert set(up.values()) == {1.0}
+    assert {name for name, value in up.items() if not value} <= {f"{BROKEN}#0:openai/gpt-4o"}
     assert found["gateway_state_up"][()] == 1.0
     memory = {dict(labels)["part"]: value for labels, value in found["gateway_memory_bytes"].items()}
     assert memory["resident"] > 2 * 50_000_000
@@ -245,3 +264,70 @@ def running_prometheus(folder: Path, target: int) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         program.stop()
+
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+
+
+def asked_of(address: str, query: str) -> list[dict[str, Any]]:
+    """The result of a query now; it has to be one that Prometheus understands."""
+    status, body = get(f"{address}/api/v1/query?{urllib.parse.urlencode({'query': query})}")
+    assert status == 200, f"{query}\n{body.decode()}"
+    return list(json.loads(body)["data"]["result"])
+
+
+def board_queries() -> Iterator[str]:
+    """Every query of the board, its variables at all of their values."""
+    board = json.loads((DEPLOY / "grafana" / "gateway.json").read_text(encoding="utf-8"))
+    queries = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    queries += [one["expr"] for one in board["annotations"]["list"]]
+    for query in queries:
+        yield query.replace("$__rate_interval", "30s").replace("$team", ".*").replace("$model", ".*")
+
+
+QUIET = ("gateway_cache_lost", "gateway_cache_misses", "gateway_config_info", "restarts", "missed")
+"""What this traffic has nothing of, or not for sure."""
+
+
+def test_a_real_prometheus_has_the_ledgers_sums_and_answers_every_query_of_the_board(
+    exposed: tuple[Gateway, int], tmp_path: Path
+):
+    gateway, port = exposed
+    with running_prometheus(tmp_path, port) as prometheus:
+        wait_for(lambda: asked_of(prometheus, 'up{job="gateway"} == 1'), 20, "a first scrape")
+        traffic(gateway, 60)
+        expected, total = in_ledger(gateway), settled(gateway)
+        wait_for(
+            lambda: int(asked_of(prometheus, "sum(gateway_requests_total)")[0]["value"][1]) == total, 20, "a scrape"
+        )
+        found = asked_of(prometheus, "sum by (team, key, model) (gateway_cost_usd_total)")
+        sums = {tuple(sorted(one["metric"].items())): float(one["value"][1]) for one in found}
+        assert nano(sums) == expected
+        series = asked_of(prometheus, 'count({job="gateway"})')[0]["value"][1]
+        assert int(series) <= 5_000
+        empty = [one for one in board_queries() if not asked_of(prometheus, one) and not any(q in one for q in QUIET)]
+        assert empty == []
+        status, body = get(f"{prometheus}/api/v1/rules")
+        rules = [rule for group in json.loads(body)["data"]["groups"] for rule in group["rules"]]
+        assert status == 200
+        assert len(rules) > 10
+        assert {rule["lastError"] for rule in rules if "lastError" in rule} == set()
+        firing = asked_of(prometheus, 'ALERTS{alertstate="firing"}')
+        assert {one["metric"]["alertname"] for one in firing} <= {"GatewayRewritingCosts"}
+
+
+@pytest.mark.parametrize("checked", [("check", "rules", "rules.yaml"), ("test", "rules", "rules.test.yaml")])
+def test_promtool_is_content_with_the_rules(checked: tuple[str, ...]):
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool on this machine")
+    done = subprocess.run([promtool, *checked], cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_rules_and_board_ask_for_metrics_and_labels_that_there_are():
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yaml").read_text(encoding="utf-8"))
+    queries = [rule["expr"] for group in rules["groups"] for rule in group["rules"]] + list(board_queries())
+    names = {re.sub(r"_(bucket|count|sum)$", "", name) for one in queries for name in re.findall(r"gateway_\w+", one)}
+    page = (Path(__file__).resolve().parents[2] / "docs" / "watch-it.md").read_text(encoding="utf-8")
+    assert names == set(re.findall(r"^\| `(gateway_\w+)`", page, re.MULTILINE))
