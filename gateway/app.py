@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from gateway.money.keys import Keys
 from gateway.money.ledger.lookup import TooManyLookups
 from gateway.operators import tallies
 from gateway.operators.recording import Recorder
+from gateway.operators.tracing import tracer_of
 from gateway.prompt_cache import sharing, system_text_sharing
 from gateway.prompt_cache.system_text_sharing import SystemTextWatch
 from gateway.prompt_cache.tracker import PromptCaches
@@ -223,6 +225,7 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM) -> Gateway:
         large=LargeBodies(log, config.server.max_body),
         warm_ups=_warm_ups(config, prompt_caches, sharing.store, log, memory.bytes_for("warm prefixes")),
         recorder=_recorder(models, log),
+        tracer=tracer_of(config.otel, os.environ, f"{socket.gethostname()}.{os.getpid()}"),
     )
 
 
@@ -237,6 +240,8 @@ async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: cont
     if gateway.recorder is not None:
         closing.callback(gateway.recorder.close)
         closing.callback(asyncio.create_task(follow(gateway, gateway.recorder)).cancel)
+    if gateway.tracer is not None:
+        closing.push_async_callback(asyncio.to_thread, gateway.tracer.close)
     _share(gateway)
     closing.push_async_callback(gateway.sharing.close)
     await gateway.sharing.open()

@@ -17,6 +17,7 @@ from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
 from gateway.money.ledger.lookup import Lookups
 from gateway.operators.recording import Recorder
+from gateway.operators.tracing import Tracer
 from gateway.prompt_cache.system_text_sharing import SystemTextWatch
 from gateway.prompt_cache.tracker import PromptCaches
 from gateway.rewriting.memory import Known
@@ -137,3 +138,5 @@ class Gateway:
     warm_ups: WarmUps | NoWarmUps = field(default_factory=NoWarmUps)
     recorder: Recorder | None = None
     """The counts of this process; None where no metrics are exposed."""
+    tracer: Tracer | None = None
+    """The traces of this process; None where none are sent."""
