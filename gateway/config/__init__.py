@@ -29,6 +29,7 @@ from gateway.config.settings import (
     MetricsSettings,
     ModelEntry,
     OtelSettings,
+    ResponseCacheSettings,
     Server,
     StateSettings,
     Team,
@@ -44,6 +45,7 @@ __all__ = [
     "MetricsSettings",
     "ModelEntry",
     "OtelSettings",
+    "ResponseCacheSettings",
     "Server",
     "StateSettings",
     "Team",
@@ -88,6 +90,7 @@ class Config:
     """Bytes that each worker may remember."""
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     otel: OtelSettings = field(default_factory=OtelSettings)
+    response_cache: ResponseCacheSettings = field(default_factory=ResponseCacheSettings)
     cors: tuple[str, ...] = ()
     """Origins whose pages are served."""
     log_upstream_errors: bool = False
@@ -261,6 +264,7 @@ def _config(said: ConfigFile, document: YamlDocument, policies: Policies, enviro
         unpriced=said.unpriced,
         metrics=said.metrics,
         otel=said.otel,
+        response_cache=replace(said.response_cache, dir=folder / said.response_cache.dir),
         cors=said.cors,
         memory=said.memory,
         log_upstream_errors=said.log_upstream_errors,
