@@ -7,10 +7,9 @@ import contextlib
 import gc
 import os
 import random
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from typing import Any, Final
 import orjson
 import structlog
 from starlette.applications import Starlette
+from starlette.datastructures import State
 from starlette.middleware import Middleware
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -25,23 +25,23 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.budget.tokens import Counters
 from gateway.config import Config
-from gateway.keep_warm.schedule import NoWarmUps, WarmUps
+from gateway.config.versions import config_digest
+from gateway.keep_warm.schedule import WarmUps
 from gateway.memory import MemoryPlan
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.money.ledger.lookup import TooManyLookups
 from gateway.operators import tallies
+from gateway.operators.instance import InstanceState
 from gateway.operators.recording import Recorder
-from gateway.operators.tracing import tracer_of
 from gateway.prompt_cache import sharing, system_text_sharing
 from gateway.prompt_cache.system_text_sharing import SystemTextWatch
 from gateway.prompt_cache.tracker import PromptCaches
-from gateway.response_cache.vectors import MOST_BYTES as VECTOR_BYTES
-from gateway.response_cache.vectors import NoVectors, Vectors
 from gateway.rewriting.memory import Known
 from gateway.routing import placements
 from gateway.routing.calibrations import Calibrations
 from gateway.routing.catalogue import catalogue
+from gateway.routing.deployment import Kind
 from gateway.routing.health import Health
 from gateway.routing.loads import Loads
 from gateway.routing.models import Model
@@ -54,7 +54,7 @@ from gateway.serving.large.pool import LargeBodies
 from gateway.serving.listing import listed_model, listed_models
 from gateway.serving.metered.pipeline import answer_metered
 from gateway.serving.pipeline import answer
-from gateway.serving.services import Gateway, Models, declared_name
+from gateway.serving.services import Configured, Gateway, Models, declared_name
 from gateway.serving.summary_calls import write_summary
 from gateway.serving.vitals import follow
 from gateway.serving.warm_up_calls import send_warm_up
@@ -94,11 +94,44 @@ class Visit:
 Endpoint = Callable[[Visit], Awaitable[None]]
 
 
-class _Application(Starlette):
+class Application(Starlette):
     """Starlette without its handlers of errors, which look at every message.
 
     Each endpoint handles its own.
     """
+
+    instance: Callable[[], InstanceState]
+    """Returns the state of the program, all its processes together."""
+
+    @property
+    def gateway(self) -> Gateway:
+        """The gateway of requests that come now; those under way keep the one that they began with."""
+        gateway: Gateway = self.state.gateway
+        return gateway
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the encodings that configured models need are loaded."""
+        counters, models = self.gateway.counters, self.gateway.models.values()
+        return all(counters.for_encoding(model.encoding).loaded for model in models)
+
+    async def prepare(self, config: Config) -> Configured:
+        """Build what a configuration asks for, beside the requests. Raises `Unservable` and `ValueError`."""
+        return await asyncio.to_thread(_configured, config, MemoryPlan(config.memory))
+
+    def adopt(self, configured: Configured) -> None:
+        """Serve what comes from now on under another configuration, in one step."""
+        self.gateway.upstreams.add(_kinds(configured.models))
+        gateway = self.gateway.under(configured)
+        _share(gateway)
+        _call_by_itself(gateway)
+        if gateway.recorder is not None:
+            gateway.recorder.look_up(partial(declared_name, gateway.models))
+            gateway.recorder.configured(config_digest(gateway.config))
+        self.user_middleware = _door_for_browsers(configured.config)
+        self.middleware_stack = self.build_middleware_stack()
+        self.state.gateway = gateway
+        self.state.loading = asyncio.create_task(_load(gateway))
 
     def build_middleware_stack(self) -> ASGIApp:
         app: ASGIApp = _Paths(self.router)
@@ -123,14 +156,15 @@ class _Paths:
         await (self._router if endpoint is None else endpoint)(scope, receive, send)
 
 
-def create_app(config: Config) -> Starlette:
-    """Build the application. It closes at the end whatever it opened at start."""
+def create_app(config: Config, worker: str | None = None) -> Application:
+    """Build the application. It closes at the end whatever it opened at start. `worker` names its ledger's files."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as closing:
             app.state.running = set[asyncio.Task[Any]]()
-            app.state.gateway = await _opened(config, app.state.running, closing)
+            app.state.gateway = build_gateway(config, worker=worker)
+            await _open(app.state, closing)
             yield
 
     routes = [
@@ -147,7 +181,8 @@ def create_app(config: Config) -> Starlette:
         )
     ]
     routes += [Route(f"/openai/deployments/{{name:path}}{PATHS[one]}", _azure(one)) for one in ("chat", *METERED)]
-    app = _Application(routes=routes, lifespan=lifespan, middleware=_door_for_browsers(config))
+    app = Application(routes=routes, lifespan=lifespan, middleware=_door_for_browsers(config))
+    app.instance = lambda: InstanceState(config_digest(app.gateway.config), serving=1, loaded=int(app.is_loaded))
     app.router.default = _Endpoint(_unknown)
     app.router.redirect_slashes = False
     return app
@@ -184,22 +219,19 @@ PROGRAM: Final = Surroundings()
 """The surroundings of the running program."""
 
 
-def build_gateway(config: Config, around: Surroundings = PROGRAM) -> Gateway:
+def build_gateway(config: Config, around: Surroundings = PROGRAM, worker: str | None = None) -> Gateway:
     """Build a gateway; only its ledger is opened."""
     memory = MemoryPlan(config.memory)
     counters = around.counters or Counters(memory.bytes_for("token counts"))
-    worker = str(os.getpid()) if config.server.workers > 1 else None
-    models = around.models or Models(
-        catalogue(config), unpriced=config.unpriced == "allow", most_bytes=memory.bytes_for("covered models")
-    )
+    configured = _configured(config, memory, around.models)
     log, prompt_caches = structlog.get_logger("gateway"), PromptCaches(memory)
     sharing = Sharing(Store(partial(open_state, config.state, log.warning), log, config.state.timeout), log)
     return Gateway(
         config=config,
-        keys=Keys(config.keys),
-        models=models,
+        keys=configured.keys,
+        models=configured.models,
         counters=counters,
-        calibrations=Calibrations(models.values(), sharing),
+        calibrations=Calibrations(configured.models.values(), sharing),
         sharing=sharing,
         ledger=books.Ledger(
             config.ledger.dir, worker, around.now, content=config.ledger.content == "requests", mode=config.ledger.mode
@@ -207,7 +239,7 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM) -> Gateway:
         upstreams=around.upstreams
         or Upstreams(
             counters.for_encoding("o200k_base").count,
-            kinds={one.kind for model in models.values() for one in model.deployments},
+            kinds=_kinds(configured.models),
             now=around.now,
             network=config.network,
             most=config.server.max_answer,
@@ -225,43 +257,56 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM) -> Gateway:
         system_texts=SystemTextWatch(memory.bytes_for("system texts")),
         prompt_caches=prompt_caches,
         large=LargeBodies(log, config.server.max_body),
-        vectors=_vectors(config, log),
-        warm_ups=_warm_ups(config, prompt_caches, sharing.store, log, memory.bytes_for("warm prefixes")),
-        recorder=_recorder(models, log),
-        tracer=tracer_of(config.otel, os.environ, f"{socket.gethostname()}.{os.getpid()}"),
+        warm_ups=WarmUps(
+            prompt_caches,
+            sharing.store,
+            log,
+            time.time,
+            os.urandom(6).hex(),
+            most_bytes=memory.bytes_for("warm prefixes"),
+        ),
+        recorder=_recorder(configured.models, log),
     )
 
 
-async def _opened(config: Config, running: set[asyncio.Task[Any]], closing: contextlib.AsyncExitStack) -> Gateway:
+def _configured(config: Config, memory: MemoryPlan, models: Mapping[str, Model] | None = None) -> Configured:
+    """Make of a configuration what a reload replaces. Raises `Unservable` and `ValueError`."""
+    covered, unpriced = memory.bytes_for("covered models"), config.unpriced == "allow"
+    return Configured(
+        config, Keys(config.keys), models or Models(catalogue(config), unpriced=unpriced, most_bytes=covered)
+    )
+
+
+def _kinds(models: Mapping[str, Model]) -> set[Kind]:
+    return {one.kind for model in models.values() for one in model.deployments}
+
+
+async def _open(state: State, closing: contextlib.AsyncExitStack) -> None:
     """Open all that lives as long as the process, and say how each is closed: the last opened first.
 
     A failure of one does not keep the others open. The ledger is closed last: what it owes the disk is written.
     """
-    gateway = build_gateway(config)
+    gateway: Gateway = state.gateway
     closing.callback(gateway.counters.close)
     closing.callback(gateway.ledger.close)
     if gateway.recorder is not None:
         closing.callback(gateway.recorder.close)
-        closing.callback(asyncio.create_task(follow(gateway, gateway.recorder)).cancel)
-    if gateway.tracer is not None:
-        closing.push_async_callback(asyncio.to_thread, gateway.tracer.close)
+        gateway.recorder.configured(config_digest(gateway.config))
+        closing.callback(asyncio.create_task(follow(lambda: state.gateway, gateway.recorder)).cancel)
     _share(gateway)
     closing.push_async_callback(gateway.sharing.close)
     await gateway.sharing.open()
-    closing.push_async_callback(gateway.vectors.close)
     closing.callback(gateway.lookups.close)
     closing.callback(gateway.planning.shutdown)
     if gateway.large is not None:
         closing.callback(gateway.large.close)
     closing.push_async_callback(gateway.upstreams.close)
-    gateway.warm_ups.set_sender(partial(send_warm_up, gateway))
+    _call_by_itself(gateway)
     gateway.warm_ups.open()
     closing.push_async_callback(gateway.warm_ups.close)
-    gateway.summaries.set_writer(partial(write_summary, gateway))
     closing.push_async_callback(gateway.summaries.close)
-    closing.push_async_callback(_settled, running)
+    closing.push_async_callback(_settled, state.running)
     closing.callback(asyncio.create_task(_warm(gateway)).cancel)
-    return gateway
 
 
 async def _settled(running: set[asyncio.Task[Any]]) -> None:
@@ -270,12 +315,19 @@ async def _settled(running: set[asyncio.Task[Any]]) -> None:
         await asyncio.wait(running, timeout=SETTLE_SECONDS)
 
 
+def _call_by_itself(gateway: Gateway) -> None:
+    """Make the gateway's own calls, which no client asked for, under its present configuration."""
+    gateway.warm_ups.set_sender(partial(send_warm_up, gateway))
+    gateway.summaries.set_writer(partial(write_summary, gateway))
+
+
 def _share(gateway: Gateway) -> None:
-    """Share through the state what more than one process, or the next start, has a use for."""
+    """Share through the state what more than one process, or the next start, has a use for, unless it is shared."""
     models = gateway.models.values()
-    if any(len(model.deployments) > 1 for model in models):
+    if placements.KEY not in gateway.sharing and any(len(model.deployments) > 1 for model in models):
         gateway.sharing.add(placements.shared_placements(gateway.loads, gateway.now))
-    if any(one.cache.matching != "none" for model in models for one in model.deployments):
+    caches = any(one.cache.matching != "none" for model in models for one in model.deployments)
+    if caches and sharing.SENT not in gateway.sharing:
         sharing.share_prompt_caches(gateway.sharing, gateway.prompt_caches, gateway.now, os.urandom(6).hex())
         gateway.sharing.add(system_text_sharing.share_system_texts(gateway.system_texts))
 
@@ -286,32 +338,18 @@ def _recorder(models: Mapping[str, Model], log: FilteringBoundLogger) -> Recorde
     return None if folder is None else Recorder(tallies.Tally(Path(folder)), partial(declared_name, models), log)
 
 
-def _vectors(config: Config, log: FilteringBoundLogger) -> Vectors | NoVectors:
-    """Make the cache of vectors, where the configuration keeps any."""
-    kept = config.response_cache
-    if kept.embeddings is None:
-        return NoVectors()
-    place = config.state if config.state.redis is not None else replace(config.state, dir=kept.dir)
-    opens = partial(open_state, place, log.warning, None if place.redis else VECTOR_BYTES)
-    return Vectors(Store(opens, log, config.state.timeout), kept.embeddings)
-
-
-def _warm_ups(
-    config: Config, caches: PromptCaches, store: Store, log: FilteringBoundLogger, most_bytes: int
-) -> WarmUps | NoWarmUps:
-    """Make who keeps prefixes warm, where a policy or a profile names any."""
-    if not any(variant.prompt_cache.warm for policy in config.policies.values() for variant in policy.variants):
-        return NoWarmUps()
-    return WarmUps(caches, store, log, time.time, os.urandom(6).hex(), most_bytes=most_bytes)
-
-
 async def _warm(gateway: Gateway) -> None:
-    """Load, after the first requests can be taken, what configured models will need: encodings, and litellm."""
+    """Load, after the first requests can be taken, what configured models will need."""
+    await _load(gateway)
+    collect_rarely()
+
+
+async def _load(gateway: Gateway) -> None:
+    """Load what configured models need: encodings, and litellm."""
     for encoding in sorted({model.encoding for model in gateway.models.values()}):
         await asyncio.to_thread(gateway.counters.for_encoding(encoding).load)
     if any(d.kind == "translated" for model in gateway.models.values() for d in model.deployments):
         await gateway.upstreams.translated.load()
-    collect_rarely()
 
 
 def collect_rarely() -> None:
@@ -424,10 +462,9 @@ async def _health(visit: Visit) -> None:
 
 
 async def _ready(visit: Visit) -> None:
-    """Say whether the encodings that configured models need are loaded."""
-    counters, models = visit.gateway.counters, visit.gateway.models.values()
-    loaded = all(counters.for_encoding(model.encoding).loaded for model in models)
-    await _json(visit, 200 if loaded else 503, {"status": "ready" if loaded else "loading"})
+    """Say whether all processes of the program answer at full speed, and go on doing so."""
+    state: InstanceState = visit.scope["app"].instance()
+    await _json(visit, 200 if state.is_ready else 503, state.to_json())
 
 
 async def _unknown(visit: Visit) -> None:

@@ -18,6 +18,7 @@ import uvicorn
 
 from gateway import server
 from gateway.config import Server
+from gateway.server.door import Door
 from gateway.server.open_connections import OpenConnections, free_descriptors
 
 Message = dict[str, Any]
@@ -172,7 +173,7 @@ def serving(settings: Server, *, descriptors: int | None = None) -> Iterator[Ser
     async def application(scope: Message, receive: Callable[[], Awaitable[Message]], send: Any) -> None:
         await _echo(served, scope, receive, send)
 
-    class Small(server.Door):
+    class Small(Door):
         def opened(self) -> OpenConnections:
             free = free_descriptors() if descriptors is None else descriptors
             return OpenConnections(settings, asyncio.get_running_loop(), structlog.get_logger("gateway"), free)

@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -134,7 +135,8 @@ def test_health_needs_no_key_and_says_ok(server):
 
 def test_ready_says_when_the_encodings_are_loaded(server):
     said = server.ask("GET", "/ready", key=None)
-    assert (said.status, said.fields) == (200, {"status": "ready"})
+    assert (said.status, said.fields["status"], said.fields["workers"]) == (200, "ready", {"ready": 1, "of": 1})
+    assert re.fullmatch("[0-9a-f]{12}", said.fields["config"]["digest"])
 
 
 def test_an_answer_carries_what_was_done_and_what_it_cost(server):

@@ -8,7 +8,7 @@ import pytest
 
 from gateway import config
 from gateway.config import ConfigErrors, Server
-from gateway.server import Door
+from gateway.server.door import Door
 
 MODELS = "model_list: [{model_name: m, litellm_params: {model: demo/demo}}]\n"
 

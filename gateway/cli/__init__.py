@@ -1,4 +1,4 @@
-"""The command `gateway`: serve | demo | check | explain | simulate | report | keys | import. A file a command.
+"""The command `gateway`: serve | reload | demo | check | explain | simulate | report | keys | import. A file a command.
 
 Each command imports what it needs when it runs, so that `serve` loads neither tables nor reports and `--help` is
 instant.
@@ -14,6 +14,7 @@ from gateway.cli.explain import explain
 from gateway.cli.importing import import_
 from gateway.cli.keys import keys
 from gateway.cli.opening import example
+from gateway.cli.reload import reload
 from gateway.cli.report import report
 from gateway.cli.serve import demo, serve
 from gateway.cli.simulate import simulate
@@ -26,5 +27,5 @@ def main() -> None:
     """A gateway between your programs and your models: every request fits its budget and is in the books."""  # noqa: D401
 
 
-for command in (serve, demo, check, explain, simulate, report, keys, import_):
+for command in (serve, reload, demo, check, explain, simulate, report, keys, import_):
     main.add_command(command)

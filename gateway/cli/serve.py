@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,58 +62,76 @@ def demo(stay: bool, port: int | None) -> None:
         raise NotThere(str(error)) from error
 
 
-def _serve(path: Path, host: str | None, port: int | None) -> int:
+def _checked(path: Path, host: str | None, port: int | None) -> Config:
+    """Read a configuration that can be served here and now, and say what is odd in it. Raises `Refused`."""
     import structlog
 
-    from gateway import server
     from gateway.cli.trying import too_slow
     from gateway.config.startup import exposed, startup_problems
     from gateway.operators import logs
     from gateway.providers.credentials import every
     from gateway.routing.catalogue.warnings import notes, warnings
 
-    logs.configure()
     config = config_of(path, host, port)
-    rate = logs.configure(hidden=every(config))
-    log = structlog.get_logger("gateway")
+    logs.hide(every(config))
     deployments = [deployment for group in deployments_of(config).values() for deployment in group]
     refuse_problems(startup_problems(config))
     if slow := list(too_slow(config.policies.values(), at_start=True)):
         raise Refused("\n".join(slow))
+    log = structlog.get_logger("gateway")
     for told in notes(config, deployments):
         log.info(told)
     for told in (*warnings(config, deployments, datetime.now(UTC)), *exposed(config)):
         log.warning(told)
+    return config
+
+
+def _serve(path: Path, host: str | None, port: int | None) -> int:
+    import structlog
+
+    from gateway import server
+    from gateway.config.versions import config_digest
+    from gateway.operators import logs
+
+    rate = logs.configure()
+    config = _checked(path, host, port)
+    log = structlog.get_logger("gateway")
     try:
         listener = server.bind(config.server.host, config.server.port)
     except server.CannotStart as error:
         raise Refused(str(error)) from error
     address = server.local_url(listener)
 
-    with _exposed(config) as metrics:
+    def reread() -> Config:
+        try:
+            return _checked(path, host, port)
+        except Refused as refused:
+            raise server.Unusable(refused.message) from refused
+
+    with _exposed(config) as (metrics, refused):
 
         def started() -> None:
-            facts = {"models": len(deployments), "keys": len(config.keys), "ledger": str(config.ledger.dir)}
-            log.info("serving", address=address, **facts, **metrics)
+            facts = {"models": len(config.models), "keys": len(config.keys), "ledger": str(config.ledger.dir)}
+            log.info("serving", address=address, **facts, **metrics, config=config_digest(config))
             click.echo(f"export OPENAI_BASE_URL={address}/v1")
 
-        code = server.run(config, path, listener, started=started)
+        code = server.run(config, listener, server.Around(reread, started, refused))
     rate.flush()
     log.info("stopped", code=code)
     return code
 
 
 @contextlib.contextmanager
-def _exposed(config: Config) -> Iterator[dict[str, str]]:
-    """Expose metrics where the configuration says so; yields their address, for the log."""
+def _exposed(config: Config) -> Iterator[tuple[dict[str, str], Callable[[], None]]]:
+    """Expose metrics where the configuration says so; yields their address, and what counts a refused reload."""
     if config.metrics.port is None:
-        yield {}
+        yield {}, lambda: None
         return
     from gateway.operators.metrics import CannotExpose, served_metrics
 
     with contextlib.ExitStack() as closing:
         try:
-            _, address = closing.enter_context(served_metrics(config.metrics.host, config.metrics.port))
+            exposition, address = closing.enter_context(served_metrics(config.metrics.host, config.metrics.port))
         except CannotExpose as error:
             raise Refused(str(error)) from error
-        yield {"metrics": address}
+        yield {"metrics": address}, exposition.reload_failed

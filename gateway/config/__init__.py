@@ -23,13 +23,12 @@ from gateway.config.problems import KeyPath, Problem, from_validation, in_order
 from gateway.config.prompt_cache_rules import CachesFile
 from gateway.config.settings import (
     CONFIG_FILE,
+    DEPLOYMENT_TIMEOUT,
     ConfigFile,
     KeyEntry,
     LedgerSettings,
     MetricsSettings,
     ModelEntry,
-    OtelSettings,
-    ResponseCacheSettings,
     Server,
     StateSettings,
     Team,
@@ -44,12 +43,11 @@ __all__ = [
     "LedgerSettings",
     "MetricsSettings",
     "ModelEntry",
-    "OtelSettings",
-    "ResponseCacheSettings",
     "Server",
     "StateSettings",
     "Team",
     "check_schema",
+    "control_folder",
     "ledger_dir",
     "load",
     "state_place",
@@ -89,14 +87,15 @@ class Config:
     memory: int = DEFAULT_BYTES
     """Bytes that each worker may remember."""
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
-    otel: OtelSettings = field(default_factory=OtelSettings)
-    response_cache: ResponseCacheSettings = field(default_factory=ResponseCacheSettings)
     cors: tuple[str, ...] = ()
     """Origins whose pages are served."""
     log_upstream_errors: bool = False
     """True if the errors of upstreams are logged in their own words."""
     prompt_caches: CachesFile | None = None
     """The operator's rules of providers' prompt caches; they go before the shipped ones."""
+    policies_folder: Path = Path("policies")
+    watch: bool = False
+    """Whether a change of its files is taken in at once."""
     shipped: frozenset[str] = frozenset()
     """Names of the policies that come with the program and are as they came."""
     lines: Mapping[KeyPath, int] = field(default_factory=dict, repr=False, compare=False)
@@ -115,6 +114,17 @@ class Config:
             *(team.policy for team in self.teams.values()),
         }
         return tuple(policy for name, policy in self.policies.items() if name in named or name not in self.shipped)
+
+    @property
+    def control(self) -> Path:
+        """The folder of the socket by which the program that runs is reached."""
+        return self.file.parent / self.server.control
+
+    @property
+    def grace(self) -> float:
+        """Seconds that a stop waits for answers under way."""
+        timeouts = (float(entry.params.get("timeout") or DEPLOYMENT_TIMEOUT) for entry in self.models)
+        return self.server.grace or max(timeouts, default=DEPLOYMENT_TIMEOUT)
 
     def problem(self, path: KeyPath, message: str, suggestion: str | None = None) -> Problem:
         """Return `message` as a problem of the key at `path`, with the line it stands on."""
@@ -191,6 +201,13 @@ def ledger_dir(path: Path, environ: Mapping[str, str]) -> Path:
     return path.parent / folder
 
 
+def control_folder(path: Path) -> Path:
+    """Read where the program that runs is reached, and nothing else: the rest may be broken. Raises ConfigErrors."""
+    document = read_yaml(path)
+    said = document.data.get("server") if isinstance(document.data, dict) else None
+    return path.parent / _text(said, "control", str(Server().control))
+
+
 def state_place(path: Path, environ: Mapping[str, str]) -> StateSettings:
     """Read where the state of a configuration is, and nothing else. Raises ConfigErrors."""
     document, said, missing = _section(path, "state", environ)
@@ -263,8 +280,6 @@ def _config(said: ConfigFile, document: YamlDocument, policies: Policies, enviro
         ledger=replace(said.ledger, dir=folder / said.ledger.dir),
         unpriced=said.unpriced,
         metrics=said.metrics,
-        otel=said.otel,
-        response_cache=replace(said.response_cache, dir=folder / said.response_cache.dir),
         cors=said.cors,
         memory=said.memory,
         log_upstream_errors=said.log_upstream_errors,
@@ -272,6 +287,8 @@ def _config(said: ConfigFile, document: YamlDocument, policies: Policies, enviro
         usual_keys=usual_keys(environ),
         network=network_of(environ),
         prompt_caches=said.prompt_caches,
+        policies_folder=folder / said.policies,
+        watch=said.watch,
         shipped=policies.shipped,
         lines=document.lines,
     )

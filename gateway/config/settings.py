@@ -33,7 +33,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass as declared
 
 from gateway.config import quantities
-from gateway.config.fields import STRICT, Name, Seconds, Share, Strict, Tokens, Word, is_from_file, key
+from gateway.config.fields import STRICT, Name, Seconds, Strict, Tokens, Word, is_from_file, key
 from gateway.config.prompt_cache_rules import CachesFile
 
 
@@ -142,6 +142,12 @@ def _clock(value: Any) -> float:
 _SHORTEST_CLOCK, _LONGEST_CLOCK = 0.1, 86_400.0
 
 
+def _wait(value: Any) -> float:
+    if value == 0 or (isinstance(value, str) and re.fullmatch(r"0+(ms|s|m|h|d)?", value)):
+        return 0.0
+    return _clock(value)
+
+
 def _not_empty(words: tuple[str, ...]) -> tuple[str, ...]:
     """Refuse an empty list. The `min_length` of a tuple counts sound elements only."""
     if not words:
@@ -200,6 +206,18 @@ Clock = Annotated[
         }
     ),
 ]
+Wait = Annotated[
+    float,
+    PlainValidator(_wait),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": _LONGEST_CLOCK},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"},
+            ]
+        }
+    ),
+]
 NetworkOf = Annotated[
     ipaddress.IPv4Network | ipaddress.IPv6Network, PlainValidator(_network), WithJsonSchema({"type": "string"})
 ]
@@ -244,6 +262,21 @@ class Server:
         [],
         description="Addresses and networks of your own proxies: whose X-Forwarded-For says whom a request is of.",
     )
+    drain: Wait = key(
+        "0s",
+        description="How long a stop goes on taking requests, while /ready says 503 and each answer ends its"
+        " connection: as long as those in front take to notice.",
+    )
+    grace: Clock | None = key(
+        None,
+        description="How long a stop then waits for answers under way; left out, the longest timeout of a deployment.",
+    )
+    control: Folder = key(
+        "var/control", description="Folder of the socket by which `gateway reload` reaches the program that runs."
+    )
+
+
+DEPLOYMENT_TIMEOUT: Final = 600
 
 
 class ParamsFile(Open):
@@ -258,7 +291,7 @@ class ParamsFile(Open):
         description="The provider's credential; os.environ/NAME reads it from the environment. Left out, it is the"
         " provider's usual variable, as OPENAI_API_KEY; none sends no key at all.",
     )
-    timeout: Seconds = key(600, description="Seconds without a byte after which a call has failed.")
+    timeout: Seconds = key(DEPLOYMENT_TIMEOUT, description="Seconds without a byte after which a call has failed.")
     weight: float = key(
         1,
         ge=0,
@@ -364,16 +397,6 @@ class StateSettings:
 
 
 @declared(config=STRICT, frozen=True, slots=True)
-class ResponseCacheSettings:
-    """Answers that are given again without asking an upstream."""
-
-    embeddings: Seconds | None = key(
-        None, description="How long vectors are kept by what was embedded, such as 30d. Left out, none are."
-    )
-    dir: Folder = key("var/vectors", description="A folder, relative to this file; with Redis, they lie there.")
-
-
-@declared(config=STRICT, frozen=True, slots=True)
 class LedgerSettings:
     """The books."""
 
@@ -396,19 +419,6 @@ class MetricsSettings:
     host: Word = key(
         "127.0.0.1", description="Address to listen on. No key is asked for there, and teams and keys are named."
     )
-
-
-@declared(config=STRICT, frozen=True, slots=True)
-class OtelSettings:
-    """Traces for a collector of OpenTelemetry's, over OTLP. Needs the extra `otel`."""
-
-    endpoint: Url | None = key(
-        None, description="Address of the collector, as http://127.0.0.1:4318. Left out, nothing is sent."
-    )
-    sample: Share = key(
-        "100%", description="Share of the requests that are traced where the client's traceparent does not say."
-    )
-    headers: HeaderValues = key({}, repr=False, description="Headers for the collector, as a credential.")
 
 
 LEAST_MEMORY: Final = 16_000_000
@@ -442,9 +452,7 @@ class ConfigFile(Strict):
     default_policy: Word = key("default", description="The policy where neither key nor team has one.")
     state: StateSettings = key({}, description="Where shared state is kept.")
     ledger: LedgerSettings = key({}, description="The books.")
-    response_cache: ResponseCacheSettings = key({}, description="Answers that are given again.")
     metrics: MetricsSettings = key({}, description="Metrics for Prometheus.")
-    otel: OtelSettings = key({}, description="Traces for OpenTelemetry.")
     unpriced: Literal["refuse", "allow"] = key(
         "refuse", description="A model without a price: refuse its requests, or allow them and enter them as unpriced."
     )
@@ -460,6 +468,9 @@ class ConfigFile(Strict):
     log_upstream_errors: bool = key(
         False,
         description="Log what upstreams say in errors: it may quote requests. Credentials are taken out all the same.",
+    )
+    watch: bool = key(
+        False, description="Reload by itself when this file or a policy changes. SIGHUP and `gateway reload` always do."
     )
     prompt_caches: CachesFile = key(
         {}, description="What you know better of providers' prompt caches; it goes before what comes with the program."

@@ -6,7 +6,6 @@ import ipaddress
 import ssl
 import tempfile
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +13,6 @@ from gateway.config import Config, folders
 from gateway.config.network import faults_of
 from gateway.config.problems import KeyPath, Problem, in_order
 
-_OTLP: Final = "opentelemetry.exporter.otlp.proto.http"
 _OTHERS: Final = 0o077
 """The rights of everybody but the owner."""
 
@@ -29,10 +27,8 @@ def startup_problems(config: Config) -> tuple[Problem, ...]:
         (
             *_unwritable(config, ("ledger", "dir"), "the ledger folder", config.ledger.dir, books),
             *_unwritable(config, ("state", "dir"), "the state folder", config.state.dir, folders.PRIVATE),
-            *_unwritable(config, ("response_cache", "dir"), "the folder of vectors", _vectors(config), folders.PRIVATE),
             *_unreachable(config),
             *network_problems(config),
-            *_not_installed(config),
         )
     )
 
@@ -48,29 +44,11 @@ def _unwritable(config: Config, path: KeyPath, what: str, folder: Path | None, m
         yield config.problem(path, f"cannot write to {what} {folder}: {error.strerror}")
 
 
-def _vectors(config: Config) -> Path | None:
-    """Return the folder of vectors, where they are kept in one."""
-    return None if config.response_cache.embeddings is None or config.state.redis else config.response_cache.dir
-
-
 def _unreachable(config: Config) -> Iterator[Problem]:
     host = config.server.host
     if not config.keys and not _loopback(host):
         told = f"open on {host}: without keys only a loopback address such as 127.0.0.1 is served; add keys"
         yield config.problem(("server", "host"), told)
-
-
-def _not_installed(config: Config) -> Iterator[Problem]:
-    if config.otel.endpoint is not None and not _is_installed(_OTLP):
-        told = "needs OpenTelemetry, which is not installed: pip install 'gateway-llm[otel]', or leave endpoint out"
-        yield config.problem(("otel", "endpoint"), told)
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def network_problems(config: Config) -> Iterator[Problem]:
@@ -99,8 +77,6 @@ def _loopback(host: str) -> bool:
 def exposed(config: Config) -> Iterator[str]:
     """Say what of the state and of kept requests others on this machine can reach."""
     places = [] if config.state.dir is None else [("state", config.state.dir, folders.PRIVATE)]
-    if (vectors := _vectors(config)) is not None:
-        places.append(("vectors", vectors, folders.PRIVATE))
     if config.ledger.content != "none":
         places.append(("ledger", config.ledger.dir, folders.ledger_folder_mode(config.ledger.mode, content=True)))
     for name, folder, mode in places:

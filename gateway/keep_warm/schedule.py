@@ -186,7 +186,14 @@ class WarmUps:
     ) -> None:
         """Note a request that was sent, if its policy names the prefix it begins with."""
         facts, settings, price = lookup.facts, policy.prompt_cache, deployment.price
-        if not lookup.head or not facts.refreshed or not facts.writes or price is None or not price.rates().input:
+        if (
+            not settings.warm
+            or not lookup.head
+            or not facts.refreshed
+            or not facts.writes
+            or price is None
+            or not price.rates().input
+        ):
             return
         name = _first_line(lookup)
         if not any(fnmatchcase(name, glob) for glob in settings.warm):

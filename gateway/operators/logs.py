@@ -75,11 +75,22 @@ def configure(
     return rate
 
 
+def hide(hidden: Secrets) -> None:
+    """Let these stand in no line either, beside those that the log was configured with."""
+    for processor in structlog.get_config()["processors"]:
+        if isinstance(processor, _Hiding):
+            processor.hide(hidden)
+
+
 class _Hiding:
     """A processor: replaces credentials in an event: known ones, and others by their field's name or their look."""
 
     def __init__(self, hidden: Secrets) -> None:
         self._hidden = hidden
+
+    def hide(self, hidden: Secrets) -> None:
+        """Hide more."""
+        self._hidden = Secrets((*self._hidden.texts, *hidden.texts))
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         for name, value in event.items():

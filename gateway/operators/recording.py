@@ -215,6 +215,10 @@ class Recorder:
         self._digest = digest
         self.set(families.CONFIG_INFO, 1, digest)
 
+    def look_up(self, model_of: Callable[[str], str | None]) -> None:
+        """Look names of models up in another configuration from now on."""
+        self._model_of = model_of
+
     def close(self) -> None:
         """Say that the worker ends as it was told to."""
         self._tally.close()

@@ -52,7 +52,12 @@ class Calibrations:
         self._sharing = sharing
         self._held: dict[str, Stats] = {}
         self._waiting: dict[str, Untold[Answer]] = {}
-        for key in sorted({_key(d.facts) for model in models for d in model.deployments if not d.facts.exact}):
+        self.add(models)
+
+    def add(self, models: Iterable[Model]) -> None:
+        """Take more models that answers will come from; what is known of others stays."""
+        keys = {_key(one.facts) for model in models for one in model.deployments if not one.facts.exact}
+        for key in sorted(keys - self._waiting.keys()):
             self._share(key)
 
     def of(self, model: Model) -> Calibration:

@@ -9,7 +9,7 @@ in each rest, and the others are told its error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -83,6 +83,11 @@ class Health:
             return replace(one.failure, headers={}, retry_after=None) if is_known else None
         one.on_trial, one.until = True, now + self._rest(one)
         return None
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Take deployments for well: they were changed."""
+        for name in names:
+            self._ailing.pop(name, None)
 
     def is_told(self, name: str) -> bool:
         """Whether it was told that a deployment rests, so that each further failure is no news."""

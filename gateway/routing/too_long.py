@@ -191,6 +191,11 @@ class Windows:
         self._seen[deployment] = stated, now
         return known is None or known.limit != stated.limit
 
+    def forget(self, deployments: Iterable[str]) -> None:
+        """Forget what deployments stated: they were changed."""
+        for name in deployments:
+            self._seen.pop(name, None)
+
     def of(self, deployments: Iterable[str], now: float) -> Stated | None:
         """Return what leaves least room of what these have stated; None where none has said anything."""
         if not self._seen:

@@ -39,6 +39,8 @@ _DELAY_SECONDS: Final = 0.3
 """Seconds that a head which is too long waits for its refusal."""
 _LINGER_SECONDS: Final = 1.0
 """Seconds that a connection which we ended may stay half open, so that its client can read why."""
+_LAST_SECONDS: Final = 1.0
+"""Seconds that a stop waits for the request of a connection that has just come."""
 _TOO_LARGE: Final = 413
 _NEVER: Final = math.inf
 
@@ -58,6 +60,7 @@ class Connection(asyncio.BufferedProtocol):
 
         self._head = bytearray()  # the beginning of a head, until all of it is there
         self._began = False  # whether a head has
+        self._is_new = True  # until a request came
         self._draining = False  # whether the rest of a request is read for nobody
         self._exchange: Exchange | None = None
         self._later = bytearray()  # of the next request
@@ -75,6 +78,8 @@ class Connection(asyncio.BufferedProtocol):
         self.deadline = self._loop.time() + self._every.settings.header_timeout
         if (refusal := self._every.enter(self) or self._client.enter()) is not None:
             self._refuse(refusal, linger=False)
+        elif self._every.is_stopping:
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state.connections.discard(self)
@@ -116,17 +121,22 @@ class Connection(asyncio.BufferedProtocol):
 
     # ------------------------------------------------------------ uvicorn
 
+    def drain(self) -> None:
+        """Have the answer under way say that no other comes over this connection."""
+        if self._exchange is not None and not self._exchange.started:
+            self._exchange.keep_alive = False
+
     def shutdown(self) -> None:
-        """End the connection as soon as its response is complete."""
+        """End the connection as soon as its response is complete; one whose request is on its way has a moment."""
         self._stopping = True
         if self._leaving:
             self._transport.abort()
-        elif self._exchange is None:
-            self._end()
-        else:
+        elif self._exchange is not None:
             self._exchange.keep_alive = False
-
-    # ------------------------------------------------------------ clocks
+        elif self._is_new or self._began or self._sending.is_unread():
+            self.deadline = min(self.deadline, self._loop.time() + _LAST_SECONDS)
+        else:
+            self._end()
 
     def overdue(self) -> None:
         """Cut a client that did not send, or did not go, in time."""
@@ -157,8 +167,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def give_way(self) -> None:
-        """End at once: another connection needs the place."""
-        self._leaving = True
+        self._leaving = True  # another connection needs the place
         self._transport.abort()
 
     def _watch_writing(self) -> None:
@@ -256,7 +265,7 @@ class Connection(asyncio.BufferedProtocol):
     # ------------------------------------------------------------ a request
 
     def _begin(self) -> None:
-        """Hand a request to the application, its head being read and its body still to come."""
+        """Hand a request to the application, its body still to come."""
         request = self._request
         if (fault := request.fault()) is not None:
             return self._refuse(fault)
@@ -271,12 +280,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def _start(self, scope: Scope) -> None:
         request = self._request
-        keep_alive = request.version == "1.1" and request.keep_alive and not self._stopping
+        ends = self._stopping or self._every.is_draining
+        keep_alive = request.version == "1.1" and request.keep_alive and not ends
         exchange = Exchange(self, scope, keep_alive=keep_alive, expects=request.waits_to_be_told)
         scope["extensions"] = {LEAVING: exchange}
         exchange.whole = request.whole
         self._exchange = exchange
-        self._began = False
+        self._began = self._is_new = False
         self.deadline = _NEVER
         served = cast("Coroutine[Any, Any, None]", self._app(scope, exchange.receive, exchange.send))
         task = self._loop.create_task(served)
@@ -284,13 +294,13 @@ class Connection(asyncio.BufferedProtocol):
         task.add_done_callback(partial(self._done, exchange))
 
     def _done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
-        """End what the application left: it has an outermost handler of its own, so this is a fault."""
+        """End what the application left: a fault of ours, or a stop."""
         self._state.tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._every.log.error("application failed", path=exchange.path, exc_info=error)
         if exchange is self._exchange:
-            self._refuse(errors.internal_error())
+            self._refuse(errors.gateway_stopping() if task.cancelled() else errors.internal_error())
 
     # ------------------------------------------------------------ a response
 
@@ -307,8 +317,7 @@ class Connection(asyncio.BufferedProtocol):
     def may_stay(self, status: int) -> bool:
         """Tell whether the connection outlives a response with this status.
 
-        It does not where the rest of a body is under way that nobody asked for: who is refused before his key was known
-        is not read on. A body that is too large belongs to a caller who is known, and is read away.
+        Not where the rest of a body is under way that nobody asked for; one that is too large is of a known caller.
         """
         exchange = self._exchange
         if self._request.whole or exchange is None:
@@ -344,11 +353,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _refuse_head(self) -> None:
-        """Refuse a head that is too long, a moment later and with nothing read until then.
-
-        A client that sends such heads at full speed gains nothing: told at once, it would begin anew a thousand times a
-        second.
-        """
+        """Refuse a head that is too long, after a while: told at once, its client would begin anew at full speed."""
         self._pause()
         self._leaving = True
         self._head = bytearray()
@@ -375,10 +380,7 @@ class Connection(asyncio.BufferedProtocol):
         self._end(linger=linger)
 
     def _end(self, *, linger: bool = False) -> None:
-        """Close. Our side is closed first if more may be on its way: a client that still sends can read why.
-
-        Closing while something is unread would reset the connection, and with it what we sent.
-        """
+        """Close; our side first if more may be on its way, since a reset would take what we sent with it."""
         self._leaving = True
         self._head = bytearray()
         if self._transport.is_closing():

@@ -82,6 +82,10 @@ class OpenConnections:
         """Those without a request, the longest waiting first."""
         self.behind: set[TrackedConnection] = set()
         """Those whose clients take less than they are sent."""
+        self.is_draining = False
+        """Whether each answer ends its connection."""
+        self.is_stopping = False
+        """Whether a connection that comes now is one of the last: it had been accepted before the port was closed."""
         self._every: set[TrackedConnection] = set()
         self._most = math.inf if free is None else int(free * CLIENTS_SHARE)
         self._room = math.inf if free is None else free - math.ceil(free * KEPT_SHARE)
@@ -171,8 +175,17 @@ class OpenConnections:
 
 def unacknowledged(descriptor: int) -> int:
     """Return how many bytes of a socket the client's machine has not taken; 0 where the system does not say."""
+    return _bytes_in(descriptor, termios.TIOCOUTQ)
+
+
+def unread(descriptor: int) -> int:
+    """Return how many bytes have come over a socket and were not read; 0 where the system does not say."""
+    return _bytes_in(descriptor, termios.FIONREAD)
+
+
+def _bytes_in(descriptor: int, queue: int) -> int:
     try:
-        told = fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0\0\0\0")
+        told = fcntl.ioctl(descriptor, queue, b"\0\0\0\0")
     except (OSError, ValueError):  # of a socket that was closed meanwhile, the latter
         return 0
     return int(struct.unpack("i", told)[0])

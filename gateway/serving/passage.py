@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from gateway.money.amounts import usd
 from gateway.money.entry import Bill, RequestFacts
@@ -40,12 +40,6 @@ class Whole(Protocol):
 
     @property
     def body(self) -> bytes: ...
-
-
-class Ready(NamedTuple):
-    """An answer that no deployment was asked for."""
-
-    body: bytes
 
 
 class AnsweredAttempt(AnyAttempt, Protocol):
@@ -122,8 +116,8 @@ class Passage(ABC, Generic[C]):
         """Admit the request, set its calls, and open its entry. Raises GatewayError."""
 
     @abstractmethod
-    async def call(self, calls: C) -> Outcome | Ready:
-        """Call deployments until one answers or none is left, unless the answer is known. Raises GatewayError."""
+    async def call(self, calls: C) -> Outcome:
+        """Call deployments until one answers or none is left."""
 
     @abstractmethod
     async def error_of(self, failure: Failure, calls: C) -> GatewayError:
@@ -145,16 +139,15 @@ class Passage(ABC, Generic[C]):
     async def run(self) -> None:
         """Serve the request; whatever happens, it is entered once."""
         self.client.watch()
-        if self.gateway.tracer is not None:
-            self.gateway.tracer.begin(self.id, self.client.headers)
         try:
             await self._serve()
         except GatewayError as error:
             await self._end_with(error)
         except asyncio.CancelledError:
+            is_told = self.booking.is_settled
             await self._cancelled()
-            if not self.client.gone:
-                raise
+            if not (self.client.gone or is_told):
+                await self._tell(errors.gateway_stopping())
         except Exception:  # the outermost handler: a fault of ours must not take the entry with it
             self.gateway.log.exception("request failed", id=self.id)
             await self._end_with(errors.internal_error())
@@ -175,9 +168,6 @@ class Passage(ABC, Generic[C]):
         await self.booking.pay_unused(calls)
         if isinstance(outcome, Failure):
             raise await self.error_of(outcome, calls)
-        if isinstance(outcome, Ready):
-            await self._hand_over(outcome.body)
-            return
         attempt = calls.attempts[-1]
         if isinstance(attempt.answer, Stream):
             await self._relay(calls, attempt, attempt.answer)
@@ -187,16 +177,14 @@ class Passage(ABC, Generic[C]):
     # ------------------------------------------------------------ the answer
 
     async def _deliver(self, calls: C, attempt: AnsweredAttempt, whole: Whole) -> None:
-        await self.booking.enter(calls, attempt, whole)
-        await self._hand_over(whole.body)
-
-    async def _hand_over(self, body: bytes) -> None:
+        booking = self.booking
+        await booking.enter(calls, attempt, whole)
         await self._settle("answered", 200)
-        headers, cost = head(self.id, b"application/json", len(body)) + self._headers(), self.booking.bill.cost_nanousd
-        if cost is not None:
-            headers.append(header(b"x-gateway-cost-usd", usd(cost)))
+        headers = head(self.id, b"application/json", len(whole.body)) + self._headers()
+        if booking.bill.cost_nanousd is not None:
+            headers.append(header(b"x-gateway-cost-usd", usd(booking.bill.cost_nanousd)))
         await self.client.start(200, headers)
-        await self.client.end(body)
+        await self.client.end(whole.body)
 
     async def _relay(self, calls: C, attempt: AnsweredAttempt, stream: Stream) -> None:
         """Pass events on as they come; what ends the stream waits until the entry is written."""
@@ -239,6 +227,10 @@ class Passage(ABC, Generic[C]):
         called = self.calls is not None and self.calls.sent is not None
         status: Status = "failed" if called or error.status >= 500 else "refused"
         await self._settle(status, error.status, error.code or error.type)
+        await self._tell(error)
+
+    async def _tell(self, error: GatewayError) -> None:
+        """End the response with an error: in an event, where the response has begun."""
         if self.client.started:
             await self.client.end(self.shape.error_event(error, self.id))
         else:
@@ -247,7 +239,7 @@ class Passage(ABC, Generic[C]):
             await refuse(self.client, error, self.id, headers, self.shape.error)
 
     async def _cancelled(self) -> None:
-        """Stop the upstream of a client that left, and enter what was used until then."""
+        """Stop the upstream of a client that left, or that we stop, and enter what was used until then."""
         calls, booking = self.calls, self.booking
         try:
             if calls is not None:
@@ -257,7 +249,10 @@ class Passage(ABC, Generic[C]):
                 if sent is not None and booking.bill.usage is None and not booking.is_settled:
                     await booking.enter(calls, sent, _heard(sent.answer))
         finally:
-            await self._settle("cancelled", 499, "client_gone" if self.client.gone else "gateway_stopped")
+            if self.client.gone:
+                await self._settle("cancelled", 499, "client_gone")
+            else:
+                await self._settle("cancelled", 503, "gateway_stopped")
 
 
 def _heard(answer: Any) -> Heard | None:

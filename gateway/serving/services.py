@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -17,10 +17,8 @@ from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
 from gateway.money.ledger.lookup import Lookups
 from gateway.operators.recording import Recorder
-from gateway.operators.tracing import Tracer
 from gateway.prompt_cache.system_text_sharing import SystemTextWatch
 from gateway.prompt_cache.tracker import PromptCaches
-from gateway.response_cache.vectors import NoVectors, VectorCache
 from gateway.rewriting.memory import Known
 from gateway.routing.calibrations import Calibrations
 from gateway.routing.catalogue import Catalogue
@@ -91,12 +89,18 @@ _MODEL_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
-    """One process's share of everything."""
+class Configured:
+    """The part of a gateway that a reload replaces: the configuration, and what follows from it alone."""
 
     config: Config
     keys: Keys
     models: Mapping[str, Model]
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway(Configured):
+    """One process's share of everything: a configuration, and the services that outlive it."""
+
     counters: Counters
     calibrations: Calibrations
     sharing: Sharing
@@ -129,8 +133,6 @@ class Gateway:
     summaries: SummaryJobs | NoSummaries = field(default_factory=NoSummaries)
     early_folds: EarlyFolds | NoEarlyFolds = field(default_factory=NoEarlyFolds)
     """The decisions on folds that nothing forces."""
-    vectors: VectorCache = field(default_factory=NoVectors)
-    """Vectors of what was embedded before."""
     lookups: Lookups = field(default_factory=Lookups)
     """Lookups of past requests."""
     without_usage: set[str] = field(default_factory=set)
@@ -141,5 +143,26 @@ class Gateway:
     warm_ups: WarmUps | NoWarmUps = field(default_factory=NoWarmUps)
     recorder: Recorder | None = None
     """The counts of this process; None where no metrics are exposed."""
-    tracer: Tracer | None = None
-    """The traces of this process; None where none are sent."""
+
+    def under(self, configured: Configured) -> Gateway:
+        """Return the gateway under another configuration; services, and all that they have learned, stay.
+
+        What they learned of a deployment that is another one now is forgotten.
+        """
+        changed = _changed(self.models, configured.models)
+        self.health.forget(changed)
+        self.windows.forget(changed)
+        self.without_usage.difference_update(changed)
+        self.calibrations.add(configured.models.values())
+        return replace(self, **{one.name: getattr(configured, one.name) for one in fields(Configured)})
+
+
+def _changed(before: Mapping[str, Model], after: Mapping[str, Model]) -> frozenset[str]:
+    """Name the deployments that are not asked as they were: elsewhere, with another credential, or no more."""
+    asked = _by_name(after)
+    return frozenset(name for name, one in _by_name(before).items() if asked.get(name) != one)
+
+
+def _by_name(models: Mapping[str, Model]) -> dict[str, tuple[object, ...]]:
+    every = (one for model in models.values() for one in model.declared)
+    return {one.name: (one.provider, one.model, one.api_base, one.api_key, one.params) for one in every}

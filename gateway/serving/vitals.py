@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,17 +18,17 @@ _STATM: Final = Path("/proc/self/statm")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
-async def follow(gateway: Gateway, recorder: Recorder) -> None:
-    """Note the vitals of this process until cancelled."""
+async def follow(gateway: Callable[[], Gateway], recorder: Recorder) -> None:
+    """Note the vitals of this process until cancelled. `gateway` returns what a reload may have changed."""
     loop = asyncio.get_running_loop()
-    note(gateway, recorder, 0.0)
+    note(gateway(), recorder, 0.0)
     while True:
         worst = 0.0
         for _ in range(_STEPS):
             due = loop.time() + _STEP_SECONDS
             await asyncio.sleep(_STEP_SECONDS)
             worst = max(worst, loop.time() - due)
-        note(gateway, recorder, worst)
+        note(gateway(), recorder, worst)
 
 
 def note(gateway: Gateway, recorder: Recorder, lag_seconds: float) -> None:

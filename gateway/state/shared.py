@@ -94,6 +94,9 @@ class Sharing:
         """Share a value from now on."""
         self._shared[shared.key] = shared
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._shared
+
     async def open(self) -> None:
         """Hear what there is, as far as that is told at once, and go on exchanging until closed."""
         self._keeping = asyncio.get_running_loop().create_task(self._keep())

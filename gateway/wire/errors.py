@@ -496,6 +496,15 @@ def ledger_unavailable() -> GatewayError:
     return GatewayError(503, "server_error", message, code="ledger_unavailable", headers={"retry-after": "2"})
 
 
+def gateway_stopping() -> GatewayError:
+    """End a request that was still under way when the time for a stop was over."""
+    message = (
+        "The gateway was stopped and could not wait for this answer any longer; what came so far is incomplete. Try "
+        "again; the operator sets `server.grace`."
+    )
+    return GatewayError(503, "server_error", message, code="gateway_stopping", headers={"retry-after": "1"})
+
+
 def internal_error() -> GatewayError:
     """Answer for a fault of our own."""
     message = "The gateway failed on this request. It is logged under this id; please tell the operator."

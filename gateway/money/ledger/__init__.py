@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
@@ -40,8 +41,8 @@ class LedgerUnavailable(OSError):
 
 
 class Ledger:
-    """The books of one process. Give each process that shares a folder a `worker` of its own; none is needed for a
-    single one.
+    """The books of one process. Give each process that shares a folder a `worker` of its own (`worker_name`); none is
+    needed for a single one.
     """
 
     def __init__(
@@ -232,6 +233,14 @@ class Ledger:
         reason = error.strerror if error and error.strerror else "the line was not written whole"
         return LedgerUnavailable(error.errno if error else None, f"ledger {self._directory}: {reason}")
 
+
+def worker_name(host: str, process: int) -> str:
+    """Return what stands in the names of a process's files: machines share a folder, and pods have equal processes."""
+    return f"{_NOT_IN_NAMES.sub('-', host)[:_LONGEST_HOST] or 'host'}-{process}"
+
+
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9-]+")
+_LONGEST_HOST: Final = 64
 
 EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 

@@ -34,6 +34,10 @@ class Upstreams:
         self._count, self._now, self._network = count, now, network
         self.translated: Final = Translated(network, most)
         self._by_kind: Final[dict[Kind, Upstream]] = {"translated": self.translated, **(other or {})}
+        self.add(kinds)
+
+    def add(self, kinds: Iterable[Kind]) -> None:
+        """Load kinds now, where they are not."""
         for kind in kinds:
             self._upstream(kind)
 
