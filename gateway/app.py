@@ -68,7 +68,7 @@ from gateway.wire.memo import Memo
 from gateway.wire.operations import METERED, PATHS, Operation
 from gateway.wire.origins import Origins
 from gateway.wire.shape import BY_PATH, CHAT, Shape
-from gateway.wire.unserved import PREFIXES, unserved
+from gateway.wire.unserved import PREFIXES, unserved, upgrade_refused
 
 _READING = ("GET", "HEAD")
 
@@ -376,9 +376,11 @@ class _Endpoint:
         """Take requests with these methods; with any, where none is named. `write` writes its errors."""
         self._serve, self._methods, self._write, self._client = serve, methods, write, client
 
-    def _refuse_method(self, scope: Scope) -> None:
+    def _refuse_method(self, scope: Scope, client: HTTPClient) -> None:
         if self._methods and scope["method"] not in self._methods:
-            raise errors.method_not_allowed(scope["method"], scope["path"], ", ".join(self._methods))
+            raise upgrade_refused(scope["path"], _upgrade(client)) or errors.method_not_allowed(
+                scope["method"], scope["path"], ", ".join(self._methods)
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -387,7 +389,7 @@ class _Endpoint:
         client = self._client(scope, receive, send)
         request_id = _new_id(gateway.now())
         try:
-            self._refuse_method(scope)
+            self._refuse_method(scope, client)
             await self._serve(Visit(gateway, client, scope, request_id))
         except GatewayError as error:
             await refuse(client, error, request_id, write=self._write)
@@ -469,5 +471,8 @@ async def _ready(visit: Visit) -> None:
 
 async def _unknown(visit: Visit) -> None:
     path, method = visit.scope["path"], visit.scope["method"]
-    upgrade = visit.client.headers.get(b"upgrade", b"").decode("latin-1")
-    raise unserved(path, method, upgrade) or errors.not_found(path, method)
+    raise unserved(path, method, _upgrade(visit.client)) or errors.not_found(path, method)
+
+
+def _upgrade(client: HTTPClient) -> str:
+    return client.headers.get(b"upgrade", b"").decode("latin-1")

@@ -1,7 +1,6 @@
-"""How requests of shapes that are still to come map onto the neutral values: Responses' items, and Anthropic's blocks.
+"""How requests of a shape that is still to come map onto the neutral values: Anthropic's blocks.
 
-A sketch of two readers for the tests, over the members that their example payloads have. Sources:
-https://platform.openai.com/docs/api-reference/responses/create and
+A sketch of a reader for the tests, over the members that their example payload has. Source:
 https://platform.claude.com/docs/en/api/messages.
 """
 
@@ -14,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from gateway.conversation import Call, Conversation, Marker, Media, Message, joined_text
+from gateway.conversation import Call, Conversation, Marker, Message, joined_text
 from gateway.request import Caching, Request
 
 Wire = dict[str, Any]
@@ -52,55 +51,6 @@ def request_of(shape: str, body: Wire, placed: Sequence[Placed], **more: Any) ->
         service_tier=body.get("service_tier"),
         **more,
     )
-
-
-# ---------------------------------------------------------------- Responses
-
-
-def responses(body: Wire) -> Request:
-    """Read a request of the Responses API: its items are its messages."""
-    listed = body["input"]
-    placed = [(Message("system", body["instructions"]), "instructions")] if body.get("instructions") else []
-    if isinstance(listed, str):
-        placed.append((Message("user", listed), "input"))
-    else:
-        items = [_item(item) for item in listed]
-        kinds = [item.get("type", "message") for item in listed]
-        for index, item in enumerate(items):
-            joined = index > 0 and _is_joined(kinds[index - 1], kinds[index])
-            placed.append((replace(item, joined=joined), f"input[{index}]"))
-    return request_of(
-        "responses",
-        body,
-        placed,
-        answer_limit=body.get("max_output_tokens"),
-        limited_by="max_output_tokens",
-        thinking=0,
-        user=body.get("user"),
-        caching=Caching(has_key="prompt_cache_key" in body),
-    )
-
-
-def _is_joined(before: str, kind: str) -> bool:
-    """Reasoning stays with the item behind it; calls that follow one another are answered together."""
-    return before == "reasoning" or (before == kind == "function_call")
-
-
-def _item(item: Wire) -> Message:
-    match item.get("type", "message"):
-        case "function_call":
-            return Message("assistant", calls=(Call(item["call_id"], item["name"], item["arguments"]),), content="null")
-        case "function_call_output":
-            return Message("tool", item["output"], call_id=item["call_id"])
-        case "reasoning":
-            return Message("assistant", content="null", reasons=True, speaks_otherwise=True)
-    content = item["content"]
-    if isinstance(content, str):
-        return Message(item["role"], content)
-    parts = tuple([part.get("text", "") for part in content])
-    images = [(n, part) for n, part in enumerate(content) if part["type"] == "input_image"]
-    media = tuple([Media("image", part["image_url"], part.get("detail"), n) for n, part in images])
-    return Message(item["role"], joined_text(parts), parts=parts, media=media, content="parts")
 
 
 # ---------------------------------------------------------------- Anthropic

@@ -40,6 +40,7 @@ from gateway.summaries.jobs import NoSummaries
 from gateway.wire.chat.relay import DONE
 from gateway.wire.errors import GatewayError, too_large
 from gateway.wire.operations import Operation
+from gateway.wire.shape import SHAPES
 from gateway.wire.sse import event
 from tests.sharing import PATIENT_SECONDS
 
@@ -390,8 +391,8 @@ class Setting:
         try:
             with structlog.testing.capture_logs() as log:
                 served = (
-                    answer(gateway, client, request_id)
-                    if operation == "chat"
+                    answer(gateway, client, request_id, SHAPES[operation])
+                    if operation in SHAPES
                     else answer_metered(gateway, client, request_id, operation)
                 )
                 await asyncio.wait_for(served, 20)

@@ -235,7 +235,7 @@ RANKED = {"model": "rank", "query": "a red fox", "documents": ["a blue car", "th
         (lambda c: c.chat.completions.create(model="embed", messages=ASKED), "model_not_for_chat"),
         (lambda c: c.completions.create(model="embed", prompt="x"), "model_not_for_completions"),
         (lambda c: c.post("/rerank", cast_to=dict, body=RANKED | {"model": "far"}), "operation_not_served"),
-        (lambda c: c.responses.create(model="chat", input="x"), "path_not_served"),
+        (lambda c: c.post("/responses/resp_1/input", cast_to=dict, body={}), "path_not_served"),
         (lambda c: c.images.generate(prompt="x"), "path_not_served"),
         (lambda c: c.files.list(), "path_not_served"),
         (lambda c: c.batches.list(), "path_not_served"),

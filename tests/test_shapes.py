@@ -18,8 +18,8 @@ from gateway.request import Request
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
 from gateway.serving.fit import byte_sizes, fit
 from gateway.wire.memo import Memo
-from gateway.wire.shape import BY_PATH, SHAPES, Shape, shape_of
-from tests.other_shapes import anthropic, responses
+from gateway.wire.shape import BY_PATH, RESPONSES, SHAPES, Shape, shape_of
+from tests.other_shapes import anthropic
 from tests.passage import COUNTERS
 from tests.talk import count, count_media, loop, request, system, user, words
 from tests.test_fitting import model
@@ -126,6 +126,10 @@ def test_a_chat_message_is_named_by_its_number():
 
 
 # ---------------------------------------------------------------- Responses
+
+
+def responses(body: dict[str, Any]) -> Request:
+    return RESPONSES.read(orjson.dumps(body), Memo())
 
 
 def test_calls_their_reasoning_and_their_results_are_one_unit_of_items():

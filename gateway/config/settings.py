@@ -326,6 +326,9 @@ class InfoFile(Open):
     cache_creation_input_token_cost: Price | None = key(
         None, description="US dollars for one prompt token written to the cache."
     )
+    speaks: list[Literal["chat", "responses", "messages"]] | None = key(
+        None, description="What a server of your own speaks beside chat completions: [responses]."
+    )
 
 
 class ModelFile(Strict):

@@ -35,6 +35,8 @@ def operation_endpoint(
     """Return where an operation of a provider is asked for: beside its chat completions, under its own name."""
     listed = PROVIDERS.get(provider, _CHAT)
     call = PATHS[operation]
+    if provider == AZURE and operation == "responses":
+        return _azure_responses(base, key, params)
     if (spoken := listed.speaks.get(operation)) is not None:
         return Endpoint(joined_path(base, spoken.tail), _headers(spoken, key))
     facts = listed.at_an_address or listed
@@ -70,6 +72,20 @@ def _headers(facts: Provider, key: str | None) -> dict[str, str]:
         return {}
     named = facts.key_headers or ("authorization",)
     return {name: f"Bearer {key}" if name == "authorization" else key for name in named}
+
+
+def _azure_responses(base: str, key: str | None, params: Mapping[str, Any]) -> Endpoint:
+    """Name the deployment in the body: Responses have no path for each
+    (learn.microsoft.com/azure/ai-foundry/openai/how-to/responses).
+    """
+    parts = parse_address(base)
+    version, token = str(params.get("api_version") or VERSION), str(params.get("azure_ad_token") or "")
+    call = PATHS["responses"]
+    if parts is None or version in V1_VERSIONS or parts.path.endswith("/openai/v1"):
+        return Endpoint(joined_path(base, f"/openai/v1{call}"), _headers(_CHAT, key or token))
+    if "api-version=" not in parts.query:
+        parts = replace(parts, query=f"{parts.query}&api-version={version}".lstrip("&"))
+    return Endpoint(parts.of(_rest(parts.path, f"/openai{call}")), {"api-key": key} if key else _headers(_CHAT, token))
 
 
 def _azure(base: str, model: str, key: str | None, params: Mapping[str, Any], call: str) -> Endpoint:

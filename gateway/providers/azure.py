@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.providers.openai import GPT, RESPONSES, TAKES
+from gateway.providers.openai import GPT, HEADERS, RESPONSES, TAKES
 from gateway.providers.provider import BASE, Billing, Provider, direct
 from gateway.providers.reasons import AGENT, NO_CHAT
 from gateway.wire.legality import CHAT
@@ -18,6 +18,10 @@ VERSION: Final = "2025-02-01-preview"
 V1_VERSIONS: Final = frozenset({"v1", "latest", "preview"})
 """Versions of Azure's newer API, which names the deployment in the body
 (learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle)."""
+
+FIRST_RESPONSES: Final = "2025-03-01-preview"
+"""The first dated version with Responses
+(learn.microsoft.com/azure/ai-foundry/openai/how-to/responses, "API support")."""
 
 ENTRA: Final = ("tenant_id", "client_secret", "azure_username", "azure_ad_token_provider", "azure_scope")
 """Parameters by which LiteLLM signs in to Azure by itself."""
@@ -38,7 +42,8 @@ AZURE_OPENAI: Final = direct(
     family=GPT,
     legality=CHAT,
     takes=TAKES,
-    headers=frozenset({"openai-beta"}),
+    headers=HEADERS,
+    speaks={"responses": Provider("direct", None, "/responses")},
     is_own_anywhere=True,
     translated_models=RESPONSES,
     billing=Billing(routes=(RESPONSES, *_SERIES)),

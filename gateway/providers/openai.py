@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.providers.family import Family, ImageRule
 from gateway.providers.formulas import Patches, Tiles
-from gateway.providers.provider import Billing, direct
+from gateway.providers.provider import Billing, Provider, direct
 from gateway.wire.foreign import REFUSES_ALL, IdForm, Reception
 from gateway.wire.legality import CHAT
 
@@ -73,12 +73,17 @@ TAKES: Final = Reception(IDS, REFUSES_ALL)
 RESPONSES: Final = "responses/"
 """Before a model of OpenAI's or Azure's that only its Responses API serves; litellm translates to it."""
 
+HEADERS: Final = frozenset({"openai-beta", "session-id", "session_id", "thread-id", "originator"})
+"""Headers of clients that go along: OpenAI's own, and those in which Codex names its session
+(github.com/openai/codex, `codex-rs/core/src/client.rs` and `codex-rs/codex-api`)."""
+
 OPENAI: Final = direct(
     "https://api.openai.com/v1",
     family=GPT,
     legality=CHAT,
     takes=TAKES,
-    headers=frozenset({"openai-beta"}),
+    headers=HEADERS,
+    speaks={"responses": Provider("direct", "https://api.openai.com/v1", "/responses")},
     translated_models=RESPONSES,
     takes_newest_limit=True,
     billing=Billing(owners=("text-completion-openai",), routes=(RESPONSES,)),  # litellm's main.py

@@ -35,6 +35,7 @@ from gateway.providers.families import FAMILIES, family_of, reception
 from gateway.providers.family import Encoding
 from gateway.providers.key_variables import usual_variables
 from gateway.providers.provider import Provider
+from gateway.providers.spoken import UnknownShape, ways_to
 from gateway.providers.table import PROVIDERS, provider_of
 from gateway.wire.foreign import Reception
 from gateway.wire.headers import NEVER
@@ -127,7 +128,11 @@ class Deployment:
         object.__setattr__(self, "_spoken", {shape: self._by(shape, way) for shape, way in self.ways.items()})
 
     def _by(self, shape: Operation, way: Provider) -> Deployment:
-        return replace(self, kind=way.route, api_base=self.api_base or way.home, operation=shape, ways={})
+        model = self.model
+        if self.kind == "translated" and way.route == "direct":  # its name says that litellm is to ask this very API
+            model = model.removeprefix(provider_of(self.provider).translated_models)
+        base = self.api_base or way.home
+        return replace(self, kind=way.route, model=model, api_base=base, operation=shape, ways={})
 
     def spoken(self, shape: str) -> Deployment | None:
         """Return this deployment as one that is asked in a shape; None where it has to be asked for a chat instead."""
@@ -338,16 +343,21 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
         takes_any_provider=is_any_provider(params),
         forward_headers=_forwarded(params.get("forward_headers")),
         betas=_betas(provider, model),
-        ways=_ways(provider, api_base),
+        ways=_ways(provider, api_base, params, info.get("speaks")),
         proxies=config.network.proxies,
     )
 
 
-def _ways(provider: str, api_base: str | None) -> Mapping[Operation, Provider]:
-    """Return the ways to a deployment in other shapes than chat's: those of its provider, where it is the provider."""
+def _ways(
+    provider: str, api_base: str | None, params: Mapping[str, Any], declared: object
+) -> Mapping[Operation, Provider]:
+    """Return the ways to a deployment in other shapes than chat's."""
     facts = provider_of(provider)
     at_home = not api_base or facts.is_own_anywhere or facts.home is None or _is_home(provider, api_base)
-    return facts.speaks if at_home else {}
+    try:
+        return ways_to(provider, api_base, params, declared, at_home=at_home)
+    except UnknownShape as error:
+        raise _Complaint("model", str(error)) from None
 
 
 def _info(entry: ModelEntry) -> Mapping[str, Any]:

@@ -54,9 +54,9 @@ async def body_for(
     """Write the request for a deployment, a large one off the event loop. It is a chat where that does not speak the
     shape.
     """
-    shape = shape_of(request)
-    write = shape.as_chat if deployment.spoken(request.shape) is None else shape.write
+    shape, spoken = shape_of(request), deployment.spoken(request.shape)
+    write, model = (shape.as_chat, deployment.model) if spoken is None else (shape.write, spoken.model)
     if len(request.body) < LARGE_BODY:
-        return write(request, deployment.model, changes, marks, additions)
+        return write(request, model, changes, marks, additions)
     run = asyncio.get_running_loop().run_in_executor
-    return await run(threads(), write, request, deployment.model, changes, marks, additions)
+    return await run(threads(), write, request, model, changes, marks, additions)

@@ -18,6 +18,7 @@ from gateway.wire.errors import GatewayError
 from gateway.wire.memo import Memo
 from gateway.wire.operations import PATHS, Operation
 from gateway.wire.outgoing import PLAIN, Additions
+from gateway.wire.responses.shape import Responses
 from gateway.wire.secrets import Secrets
 
 
@@ -143,8 +144,9 @@ class Shape(Protocol):
 
 
 CHAT: Final[Shape] = Chat()
+RESPONSES: Final[Shape] = Responses()
 
-SHAPES: Final[Mapping[str, Shape]] = {shape.name: shape for shape in (CHAT,)}
+SHAPES: Final[Mapping[str, Shape]] = {shape.name: shape for shape in (CHAT, RESPONSES)}
 """By `Request.shape`."""
 
 BY_PATH: Final[Mapping[str, Shape]] = {PATHS[shape.name]: shape for shape in SHAPES.values()}

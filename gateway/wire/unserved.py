@@ -65,14 +65,19 @@ def unserved(path: str, method: str, upgrade: str = "") -> GatewayError | None:
     remedy = _REMEDIES.get(name)
     if remedy is None:
         return None
-    if upgrade.strip().lower() == "websocket" and name in _OVER_WEBSOCKETS:
-        told = f"WebSockets are not spoken here. Over HTTP, {remedy}."
-        return GatewayError(
-            426, "invalid_request_error", told, code="upgrade_required", headers={"upgrade": "HTTP/1.1"}
-        )
+    if (refused := upgrade_refused(path, upgrade)) is not None:
+        return refused
     told = f"{printable(method)} {printable(path, 200)} is not served by this gateway. Instead, {remedy}."
     shape = AnthropicError if name in _ANTHROPICS else GatewayError
     return shape(400, "invalid_request_error", told, code="path_not_served", headers=NOT_AGAIN)
+
+
+def upgrade_refused(path: str, upgrade: str) -> GatewayError | None:
+    """Return the error for an upgrade to a WebSocket where programs try one; None for anything else."""
+    if upgrade.strip().lower() != "websocket" or _family(path) not in _OVER_WEBSOCKETS:
+        return None
+    told = "WebSockets are not spoken here: send the same request as a POST over HTTP."
+    return GatewayError(426, "invalid_request_error", told, code="upgrade_required", headers={"upgrade": "HTTP/1.1"})
 
 
 def _family(path: str) -> str:

@@ -92,6 +92,9 @@ class Opening:
         """Say what it was where it is too long to be held. It was written all the same, and is paid for."""
         return Nothing(message, begun=self._kind == "object", heard=self._relay)
 
+    def _new_relay(self) -> EventRelay:
+        return EventRelay(self._hold_back, self._secrets)
+
     def _recognised(self, chunk: bytes) -> bytes:
         """Settle what the bytes are; return those that count, or those in which nobody could recognise anything."""
         head = chunk if not self._parts else b"".join(self._parts) + chunk
@@ -104,7 +107,7 @@ class Opening:
             self._kind = "object"
             return head
         if _FIELD.match(head) and not head.startswith(b":"):
-            self._kind, self._relay = "events", EventRelay(self._hold_back, self._secrets)
+            self._kind, self._relay = "events", self._new_relay()
             self._gathering = None if self._streamed else Gathering()
             return head
         if not head or head.startswith(b":") or any(start.startswith(head) for start in (_BOM, *_FIELDS)):

@@ -1,0 +1,83 @@
+"""A whole response, as an upstream gave it: what it used, and what it said. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.request import Said
+from gateway.wire import lenient
+from gateway.wire.answer import FirstChoice
+
+_WRITTEN: Final = ("arguments", "input", "code")
+"""Members of calls in which a model speaks."""
+UNDER_WAY: Final = ("queued", "in_progress")
+"""The status of a response that is still being written, in the background."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeResponse:
+    """An answer that is all here. Its bytes are passed on as they came."""
+
+    body: bytes
+    fields: Mapping[str, Any]
+
+    usage_is_early = False
+    finished = True
+
+    @property
+    def usage(self) -> Mapping[str, Any] | None:
+        """The usage that it states."""
+        usage = self.fields.get("usage")
+        return usage if isinstance(usage, dict) else None
+
+    @property
+    def service_tier(self) -> str | None:
+        """The tier that the provider says it served."""
+        tier = self.fields.get("service_tier")
+        return tier if isinstance(tier, str) else None
+
+    @property
+    def heard_bytes(self) -> int:
+        """The length of the answer."""
+        return len(self.body)
+
+    def seen_text(self) -> str:
+        """Join what the model said, for counting an answer that came without usage."""
+        return lenient.join_halves("\n".join([text for _, text in spoken(self.fields.get("output"))]))
+
+    def grown(self, tokens: int) -> int:
+        """Scale a count of `seen_text` to all that was said: here that is all of it."""
+        return tokens
+
+    def said(self) -> Said:
+        """Return what the model said. Total: what has an unexpected shape says nothing."""
+        found = list(spoken(self.fields.get("output")))
+        texts = "\n".join([text for kind, text in found if kind == "text"])
+        return Said((texts,) if texts else (), tuple([text for kind, text in found if kind == "arguments"]))
+
+    def first(self) -> FirstChoice:
+        """Return its answer."""
+        texts = self.said().texts
+        ended = self.fields.get("status")
+        return FirstChoice(texts[0] if texts else None, "length" if ended == "incomplete" else "stop")
+
+
+def spoken(output: Any) -> Iterator[tuple[str, str]]:
+    """Yield the texts of output items, each with its kind: text, refusal, reasoning or arguments."""
+    for item in output if isinstance(output, list) else ():
+        if not isinstance(item, dict):
+            continue
+        kind = "reasoning" if item.get("type") == "reasoning" else "text"
+        for member in ("content", "summary"):
+            parts = item.get(member)
+            for part in parts if isinstance(parts, list) else ():
+                said = part if isinstance(part, dict) else {}
+                if isinstance(text := said.get("text"), str) and text:
+                    yield kind, text
+                if isinstance(text := said.get("refusal"), str) and text:
+                    yield "refusal", text
+        for member in _WRITTEN:
+            if isinstance(text := item.get(member), str) and text:
+                yield "arguments", text

@@ -1,0 +1,255 @@
+"""Responses read: bytes in, values out. A request is read once; all else rides along in the original bytes.
+
+Source of the shape: https://platform.openai.com/docs/api-reference/responses/create
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from gateway.conversation import Conversation, Marker, Message
+from gateway.request import Caching, Request
+from gateway.wire.chat.read import MOST_MESSAGES, MOST_PARTS
+from gateway.wire.errors import invalid_request
+from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, value
+from gateway.wire.members import ours_in_metadata, positive, read_members
+from gateway.wire.memo import Memo
+from gateway.wire.responses.items import UNSEEN, both, joined_marks, kind_of, message_of
+
+NAME: Final = "responses"
+
+_SEPARATE: Final = frozenset({"input", "tools"})
+_READ: Final = frozenset(
+    {
+        *("model", "stream", "instructions", "max_output_tokens", "user", "safety_identifier", "metadata", "text"),
+        *("service_tier", "prompt_cache_options", "previous_response_id", "conversation", "prompt", "background"),
+    }
+)
+"""Members whose value matters to us; all others are proven to be JSON, and ride along unread."""
+ELSEWHERE: Final = ("previous_response_id", "conversation", "prompt")
+"""Members by which a request names words that the provider holds."""
+_ITEM: Final = b"responses "
+_TOOLS: Final = b"responses tools "
+
+
+class ResponsePlaces(NamedTuple):
+    """The places in the body that its writer needs: the `Request.original` of this shape."""
+
+    spans: Mapping[str, Span]
+    """Of the values of top-level members."""
+    messages: tuple[Span, ...]
+    """The string of the instructions, if there are any; then the string of the input, or its items."""
+    instructions: int = 0
+    """The number of messages that are instructions: one, or none."""
+    is_text: bool = False
+    """True if the input is a string."""
+    background: bool = False
+    """True if the answer is to be written whether or not anybody waits for it."""
+    ours: tuple[tuple[int, int, bytes], ...] = ()
+    """Splices that take what is said to us alone out of members of the body."""
+    gone: frozenset[str] = frozenset()
+    """Members that hold nothing else, and leave no more."""
+
+    def extent(self, first: int, after: int) -> int:
+        """Return the bytes of some messages; instructions may stand anywhere."""
+        if first < self.instructions:
+            return sum([end - start for start, end in self.messages[first:after]])
+        return self.messages[after - 1].end - self.messages[first].start
+
+
+class _Input(NamedTuple):
+    """The messages of a request and their places."""
+
+    spans: tuple[Span, ...]
+    messages: tuple[Message, ...]
+    places: tuple[str, ...]
+    is_text: bool
+    unseen: bool
+    """True if an item only names another, which the provider holds."""
+
+
+class _Tools(NamedTuple):
+    """The tools of a request: as counted, their number, by how much longer they are, and if a marker may follow."""
+
+    text: str = ""
+    number: int = 0
+    grown: int = 0
+    may_mark: bool = False
+
+
+_NO_TOOLS: Final = _Tools()
+
+
+def parse(body: bytes, memo: Memo) -> Request:
+    """Read a request body. Raises GatewayError (400, naming what and where) for what is no request."""
+    spans, fields = read_members(body, _READ, _SEPARATE)
+    model, stream = fields.get("model"), fields.get("stream")
+    if not isinstance(model, str) or not model:
+        raise invalid_request("`model` must be the name of a model, as a string.", "model")
+    if not isinstance(stream, bool | None):
+        raise invalid_request("`stream` must be true or false; servers read anything else as they like.", "stream")
+    told = _instructions(fields, spans)
+    read = _input(body, spans, memo, elsewhere=any(fields.get(name) for name in ELSEWHERE))
+    tools = _tools(body, spans, memo) if "tools" in spans else _NO_TOOLS
+    schema, word = _form(fields.get("text"))
+    metadata, tier = fields.get("metadata"), fields.get("service_tier")
+    ours, gone = ours_in_metadata(body, spans, metadata)
+    messages = (*told[0], *read.messages)
+    elsewhere = next((name for name in ELSEWHERE if fields.get(name)), UNSEEN if read.unseen else None)
+    definitions = tuple([text for text in (tools.text, schema) if text])
+    return Request(
+        shape=NAME,
+        body=body,
+        original=ResponsePlaces(
+            spans, (*told[1], *read.spans), len(told[0]), read.is_text, fields.get("background") is True, ours, gone
+        ),
+        model=model,
+        conversation=Conversation(
+            messages, definitions, tools.number, word, places=(*told[2], *read.places), elsewhere=elsewhere
+        ),
+        most_tokens=len(body) + len(messages) + tools.grown + len(schema),
+        stream=stream is True,
+        asks_usage=True,
+        answer_limit=positive(fields.get("max_output_tokens")),
+        limited_by="max_output_tokens",
+        thinking=0,
+        user=_string(fields.get("user")) or _string(fields.get("safety_identifier")),
+        metadata=metadata if isinstance(metadata, dict) else {},
+        choices=1,
+        service_tier=tier if isinstance(tier, str) else None,
+        tools_size=spans["tools"].end - spans["tools"].start if "tools" in spans else 0,
+        may_select="tools" in spans,
+        caching=_caching(spans, fields, tools),
+        has_stream_options="stream_options" in spans,
+    )
+
+
+def _caching(spans: Mapping[str, Span], fields: Mapping[str, Any], tools: _Tools) -> Caching:
+    options = fields.get("prompt_cache_options")
+    explicit = isinstance(options, dict) and options.get("mode") == "explicit"
+    markers: tuple[Marker, ...] = ()
+    return Caching(markers, tools.may_mark, None, explicit, "prompt_cache_key" in spans)
+
+
+def _instructions(
+    fields: Mapping[str, Any], spans: Mapping[str, Span]
+) -> tuple[tuple[Message, ...], tuple[Span, ...], tuple[str, ...]]:
+    told = fields.get("instructions")
+    if told is None or told == "":
+        return (), (), ()
+    if not isinstance(told, str):
+        raise invalid_request("`instructions` must be a string.", "instructions")
+    return (Message("system", told, content="text"),), (spans["instructions"],), ("instructions",)
+
+
+def _form(text: Any) -> tuple[str, str | None]:
+    """Return the schema that the answer is to have, as it counts, and a word that must be said where there is none."""
+    wanted = text.get("format") if isinstance(text, dict) else None
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    return orjson.dumps(wanted).decode() if kind == "json_schema" else "", "json" if kind == "json_object" else None
+
+
+# ---------------------------------------------------------------- input
+
+
+def _input(body: bytes, spans: Mapping[str, Span], memo: Memo, *, elsewhere: bool) -> _Input:
+    within = spans.get("input")
+    first = b"n" if within is None else body[within.start : within.start + 1]
+    if within is None or first == b"n":
+        if elsewhere:
+            return _Input((), (), (), is_text=False, unseen=False)
+        raise invalid_request("`input` is missing; send a string, or a list of items.", "input")
+    if first == b'"':
+        return _Input((within,), (_text_message(body[slice(*within)], memo),), ("input",), is_text=True, unseen=False)
+    if first != b"[":
+        raise invalid_request("`input` must be a string or a list of items.", "input")
+    try:
+        found = array_spans(body, within)
+    except NotJSON as error:
+        raise invalid_request(f"`input` is not valid JSON: {error}.", "input") from None
+    if not found and not elsewhere:
+        raise invalid_request("`input` is empty; send at least one item.", "input")
+    if len(found) > MOST_MESSAGES:
+        said = f"`input` holds {len(found):,} items; no more than {MOST_MESSAGES:,} are read."
+        raise invalid_request(said, "input", "array_above_max_length")
+    return _items(body, found, memo)
+
+
+def _text_message(raw: bytes, memo: Memo) -> Message:
+    known = memo.get(_ITEM + raw)
+    if known is None:
+        known = both(Message("user", value(raw), content="text"))
+        memo.keep(_ITEM + raw, known, _held_bytes(known[0]))
+    message: Message = known[0]
+    return message
+
+
+def _items(body: bytes, found: list[Span], memo: Memo) -> _Input:
+    get, pairs, unseen = memo.get, [], False
+    for index, (start, end) in enumerate(found):
+        key = _ITEM + body[start:end]
+        pair = get(key)
+        if pair is None:
+            pair = _item(body[start:end], index)
+            memo.keep(key, pair, _held_bytes(pair[0]) + 200)
+        unseen = unseen or len(pair) > 2
+        pairs.append(pair)
+    marks = joined_marks([pair[0] for pair in pairs])
+    messages = tuple([pair[1] if mark else pair[0] for pair, mark in zip(pairs, marks, strict=True)])
+    places = tuple([f"input[{index}]" for index in range(len(found))])
+    return _Input(tuple(found), messages, places, is_text=False, unseen=unseen)
+
+
+def _item(raw: bytes, index: int) -> tuple[Message, ...]:
+    """Read an item, as a pair; of one that only names another, a third stands behind them."""
+    where = f"input[{index}]"
+    try:
+        if raw[:1] != b"{":
+            raise invalid_request(f"`{where}` must be an object, an item.", where)
+        object_spans(raw)
+        fields = value(raw)
+    except NotJSON as error:
+        raise invalid_request(f"`{where}` is not valid JSON: {error}.", where) from None
+    except DuplicateKey as error:
+        raise invalid_request(f"`{where}` names the key {error.key!r} twice; send it once.", where) from None
+    message = message_of(fields)
+    if len(message.parts) > MOST_PARTS:
+        said = f"`{where}` holds {len(message.parts):,} parts; no more than {MOST_PARTS:,} are read."
+        raise invalid_request(said, where)
+    pair = both(message)
+    return (*pair, message) if kind_of(fields) == UNSEEN else pair
+
+
+def _held_bytes(message: Message) -> int:
+    parts = message.parts if len(message.parts) > 1 else ()
+    return sum(map(sys.getsizeof, (message.text, *parts, *(one.data for one in message.media))))
+
+
+# ---------------------------------------------------------------- tools
+
+
+def _tools(body: bytes, spans: Mapping[str, Span], memo: Memo) -> _Tools:
+    raw = body[slice(*spans["tools"])]
+    known_as = _TOOLS + raw
+    read: _Tools | None = memo.get(known_as)
+    if read is None:
+        try:
+            listed = value(raw)
+        except NotJSON as error:
+            raise invalid_request(f"`tools` is not valid JSON: {error}.", "tools") from None
+        if not isinstance(listed, list) or not listed:
+            return _NO_TOOLS
+        written = orjson.dumps(listed)
+        last = listed[-1]
+        may_mark = isinstance(last, dict) and last.get("type") == "function"
+        read = _Tools(written.decode(), len(listed), max(0, len(written) - len(raw)), may_mark)
+        memo.keep(known_as, read, sys.getsizeof(read.text))
+    return read
+
+
+def _string(held: Any) -> str | None:
+    return held if isinstance(held, str) and held else None
