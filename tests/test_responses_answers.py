@@ -15,7 +15,7 @@ from gateway.wire.chat.relay import DONE
 from gateway.wire.errors import upstream_failed
 from gateway.wire.memo import Memo
 from gateway.wire.responses.answer import WholeResponse
-from gateway.wire.responses.composing import as_stream
+from gateway.wire.responses.composing import as_events
 from gateway.wire.responses.listening import TranslatedAnswer
 from gateway.wire.responses.thinking import thinking_in
 from gateway.wire.secrets import Secrets
@@ -85,7 +85,7 @@ def heard(stream: bytes, step: int = 0) -> tuple[bytes, Any]:
 # ---------------------------------------------------------------- natively
 
 
-STREAM = as_stream(whole(MESSAGE, CALL))
+STREAM = as_events(whole(MESSAGE, CALL))
 
 
 @pytest.mark.parametrize("step", [0, 1, 7, 100])
@@ -109,7 +109,7 @@ def test_nothing_is_passed_on_before_the_model_says_anything():
 
 
 def failed(**error: Any) -> bytes:
-    begun = as_stream(whole())[: as_stream(whole()).index(b"event: response.in_progress")]
+    begun = as_events(whole())[: as_events(whole()).index(b"event: response.in_progress")]
     fields = {"type": "response.failed", "sequence_number": 1, "response": whole(status="failed", error=error)}
     return begun + b"event: response.failed\ndata: " + orjson.dumps(fields) + b"\n\n"
 
@@ -144,7 +144,7 @@ def test_a_stream_that_breaks_off_is_counted_by_its_words():
 
 def test_a_last_event_that_is_too_long_to_be_held_is_passed_on_and_read():
     text = {"type": "output_text", "text": "word " * 20_000, "annotations": [], "logprobs": []}
-    long = as_stream(whole({**MESSAGE, "content": [text]}))
+    long = as_events(whole({**MESSAGE, "content": [text]}))
     listener = RESPONSES.listen(streamed=True, hold_back_usage=False, secrets=Secrets())
     opened = listener.feed(long[:2000])
     assert isinstance(opened, Streaming)

@@ -45,7 +45,7 @@ class WholeResponse:
 
     def seen_text(self) -> str:
         """Join what the model said, for counting an answer that came without usage."""
-        return lenient.join_halves("\n".join([text for _, text in spoken(self.fields.get("output"))]))
+        return lenient.join_halves("\n".join([text for _, text in spoken_texts(self.fields.get("output"))]))
 
     def grown(self, tokens: int) -> int:
         """Scale a count of `seen_text` to all that was said: here that is all of it."""
@@ -53,7 +53,7 @@ class WholeResponse:
 
     def said(self) -> Said:
         """Return what the model said. Total: what has an unexpected shape says nothing."""
-        found = list(spoken(self.fields.get("output")))
+        found = list(spoken_texts(self.fields.get("output")))
         texts = "\n".join([text for kind, text in found if kind == "text"])
         return Said((texts,) if texts else (), tuple([text for kind, text in found if kind == "arguments"]))
 
@@ -64,7 +64,7 @@ class WholeResponse:
         return FirstChoice(texts[0] if texts else None, "length" if ended == "incomplete" else "stop")
 
 
-def spoken(output: Any) -> Iterator[tuple[str, str]]:
+def spoken_texts(output: Any) -> Iterator[tuple[str, str]]:
     """Yield the texts of output items, each with its kind: text, refusal, reasoning or arguments."""
     for item in output if isinstance(output, list) else ():
         if not isinstance(item, dict):

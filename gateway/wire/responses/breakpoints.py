@@ -20,7 +20,7 @@ from gateway.wire.responses.parts import MARKED_TYPES, Edit, content_of
 _BREAKPOINT: Final = b'"prompt_cache_breakpoint":{"mode":"explicit"}'
 
 
-def marked(
+def broken_up(
     request: Request, changes: Changes | None, marks: Marks | None, left: Callable[[int], bytes]
 ) -> dict[int, bytes]:
     """Return the bytes of each message of the request that gets a breakpoint. `left` gives those that it leaves as."""
@@ -45,7 +45,7 @@ def marked_insertion(text: str, number: int, count: int, marks: Marks | None, ch
     return with_breakpoint(raw) if is_marked else raw
 
 
-def may_carry(raw: bytes) -> bool:
+def may_end(raw: bytes) -> bool:
     """Whether a message can be marked: its end says something, in a shape that is known, and has no breakpoint yet."""
     return bool(_edits(raw))
 

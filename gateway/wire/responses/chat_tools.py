@@ -21,7 +21,7 @@ INPUT: Final = "input"
 """The argument of a function that stands for a custom tool."""
 _BETWEEN: Final = "__"
 HARMLESS: Final = ("web_search", "web_search_preview", "image_generation", "tool_search")
-"""Tools of the provider's that a model does without: nothing that is asked for depends on them."""
+"""ChatTools of the provider's that a model does without: nothing that is asked for depends on them."""
 _GRAMMAR: Final = "\n\nThe input must match this {syntax} grammar:\n{definition}"
 
 
@@ -35,7 +35,7 @@ class CalledTool:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class ChatTools:
     """The client's tools by the names that a chat calls them by."""
 
     by_name: Mapping[str, CalledTool] = field(default_factory=dict)
@@ -61,13 +61,13 @@ def chat_name(name: str, namespace: Any) -> str:
     return f"{namespace}{_BETWEEN}{name}" if isinstance(namespace, str) and namespace else name
 
 
-def tools_in(request: Request) -> Tools:
+def tools_in(request: Request) -> ChatTools:
     """List the tools of a request that a chat can have."""
     found = {}
     for tool, namespace in _listed(member(request, "tools")):
         name = tool["name"]
         found[chat_name(name, namespace)] = CalledTool(name, tool.get("type") == "custom", namespace)
-    return Tools(found)
+    return ChatTools(found)
 
 
 def _listed(tools: Any, namespace: str | None = None) -> Iterator[tuple[Mapping[str, Any], str | None]]:

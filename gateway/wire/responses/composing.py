@@ -21,7 +21,7 @@ _DELTA_OF: Final[Mapping[str, tuple[str, str]]] = {
 """The events in which a call is written, and the member that holds it."""
 
 
-def written(kind: str, fields: Mapping[str, Any]) -> bytes:
+def written_event(kind: str, fields: Mapping[str, Any]) -> bytes:
     """Write an event."""
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), lenient.write({"type": kind, **fields}))
 
@@ -45,7 +45,7 @@ class Composer:
     def event(self, kind: str, **fields: Any) -> bytes:
         """Write the next event."""
         number, self._number = self._number, self._number + 1
-        return written(kind, {"sequence_number": number, **fields})
+        return written_event(kind, {"sequence_number": number, **fields})
 
     def begin(self) -> bytes:
         """Write the first two events."""
@@ -159,7 +159,7 @@ def _is_complete(item: Mapping[str, Any]) -> bool:
     return isinstance(lenient.read(item["arguments"].encode()), dict)
 
 
-def as_stream(whole: Mapping[str, Any]) -> bytes:
+def as_events(whole: Mapping[str, Any]) -> bytes:
     """Write a whole response as the events of a stream."""
     head = {name: held for name, held in whole.items() if name not in ("output", "usage", "status")}
     composer = Composer(head)

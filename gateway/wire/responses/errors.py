@@ -5,10 +5,10 @@ Codex looks for `response.failed`. Pure.
 from __future__ import annotations
 
 from gateway.wire.errors import GatewayError
-from gateway.wire.responses.composing import written
+from gateway.wire.responses.composing import written_event
 
 
-def error_event(error: GatewayError, request_id: str) -> bytes:
+def error_events(error: GatewayError, request_id: str) -> bytes:
     """Write the events that tell of a failure after the first byte."""
     told = error.fields(request_id)
     code = told.get("code") or told.get("type")
@@ -28,7 +28,7 @@ def error_event(error: GatewayError, request_id: str) -> bytes:
         "tools": [],
         "usage": None,
     }
-    return written("response.failed", {"sequence_number": 0, "response": failed}) + written(
+    return written_event("response.failed", {"sequence_number": 0, "response": failed}) + written_event(
         "error",
         {"sequence_number": 1, "code": code, "message": told["message"], "param": told.get("param"), "error": told},
     )

@@ -40,15 +40,15 @@ _OURS_TRACE: Final = ("ours",)
 _NO_MESSAGE: Final = (Media("other", ""),)
 
 
-def kind_of(item: Mapping[str, Any]) -> str:
+def item_kind(item: Mapping[str, Any]) -> str:
     """Return the type of an item; one without a type, and with a role, is a message."""
     kind = item.get("type")
     return kind if isinstance(kind, str) and kind else "message"
 
 
-def message_of(item: Mapping[str, Any]) -> Message:
+def item_message(item: Mapping[str, Any]) -> Message:
     """Read one item."""
-    kind = kind_of(item)
+    kind = item_kind(item)
     if kind == "message" and "role" in item:
         return _said(item)
     if kind == "reasoning":
@@ -145,7 +145,7 @@ def _content(content: Any, is_there: bool) -> tuple[str, str, tuple[str | None, 
 
 def _whole(item: Mapping[str, Any]) -> Media:
     """Count an item, or what stands in it, by all that it is; a picture as a picture."""
-    kind = kind_of(item)
+    kind = item_kind(item)
     data = item.get("result") if kind == "image_generation_call" else item.get("image_url")
     if isinstance(data, str) and data:
         return Media("image", data, is_foreign=True)

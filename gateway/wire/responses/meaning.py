@@ -16,7 +16,7 @@ from gateway.conversation import RUN_OF_RESULTS, MessageDigest
 from gateway.request import Request, Setting
 from gateway.wire.chat.cache_marks import unmarked
 from gateway.wire.lexical import value
-from gateway.wire.responses.items import RESULTS, kind_of
+from gateway.wire.responses.items import RESULTS, item_kind
 from gateway.wire.responses.write import message_bytes
 
 _SETTINGS: Final[Mapping[Setting, Sequence[str]]] = {
@@ -74,7 +74,7 @@ def _object(read: Any, role: str) -> Mapping[str, Any]:
 
 
 def _digest_of(fields: Mapping[str, Any], raw: bytes = b"") -> MessageDigest:
-    kind = kind_of(fields)
+    kind = item_kind(fields)
     said = {name: held for name, held in fields.items() if name not in _UNSAID} if kind == "message" else fields
     name = "output" if kind in RESULTS else "content"
     held = said.get(name)

@@ -14,7 +14,7 @@ from gateway.wire.chat.opening import Opening
 from gateway.wire.chat.relay import EventRelay
 from gateway.wire.failures import complaint_in, error_in
 from gateway.wire.responses.answer import WholeResponse
-from gateway.wire.responses.composing import as_stream
+from gateway.wire.responses.composing import as_events
 from gateway.wire.responses.relay import BEFORE_OUTPUT, ResponseRelay
 from gateway.wire.secrets import NO_SECRETS, Secrets
 from gateway.wire.sse import events, fields_of, name_of
@@ -63,7 +63,7 @@ class ResponseOpening(Opening):
         if not self._streamed:
             return whole
         relay = ResponseRelay(self._secrets)
-        return Streaming(relay.feed(as_stream(fields)), relay)
+        return Streaming(relay.feed(as_events(fields)), relay)
 
 
 def _is_output(event: bytes) -> bool:

@@ -18,7 +18,7 @@ from gateway.wire.errors import invalid_request
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, value
 from gateway.wire.members import ours_in_metadata, positive, read_members
 from gateway.wire.memo import Memo
-from gateway.wire.responses.items import UNSEEN, both, joined_marks, kind_of, message_of
+from gateway.wire.responses.items import UNSEEN, both, item_kind, item_message, joined_marks
 
 NAME: Final = "responses"
 
@@ -216,12 +216,12 @@ def _item(raw: bytes, index: int) -> tuple[Message, ...]:
         raise invalid_request(f"`{where}` is not valid JSON: {error}.", where) from None
     except DuplicateKey as error:
         raise invalid_request(f"`{where}` names the key {error.key!r} twice; send it once.", where) from None
-    message = message_of(fields)
+    message = item_message(fields)
     if len(message.parts) > MOST_PARTS:
         said = f"`{where}` holds {len(message.parts):,} parts; no more than {MOST_PARTS:,} are read."
         raise invalid_request(said, where)
     pair = both(message)
-    return (*pair, message) if kind_of(fields) == UNSEEN else pair
+    return (*pair, message) if item_kind(fields) == UNSEEN else pair
 
 
 def _held_bytes(message: Message) -> int:

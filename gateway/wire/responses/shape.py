@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.wire.errors import error_body
 from gateway.wire.responses.crossing import put_together, take_apart
-from gateway.wire.responses.errors import error_event
+from gateway.wire.responses.errors import error_events
 from gateway.wire.responses.head import alone
 from gateway.wire.responses.listening import ChatListener
 from gateway.wire.responses.meaning import (
@@ -19,7 +19,7 @@ from gateway.wire.responses.meaning import (
 )
 from gateway.wire.responses.opening import ResponseOpening
 from gateway.wire.responses.read import NAME, parse
-from gateway.wire.responses.to_chat import as_chat, untranslatable
+from gateway.wire.responses.to_chat import as_chat, member_unsaid
 from gateway.wire.responses.tools import tools_of, with_tools
 from gateway.wire.responses.write import is_limited, markers_left, may_mark, may_reword, message_bytes, question, sent
 
@@ -32,7 +32,7 @@ class Responses:
 
     read = staticmethod(parse)
     write = staticmethod(sent)
-    untranslatable = staticmethod(untranslatable)
+    untranslatable = staticmethod(member_unsaid)
     as_chat = staticmethod(as_chat)
     ask = staticmethod(question)
     head = staticmethod(alone)
@@ -55,7 +55,7 @@ class Responses:
     listen = staticmethod(ResponseOpening)
     listen_to_chat = staticmethod(ChatListener)
     error = staticmethod(error_body)
-    error_event = staticmethod(error_event)
+    error_event = staticmethod(error_events)
 
     take_apart = staticmethod(take_apart)
     put_together = staticmethod(put_together)

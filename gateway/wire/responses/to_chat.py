@@ -2,7 +2,7 @@
 
 Items become messages: a call stands in the assistant's message before it, results follow at once, reasoning that was
 given by such a deployment goes back as it came. Members that mean the same in both APIs go along
-(platform.openai.com/docs/guides/migrate-to-responses); `untranslatable` names what no chat can say.
+(platform.openai.com/docs/guides/migrate-to-responses); `member_unsaid` names what no chat can say.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from gateway.wire.lexical import value
 from gateway.wire.memo import Memo
 from gateway.wire.outgoing import PLAIN, Additions
 from gateway.wire.responses.chat_parts import chat_content, chat_result, refusal_in
-from gateway.wire.responses.chat_tools import Tools, chat_choice, chat_tools, tools_in, untranslatable_tool
-from gateway.wire.responses.items import CALLS, RESULTS, kind_of
+from gateway.wire.responses.chat_tools import ChatTools, chat_choice, chat_tools, tools_in, untranslatable_tool
+from gateway.wire.responses.items import CALLS, RESULTS, item_kind
 from gateway.wire.responses.read import ELSEWHERE, ResponsePlaces
 from gateway.wire.responses.thinking import thinking_in
 from gateway.wire.responses.tools import member
@@ -42,7 +42,7 @@ ChatMessage = dict[str, Any]
 class _Chat:
     """The messages of a chat, put together item by item."""
 
-    tools: Tools
+    tools: ChatTools
     written: list[ChatMessage] = field(default_factory=list)
     ends: list[ChatMessage | None] = field(default_factory=list)
     """The last message behind each of the request's messages, as they leave."""
@@ -59,7 +59,7 @@ class _Chat:
 
     def add(self, item: Mapping[str, Any]) -> None:
         """Add one item; what only its provider understands is left out."""
-        kind = kind_of(item)
+        kind = item_kind(item)
         if kind == "reasoning":
             self.thinking = thinking_in(item)
         elif kind == "message":
@@ -195,7 +195,7 @@ def _form(wanted: Any) -> dict[str, Any]:
     return {"response_format": {"type": kind}} if kind == "json_object" else {}
 
 
-def untranslatable(request: Request) -> str | None:
+def member_unsaid(request: Request) -> str | None:
     """Name the member of a request that no chat completion can say; None where there is none."""
     places: ResponsePlaces = request.original
     conversation = request.conversation

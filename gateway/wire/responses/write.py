@@ -17,7 +17,7 @@ from gateway.wire.foreign import call_id
 from gateway.wire.lexical import DuplicateKey, splice, value
 from gateway.wire.members import without_members
 from gateway.wire.outgoing import PLAIN, Additions
-from gateway.wire.responses.breakpoints import marked, marked_insertion, may_carry
+from gateway.wire.responses.breakpoints import broken_up, marked_insertion, may_end
 from gateway.wire.responses.parts import Edit, part_edits, spliced_parts, with_text
 from gateway.wire.responses.read import ResponsePlaces
 
@@ -41,7 +41,7 @@ _WITHIN: Final[Mapping[str, tuple[str, str]]] = {
 def rewritten(request: Request, changes: Changes | None, marks: Marks | None = None) -> list[Edit]:
     """Turn changes and breakpoints into splices of the request's body; all else keeps its bytes."""
     places, body = _places(request), request.body
-    marked_at = marked(request, changes, marks, lambda index: message_bytes(request, index, changes))
+    marked_at = broken_up(request, changes, marks, lambda index: message_bytes(request, index, changes))
     out: list[Edit] = []
     if changes is not None:
         gone = _gone(request, changes)
@@ -134,7 +134,7 @@ def may_mark(request: Request, index: int, form: MarkerForm, changes: Changes | 
         return bool(text.strip())
     if index < _places(request).instructions:
         return False
-    return may_carry(message_bytes(request, index, changes))
+    return may_end(message_bytes(request, index, changes))
 
 
 def may_reword(request: Request, index: int, texts: Mapping[int, str]) -> bool:
