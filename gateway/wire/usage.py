@@ -41,7 +41,7 @@ def found_in(fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def says_less(usage: Mapping[str, Any], than: Mapping[str, Any]) -> bool:
     """Whether an object of usage tells of fewer tokens than another."""
-    return sum(count or 0 for count in _main_counts(usage)[:2]) < sum(count or 0 for count in _main_counts(than)[:2])
+    return sum(each or 0 for each in _main_counts(usage)[:2]) < sum(each or 0 for each in _main_counts(than)[:2])
 
 
 def fuller(before: Mapping[str, Any] | None, usage: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -69,8 +69,8 @@ def usage_from_openai(usage: object, ours: int | None = None) -> Usage | None:
     if prompt is None and completion is None:
         return None
     prompt, completion = prompt or 0, completion or 0
-    given = _details(usage, "prompt_tokens_details", "input_tokens_details")
-    made = _details(usage, "completion_tokens_details", "output_tokens_details")
+    given = details(usage, "prompt_tokens_details", "input_tokens_details")
+    made = details(usage, "completion_tokens_details", "output_tokens_details")
     cached, written, written_1h = _cache_tokens(usage, given)
     reasoning = _first(made.get("reasoning_tokens"), usage.get("reasoning_tokens"))
     beyond = (total or 0) - prompt - completion
@@ -87,7 +87,7 @@ def usage_from_openai(usage: object, ours: int | None = None) -> Usage | None:
         completion += reasoning
     elif 0 < beyond <= _MOST_THINKING and completion and not reasoning and beyond not in _parts(usage, given, made):
         completion, reasoning = completion + beyond, beyond
-    cached_by_kind = _details(given, "cached_tokens_details")
+    cached_by_kind = details(given, "cached_tokens_details")
     return Usage(
         prompt=prompt,
         completion=completion,
@@ -124,7 +124,7 @@ def billed_nanousd(usage: object) -> int | None:
     if not isinstance(usage, dict) or (cost := _dollars(usage.get("cost"))) is None:
         return None
     if usage.get("is_byok") is True:
-        upstream = _dollars(_details(usage, "cost_details").get("upstream_inference_cost"))
+        upstream = _dollars(details(usage, "cost_details").get("upstream_inference_cost"))
         if upstream is None:
             return None
         cost += upstream
@@ -137,11 +137,11 @@ def _dollars(value: object) -> Decimal | None:
     return Decimal(repr(value)) if 0 <= value <= _MOST_DOLLARS else None
 
 
-def _parts(usage: Mapping[str, Any], *details: Mapping[str, Any]) -> set[int]:
+def _parts(usage: Mapping[str, Any], *parts: Mapping[str, Any]) -> set[int]:
     """Return every other count that is stated, and their sum: any of them may be what a total holds besides."""
-    counts = [_count(value) for name, value in usage.items() if name not in _MAIN]
-    counts += [_count(value) for one in details for value in one.values()]
-    stated = [count for count in counts if count]
+    counts = [count(value) for name, value in usage.items() if name not in _MAIN]
+    counts += [count(value) for one in parts for value in one.values()]
+    stated = [each for each in counts if each]
     return {*stated, sum(stated)}
 
 
@@ -149,13 +149,13 @@ _MAIN: Final = frozenset({"prompt_tokens", "input_tokens", "completion_tokens", 
 
 
 def _main_counts(usage: Mapping[str, Any]) -> tuple[int | None, int | None, int | None]:
-    prompt = _count(usage.get("prompt_tokens"))
+    prompt = count(usage.get("prompt_tokens"))
     if prompt is None:
-        prompt = _count(usage.get("input_tokens"))
-    completion = _count(usage.get("completion_tokens"))
+        prompt = count(usage.get("input_tokens"))
+    completion = count(usage.get("completion_tokens"))
     if completion is None:
-        completion = _count(usage.get("output_tokens"))
-    total = _count(usage.get("total_tokens"))
+        completion = count(usage.get("output_tokens"))
+    total = count(usage.get("total_tokens"))
     if not prompt and completion is not None and total is not None and total >= completion:
         prompt = total - completion
     if not completion and prompt is not None:
@@ -186,7 +186,7 @@ def _cache_tokens(usage: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[i
     written = _first(
         given.get("cache_creation_tokens"), given.get("cache_write_tokens"), usage.get("cache_creation_input_tokens")
     )
-    by_lifetime = _details(usage, "cache_creation") or _details(given, "cache_creation_token_details")
+    by_lifetime = details(usage, "cache_creation") or details(given, "cache_creation_token_details")
     if not by_lifetime:
         return cached, written, 0
     for_5m = _first(by_lifetime.get("ephemeral_5m_input_tokens"))
@@ -201,7 +201,8 @@ def _modifiers(usage: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name.lower() for name in named if isinstance(name, str))
 
 
-def _details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+def details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """Return the first of these members that is an object; an empty one where none is."""
     for name in names:
         value = usage.get(name)
         if isinstance(value, dict):  # not Mapping, which takes five times as long to tell
@@ -213,17 +214,18 @@ def _first(*values: object) -> int:
     """Return the first positive count; providers repeat a figure under several names and leave zeros in the others."""
     for value in values:
         if value:
-            number = _count(value)
+            number = count(value)
             if number:
                 return number
     return 0
 
 
-def _count(value: object) -> int | None:
+def count(value: object) -> int | None:
+    """Return a count of tokens; None for what is no whole number from 0 to twenty million, nor such a one as text."""
     if type(value) is int:
         return value if 0 <= value <= _MOST_TOKENS else None
     if isinstance(value, float) and value.is_integer():
-        return _count(int(value))
+        return count(int(value))
     if isinstance(value, str) and len(value) <= 12 and value.isascii() and value.isdigit():
-        return _count(int(value))
+        return count(int(value))
     return None
