@@ -64,7 +64,7 @@ def test_a_prompt_that_only_the_end_of_a_stream_states_counts() -> None:
     assert usage_from_openai(usage) == Usage(90, 4)
 
 
-def test_a_conversation_that_the_provider_shortened_is_billed_with_the_pass_that_did_so() -> None:
+def test_the_pass_in_which_the_provider_shortened_a_conversation_is_billed() -> None:
     usage = usage_of_messages(
         {
             "input_tokens": 23_000,

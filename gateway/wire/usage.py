@@ -139,8 +139,8 @@ def _dollars(value: object) -> Decimal | None:
 
 def _parts(usage: Mapping[str, Any], *parts: Mapping[str, Any]) -> set[int]:
     """Return every other count that is stated, and their sum: any of them may be what a total holds besides."""
-    counts = [count(value) for name, value in usage.items() if name not in _MAIN]
-    counts += [count(value) for one in parts for value in one.values()]
+    counts = [token_count(value) for name, value in usage.items() if name not in _MAIN]
+    counts += [token_count(value) for one in parts for value in one.values()]
     stated = [each for each in counts if each]
     return {*stated, sum(stated)}
 
@@ -149,13 +149,13 @@ _MAIN: Final = frozenset({"prompt_tokens", "input_tokens", "completion_tokens", 
 
 
 def _main_counts(usage: Mapping[str, Any]) -> tuple[int | None, int | None, int | None]:
-    prompt = count(usage.get("prompt_tokens"))
+    prompt = token_count(usage.get("prompt_tokens"))
     if prompt is None:
-        prompt = count(usage.get("input_tokens"))
-    completion = count(usage.get("completion_tokens"))
+        prompt = token_count(usage.get("input_tokens"))
+    completion = token_count(usage.get("completion_tokens"))
     if completion is None:
-        completion = count(usage.get("output_tokens"))
-    total = count(usage.get("total_tokens"))
+        completion = token_count(usage.get("output_tokens"))
+    total = token_count(usage.get("total_tokens"))
     if not prompt and completion is not None and total is not None and total >= completion:
         prompt = total - completion
     if not completion and prompt is not None:
@@ -214,18 +214,18 @@ def _first(*values: object) -> int:
     """Return the first positive count; providers repeat a figure under several names and leave zeros in the others."""
     for value in values:
         if value:
-            number = count(value)
+            number = token_count(value)
             if number:
                 return number
     return 0
 
 
-def count(value: object) -> int | None:
+def token_count(value: object) -> int | None:
     """Return a count of tokens; None for what is no whole number from 0 to twenty million, nor such a one as text."""
     if type(value) is int:
         return value if 0 <= value <= _MOST_TOKENS else None
     if isinstance(value, float) and value.is_integer():
-        return count(int(value))
+        return token_count(int(value))
     if isinstance(value, str) and len(value) <= 12 and value.isascii() and value.isdigit():
-        return count(int(value))
+        return token_count(int(value))
     return None

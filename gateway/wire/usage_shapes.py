@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.wire.usage import count, details
+from gateway.wire.usage import details, token_count
 
 ChatUsage = dict[str, Any]
 """A `usage` object as chat completions have it."""
@@ -31,11 +31,11 @@ def usage_of_responses(usage: object) -> ChatUsage | None:
     """
     if not isinstance(usage, dict):
         return None
-    prompt, completion = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
+    prompt, completion = token_count(usage.get("input_tokens")), token_count(usage.get("output_tokens"))
     if prompt is None and completion is None:
         return None
     mapped = {name: value for name, value in usage.items() if name not in _RENAMED}
-    total = count(usage.get("total_tokens"))
+    total = token_count(usage.get("total_tokens"))
     return mapped | {
         "prompt_tokens": prompt or 0,
         "completion_tokens": completion or 0,
@@ -62,9 +62,9 @@ def usage_of_messages(*stated: object) -> ChatUsage | None:
     counts["cache_creation_input_tokens"] = max(counts["cache_creation_input_tokens"], sum(written.values()))
     for compaction in _compactions(objects):
         for name in _COUNTS:
-            counts[name] += count(compaction.get(name)) or 0
+            counts[name] += token_count(compaction.get(name)) or 0
         for name in _LIFETIMES:
-            written[name] += count(details(compaction, "cache_creation").get(name)) or 0
+            written[name] += token_count(details(compaction, "cache_creation").get(name)) or 0
     named = {name: usage[name] for usage in objects for name in _BESIDE_COUNTS if usage.get(name) is not None}
     return named | _in_chat_form(counts, written)
 
@@ -96,4 +96,4 @@ def _compactions(objects: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _largest(objects: list[Any], name: str) -> int | None:
-    return max((value for usage in objects if (value := count(usage.get(name))) is not None), default=None)
+    return max((value for usage in objects if (value := token_count(usage.get(name))) is not None), default=None)
