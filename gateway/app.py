@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from gateway.money.ledger.lookup import TooManyLookups
 from gateway.operators import tallies
 from gateway.operators.instance import InstanceState
 from gateway.operators.recording import Recorder
+from gateway.operators.tracing import tracer_of
 from gateway.prompt_cache import sharing, system_text_sharing
 from gateway.prompt_cache.system_text_sharing import SystemTextWatch
 from gateway.prompt_cache.tracker import PromptCaches
@@ -266,6 +268,7 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM, worker: str | 
             most_bytes=memory.bytes_for("warm prefixes"),
         ),
         recorder=_recorder(configured.models, log),
+        tracer=tracer_of(config.otel, os.environ, f"{socket.gethostname()}.{os.getpid()}"),
     )
 
 
@@ -293,6 +296,8 @@ async def _open(state: State, closing: contextlib.AsyncExitStack) -> None:
         closing.callback(gateway.recorder.close)
         gateway.recorder.configured(config_digest(gateway.config))
         closing.callback(asyncio.create_task(follow(lambda: state.gateway, gateway.recorder)).cancel)
+    if gateway.tracer is not None:
+        closing.push_async_callback(asyncio.to_thread, gateway.tracer.close)
     _share(gateway)
     closing.push_async_callback(gateway.sharing.close)
     await gateway.sharing.open()

@@ -25,6 +25,7 @@ DOORS = {
     "litellm": "gateway/routing/upstreams/translated.py",
     "msgspec": "gateway/wire/lexical.py",
     "zstandard": "gateway/wire/packing.py",
+    "opentelemetry": "gateway/operators/otel.py",
     "prometheus_client": "gateway/operators/metrics.py",
     "redis": "gateway/state/redis.py",
     "tiktoken": "gateway/budget/tokens.py",
@@ -39,6 +40,9 @@ USED_BY_NAME = {
     "ruamel": "the keys file",
 }
 """Declared dependencies that no line of ours imports, and who needs them."""
+
+OF_EXTRAS = {"opentelemetry": "otel"}
+"""Modules that an extra installs, imported where the configuration asks for them."""
 
 # A broad `except` is for the outermost handler, and for clean-up that raises again.
 OUTERMOST = {
@@ -239,7 +243,9 @@ def declared(requirements: list[str]) -> set[str]:
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     project = PYPROJECT["project"]
     needed = set().union(*map(foreign, sources("gateway")))
-    assert needed == declared(project["dependencies"]) - USED_BY_NAME.keys()
+    assert needed - OF_EXTRAS.keys() == declared(project["dependencies"]) - USED_BY_NAME.keys()
+    for module, extra in OF_EXTRAS.items():
+        assert any(one.startswith(module) for one in project["optional-dependencies"][extra])
 
 
 def test_every_module_has_its_layer():

@@ -29,6 +29,7 @@ from gateway.config.settings import (
     LedgerSettings,
     MetricsSettings,
     ModelEntry,
+    OtelSettings,
     Server,
     StateSettings,
     Team,
@@ -43,6 +44,7 @@ __all__ = [
     "LedgerSettings",
     "MetricsSettings",
     "ModelEntry",
+    "OtelSettings",
     "Server",
     "StateSettings",
     "Team",
@@ -87,6 +89,7 @@ class Config:
     memory: int = DEFAULT_BYTES
     """Bytes that each worker may remember."""
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    otel: OtelSettings = field(default_factory=OtelSettings)
     cors: tuple[str, ...] = ()
     """Origins whose pages are served."""
     log_upstream_errors: bool = False
@@ -280,6 +283,7 @@ def _config(said: ConfigFile, document: YamlDocument, policies: Policies, enviro
         ledger=replace(said.ledger, dir=folder / said.ledger.dir),
         unpriced=said.unpriced,
         metrics=said.metrics,
+        otel=said.otel,
         cors=said.cors,
         memory=said.memory,
         log_upstream_errors=said.log_upstream_errors,

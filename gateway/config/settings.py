@@ -33,7 +33,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass as declared
 
 from gateway.config import quantities
-from gateway.config.fields import STRICT, Name, Seconds, Strict, Tokens, Word, is_from_file, key
+from gateway.config.fields import STRICT, Name, Seconds, Share, Strict, Tokens, Word, is_from_file, key
 from gateway.config.prompt_cache_rules import CachesFile
 
 
@@ -424,6 +424,19 @@ class MetricsSettings:
     )
 
 
+@declared(config=STRICT, frozen=True, slots=True)
+class OtelSettings:
+    """Traces for a collector of OpenTelemetry's, over OTLP. Needs the extra `otel`."""
+
+    endpoint: Url | None = key(
+        None, description="Address of the collector, as http://127.0.0.1:4318. Left out, nothing is sent."
+    )
+    sample: Share = key(
+        "100%", description="Share of the requests that are traced where the client's traceparent does not say."
+    )
+    headers: HeaderValues = key({}, repr=False, description="Headers for the collector, as a credential.")
+
+
 LEAST_MEMORY: Final = 16_000_000
 
 
@@ -456,6 +469,7 @@ class ConfigFile(Strict):
     state: StateSettings = key({}, description="Where shared state is kept.")
     ledger: LedgerSettings = key({}, description="The books.")
     metrics: MetricsSettings = key({}, description="Metrics for Prometheus.")
+    otel: OtelSettings = key({}, description="Traces for OpenTelemetry.")
     unpriced: Literal["refuse", "allow"] = key(
         "refuse", description="A model without a price: refuse its requests, or allow them and enter them as unpriced."
     )

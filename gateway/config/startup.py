@@ -6,6 +6,7 @@ import ipaddress
 import ssl
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from gateway.config import Config, folders
 from gateway.config.network import faults_of
 from gateway.config.problems import KeyPath, Problem, in_order
 
+_OTLP: Final = "opentelemetry.exporter.otlp.proto.http"
 _OTHERS: Final = 0o077
 """The rights of everybody but the owner."""
 
@@ -29,6 +31,7 @@ def startup_problems(config: Config) -> tuple[Problem, ...]:
             *_unwritable(config, ("state", "dir"), "the state folder", config.state.dir, folders.PRIVATE),
             *_unreachable(config),
             *network_problems(config),
+            *_not_installed(config),
         )
     )
 
@@ -49,6 +52,19 @@ def _unreachable(config: Config) -> Iterator[Problem]:
     if not config.keys and not _loopback(host):
         told = f"open on {host}: without keys only a loopback address such as 127.0.0.1 is served; add keys"
         yield config.problem(("server", "host"), told)
+
+
+def _not_installed(config: Config) -> Iterator[Problem]:
+    if config.otel.endpoint is not None and not _is_installed(_OTLP):
+        told = "needs OpenTelemetry, which is not installed: pip install 'gateway-llm[otel]', or leave endpoint out"
+        yield config.problem(("otel", "endpoint"), told)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def network_problems(config: Config) -> Iterator[Problem]:

@@ -64,9 +64,9 @@ def credentials(api_key: str | None, api_base: str | None, params: Mapping[str, 
 
 def every(config: Config) -> Secrets:
     """Return all that a log must not hold of a configuration: its entries' credentials, providers' keys of the
-    environment, passwords of proxies and of Redis.
+    environment, passwords of proxies and of Redis, headers for a collector.
     """
-    found = list(config.usual_keys.values())
+    found = [*config.usual_keys.values(), *config.otel.headers.values()]
     for entry in config.models:
         api_base = entry.params.get("api_base") or entry.params.get("base_url")
         found += credentials(str(entry.params.get("api_key") or ""), str(api_base or ""), entry.params)

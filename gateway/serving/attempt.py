@@ -41,6 +41,7 @@ from gateway.serving.fit import (
     selection,
     writer_of,
 )
+from gateway.serving.ledger import trace_headers
 from gateway.serving.occupied import Occupied
 from gateway.serving.outgoing import additions_for, body_for
 from gateway.serving.plan_in_entry import NO_EDITS, edits_in_books, plan_facts
@@ -403,7 +404,7 @@ class Calls:
             body,
             stream=self.request.stream,
             request_id=self.facts.id,
-            headers=along.headers,
+            headers=trace_headers(gateway, self.facts.id, len(self.attempts) - 1, along.headers),
             now=gateway.now(),
         )
 

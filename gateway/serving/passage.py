@@ -139,6 +139,8 @@ class Passage(ABC, Generic[C]):
     async def run(self) -> None:
         """Serve the request; whatever happens, it is entered once."""
         self.client.watch()
+        if self.gateway.tracer is not None:
+            self.gateway.tracer.begin(self.id, self.client.headers)
         try:
             await self._serve()
         except GatewayError as error:

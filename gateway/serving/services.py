@@ -17,6 +17,7 @@ from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
 from gateway.money.ledger.lookup import Lookups
 from gateway.operators.recording import Recorder
+from gateway.operators.tracing import Tracer
 from gateway.prompt_cache.system_text_sharing import SystemTextWatch
 from gateway.prompt_cache.tracker import PromptCaches
 from gateway.rewriting.memory import Known
@@ -143,6 +144,8 @@ class Gateway(Configured):
     warm_ups: WarmUps | NoWarmUps = field(default_factory=NoWarmUps)
     recorder: Recorder | None = None
     """The counts of this process; None where no metrics are exposed."""
+    tracer: Tracer | None = None
+    """The traces of this process; None where none are sent."""
 
     def under(self, configured: Configured) -> Gateway:
         """Return the gateway under another configuration; services, and all that they have learned, stay.

@@ -15,6 +15,7 @@ from gateway.routing.upstreams.upstream import Reply, UpstreamError
 from gateway.serving.answer_beginning import Stream, answer_start
 from gateway.serving.calls_in_entry import is_sent, last_replied
 from gateway.serving.failures import failure_facts, is_upstreams, refuses
+from gateway.serving.ledger import trace_headers
 from gateway.serving.occupied import Occupied
 from gateway.serving.services import Gateway
 from gateway.wire.answer import Heard
@@ -169,7 +170,7 @@ class MeteredCalls:
             metered_body(request, deployment.model, additions),
             stream=request.stream,
             request_id=self.request_id,
-            headers=along.headers,
+            headers=trace_headers(gateway, self.request_id, len(self.attempts) - 1, along.headers),
             now=gateway.now(),
         )
 
