@@ -10,7 +10,7 @@ import random
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +39,8 @@ from gateway.operators.tracing import tracer_of
 from gateway.prompt_cache import sharing, system_text_sharing
 from gateway.prompt_cache.system_text_sharing import SystemTextWatch
 from gateway.prompt_cache.tracker import PromptCaches
+from gateway.response_cache.vectors import MOST_BYTES as VECTOR_BYTES
+from gateway.response_cache.vectors import NoVectors, Vectors
 from gateway.rewriting.memory import Known
 from gateway.routing import placements
 from gateway.routing.calibrations import Calibrations
@@ -259,6 +261,7 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM, worker: str | 
         system_texts=SystemTextWatch(memory.bytes_for("system texts")),
         prompt_caches=prompt_caches,
         large=LargeBodies(log, config.server.max_body),
+        vectors=_vectors(config, log),
         warm_ups=WarmUps(
             prompt_caches,
             sharing.store,
@@ -301,6 +304,7 @@ async def _open(state: State, closing: contextlib.AsyncExitStack) -> None:
     _share(gateway)
     closing.push_async_callback(gateway.sharing.close)
     await gateway.sharing.open()
+    closing.push_async_callback(gateway.vectors.close)
     closing.callback(gateway.lookups.close)
     closing.callback(gateway.planning.shutdown)
     if gateway.large is not None:
@@ -341,6 +345,16 @@ def _recorder(models: Mapping[str, Model], log: FilteringBoundLogger) -> Recorde
     """Make what counts for the metrics of the program around this process, where it exposes any."""
     folder = os.environ.get(tallies.VARIABLE)
     return None if folder is None else Recorder(tallies.Tally(Path(folder)), partial(declared_name, models), log)
+
+
+def _vectors(config: Config, log: FilteringBoundLogger) -> Vectors | NoVectors:
+    """Make the cache of vectors, where the configuration keeps any."""
+    kept = config.response_cache
+    if kept.embeddings is None:
+        return NoVectors()
+    place = config.state if config.state.redis is not None else replace(config.state, dir=kept.dir)
+    opens = partial(open_state, place, log.warning, None if place.redis else VECTOR_BYTES)
+    return Vectors(Store(opens, log, config.state.timeout), kept.embeddings)
 
 
 async def _warm(gateway: Gateway) -> None:

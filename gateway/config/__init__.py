@@ -30,6 +30,7 @@ from gateway.config.settings import (
     MetricsSettings,
     ModelEntry,
     OtelSettings,
+    ResponseCacheSettings,
     Server,
     StateSettings,
     Team,
@@ -45,6 +46,7 @@ __all__ = [
     "MetricsSettings",
     "ModelEntry",
     "OtelSettings",
+    "ResponseCacheSettings",
     "Server",
     "StateSettings",
     "Team",
@@ -90,6 +92,7 @@ class Config:
     """Bytes that each worker may remember."""
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     otel: OtelSettings = field(default_factory=OtelSettings)
+    response_cache: ResponseCacheSettings = field(default_factory=ResponseCacheSettings)
     cors: tuple[str, ...] = ()
     """Origins whose pages are served."""
     log_upstream_errors: bool = False
@@ -284,6 +287,7 @@ def _config(said: ConfigFile, document: YamlDocument, policies: Policies, enviro
         unpriced=said.unpriced,
         metrics=said.metrics,
         otel=said.otel,
+        response_cache=replace(said.response_cache, dir=folder / said.response_cache.dir),
         cors=said.cors,
         memory=said.memory,
         log_upstream_errors=said.log_upstream_errors,

@@ -400,6 +400,16 @@ class StateSettings:
 
 
 @declared(config=STRICT, frozen=True, slots=True)
+class ResponseCacheSettings:
+    """Answers that are given again without asking an upstream."""
+
+    embeddings: Seconds | None = key(
+        None, description="How long vectors are kept by what was embedded, such as 30d. Left out, none are."
+    )
+    dir: Folder = key("var/vectors", description="A folder, relative to this file; with Redis, they lie there.")
+
+
+@declared(config=STRICT, frozen=True, slots=True)
 class LedgerSettings:
     """The books."""
 
@@ -468,6 +478,7 @@ class ConfigFile(Strict):
     default_policy: Word = key("default", description="The policy where neither key nor team has one.")
     state: StateSettings = key({}, description="Where shared state is kept.")
     ledger: LedgerSettings = key({}, description="The books.")
+    response_cache: ResponseCacheSettings = key({}, description="Answers that are given again.")
     metrics: MetricsSettings = key({}, description="Metrics for Prometheus.")
     otel: OtelSettings = key({}, description="Traces for OpenTelemetry.")
     unpriced: Literal["refuse", "allow"] = key(

@@ -29,6 +29,7 @@ def startup_problems(config: Config) -> tuple[Problem, ...]:
         (
             *_unwritable(config, ("ledger", "dir"), "the ledger folder", config.ledger.dir, books),
             *_unwritable(config, ("state", "dir"), "the state folder", config.state.dir, folders.PRIVATE),
+            *_unwritable(config, ("response_cache", "dir"), "the folder of vectors", _vectors(config), folders.PRIVATE),
             *_unreachable(config),
             *network_problems(config),
             *_not_installed(config),
@@ -45,6 +46,11 @@ def _unwritable(config: Config, path: KeyPath, what: str, folder: Path | None, m
             probe.write(b"\n")
     except OSError as error:
         yield config.problem(path, f"cannot write to {what} {folder}: {error.strerror}")
+
+
+def _vectors(config: Config) -> Path | None:
+    """Return the folder of vectors, where they are kept in one."""
+    return None if config.response_cache.embeddings is None or config.state.redis else config.response_cache.dir
 
 
 def _unreachable(config: Config) -> Iterator[Problem]:
@@ -93,6 +99,8 @@ def _loopback(host: str) -> bool:
 def exposed(config: Config) -> Iterator[str]:
     """Say what of the state and of kept requests others on this machine can reach."""
     places = [] if config.state.dir is None else [("state", config.state.dir, folders.PRIVATE)]
+    if (vectors := _vectors(config)) is not None:
+        places.append(("vectors", vectors, folders.PRIVATE))
     if config.ledger.content != "none":
         places.append(("ledger", config.ledger.dir, folders.ledger_folder_mode(config.ledger.mode, content=True)))
     for name, folder, mode in places:

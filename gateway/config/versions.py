@@ -12,7 +12,7 @@ from gateway.config import Config
 
 _APART: Final = frozenset({"file", "lines", "network", "usual_keys"})
 """Left out of the digest: where the file lies, and what is of the environment and not of the files."""
-_RESTART: Final = ("server", "state", "ledger", "memory", "metrics", "otel")
+_RESTART: Final = ("server", "state", "ledger", "memory", "metrics", "otel", "response_cache")
 """Sections that hold for as long as the program runs: what they name is opened at its start."""
 
 

@@ -171,6 +171,8 @@ class End(NamedTuple):
     refusal: Mapping[str, Any] | None = None
     """Why it was refused, where its plan does not say it: {component, tokens, room, at}; {at, illegal: true} where why
     may be content."""
+    known_inputs: int = 0
+    """Inputs of a request for embeddings whose vectors were known."""
 
 
 def opened(request: RequestFacts, estimate: Usage, estimate_nanousd: int | None) -> LedgerRow:
@@ -247,6 +249,7 @@ def settled(
         tokens_planned=plan.planned_tokens if would_send else None,
         attempts=tuple(attempts) if is_retried else (),
         operation=request.operation,
+        known_inputs=end.known_inputs,
         **_rewrite_columns(plan, removed),
         **_cache_columns(cache),
     )

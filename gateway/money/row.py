@@ -301,7 +301,9 @@ class LedgerRow:
     estimate_nanousd: int | None = _column(_NUMBER, of=_OPENED, always=_OPENED, reported=True)
     """The cost that stands where no settled line follows; None where there is no price."""
     operation: str = _column(_TEXT, "chat", of=_BOTH, reported=True)
-    """Asked for: chat, embeddings, completions, moderations, rerank."""
+    """Asked for: chat, responses, messages, embeddings, completions, moderations, rerank."""
+    known_inputs: int = _column(_NUMBER, 0, reported=True)
+    """Inputs of a request for embeddings whose vectors were known: no upstream was asked for them."""
     ts: str = _column(_TEXT, "", of=_BOTH, reported=True)
     """The time of writing: UTC, ISO 8601, to the millisecond."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from gateway.money.amounts import usd
 from gateway.money.entry import Bill, RequestFacts
@@ -40,6 +40,12 @@ class Whole(Protocol):
 
     @property
     def body(self) -> bytes: ...
+
+
+class Ready(NamedTuple):
+    """An answer that no deployment was asked for."""
+
+    body: bytes
 
 
 class AnsweredAttempt(AnyAttempt, Protocol):
@@ -116,8 +122,8 @@ class Passage(ABC, Generic[C]):
         """Admit the request, set its calls, and open its entry. Raises GatewayError."""
 
     @abstractmethod
-    async def call(self, calls: C) -> Outcome:
-        """Call deployments until one answers or none is left."""
+    async def call(self, calls: C) -> Outcome | Ready:
+        """Call deployments until one answers or none is left, unless the answer is known. Raises GatewayError."""
 
     @abstractmethod
     async def error_of(self, failure: Failure, calls: C) -> GatewayError:
@@ -170,6 +176,9 @@ class Passage(ABC, Generic[C]):
         await self.booking.pay_unused(calls)
         if isinstance(outcome, Failure):
             raise await self.error_of(outcome, calls)
+        if isinstance(outcome, Ready):
+            await self._hand_over(outcome.body)
+            return
         attempt = calls.attempts[-1]
         if isinstance(attempt.answer, Stream):
             await self._relay(calls, attempt, attempt.answer)
@@ -179,14 +188,16 @@ class Passage(ABC, Generic[C]):
     # ------------------------------------------------------------ the answer
 
     async def _deliver(self, calls: C, attempt: AnsweredAttempt, whole: Whole) -> None:
-        booking = self.booking
-        await booking.enter(calls, attempt, whole)
+        await self.booking.enter(calls, attempt, whole)
+        await self._hand_over(whole.body)
+
+    async def _hand_over(self, body: bytes) -> None:
         await self._settle("answered", 200)
-        headers = head(self.id, b"application/json", len(whole.body)) + self._headers()
-        if booking.bill.cost_nanousd is not None:
-            headers.append(header(b"x-gateway-cost-usd", usd(booking.bill.cost_nanousd)))
+        headers, cost = head(self.id, b"application/json", len(body)) + self._headers(), self.booking.bill.cost_nanousd
+        if cost is not None:
+            headers.append(header(b"x-gateway-cost-usd", usd(cost)))
         await self.client.start(200, headers)
-        await self.client.end(whole.body)
+        await self.client.end(body)
 
     async def _relay(self, calls: C, attempt: AnsweredAttempt, stream: Stream) -> None:
         """Pass events on as they come; what ends the stream waits until the entry is written."""

@@ -20,6 +20,7 @@ from gateway.operators.recording import Recorder
 from gateway.operators.tracing import Tracer
 from gateway.prompt_cache.system_text_sharing import SystemTextWatch
 from gateway.prompt_cache.tracker import PromptCaches
+from gateway.response_cache.vectors import NoVectors, VectorCache
 from gateway.rewriting.memory import Known
 from gateway.routing.calibrations import Calibrations
 from gateway.routing.catalogue import Catalogue
@@ -134,6 +135,8 @@ class Gateway(Configured):
     summaries: SummaryJobs | NoSummaries = field(default_factory=NoSummaries)
     early_folds: EarlyFolds | NoEarlyFolds = field(default_factory=NoEarlyFolds)
     """The decisions on folds that nothing forces."""
+    vectors: VectorCache = field(default_factory=NoVectors)
+    """Vectors of what was embedded before."""
     lookups: Lookups = field(default_factory=Lookups)
     """Lookups of past requests."""
     without_usage: set[str] = field(default_factory=set)

@@ -48,10 +48,11 @@ class State(Protocol):
         """Let go of what the calling thread holds open. The next call opens it again."""
 
 
-def open_state(settings: Settings, tell: Callable[[str], object] | None = None) -> State:
+def open_state(settings: Settings, tell: Callable[[str], object] | None = None, most_bytes: int | None = None) -> State:
     """Open the state where the configuration has it. Raises `StateUnavailable`.
 
-    `tell` hears, in a sentence, of a folder that had to be begun anew while it was in use.
+    A folder of more than `most_bytes` loses what was put into it first; a Redis bounds itself. `tell` hears, in a
+    sentence, of a folder that had to be begun anew while it was in use.
     """
     if settings.redis is not None:
         from gateway.state.redis import RedisState
@@ -60,5 +61,5 @@ def open_state(settings: Settings, tell: Callable[[str], object] | None = None) 
     if settings.dir is not None:
         from gateway.state.disk import DiskState
 
-        return DiskState(settings.dir, tell)
+        return DiskState(settings.dir, tell, most_bytes)
     raise StateUnavailable("the configuration names neither a folder nor a Redis server for the state")

@@ -81,9 +81,13 @@ class _BytesOnly(diskcache.Disk):  # type: ignore[misc]
 class DiskState:
     """State in a folder. Each thread that uses it has a connection of its own, closed by its own `close`."""
 
-    def __init__(self, directory: Path, tell: Callable[[str], object] | None = None) -> None:
-        """Take who hears of a folder that had to be begun anew."""
+    def __init__(
+        self, directory: Path, tell: Callable[[str], object] | None = None, most_bytes: int | None = None
+    ) -> None:
+        """Take who hears of a folder that had to be begun anew. Beyond `most_bytes` what was put first goes."""
         self._directory, self._tell = directory, tell
+        bound = {} if most_bytes is None else {"eviction_policy": "least-recently-stored", "size_limit": most_bytes}
+        self._settings = _SETTINGS | bound
         self._lock = threading.Lock()
         self._opened: tuple[_File, diskcache.Cache] | None = None
         self._done(len)  # opens it, and shows whether it can be read
@@ -161,7 +165,7 @@ class DiskState:
                     self._opened = None
                 folders.make(self._directory)
                 folders.make_file(self._directory / DBNAME)  # what SQLite puts beside it takes its mode from it
-                cache = diskcache.Cache(str(self._directory), timeout=_WAIT_SECONDS, disk=_BytesOnly, **_SETTINGS)
+                cache = diskcache.Cache(str(self._directory), timeout=_WAIT_SECONDS, disk=_BytesOnly, **self._settings)
                 self._opened = _file(self._directory), cache
             return self._opened[1]
 

@@ -37,7 +37,7 @@ from gateway.wire.usage import billed_nanousd, mended, usage_from_openai
 class MeteredBooking:
     """The entry of one request, on its way into the ledger."""
 
-    __slots__ = ("bill", "facts", "gateway", "is_settled", "paid", "request", "started", "unheard")
+    __slots__ = ("bill", "facts", "gateway", "is_settled", "known_inputs", "paid", "request", "started", "unheard")
 
     def __init__(self, gateway: Gateway, request: MeteredRequest, facts: RequestFacts, started: float) -> None:
         """Take a request and when it came, by the monotonic clock."""
@@ -48,6 +48,8 @@ class MeteredBooking:
         self.unheard = 0
         """Tokens that a completion is taken to have where it was written for nobody."""
         self.is_settled = False
+        self.known_inputs = 0
+        """Inputs that no upstream was asked for."""
 
     async def open(self, model: Model) -> None:
         """Enter the request with an estimate of its cost. Raises GatewayError (503) where that cannot be written."""
@@ -106,7 +108,8 @@ class MeteredBooking:
         attempts = () if calls is None else calls.attempts
         ms = durations(self.started, 0.0, first_byte(attempts), self.gateway.monotonic())
         plan = PlanFacts(counted="bytes", before={"input": self.request.input_bytes})
-        row = settled(self.facts, End(status, http_status, error, ms), plan, call_facts(attempts), self.bill)
+        end = End(status, http_status, error, ms, known_inputs=self.known_inputs)
+        row = settled(self.facts, end, plan, call_facts(attempts), self.bill)
         await enter_settled(self.gateway, row, attempts)
 
     async def _used(self, deployment: Deployment, result: Result) -> Usage:

@@ -14,12 +14,15 @@ from gateway.routing.attempts import Failure, Outcome
 from gateway.serving.admission import admitted_model, authenticate, entry_facts
 from gateway.serving.client import Client, ClientGone
 from gateway.serving.metered.booking import MeteredBooking
-from gateway.serving.metered.calls import MeteredCalls
+from gateway.serving.metered.calls import MeteredAttempt, MeteredCalls
+from gateway.serving.metered.known_vectors import KnownVectors, known_vectors
 from gateway.serving.metered.moderation import with_default_model
-from gateway.serving.passage import Passage
+from gateway.serving.passage import Passage, Ready
 from gateway.serving.refusals import unanswered
 from gateway.serving.services import Gateway
+from gateway.wire import errors
 from gateway.wire.errors import GatewayError
+from gateway.wire.metered.answers import Result
 from gateway.wire.metered.read import MeteredRequest, metered_request
 from gateway.wire.operations import Operation
 from gateway.wire.shape import CHAT
@@ -77,8 +80,42 @@ class MeteredPassage(Passage[MeteredCalls]):
         self.calls = MeteredCalls(gateway, request, model, self.id, self.client.headers)
         return self.calls
 
-    async def call(self, calls: MeteredCalls) -> Outcome:
-        return await calls.make()
+    async def call(self, calls: MeteredCalls) -> Outcome | Ready:
+        """Call deployments, but for vectors that are known."""
+        known = await self._known(calls)
+        if known is None:
+            return await calls.make()
+        self._entry.known_inputs = known.count
+        if not known.missing:
+            return Ready(known.answer())
+        calls.request = self._entry.request = known.rest()
+        outcome = await calls.make()
+        attempt = calls.attempts[-1]
+        if isinstance(attempt.answer, Result):
+            await self._complete(calls, attempt, attempt.answer, known)
+        return outcome
+
+    async def _known(self, calls: MeteredCalls) -> KnownVectors | None:
+        """Look up the vectors of a request for embeddings, where they are kept."""
+        vectors, request = self.gateway.vectors, self.request
+        if not vectors.is_on or request.operation != "embeddings" or len(request.body) > LONG_BODY:
+            return None
+        return await known_vectors(vectors, request, calls.model, self.caller.team)
+
+    async def _complete(
+        self, calls: MeteredCalls, attempt: MeteredAttempt, answer: Result, known: KnownVectors
+    ) -> None:
+        """Put the answer together with what was known, and keep what is new, unless a fallback wrote it."""
+        completed = known.completed(answer)
+        if completed is None:
+            await self._entry.enter(calls, attempt, answer)
+            raise errors.upstream_failed(
+                "garbage", "The upstream's answer has not as many vectors as it was asked for."
+            )
+        whole, fresh = completed
+        calls.attempts[-1] = attempt._replace(answer=whole)
+        if attempt.deployment in calls.model.serving("embeddings"):
+            self.gateway.vectors.put(fresh)
 
     async def error_of(self, failure: Failure, calls: MeteredCalls) -> GatewayError:
         """Say why there is no answer. An answer that broke off once it had begun was paid for."""
