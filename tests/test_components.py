@@ -80,6 +80,21 @@ def test_examples_are_told_by_their_names():
     assert kinds([user("q", name="demo"), user("c")], example_names=("demo*",)) == ["examples", "input"]
 
 
+def test_an_example_that_is_marked_on_one_side_is_a_pair():
+    listed = [
+        user("q", name="example_user"),
+        assistant("a"),
+        user("q2"),
+        assistant("a2", name="example_bot"),
+        user("c"),
+    ]
+    assert kinds(listed) == ["examples"] * 4 + ["input"]
+    assert kinds([user("<example>q</example>"), assistant("a"), user("b"), assistant("c"), user("d")]) == [
+        *("examples", "examples", "history", "history", "input")
+    ]
+    assert kinds([user("q", name="example_user"), user("b"), assistant("c"), user("d")])[1] == "history"
+
+
 def test_examples_are_told_by_a_tag_around_the_whole_message():
     listed = [
         user(" <example>q</example>\n"),

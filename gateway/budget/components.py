@@ -185,9 +185,8 @@ def _components(
     messages: Sequence[Message], head: int, tail: Sequence[Unit], tool_of: Mapping[int, str], recognition: Recognition
 ) -> tuple[str, ...]:
     out = ["system"] * head + ["history"] * (len(messages) - head)
-    for index in range(head, len(messages)):
-        if _is_example(messages[index], recognition):
-            out[index] = "examples"
+    for index in _examples(messages, head, recognition):
+        out[index] = "examples"
     for index, tool in tool_of.items():
         if recognition.document_tools and any(fnmatchcase(tool, glob) for glob in recognition.document_tools):
             out[index] = "documents"
@@ -205,6 +204,19 @@ OURS = re.compile(r"\[… (?:[\d,]+ messages?\b|quoted from earlier messages)|Cu
 """The beginnings of our own messages (rewriting/ours.py, rewriting/volatile.py). In a request that leaves a second time
 such a message may be the last of a user's; it is history still, whatever it quotes. It is kept like any other
 message."""
+
+
+def _examples(messages: Sequence[Message], head: int, recognition: Recognition) -> set[int]:
+    """Find the examples. A question that is marked as one takes its answer along, and an answer its question."""
+    marked = {index for index in range(head, len(messages)) if _is_example(messages[index], recognition)}
+    pairs = {at for index in marked for at in (index - 1, index) if head <= at < len(messages) - 1}
+    return marked.union(*[(at, at + 1) for at in pairs if _is_exchange(messages, at)])
+
+
+def _is_exchange(messages: Sequence[Message], index: int) -> bool:
+    """Whether a message is a question, and the next one an answer in words."""
+    asked, answer = messages[index], messages[index + 1]
+    return asked.role == "user" and answer.role == "assistant" and not answer.calls
 
 
 def _is_example(message: Message, recognition: Recognition) -> bool:
