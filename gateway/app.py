@@ -270,7 +270,7 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM, worker: str | 
             os.urandom(6).hex(),
             most_bytes=memory.bytes_for("warm prefixes"),
         ),
-        recorder=_recorder(configured.models, log),
+        recorder=_recorder(config, configured.models, log),
         tracer=tracer_of(config.otel, os.environ, f"{socket.gethostname()}.{os.getpid()}"),
     )
 
@@ -341,10 +341,13 @@ def _share(gateway: Gateway) -> None:
         gateway.sharing.add(system_text_sharing.share_system_texts(gateway.system_texts))
 
 
-def _recorder(models: Mapping[str, Model], log: FilteringBoundLogger) -> Recorder | None:
+def _recorder(config: Config, models: Mapping[str, Model], log: FilteringBoundLogger) -> Recorder | None:
     """Make what counts for the metrics of the program around this process, where it exposes any."""
     folder = os.environ.get(tallies.VARIABLE)
-    return None if folder is None else Recorder(tallies.Tally(Path(folder)), partial(declared_name, models), log)
+    if folder is None:
+        return None
+    generative = config.otel.endpoint is not None
+    return Recorder(tallies.Tally(Path(folder)), partial(declared_name, models), log, generative=generative)
 
 
 def _vectors(config: Config, log: FilteringBoundLogger) -> Vectors | NoVectors:

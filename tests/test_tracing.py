@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Wire
@@ -198,6 +199,7 @@ class Receiver:
     resources: list[dict[str, Any]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
+    metrics: list[ExportMetricsServiceRequest] = field(default_factory=list)
 
     def of(self, trace: bytes) -> list[Wire]:
         return [one for one in self.spans if one.trace_id == trace]
@@ -218,10 +220,12 @@ def receiver() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             body = gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body
-            assert self.path == "/v1/traces"
             received.headers.append(dict(self.headers))
             received.raw.append(body)
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            if self.path == "/v1/metrics":
+                received.metrics.append(ExportMetricsServiceRequest.FromString(body))
+            traces = ExportTraceServiceRequest.FromString(body if self.path == "/v1/traces" else b"")
+            for resource in traces.resource_spans:
                 received.resources.append(attributes(resource.resource.attributes))
                 for scope in resource.scope_spans:
                     received.spans += scope.spans
@@ -259,9 +263,9 @@ def traced(receiver: Receiver, upstream: Upstream, tmp_path_factory: pytest.Temp
     settings = config(upstream.url, model_list=listed, fallbacks=[{"backed": ["fast"]}], otel=otel)
     settings["keys"] = [{**one, "models": ["fast"]} if "models" in one else one for one in settings["keys"]]
     folder = tmp_path_factory.mktemp("traced")
-    with running_gateway(
-        write_setup(folder, settings), OTEL_SEMCONV_STABILITY_OPT_IN="gen_ai_latest_experimental"
-    ) as one:
+    opted = "gen_ai_latest_experimental"
+    path = write_setup(folder, settings)
+    with running_gateway(path, OTEL_SEMCONV_STABILITY_OPT_IN=opted, OTEL_METRIC_EXPORT_INTERVAL="300") as one:
         yield one
 
 
@@ -368,6 +372,43 @@ def test_a_collector_that_is_away_costs_no_request_its_answer(upstream: Upstream
     with running_gateway(write_setup(tmp_path, settings)) as gateway:
         assert [ask(gateway, None, f"away-{number}") for number in range(5)] == [200] * 5
         assert gateway.program.stop(6) == 0
+
+
+def test_metrics_go_to_the_collector_by_the_same_conventions(traced: Gateway, receiver: Receiver):
+    assert ask(traced, None, "traced-7") == 200
+    answered = [row for row in traced.rows() if row["event"] == "settled" and row["status"] == "answered"]
+    tokens = {
+        kind: sum(row[f"{name}_tokens"] for row in answered)
+        for kind, name in (("input", "prompt"), ("output", "completion"))
+    }
+
+    def seen() -> dict[str, Any]:
+        scopes = [
+            one
+            for sent in receiver.metrics[-1:]
+            for resource in sent.resource_metrics
+            for one in resource.scope_metrics
+        ]
+        return {metric.name: metric for scope in scopes for metric in scope.metrics}
+
+    def sums(metric: Any) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for point in metric.histogram.data_points:
+            kind = attributes(point.attributes)["gen_ai.token.type"]
+            found[kind] = found.get(kind, 0) + point.sum
+        return found
+
+    wait_for(
+        lambda: "gen_ai.client.token.usage" in seen() and sums(seen()["gen_ai.client.token.usage"]) == tokens,
+        10,
+        "sums",
+    )
+    usage, duration = seen()["gen_ai.client.token.usage"], seen()["gen_ai.client.operation.duration"]
+    assert (usage.unit, duration.unit) == ("{token}", "s")
+    assert list(usage.histogram.data_points[0].explicit_bounds)[:4] == [1, 4, 16, 64]
+    assert {attributes(point.attributes)["gen_ai.provider.name"] for point in usage.histogram.data_points} == {"openai"}
+    assert sum(point.count for point in duration.histogram.data_points) == len(answered)
+    assert usage.histogram.aggregation_temporality == 2
 
 
 # ---------------------------------------------------------------- the configuration

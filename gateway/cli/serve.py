@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -123,15 +124,17 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
 
 @contextlib.contextmanager
 def _exposed(config: Config) -> Iterator[tuple[dict[str, str], Callable[[], None]]]:
-    """Expose metrics where the configuration says so; yields their address, and what counts a refused reload."""
-    if config.metrics.port is None:
+    """Expose metrics where the configuration says so; yields what the log says of it, and what counts a
+    refused reload.
+    """
+    if config.metrics.port is None and config.otel.endpoint is None:
         yield {}, lambda: None
         return
     from gateway.operators.metrics import CannotExpose, served_metrics
 
     with contextlib.ExitStack() as closing:
         try:
-            exposition, address = closing.enter_context(served_metrics(config.metrics.host, config.metrics.port))
+            exposition, facts = closing.enter_context(served_metrics(config.metrics, config.otel, os.environ))
         except CannotExpose as error:
             raise Refused(str(error)) from error
-        yield {"metrics": address}, exposition.reload_failed
+        yield facts, exposition.reload_failed

@@ -436,7 +436,7 @@ class MetricsSettings:
 
 @declared(config=STRICT, frozen=True, slots=True)
 class OtelSettings:
-    """Traces for a collector of OpenTelemetry's, over OTLP. Needs the extra `otel`."""
+    """Traces and metrics for a collector of OpenTelemetry's, over OTLP. Needs the extra `otel`."""
 
     endpoint: Url | None = key(
         None, description="Address of the collector, as http://127.0.0.1:4318. Left out, nothing is sent."
@@ -480,7 +480,7 @@ class ConfigFile(Strict):
     ledger: LedgerSettings = key({}, description="The books.")
     response_cache: ResponseCacheSettings = key({}, description="Answers that are given again.")
     metrics: MetricsSettings = key({}, description="Metrics for Prometheus.")
-    otel: OtelSettings = key({}, description="Traces for OpenTelemetry.")
+    otel: OtelSettings = key({}, description="Traces and metrics for OpenTelemetry.")
     unpriced: Literal["refuse", "allow"] = key(
         "refuse", description="A model without a price: refuse its requests, or allow them and enter them as unpriced."
     )

@@ -145,7 +145,26 @@ FAMILIES: Final[tuple[MetricFamily, ...]] = (
     *(RELOAD_FAILURES, RESTARTS, LOOP_LAG, MEMORY),
 )
 """In the order of the documentation."""
-BY_NAME: Final[Mapping[str, MetricFamily]] = {family.name: family for family in FAMILIES}
+
+GENERATIVE_TOKENS: Final = MetricFamily(
+    "gen_ai.client.token.usage",
+    "histogram",
+    ("operation", "provider", "model", "type"),
+    "Tokens of a call's prompt (input) and of its answer (output).",
+    bounds=tuple(4.0**power for power in range(14)),
+)
+GENERATIVE_SECONDS: Final = MetricFamily(
+    "gen_ai.client.operation.duration",
+    "histogram",
+    ("operation", "provider", "model", "error_type"),
+    "Seconds from a request's plan to the end of its answer.",
+    _TENTHS,
+    bounds=tuple(0.01 * 2**power for power in range(14)),
+)
+GENERATIVE: Final = (GENERATIVE_TOKENS, GENERATIVE_SECONDS)
+"""What a collector of OpenTelemetry's is sent, by its conventions; the bounds are theirs.
+https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics."""
+BY_NAME: Final[Mapping[str, MetricFamily]] = {family.name: family for family in (*FAMILIES, *GENERATIVE)}
 
 OTHER: Final = "other"
 """The value of a label for all that are beyond its bound."""

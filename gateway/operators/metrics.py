@@ -10,7 +10,7 @@ import contextlib
 import ipaddress
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +20,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from gateway.config import MetricsSettings, OtelSettings
 from gateway.operators import families
 from gateway.operators.families import BY_NAME, FAMILIES, LabelBounds, MetricFamily
+from gateway.operators.spans import STABILITY, conventions_of, interval_seconds
 from gateway.operators.tallies import Key, Tallies, shared_folder
 
 _MOST_READERS: Final = 8
@@ -181,9 +183,11 @@ class _Page(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def served_metrics(host: str, port: int) -> Iterator[tuple[Exposition, str]]:
-    """Expose the metrics of this process and of workers that it starts; yields them and their address. Raises
-    `CannotExpose`.
+def served_metrics(
+    page: MetricsSettings, otel: OtelSettings, environ: Mapping[str, str]
+) -> Iterator[tuple[Exposition, dict[str, str]]]:
+    """Expose the metrics of this process and of workers that it starts, and send them to a collector, as far as the
+    configuration says so; yields them and what the log should say of it. Raises `CannotExpose`.
     """
     with contextlib.ExitStack() as closing:
         try:
@@ -191,18 +195,36 @@ def served_metrics(host: str, port: int) -> Iterator[tuple[Exposition, str]]:
         except OSError as error:
             raise CannotExpose(f"metrics: cannot make a folder for the workers' counts: {error}") from error
         closing.callback(exposition.close)
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(exposition)
-        try:
-            server = _Server(host, port, registry)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            told = f"metrics: cannot listen on {host}:{port}: {reason}; set another metrics.port, 0 = any free one"
-            raise CannotExpose(told) from error
-        closing.callback(server.server_close)
-        closing.callback(server.shutdown)
-        threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-        yield exposition, _url(server.socket)
+        facts: dict[str, str] = {}
+        if page.port is not None:
+            facts["metrics"] = closing.enter_context(_page(exposition, page.host, page.port))
+        if otel.endpoint is not None:
+            from gateway.operators.otel import MetricSender  # noqa: PLC0415  # an extra
+
+            seconds = interval_seconds(environ)
+            names = conventions_of(environ.get(STABILITY, ""))
+            sender = MetricSender(otel.endpoint, otel.headers, socket.gethostname(), exposition.sums, names, seconds)
+            closing.callback(sender.close)
+        yield exposition, facts
+
+
+@contextlib.contextmanager
+def _page(exposition: Exposition, host: str, port: int) -> Iterator[str]:
+    """Serve the page, in a thread; yields its address."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(exposition)
+    try:
+        server = _Server(host, port, registry)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        told = f"metrics: cannot listen on {host}:{port}: {reason}; set another metrics.port, 0 = any free one"
+        raise CannotExpose(told) from error
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    try:
+        yield _url(server.socket)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def _url(listener: socket.socket) -> str:

@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.money.row import LedgerRow, Milliseconds
 from gateway.operators import families
 from gateway.operators.families import MOST_SERIES, OTHER, UNKNOWN, LabelBounds, MetricFamily, most_values
+from gateway.operators.spans import OPERATIONS
 from gateway.operators.tallies import SPARE, Tally
 from gateway.wire.operations import PATHS
 
@@ -25,6 +26,7 @@ _MOST_KINDS: Final = 4_096
 _DURATIONS, _FIRST_CHUNKS, _PLANNING = (
     one.parts for one in (families.DURATION, families.FIRST_CHUNK, families.PLANNING)
 )
+_TOKENS, _CALLS = families.GENERATIVE_TOKENS.parts, families.GENERATIVE_SECONDS.parts
 _SUM_OF_DURATION, _SUM_OF_FIRST_CHUNK, _SUM_OF_PLANNING = (
     one.width - 1 for one in (families.DURATION, families.FIRST_CHUNK, families.PLANNING)
 )
@@ -38,30 +40,36 @@ CallEnd = tuple[str, str]
 class _Places(NamedTuple):
     """Where requests of one kind are added."""
 
-    requests: int
     duration: int
     first_chunk: int
     planning: int
-    prompt: int
-    cached: int
-    completion: int
-    cost: int
-    plan: int
-    calls: tuple[int, ...]
-    fallback: int | None
+    counters: tuple[int, int, int, int, int, int, tuple[int, ...], int | None]
+    """Of requests, plans, prompt tokens, cached ones, completion tokens, cost, calls, and of a fallback where it is
+    one.
+    """
 
 
 class Recorder:
     """The counts of one worker. It belongs to the thread of the event loop."""
 
-    def __init__(self, tally: Tally, model_of: Callable[[str], str | None], log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        model_of: Callable[[str], str | None],
+        log: FilteringBoundLogger,
+        *,
+        generative: bool = False,
+    ) -> None:
         """Take the numbers, and what gives the name in the configuration of a model that was asked for: None where no
-        entry covers it.
+        entry covers it. `generative`: whether what OpenTelemetry's conventions ask for is counted too.
         """
+        self._is_generative = generative
         self._tally, self._model_of, self._log = tally, model_of, log
         self._values: Final = tally.values
         self._bounds: Final = LabelBounds(self._tell)
         self._places: dict[tuple[object, ...], _Places] = {}
+        self._in_flight: dict[str, int] = {}
+        """By the model asked for, the place of those under way."""
         self._under_way: dict[str, int] = {}
         """By the id of a request, the place of those of its model."""
         self._told: set[str] = set()
@@ -78,7 +86,13 @@ class Recorder:
     def opened(self, row: LedgerRow) -> None:
         """Count a request among those under way; not what the gateway asks for itself."""
         if row.kind == "request":
-            place = self._under_way[row.id] = self._place(families.IN_FLIGHT, self.model(row.model))
+            place = self._in_flight.get(row.model)
+            if place is None:
+                place = self._place(families.IN_FLIGHT, self.model(row.model))
+                if len(self._in_flight) >= _MOST_KINDS:
+                    self._in_flight.clear()
+                self._in_flight[row.model] = place
+            self._under_way[row.id] = place
             self._values[place] += 1
 
     def settled(self, row: LedgerRow, calls: tuple[CallEnd, ...] = (), called: str | None = None) -> None:
@@ -99,41 +113,61 @@ class Recorder:
             self._values[place] -= 1
 
     def _count(self, row: LedgerRow, calls: tuple[CallEnd, ...], called: str | None) -> None:
-        values, kind = self._values, _kind(row, calls, called)
+        values, status, plan, stream = self._values, row.status, row.plan, row.stream
+        kind = (row.key, row.team, row.model, status, stream, row.policy, plan, row.kind, row.operation, calls, called)
         at = self._places.get(kind)
         if at is None:
             at = self._placed(kind, row, calls, called)
-        values[at.requests] += 1
-        values[at.plan] += 1
-        self._times(at, row.ms, streamed=row.stream)
-        if prompt := row.prompt_tokens:
-            values[at.prompt] += prompt
-        if completion := row.completion_tokens:
-            values[at.completion] += completion
-        if cached := row.cached_tokens:
-            values[at.cached] += cached
-        if cost := row.cost_nanousd:
-            values[at.cost] += cost
-        for place in at.calls:
+        requests, plans, prompt, cached, completion, cost, ends, fallback = at.counters
+        values[requests] += 1
+        values[plans] += 1
+        values[prompt] += row.prompt_tokens
+        values[completion] += row.completion_tokens
+        values[cost] += row.cost_nanousd or 0
+        if row.cached_tokens:
+            values[cached] += row.cached_tokens
+        for place in ends:
             values[place] += 1
-        if at.fallback is not None:
-            values[at.fallback] += 1
-        if row.plan == "rewritten" or row.saved_nanousd or row.miss is not None or row.status == "refused":
+        if fallback is not None:
+            values[fallback] += 1
+        self._times(at, row.ms, stream=stream)
+        if plan == "rewritten" or status == "refused" or row.saved_nanousd or row.miss is not None:
             self._rare(row)
         if row.cache_write_tokens or row.reasoning_tokens:
             self._more_tokens(row)
+        if self._is_generative and row.deployment is not None:
+            self._generate(row, row.deployment.partition("/")[0])
 
-    def _times(self, at: _Places, ms: Milliseconds, *, streamed: bool) -> None:
-        values, plan, first = self._values, ms.plan, ms.upstream_first
+    def _generate(self, row: LedgerRow, provider: str) -> None:
+        """Count a request that was sent as the conventions of OpenTelemetry do: its tokens and its time."""
+        ms, operation, model = row.ms, OPERATIONS.get(row.operation, row.operation), self.model(row.model)
         if ms.total is not None:
-            tenths = round(ms.total * 10)
+            error = "" if row.status == "answered" else str(row.http_status)
+            tenths = max(0, round((ms.total - (ms.plan or 0.0)) * 10))
+            self._observe(families.GENERATIVE_SECONDS, _CALLS, tenths, operation, provider, model, error)
+        if row.status == "answered":
+            self._observe(families.GENERATIVE_TOKENS, _TOKENS, row.prompt_tokens, operation, provider, model, "input")
+            self._observe(
+                families.GENERATIVE_TOKENS, _TOKENS, row.completion_tokens, operation, provider, model, "output"
+            )
+
+    def _observe(self, family: MetricFamily, parts: tuple[int, ...], number: int, *labels: str) -> None:
+        """Add a number to a histogram."""
+        at = self._place(family, *labels)
+        self._values[at + bisect_left(parts, number)] += 1
+        self._values[at + len(parts) + 1] += number
+
+    def _times(self, at: _Places, ms: Milliseconds, *, stream: bool) -> None:
+        values, total, plan = self._values, ms.total, ms.plan
+        if total is not None:
+            tenths = round(total * 10)
             values[at.duration + bisect_left(_DURATIONS, tenths)] += 1
             values[at.duration + _SUM_OF_DURATION] += tenths
         if plan is not None:
             tenths = round(plan * 10)
             values[at.planning + bisect_left(_PLANNING, tenths)] += 1
             values[at.planning + _SUM_OF_PLANNING] += tenths
-        if streamed and first is not None:
+        if stream and (first := ms.upstream_first) is not None:
             tenths = round(((plan or 0.0) + first) * 10)
             values[at.first_chunk + bisect_left(_FIRST_CHUNKS, tenths)] += 1
             values[at.first_chunk + _SUM_OF_FIRST_CHUNK] += tenths
@@ -146,17 +180,19 @@ class Recorder:
         where = _PATHS.get(row.operation, OTHER) if row.kind == "request" else row.kind
         to = None if called is None else self.model(called)
         found = _Places(
-            place(families.REQUESTS, row.team, model, where, status, "true" if row.stream else "false"),
             place(families.DURATION, model, status),
             place(families.FIRST_CHUNK, model) if row.stream else SPARE,
             place(families.PLANNING),
-            place(families.TOKENS, row.team, model, "prompt"),
-            place(families.TOKENS, row.team, model, "cached"),
-            place(families.TOKENS, row.team, model, "completion"),
-            place(families.COST, row.team, row.key, model),
-            place(families.PLANS, _policy(row), row.plan),
-            tuple(place(families.ATTEMPTS, *call) for call in calls),
-            None if to is None or to == model else place(families.FALLBACKS, model, to),
+            (
+                place(families.REQUESTS, row.team, model, where, status, "true" if row.stream else "false"),
+                place(families.PLANS, _policy(row), row.plan),
+                place(families.TOKENS, row.team, model, "prompt"),
+                place(families.TOKENS, row.team, model, "cached"),
+                place(families.TOKENS, row.team, model, "completion"),
+                place(families.COST, row.team, row.key, model),
+                tuple(place(families.ATTEMPTS, *call) for call in calls),
+                None if to is None or to == model else place(families.FALLBACKS, model, to),
+            ),
         )
         if len(self._places) >= _MOST_KINDS:
             self._places.clear()
@@ -218,6 +254,8 @@ class Recorder:
     def look_up(self, model_of: Callable[[str], str | None]) -> None:
         """Look names of models up in another configuration from now on."""
         self._model_of = model_of
+        self._places.clear()
+        self._in_flight.clear()
 
     def close(self) -> None:
         """Say that the worker ends as it was told to."""
@@ -247,16 +285,6 @@ class Recorder:
             self._told.add(label)
             most = MOST_SERIES if label == "series" else most_values(label)
             self._log.warning("metrics count the others together", label=label, most=most)
-
-
-def _kind(row: LedgerRow, calls: tuple[CallEnd, ...], called: str | None) -> tuple[object, ...]:
-    """Return what tells requests apart that add to different places."""
-    return (
-        *(row.team, row.key, row.model, row.status, row.stream, row.policy, row.plan, row.kind),
-        row.operation,
-        calls,
-        called,
-    )
 
 
 def _policy(row: LedgerRow) -> str:

@@ -13,13 +13,15 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from gateway.money.row import LedgerRow
+from gateway.operators.families import MetricFamily
 from gateway.wire.operations import PATHS
 
 Value = str | int | float | bool
 SpanKind = Literal["server", "internal", "client"]
 
+STABILITY: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
 LATEST: Final = "gen_ai_latest_experimental"
-"""The word in OTEL_SEMCONV_STABILITY_OPT_IN for the conventions after version 1.36."""
+"""The word in that variable for the conventions after version 1.36."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,12 @@ NEW: Final = Conventions(
 def conventions_of(opt_in: str) -> Conventions:
     """Return the conventions that OTEL_SEMCONV_STABILITY_OPT_IN asks for: a list of words, of which one is ours."""
     return NEW if LATEST in {word.strip() for word in opt_in.split(",")} else OLD
+
+
+def interval_seconds(environ: Mapping[str, str]) -> float:
+    """Return how often metrics are sent: OTEL_METRIC_EXPORT_INTERVAL in milliseconds, else a minute."""
+    said = environ.get("OTEL_METRIC_EXPORT_INTERVAL", "")
+    return max(0.1, int(said) / 1000) if said.isdecimal() and len(said) < 10 else 60.0
 
 
 OPERATIONS: Final[Mapping[str, str]] = {
@@ -192,3 +200,17 @@ def _usage(row: LedgerRow, names: Conventions) -> dict[str, Value]:
 
 def _nanoseconds(milliseconds: float | None) -> int:
     return round((milliseconds or 0.0) * 1e6)
+
+
+def attributes_of(family: MetricFamily, labels: Sequence[str], names: Conventions) -> dict[str, str]:
+    """Return the attributes of a series that is sent to a collector; what is empty is left out."""
+    named = {
+        "operation": "gen_ai.operation.name",
+        "provider": names.provider,
+        "model": "gen_ai.request.model",
+        "type": "gen_ai.token.type",
+        "error_type": "error.type",
+    }
+    said = dict(zip(family.labels, labels, strict=True))
+    said["provider"] = names.providers.get(said["provider"], said["provider"])
+    return {named[label]: value for label, value in said.items() if value}

@@ -13,10 +13,9 @@ from typing import Final
 
 from gateway.config.settings import OtelSettings
 from gateway.money.row import LedgerRow
-from gateway.operators.spans import Conventions, TracedCall, TraceIds, TraceSpan, conventions_of, spans_of
+from gateway.operators.spans import STABILITY, Conventions, TracedCall, TraceIds, TraceSpan, conventions_of, spans_of
 
 _PARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
-STABILITY: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
 _MOST: Final = 10_000
 """Requests that are traced at a time; beyond it none is begun."""
 

@@ -46,6 +46,8 @@ async def enter_settled(gateway: Gateway, row: LedgerRow, attempts: Sequence[Any
 
 def call_ends(attempts: Sequence[AnyAttempt]) -> tuple[CallEnd, ...]:
     """Say of each deployment that was asked what came of it."""
+    if len(attempts) == 1 and isinstance(attempts[0].outcome, Answer):  # as nearly all
+        return ((attempts[0].deployment.name, "answered"),)
     return tuple([(one.deployment.name, _end(one.outcome)) for one in attempts if one.is_sent])
 
 
