@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.money.ledger import Ledger, LedgerUnavailable, files, id_time, new_id, rows, timestamp
+from gateway.money.ledger import Ledger, LedgerUnavailable, files, id_time, new_id, rows, timestamp, worker_name
 from gateway.money.ledger.lookup import find
 from gateway.money.row import LedgerRow
 
@@ -141,6 +141,21 @@ async def test_workers_write_files_of_their_own(tmp_path: Path) -> None:
     assert {row["id"] for row in rows(tmp_path)} == {"0", "1"}
     for ledger in ledgers:
         ledger.close()
+
+
+def test_files_of_several_ledgers_and_of_folders_inside_them_are_read_once(tmp_path: Path) -> None:
+    for name in ("one/2026-01-31.a-1.jsonl", "one/old/2026-01-30.a-1.jsonl", "two/2026-01-31.b-1.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    names = ["2026-01-30.a-1.jsonl", "2026-01-31.a-1.jsonl", "2026-01-31.b-1.jsonl"]
+    assert [path.name for path in files([tmp_path / "one", tmp_path / "two"])] == names
+    assert [path.name for path in files([tmp_path, tmp_path / "one" / ".." / "one"])] == names
+
+
+def test_a_file_is_named_after_the_machine_and_the_process() -> None:
+    assert worker_name("pod-1.example", 7) == "pod-1-example-7"
+    assert worker_name("…/..", 7) == "--7"
+    assert len(worker_name("x" * 300, 7)) < 80
 
 
 async def test_two_writers_of_one_file_leave_each_others_lines_whole(tmp_path: Path) -> None:

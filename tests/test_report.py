@@ -170,6 +170,14 @@ def test_an_empty_folder_is_an_empty_report(tmp_path: Path, name: By) -> None:
         assert drawn(shown, 120) == "no requests between the beginning and now (UTC)\n"
 
 
+def test_ledgers_of_several_machines_are_one_report(tmp_path: Path) -> None:
+    for folder in ("host-1", "host-2/nested"):
+        (tmp_path / folder).mkdir(parents=True)
+        write(tmp_path / folder, f"{DAY}.{folder[:6]}-7.jsonl", [opened(folder), settled(folder)])
+    total = spend_report([tmp_path / "host-1", tmp_path / "host-2"]).total
+    assert (total["requests"], total["cost_nanousd"]) == (2, 1400)
+
+
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no ledger folder"):
         spend_report(tmp_path / "typo")

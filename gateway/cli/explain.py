@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from gateway.cli.opening import (
     config_of,
     example,
     facts_of_models,
-    ledger_of,
+    ledgers_of,
     named,
     shipped,
     terminal,
@@ -37,7 +38,7 @@ gateway explain --request request.json --policy support --format json""")
 @click.command(short_help="Tell what was done to a request, or what would be.")
 @click.argument("request_id", metavar="ID", required=False)
 @click.option("--config", "path", type=FILE, help="The configuration, for its ledger, policies and models.")
-@click.option("--ledger", type=FOLDER, help="The ledger's folder, where there is no configuration at hand.")
+@click.option("--ledger", "ledgers", type=FOLDER, multiple=True, help="A ledger's folder, instead; several as well.")
 @click.option("--request", "request_file", type=click.File("rb"), help="A request body to try, - = standard input.")
 @click.option("--policy", help="With --request: the policy to try, by name.  [default: default_policy]")
 @click.option("--window", type=click.IntRange(min=1), help="With --request: the context window to assume, in tokens.")
@@ -54,7 +55,7 @@ def explain(
     *,
     request_id: str | None,
     path: Path | None,
-    ledger: Path | None,
+    ledgers: Sequence[Path],
     request_file: Any,
     policy: str | None,
     window: int | None,
@@ -69,7 +70,7 @@ def explain(
     from gateway.reports import tables
 
     if request_file is None:
-        record = _past_request(str(request_id), ledger_of(path, ledger))
+        record = _past_request(str(request_id), ledgers_of(path, ledgers))
         shown, drawn = record.members, partial(tables.request_tables, record)
     else:
         shown = _dry_run(request_file.read(), path, policy, window, model, as_sent=style == "text")
@@ -83,12 +84,12 @@ def explain(
             terminal().print(drawn())
 
 
-def _past_request(request_id: str, folder: Path) -> LedgerRecord:
+def _past_request(request_id: str, folders: Sequence[Path]) -> LedgerRecord:
     from gateway.money.ledger import lookup
 
-    record = lookup.find(folder, request_id)
+    record = lookup.find(folders, request_id)
     if record is None:
-        raise NotThere(f"no request {request_id} in {folder}")
+        raise NotThere(f"no request {request_id} in {', '.join(map(str, folders))}")
     return record
 
 

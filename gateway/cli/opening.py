@@ -141,18 +141,18 @@ def facts_of_models(config: Config, asked: Iterable[str] = (), window: int | Non
     return known if window is None else {name: replace(facts, window=window) for name, facts in known.items()}
 
 
-def ledger_of(path: Path | None, folder: Path | None) -> Path:
-    """Return the ledger's folder, from either of the two options that name it."""
-    if path is not None and folder is not None:
+def ledgers_of(path: Path | None, folders: Sequence[Path]) -> Sequence[Path]:
+    """Return the ledgers' folders, from either of the two options that name them."""
+    if path is not None and folders:
         raise click.UsageError("give --config or --ledger, not both")
-    if folder is not None:
-        return folder
+    if folders:
+        return folders
     if path is None and not DEFAULT_CONFIG.exists():
         raise click.UsageError(f"give --config FILE or --ledger DIR (there is no {DEFAULT_CONFIG} here)")
     from gateway.config import ConfigErrors, ledger_dir
 
     try:
-        return ledger_dir(path or DEFAULT_CONFIG, os.environ)
+        return [ledger_dir(path or DEFAULT_CONFIG, os.environ)]
     except ConfigErrors as errors:
         raise Refused(str(errors)) from errors
 

@@ -5,23 +5,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gateway.cli.opening import DEFAULT_CONFIG, FILE, FOLDER, NotThere, config_of, example, ledger_of, terminal
+from gateway.cli.opening import DEFAULT_CONFIG, FILE, FOLDER, NotThere, config_of, example, ledgers_of, terminal
 
 DIMENSIONS = ("user", "team", "key", "model", "policy", "operation", "tag", "day")
 
 
 @example("""\
 gateway report --config config.yaml --by team --since 2026-03-01
-gateway report --ledger var/ledger --by user --format csv""")
+gateway report --ledger host-1/ledger --ledger host-2/ledger --by user --format csv""")
 @click.command(short_help="Tell who spent what.")
 @click.option("--config", "path", type=FILE, help="The configuration, for its ledger.")
-@click.option("--ledger", type=FOLDER, help="The ledger's folder, where there is no configuration at hand.")
+@click.option("--ledger", "ledgers", type=FOLDER, multiple=True, help="A ledger's folder, instead; several as well.")
 @click.option("--by", type=click.Choice(DIMENSIONS), default="team", show_default=True, help="A row for each.")
 @click.option("--since", help="From this moment on: 2026-03-01, 2026-03-01T09:30, today, yesterday, 7d, 12h (UTC).")
 @click.option("--until", help="Until this moment; a day is meant whole (UTC).")
@@ -33,7 +34,7 @@ gateway report --ledger var/ledger --by user --format csv""")
 def report(
     *,
     path: Path | None,
-    ledger: Path | None,
+    ledgers: Sequence[Path],
     by: Any,
     since: str | None,
     until: str | None,
@@ -56,7 +57,7 @@ def report(
         first = None if since is None else spend.parse_moment(since, now)
         last = None if until is None else spend.parse_moment(until, now, is_end=True)
         found = spend.spend_report(
-            ledger_of(path, ledger),
+            ledgers_of(path, ledgers),
             by,
             first,
             last,
@@ -64,7 +65,7 @@ def report(
             retention=retention,
             caching=caching,
             saving=saving,
-            targets=_targets(path) if utilization and ledger is None else None,
+            targets=_targets(path) if utilization and not ledgers else None,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -78,7 +79,7 @@ def report(
             if number:
                 console.print()
             console.print(one)
-        breaks = _breaks(path) if caching and ledger is None else []
+        breaks = _breaks(path) if caching and not ledgers else []
         if breaks:
             console.print("", *map(terminal_text, breaks), sep="\n", markup=False)
     else:

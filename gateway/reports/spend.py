@@ -24,7 +24,7 @@ import duckdb
 import orjson
 
 from gateway.money.amounts import dollars, rounded, usd
-from gateway.money.ledger import files, timestamp
+from gateway.money.ledger import Folders, files, timestamp
 from gateway.money.row import duckdb_columns
 from gateway.reports import prompt_cache
 from gateway.reports.figures import Figures, Row, cell, count, share_text
@@ -279,7 +279,7 @@ class Report:
 
 
 def spend_report(
-    directory: Path,
+    folders: Folders,
     by: By = "user",
     since: datetime | None = None,
     until: datetime | None = None,
@@ -307,11 +307,12 @@ def spend_report(
         raise ValueError(f"by {by!r}: must be one of {', '.join(get_args(By))}")
     if since is not None and until is not None and _utc(since) >= _utc(until):
         raise ValueError(f"nothing lies between {_utc(since):%Y-%m-%d %H:%M} and {_utc(until):%Y-%m-%d %H:%M} (UTC)")
-    if not directory.is_dir():
-        raise FileNotFoundError(f"no ledger folder {directory}")
+    for folder in [folders] if isinstance(folders, Path) else folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no ledger folder {folder}")
     first, last = _bound(since, "0"), _bound(until, "9999")
     with database() if base is None else base.cursor() as tables:
-        _load(tables, directory, since, until)
+        _load(tables, folders, since, until)
         tables.execute(_REQUESTS, [first, last])
         source = _BY_TAG if by == "tag" else "requests"
         groups = ", ".join(f'"{name}"' for name in _GROUPS[by])
@@ -344,12 +345,12 @@ def _saving(base: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     return {"rows": _read(base, prompt_cache.SAVING), "total": _read(base, prompt_cache.SAVING_TOTAL)[0]}
 
 
-def _load(base: duckdb.DuckDBPyConnection, directory: Path, since: datetime | None, until: datetime | None) -> None:
+def _load(base: duckdb.DuckDBPyConnection, folders: Folders, since: datetime | None, until: datetime | None) -> None:
     """Read the days asked for, and one more at each end: a request may pass midnight between its two rows."""
     day = timedelta(days=1)
     first = None if since is None else (_utc(since) - day).date()
     last = None if until is None else (_utc(until) + day).date()
-    paths = [str(path) for path in files(directory, first, last)]
+    paths = [str(path) for path in files(folders, first, last)]
     if paths:
         base.execute(_ENTRIES, [paths])
     else:

@@ -39,8 +39,9 @@ _DELAY_SECONDS: Final = 0.3
 """Seconds that a head which is too long waits for its refusal."""
 _LINGER_SECONDS: Final = 1.0
 """Seconds that a connection which we ended may stay half open, so that its client can read why."""
-_LAST_SECONDS: Final = 1.0
-"""Seconds that a stop waits for the request of a connection that has just come."""
+_LAST_SECONDS: Final = 0.5
+"""Seconds that a stop waits for a request of a connection that has none: a proxy may just be sending one, which it would
+not send again elsewhere."""
 _TOO_LARGE: Final = 413
 _NEVER: Final = math.inf
 
@@ -60,7 +61,6 @@ class Connection(asyncio.BufferedProtocol):
 
         self._head = bytearray()  # the beginning of a head, until all of it is there
         self._began = False  # whether a head has
-        self._is_new = True  # until a request came
         self._draining = False  # whether the rest of a request is read for nobody
         self._exchange: Exchange | None = None
         self._later = bytearray()  # of the next request
@@ -127,16 +127,14 @@ class Connection(asyncio.BufferedProtocol):
             self._exchange.keep_alive = False
 
     def shutdown(self) -> None:
-        """End the connection as soon as its response is complete; one whose request is on its way has a moment."""
+        """End the connection with its response; one without a request has a moment, since one may be on its way."""
         self._stopping = True
         if self._leaving:
             self._transport.abort()
         elif self._exchange is not None:
             self._exchange.keep_alive = False
-        elif self._is_new or self._began or self._sending.is_unread():
-            self.deadline = min(self.deadline, self._loop.time() + _LAST_SECONDS)
         else:
-            self._end()
+            self.deadline = min(self.deadline, self._loop.time() + _LAST_SECONDS)
 
     def overdue(self) -> None:
         """Cut a client that did not send, or did not go, in time."""
@@ -286,7 +284,7 @@ class Connection(asyncio.BufferedProtocol):
         scope["extensions"] = {LEAVING: exchange}
         exchange.whole = request.whole
         self._exchange = exchange
-        self._began = self._is_new = False
+        self._began = False
         self.deadline = _NEVER
         served = cast("Coroutine[Any, Any, None]", self._app(scope, exchange.receive, exchange.send))
         task = self._loop.create_task(served)

@@ -175,17 +175,8 @@ class OpenConnections:
 
 def unacknowledged(descriptor: int) -> int:
     """Return how many bytes of a socket the client's machine has not taken; 0 where the system does not say."""
-    return _bytes_in(descriptor, termios.TIOCOUTQ)
-
-
-def unread(descriptor: int) -> int:
-    """Return how many bytes have come over a socket and were not read; 0 where the system does not say."""
-    return _bytes_in(descriptor, termios.FIONREAD)
-
-
-def _bytes_in(descriptor: int, queue: int) -> int:
     try:
-        told = fcntl.ioctl(descriptor, queue, b"\0\0\0\0")
+        told = fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0\0\0\0")
     except (OSError, ValueError):  # of a socket that was closed meanwhile, the latter
         return 0
     return int(struct.unpack("i", told)[0])

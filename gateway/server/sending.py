@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.server.open_connections import unacknowledged, unread
+from gateway.server.open_connections import unacknowledged
 
 _WRITE_AHEAD = 32_768
 """Bytes that may wait to be sent before the application is told to wait."""
@@ -51,11 +51,6 @@ class Sending:
             self._taken, self._taken_by = taken, now
             return False
         return now - self._taken_by >= seconds
-
-    def is_unread(self) -> bool:
-        """Whether something of the client's has come and was not read."""
-        kept = self._transport.get_extra_info("socket")
-        return kept is not None and unread(kept.fileno()) > 0
 
     def in_kernel(self) -> int:
         """Return the bytes that the client's machine has not taken."""

@@ -18,7 +18,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -302,17 +302,22 @@ def id_time(request_id: str) -> float | None:
 # ----------------------------------------------------------------------------------------------------------- reading
 
 
-def files(directory: Path, since: date | None = None, until: date | None = None) -> list[Path]:
+Folders = Path | Sequence[Path]
+"""One ledger or several, as of several machines."""
+
+
+def files(folders: Folders, since: date | None = None, until: date | None = None) -> list[Path]:
     """Return the ledger's files, all workers', of the days `since` to `until` (both included), by name.
 
-    Those of `content_files` are none of them.
+    Folders inside these count, and each file once. Those of `content_files` are none of them.
     """
-    found = []
-    for path in directory.glob("????-??-??*.jsonl"):
-        day = None if path.name.endswith(_CONTENT) else _day_of(path)
-        if day is not None and (since is None or day >= since) and (until is None or day <= until):
-            found.append(path)
-    return sorted(found)
+    found: dict[Path, Path] = {}
+    for folder in [folders] if isinstance(folders, Path) else folders:
+        for path in folder.rglob("????-??-??*.jsonl"):
+            day = None if path.name.endswith(_CONTENT) else _day_of(path)
+            if day is not None and (since is None or day >= since) and (until is None or day <= until):
+                found.setdefault(path.resolve(), path)
+    return sorted(found.values(), key=lambda path: (path.name, path))
 
 
 _CONTENT: Final = ".content.jsonl"
@@ -323,9 +328,9 @@ def content_files(directory: Path) -> list[Path]:
     return sorted([*directory.glob(f"????-??-??*{_CONTENT}"), *directory.glob(f"????-??-??*{_CONTENT}.gz")])
 
 
-def rows(directory: Path, since: date | None = None, until: date | None = None) -> Iterator[dict[str, Any]]:
+def rows(folders: Folders, since: date | None = None, until: date | None = None) -> Iterator[dict[str, Any]]:
     """Read the members of the lines of some days, file by file; torn lines are passed over."""
-    for path in files(directory, since, until):
+    for path in files(folders, since, until):
         with path.open("rb") as lines:
             for line in lines:
                 members = members_of(line)

@@ -16,7 +16,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from gateway.money.ledger import DAY_SECONDS, EPOCH_DAY, files, id_time, members_of, timestamp
+from gateway.money.ledger import DAY_SECONDS, EPOCH_DAY, Folders, files, id_time, members_of, timestamp
 from gateway.money.row import LedgerRow
 
 PIECE_BYTES: Final = 256 * 1024
@@ -51,7 +51,7 @@ class LedgerRecord:
     is `unsettled`."""
 
 
-def find(directory: Path, request_id: str) -> LedgerRecord | None:
+def find(folders: Folders, request_id: str) -> LedgerRecord | None:
     """Return what the books say of one request; None = nothing.
 
     Its id says the day; the day after is read too, since a request may pass midnight.
@@ -62,7 +62,7 @@ def find(directory: Path, request_id: str) -> LedgerRecord | None:
     day = date.fromordinal(EPOCH_DAY + int(at // DAY_SECONDS))
     merged: dict[str, Any] = {}
     opened_at: str | None = None
-    for path in files(directory, day, day + timedelta(days=1)):
+    for path in files(folders, day, day + timedelta(days=1)):
         for members in _lines_with(path, request_id, at, is_open=bool(merged)):
             match members["event"]:
                 case "opened":
