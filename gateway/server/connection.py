@@ -40,8 +40,8 @@ _DELAY_SECONDS: Final = 0.3
 _LINGER_SECONDS: Final = 1.0
 """Seconds that a connection which we ended may stay half open, so that its client can read why."""
 _LAST_SECONDS: Final = 0.5
-"""Seconds that a stop waits for a request of a connection that has none: a proxy may just be sending one, which it would
-not send again elsewhere."""
+"""Seconds that a stop waits for a request of a connection that has none: a proxy may just be sending one, which it
+would not send again elsewhere."""
 _TOO_LARGE: Final = 413
 _NEVER: Final = math.inf
 

@@ -1,5 +1,7 @@
 """Small versions of the load runs; each module's docstring tells how to run the full one."""
 
+import asyncio
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tests.load import (
     mutated_bodies,
     planning,
     real_model,
+    restarts,
     slow_state,
     strangers,
     streams,
@@ -33,6 +36,12 @@ def test_after_mixed_load_ledger_report_and_upstream_are_one_number(tmp_path: Pa
     outcome = mixed_load.measure(tmp_path, 600)
     assert not outcome.problems, str(outcome)
     assert outcome.ledger_nanousd > 0
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_two_gateways_are_restarted_behind_nginx_and_nobody_notices(tmp_path: Path) -> None:
+    asked = asyncio.run(restarts.rolling(tmp_path, workers=1, rounds=1, drain="0s"))
+    assert asked.ends.keys() == {"answered"}, str(asked)
 
 
 def test_kill_nine_loses_no_accepted_request(tmp_path: Path) -> None:
