@@ -54,6 +54,7 @@ from gateway.serving.admission import authenticate
 from gateway.serving.azure import AzureClient
 from gateway.serving.client import Browsers, HTTPClient, WriteError, head, refuse
 from gateway.serving.early_folds import EarlyFolds
+from gateway.serving.large.blocks import give_back_large_blocks
 from gateway.serving.large.pool import LargeBodies
 from gateway.serving.listing import listed_model, listed_models
 from gateway.serving.metered.pipeline import answer_metered
@@ -292,6 +293,7 @@ async def _open(state: State, closing: contextlib.AsyncExitStack) -> None:
 
     A failure of one does not keep the others open. The ledger is closed last: what it owes the disk is written.
     """
+    give_back_large_blocks()
     gateway: Gateway = state.gateway
     closing.callback(gateway.counters.close)
     closing.callback(gateway.ledger.close)

@@ -13,7 +13,7 @@ from gateway.config.policy import Policy, Reserve
 from gateway.packaged_data import tokenizers_dir
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
-from gateway.serving.fit import HUGE_TEXT, Form
+from gateway.serving.fit import HUGE_TEXT, MOST_REWRITTEN, Form
 from gateway.wire.chat.read import parse
 from gateway.wire.memo import Memo
 from tests.laws.generators import model_of
@@ -108,3 +108,26 @@ def test_what_may_fit_is_read() -> None:
     asked = form(body([user("word " * (HUGE_TEXT // 5))]), 1_000_000)
     assert asked.bounded is None
     assert asked.anatomy.total == HUGE_TEXT // 5 + 1 + 7
+
+
+def many(number: int, window: int) -> Form:
+    return form(body([one for _ in range(number // 2) for one in (user("so"), assistant("yes"))]), window)
+
+
+def test_too_many_messages_are_refused_by_their_number_and_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = many(MOST_REWRITTEN + 2, 20_000)
+    monkeypatch.setattr(Counter, "_tokens", lambda _self, _text: pytest.fail("read"))
+    found = asked.planned(None, frozenset())
+    assert isinstance(found, Refusal)
+    assert (found.component, found.bounded) == ("history", "at least")
+    assert found.tokens == 4 * (MOST_REWRITTEN + 2) + 3
+
+
+def test_too_many_messages_leave_whole_or_are_refused_by_count() -> None:
+    asked = many(MOST_REWRITTEN + 2, 4 * MOST_REWRITTEN + 1000)
+    refused = asked.planned(None, frozenset())
+    assert isinstance(refused, Refusal)
+    assert (refused.bounded, refused.tokens) == (None, asked.anatomy.total)
+    left = many(MOST_REWRITTEN + 2, 200_000).planned(None, frozenset())
+    assert isinstance(left, Plan)
+    assert not left.edits

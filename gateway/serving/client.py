@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final, Protocol
@@ -113,23 +114,27 @@ class HTTPClient:
         free = most if room is None else room.free
         if length > free and room is not None:
             await room.take(most if packed else length)
-        parts: list[bytes] = []
+        whole: io.BytesIO | None = None
         size = 0
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
-            if part := message.get("body"):
+            more = message.get("more_body")
+            if part := message.get("body", b""):
                 size += len(part)
                 if size > most:
                     raise errors.too_large(most)
                 if size > free and room is not None:
                     await room.take(most)
-                parts.append(part)
-            if not message.get("more_body"):
+                if more and whole is None:
+                    whole = io.BytesIO()
+                if whole is not None:
+                    whole.write(part)
+            if not more:
                 if size > free and room is not None and not packed:
                     room.keep(size)
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+                return part if whole is None else whole.getvalue()  # its own buffer, and no copy
 
     def watch(self) -> None:
         task = asyncio.current_task()

@@ -337,6 +337,9 @@ def decided(
     return told
 
 
+MOST_REWRITTEN = 20_000
+"""Messages of a conversation that is rewritten: the steps of a fold, each over all of them, take a minute for some four
+times as many. One of more leaves whole, or is refused."""
 HUGE_TEXT = LARGE_BODY
 """Characters of a text from which on its bytes are asked first whether it can be within the budget at all."""
 
@@ -406,6 +409,25 @@ class Form:
             return found
         return replace(found, moved_tokens=OVERHEAD_MESSAGE + self.count(self.moved.text))
 
+    @cached_property
+    def least_of_all(self) -> int:
+        """The fewest tokens of a conversation of too many messages, if that proves that it does not fit; else 0."""
+        number, most = len(self.conversation.messages), self.window.budget(self.request.answer_limit or 0)
+        least = OVERHEAD_REPLY + OVERHEAD_MESSAGE * number
+        return least if number > MOST_REWRITTEN and most is not None and least > most else 0
+
+    def _refusal_of_many(self) -> Refusal | None:
+        """Refuse a conversation of too many messages that does not fit, by their number alone where that proves it."""
+        most = self.window.budget(self.request.answer_limit or 0)
+        if most is None or len(self.conversation.messages) <= MOST_REWRITTEN:
+            return None
+        if least := self.least_of_all:
+            return Refusal("history", least, most, "messages", least, most, {"history": least}, bounded="at least")
+        if self.fits:
+            return None
+        before, total = self.anatomy.by_component(), self.anatomy.total
+        return Refusal("history", total, most, "messages", total, most, before, bounded=self.bounded)
+
     def texts(self) -> list[str]:
         """List every text that counting will ask for."""
         own = texts(self.conversation, self.counter.messages)
@@ -417,6 +439,8 @@ class Form:
 
         The memory of texts holds counts, so a bound neither goes there nor comes from there.
         """
+        if (refusal := self._refusal_of_many()) is not None:
+            return refusal
         limit, known, legal = self.request.answer_limit or 0, Known() if self.least else self.known, self.model.legal
         found = plan(self.anatomy, self.policy, self.window, limit, legal, self.count, known, facts, early)
         return found if self.bounded is None else replace(found, bounded=self.bounded)

@@ -13,7 +13,7 @@ from gateway.rewriting.plan import Plan, Refusal
 from gateway.routing.attempts import Failure
 from gateway.routing.too_long import too_long
 from gateway.routing.upstreams.upstream import Trouble
-from gateway.serving.fit import Fitted
+from gateway.serving.fit import MOST_REWRITTEN, Fitted
 from gateway.wire import errors
 from gateway.wire.errors import GatewayError
 from gateway.wire.headers import told_of_failure
@@ -113,9 +113,12 @@ def _why(refusal: Refusal, window: Window, request: Request, policy: Policy, fig
     kept += [f"{figure(error)} for the error of the count"] if error > 0 else []
     less = f", {figure(window.width)} less {' and '.join(kept)}" if kept else ""
     share = policy.allocation.in_words(refusal.component) if policy.strict and refusal.room < budget else ""
-    return f"The prompt may have {figure(budget)} tokens{less}." + (
-        f" Under strict, {refusal.component} may have {share}." if share else ""
-    )
+    told = f"The prompt may have {figure(budget)} tokens{less}."
+    if share:
+        told += f" Under strict, {refusal.component} may have {share}."
+    if len(request.conversation.messages) > MOST_REWRITTEN:
+        told += f" A conversation of more than {MOST_REWRITTEN:,} messages is not rewritten."
+    return told
 
 
 def _is_the_limits_fault(refusal: Refusal, window: Window, request: Request, policy: Policy) -> bool:

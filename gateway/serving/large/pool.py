@@ -42,8 +42,8 @@ MOST_IDLE_BYTES: Final = 320 * 2**20
 """A process that holds more after its work is ended: the next one begins small."""
 SILENT_SECONDS: Final = 600.0
 """Seconds that a process may say nothing: it ends itself long before, unless the system does not let it run."""
-ROOM_OF_LARGEST: Final = 3
-"""Bodies of the largest size that there is room for at the door."""
+ROOM_OF_LARGEST: Final = 2
+"""Bodies of the largest size that there is room for at the door: one of each of two keys, as there are processes."""
 WAIT_SECONDS: Final = 20.0
 """Seconds that a body waits for room: fewer than clients commonly wait for an answer."""
 TRIES: Final = 2

@@ -29,6 +29,7 @@ from gateway.rewriting.plan import Plan
 from gateway.routing.models import Model
 from gateway.serving.fit import Form, moved_of
 from gateway.serving.large import frames
+from gateway.serving.large.blocks import give_back_large_blocks
 from gateway.serving.large.questions import (
     MOST_KEPT,
     Counts,
@@ -159,7 +160,7 @@ def _chars(message: Message) -> int:
 def _counts(form: Form, request: Request) -> Counts:
     """Count every text of the request by itself, as whoever asks later will."""
     asked = texts(request.conversation, Memory(0))
-    if form.least:  # some texts are many times too long: nobody counts them
+    if form.least or form.least_of_all:  # some texts are many times too long, or all are too many: nobody counts them
         asked = []
     plain = form.plain.count
     weighed = None if form.plain is form.counter else array("q", map(form.counter.count, asked))
@@ -178,6 +179,7 @@ def serve_worker() -> None:
     line = socket.socket(fileno=int(sys.argv[1]))
     line.setblocking(True)
     os.nice(NICE)
+    give_back_large_blocks()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     if most == resource.RLIM_INFINITY or most > MOST_BYTES:
