@@ -139,8 +139,8 @@ def spans_of(
         "gateway.status": row.status or "",
         **({} if row.cost_nanousd is None else {"gateway.cost_usd": row.cost_nanousd / 1e9}),
     }
-    fault = None if row.status == "answered" else (row.error or row.status)
-    is_ours = fault is not None and (row.http_status >= 500 or row.status == "failed")
+    fault = _fault(row)
+    is_ours = row.status == "failed" or (fault is not None and row.http_status >= 500)
     if fault is not None:
         request["error.type"] = fault
     yield TraceSpan(f"POST {path}", "server", ids.span, ids.parent, began, now, request, fault if is_ours else None)
@@ -148,6 +148,15 @@ def spans_of(
         yield _plan(ids, plan_id, row, began)
     for id_, call in zip(ids.calls, calls, strict=False):
         yield _call(ids, id_, row, call, names, is_last=call is calls[-1])
+
+
+def _fault(row: LedgerRow) -> str | None:
+    """Return why a request was not answered: our own code, or a status; never a word of the upstream's."""
+    if row.status == "answered":
+        return None
+    if row.status == "failed":
+        return str(row.http_status)
+    return row.error or row.status
 
 
 def _plan(ids: TraceIds, plan_id: int, row: LedgerRow, began: int) -> TraceSpan:

@@ -227,6 +227,28 @@ def test_a_killed_worker_loses_no_counts_and_is_counted(exposed: tuple[Gateway, 
     assert found["gateway_state_up"][()] == 1.0
 
 
+def test_the_configuration_that_workers_run_and_reloads_that_failed_are_told(exposed: tuple[Gateway, int]):
+    gateway, port = exposed
+    wait_for(lambda: list(scraped(port)["gateway_config_info"].values()) == [2.0], 20, "two workers")
+    found = scraped(port)
+    assert found["gateway_config_reload_failures_total"][()] == 0
+    before = gateway.config.read_text(encoding="utf-8")
+    gateway.config.write_text(before.replace("model_list", "modle_list"), encoding="utf-8")
+    os.kill(gateway.program.pid, signal.SIGHUP)
+    wait_for(lambda: scraped(port)["gateway_config_reload_failures_total"][()] == 1, 20, "a failure that is counted")
+    assert scraped(port)["gateway_config_info"] == found["gateway_config_info"]
+    gateway.config.write_text(before.replace("default_policy", "unpriced: allow\ndefault_policy"), encoding="utf-8")
+    os.kill(gateway.program.pid, signal.SIGHUP)
+
+    def changed() -> bool:
+        now = scraped(port)["gateway_config_info"]
+        return now.keys() != found["gateway_config_info"].keys() and list(now.values()) == [2.0]
+
+    wait_for(changed, 20, "two workers under the other configuration")
+    traffic(gateway, 20)
+    assert nano(scraped(port)["gateway_cost_usd_total"]) == in_ledger(gateway)
+
+
 def test_a_metrics_port_that_is_taken_is_named_with_the_remedy(exposed: tuple[Gateway, int], tmp_path: Path):
     done = run_gateway("serve", "--config", str(setup(tmp_path, exposed[1], 1)), "--port", "0")
     assert done.returncode == 2
@@ -285,7 +307,7 @@ def board_queries() -> Iterator[str]:
         yield query.replace("$__rate_interval", "30s").replace("$team", ".*").replace("$model", ".*")
 
 
-QUIET = ("gateway_cache_lost", "gateway_cache_misses", "gateway_config_info", "restarts", "missed")
+QUIET = ("gateway_cache_lost", "gateway_cache_misses", "changes(gateway_config_info", "restarts", "missed")
 """What this traffic has nothing of, or not for sure."""
 
 
