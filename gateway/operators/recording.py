@@ -26,6 +26,7 @@ _MOST_KINDS: Final = 4_096
 _DURATIONS, _FIRST_CHUNKS, _PLANNING = (
     one.parts for one in (families.DURATION, families.FIRST_CHUNK, families.PLANNING)
 )
+_TYPES: Final = ("input", "output")
 _TOKENS, _CALLS = families.GENERATIVE_TOKENS.parts, families.GENERATIVE_SECONDS.parts
 _SUM_OF_DURATION, _SUM_OF_FIRST_CHUNK, _SUM_OF_PLANNING = (
     one.width - 1 for one in (families.DURATION, families.FIRST_CHUNK, families.PLANNING)
@@ -68,6 +69,7 @@ class Recorder:
         self._values: Final = tally.values
         self._bounds: Final = LabelBounds(self._tell)
         self._places: dict[tuple[object, ...], _Places] = {}
+        self._generated: dict[tuple[str, str, str, str], tuple[int, int, int]] = {}
         self._in_flight: dict[str, int] = {}
         """By the model asked for, the place of those under way."""
         self._under_way: dict[str, int] = {}
@@ -140,20 +142,27 @@ class Recorder:
 
     def _generate(self, row: LedgerRow, provider: str) -> None:
         """Count a request that was sent as the conventions of OpenTelemetry do: its tokens and its time."""
-        ms, operation, model = row.ms, OPERATIONS.get(row.operation, row.operation), self.model(row.model)
+        ms, error = row.ms, "" if row.status == "answered" else str(row.http_status)
+        kind = (row.operation, provider, row.model, error)
+        places = self._generated.get(kind) or self._generated_places(kind)
         if ms.total is not None:
-            error = "" if row.status == "answered" else str(row.http_status)
-            tenths = max(0, round((ms.total - (ms.plan or 0.0)) * 10))
-            self._observe(families.GENERATIVE_SECONDS, _CALLS, tenths, operation, provider, model, error)
-        if row.status == "answered":
-            self._observe(families.GENERATIVE_TOKENS, _TOKENS, row.prompt_tokens, operation, provider, model, "input")
-            self._observe(
-                families.GENERATIVE_TOKENS, _TOKENS, row.completion_tokens, operation, provider, model, "output"
-            )
+            self._observe(places[0], _CALLS, max(0, round((ms.total - (ms.plan or 0.0)) * 10)))
+        if not error:
+            self._observe(places[1], _TOKENS, row.prompt_tokens)
+            self._observe(places[2], _TOKENS, row.completion_tokens)
 
-    def _observe(self, family: MetricFamily, parts: tuple[int, ...], number: int, *labels: str) -> None:
+    def _generated_places(self, kind: tuple[str, str, str, str]) -> tuple[int, int, int]:
+        """Look up where time and tokens of such requests are added, and remember it."""
+        called, provider, name, error = kind
+        labels = (OPERATIONS.get(called, called), provider, self.model(name))
+        tokens = [SPARE if error else self._place(families.GENERATIVE_TOKENS, *labels, one) for one in _TYPES]
+        if len(self._generated) >= _MOST_KINDS:
+            self._generated.clear()
+        places = self._generated[kind] = self._place(families.GENERATIVE_SECONDS, *labels, error), tokens[0], tokens[1]
+        return places
+
+    def _observe(self, at: int, parts: tuple[int, ...], number: int) -> None:
         """Add a number to a histogram."""
-        at = self._place(family, *labels)
         self._values[at + bisect_left(parts, number)] += 1
         self._values[at + len(parts) + 1] += number
 
@@ -254,8 +263,8 @@ class Recorder:
     def look_up(self, model_of: Callable[[str], str | None]) -> None:
         """Look names of models up in another configuration from now on."""
         self._model_of = model_of
-        self._places.clear()
-        self._in_flight.clear()
+        for known in (self._places, self._generated, self._in_flight):
+            known.clear()
 
     def close(self) -> None:
         """Say that the worker ends as it was told to."""
