@@ -202,7 +202,7 @@ def _azure(operation: Operation) -> _Endpoint:
 def _door_for_browsers(config: Config) -> list[Middleware]:
     """Make the door, where any request has to be looked at."""
     listed = frozenset(origin.encode() for origin in config.cors)
-    origins = Origins(not config.keys, frozenset(config.server.hosts), listed)
+    origins = Origins(config.is_open, frozenset(config.server.hosts), listed)
     return [Middleware(Browsers, origins, lambda: _new_id(time.time()))] if origins.is_needed else []
 
 
@@ -280,7 +280,9 @@ def _configured(config: Config, memory: MemoryPlan, models: Mapping[str, Model] 
     """Make of a configuration what a reload replaces. Raises `Unservable` and `ValueError`."""
     covered, unpriced = memory.bytes_for("covered models"), config.unpriced == "allow"
     return Configured(
-        config, Keys(config.keys), models or Models(catalogue(config), unpriced=unpriced, most_bytes=covered)
+        config,
+        Keys(config.keys, is_open=config.is_open),
+        models or Models(catalogue(config), unpriced=unpriced, most_bytes=covered),
     )
 
 
@@ -459,19 +461,19 @@ async def _json(visit: Visit, status: int, body: Any) -> None:
 
 async def _models(visit: Visit) -> None:
     """List the models that this key may ask for, in OpenAI's shape."""
-    caller = authenticate(visit.gateway.keys, visit.client.headers, visit.gateway.now())
+    caller = authenticate(visit.gateway.keys, visit.client, visit.gateway.now())
     await _json(visit, 200, await listed_models(visit.gateway, caller))
 
 
 async def _model(visit: Visit) -> None:
     """Describe one model that this key may ask for."""
-    caller = authenticate(visit.gateway.keys, visit.client.headers, visit.gateway.now())
+    caller = authenticate(visit.gateway.keys, visit.client, visit.gateway.now())
     await _json(visit, 200, listed_model(visit.gateway, caller, visit.scope["path_params"]["id"]))
 
 
 async def _request(visit: Visit) -> None:
     """Tell a key of one of its own past requests; another's does not exist for it."""
-    caller = authenticate(visit.gateway.keys, visit.client.headers, visit.gateway.now())
+    caller = authenticate(visit.gateway.keys, visit.client, visit.gateway.now())
     wanted: str = visit.scope["path_params"]["id"]
     gateway = visit.gateway
     try:

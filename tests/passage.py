@@ -198,6 +198,7 @@ class Caller:
 
     def __init__(self, body: bytes, headers: Mapping[str, str], leaves: str | None = None) -> None:
         self.headers: Mapping[bytes, bytes] = {name.encode(): value.encode() for name, value in headers.items()}
+        self.address: str | None = "127.0.0.1"
         self.gone = False
         self.started = False
         self.status = 0

@@ -18,6 +18,7 @@ from langchain_openai import ChatOpenAI
 from openai import OpenAI
 from pydantic import SecretStr
 
+from gateway.money.keys import KeyRefusal
 from gateway.wire import errors
 from gateway.wire.chat.relay import error_event
 from gateway.wire.errors import GatewayError, printable
@@ -206,10 +207,12 @@ def test_a_wrong_method_names_the_right_one_in_the_header():
     assert errors.method_not_allowed("GET", "/v1/chat/completions", "POST").headers == {"allow": "POST"}
 
 
-def test_missing_unknown_and_expired_keys_get_one_text():
+def test_missing_and_unknown_keys_get_one_text_and_ended_ones_their_own():
     message = errors.invalid_key().message
-    for cause in ("missing", "unknown", "expired"):
+    for cause in ("missing", "unknown"):
         assert cause in message
+    assert len({errors.invalid_key(one.value).message for one in KeyRefusal}) == len(KeyRefusal)
+    assert errors.invalid_key(KeyRefusal.UNKNOWN.value).message == message
 
 
 @pytest.mark.parametrize("error", [case[0] for case in CASES if not isinstance(case[0], errors.UpstreamRefusal)])

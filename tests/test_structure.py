@@ -28,6 +28,7 @@ DOORS = {
     "opentelemetry": "gateway/operators/otel.py",
     "prometheus_client": "gateway/operators/metrics.py",
     "redis": "gateway/state/redis.py",
+    "ruamel": "gateway/config/keys_writing.py",
     "tiktoken": "gateway/budget/tokens.py",
 }
 """The one module that may import each of these libraries."""
@@ -37,7 +38,6 @@ INSTALLED_AS = {"common-expression-language": "cel", "pystemmer": "Stemmer", "py
 
 USED_BY_NAME = {
     "tzdata": "zoneinfo reads it where the machine has no time zones",
-    "ruamel": "the keys file",
 }
 """Declared dependencies that no line of ours imports, and who needs them."""
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.config import references
+from gateway.config import keys_file, references
 from gateway.config.environment import read_in, usual_keys
 from gateway.config.fields import FROM_FILE
 from gateway.config.merging import POLICY_FILE, Policies, load_policies
@@ -100,12 +100,19 @@ class Config:
     prompt_caches: CachesFile | None = None
     """The operator's rules of providers' prompt caches; they go before the shipped ones."""
     policies_folder: Path = Path("policies")
+    keys_file: Path | None = None
+    """The file of keys beside `file`. Its keys are among `keys`."""
     watch: bool = False
     """Whether a change of its files is taken in at once."""
     shipped: frozenset[str] = frozenset()
     """Names of the policies that come with the program and are as they came."""
     lines: Mapping[KeyPath, int] = field(default_factory=dict, repr=False, compare=False)
     """The line of each key in `file`, for problems that are seen later."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody may ask, without a key."""
+        return not self.keys and self.keys_file is None
 
     def policy_for(self, policy: str | None, team: str) -> Policy:
         """Return the policy that applies to a key: its own, else its team's, else the default. Nothing else decides."""
@@ -163,15 +170,17 @@ def load(path: Path, environ: Mapping[str, str], *, to_serve: bool = True) -> Co
     problems += references.unsound_rules(said, document)
     folder = path.parent / _text(data, "policies", "policies")
     policies = load_policies(folder)
-    problems += (*missing, *policies.problems, *references.broken_references(document, policies))
+    keys = keys_file.load_keys(keys_file.keys_place(document))
+    problems += (*missing, *policies.problems, *keys.problems)
+    problems += references.broken_references(document, policies, keys.document)
     problems += (
         *references.no_folder(document, folder),
-        *references.declared_twice(document),
+        *references.declared_twice(document, keys.document),
         *references.slips(document),
     )
     if problems or said is None:
         raise ConfigErrors(problems)
-    return _config(said, document, policies, environ)
+    return _config(said, document, policies, environ, keys.entries)
 
 
 SECTIONS = frozenset(
@@ -269,7 +278,13 @@ def _text(data: Any, key: str, default: str) -> str:
     return value if isinstance(value, str) else default
 
 
-def _config(said: ConfigFile, document: YamlDocument, policies: Policies, environ: Mapping[str, str]) -> Config:
+def _config(
+    said: ConfigFile,
+    document: YamlDocument,
+    policies: Policies,
+    environ: Mapping[str, str],
+    keys: Iterable[KeyEntry],
+) -> Config:
     folder = document.file.parent
     return Config(
         file=document.file,
@@ -279,7 +294,8 @@ def _config(said: ConfigFile, document: YamlDocument, policies: Policies, enviro
         ),
         fallbacks={name: tuple(others) for group in said.fallbacks for name, others in group.items()},
         teams=said.teams,
-        keys=tuple(said.keys),
+        keys=(*said.keys, *keys),
+        keys_file=keys_file.keys_place(document),
         policies=policies.by_name,
         default_policy=said.default_policy,
         state=_located(said.state, folder),

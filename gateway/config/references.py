@@ -25,8 +25,10 @@ def no_folder(document: YamlDocument, folder: Path) -> Iterator[Problem]:
         yield document.problem(("policies",), told)
 
 
-def broken_references(document: YamlDocument, policies: Policies) -> Iterator[Problem]:
-    """Yield every name that is used and nowhere declared."""
+def broken_references(
+    document: YamlDocument, policies: Policies, keys: YamlDocument | None = None
+) -> Iterator[Problem]:
+    """Yield every name that is used and nowhere declared; `keys` is the keys file."""
     declared, other = _declared_models(document)
     models, patterns = declared | other, [name for name in declared if is_pattern(name)]
     teams = {path[-1] for path, _ in document.matches("teams", "*")} | {"default"}
@@ -46,13 +48,20 @@ def broken_references(document: YamlDocument, policies: Policies) -> Iterator[Pr
         ),
         ("policy", policies.names, [*document.matches("default_policy")]),
     ]
-    for what, known, places in used:
-        for path, name in places:
-            if what == "model" and isinstance(name, str) and covering(patterns, name) is not None:
-                continue
-            if isinstance(name, str) and not is_read_in(name) and name not in known:
-                told = unknown_policy(name, policies.names) if what == "policy" else f"there is no {what} {name!r}"
-                yield document.problem(path, told, closest(name, map(str, known)))
+    of_keys: list[tuple[str, set[Any] | frozenset[str], list[tuple[KeyPath, Any]]]] = [
+        (what, known, [] if keys is None else [*keys.matches("keys", "*", *member)])
+        for what, known, *member in (("team", teams, "team"), ("model", models, "models", "*"))
+    ]
+    if keys is not None:
+        of_keys.append(("policy", policies.names, [*keys.matches("keys", "*", "policy")]))
+    for file, uses in ((document, used), (keys or document, of_keys)):
+        for what, known, places in uses:
+            for path, name in places:
+                if what == "model" and isinstance(name, str) and covering(patterns, name) is not None:
+                    continue
+                if isinstance(name, str) and not is_read_in(name) and name not in known:
+                    told = unknown_policy(name, policies.names) if what == "policy" else f"there is no {what} {name!r}"
+                    yield file.problem(path, told, closest(name, map(str, known)))
     asked = ((model, problem) for model, problem in policies.asks_models if model not in models)
     yield from (problem for model, problem in asked if covering(patterns, model) is None)
     for path, name in (*document.matches("fallbacks", "*", "*", "*"), *document.matches("aliases", "*")):
@@ -94,21 +103,23 @@ def slips(document: YamlDocument) -> Iterator[Problem]:
                     yield document.problem((*path, name), f"unknown key {name!r}", meant)
 
 
-def declared_twice(document: YamlDocument) -> Iterator[Problem]:
-    """Yield key names, key hashes and fallbacks that are declared a second time."""
-    fallbacks = [(path, path[-1]) for path, _ in document.matches("fallbacks", "*", "*")]
-    hashes = [(path, str(value).lower()) for path, value in document.matches("keys", "*", "sha256")]
+def declared_twice(document: YamlDocument, keys: YamlDocument | None = None) -> Iterator[Problem]:
+    """Yield key names, key hashes and fallbacks that are declared a second time; `keys` is the keys file."""
+    files = [document] if keys is None else [document, keys]
+    hashed = [("keys", "*", "sha256"), ("keys", "*", "former", "*", "sha256")]
+    names = [(file, path, value) for file in files for path, value in file.matches("keys", "*", "name")]
+    hashes = [(file, *found) for file in files for pattern in hashed for found in file.matches(*pattern)]
     for what, places in (
-        ("a key named", [*document.matches("keys", "*", "name")]),
-        ("a key with the sha256", hashes),
-        ("a fallback for", fallbacks),
+        ("a key named", names),
+        ("a key with the sha256", [(file, path, str(value).lower()) for file, path, value in hashes]),
+        ("a fallback for", [(document, path, path[-1]) for path, _ in document.matches("fallbacks", "*", "*")]),
     ):
-        first: dict[Any, int | None] = {}
-        for path, value in places:
+        first: dict[Any, str] = {}
+        for file, path, value in places:
             if not isinstance(value, str):
                 continue
             if value in first:
                 shown = value if len(value) < 20 else value[:8] + "…"
-                yield document.problem(path, f"there is already {what} {shown!r} (line {first[value]})")
+                yield file.problem(path, f"there is already {what} {shown!r} ({first[value]})")
             else:
-                first[value] = document.line(path)
+                first[value] = f"line {file.line(path)}" + (f" of {file.file.name}" if keys is not None else "")

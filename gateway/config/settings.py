@@ -148,7 +148,7 @@ def _wait(value: Any) -> float:
     return _clock(value)
 
 
-def _not_empty(words: tuple[str, ...]) -> tuple[str, ...]:
+def _not_empty(words: tuple[Any, ...]) -> tuple[Any, ...]:
     """Refuse an empty list. The `min_length` of a tuple counts sound elements only."""
     if not words:
         raise ValueError("must not be empty")
@@ -367,6 +367,17 @@ class Team:
 
 
 @declared(config=STRICT, frozen=True, slots=True)
+class FormerSecret:
+    """The secret that a key had before it was rotated, good for a while beside the new one."""
+
+    sha256: Sha256 = Field(description="Its hash.")
+    until: Moment = Field(description="From this moment on it is refused.")
+
+
+KeyOperation = Literal["chat", "responses", "messages", "embeddings", "completions", "moderations", "rerank"]
+
+
+@declared(config=STRICT, frozen=True, slots=True)
 class KeyEntry:
     """A virtual key. The key itself is nowhere, only its hash."""
 
@@ -378,6 +389,33 @@ class KeyEntry:
         None, description="From this moment on it is refused. UTC where no offset is given; a date is its first moment."
     )
     policy: Word | None = key(None, description="Its own policy, before the team's.")
+    user: Word | None = key(None, description="Whom all its requests are for, whatever they say themselves.")
+    paths: Annotated[tuple[KeyOperation, ...], AfterValidator(_not_empty)] | None = key(
+        None, description="Operations that it may use, as [chat, embeddings]; left out, all."
+    )
+    not_before: Moment | None = key(None, description="Until this moment it is refused.")
+    ips: Annotated[tuple[NetworkOf, ...], AfterValidator(_not_empty)] | None = key(
+        None,
+        description="Addresses and networks that it may be used from; left out, any. Behind server.trusted_proxies the"
+        " client's own address counts.",
+    )
+    priority: int = key(0, ge=-100, le=100, description="Under load, keys of a higher one are served first.")
+    former: Annotated[tuple[FormerSecret, ...], _nothing_as(())] = key(
+        [], description="Hashes that it had before `gateway keys rotate`, each with its end."
+    )
+    revoked: Moment | None = key(
+        None, description="When it was taken back: it is refused, and its line still explains old entries."
+    )
+
+
+class KeysFile(Strict):
+    """The keys file, as `gateway keys` writes it."""
+
+    keys: Annotated[list[KeyEntry], _nothing_as([])] = key([], description="Virtual keys.")
+
+
+KEYS_FILE: Final = TypeAdapter(KeysFile)
+"""Reads the keys file."""
 
 
 @declared(config=STRICT, frozen=True, slots=True)
@@ -473,6 +511,11 @@ class ConfigFile(Strict):
     teams: Annotated[dict[str, Team], _nothing_as({})] = key({}, description="Teams by name.")
     keys: Annotated[list[KeyEntry], _nothing_as([])] = key(
         [], description="Virtual keys. None at all = open to anybody who reaches the port."
+    )
+    keys_file: Word | None = key(
+        None,
+        description="A file of more keys, relative to this one: `gateway keys` writes it. With it the gateway is never"
+        " open, even where it holds no key.",
     )
     policies: Word = key("policies", description="Folder of policy files, relative to this file.")
     default_policy: Word = key("default", description="The policy where neither key nor team has one.")

@@ -55,7 +55,7 @@ def _vectors(config: Config) -> Path | None:
 
 def _unreachable(config: Config) -> Iterator[Problem]:
     host = config.server.host
-    if not config.keys and not _loopback(host):
+    if config.is_open and not _loopback(host):
         told = f"open on {host}: without keys only a loopback address such as 127.0.0.1 is served; add keys"
         yield config.problem(("server", "host"), told)
 

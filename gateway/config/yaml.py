@@ -105,6 +105,11 @@ def _text(writer: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Writer.add_representer(str, _text)
 
 
+def reads_as_text(text: str) -> bool:
+    """Say whether a word without quotes is read as itself."""
+    return bool(parse_yaml(f"- {text}\n", Path()).data == [text])
+
+
 def parse_yaml(text: str, file: Path) -> YamlDocument:
     """Read YAML text as if it stood in `file`."""
     reading = _Reading(file)

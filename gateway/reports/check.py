@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
 from textwrap import wrap
 
 from gateway.budget.allocation import Window, usual_reserve
 from gateway.budget.calibration import EXACT, Calibration
-from gateway.config import Config
+from gateway.config import Config, KeyEntry
 from gateway.config.ladder import CUT
 from gateway.config.policy import Policy, PromptCache
 from gateway.config.shares import COMPONENTS
@@ -126,7 +126,7 @@ def _in_words(policy: Policy) -> Iterable[str]:
 
 def access(config: Config) -> str:
     """Say who may ask for what under which policy, by team; ends in a newline."""
-    if not config.keys:
+    if config.is_open:
         return f"open to anybody who reaches it, under policy {config.default_policy}\n"
     lines = []
     for team in dict.fromkeys([*config.teams, *(key.team for key in config.keys)]):
@@ -137,10 +137,24 @@ def access(config: Config) -> str:
             policy = config.policy_for(key.policy, team).name
             said = [f"policy {policy}" + ("" if policy == own else ", its own")]
             said.append("every model" if key.models is None else f"models {', '.join(key.models)}")
-            if key.expires is not None:
-                said.append(f"until {key.expires.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
+            said += _bounds(key)
             lines += _wrapped(f"key {key.name}: {'; '.join(said)}")
     return "\n".join(lines) + "\n"
+
+
+def _bounds(key: KeyEntry) -> Iterator[str]:
+    """Say when, from where and for what a key is good."""
+    if key.revoked is not None:
+        yield f"revoked on {key.revoked.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        return
+    if key.not_before is not None:
+        yield f"from {key.not_before.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    if key.expires is not None:
+        yield f"until {key.expires.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    if key.paths is not None:
+        yield f"for {', '.join(key.paths)} only"
+    if key.ips is not None:
+        yield f"from {', '.join(map(str, key.ips))} only"
 
 
 def _shares(policy: Policy) -> str:

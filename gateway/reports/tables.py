@@ -446,3 +446,18 @@ def _message_text(place: int, one: Mapping[str, Any]) -> str:
     ]
     lines += [terminal_text(f"→ {call['name']}({call['arguments']})  {call['id']}".rstrip()) for call in one["calls"]]
     return "\n".join([*lines, *(terminal_text(f"▪ {part}") for part in one["media"])])
+
+
+def keys_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the table for people."""
+    table = Table(box=None, header_style="")
+    for heading in ("key", "team", "status", "models", "paths", "expires", "last used"):
+        table.add_column(heading)
+    for row in rows:
+        cells = (row["name"], row["team"], row["status"], _all_or(row["models"]), _all_or(row["paths"]))
+        table.add_row(*(terminal_text(one) for one in (*cells, row["expires"] or "never", row["last_used"] or "-")))
+    return table
+
+
+def _all_or(names: Sequence[str] | None) -> str:
+    return "all" if names is None else ", ".join(names)

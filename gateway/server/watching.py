@@ -35,15 +35,16 @@ def _named(config: Config) -> set[Path]:
 
 
 def _folders(config: Config) -> tuple[Path, ...]:
-    return config.file.parent, config.file.resolve().parent, config.policies_folder
+    files = [config.file] if config.keys_file is None else [config.file, config.keys_file]
+    return *(folder for file in files for folder in (file.parent, file.resolve().parent)), config.policies_folder
 
 
 def _content(config: Config) -> bytes:
     """Return a digest of the files as they are; one that cannot be read counts as empty."""
     digest = hashlib.sha256()
-    policies = config.policies_folder
-    for path in (config.file, *(sorted(policies.iterdir()) if policies.is_dir() else ())):
-        if path == config.file or path.suffix in {".yaml", ".yml"}:
+    policies, files = config.policies_folder, {config.file, config.keys_file or config.file}
+    for path in (*sorted(files), *(sorted(policies.iterdir()) if policies.is_dir() else ())):
+        if path in files or path.suffix in {".yaml", ".yml"}:
             try:
                 digest.update(f"\n{path}\n".encode() + path.read_bytes())
             except OSError:

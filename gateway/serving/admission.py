@@ -12,14 +12,14 @@ from gateway.config.problems import closest
 from gateway.config.wildcards import is_pattern
 from gateway.conversation import leading_system
 from gateway.money.entry import MOST_TAGS, RequestFacts
-from gateway.money.keys import Caller, Keys
+from gateway.money.keys import Caller, KeyRefusal, Keys
 from gateway.request import Request
 from gateway.routing.deployment import has_operation
 from gateway.routing.models import Model
 from gateway.serving.client import header_text
 from gateway.wire import errors
 from gateway.wire.errors import GatewayError
-from gateway.wire.operations import Operation
+from gateway.wire.operations import NAMES, Operation
 
 LONGEST_NAME = 256
 """Characters of a name that somebody else chose (a user, a tag, a model) that are kept in the books."""
@@ -36,14 +36,28 @@ class Admitted:
     policy: Policy
 
 
-def authenticate(keys: Keys, headers: Received, now: float) -> Caller:
-    """Find who is asking. Raises GatewayError (401)."""
+class KeyBearer(Protocol):
+    """A client, as far as its key is concerned."""
+
+    @property
+    def headers(self) -> Received: ...
+    @property
+    def address(self) -> str | None: ...
+
+
+def authenticate(keys: Keys, client: KeyBearer, now: float, operation: Operation | None = None) -> Caller:
+    """Find who is asking. Raises GatewayError: 401 no key that is good now, 403 not from there or not for that."""
+    headers = client.headers
     shown = headers.get(b"authorization", b"")
     token = shown[7:].strip() if shown[:7].lower() == b"bearer " else None
     token = token or headers.get(b"x-api-key") or headers.get(b"api-key")
     caller = keys.authenticate(token.decode("latin-1") if token else None, now)
-    if caller is None:
-        raise errors.invalid_key()
+    if isinstance(caller, KeyRefusal):
+        raise errors.invalid_key(caller.value)
+    if caller.networks is not None and not caller.may_come_from(client.address):
+        raise errors.address_not_allowed(client.address)
+    if operation is not None and caller.operations is not None and operation not in caller.operations:
+        raise errors.operation_not_allowed(NAMES[operation])
     return caller
 
 
@@ -142,7 +156,7 @@ def entry_facts(
         request_id,
         caller.key,
         caller.team,
-        user_of(request, headers),
+        caller.user or user_of(request, headers),
         tags_of(request, headers),
         request.model[:LONGEST_NAME],
         str(policy),

@@ -64,6 +64,8 @@ class Client(Protocol):
 
     headers: Mapping[bytes, bytes]
     """Lower-case names."""
+    address: str | None
+    """Of the client itself, where trusted proxies stand before it; None over a socket of the file system."""
     gone: bool
     started: bool
     """Whether the response has begun."""
@@ -86,10 +88,12 @@ class Client(Protocol):
 class HTTPClient:
     """A client over ASGI."""
 
-    __slots__ = ("_leaving", "_receive", "_send", "_watcher", "gone", "headers", "started")
+    __slots__ = ("_leaving", "_receive", "_send", "_watcher", "address", "gone", "headers", "started")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        origin = scope.get("client")
+        self.address: str | None = origin[0] if origin else None
         self.gone = False
         self.started = False
         self._receive, self._send = receive, send

@@ -32,7 +32,7 @@ from gateway.wire.shape import CHAT, Shape, shape_of
 async def answer(gateway: Gateway, client: Client, request_id: str, shape: Shape = CHAT) -> None:
     """Serve one request in this shape. Raises GatewayError for who may not ask and for what is not a request."""
     started = gateway.monotonic()
-    caller = authenticate(gateway.keys, client.headers, gateway.now())
+    caller = authenticate(gateway.keys, client, gateway.now(), shape.name)
     place, desk = None if gateway.large is None else gateway.large.place(caller.key), None
     try:
         body = await client.body(gateway.config.server.max_body, place)

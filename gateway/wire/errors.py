@@ -8,7 +8,7 @@ into a message: it is shortened and made printable here. The table of statuses, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import orjson
 
@@ -347,10 +347,19 @@ def too_much_work() -> GatewayError:
 # --- what a key may do -----------------------------------------------------------------------------------------------
 
 
-def invalid_key() -> GatewayError:
-    """Refuse a caller without a valid key. One text for missing, unknown and expired: it helps nobody to guess keys."""
-    message = (
-        "No valid API key was given: it is missing, unknown or expired. Send a key of this gateway as "
+_KEY_ENDS: Final = {
+    "expired": "This API key has expired. Ask the operator of this gateway for another one.",
+    "revoked": "This API key was revoked. Ask the operator of this gateway for another one.",
+    "not_yet_valid": "This API key is not valid yet. Try again later, or ask the operator of this gateway.",
+    "replaced": "This API key was replaced by a newer one. Use that one; the operator of this gateway has issued it.",
+}
+"""Said only to whom shows the right secret: to nobody else is there such a key."""
+
+
+def invalid_key(reason: str = "unknown") -> GatewayError:
+    """Refuse a caller without a key that is good now. One text for missing and unknown: it helps nobody to guess."""
+    message = _KEY_ENDS.get(reason) or (
+        "No valid API key was given: it is missing or unknown. Send a key of this gateway as "
         "`Authorization: Bearer …` (or `x-api-key`, `api-key`); its operator issues them."
     )
     return GatewayError(
@@ -376,6 +385,21 @@ def origin_not_allowed(origin: str | None) -> GatewayError:
         "the page's origin under `cors: […]`, as https://app.example.com."
     )
     return GatewayError(403, "invalid_request_error", message, code="origin_not_allowed")
+
+
+def address_not_allowed(address: str | None) -> GatewayError:
+    """Refuse a key that is used from elsewhere than its list says."""
+    message = (
+        f"This key may not be used from {address or 'here'}. Have the operator add that to the key's `ips`, or name "
+        "the proxies before this gateway in `server.trusted_proxies`."
+    )
+    return GatewayError(403, "invalid_request_error", message, code="address_not_allowed")
+
+
+def operation_not_allowed(operation: str) -> GatewayError:
+    """Refuse a path that a key's list does not name."""
+    message = f"This key may not be used for {operation}. Have the operator add that to the key's `paths`."
+    return GatewayError(403, "invalid_request_error", message, code="path_not_allowed")
 
 
 def model_not_allowed(model: str) -> GatewayError:

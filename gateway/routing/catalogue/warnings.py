@@ -58,7 +58,7 @@ def warnings(
 
 def _expired(config: Config, now: datetime) -> Iterator[str]:
     for key in config.keys:
-        if key.expires is not None and key.expires <= now:
+        if key.revoked is None and key.expires is not None and key.expires <= now:
             yield f"key {key.name} expired on {key.expires.astimezone(UTC):%Y-%m-%d %H:%M} UTC: it is refused"
 
 

@@ -31,7 +31,7 @@ from gateway.wire.shape import CHAT
 async def answer_metered(gateway: Gateway, client: Client, request_id: str, operation: Operation) -> None:
     """Serve one request. Raises GatewayError for who may not ask and for what is not a request."""
     started = gateway.monotonic()
-    caller = authenticate(gateway.keys, client.headers, gateway.now())
+    caller = authenticate(gateway.keys, client, gateway.now(), operation)
     place = None if gateway.large is None else gateway.large.place(caller.key)
     try:
         body = await client.body(gateway.config.server.max_body, place)
