@@ -165,7 +165,7 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway,
     """Two workers with metrics, after some traffic."""
     port = free_port()
     with running_gateway(setup(tmp_path_factory.mktemp("metrics"), port, 2)) as gateway:
-        traffic(gateway, 240)
+        traffic(gateway, 150)
         yield gateway, port
 
 
@@ -220,7 +220,7 @@ def test_a_killed_worker_loses_no_counts_and_is_counted(exposed: tuple[Gateway, 
     victim = min(before)
     os.kill(victim, signal.SIGKILL)
     wait_for(lambda: len(workers_of(gateway) - {victim}) == 2, 20, "its replacement")
-    traffic(gateway, 60)
+    traffic(gateway, 40)
     found = scraped(port)
     assert nano(found["gateway_cost_usd_total"]) == in_ledger(gateway)
     assert found["gateway_worker_restarts_total"][()] == 1
@@ -261,13 +261,13 @@ def test_a_metrics_port_that_is_taken_is_named_with_the_remedy(exposed: tuple[Ga
 
 @contextmanager
 def running_prometheus(folder: Path, target: int) -> Iterator[str]:
-    """Start Prometheus, which scrapes twice a second; yields its address."""
+    """Start Prometheus, which scrapes five times a second; yields its address."""
     binary = shutil.which("prometheus")
     if binary is None:
         pytest.skip("no Prometheus on this machine")
     rules = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "rules.yaml"
     settings = {
-        "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
+        "global": {"scrape_interval": "200ms", "evaluation_interval": "200ms"},
         "rule_files": [str(rules)],
         "scrape_configs": [{"job_name": "gateway", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}],
     }
@@ -317,7 +317,7 @@ def test_a_real_prometheus_has_the_ledgers_sums_and_answers_every_query_of_the_b
     gateway, port = exposed
     with running_prometheus(tmp_path, port) as prometheus:
         wait_for(lambda: asked_of(prometheus, 'up{job="gateway"} == 1'), 20, "a first scrape")
-        traffic(gateway, 60)
+        traffic(gateway, 40)
         expected, total = in_ledger(gateway), settled(gateway)
         wait_for(
             lambda: int(asked_of(prometheus, "sum(gateway_requests_total)")[0]["value"][1]) == total, 20, "a scrape"
