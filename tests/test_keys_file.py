@@ -111,6 +111,20 @@ def test_a_rotated_key_has_its_old_secret_beside_the_new_one(config: Path) -> No
     assert len(load(config, {}).keys[-1].former) == 2
 
 
+def test_old_secrets_that_are_over_leave_the_file_at_the_next_rotation(config: Path) -> None:
+    (config.parent / "keys.yaml").write_text(f"""\
+keys:
+  - name: bot
+    sha256: {"1" * 64}
+    team: support
+    former:
+      - {{sha256: {"2" * 64}, until: 2020-01-01}}
+      - {{sha256: {"3" * 64}, until: 2099-01-01T00:00:00+02:00}}
+""")
+    keys(config, "rotate", "bot")
+    assert [old.sha256[0] for old in load(config, {}).keys[-1].former] == ["3", "1"]
+
+
 def test_a_revoked_key_keeps_its_line_and_lives_no_second_time(config: Path) -> None:
     new(config, "bot")
     keys(config, "revoke", "bot")

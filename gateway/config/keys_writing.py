@@ -61,7 +61,7 @@ class KeysDocument:
         """Give a key another secret; the one before is good until a moment. Raises `KeysFileError`."""
         entry = self._living(name)
         former = entry.setdefault("former", CommentedSeq())
-        former[:] = [one for one in former if datetime.fromisoformat(str(one["until"])) > now]
+        former[:] = [one for one in former if not _is_over(one, now)]
         former.append(CommentedMap({"sha256": _written(str(entry["sha256"])), "until": _written(until)}))
         entry["sha256"] = _written(digest)
 
@@ -76,8 +76,18 @@ class KeysDocument:
         return entry
 
 
+def _is_over(former: Any, now: datetime) -> bool:
+    """Say whether an old secret has ended; of one that cannot be read nobody knows."""
+    try:
+        until = datetime.fromisoformat(str(former["until"]))
+    except (KeyError, TypeError, ValueError):
+        return False
+    return (until if until.tzinfo else until.replace(tzinfo=UTC)) <= now
+
+
 def change_keys(path: Path, change: Callable[[KeysDocument], None]) -> None:
     """Read the keys file, change it and write it, while nobody else does. Raises `KeysFileError` and `OSError`."""
+    path = path.resolve()
     with _locked(path):
         yaml = _yaml()
         try:
@@ -88,7 +98,7 @@ def change_keys(path: Path, change: Callable[[KeysDocument], None]) -> None:
         change(document)
         text = StringIO()
         yaml.dump(document.data, text)
-        _replace(path.resolve(), text.getvalue())
+        _replace(path, text.getvalue())
 
 
 def as_moment(moment: datetime) -> str:
