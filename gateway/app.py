@@ -60,6 +60,9 @@ from gateway.serving.listing import listed_model, listed_models
 from gateway.serving.metered.pipeline import answer_metered
 from gateway.serving.pipeline import answer
 from gateway.serving.services import Configured, Gateway, Models, declared_name
+from gateway.serving.stored_ids import StoredIds
+from gateway.serving.stored_pipeline import PATHS as STORED_PATHS
+from gateway.serving.stored_pipeline import answer_stored, begin_conversation, count_input
 from gateway.serving.summary_calls import write_summary
 from gateway.serving.vitals import follow
 from gateway.serving.warm_up_calls import send_warm_up
@@ -178,6 +181,10 @@ def create_app(config: Config, worker: str | None = None) -> Application:
         for route in (
             *(Route(prefix + path, _asked(shape)) for path, shape in BY_PATH.items()),
             *(Route(prefix + PATHS[one], _Endpoint(partial(_metered, one), "POST")) for one in METERED),
+            *(Route(prefix + path, _stored(path, *methods)) for path, methods in STORED_PATHS.items()),
+            Route(f"{prefix}/responses/input_tokens", _Endpoint(_count_input, "POST")),
+            Route(f"{prefix}/responses/compact", _Endpoint(_unknown)),
+            Route(f"{prefix}/conversations", _Endpoint(_begin_conversation, "POST")),
             Route(f"{prefix}/models", _Endpoint(_models, *_READING)),
             Route(f"{prefix}/models/{{id:path}}", _Endpoint(_model, *_READING)),
             Route(f"{prefix}/requests/{{id}}", _Endpoint(_request, *_READING)),
@@ -255,6 +262,7 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM, worker: str | 
         now=around.now,
         monotonic=around.monotonic,
         draw=around.draw,
+        stored=StoredIds(sharing.store),
         summaries=SummaryJobs(sharing.store, log, around.now, around.monotonic, memory.bytes_for("summaries")),
         early_folds=EarlyFolds(sharing.store, memory.bytes_for("early folds")),
         loads=Loads(memory.bytes_for("placements")),
@@ -307,6 +315,7 @@ async def _open(state: State, closing: contextlib.AsyncExitStack) -> None:
         closing.push_async_callback(asyncio.to_thread, gateway.tracer.close)
     _share(gateway)
     closing.push_async_callback(gateway.sharing.close)
+    closing.push_async_callback(gateway.stored.close)
     await gateway.sharing.open()
     closing.push_async_callback(gateway.vectors.close)
     closing.callback(gateway.lookups.close)
@@ -433,6 +442,32 @@ def _asked(shape: Shape) -> _Endpoint:
 async def _answer(shape: Shape, visit: Visit) -> None:
     with _running(visit):
         await answer(visit.gateway, visit.client, visit.request_id, shape)
+
+
+def _stored(path: str, *methods: str) -> _Endpoint:
+    """Return the endpoint of a path about something that a provider keeps."""
+
+    async def serve(visit: Visit) -> None:
+        scope = visit.scope
+        await answer_stored(
+            visit.gateway,
+            visit.client,
+            visit.request_id,
+            scope["method"],
+            path,
+            scope["path_params"],
+            scope["query_string"],
+        )
+
+    return _Endpoint(serve, *methods)
+
+
+async def _count_input(visit: Visit) -> None:
+    await count_input(visit.gateway, visit.client, visit.request_id)
+
+
+async def _begin_conversation(visit: Visit) -> None:
+    await begin_conversation(visit.gateway, visit.client, visit.request_id)
 
 
 async def _metered(operation: Operation, visit: Visit) -> None:

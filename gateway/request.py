@@ -75,6 +75,10 @@ class Request:
     caching: Caching = NO_CACHING
     has_stream_options: bool = False
     """True if the client says anything about the events of its stream."""
+    keeps_answer: bool = False
+    """True if the provider keeps the answer under an id."""
+    named: tuple[tuple[str, str], ...] = ()
+    """Ids of what the provider keeps and the request builds on, each behind the member that names it."""
 
     def extent(self, first: int, after: int) -> int:
         """Return the bytes of the messages from `first` up to, not including, `after`, with what stands between."""

@@ -235,7 +235,8 @@ RANKED = {"model": "rank", "query": "a red fox", "documents": ["a blue car", "th
         (lambda c: c.chat.completions.create(model="embed", messages=ASKED), "model_not_for_chat"),
         (lambda c: c.completions.create(model="embed", prompt="x"), "model_not_for_completions"),
         (lambda c: c.post("/rerank", cast_to=dict, body=RANKED | {"model": "far"}), "operation_not_served"),
-        (lambda c: c.post("/responses/resp_1/input", cast_to=dict, body={}), "path_not_served"),
+        (lambda c: c.responses.compact(model="chat", input="x"), "path_not_served"),
+        (lambda c: c.conversations.create(), "path_not_served"),
         (lambda c: c.images.generate(prompt="x"), "path_not_served"),
         (lambda c: c.files.list(), "path_not_served"),
         (lambda c: c.batches.list(), "path_not_served"),
@@ -272,7 +273,7 @@ def test_an_upgrade_to_a_websocket_is_refused_so_that_clients_speak_http(place: 
 
 
 @pytest.mark.parametrize(
-    "path", ["/openai/deployments/x/audio/speech?api-version=1", "/v1/responses/resp_1", "/v1/images/edits"]
+    "path", ["/openai/deployments/x/audio/speech?api-version=1", "/v1/responses/compact/x", "/v1/images/edits"]
 )
 def test_longer_paths_of_what_is_not_served_are_known(place: Place, path: str):
     assert place.ask("POST", path, {})[1]["error"]["code"] == "path_not_served"

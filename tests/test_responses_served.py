@@ -101,7 +101,7 @@ async def test_an_old_history_is_fitted_in_its_own_form(setting):
 
 
 async def test_what_the_provider_holds_is_never_rewritten(setting):
-    body = orjson.dumps({"model": "asked", **agent(8, previous_response_id="resp_1")})
+    body = orjson.dumps({"model": "asked", **agent(8, prompt={"id": "pmpt_1"})})
     passed = await ask(setting(deployments=[native()], policies=[TIGHT]), body, whole_act(MESSAGE))
     assert passed.script.calls[0].body == body.replace(b'"asked"', b'"gpt-4o"', 1)
 

@@ -48,6 +48,7 @@ from gateway.serving.plan_in_entry import NO_EDITS, edits_in_books, plan_facts
 from gateway.serving.prompt_cache_use import CacheUse, KeepWarmTarget
 from gateway.serving.services import Gateway
 from gateway.serving.stated_windows import believed, narrowed
+from gateway.serving.stored import bound
 from gateway.summaries.jobs import Job
 from gateway.wire.answer import Heard, WholeAnswer
 from gateway.wire.headers import ClientHeaders, Received, client_headers
@@ -210,6 +211,7 @@ class Calls:
         fallbacks = [gateway.models[name] for name in named.get(model.name) or named.get(model.declared_as, ())]
         resting = gateway.health.resting(gateway.monotonic())
         groups = [tier for one in (model, *fallbacks) for tier in one.tiers(resting)]
+        groups = await bound(gateway, self.request, self.facts.team, groups)
         prefer = None
         if any(len(group) > 1 for group in groups):
             fitted = self.fitted.get(model.name)

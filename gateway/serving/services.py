@@ -33,6 +33,7 @@ from gateway.serving.client import COMMENT_SECONDS
 from gateway.serving.early_folds import EarlyFolds, NoEarlyFolds
 from gateway.serving.large.pool import LargeBodies
 from gateway.serving.large.threads import FairThreads
+from gateway.serving.stored_ids import StoredIds
 from gateway.state.shared import Sharing
 from gateway.summaries.jobs import NoSummaries, SummaryJobs
 from gateway.wire.memo import Memo
@@ -139,6 +140,8 @@ class Gateway(Configured):
     """Vectors of what was embedded before."""
     lookups: Lookups = field(default_factory=Lookups)
     """Lookups of past requests."""
+    stored: StoredIds = field(default_factory=StoredIds)
+    """The ids of what providers keep, and their owners."""
     without_usage: set[str] = field(default_factory=set)
     """Deployments whose server refused to be asked for usage in a stream."""
 

@@ -31,6 +31,7 @@ from gateway.serving.fit import LARGE_BODY, Fitted, kinds_sent, prompt_tokens
 from gateway.serving.ledger import enter_opened, enter_settled
 from gateway.serving.retained import retained
 from gateway.serving.services import Gateway
+from gateway.serving.stored import note_stored
 from gateway.wire.answer import Heard
 from gateway.wire.usage import billed_nanousd, mended, usage_from_openai
 
@@ -93,6 +94,8 @@ class Booking:
 
     async def enter(self, calls: Calls, attempt: Attempt, heard: Heard | None) -> None:
         """Enter what an answer cost, and what of it the rewrite took away. None: nothing came back."""
+        if self.request.keeps_answer:
+            note_stored(self.gateway.stored, self.facts, attempt.deployment, heard)
         await self.price(calls, attempt, heard)
         if heard is not None:
             await self.note_removal(calls, attempt, heard)

@@ -5,9 +5,9 @@ Values and protocols alone. Each shape listens in a folder of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from gateway.request import Said
 from gateway.wire.failures import ErrorObject
@@ -44,6 +44,15 @@ class Heard(Protocol):
 
     def said(self) -> Said:
         """Return what is kept of the words to the caller."""
+
+
+@runtime_checkable
+class StoredAnswer(Protocol):
+    """An answer of which parts are kept by the provider."""
+
+    @property
+    def stored(self) -> Sequence[str]:
+        """The ids under which they are kept."""
 
 
 @dataclass(frozen=True, slots=True)

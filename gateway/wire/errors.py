@@ -470,6 +470,24 @@ def request_not_found(wanted: str) -> GatewayError:
     return GatewayError(404, "invalid_request_error", message, code="request_not_found", param="id")
 
 
+def stored_not_found(member: str, wanted: str) -> GatewayError:
+    """Answer for an id that nobody was given, or another team: the text is the same."""
+    message = (
+        f"Nothing with the id `{printable(wanted)}` is known here. What a provider keeps belongs to the team that had "
+        "it made through this gateway, for 30 days."
+    )
+    return GatewayError(404, "invalid_request_error", message, code="not_found", param=member, headers=NOT_AGAIN)
+
+
+def stored_elsewhere(member: str, deployment: str, model: str) -> GatewayError:
+    """Refuse to build on what another provider, or another account, keeps."""
+    message = (
+        f"`{member}` names what {printable(deployment)} keeps, which does not serve {printable(model)}: ask the model "
+        "that made it, or send the conversation as a whole."
+    )
+    return GatewayError(400, "invalid_request_error", message, param=member)
+
+
 def too_many_lookups() -> GatewayError:
     """Refuse to look up one more past request while many of the same key wait."""
     message = "Too many past requests are looked up with this key at once. Ask for one after the other."

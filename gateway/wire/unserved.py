@@ -19,9 +19,8 @@ _DIRECTLY: Final = "ask the provider itself, with a key of its own"
 
 _REMEDIES: Final[Mapping[str, str]] = {
     # platform.openai.com/docs/api-reference
-    "responses": f"{_CHAT}: `client.chat.completions` of OpenAI's SDKs, `openai-chat:NAME` of pydantic-ai, "
-    '`.chat(NAME)` of Vercel\'s, `use_responses_api=False` of LangChain, `wire_api = "chat"` of Codex',
-    "conversations": f"{_CHAT}, and send the conversation with each request",
+    "responses": "send the whole conversation to POST /v1/responses: it is made to fit as the policy says",
+    "conversations": "send the whole conversation with each request, or have a model that OpenAI serves",
     "assistants": f"{_CHAT}, and send the conversation with each request",
     "threads": f"{_CHAT}, and send the conversation with each request",
     "realtime": f"{_CHAT}; sound is not served",

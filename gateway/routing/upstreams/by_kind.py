@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from gateway.config.network import HERE, Network
 from gateway.routing.attempts import Answer, Failure, Outcome
 from gateway.routing.deployment import Deployment, Kind
 from gateway.routing.upstreams.translated import Translated
-from gateway.routing.upstreams.upstream import ERROR_BYTES, MOST_ANSWER, Reply, Unfit, Upstream, UpstreamError
+from gateway.routing.upstreams.upstream import (
+    ERROR_BYTES,
+    MOST_ANSWER,
+    Keeper,
+    Reply,
+    StoredCall,
+    Unfit,
+    Upstream,
+    UpstreamError,
+)
 from gateway.wire.headers import NO_HEADERS, retry_after
 
 
@@ -57,17 +66,15 @@ class Upstreams:
         as a date.
         """
         upstream = self._by_kind.get(deployment.kind) or self._upstream(deployment.kind)
-        try:
-            reply = await upstream.send(deployment, body, stream=stream, request_id=request_id, headers=headers)
-            if reply.status < 400:
-                return Answer(deployment, reply)
-            headers = reply.headers
-            text = await _beginning(reply)
-        except UpstreamError as error:
-            return Failure(deployment, error.kind, message=error.message, said=error.said)
-        except Unfit as error:
-            return Failure(deployment, "unfit", message=error.message, param=error.param)
-        return Failure(deployment, "status", reply.status, text, headers, retry_after(headers, now))
+        sending = upstream.send(deployment, body, stream=stream, request_id=request_id, headers=headers)
+        return await _outcome(deployment, sending, now)
+
+    async def ask(self, deployment: Deployment, call: StoredCall, *, request_id: str, now: float = 0.0) -> Outcome:
+        """Ask about something that a deployment keeps."""
+        upstream = self._by_kind.get(deployment.kind) or self._upstream(deployment.kind)
+        if not isinstance(upstream, Keeper):
+            return Failure(deployment, "unfit", message=f"{deployment.provider} keeps nothing")
+        return await _outcome(deployment, upstream.ask(deployment, call, request_id=request_id), now)
 
     def _upstream(self, kind: Kind) -> Upstream:
         """Return the upstream of a kind. Only a configured kind is loaded: aiohttp takes a tenth of a second."""
@@ -85,6 +92,20 @@ class Upstreams:
     async def close(self) -> None:
         for upstream in self._by_kind.values():
             await upstream.close()
+
+
+async def _outcome(deployment: Deployment, sending: Awaitable[Reply], now: float) -> Outcome:
+    try:
+        reply = await sending
+        if reply.status < 400:
+            return Answer(deployment, reply)
+        headers = reply.headers
+        body = await _beginning(reply)
+    except UpstreamError as error:
+        return Failure(deployment, error.kind, message=error.message, said=error.said)
+    except Unfit as error:
+        return Failure(deployment, "unfit", message=error.message, param=error.param)
+    return Failure(deployment, "status", reply.status, body, headers, retry_after(headers, now))
 
 
 async def _beginning(reply: Reply) -> bytes:

@@ -25,9 +25,9 @@ from gateway.config.addresses import MODELS
 from gateway.config.network import HERE, Network
 from gateway.providers.addresses import joined_path, operation_endpoint
 from gateway.routing.deployment import Deployment
-from gateway.routing.upstreams.upstream import KEPT_SECONDS, Trouble, UpstreamError
+from gateway.routing.upstreams.upstream import KEPT_SECONDS, StoredCall, Trouble, UpstreamError
 from gateway.wire.headers import NO_HEADERS, kept
-from gateway.wire.operations import Operation
+from gateway.wire.operations import PATHS, Operation
 
 CONNECT_SECONDS: Final = 10.0
 """A connection is made in this time or not at all: it is cheap to try elsewhere."""
@@ -348,6 +348,31 @@ class Direct:
             return await _post(self._session("once"), route, body, headers)
         except _FOREIGN as error:
             raise _trouble(error) from error
+
+    async def ask(self, deployment: Deployment, call: StoredCall, *, request_id: str) -> DirectReply:
+        """Ask about something that the deployment keeps, beside its Responses."""
+        route = _route(deployment, self._network)
+        base = route.url
+        path = base.path.removesuffix(PATHS["responses"]) + call.path
+        url = base.with_path(path).with_query([*base.query.items(), *call.query])
+        headers = route.headers.copy()
+        headers[_OUR_ID] = request_id
+        try:
+            response = await self._session("stream").request(
+                call.method,
+                url,
+                data=call.body or None,
+                headers=headers,
+                timeout=route.timeout,
+                allow_redirects=False,
+                proxy=route.proxy,
+            )
+        except _FOREIGN as error:
+            raise _trouble(error) from error
+        if 300 <= response.status < 400:
+            response.close()
+            raise UpstreamError("garbage", f"the upstream answered with a redirect ({response.status})")
+        return DirectReply(response)
 
     async def reached(self, deployment: Deployment) -> int:
         """Ask a deployment's server which models it has, which costs nothing, and return the status.

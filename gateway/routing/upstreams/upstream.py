@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from gateway.routing.deployment import Deployment
 from gateway.wire.headers import NO_HEADERS
@@ -106,6 +106,25 @@ class Upstream(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCall:
+    """A call about something that a provider keeps."""
+
+    method: str
+    path: str
+    """Behind the address of its API: `/responses/ID`."""
+    query: Sequence[tuple[str, str]] = ()
+    body: bytes = b""
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """An upstream whose deployments keep things."""
+
+    async def ask(self, deployment: Deployment, call: StoredCall, *, request_id: str) -> Reply:
+        """Make such a call. Raises `UpstreamError`."""
 
 
 @dataclass(frozen=True, slots=True)

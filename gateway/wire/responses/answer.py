@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,6 +39,11 @@ class WholeResponse:
         return tier if isinstance(tier, str) else None
 
     @property
+    def stored(self) -> Sequence[str]:
+        """The ids of the response and of its items."""
+        return ids_in(self.fields)
+
+    @property
     def heard_bytes(self) -> int:
         """The length of the answer."""
         return len(self.body)
@@ -62,6 +67,13 @@ class WholeResponse:
         texts = self.said().texts
         ended = self.fields.get("status")
         return FirstChoice(texts[0] if texts else None, "length" if ended == "incomplete" else "stop")
+
+
+def ids_in(response: Mapping[str, Any]) -> list[str]:
+    """List the ids of a response, of its conversation and of its items."""
+    output, conversation = response.get("output"), response.get("conversation")
+    told = [response, *(output if isinstance(output, list) else ()), conversation]
+    return [one["id"] for one in told if isinstance(one, dict) and isinstance(one.get("id"), str)]
 
 
 def spoken_texts(output: Any) -> Iterator[tuple[str, str]]:

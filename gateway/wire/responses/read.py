@@ -6,7 +6,7 @@ Source of the shape: https://platform.openai.com/docs/api-reference/responses/cr
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -26,7 +26,8 @@ _SEPARATE: Final = frozenset({"input", "tools"})
 _READ: Final = frozenset(
     {
         *("model", "stream", "instructions", "max_output_tokens", "user", "safety_identifier", "metadata", "text"),
-        *("service_tier", "prompt_cache_options", "previous_response_id", "conversation", "prompt", "background"),
+        *("service_tier", "prompt_cache_options", "store", "background"),
+        *("previous_response_id", "conversation", "prompt"),
     }
 )
 """Members whose value matters to us; all others are proven to be JSON, and ride along unread."""
@@ -68,8 +69,8 @@ class _Input(NamedTuple):
     messages: tuple[Message, ...]
     places: tuple[str, ...]
     is_text: bool
-    unseen: bool
-    """True if an item only names another, which the provider holds."""
+    references: tuple[str, ...]
+    """Ids of items that the provider holds, and the request only names."""
 
 
 class _Tools(NamedTuple):
@@ -99,7 +100,7 @@ def parse(body: bytes, memo: Memo) -> Request:
     metadata, tier = fields.get("metadata"), fields.get("service_tier")
     ours, gone = ours_in_metadata(body, spans, metadata)
     messages = (*told[0], *read.messages)
-    elsewhere = next((name for name in ELSEWHERE if fields.get(name)), UNSEEN if read.unseen else None)
+    elsewhere = next((name for name in ELSEWHERE if fields.get(name)), UNSEEN if read.references else None)
     definitions = tuple([text for text in (tools.text, schema) if text])
     return Request(
         shape=NAME,
@@ -125,7 +126,17 @@ def parse(body: bytes, memo: Memo) -> Request:
         may_select="tools" in spans,
         caching=_caching(spans, fields, tools),
         has_stream_options="stream_options" in spans,
+        keeps_answer=fields.get("store") is not False,
+        named=_named(fields, read.references),
     )
+
+
+def _named(fields: Mapping[str, Any], references: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """List the ids that the request builds on."""
+    found = [("previous_response_id", fields.get("previous_response_id")), ("conversation", fields.get("conversation"))]
+    ids = [(member, held.get("id") if isinstance(held, dict) else held) for member, held in found]
+    named = [(member, held) for member, held in ids if isinstance(held, str) and held]
+    return (*named, *((UNSEEN, one) for one in dict.fromkeys(references)))
 
 
 def _caching(spans: Mapping[str, Span], fields: Mapping[str, Any], tools: _Tools) -> Caching:
@@ -161,10 +172,10 @@ def _input(body: bytes, spans: Mapping[str, Span], memo: Memo, *, elsewhere: boo
     first = b"n" if within is None else body[within.start : within.start + 1]
     if within is None or first == b"n":
         if elsewhere:
-            return _Input((), (), (), is_text=False, unseen=False)
+            return _Input((), (), (), is_text=False, references=())
         raise invalid_request("`input` is missing; send a string, or a list of items.", "input")
     if first == b'"':
-        return _Input((within,), (_text_message(body[slice(*within)], memo),), ("input",), is_text=True, unseen=False)
+        return _Input((within,), (_text_message(body[slice(*within)], memo),), ("input",), is_text=True, references=())
     if first != b"[":
         raise invalid_request("`input` must be a string or a list of items.", "input")
     try:
@@ -189,23 +200,25 @@ def _text_message(raw: bytes, memo: Memo) -> Message:
 
 
 def _items(body: bytes, found: list[Span], memo: Memo) -> _Input:
-    get, pairs, unseen = memo.get, [], False
+    get, pairs = memo.get, []
+    references: list[str] = []
     for index, (start, end) in enumerate(found):
         key = _ITEM + body[start:end]
         pair = get(key)
         if pair is None:
             pair = _item(body[start:end], index)
             memo.keep(key, pair, _held_bytes(pair[0]) + 200)
-        unseen = unseen or len(pair) > 2
+        if len(pair) > 2:
+            references.append(pair[2])
         pairs.append(pair)
     marks = joined_marks([pair[0] for pair in pairs])
     messages = tuple([pair[1] if mark else pair[0] for pair, mark in zip(pairs, marks, strict=True)])
     places = tuple([f"input[{index}]" for index in range(len(found))])
-    return _Input(tuple(found), messages, places, is_text=False, unseen=unseen)
+    return _Input(tuple(found), messages, places, is_text=False, references=tuple(references))
 
 
-def _item(raw: bytes, index: int) -> tuple[Message, ...]:
-    """Read an item, as a pair; of one that only names another, a third stands behind them."""
+def _item(raw: bytes, index: int) -> tuple[Any, ...]:
+    """Read an item, as a pair; of one that only names another, its id stands behind them."""
     where = f"input[{index}]"
     try:
         if raw[:1] != b"{":
@@ -221,7 +234,7 @@ def _item(raw: bytes, index: int) -> tuple[Message, ...]:
         said = f"`{where}` holds {len(message.parts):,} parts; no more than {MOST_PARTS:,} are read."
         raise invalid_request(said, where)
     pair = both(message)
-    return (*pair, message) if item_kind(fields) == UNSEEN else pair
+    return (*pair, str(fields.get("id") or "")) if item_kind(fields) == UNSEEN else pair
 
 
 def _held_bytes(message: Message) -> int:

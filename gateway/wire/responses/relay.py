@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from gateway.wire.chat.relay import EventRelay
 from gateway.wire.failures import error_in, named_error
+from gateway.wire.responses.answer import ids_in
 from gateway.wire.secrets import NO_SECRETS, Secrets
 from gateway.wire.sse import events, fields_of
 from gateway.wire.usage import found_in
@@ -42,7 +43,7 @@ _HEAD_BYTES: Final = 4096
 class ResponseRelay(EventRelay):
     """One stream of a response's events."""
 
-    __slots__ = ("_ends_long", "response")
+    __slots__ = ("_ends_long", "response", "stored")
 
     def __init__(self, secrets: Secrets = NO_SECRETS) -> None:
         """Begin. `secrets` are taken out of every event that may be an error."""
@@ -50,6 +51,8 @@ class ResponseRelay(EventRelay):
         self._ends_long = False
         self.response: Mapping[str, Any] | None = None
         """The whole response, once it has come."""
+        self.stored: list[str] = []
+        """The ids of the response and of its items, as far as they have come."""
 
     def ending(self, rest: bytes) -> bytes:
         """Return nothing: the last event is the end."""
@@ -68,7 +71,7 @@ class ResponseRelay(EventRelay):
         may_fail = block.find(b"error") >= 0
         if may_fail:  # each event with a whole response in it, too: it has a member of that name
             block = self._secrets.out_of(block)
-        if may_fail or block.find(b'"usage"') >= 0:
+        if may_fail or block.find(b'"usage"') >= 0 or block.find(_ITEM_DONE) >= 0:
             for one in events(block):
                 self._look(one)
         self._kept.append(block)
@@ -80,12 +83,13 @@ class ResponseRelay(EventRelay):
 
     def _look(self, one: bytes) -> None:
         """Take in an event that may be the last."""
-        if one.find(b'"usage"') < 0 and one.find(b"error") < 0:
+        if one.find(b'"usage"') < 0 and one.find(b"error") < 0 and one.find(_ITEM_DONE) < 0:
             return
         fields = fields_of(one)
         if fields is None:
             return
         kind, response = fields.get("type"), fields.get("response")
+        self._note_ids(response if isinstance(response, dict) else {"output": [fields.get("item")]})
         if isinstance(response, dict) and self.service_tier is None and kind in ENDS:
             tier = response.get("service_tier")
             self.service_tier = tier if isinstance(tier, str) else None
@@ -97,6 +101,9 @@ class ResponseRelay(EventRelay):
             if kind == "response.failed":
                 self.error = error_in({"error": response.get("error")}) or named_error({})
                 self.error_is_shown = True
+
+    def _note_ids(self, response: Mapping[str, Any]) -> None:
+        self.stored += [one for one in ids_in(response) if one not in self.stored][:MOST_IDS]
 
     # --- an event that is too long to be held
 
@@ -131,3 +138,6 @@ class ResponseRelay(EventRelay):
 
 
 _PACK_BYTES: Final = 24 * 1024
+_ITEM_DONE: Final = b'"response.output_item.done"'
+MOST_IDS: Final = 1_000
+"""Ids of one event that are remembered."""
