@@ -256,12 +256,19 @@ def _tools(body: bytes, spans: Mapping[str, Span], memo: Memo) -> _Tools:
             raise invalid_request(f"`tools` is not valid JSON: {error}.", "tools") from None
         if not isinstance(listed, list) or not listed:
             return _NO_TOOLS
-        written = orjson.dumps(listed)
+        written = orjson.dumps([_counted(tool) for tool in listed])
         last = listed[-1]
         may_mark = isinstance(last, dict) and last.get("type") == "function"
         read = _Tools(written.decode(), len(listed), max(0, len(written) - len(raw)), may_mark)
         memo.keep(known_as, read, sys.getsizeof(read.text))
     return read
+
+
+def _counted(tool: Any) -> Any:
+    """Return a tool as it counts: a function as in a chat, since the model sees the same of both."""
+    if not isinstance(tool, dict) or tool.get("type") != "function":
+        return tool
+    return {"type": "function", "function": {name: held for name, held in tool.items() if name != "type"}}
 
 
 def _string(held: Any) -> str | None:
