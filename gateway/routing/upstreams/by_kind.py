@@ -13,7 +13,7 @@ from gateway.routing.upstreams.translated import Translated
 from gateway.routing.upstreams.upstream import (
     ERROR_BYTES,
     MOST_ANSWER,
-    Keeper,
+    AsksStored,
     Reply,
     StoredCall,
     Unfit,
@@ -72,7 +72,7 @@ class Upstreams:
     async def ask(self, deployment: Deployment, call: StoredCall, *, request_id: str, now: float = 0.0) -> Outcome:
         """Ask about something that a deployment keeps."""
         upstream = self._by_kind.get(deployment.kind) or self._upstream(deployment.kind)
-        if not isinstance(upstream, Keeper):
+        if not isinstance(upstream, AsksStored):
             return Failure(deployment, "unfit", message=f"{deployment.provider} keeps nothing")
         return await _outcome(deployment, upstream.ask(deployment, call, request_id=request_id), now)
 

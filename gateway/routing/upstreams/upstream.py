@@ -120,7 +120,7 @@ class StoredCall:
 
 
 @runtime_checkable
-class Keeper(Protocol):
+class AsksStored(Protocol):
     """An upstream whose deployments keep things."""
 
     async def ask(self, deployment: Deployment, call: StoredCall, *, request_id: str) -> Reply:
