@@ -113,6 +113,11 @@ def test_reasoning_and_what_follows_it_and_parallel_calls_go_together():
     assert together(came) == [(0, 1), (1, 7), (7, 9), (9, 10)]
 
 
+def test_an_id_that_comes_again_joins_nothing_across_turns():
+    talk = [{"role": "user", "content": "go"}, CALL, OUTPUT]
+    assert together(read(*talk, *talk)) == [(0, 1), (1, 3), (3, 4), (4, 6)]
+
+
 def test_words_before_a_call_go_with_it_as_in_a_chat():
     came = read({"role": "user", "content": "go"}, {"role": "assistant", "content": "I look."}, CALL, OUTPUT)
     assert together(came) == [(0, 1), (1, 4)]

@@ -63,6 +63,12 @@ def test_a_result_that_stands_apart_follows_its_call_in_a_chat():
     assert [message["role"] for message in messages] == ["user", "assistant", "tool", "user"]
 
 
+def test_an_id_that_comes_again_is_answered_each_time():
+    messages = chat(read(USER, CALL, OUTPUT, USER, CALL, {**OUTPUT, "output": "later"}))["messages"]
+    assert [message["content"] for message in messages if message["role"] == "tool"] == ["text of a", "later"]
+    assert [message["role"] for message in messages] == ["user", "assistant", "tool"] * 2
+
+
 def test_settings_that_mean_the_same_go_along():
     came = read(
         USER,

@@ -49,7 +49,7 @@ async def answer_stored(
     gateway: Gateway, client: Client, request_id: str, method: str, path: str, ids: Mapping[str, str], query: bytes
 ) -> None:
     """Serve a call about one thing. Raises GatewayError: 404 for an id that is not this team's."""
-    caller = authenticate(gateway.keys, client.headers, gateway.now())
+    caller = authenticate(gateway.keys, client, gateway.now(), RESPONSES.name)
     for one in ids.values():
         if not _ID.fullmatch(one):
             raise errors.stored_not_found("id", one)
@@ -63,7 +63,7 @@ async def answer_stored(
 
 async def begin_conversation(gateway: Gateway, client: Client, request_id: str) -> None:
     """Have a conversation made by the first deployment of this key's models that keeps any."""
-    caller = authenticate(gateway.keys, client.headers, gateway.now())
+    caller = authenticate(gateway.keys, client, gateway.now(), RESPONSES.name)
     body = await client.body(gateway.config.server.max_body)
     deployment = _keeper(gateway, caller)
     if deployment is None:
@@ -79,7 +79,7 @@ async def begin_conversation(gateway: Gateway, client: Client, request_id: str) 
 
 async def count_input(gateway: Gateway, client: Client, request_id: str) -> None:
     """Count the tokens of an input: by the provider where it speaks Responses, else here."""
-    caller = authenticate(gateway.keys, client.headers, gateway.now())
+    caller = authenticate(gateway.keys, client, gateway.now(), RESPONSES.name)
     request = RESPONSES.read(await client.body(gateway.config.server.max_body), gateway.memo)
     model = admit(gateway.config, gateway.models, caller, request, client.headers).model
     [first, *_] = await bound(gateway, request, caller.team, model.tiers(()))

@@ -161,15 +161,26 @@ def joined_marks(messages: Sequence[Message]) -> list[bool]:
     Reasoning stays with the item behind it ("reasoning … was provided without its required following item",
     github.com/openai/openai-python/issues/2561); a call, with the words before it and with all up to its output.
     """
-    answered = {message.call_id: index for index, message in enumerate(messages) if message.is_result}
+    answers = _answers(messages)
     marks, reach = [False] * len(messages), -1
     for index, message in enumerate(messages):
         before = messages[index - 1] if index else None
         follows = before is not None and (before.reasons or (bool(message.calls) and before.role == "assistant"))
         marks[index] = not message.is_result and (follows or index <= reach)
-        for call in message.calls:
-            reach = max(reach, answered.get(call.id, -1))
+        reach = max(reach, answers.get(index, -1))
     return marks
+
+
+def _answers(messages: Sequence[Message]) -> dict[int, int]:
+    """Give each message that calls the place of the last result that answers it; ids may come again later."""
+    open_calls: dict[str, int] = {}
+    found: dict[int, int] = {}
+    for index, message in enumerate(messages):
+        for call in message.calls:
+            open_calls[call.id] = index
+        if message.is_result and (caller := open_calls.pop(message.call_id or "", None)) is not None:
+            found[caller] = index
+    return found
 
 
 def both(message: Message) -> tuple[Message, Message]:

@@ -139,20 +139,20 @@ def _chat(request: Request, changes: Changes | None) -> _Chat:
 
 def _in_order(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
     """Put each result right behind its call: Responses take it anywhere after that, chats do not."""
-    called = {call["id"] for message in messages for call in message.get("tool_calls", ())}
-    results: dict[str, ChatMessage] = {}
-    at: dict[str, int] = {}
+    results: dict[int, list[ChatMessage]] = {}
+    open_calls: dict[str, int] = {}
+    moved: set[int] = set()
     for number, message in enumerate(messages):
-        call_id = str(message.get("tool_call_id", ""))
-        if call_id in called and call_id not in results:
-            results[call_id], at[call_id] = message, number
+        for call in message.get("tool_calls", ()):
+            open_calls[call["id"]] = number
+        caller = open_calls.pop(message["tool_call_id"], None) if message["role"] == "tool" else None
+        if caller is not None:
+            results.setdefault(caller, []).append(message)
+            moved.add(number)
     out: list[ChatMessage] = []
-    for message in messages:
-        if results.get(message.get("tool_call_id", "")) is message:
-            continue
-        out.append(message)
-        own: list[str] = [call["id"] for call in message.get("tool_calls", ()) if call["id"] in at]
-        out += [results[call_id] for call_id in sorted(own, key=at.__getitem__)]
+    for number, message in enumerate(messages):
+        if number not in moved:
+            out += [message, *results.get(number, ())]
     return out
 
 
