@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from gateway.config import keys_file, references
 from gateway.config.environment import read_in, usual_keys
 from gateway.config.fields import FROM_FILE
+from gateway.config.limits import Budget, RateLimit
 from gateway.config.merging import POLICY_FILE, Policies, load_policies
 from gateway.config.network import Network, network_of
 from gateway.config.policy import Policy
@@ -106,6 +107,9 @@ class Config:
     """Whether a change of its files is taken in at once."""
     shipped: frozenset[str] = frozenset()
     """Names of the policies that come with the program and are as they came."""
+    budgets: tuple[Budget, ...] = ()
+    """Of the whole gateway."""
+    limits: tuple[RateLimit, ...] = ()
     lines: Mapping[KeyPath, int] = field(default_factory=dict, repr=False, compare=False)
     """The line of each key in `file`, for problems that are seen later."""
 
@@ -305,6 +309,8 @@ def _config(
         otel=said.otel,
         response_cache=replace(said.response_cache, dir=folder / said.response_cache.dir),
         cors=said.cors,
+        budgets=said.budgets,
+        limits=said.limits,
         memory=said.memory,
         log_upstream_errors=said.log_upstream_errors,
         aliases=said.aliases,

@@ -25,7 +25,7 @@ from gateway.config.yaml import YamlDocument, read_yaml
 POLICY_FILE: Final = TypeAdapter(PolicyFile)
 """Reads a policy file, and is its schema."""
 
-_MERGED: Final = frozenset(one.name for one in fields(PolicyBody)) | {"version"}
+_MERGED: Final = frozenset(one.name for one in fields(PolicyBody)) | {"version", "budgets", "limits", "tighten"}
 """Keys that a policy takes over from one that it extends."""
 
 

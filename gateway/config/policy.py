@@ -35,6 +35,7 @@ from gateway.config.fields import (
     named_key,
 )
 from gateway.config.ladder import Ladder
+from gateway.config.limits import Budgets, RateLimits, Tightenings
 from gateway.config.shares import COMPONENTS, Shares
 
 PROFILE_METADATA = "gateway_profile"
@@ -346,8 +347,11 @@ class Policy(PolicyBody):
     profile: str | None = None
     """The profile that is merged in, if one is."""
     profiles: tuple[Profile, ...] = ()
+    budgets: Budgets = ()
+    limits: RateLimits = ()
+    tighten: Tightenings = ()
     digest: str = field(init=False)
-    """Eight hex digits of everything else but `utilization`: what is the same has the same, on every machine."""
+    """Eight hex digits of all that decides bytes: what is the same has the same, on every machine."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", _digest(self))
@@ -406,8 +410,8 @@ class Profile:
     policy: Policy
 
 
-_APART: Final = frozenset({"utilization", "profiles", "digest"})
-"""Left out of the digest: targets for the report alone, and what is entered in another form."""
+_APART: Final = frozenset({"utilization", "budgets", "limits", "profiles", "tighten", "digest"})
+"""Left out of the digest: targets for the report, limits, which change no byte, and what is entered in another form."""
 
 
 def _digest(policy: Policy) -> str:
@@ -416,6 +420,8 @@ def _digest(policy: Policy) -> str:
         (profile.name, profile.when.source if profile.when else None, profile.policy.digest)
         for profile in policy.profiles
     ]
+    if policy.tighten:
+        entered["tighten"] = policy.tighten
     canonical = json.dumps(entered, default=asdict, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 

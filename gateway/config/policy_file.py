@@ -1,4 +1,4 @@
-"""A policy file: the rules of a policy and of its profiles, and keys that this release does not act on yet.
+"""A policy file: the rules of a policy and of its profiles, and its limits.
 
 A file is read on its own here; `extends` and profiles are merged in `gateway.config.merging`, so every key may be left
 out but `name`.
@@ -6,19 +6,15 @@ out but `name`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 from pydantic.dataclasses import dataclass as declared
 
-from gateway.config import quantities
 from gateway.config.conditions import FACTS, compile_condition
-from gateway.config.fields import STRICT, Name, Share, Strict, Tokens, Word, key, named_key
-from gateway.config.policy import ContextWindow, PolicyBody
-
-NOT_YET: Final = "not in this release"
-
-T = TypeVar("T")
+from gateway.config.fields import STRICT, Name, Word, named_key
+from gateway.config.limits import Budgets, RateLimits, Tightenings
+from gateway.config.policy import PolicyBody
 
 
 def _version(value: Any) -> Literal[2]:
@@ -34,52 +30,7 @@ def _condition(value: str) -> str:
     return value
 
 
-def _none_yet(entries: list[T]) -> list[T]:
-    """Refuse any entry: a key that would be accepted and do nothing is worse than none."""
-    if entries:
-        raise ValueError(f"{NOT_YET}; leave it out")
-    return entries
-
-
 Version = Annotated[Literal[2], PlainValidator(_version), WithJsonSchema({"const": 2})]
-Period = Annotated[
-    str, PlainValidator(quantities.period), WithJsonSchema({"type": "string", "pattern": quantities.DURATION_PATTERN})
-]
-
-
-class BudgetFile(Strict):
-    """An amount of money for a period. Not in this release."""
-
-    per: Literal["key", "user", "team", "model"] = Field(description="Whose spend is counted.")
-    max_budget: float = Field(gt=0, allow_inf_nan=False, description="US dollars that may be spent in a period.")
-    budget_duration: Period = key("1mo", description="The period: 1d, 30d, 1mo.")
-    soft_budget: float | None = key(
-        None, gt=0, allow_inf_nan=False, description="US dollars from which on a warning is logged."
-    )
-    without_user: Literal["skip", "refuse"] = key("skip", description="What happens to requests that name no user.")
-
-
-class TightenFile(Strict):
-    """A step to take when money runs low. Not in this release."""
-
-    at: Share = Field(description="Share of the budget that is spent.")
-    context_window: ContextWindow = key("deployment", description="The window from then on.")
-    model: Word | None = key(None, description="The model from then on.")
-
-
-class LimitsFile(Strict):
-    """Rates. Not in this release."""
-
-    per: Literal["key", "user", "team", "model"] = key("key", description="Whose requests are counted.")
-    rpm_limit: Tokens | None = key(None, description="Requests per minute.")
-    tpm_limit: Tokens | None = key(None, description="Tokens per minute.")
-    max_parallel_requests: int | None = key(None, ge=1, description="Requests at the same time.")
-
-
-def _nothing_said(value: LimitsFile) -> LimitsFile:
-    if value.model_fields_set:
-        raise ValueError(f"{NOT_YET}; leave it out")
-    return value
 
 
 @declared(config=STRICT, frozen=True, slots=True, kw_only=True)
@@ -105,12 +56,8 @@ class PolicyFile(PolicyBody):
         {},
         description="Variants by name, chosen by the header x-gateway-profile, metadata.gateway_profile, or `when`.",
     )
-    budgets: Annotated[list[BudgetFile], AfterValidator(_none_yet)] = named_key(
-        [], description=f"Money limits. {NOT_YET.capitalize()}."
+    budgets: Budgets = named_key([], description="Amounts of money for a period, of the keys that have this policy.")
+    tighten: Tightenings = named_key(
+        [], description="What is done as spend approaches a hard limit, step by step. The furthest step reached counts."
     )
-    tighten: Annotated[list[TightenFile], AfterValidator(_none_yet)] = named_key(
-        [], description=f"What is done when money runs low. {NOT_YET.capitalize()}."
-    )
-    limits: Annotated[LimitsFile, AfterValidator(_nothing_said)] = named_key(
-        {}, description=f"Rate limits. {NOT_YET.capitalize()}."
-    )
+    limits: RateLimits = named_key({}, description="Requests and tokens a minute, and requests at the same time.")

@@ -34,6 +34,7 @@ from pydantic.dataclasses import dataclass as declared
 
 from gateway.config import quantities
 from gateway.config.fields import STRICT, Name, Seconds, Share, Strict, Tokens, Word, is_from_file, key
+from gateway.config.limits import Budgets, RateLimits
 from gateway.config.prompt_cache_rules import CachesFile
 
 
@@ -364,6 +365,8 @@ class Team:
     """A team."""
 
     policy: Word | None = key(None, description="The policy of the team's keys; left out, it is default_policy.")
+    budgets: Budgets = key([], description="Amounts of money for a period, of the team.")
+    limits: RateLimits = key({}, description="Requests and tokens a minute, and requests at the same time.")
 
 
 @declared(config=STRICT, frozen=True, slots=True)
@@ -406,6 +409,8 @@ class KeyEntry:
     revoked: Moment | None = key(
         None, description="When it was taken back: it is refused, and its line still explains old entries."
     )
+    budgets: Budgets = key([], description="Amounts of money for a period, of this key.")
+    limits: RateLimits = key({}, description="Requests and tokens a minute, and requests at the same time.")
 
 
 class KeysFile(Strict):
@@ -428,6 +433,16 @@ class StateSettings:
         "50ms",
         description="How long planning a request waits for the state, in all. Three answers that took longer within ten"
         " seconds, and requests are planned without it until it answers in time again.",
+    )
+    counters_timeout: Seconds = key(
+        "1s",
+        description="How long a request waits for the counters of limits. Three errors in a row, and they are down "
+        "until they answer again.",
+    )
+    on_store_down: Literal["refuse", "allow"] = key(
+        "refuse",
+        description="What becomes of requests under limits while the counters are down: refused with 503, or served "
+        "without limits and counted afterwards.",
     )
 
     @model_validator(mode="after")
@@ -518,6 +533,8 @@ class ConfigFile(Strict):
         " open, even where it holds no key.",
     )
     policies: Word = key("policies", description="Folder of policy files, relative to this file.")
+    budgets: Budgets = key([], description="Amounts of money for a period, of the whole gateway.")
+    limits: RateLimits = key({}, description="Rates of the whole gateway, or of each team, user, model …")
     default_policy: Word = key("default", description="The policy where neither key nor team has one.")
     state: StateSettings = key({}, description="Where shared state is kept.")
     ledger: LedgerSettings = key({}, description="The books.")

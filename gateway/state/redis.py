@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha1
 from typing import Final
 
 import redis
@@ -67,7 +68,7 @@ class RedisState:
     """State in a Redis server, 6.0 or later. Connects when it is first used."""
 
     def __init__(self, url: str) -> None:
-        with self._known_failures():
+        with _known_failures():
             # Nothing is tried again by itself: a step whose answer was lost may have been done.
             self._client = redis.Redis.from_url(
                 url,
@@ -82,18 +83,18 @@ class RedisState:
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read values. MGET says of what is no value that there is none, where GET would fail."""
-        with self._known_failures():
+        with _known_failures():
             found = self._client.mget([PREFIX + key for key in keys]) if keys else []
             return [_bytes(one) for one in found]
 
     def put(self, key: str, value: bytes, expires_seconds: float | None = None) -> None:
         milliseconds = None if expires_seconds is None else _milliseconds(expires_seconds)
-        with self._known_failures():
+        with _known_failures():
             self._client.set(PREFIX + key, value, px=milliseconds)
 
     def put_first(self, values: Sequence[tuple[str, bytes]], expires_seconds: float) -> list[bytes]:
         keys, raws = [PREFIX + key for key, _ in values], [raw for _, raw in values]
-        with self._known_failures():
+        with _known_failures():
             # Sent whole each time: it is short, and who sends its digest alone may have to ask twice.
             found = self._client.eval(_PUT_FIRST, len(keys), *keys, _milliseconds(expires_seconds), *raws)
             return [_bytes(one) or b"" for one in found]
@@ -109,22 +110,59 @@ class RedisState:
                 after or b"",
                 0 if expires_seconds is None else _milliseconds(expires_seconds),
             ]
-            with self._known_failures():
+            with _known_failures():
                 if self._replace(keys=[PREFIX + key], args=arguments):
                     return after
         raise StateUnavailable(f"the state in Redis: {key} changes faster than it can be updated")
 
     def close(self) -> None:
-        with self._known_failures():
+        with _known_failures():
             self._client.connection_pool.disconnect(inuse_connections=False)  # others' threads may be in the others
 
-    @staticmethod
-    @contextmanager
-    def _known_failures() -> Iterator[None]:
-        try:
-            yield
-        except (redis.RedisError, OSError, ValueError) as error:
-            raise StateUnavailable(f"the state in Redis: {error}") from error
+
+class Script:
+    """A Lua script on a Redis server, run for many steps in one exchange."""
+
+    def __init__(self, url: str, text: str, answer_seconds: float = _ANSWER_SECONDS) -> None:
+        with _known_failures("the counters in Redis"):
+            self._client = redis.Redis.from_url(
+                url,
+                socket_connect_timeout=min(_CONNECT_SECONDS, answer_seconds),
+                socket_timeout=answer_seconds,
+                retry=Retry(NoBackoff(), 0),
+            )
+        self._text, self._digest = text, sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def run(self, key: str, calls: Sequence[Sequence[str | int | float]]) -> list[list[bytes]]:
+        """Run the script once for each list of arguments, in their order, and return its answers."""
+        with _known_failures("the counters in Redis"):
+            try:
+                return self._run(key, calls)
+            except redis.exceptions.NoScriptError:  # none of them ran: it is there for all or for none
+                self._client.script_load(self._text)
+                return self._run(key, calls)
+
+    def _run(self, key: str, calls: Sequence[Sequence[str | int | float]]) -> list[list[bytes]]:
+        if len(calls) == 1:
+            answers = [self._client.evalsha(self._digest, 1, key, *map(str, calls[0]))]
+        else:
+            pipeline = self._client.pipeline(transaction=False)
+            for arguments in calls:
+                pipeline.evalsha(self._digest, 1, key, *map(str, arguments))
+            answers = pipeline.execute()
+        return [[_bytes(word) or b"" for word in answer] for answer in answers]
+
+    def close(self) -> None:
+        with _known_failures("the counters in Redis"):
+            self._client.connection_pool.disconnect()
+
+
+@contextmanager
+def _known_failures(name: str = "the state in Redis") -> Iterator[None]:
+    try:
+        yield
+    except (redis.RedisError, OSError, ValueError) as error:
+        raise StateUnavailable(f"{name}: {error}") from error
 
 
 def _bytes(found: object) -> bytes | None:
