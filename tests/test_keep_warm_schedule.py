@@ -21,7 +21,6 @@ import structlog
 from structlog.testing import capture_logs
 
 from gateway import config
-from gateway.app import create_app
 from gateway.keep_warm.schedule import LONGEST_SLEEP, MOST_FAILURES, MOST_PREFIXES, WarmUps
 from gateway.money import ledger as books
 from gateway.money.prices.entries import price_from
@@ -463,25 +462,6 @@ async def test_a_stop_ends_what_is_under_way_and_enters_it(tmp_path: Path):
         while one.sent == before:
             await asyncio.sleep(0.001)
     assert [row["status"] for row in one.told("warm_up")][-1] == "cancelled"
-
-
-@pytest.mark.parametrize(
-    ("said", "is_there"),
-    [
-        ("prompt_cache: {warm: ['You*']}", True),
-        ("profiles: {night: {prompt_cache: {warm: ['You*']}}}", True),
-        ("prompt_cache: {every: 3m}", False),
-    ],
-)
-async def test_the_application_has_it_only_where_a_policy_or_a_profile_names_a_prefix(
-    tmp_path: Path, said: str, is_there: bool
-):
-    (tmp_path / "policies").mkdir()
-    (tmp_path / "policies" / "p.yaml").write_text(f"name: p\n{said}\n")
-    (tmp_path / "config.yaml").write_text("model_list: [{model_name: m, litellm_params: {model: demo/anthropic}}]")
-    app = create_app(config.load(tmp_path / "config.yaml", {}))
-    async with app.router.lifespan_context(app):
-        assert isinstance(app.state.gateway.warm_ups, WarmUps) == is_there
 
 
 async def test_it_sleeps_until_the_next_is_due_and_never_long(tmp_path: Path):

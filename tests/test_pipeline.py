@@ -416,16 +416,23 @@ KEYS = (
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"authorization": "Bearer sk-none"}, {"authorization": "Bearer sk-old"}, {"x-api-key": ""}]
+    "headers", [{}, {"authorization": "Bearer sk-none"}, {"authorization": "bearer"}, {"x-api-key": ""}]
 )
-async def test_a_key_that_is_missing_unknown_or_expired_gets_one_and_the_same_answer(gateway, headers):
+async def test_a_key_that_is_missing_or_unknown_gets_one_and_the_same_answer(gateway, headers):
     passed = await refused(replace(gateway, keys=KEYS), body(HELLO), **headers)
     error = passed.client.error
     assert (passed.client.status, error["code"]) == (401, "invalid_api_key")
     assert error["message"].partition(" [")[0] == (
-        "No valid API key was given: it is missing, unknown or expired. Send a key of this gateway as "
+        "No valid API key was given: it is missing or unknown. Send a key of this gateway as "
         "`Authorization: Bearer …` (or `x-api-key`, `api-key`); its operator issues them."
     )
+    assert passed.rows == []
+
+
+async def test_who_has_the_secret_of_a_key_is_told_that_it_has_expired(gateway):
+    passed = await refused(replace(gateway, keys=KEYS), body(HELLO), authorization="Bearer sk-old")
+    assert (passed.client.status, passed.client.error["code"]) == (401, "invalid_api_key")
+    assert passed.client.error["message"].startswith("This API key has expired.")
     assert passed.rows == []
 
 
