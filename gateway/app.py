@@ -57,6 +57,7 @@ from gateway.serving.early_folds import EarlyFolds
 from gateway.serving.large.blocks import give_back_large_blocks
 from gateway.serving.large.pool import LargeBodies
 from gateway.serving.listing import listed_model, listed_models
+from gateway.serving.messages import MessagesClient, count_prompt, described_as_theirs, in_their_form
 from gateway.serving.metered.pipeline import answer_metered
 from gateway.serving.pipeline import answer
 from gateway.serving.services import Configured, Gateway, Models, declared_name
@@ -75,10 +76,13 @@ from gateway.wire.errors import GatewayError, error_body
 from gateway.wire.memo import Memo
 from gateway.wire.operations import METERED, PATHS, Operation
 from gateway.wire.origins import Origins
-from gateway.wire.shape import BY_PATH, CHAT, Shape
+from gateway.wire.shape import BY_PATH, CHAT, MESSAGES, Shape
 from gateway.wire.unserved import PREFIXES, unserved, upgrade_refused
 
 _READING = ("GET", "HEAD")
+COUNT_TOKENS: Final = f"{PATHS['messages']}/count_tokens"
+VERSION: Final = b"anthropic-version"
+"""The header that all of Anthropic's clients send."""
 
 SETTLE_SECONDS = 5.0
 """Seconds that a stop waits for the entries of requests that it cut."""
@@ -180,6 +184,7 @@ def create_app(config: Config, worker: str | None = None) -> Application:
         for prefix in PREFIXES
         for route in (
             *(Route(prefix + path, _asked(shape)) for path, shape in BY_PATH.items()),
+            Route(f"{prefix}{COUNT_TOKENS}", _Endpoint(_count, "POST", write=MESSAGES.error, client=MessagesClient)),
             *(Route(prefix + PATHS[one], _Endpoint(partial(_metered, one), "POST")) for one in METERED),
             *(Route(prefix + path, _stored(path, *methods)) for path, methods in STORED_PATHS.items()),
             Route(f"{prefix}/responses/input_tokens", _Endpoint(_count_input, "POST")),
@@ -192,6 +197,7 @@ def create_app(config: Config, worker: str | None = None) -> Application:
             Route(f"{prefix}/ready", _Endpoint(_ready, *_READING)),
         )
     ]
+    routes.append(Route("/", _Endpoint(_health, *_READING)))  # Claude Code looks whether anybody is there
     routes += [Route(f"/openai/deployments/{{name:path}}{PATHS[one]}", _azure(one)) for one in ("chat", *METERED)]
     app = Application(routes=routes, lifespan=lifespan, middleware=_door_for_browsers(config))
     app.instance = lambda: InstanceState(config_digest(app.gateway.config), serving=1, loaded=int(app.is_loaded))
@@ -427,16 +433,21 @@ class _Endpoint:
             self._refuse_method(scope, client)
             await self._serve(Visit(gateway, client, scope, request_id))
         except GatewayError as error:
-            await refuse(client, error, request_id, write=self._write)
+            await refuse(client, error, request_id, write=self._writer(client))
         except Exception:  # the outermost handler: nobody gets a stack trace, and the log gets all of it
             gateway.log.exception("endpoint failed", path=scope["path"], id=request_id)
             if not client.started:
-                await refuse(client, errors.internal_error(), request_id, write=self._write)
+                await refuse(client, errors.internal_error(), request_id, write=self._writer(client))
+
+    def _writer(self, client: HTTPClient) -> WriteError:
+        """Return who writes an error: where no shape is asked, the one of whose clients it is."""
+        return MESSAGES.error if self._write is error_body and VERSION in client.headers else self._write
 
 
 def _asked(shape: Shape) -> _Endpoint:
     """Return the endpoint that answers requests in this shape."""
-    return _Endpoint(partial(_answer, shape), "POST", write=shape.error)
+    client = MessagesClient if shape is MESSAGES else HTTPClient
+    return _Endpoint(partial(_answer, shape), "POST", write=shape.error, client=client)
 
 
 async def _answer(shape: Shape, visit: Visit) -> None:
@@ -470,6 +481,11 @@ async def _begin_conversation(visit: Visit) -> None:
     await begin_conversation(visit.gateway, visit.client, visit.request_id)
 
 
+async def _count(visit: Visit) -> None:
+    """Count the prompt of a message."""
+    await _json(visit, 200, await count_prompt(visit.gateway, visit.client))
+
+
 async def _metered(operation: Operation, visit: Visit) -> None:
     with _running(visit):
         await answer_metered(visit.gateway, visit.client, visit.request_id, operation)
@@ -495,15 +511,22 @@ async def _json(visit: Visit, status: int, body: Any) -> None:
 
 
 async def _models(visit: Visit) -> None:
-    """List the models that this key may ask for, in OpenAI's shape."""
+    """List the models that this key may ask for, in the shape of OpenAI, or of Anthropic for its clients."""
     caller = authenticate(visit.gateway.keys, visit.client, visit.gateway.now())
-    await _json(visit, 200, await listed_models(visit.gateway, caller))
+    told = await listed_models(visit.gateway, caller)
+    await _json(visit, 200, in_their_form(told["data"], visit.scope["query_string"]) if _is_theirs(visit) else told)
 
 
 async def _model(visit: Visit) -> None:
     """Describe one model that this key may ask for."""
     caller = authenticate(visit.gateway.keys, visit.client, visit.gateway.now())
-    await _json(visit, 200, listed_model(visit.gateway, caller, visit.scope["path_params"]["id"]))
+    told = listed_model(visit.gateway, caller, visit.scope["path_params"]["id"])
+    await _json(visit, 200, described_as_theirs(told) if _is_theirs(visit) else told)
+
+
+def _is_theirs(visit: Visit) -> bool:
+    """Whether a client is one of Anthropic's."""
+    return VERSION in visit.client.headers
 
 
 async def _request(visit: Visit) -> None:

@@ -254,10 +254,10 @@ def test_what_is_not_served_says_what_to_do_instead(client: OpenAI, call: Any, c
 
 
 def test_anthropics_clients_are_told_in_their_own_shape(place: Place):
-    for path in ("/v1/messages", "/v1/messages/count_tokens?beta=true", "/messages"):
+    for path in ("/v1/messages/batches", "/v1/messages/batches/b/results", "/v1/complete"):
         status, told, _ = place.ask("POST", path, {})
         assert (status, told["type"], told["error"]["type"]) == (400, "error", "invalid_request_error")
-        assert "/v1/chat/completions" in told["error"]["message"]
+        assert "POST /v1/messages" in told["error"]["message"]
 
 
 @pytest.mark.parametrize("path", ["/v1/responses", "/responses", "/openai/v1/responses", "/v1/realtime?model=x"])

@@ -18,8 +18,7 @@ from gateway.request import Request
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
 from gateway.serving.fit import byte_sizes, fit
 from gateway.wire.memo import Memo
-from gateway.wire.shape import BY_PATH, RESPONSES, SHAPES, Shape, shape_of
-from tests.other_shapes import anthropic
+from gateway.wire.shape import BY_PATH, MESSAGES, RESPONSES, SHAPES, Shape, shape_of
 from tests.passage import COUNTERS
 from tests.talk import count, count_media, loop, request, system, user, words
 from tests.test_fitting import model
@@ -176,6 +175,10 @@ def test_what_a_request_of_items_says_of_itself():
 # ---------------------------------------------------------------- Anthropic
 
 
+def anthropic(body: dict[str, Any]) -> Request:
+    return MESSAGES.read(orjson.dumps(body), Memo())
+
+
 def test_results_beside_text_are_messages_of_their_own():
     came = anthropic(CLAUDE)
     messages, places = came.conversation.messages, came.conversation.places
@@ -227,5 +230,5 @@ def test_what_a_request_of_blocks_says_of_itself():
     came = anthropic(CLAUDE)
     assert (came.answer_limit, came.thinking, came.user) == (500, 2000, "u1")
     sizes = byte_sizes(came)
-    assert sizes["input"] == len("How?")
+    assert sizes["input"] == len('"How?"')
     assert orjson.loads(came.body) == CLAUDE

@@ -22,6 +22,8 @@ class Endpoint:
     url: str
     headers: Mapping[str, str] = field(repr=False)
     """They hold the credential."""
+    usual: Mapping[str, str] = field(default_factory=dict)
+    """Others, where the client sends none of that name."""
 
 
 def operation_endpoint(
@@ -38,7 +40,7 @@ def operation_endpoint(
     if provider == AZURE and operation == "responses":
         return _azure_responses(base, key, params)
     if (spoken := listed.speaks.get(operation)) is not None:
-        return Endpoint(joined_path(base, spoken.tail), _headers(spoken, key))
+        return Endpoint(joined_path(base, spoken.tail), _headers(spoken, key), spoken.usual_headers)
     facts = listed.at_an_address or listed
     if provider == AZURE:
         return _azure(base, model, key, params, call)

@@ -45,15 +45,27 @@ CLAUDE: Final = Family(
     plain=("claude", "anthropic"),
 )
 
+HOME: Final = "https://api.anthropic.com"
+
+MESSAGES_WAY: Final = Provider(
+    "direct",
+    HOME,
+    "/v1/messages",
+    key_headers=("x-api-key",),
+    usual_headers={"anthropic-version": "2023-06-01"},
+)
+"""docs.claude.com/en/api/overview and …/versioning: `POST /v1/messages`, the key as `x-api-key`, and a version."""
+
 ANTHROPIC: Final = Provider(
     "translated",
     host="api.anthropic.com",
     family=CLAUDE,
     legality=MESSAGES_API,
     takes=_TAKES,
-    headers=frozenset({"anthropic-beta"}),
+    headers=frozenset({"anthropic-beta", "anthropic-version"}),
     betas=None,
     answers_limited=True,
+    speaks={"messages": MESSAGES_WAY},
     fetches=("https://",),  # litellm's `create_anthropic_image_param`
     billing=Billing(has_modifiers=True),
 )

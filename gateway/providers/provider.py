@@ -56,6 +56,8 @@ class Provider:
     """The rest of the path, behind the address; an overlap with the address is written once."""
     key_headers: tuple[str, ...] = ()
     """Headers that carry the key in place of `Authorization: Bearer`, or beside it where that is listed too."""
+    usual_headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers that its API wants, in lower case, where the client sends none of that name."""
     model_prefix: str = ""
     """Written before a model name that has no `/`."""
     wants: tuple[str, ...] = ()

@@ -40,7 +40,7 @@ from gateway.providers.table import PROVIDERS, provider_of
 from gateway.wire.foreign import Reception
 from gateway.wire.headers import NEVER
 from gateway.wire.operations import Operation, operation_of
-from gateway.wire.outgoing import PLAIN, Additions
+from gateway.wire.outgoing import PLAIN, Additions, ChatForm
 from gateway.wire.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -316,6 +316,13 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
     price = book.price(provider, model, info, region_of(api_base, _text(params.get("vertex_location"))))
     newest_limit = reached.takes_newest_limit and _is_home(provider, api_base)
     body = _Body.of(params, kind, reception(provider, model), newest_limit=newest_limit)
+    cache = _cache(provider, model, kind, api_base, caches)
+    chats = ChatForm(
+        is_claude=kind == "translated" and family_of(provider, model).takes_betas,
+        takes_markers=cache.takes_anthropic_markers,
+        limit=LIMITS[0] if newest_limit else LIMITS[1],
+        most_answer=facts.max_output_tokens,
+    )
     passed = {name: value for name, value in params.items() if name not in _NOT_PASSED and not is_price(name)}
     if kind == "translated":
         passed |= {name: params[name] for name in BY_LIBRARY & params.keys()}
@@ -332,11 +339,11 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
         timeout=_number(params, "timeout", DEFAULT_TIMEOUT, above=0.0),
         weight=_number(params, "weight", 1.0, above=None),
         params=passed | ({"extra_body": body.foreign} if body.foreign else {}),
-        cache=priced(_cache(provider, model, kind, api_base, caches), price),
+        cache=priced(cache, price),
         order=int(_number(ordered, "order", 0, above=None)) if ordered.get("order") is not None else None,
         keyless=str(params.get("api_key", "")).lower() == "none",
         key_from=key_from,
-        additions=body.additions,
+        additions=replace(body.additions, chats=chats),
         answer_limit=body.answer_limit,
         mode=facts.mode or "chat",
         operation=operation,

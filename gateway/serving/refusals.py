@@ -18,6 +18,7 @@ from gateway.wire import errors
 from gateway.wire.errors import GatewayError
 from gateway.wire.headers import told_of_failure
 from gateway.wire.operations import Operation
+from gateway.wire.overflow import Overflow
 
 
 def does_not_fit(refusal: Refusal, fitted: Fitted, request: Request, policy: Policy) -> GatewayError:
@@ -144,7 +145,7 @@ def _limit_too_large(refusal: Refusal, window: Window, request: Request, policy:
     while most and not errors.is_clean(str(most)):
         most -= 1
     fits = f" to {most} or less" if most else ""
-    return errors.prompt_too_large_for_policy(
+    error = errors.prompt_too_large_for_policy(
         room=f"The window is {errors.figure(width)} tokens, and {param} keeps {errors.figure(limit)} for the answer.",
         fixed={_NEVER_CUT[name]: tokens for name, tokens in _fixed(refusal, request).items()},
         component="completion",
@@ -154,6 +155,8 @@ def _limit_too_large(refusal: Refusal, window: Window, request: Request, policy:
         param=param,
         do=f"Lower {param}{fits}, or leave it out.",
     )
+    error.overflow = Overflow(width, refusal.prompt_tokens, limit, error.message, most, is_the_limits=True)
+    return error
 
 
 def still_too_long(failure: Failure, fitted: Fitted, request: Request, policy: Policy) -> GatewayError:

@@ -14,6 +14,7 @@ import orjson
 
 from gateway.wire import lenient
 from gateway.wire.operations import MODES, NAMES, PATHS, Operation
+from gateway.wire.overflow import Overflow
 
 UpstreamFault = Literal["connect", "timeout", "reset", "garbage", "too_large", "authentication"]
 """The kind of an upstream's failure: not reached, silent for too long, cut off, not understood, too large, or our key
@@ -48,6 +49,8 @@ def printable(text: str, limit: int = VALUE_LIMIT) -> str:
 
 class GatewayError(Exception):
     """An end that the client sees."""
+
+    overflow: Overflow | None = None
 
     def __init__(
         self,
@@ -149,16 +152,19 @@ def context_length_exceeded(
     looks for the code).
     """
     said = "" if bound is None else f"{bound} "
+    why = f"Policy {printable(policy)}: {component} needs {said}{tokens}, room {room}." + (
+        f" {reason}" if reason else ""
+    )
     message = (
         f"This model's maximum context length is {window} tokens. However, you requested {said}{prompt + completion} "
-        f"tokens ({prompt} prompt, {completion} completion). Please reduce the length of the messages. "
-        f"Policy {printable(policy)}: {component} needs {said}{tokens}, room {room}."
+        f"tokens ({prompt} prompt, {completion} completion). Please reduce the length of the messages. {why}"
     )
-    message += f" {reason}" if reason else ""
     extra = {"component": component, "tokens": tokens, "room": room, "at": None if at is None else printable(at)}
-    return GatewayError(
+    error = GatewayError(
         400, "invalid_request_error", message, code="context_length_exceeded", param="messages", extra=extra
     )
+    error.overflow = Overflow(window, prompt, completion, printable(why, MESSAGE_LIMIT))
+    return error
 
 
 def answer_limit_exceeded(*, window: int, prompt: int, completion: int, param: str, most: int | None) -> GatewayError:
@@ -168,13 +174,17 @@ def answer_limit_exceeded(*, window: int, prompt: int, completion: int, param: s
     first two sentences are those of every overflow.
     """
     fits = "" if most is None else f" to {most} or less"
+    why = f"{param} is {completion}, which leaves too little for the prompt. Lower it{fits}, or leave it out."
     message = (
         f"This model's maximum context length is {window} tokens. However, you requested {prompt + completion} tokens "
-        f"({prompt} prompt, {completion} completion). Please reduce the length of the completion: {param} is "
-        f"{completion}, which leaves too little for the prompt. Lower it{fits}, or leave it out."
+        f"({prompt} prompt, {completion} completion). Please reduce the length of the completion: {why}"
     )
     extra = {"component": "completion", "tokens": completion, "room": most or 0, "at": param}
-    return GatewayError(400, "invalid_request_error", message, code="context_length_exceeded", param=param, extra=extra)
+    error = GatewayError(
+        400, "invalid_request_error", message, code="context_length_exceeded", param=param, extra=extra
+    )
+    error.overflow = Overflow(window, prompt, completion, why, most, is_the_limits=True)
+    return error
 
 
 class PolicyRefusal(GatewayError):

@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.wire.foreign import Reception
+
+
+@dataclass(frozen=True, slots=True)
+class ChatForm:
+    """The form in which a deployment takes chats that are made of another shape's requests."""
+
+    is_claude: bool = False
+    """Whether litellm writes them for Claude: `thinking` and `top_k` go along, and media inside results."""
+    takes_markers: bool = False
+    """Whether `cache_control` is taken."""
+    limit: str = "max_tokens"
+    """The name of the answer limit."""
+    most_answer: int | None = None
+    """The longest answer that its model gives; one that asks for more would be refused."""
+
+
+USUAL: Final = ChatForm()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +39,7 @@ class Additions:
     """The parts of other providers' answers that are taken; None for everything."""
     answer_limit: int | None = None
     """The answer limit, where neither the client nor `defaults` name one."""
+    chats: ChatForm = USUAL
 
 
 PLAIN = Additions()

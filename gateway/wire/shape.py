@@ -16,6 +16,7 @@ from gateway.wire.answer import Listener
 from gateway.wire.chat.shape import Chat
 from gateway.wire.errors import GatewayError
 from gateway.wire.memo import Memo
+from gateway.wire.messages.shape import Messages
 from gateway.wire.operations import PATHS, Operation
 from gateway.wire.outgoing import PLAIN, Additions
 from gateway.wire.responses.shape import Responses
@@ -145,8 +146,9 @@ class Shape(Protocol):
 
 CHAT: Final[Shape] = Chat()
 RESPONSES: Final[Shape] = Responses()
+MESSAGES: Final[Shape] = Messages()
 
-SHAPES: Final[Mapping[str, Shape]] = {shape.name: shape for shape in (CHAT, RESPONSES)}
+SHAPES: Final[Mapping[str, Shape]] = {shape.name: shape for shape in (CHAT, RESPONSES, MESSAGES)}
 """By `Request.shape`."""
 
 BY_PATH: Final[Mapping[str, Shape]] = {PATHS[shape.name]: shape for shape in SHAPES.values()}

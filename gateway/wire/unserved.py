@@ -6,10 +6,10 @@ A 404 or 501 makes programs try again, or blame the model's name; a 400 that nam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from gateway.wire import lenient
 from gateway.wire.errors import NOT_AGAIN, GatewayError, printable
+from gateway.wire.messages.errors import write_body
 
 PREFIXES: Final = ("/openai/v1", "/openai", "/v1", "")
 """The beginnings under which each path is served; the first two are Azure's."""
@@ -37,8 +37,8 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "edits": f"{_CHAT}; the provider has ended it",
     "engines": "name the model in the body, not in the path: POST /v1/completions or /v1/embeddings",
     # docs.anthropic.com/en/api
-    "messages": f"{_CHAT}: the program needs a provider of type OpenAI, with this gateway's address as its base URL",
-    "complete": f"{_CHAT}: the program needs a provider of type OpenAI, with this gateway's address as its base URL",
+    "messages": f"send the requests one by one, POST /v1/messages, or {_DIRECTLY}",
+    "complete": "ask for messages, POST /v1/messages; the provider has ended it",
 }
 """By the first part of the path, without its prefix."""
 
@@ -47,11 +47,10 @@ _OVER_WEBSOCKETS: Final = frozenset({"responses", "realtime"})
 
 
 class AnthropicError(GatewayError):
-    """An error in the shape of Anthropic's API (docs.anthropic.com/en/api/errors)."""
+    """An error in the shape of Anthropic's API."""
 
     def body(self, request_id: str) -> bytes:
-        error: dict[str, Any] = {"type": self.type, "message": f"{self.message} [{request_id}]"}
-        return lenient.write({"type": "error", "error": error, "request_id": request_id})
+        return write_body(self, request_id)
 
 
 def unserved(path: str, method: str, upgrade: str = "") -> GatewayError | None:

@@ -10,7 +10,7 @@ import asyncio
 import io
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -182,6 +182,8 @@ class _Route:
     headers: CIMultiDict[str]
     timeout: aiohttp.ClientTimeout
     proxy: str | None
+    usual: Collection[str] = ()
+    """The names of those that a client's own come before."""
 
 
 def _route(deployment: Deployment, network: Network) -> _Route:
@@ -202,7 +204,7 @@ def _route(deployment: Deployment, network: Network) -> _Route:
         deployment.params,
         deployment.operation or "chat",
     )
-    for name, value in there.headers.items():
+    for name, value in {**there.usual, **there.headers}.items():
         headers[istr(name.title())] = value
     if organization := deployment.params.get("organization"):
         headers[istr("OpenAI-Organization")] = str(organization)
@@ -216,6 +218,7 @@ def _route(deployment: Deployment, network: Network) -> _Route:
         headers=headers,
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect, sock_read=deployment.timeout),
         proxy=network.proxy_for(url.scheme, url.host or "", url.port),
+        usual=there.usual.keys(),
     )
 
 
@@ -329,7 +332,7 @@ class Direct:
         sent = route.headers.copy()
         sent[_OUR_ID] = request_id
         for name, value in headers.items():
-            if name not in route.headers:
+            if name not in route.headers or name in route.usual:
                 sent[name] = value
         try:
             response = await _post(self._session("stream" if stream else "whole"), route, body, sent)

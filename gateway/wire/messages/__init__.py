@@ -1,0 +1,1 @@
+"""Anthropic's Messages: how a client, or a deployment, speaks them."""
