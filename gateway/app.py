@@ -334,6 +334,7 @@ async def _open(state: State, closing: contextlib.AsyncExitStack) -> None:
     closing.push_async_callback(gateway.warm_ups.close)
     closing.push_async_callback(gateway.summaries.close)
     closing.push_async_callback(_settled, state.running)
+    closing.push_async_callback(_given_up, gateway.background)
     closing.callback(asyncio.create_task(_warm(gateway)).cancel)
 
 
@@ -341,6 +342,15 @@ async def _settled(running: set[asyncio.Task[Any]]) -> None:
     """Wait for requests that the server gave up on: they still have their entries to write."""
     if running:
         await asyncio.wait(running, timeout=SETTLE_SECONDS)
+
+
+async def _given_up(background: set[asyncio.Task[None]]) -> None:
+    """Have entries written that wait for answers of the background; what these will have cost is estimated."""
+    tasks = list(background)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=SETTLE_SECONDS)
 
 
 def _call_by_itself(gateway: Gateway) -> None:

@@ -22,6 +22,7 @@ from gateway.config import load
 from gateway.serving.stored_ids import MOST_IN_DRAWER, Holding, StoredIds
 from gateway.state.disk import DiskState
 from gateway.state.store import Store
+from tests.contract.running import ledger_rows, wait_for
 from tests.served import listening
 from tests.test_responses_answers import MESSAGE, whole
 
@@ -67,6 +68,8 @@ class Keeper:
     def answer(self, method: str, path: str) -> dict[str, Any]:
         if path == "/v1/responses":
             self.made += 1
+            if self.bodies[-1].get("background"):
+                return whole(id=f"resp_{self.made}", status="queued", usage=None, background=True)
             return whole({**MESSAGE, "id": f"msg_{self.made}"}, id=f"resp_{self.made}")
         if path == "/v1/conversations":
             return {"id": "conv_1", "object": "conversation", "created_at": 1, "metadata": {}}
@@ -89,6 +92,7 @@ async def _say(send: Any, answer: dict[str, Any]) -> None:
 class Place:
     port: int
     keeper: Keeper
+    ledger: Path
 
     def client(self, name: str) -> OpenAI:
         return OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=KEYS[name], max_retries=0, timeout=20)
@@ -111,7 +115,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         hashes = {name: sha256(secret.encode()).hexdigest() for name, secret in KEYS.items()}
         (folder / "config.yaml").write_text(CONFIG.format(port=upstream, **hashes))
         with listening(create_app(load(folder / "config.yaml", {}))) as port:
-            yield Place(port, keeper)
+            yield Place(port, keeper, folder / "ledger")
 
 
 def test_a_team_gets_back_what_it_had_made(place: Place):
@@ -187,6 +191,21 @@ def test_what_builds_on_another_account_is_refused(place: Place):
         made = red.responses.create(model="m", input="Hi")
         with pytest.raises(openai.BadRequestError):
             red.responses.create(model="chat", input="And?", previous_response_id=made.id)
+
+
+def test_an_answer_of_the_background_is_entered_once_it_is_complete(place: Place):
+    with place.client("red") as red:
+        made = red.responses.with_raw_response.create(model="m", input="Hi", background=True)
+        assert made.parse().status == "queued"
+    id = made.headers["x-request-id"]
+
+    def settled() -> dict[str, Any] | None:
+        rows = ledger_rows(place.ledger)
+        return next((row for row in rows if row["id"] == id and row["event"] == "settled"), None)
+
+    row = wait_for(settled)
+    assert (row["status"], row["prompt_tokens"], row["completion_tokens"]) == ("answered", 10, 5)
+    assert "estimated" not in row
 
 
 # ---------------------------------------------------------------- across processes

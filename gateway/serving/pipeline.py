@@ -17,7 +17,8 @@ from gateway.rewriting.plan import Refusal
 from gateway.routing.attempts import Failure, Outcome
 from gateway.serving.admission import admit, authenticate, entry_facts
 from gateway.serving.attempt import Calls
-from gateway.serving.client import Client, ClientGone, Headers, usual_header
+from gateway.serving.background import settle_later
+from gateway.serving.client import Client, ClientGone, Headers, head, usual_header
 from gateway.serving.fit import LARGE_BODY
 from gateway.serving.large.pool import Desk
 from gateway.serving.large.turns import Place
@@ -25,6 +26,8 @@ from gateway.serving.passage import Passage
 from gateway.serving.refusals import does_not_fit, still_too_long, unanswered
 from gateway.serving.services import Gateway
 from gateway.serving.settle import Booking
+from gateway.serving.stored import note_stored
+from gateway.wire.answer import StoredAnswer
 from gateway.wire.errors import GatewayError
 from gateway.wire.shape import CHAT, Shape, shape_of
 
@@ -124,6 +127,20 @@ class ConversationPassage(Passage[Calls]):
         if less is not None and failure.status is not None and less.window.width is not None:
             return still_too_long(failure, less, self.request, calls.admitted.policy)
         return unanswered(failure, self.request.model, self.gateway.now())
+
+    async def _deliver(self, calls: Calls, attempt: Any, whole: Any) -> None:
+        """Pass a whole answer on; one that is still being written is entered once it is complete."""
+        if not isinstance(whole, StoredAnswer) or not whole.is_under_way:
+            await super()._deliver(calls, attempt, whole)
+            return
+        note_stored(self.gateway.stored, self._entry.facts, attempt.deployment, whole)
+        self.client.unwatch()
+        later = asyncio.get_running_loop().create_task(settle_later(self._entry, calls, attempt, attempt.answer))
+        self.gateway.background.add(later)
+        later.add_done_callback(self.gateway.background.discard)
+        body = attempt.answer.body
+        await self.client.start(200, head(self.id, b"application/json", len(body)) + self._headers())
+        await self.client.end(body)
 
     def plan_headers(self) -> Headers:
         plan = None if self.calls is None else _plan(self.calls, self._entry.refusal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Final
@@ -142,6 +143,8 @@ class Gateway(Configured):
     """Lookups of past requests."""
     stored: StoredIds = field(default_factory=StoredIds)
     """The ids of what providers keep, and their owners."""
+    background: set[asyncio.Task[None]] = field(default_factory=set)
+    """Entries that wait for answers which are written in the background."""
     without_usage: set[str] = field(default_factory=set)
     """Deployments whose server refused to be asked for usage in a stream."""
 

@@ -54,6 +54,10 @@ class StoredAnswer(Protocol):
     def stored(self) -> Sequence[str]:
         """The ids under which they are kept."""
 
+    @property
+    def is_under_way(self) -> bool:
+        """True if it is still being written, whether or not anybody waits for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class FirstChoice:

@@ -44,6 +44,11 @@ class WholeResponse:
         return ids_in(self.fields)
 
     @property
+    def is_under_way(self) -> bool:
+        """True if it is written in the background, and not yet complete."""
+        return self.fields.get("status") in UNDER_WAY
+
+    @property
     def heard_bytes(self) -> int:
         """The length of the answer."""
         return len(self.body)

@@ -54,6 +54,11 @@ class ResponseRelay(EventRelay):
         self.stored: list[str] = []
         """The ids of the response and of its items, as far as they have come."""
 
+    @property
+    def is_under_way(self) -> bool:
+        """False: its stream is heard to the end."""
+        return False
+
     def ending(self, rest: bytes) -> bytes:
         """Return nothing: the last event is the end."""
         return b""
