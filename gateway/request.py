@@ -77,6 +77,8 @@ class Request:
     """True if the client says anything about the events of its stream."""
     keeps_answer: bool = False
     """True if the provider keeps the answer under an id."""
+    left_from_chats: tuple[str, ...] = ()
+    """Members that stay behind where it leaves as a chat completion, and that nothing depends on."""
     named: tuple[tuple[str, str], ...] = ()
     """Ids of what the provider keeps and the request builds on, each behind the member that names it."""
 

@@ -159,6 +159,15 @@ async def test_what_no_chat_can_say_is_refused_by_name(setting):
     assert passed.script.calls == []
 
 
+async def test_tools_that_a_model_does_without_are_told(setting):
+    tools = [{"type": "web_search"}, {"type": "function", "name": "f", "parameters": {}}]
+    passed = await ask(setting(), {"input": "Hi", "tools": tools}, says("Hello."))
+    assert passed.client.got["x-gateway-dropped"] == "tools[0] (web_search)"
+    assert [tool["function"]["name"] for tool in passed.script.calls[0].fields["tools"]] == ["f"]
+    passed = await ask(setting(deployments=[native()]), {"input": "Hi", "tools": tools}, whole_act(MESSAGE))
+    assert "x-gateway-dropped" not in passed.client.got
+
+
 async def test_an_error_in_a_chats_stream_is_told_in_this_shape(setting):
     acts = streams(chunk({"content": "Hel"}), b'data: {"error": {"message": "Oh.", "code": 500}}\n\n')
     passed = await ask(setting(), {"input": "Hi", "stream": True}, acts)

@@ -20,7 +20,8 @@ def call_headers(calls: Sequence[AnyAttempt]) -> Headers:
     if not calls:
         return []
     replied, betas = last_replied(calls), calls[-1].dropped
-    said = f"anthropic-beta: {', '.join(betas)}" if betas else ""
+    told_betas = f"anthropic-beta: {', '.join(betas)}" if betas else ""
+    said = "; ".join(filter(None, (told_betas, ", ".join(calls[-1].left_out))))
     if replied is None or replied.reply is None:
         return [header(DROPPED.encode(), said)] if said else []
     came = replied.reply.headers

@@ -69,6 +69,8 @@ class Attempt(NamedTuple):
     """The plan by which the request was sent."""
     dropped: tuple[str, ...] = ()
     """Betas of the client's that the deployment does not take."""
+    left_out: tuple[str, ...] = ()
+    """Members of the request that are not said to it."""
     lookup: CacheLookup | None = None
     """The expected contents of the deployment's prompt cache, where anything is known of it."""
     outcome: Outcome | None = None
@@ -315,7 +317,8 @@ class Calls:
         gateway, started, changes = self.gateway, self.gateway.monotonic(), self.changes(fitted)
         self._occupy(deployment)
         along = self._along(deployment, first=not (self.attempts and any(one.is_sent for one in self.attempts)))
-        self.attempts.append(Attempt(deployment, fitted, along.dropped))
+        left_out = self.request.left_from_chats if deployment.spoken(self.request.shape) is None else ()
+        self.attempts.append(Attempt(deployment, fitted, along.dropped, left_out))
         lookup: CacheLookup | None = None
         marks: Marks | None = None
         outcome: Outcome | None = None
@@ -338,6 +341,7 @@ class Calls:
                 deployment,
                 fitted,
                 along.dropped,
+                left_out,
                 lookup,
                 outcome,
                 reply,

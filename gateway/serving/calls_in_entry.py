@@ -22,6 +22,10 @@ class AnyAttempt(Protocol):
         """Betas of the client's that the deployment does not take."""
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Members of the request that are not said to it."""
+
+    @property
     def outcome(self) -> Outcome | None:
         """None while it is under way, and where it was given up before anybody could say."""
 

@@ -32,6 +32,8 @@ class MeteredAttempt(NamedTuple):
     deployment: Deployment
     dropped: tuple[str, ...] = ()
     """Betas of the client's that the deployment does not take."""
+    left_out: tuple[str, ...] = ()
+    """Members of the request that are not said to it: none, for all of it leaves as it came."""
     outcome: Outcome | None = None
     """None while it is under way, and where it was given up before anybody could say."""
     reply: Reply | None = None
@@ -122,7 +124,7 @@ class MeteredCalls:
         finally:
             now = gateway.monotonic()
             self.attempts[-1] = MeteredAttempt(
-                deployment, along.dropped, outcome, reply, start.answer, start.unused, now - started, now
+                deployment, along.dropped, (), outcome, reply, start.answer, start.unused, now - started, now
             )
         if self.attempts[-1].is_sent:
             self._learn(outcome, now)

@@ -14,14 +14,12 @@ import orjson
 
 from gateway.request import Request
 from gateway.wire import lenient
-from gateway.wire.responses.items import CALLS
+from gateway.wire.responses.items import CALLS, HARMLESS
 from gateway.wire.responses.tools import member
 
 INPUT: Final = "input"
 """The argument of a function that stands for a custom tool."""
 _BETWEEN: Final = "__"
-HARMLESS: Final = ("web_search", "web_search_preview", "image_generation", "tool_search")
-"""ChatTools of the provider's that a model does without: nothing that is asked for depends on them."""
 _GRAMMAR: Final = "\n\nThe input must match this {syntax} grammar:\n{definition}"
 
 

@@ -31,6 +31,8 @@ CALLS: Final[Mapping[str, str]] = {
 """Types of items that call, and the member that says with what."""
 RESULTS: Final = frozenset({f"{name}_output" for name in CALLS} | {"mcp_approval_response"})
 """Types of items that answer a call."""
+HARMLESS: Final = ("web_search", "web_search_preview", "image_generation", "tool_search")
+"""Types of the provider's tools that a model does without: nothing that is asked for depends on them."""
 UNSEEN: Final = "item_reference"
 """The type of an item that only names another, which the provider holds."""
 OURS: Final = "gateway:"

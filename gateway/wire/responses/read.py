@@ -18,7 +18,7 @@ from gateway.wire.errors import invalid_request
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, value
 from gateway.wire.members import ours_in_metadata, positive, read_members
 from gateway.wire.memo import Memo
-from gateway.wire.responses.items import UNSEEN, both, item_kind, item_message, joined_marks
+from gateway.wire.responses.items import HARMLESS, UNSEEN, both, item_kind, item_message, joined_marks
 
 NAME: Final = "responses"
 
@@ -80,6 +80,8 @@ class _Tools(NamedTuple):
     number: int = 0
     grown: int = 0
     may_mark: bool = False
+    left_from_chats: tuple[str, ...] = ()
+    """Those that no chat has, and that a model does without."""
 
 
 _NO_TOOLS: Final = _Tools()
@@ -126,6 +128,7 @@ def parse(body: bytes, memo: Memo) -> Request:
         may_select="tools" in spans,
         caching=_caching(spans, fields, tools),
         has_stream_options="stream_options" in spans,
+        left_from_chats=tools.left_from_chats,
         keeps_answer=fields.get("store") is not False,
         named=_named(fields, read.references),
     )
@@ -259,7 +262,9 @@ def _tools(body: bytes, spans: Mapping[str, Span], memo: Memo) -> _Tools:
         written = orjson.dumps([_counted(tool) for tool in listed])
         last = listed[-1]
         may_mark = isinstance(last, dict) and last.get("type") == "function"
-        read = _Tools(written.decode(), len(listed), max(0, len(written) - len(raw)), may_mark)
+        kinds = [tool.get("type") if isinstance(tool, dict) else None for tool in listed]
+        left = tuple([f"tools[{number}] ({kind})" for number, kind in enumerate(kinds) if kind in HARMLESS])
+        read = _Tools(written.decode(), len(listed), max(0, len(written) - len(raw)), may_mark, left)
         memo.keep(known_as, read, sys.getsizeof(read.text))
     return read
 
