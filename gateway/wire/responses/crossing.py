@@ -9,6 +9,7 @@ from dataclasses import replace
 from gateway.conversation import Message
 from gateway.request import Request
 from gateway.wire.lexical import Span
+from gateway.wire.responses.read import item_places
 
 
 def take_apart(request: Request) -> tuple[Request, array[int]]:
@@ -25,6 +26,6 @@ def put_together(bare: Request, body: bytes, numbers: array[int], messages: Sequ
     spans = tuple(map(Span, numbers[::2], numbers[1::2]))
     original = bare.original._replace(messages=spans)
     first = original.instructions
-    items = ("input",) if original.is_text else tuple([f"input[{at}]" for at in range(len(messages) - first)])
+    items = ("input",) if original.is_text else item_places(len(messages) - first)
     whole = replace(bare.conversation, messages=tuple(messages), places=("instructions",) * first + items)
     return replace(bare, body=body, original=original, conversation=whole)

@@ -164,12 +164,20 @@ def joined_marks(messages: Sequence[Message]) -> list[bool]:
     github.com/openai/openai-python/issues/2561); a call, with the words before it and with all up to its output.
     """
     answers = _answers(messages)
-    marks, reach = [False] * len(messages), -1
+    marks: list[bool] = []
+    reach, before = -1, None
     for index, message in enumerate(messages):
-        before = messages[index - 1] if index else None
-        follows = before is not None and (before.reasons or (bool(message.calls) and before.role == "assistant"))
-        marks[index] = not message.is_result and (follows or index <= reach)
-        reach = max(reach, answers.get(index, -1))
+        calls = message.calls
+        if message.call_id is not None:
+            marks.append(False)
+        elif index <= reach:
+            marks.append(True)
+        else:
+            follows = before is not None and (before.reasons or (calls != () and before.role == "assistant"))
+            marks.append(follows)
+        if calls:
+            reach = max(reach, answers.get(index, -1))
+        before = message
     return marks
 
 
@@ -180,7 +188,7 @@ def _answers(messages: Sequence[Message]) -> dict[int, int]:
     for index, message in enumerate(messages):
         for call in message.calls:
             open_calls[call.id] = index
-        if message.is_result and (caller := open_calls.pop(message.call_id or "", None)) is not None:
+        if message.call_id is not None and (caller := open_calls.pop(message.call_id, None)) is not None:
             found[caller] = index
     return found
 

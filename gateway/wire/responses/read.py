@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -216,8 +217,13 @@ def _items(body: bytes, found: list[Span], memo: Memo) -> _Input:
         pairs.append(pair)
     marks = joined_marks([pair[0] for pair in pairs])
     messages = tuple([pair[1] if mark else pair[0] for pair, mark in zip(pairs, marks, strict=True)])
-    places = tuple([f"input[{index}]" for index in range(len(found))])
-    return _Input(tuple(found), messages, places, is_text=False, references=tuple(references))
+    return _Input(tuple(found), messages, item_places(len(found)), is_text=False, references=tuple(references))
+
+
+@lru_cache(maxsize=256)
+def item_places(count: int) -> tuple[str, ...]:
+    """Name so many items for people."""
+    return tuple([f"input[{index}]" for index in range(count)])
 
 
 def _item(raw: bytes, index: int) -> tuple[Any, ...]:
