@@ -32,7 +32,7 @@ def compact(messages: Sequence[Wire]) -> list[Wire] | None:
                 return None
             calls.append({**call, "function": {"name": call["function"].get("name"), "arguments": arguments}})
         parts = message.get("content")
-        if isinstance(parts, list) and any(not isinstance(p, dict) or p.keys() != {"type", "text"} for p in parts):
+        if isinstance(parts, list) and not all(_is_known(part) for part in parts):
             return None
         out.append({**message, "tool_calls": calls} if calls else message)
         if "tool_calls" in message and not calls:
@@ -49,7 +49,8 @@ def messages_of(chat: Mapping[str, Any], **members: Any) -> Wire:
     for message in listed[head:]:
         role, content = message["role"], message.get("content")
         if role == "tool":
-            block = {"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": content}
+            said = content if isinstance(content, str) else _blocks(content)
+            block = {"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": said}
             if out and out[-1]["role"] == "user" and _holds_results(out[-1]):
                 out[-1]["content"].append(block)
             else:
@@ -60,7 +61,7 @@ def messages_of(chat: Mapping[str, Any], **members: Any) -> Wire:
             said = _blocks(content) if content else []
             out.append({"role": "assistant", "content": [*said, *map(_use, message["tool_calls"])]})
         else:
-            out.append({"role": role, "content": content})
+            out.append({"role": role, "content": content if isinstance(content, str) else _blocks(content)})
     body = {"model": chat["model"], "max_tokens": chat.get("max_tokens", 1), "messages": out, **members}
     if system:
         body["system"] = system
@@ -126,8 +127,27 @@ def _holds_results(message: Wire) -> bool:
     return isinstance(message["content"], list) and any(one["type"] == "tool_result" for one in message["content"])
 
 
+def _is_known(part: Any) -> bool:
+    match part:
+        case {"type": "text", "text": str(), **rest}:
+            return not rest
+        case {"type": "image_url", "image_url": {"url": str(url)}}:
+            return url.startswith(("data:", "https://"))
+    return False
+
+
 def _blocks(content: Any) -> list[Wire]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+    return [{"type": "text", "text": content}] if isinstance(content, str) else [_block(part) for part in content]
+
+
+def _block(part: Wire) -> Wire:
+    if part["type"] == "text":
+        return part
+    url: str = part["image_url"]["url"]
+    if not url.startswith("data:"):
+        return {"type": "image", "source": {"type": "url", "url": url}}
+    kind, _, data = url.removeprefix("data:").partition(";base64,")
+    return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
 
 
 def _use(call: Mapping[str, Any]) -> Wire:
