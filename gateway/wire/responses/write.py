@@ -186,7 +186,7 @@ def sent(
         out += _defaults(request, additions)
     left_out = frozenset(LIMIT if name in _CHATS_LIMITS else name for name in additions.left_out)
     out = without_members(out, request.body, places.spans, places.gone | left_out, usage=True)
-    if additions.takes is not None and any(_is_foreign(message.foreign) for message in request.conversation.messages):
+    if additions.takes is not None and any(message.foreign for message in request.conversation.messages):
         out = _without_ours(request, out)
     ids = _foreign_ids(request, additions)
     body = splice(request.body, out) if out else request.body
@@ -219,14 +219,10 @@ def _defaults(request: Request, additions: Additions) -> Iterator[Edit]:
 # ---------------------------------------------------------------- traces of other providers
 
 
-def _is_foreign(traces: tuple[str, ...]) -> bool:
-    return bool(traces)
-
-
 def _without_ours(request: Request, out: list[Edit]) -> list[Edit]:
     """Leave out reasoning that a model of another wire gave: its provider alone takes it back."""
     messages, places = request.conversation.messages, _places(request)
-    gone = frozenset(index for index, message in enumerate(messages) if _is_foreign(message.foreign))
+    gone = frozenset(index for index, message in enumerate(messages) if message.foreign)
     taken = [(start, end) for start, end, put in out if not put]
     cut = [edit for edit in _without(places, gone) if not any(start <= edit[0] < end for start, end in taken)]
     return [*(one for one in out if not any(start < one[1] and one[0] < end for start, end, _ in cut)), *cut]
