@@ -177,6 +177,7 @@ class _Reader:
     def add_messages(self, spans: Mapping[str, Span]) -> tuple[Span, ...]:
         """Read the messages of the wire, and return where they stand."""
         found, body, get = _listed(self._body, spans), self._body, self._memo.get
+        messages, spans_of, owners, places, new = self.messages, self.spans, self.owners, self.places, tuple.__new__
         for number, (start, end) in enumerate(found):
             raw = body[start:end]
             key = b"messages" + raw
@@ -185,8 +186,10 @@ class _Reader:
                 pieces = _pieces(raw, number)
                 self._memo.keep(key, pieces, sum(map(_held_bytes, pieces)))
             for message, at, after, block in pieces:
-                where = f"messages[{number}]" if block < 0 else f"messages[{number}].content[{block}]"
-                self._add(message, Span(start + at, start + after), number, where)
+                messages.append(message)
+                spans_of.append(new(Span, (start + at, start + after)))
+                owners.append(number)
+                places.append(f"messages[{number}]" if block < 0 else f"messages[{number}].content[{block}]")
         return tuple(found)
 
     def _add(self, message: Message, span: Span, owner: int, place: str) -> None:
@@ -239,8 +242,9 @@ def _pieces(raw: bytes, index: int) -> tuple[_Piece, ...]:
         if len(content) > MOST_PARTS:
             said = f"`{where}` holds {len(content):,} blocks; no more than {MOST_PARTS:,} are read."
             raise invalid_request(said, where)
-        _refuse_repeated(raw, array_spans(raw, spans["content"]), content, where)
-        return tuple(_runs(role, content, array_spans(raw, spans["content"])))
+        places = array_spans(raw, spans["content"])
+        _refuse_repeated(raw, places, content, where)
+        return tuple(_runs(role, content, places))
     start, end = spans.get("content", Span(0, len(raw)))
     if isinstance(content, str):
         return (_Piece(Message(role, content), start, end, -1),)
