@@ -32,6 +32,7 @@ from gateway.memory import MemoryPlan
 from gateway.money import ledger as books
 from gateway.money.keys import Keys
 from gateway.money.ledger.lookup import TooManyLookups
+from gateway.money.limits import Limits
 from gateway.operators import tallies
 from gateway.operators.instance import InstanceState
 from gateway.operators.recording import Recorder
@@ -56,6 +57,7 @@ from gateway.serving.client import Browsers, HTTPClient, WriteError, head, refus
 from gateway.serving.early_folds import EarlyFolds
 from gateway.serving.large.blocks import give_back_large_blocks
 from gateway.serving.large.pool import LargeBodies
+from gateway.serving.limiting import limiting_of
 from gateway.serving.listing import listed_model, listed_models
 from gateway.serving.messages import MessagesClient, count_prompt, described_as_theirs, in_their_form
 from gateway.serving.metered.pipeline import answer_metered
@@ -248,6 +250,7 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM, worker: str | 
         config=config,
         keys=configured.keys,
         models=configured.models,
+        limits=configured.limits,
         counters=counters,
         calibrations=Calibrations(configured.models.values(), sharing),
         sharing=sharing,
@@ -285,6 +288,7 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM, worker: str | 
             os.urandom(6).hex(),
             most_bytes=memory.bytes_for("warm prefixes"),
         ),
+        limiting=limiting_of(config, configured.limits or Limits(), around.now, log),
         recorder=_recorder(config, configured.models, log),
         tracer=tracer_of(config.otel, os.environ, f"{socket.gethostname()}.{os.getpid()}"),
     )
@@ -297,6 +301,7 @@ def _configured(config: Config, memory: MemoryPlan, models: Mapping[str, Model] 
         config,
         Keys(config.keys, is_open=config.is_open),
         models or Models(catalogue(config), unpriced=unpriced, most_bytes=covered),
+        Limits.of(config) or None,
     )
 
 
@@ -313,6 +318,10 @@ async def _open(state: State, closing: contextlib.AsyncExitStack) -> None:
     gateway: Gateway = state.gateway
     closing.callback(gateway.counters.close)
     closing.callback(gateway.ledger.close)
+    if gateway.limiting is not None:
+        if gateway.limits is not None:
+            gateway.limiting.counting.open()
+        closing.push_async_callback(gateway.limiting.counting.close)
     if gateway.recorder is not None:
         closing.callback(gateway.recorder.close)
         gateway.recorder.configured(config_digest(gateway.config))

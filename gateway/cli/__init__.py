@@ -1,7 +1,7 @@
-"""The command `gateway`: serve | reload | demo | check | explain | simulate | report | keys | import. A file a command.
+"""The command `gateway`: serve | reload | demo | check | explain | simulate | report | audit | keys | import.
 
-Each command imports what it needs when it runs, so that `serve` loads neither tables nor reports and `--help` is
-instant.
+A file a command. Each command imports what it needs when it runs, so that `serve` loads neither tables nor reports and
+`--help` is instant.
 Exit codes: 0 done, 1 asked for something that is not there, 2 wrong usage, configuration or machine.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import click
 
+from gateway.cli.audit import audit
 from gateway.cli.check import check
 from gateway.cli.explain import explain
 from gateway.cli.importing import import_
@@ -27,5 +28,5 @@ def main() -> None:
     """A gateway between your programs and your models: every request fits its budget and is in the books."""  # noqa: D401
 
 
-for command in (serve, reload, demo, check, explain, simulate, report, keys, import_):
+for command in (serve, reload, demo, check, explain, simulate, report, audit, keys, import_):
     main.add_command(command)

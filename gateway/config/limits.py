@@ -28,7 +28,7 @@ from pydantic.json_schema import JsonSchemaValue
 from gateway.config import quantities
 from gateway.config.fields import STRICT, Share, Tokens, Word, key
 
-Scope = Literal["key", "user", "team", "model", "tag", "deployment", "gateway"]
+Scope = Literal["key", "user", "team", "model", "tag", "gateway"]
 """The party that a limit counts for."""
 
 MOST_DOLLARS: Final = 9_000_000

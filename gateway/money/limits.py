@@ -40,7 +40,6 @@ class Parties(NamedTuple):
     user: str | None = None
     tags: tuple[str, ...] = ()
     model: str = ""
-    deployment: str | None = None
 
 
 class LimitWindow(NamedTuple):
@@ -104,15 +103,14 @@ class Limits:
     by_policy: Mapping[str, tuple[LimitRule, ...]] = field(default_factory=dict)
     by_team: Mapping[str, tuple[LimitRule, ...]] = field(default_factory=dict)
     by_key: Mapping[str, tuple[LimitRule, ...]] = field(default_factory=dict)
-    deployments: Mapping[str, tuple[LimitRule, ...]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     _remembered: dict[tuple[Parties, str], tuple[float, float, tuple[Applied, ...]]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
     @classmethod
-    def of(cls, config: Config, deployments: Mapping[str, Iterable[RateLimit]] | None = None) -> Limits:
-        """Gather what a configuration declares; `deployments` are rates by a deployment's name."""
+    def of(cls, config: Config) -> Limits:
+        """Gather what a configuration declares."""
         return cls(
             everywhere=_rules(config.budgets, config.limits, "gateway", "", "config.yaml"),
             by_policy={
@@ -129,23 +127,16 @@ class Limits:
                 for name, team in config.teams.items()
             },
             by_key={key.name: _rules(key.budgets, key.limits, "key", "key", f"key {key.name}") for key in config.keys},
-            deployments={
-                name: _rules((), tuple(rates), "deployment", "", f"model_list ({name})")
-                for name, rates in (deployments or {}).items()
-            },
             aliases=config.aliases,
         )
 
     def __bool__(self) -> bool:
         """Say whether anything is limited at all."""
-        groups = (self.by_policy, self.by_team, self.by_key, self.deployments)
+        groups = (self.by_policy, self.by_team, self.by_key)
         return bool(self.everywhere) or any(rules for group in groups for rules in group.values())
 
     def under(self, parties: Parties, policy: str, at: float) -> tuple[Applied, ...]:
-        """Return what applies to a request at a moment. Raises MissingUser.
-
-        `policy` is the policy's name. Limits of deployments are apart: `on_deployment`.
-        """
+        """Return what applies to a request at a moment. Raises MissingUser. `policy` is the policy's name."""
         remembered = self._remembered.get((parties, policy))
         if remembered is not None and remembered[0] <= at < remembered[1]:
             return remembered[2]
@@ -156,24 +147,10 @@ class Limits:
         self._remembered[parties, policy] = (at, until, applied)
         return applied
 
-    def on_deployment(self, parties: Parties, at: float) -> tuple[Applied, ...]:
-        """Return what applies to one call to a deployment."""
-        own = self.deployments.get(parties.deployment or "", ())
-        rules = (*own, *(rule for rule in self.everywhere if rule.per == "deployment"))
-        return _applied(rules, self._resolved(parties), at) if rules else ()
-
     def money(self, parties: Parties, policy: str, at: float) -> Iterator[AccountCharge]:
         """Yield the charges of money for a request of the past, as its entry tells of it."""
-        rules = (*self._rules_of(parties, policy), *(rule for rule in self.everywhere if rule.per == "deployment"))
-        money = [replace(rule, needs_user=False) for rule in rules if rule.kind == "money"]
+        money = [replace(rule, needs_user=False) for rule in self._rules_of(parties, policy) if rule.kind == "money"]
         yield from (one.charge for one in _applied(money, self._resolved(parties), at))
-
-    @property
-    def counts_money(self) -> bool:
-        """Whether any limit is of money."""
-        groups = (self.by_policy, self.by_team, self.by_key)
-        every = (self.everywhere, *(rules for group in groups for rules in group.values()))
-        return any(rule.kind == "money" for rules in every for rule in rules)
 
     def earliest(self, now: float) -> float:
         """Return the moment before which no entry counts for any window of money."""
@@ -182,8 +159,12 @@ class Limits:
         return min((rule.span(now).first for rules in every for rule in rules if rule.kind == "money"), default=now)
 
     def _rules_of(self, parties: Parties, policy: str) -> tuple[LimitRule, ...]:
-        shared = tuple(rule for rule in self.everywhere if rule.per != "deployment")
-        found = (shared, self.by_policy.get(policy), self.by_team.get(parties.team), self.by_key.get(parties.key))
+        found = (
+            self.everywhere,
+            self.by_policy.get(policy),
+            self.by_team.get(parties.team),
+            self.by_key.get(parties.key),
+        )
         return tuple(rule for rules in found if rules for rule in rules)
 
     def _resolved(self, parties: Parties) -> Parties:

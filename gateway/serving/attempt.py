@@ -42,6 +42,7 @@ from gateway.serving.fit import (
     writer_of,
 )
 from gateway.serving.ledger import trace_headers
+from gateway.serving.limiting import clamped
 from gateway.serving.occupied import Occupied
 from gateway.serving.outgoing import additions_for, body_for
 from gateway.serving.plan_in_entry import NO_EDITS, edits_in_books, plan_facts
@@ -405,6 +406,8 @@ class Calls:
         if asked is None and (member := shape_of(self.request).untranslatable(self.request)) is not None:
             return untranslatable(deployment, self.request.shape, member)
         body = await body_for(self.request, deployment, changes, marks, additions, self.threads)
+        if gateway.limits is not None:
+            body = clamped(gateway, self.facts.id, body, "max_tokens" if asked is None else self.request.limited_by)
         return await gateway.upstreams.call(
             asked or deployment,
             body,

@@ -36,12 +36,19 @@ async def enter_settled(gateway: Gateway, row: LedgerRow, attempts: Sequence[Any
         await gateway.ledger.append(row, owed=True)
     except LedgerUnavailable as unavailable:
         gateway.log.critical("entry lost", id=row.id, reason=str(unavailable))
+        _settle_limits(gateway, row)
         if gateway.recorder is not None:
             gateway.recorder.ended(row.id)
         return
+    _settle_limits(gateway, row)
     if gateway.recorder is not None:
         called = attempts[-1].deployment.model_name if attempts else None
         gateway.recorder.settled(row, call_ends(attempts), None if called == row.model else called)
+
+
+def _settle_limits(gateway: Gateway, row: LedgerRow) -> None:
+    if gateway.limits is not None and gateway.limiting is not None:
+        gateway.limiting.settle(row)
 
 
 def call_ends(attempts: Sequence[AnyAttempt]) -> tuple[CallEnd, ...]:

@@ -27,6 +27,7 @@ from gateway.serving.client import (
     refuse,
     usual_header,
 )
+from gateway.serving.limiting import Admission
 from gateway.serving.relaying import pass_on
 from gateway.serving.services import Gateway
 from gateway.wire import errors
@@ -80,6 +81,8 @@ class PassageBooking(Protocol[Entered_contra]):
 
     facts: RequestFacts
     bill: Bill
+    admission: Admission | None
+    """Under limits: how it was let in."""
     is_settled: bool
 
     async def enter(self, calls: Entered_contra, attempt: Any, heard: Any, /) -> None:
@@ -222,10 +225,12 @@ class Passage(ABC, Generic[C]):
 
     def _headers(self) -> Headers:
         """Say in headers what was done."""
-        policy = usual_header(b"x-gateway-policy", self.booking.facts.policy)
+        told = [usual_header(b"x-gateway-policy", self.booking.facts.policy)]
+        if self.booking.admission is not None:
+            told += [header(name.encode(), value) for name, value in self.booking.admission.headers().items()]
         if self.calls is None:
-            return [policy]
-        return [policy, *self.plan_headers(), *call_headers(self.calls.attempts)]
+            return told
+        return [*told, *self.plan_headers(), *call_headers(self.calls.attempts)]
 
     async def _settle(self, status: Status, http_status: int, error: str | None = None) -> None:
         """Write the end, once, before the response ends."""

@@ -17,6 +17,7 @@ from gateway.memory import USUAL, Memory
 from gateway.money.keys import Keys
 from gateway.money.ledger import Ledger
 from gateway.money.ledger.lookup import Lookups
+from gateway.money.limits import Limits
 from gateway.operators.recording import Recorder
 from gateway.operators.tracing import Tracer
 from gateway.prompt_cache.system_text_sharing import SystemTextWatch
@@ -34,6 +35,7 @@ from gateway.serving.client import COMMENT_SECONDS
 from gateway.serving.early_folds import EarlyFolds, NoEarlyFolds
 from gateway.serving.large.pool import LargeBodies
 from gateway.serving.large.threads import FairThreads
+from gateway.serving.limiting import Limiting
 from gateway.serving.stored_ids import StoredIds
 from gateway.state.shared import Sharing
 from gateway.summaries.jobs import NoSummaries, SummaryJobs
@@ -99,6 +101,8 @@ class Configured:
     config: Config
     keys: Keys
     models: Mapping[str, Model]
+    limits: Limits | None
+    """None where nothing is limited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,8 @@ class Gateway(Configured):
     comment_seconds: float = COMMENT_SECONDS
     """Seconds that a stream's client waits for output before it gets a comment instead."""
     warm_ups: WarmUps | NoWarmUps = field(default_factory=NoWarmUps)
+    limiting: Limiting | None = None
+    """The holds of requests under limits. Asked only where there are `limits`."""
     recorder: Recorder | None = None
     """The counts of this process; None where no metrics are exposed."""
     tracer: Tracer | None = None
@@ -166,6 +172,8 @@ class Gateway(Configured):
         self.windows.forget(changed)
         self.without_usage.difference_update(changed)
         self.calibrations.add(configured.models.values())
+        if self.limiting is not None:
+            self.limiting.limits = configured.limits or Limits()
         return replace(self, **{one.name: getattr(configured, one.name) for one in fields(Configured)})
 
 

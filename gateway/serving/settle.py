@@ -19,6 +19,7 @@ from gateway.money.entry import (
     removal,
     settled,
 )
+from gateway.money.reservations import Demand
 from gateway.money.row import NO_CACHE, CacheSettlement, Status
 from gateway.prompt_cache.lookup import miss_without_lookup
 from gateway.request import Request, Usage
@@ -29,6 +30,7 @@ from gateway.serving.attempt import Attempt, Calls
 from gateway.serving.calls_in_entry import call_facts, first_byte
 from gateway.serving.fit import LARGE_BODY, Fitted, kinds_sent, prompt_tokens
 from gateway.serving.ledger import enter_opened, enter_settled
+from gateway.serving.limiting import Admission, prices_of
 from gateway.serving.retained import retained
 from gateway.serving.services import Gateway
 from gateway.serving.stored import note_stored
@@ -45,6 +47,7 @@ class Booking:
     """One request in the ledger. What is known of it at its end becomes one row (money/entry.py), written once."""
 
     __slots__ = (
+        "admission",
         "bill",
         "cache",
         "facts",
@@ -74,6 +77,8 @@ class Booking:
         self.unheard = 0
         """Tokens that an answer is taken to have where it was written for nobody."""
         self.is_settled = False
+        self.admission: Admission | None = None
+        """Under limits: how it was let in."""
 
     def admit(self, request: Request, admitted: Admitted) -> None:
         """Take the request as it goes on, and the policy that was chosen for it."""
@@ -90,7 +95,27 @@ class Booking:
         self.unheard = min(longest, USUAL_ANSWER) * request.choices
         estimate = Usage(prompt=prompt, completion=longest * request.choices, estimated=True)
         cost = cost_of(estimate, deployment.price, request.service_tier, self.gateway.now())
+        if self.gateway.limits is not None and self.facts.kind == "request":
+            await self._take_hold(admitted, fitted)
         await enter_opened(self.gateway, opened(self.facts, estimate, cost))
+
+    async def _take_hold(self, admitted: Admitted, fitted: Fitted) -> None:
+        """Hold what the request may cost. Raises GatewayError where its limits leave too little."""
+        request, model, limiting = self.request, admitted.model, self.gateway.limiting
+        assert limiting is not None
+        prompt = fitted.prompt_tokens or request.most_tokens
+        cap = model.max_output or LONGEST_ANSWER
+        longest = min(request.answer_limit or cap, cap) * request.choices
+        likely = limiting.lengths.likely(self.facts.model, admitted.policy.name) * request.choices
+        demand = Demand(
+            prompt if model.exact else prompt * 5 // 4,
+            longest,
+            min(longest, likely),
+            request.choices,
+            may_clamp=not (request.conversation.definitions or request.conversation.required_word or request.thinking),
+        )
+        prices = prices_of(self.gateway, model, "chat")
+        self.admission = await limiting.admit(self.facts, demand, prices, request.service_tier)
 
     async def enter(self, calls: Calls, attempt: Attempt, heard: Heard | None) -> None:
         """Enter what an answer cost, and what of it the rewrite took away. None: nothing came back."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from gateway.config import StateSettings as Settings
+    from gateway.state.counters import CounterStore
 
 Change = Callable[[bytes | None], bytes | None]
 """From the value there is, None for none, to the one that shall be, None for none. May be called more than once."""
@@ -46,6 +47,18 @@ class State(Protocol):
 
     def close(self) -> None:
         """Let go of what the calling thread holds open. The next call opens it again."""
+
+
+def open_counters(settings: Settings) -> CounterStore:
+    """Return the counters of limits where the configuration has them. They are opened when they are first used."""
+    if settings.redis is not None:
+        from gateway.state.counters_redis import RedisCounters
+
+        return RedisCounters(settings.redis, settings.counters_timeout)
+    from gateway.state.counters_disk import DiskCounters
+
+    assert settings.dir is not None, "a configuration has a folder where it has no server"
+    return DiskCounters(settings.dir)
 
 
 def open_state(settings: Settings, tell: Callable[[str], object] | None = None, most_bytes: int | None = None) -> State:

@@ -7,7 +7,9 @@ begun anew, and counted anew too.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -106,9 +108,10 @@ class DiskCounters:
         folders.make_file(self._path)
         database = sqlite3.connect(self._path, _WAIT_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            database.execute("PRAGMA journal_mode = WAL")
+            with _alone(self._path.parent):  # nobody waits for whoever switches a new file to its log
+                database.execute("PRAGMA journal_mode = WAL")
+                database.executescript(_SCHEMA)
             database.execute("PRAGMA synchronous = OFF")
-            database.executescript(_SCHEMA)
         except BaseException:
             database.close()
             raise
@@ -131,6 +134,17 @@ class DiskCounters:
             path = self._path.with_name(f"{FILE}{ending}")
             if path.exists():
                 path.replace(path.with_name(f"{path.name}.damaged"))
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Hold what only one process at a time may do in the folder."""
+    folder = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.wire.foreign import Reception
+from gateway.wire.lexical import object_spans, splice
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +44,22 @@ class Additions:
 
 
 PLAIN = Additions()
+
+_LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+"""The members that limit an answer, in whatever shape."""
+
+
+def with_ceiling(body: bytes, most: int, usual: str) -> bytes:
+    """Return a body whose answer limits are at most this; where it has none, `usual` is put in."""
+    spans = object_spans(body)
+    edits = []
+    for name in _LIMITS:
+        if name in spans:
+            start, end = spans[name]
+            written = body[start:end]
+            if not written.isdigit() or int(written) > most:
+                edits.append((start, end, b"%d" % most))
+    if not any(name in spans for name in _LIMITS):
+        end = body.rindex(b"}")
+        edits.append((end, end, b',"%s":%d' % (usual.encode(), most)))
+    return splice(body, edits)

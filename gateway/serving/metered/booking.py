@@ -19,12 +19,14 @@ from gateway.money.entry import (
     opened,
     settled,
 )
+from gateway.money.reservations import Demand
 from gateway.money.row import Status
 from gateway.request import Usage
 from gateway.routing.deployment import Deployment
 from gateway.routing.models import Model
 from gateway.serving.calls_in_entry import call_facts, first_byte
 from gateway.serving.ledger import enter_opened, enter_settled
+from gateway.serving.limiting import Admission, prices_of
 from gateway.serving.metered.calls import MeteredAttempt, MeteredCalls
 from gateway.serving.services import Gateway
 from gateway.serving.settle import LONGEST_ANSWER, USUAL_ANSWER
@@ -37,7 +39,18 @@ from gateway.wire.usage import billed_nanousd, mended, usage_from_openai
 class MeteredBooking:
     """The entry of one request, on its way into the ledger."""
 
-    __slots__ = ("bill", "facts", "gateway", "is_settled", "known_inputs", "paid", "request", "started", "unheard")
+    __slots__ = (
+        "admission",
+        "bill",
+        "facts",
+        "gateway",
+        "is_settled",
+        "known_inputs",
+        "paid",
+        "request",
+        "started",
+        "unheard",
+    )
 
     def __init__(self, gateway: Gateway, request: MeteredRequest, facts: RequestFacts, started: float) -> None:
         """Take a request and when it came, by the monotonic clock."""
@@ -48,6 +61,8 @@ class MeteredBooking:
         self.unheard = 0
         """Tokens that a completion is taken to have where it was written for nobody."""
         self.is_settled = False
+        self.admission: Admission | None = None
+        """Under limits: how it was let in."""
         self.known_inputs = 0
         """Inputs that no upstream was asked for."""
 
@@ -62,7 +77,24 @@ class MeteredBooking:
         prompt = max(1, request.input_bytes // BYTES_PER_TOKEN)
         estimate = Usage(prompt=prompt, completion=completion, searches=self._searches(deployment), estimated=True)
         cost = cost_of(estimate, deployment.price, request.service_tier, self.gateway.now())
+        if self.gateway.limits is not None:
+            await self._take_hold(model, deployment)
         await enter_opened(self.gateway, opened(self.facts, estimate, cost))
+
+    async def _take_hold(self, model: Model, deployment: Deployment) -> None:
+        """Hold what the request may cost. Raises GatewayError where its limits leave too little."""
+        request, limiting = self.request, self.gateway.limiting
+        assert limiting is not None
+        longest = likely = 0
+        if request.operation == "completions":
+            cap = deployment.facts.max_output or LONGEST_ANSWER
+            longest = min(request.answer_limit or cap, cap) * request.choices
+            likely = min(longest, limiting.lengths.likely(self.facts.model, "") * request.choices)
+        searches = self._searches(deployment)
+        prompt = max(1, request.input_bytes)
+        demand = Demand(prompt, longest, likely, request.choices, may_clamp=True, searches=searches)
+        prices = prices_of(self.gateway, model, request.operation)
+        self.admission = await limiting.admit(self.facts, demand, prices, request.service_tier)
 
     async def enter(self, _calls: MeteredCalls, attempt: MeteredAttempt, answer: Result | Relay | None) -> None:
         """Enter what the upstream states; what it does not state is counted. None: nothing came back."""

@@ -16,6 +16,7 @@ from gateway.serving.answer_beginning import Stream, answer_start
 from gateway.serving.calls_in_entry import is_sent, last_replied
 from gateway.serving.failures import failure_facts, is_upstreams, refuses
 from gateway.serving.ledger import trace_headers
+from gateway.serving.limiting import clamped
 from gateway.serving.occupied import Occupied
 from gateway.serving.services import Gateway
 from gateway.wire.answer import Heard
@@ -169,7 +170,7 @@ class MeteredCalls:
             additions = replace(additions, usage=usage)
         return await gateway.upstreams.call(
             deployment,
-            metered_body(request, deployment.model, additions),
+            clamped(gateway, self.request_id, metered_body(request, deployment.model, additions), "max_tokens"),
             stream=request.stream,
             request_id=self.request_id,
             headers=trace_headers(gateway, self.request_id, len(self.attempts) - 1, along.headers),

@@ -1,0 +1,258 @@
+"""Requests under limits: a hold before anything is sent, the truth once the ledger has it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.config import Config
+from gateway.money.amounts import dollars
+from gateway.money.audit import policy_name, recounted
+from gateway.money.entry import RequestFacts
+from gateway.money.ledger import id_time
+from gateway.money.limits import Applied, Limits, MissingUser, Parties
+from gateway.money.prices.rates import Price
+from gateway.money.reservations import AnswerLengths, Demand, RequestPrice, offers, rate
+from gateway.money.row import LedgerRow
+from gateway.routing.models import Model
+from gateway.state import StateUnavailable, open_counters
+from gateway.state.counters import AccountCharge, Balance, Granted, Offer, Once, Short
+from gateway.state.counting import Counting
+from gateway.state.counting_owner import CountingOwner
+from gateway.wire import errors
+from gateway.wire.errors import GatewayError
+from gateway.wire.limit_errors import budget_exceeded, counters_unavailable, rate_limited
+from gateway.wire.operations import Operation
+from gateway.wire.outgoing import with_ceiling
+
+
+class Limited(Protocol):
+    """A gateway that may have limits."""
+
+    @property
+    def limiting(self) -> Limiting | None: ...
+
+
+def clamped(gateway: Limited, request_id: str, body: bytes, usual: str) -> bytes:
+    """Return a body as it may leave under its limits: with a shorter answer, where the rest pays for no longer one.
+
+    `usual` names the member that limits answers in its shape.
+    """
+    ceiling = None if gateway.limiting is None else gateway.limiting.ceiling(request_id)
+    return body if ceiling is None else with_ceiling(body, ceiling, usual)
+
+
+class Priced(Protocol):
+    """A configuration and its models."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def models(self) -> Mapping[str, Model]: ...
+
+
+_HOLDS_END_SECONDS: Final = 1
+"""Seconds after which it is worth asking again where holds will free up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A request that was let in under its limits."""
+
+    applied: Sequence[Applied]
+    charges: Sequence[AccountCharge]
+    balances: Sequence[Balance]
+    """Before it."""
+    ceiling: int | None = None
+    """Most tokens of each answer, where that is less than the request asked for."""
+    asked: int = 0
+    is_held: bool = True
+
+    def headers(self) -> dict[str, str]:
+        """Say in headers what was clamped, and what is left of rates."""
+        out: dict[str, str] = {}
+        if self.ceiling is not None:
+            nearest = next((one.name for one in self.applied if one.charge.kind == "money"), "budget")
+            out["x-gateway-clamped"] = f"max_completion_tokens={self.asked}->{self.ceiling}; budget={nearest}"
+        for charge, balance in zip(self.charges, self.balances, strict=True):
+            if charge.kind in ("requests", "tokens") and charge.limit is not None:
+                left = max(0, charge.limit - balance.spent - balance.most - charge.amount)
+                old = out.get(f"x-ratelimit-remaining-{charge.kind}")
+                if old is None or left < int(old):
+                    out[f"x-ratelimit-limit-{charge.kind}"] = str(charge.limit)
+                    out[f"x-ratelimit-remaining-{charge.kind}"] = str(left)
+        return out
+
+
+@dataclass(slots=True)
+class Limiting:
+    """The limits of a gateway's requests. One for a process; `limits` are those of the present configuration."""
+
+    limits: Limits
+    counting: Counting
+    log: FilteringBoundLogger = field(repr=False)
+    serves_without: bool = False
+    """True if requests are served without limits while the counters are down."""
+    lengths: AnswerLengths = field(default_factory=AnswerLengths)
+    _admitted: dict[str, Admission] = field(default_factory=dict, repr=False)
+
+    def ceiling(self, request_id: str) -> int | None:
+        """Return the most tokens that each answer of a request may have; None where it is as it was asked for."""
+        admission = self._admitted.get(request_id)
+        return None if admission is None else admission.ceiling
+
+    async def admit(
+        self, facts: RequestFacts, demand: Demand, prices: Sequence[Price], service_tier: str | None
+    ) -> Admission | None:
+        """Take the holds of a request. Raises GatewayError: 429, and 503 where the counters cannot be asked."""
+        at = id_time(facts.id) or 0.0
+        policy = policy_name(facts.policy)
+        try:
+            applied = self.limits.under(_parties(facts), policy, at)
+        except MissingUser as error:
+            told = f"The budget of {error} is for each user: name one in `user`, or in the header x-gateway-user."
+            raise errors.invalid_request(told, "user") from None
+        if not applied:
+            return None
+        price = rate(prices, demand, service_tier)
+        ways = offers(demand, price)
+        charges = _charges(applied, demand)
+        try:
+            outcome = await self.counting.take_hold(facts.id, charges, ways)
+        except StateUnavailable as error:
+            return self._without_counters(facts, applied, charges, str(error))
+        if isinstance(outcome, Short):
+            raise _refusal(applied, outcome, ways, policy, at)
+        admission = _admission(applied, charges, outcome, price, demand)
+        self._admitted[facts.id] = admission
+        return admission
+
+    def _without_counters(
+        self, facts: RequestFacts, applied: Sequence[Applied], charges: Sequence[AccountCharge], reason: str
+    ) -> Admission:
+        if not self.serves_without:
+            raise counters_unavailable()
+        self.log.warning("served without limits", id=facts.id, reason=reason)
+        nothing = [Balance()] * len(charges)
+        admission = self._admitted[facts.id] = Admission(applied, charges, nothing, is_held=False)
+        return admission
+
+    def settle(self, row: LedgerRow) -> None:
+        """Book what a request cost, once the ledger has its end. A call of the gateway's own was never held."""
+        admission = self._admitted.pop(row.id, None)
+        nanousd, tokens = row.cost_nanousd or 0, row.prompt_tokens + row.completion_tokens
+        if row.status == "answered" and row.completion_tokens:
+            self.lengths.learn(row.model, policy_name(row.policy), row.completion_tokens)
+        if admission is not None:
+            self.counting.settle(row.id, admission.charges, nanousd, tokens, is_unheld=not admission.is_held)
+            self._warn(admission, nanousd)
+        elif nanousd:
+            parties = Parties(row.key, row.team, row.user, tuple(row.tags), row.model)
+            charges = list(self.limits.money(parties, policy_name(row.policy), id_time(row.id) or 0.0))
+            if charges:
+                self.counting.settle(row.id, charges, nanousd, tokens, is_unheld=True)
+
+    def _warn(self, admission: Admission, nanousd: int) -> None:
+        """Warn once in a window of an amount that was passed."""
+        for one, balance in zip(admission.applied, admission.balances, strict=True):
+            if one.soft is not None and balance.spent + nanousd >= one.soft:
+                name = f"soft {one.charge.account} {one.charge.first} {one.soft}"
+                self.counting.once(Once(name, 0.0, float(one.ends)), partial(self._warned, one))
+
+    def _warned(self, one: Applied) -> None:
+        assert one.soft is not None
+        self.log.warning(
+            "soft budget passed", budget=one.party, period=one.rule.period, soft=dollars(one.soft), place=one.rule.place
+        )
+
+
+def prices_of(gateway: Priced, model: Model, operation: Operation) -> list[Price]:
+    """Return the prices at which a request may be served: the model's deployments' and its fallbacks'."""
+    named = gateway.config.fallbacks
+    models = [model, *(gateway.models[name] for name in named.get(model.name) or named.get(model.declared_as, ()))]
+    deployments = [deployment for one in models for deployment in one.serving(operation)]
+    return list({id(one.price): one.price for one in deployments if one.price is not None}.values())
+
+
+def _parties(facts: RequestFacts) -> Parties:
+    return Parties(facts.key, facts.team, facts.user, tuple(facts.tags), facts.model)
+
+
+def _charges(applied: Sequence[Applied], demand: Demand) -> list[AccountCharge]:
+    """Return the charges of a request. More tokens than a whole minute may have take a whole minute."""
+    out = []
+    for one in applied:
+        charge = one.charge
+        if charge.kind == "tokens" and charge.limit is not None:
+            charge = charge._replace(amount=min(demand.prompt + demand.likely, charge.limit))
+        out.append(charge)
+    return out
+
+
+def _admission(
+    applied: Sequence[Applied], charges: Sequence[AccountCharge], granted: Granted, price: RequestPrice, demand: Demand
+) -> Admission:
+    ceiling = None
+    if granted.nanousd < price.cost(demand.longest):
+        ceiling = max(1, price.tokens(granted.nanousd) // demand.choices)
+    return Admission(applied, charges, granted.balances, ceiling, demand.longest // demand.choices)
+
+
+def _refusal(
+    applied: Sequence[Applied],
+    short: Short,
+    ways: Sequence[Offer],
+    policy: str,
+    at: float,
+) -> GatewayError:
+    """Say which limit has too little left. Only what holds keep is worth waiting for."""
+    one, balance = applied[short.charge], short.balances[short.charge]
+    limit, seconds = one.charge.limit or 0, max(1, math.ceil(one.ends - at))
+    told: Mapping[str, Any] = {"policy": policy, "scope": one.party, "reset": one.ends}
+    if one.charge.kind != "money":
+        held = balance.holds if one.charge.kind == "parallel" else balance.most
+        after = _HOLDS_END_SECONDS if one.charge.kind == "parallel" else seconds
+        told = {**told, "limit": limit, "spent": balance.spent, "held": held}
+        return rate_limited(_RATES[one.charge.kind].format(limit), one.party, after, told)
+    told = {**told, "limit_nanousd": limit, "spent_nanousd": balance.spent, "held_nanousd": balance.most}
+    needs = min(offer.least for offer in ways)
+    if limit - balance.spent < needs:
+        message = (
+            f"The gateway's budget for {one.party} is used up: {dollars(balance.spent)} of {dollars(limit)} for "
+            f"{one.rule.period} is spent, and this request may cost {dollars(needs)}. It is this gateway's budget, not "
+            f"the provider's quota. It begins anew in {seconds} seconds."
+        )
+        return budget_exceeded(message, told)
+    keeps = f"{dollars(balance.most)} of its budget is held by requests under way"
+    return rate_limited(keeps, one.party, _HOLDS_END_SECONDS, told)
+
+
+_RATES: Final = {
+    "requests": "{:,} requests a minute",
+    "tokens": "{:,} tokens a minute",
+    "parallel": "{:,} requests at the same time",
+}
+
+
+def limiting_of(config: Config, limits: Limits, now: Callable[[], float], log: FilteringBoundLogger) -> Limiting:
+    """Make the way to the counters of limits. Nothing is opened before something is limited."""
+    owner, books_at = CountingOwner(config.ledger.dir), config.ledger.dir
+    limiting = Limiting(
+        limits,
+        Counting(
+            open_counters(config.state),
+            lambda wanted: recounted(limiting.limits, books_at, now(), wanted),
+            owner,
+            log,
+            now,
+            config.state.counters_timeout,
+        ),
+        log,
+        serves_without=config.state.on_store_down == "allow",
+    )
+    return limiting
