@@ -53,6 +53,7 @@ from gateway.routing.models import Model
 from gateway.routing.upstreams.by_kind import Upstreams
 from gateway.serving.admission import authenticate
 from gateway.serving.azure import AzureClient
+from gateway.serving.capacity import Capacity
 from gateway.serving.client import Browsers, HTTPClient, WriteError, head, refuse
 from gateway.serving.early_folds import EarlyFolds
 from gateway.serving.large.blocks import give_back_large_blocks
@@ -279,6 +280,7 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM, worker: str | 
         system_texts=SystemTextWatch(memory.bytes_for("system texts")),
         prompt_caches=prompt_caches,
         large=LargeBodies(log, config.server.max_body),
+        capacity=Capacity(config.server.max_in_flight, config.server.max_lag, log),
         vectors=_vectors(config, log),
         warm_ups=WarmUps(
             prompt_caches,
@@ -338,6 +340,7 @@ async def _open(state: State, closing: contextlib.AsyncExitStack) -> None:
     if gateway.large is not None:
         closing.callback(gateway.large.close)
     closing.push_async_callback(gateway.upstreams.close)
+    closing.callback(asyncio.create_task(gateway.capacity.follow()).cancel)
     _call_by_itself(gateway)
     gateway.warm_ups.open()
     closing.push_async_callback(gateway.warm_ups.close)

@@ -263,6 +263,17 @@ class Server:
         [],
         description="Addresses and networks of your own proxies: whose X-Forwarded-For says whom a request is of.",
     )
+    max_in_flight: int | None = key(
+        None,
+        ge=1,
+        description="Most requests under way in each worker; near it, keys of a low priority are refused first. Left"
+        " out, max_lag alone decides.",
+    )
+    max_lag: Clock = key(
+        "500ms",
+        description="How late a worker's event loop may be before requests of keys with priority 0 are refused; those"
+        " with a lower one at a quarter of it, with a higher one at eight times.",
+    )
     drain: Wait = key(
         "0s",
         description="How long a stop goes on taking requests, while /ready says 503 and each answer ends its"

@@ -1,6 +1,6 @@
 """How much of a budget a request holds: what it is likely to cost, and what it can cost at most. Pure.
 
-Two sums are kept of every hard limit (docs/decisions/0017). The likely cost decides while a tenth of the limit is free.
+Two sums are kept of every hard limit (docs/decisions/0019). The likely cost decides while a tenth of the limit is free.
 The highest cost, priced at the answer limit that is sent upstream, never passes the limit with what is spent.
 """
 

@@ -33,9 +33,10 @@ from gateway.wire.shape import CHAT, Shape, shape_of
 
 
 async def answer(gateway: Gateway, client: Client, request_id: str, shape: Shape = CHAT) -> None:
-    """Serve one request in this shape. Raises GatewayError for who may not ask and for what is not a request."""
+    """Serve one request in this shape. Raises GatewayError for who may not ask, or not now, and for what is none."""
     started = gateway.monotonic()
     caller = authenticate(gateway.keys, client, gateway.now(), shape.name)
+    gateway.capacity.enter(caller.priority)
     place, desk = None if gateway.large is None else gateway.large.place(caller.key), None
     try:
         body = await client.body(gateway.config.server.max_body, place)
@@ -50,6 +51,7 @@ async def answer(gateway: Gateway, client: Client, request_id: str, shape: Shape
     except ClientGone:
         return
     finally:
+        gateway.capacity.leave()
         _let_go(place, desk)
 
 

@@ -31,6 +31,7 @@ from gateway.routing.loads import Loads
 from gateway.routing.models import Model, model_of, models_of
 from gateway.routing.too_long import Windows
 from gateway.routing.upstreams.by_kind import Upstreams
+from gateway.serving.capacity import Capacity
 from gateway.serving.client import COMMENT_SECONDS
 from gateway.serving.early_folds import EarlyFolds, NoEarlyFolds
 from gateway.serving.large.pool import LargeBodies
@@ -157,6 +158,8 @@ class Gateway(Configured):
     warm_ups: WarmUps | NoWarmUps = field(default_factory=NoWarmUps)
     limiting: Limiting | None = None
     """The holds of requests under limits. Asked only where there are `limits`."""
+    capacity: Capacity = field(default_factory=Capacity)
+    """The requests that are under way, and room for more."""
     recorder: Recorder | None = None
     """The counts of this process; None where no metrics are exposed."""
     tracer: Tracer | None = None

@@ -548,12 +548,15 @@ def ledger_unavailable() -> GatewayError:
     return GatewayError(503, "server_error", message, code="ledger_unavailable", headers={"retry-after": "2"})
 
 
+def over_capacity() -> GatewayError:
+    """Refuse because there is more to do than can be done, and others go first."""
+    message = "The gateway has more to do than it can, and keys of a higher `priority` go first. Try again shortly."
+    return GatewayError(503, "server_error", message, code="over_capacity", headers={"retry-after": "1"})
+
+
 def gateway_stopping() -> GatewayError:
     """End a request that was still under way when the time for a stop was over."""
-    message = (
-        "The gateway was stopped and could not wait for this answer any longer; what came so far is incomplete. Try "
-        "again; the operator sets `server.grace`."
-    )
+    message = "The gateway was stopped (`server.grace`) before this answer was complete. Try again."
     return GatewayError(503, "server_error", message, code="gateway_stopping", headers={"retry-after": "1"})
 
 

@@ -143,7 +143,8 @@ async def test_a_request_under_way_keeps_the_configuration_that_it_came_under(
     edited: Edited, upstream: Upstream, new_id: Callable[[], str]
 ) -> None:
     id = new_id()
-    asking = asyncio.create_task(post(edited.gateway.port, body_of(id, stream=True, words=8, chunks=8, pause=0.2)))
+    long = body_of(id, stream=True, words=40, chunks=40, pause=0.15)
+    asking = asyncio.create_task(post(edited.gateway.port, long))
     await eventually(lambda: upstream.calls(id), 10, "the stream's start")
     edited.write(model_list=edited.settings["model_list"][1:], keys=[key_entry("new", NEW_KEY)], fallbacks=[])
     assert (await asyncio.to_thread(edited.reload))[0] == 0

@@ -29,9 +29,10 @@ from gateway.wire.shape import CHAT
 
 
 async def answer_metered(gateway: Gateway, client: Client, request_id: str, operation: Operation) -> None:
-    """Serve one request. Raises GatewayError for who may not ask and for what is not a request."""
+    """Serve one request. Raises GatewayError for who may not ask, or not now, and for what is none."""
     started = gateway.monotonic()
     caller = authenticate(gateway.keys, client, gateway.now(), operation)
+    gateway.capacity.enter(caller.priority)
     place = None if gateway.large is None else gateway.large.place(caller.key)
     try:
         body = await client.body(gateway.config.server.max_body, place)
@@ -44,6 +45,7 @@ async def answer_metered(gateway: Gateway, client: Client, request_id: str, oper
     except ClientGone:
         return
     finally:
+        gateway.capacity.leave()
         if place is not None:
             place.keep(0)
 
