@@ -20,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/pytest -q -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve check format quick test bytecode load browser model bench lock clean
+.PHONY: help venv demo serve check format quick test bytecode load browser clients model bench lock clean
 
 help:                ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
@@ -60,6 +60,9 @@ load: venv           ## the small load runs: faults, floods, kill -9, streams; t
 
 browser: venv        ## pages of strangers in a real browser; needs Chromium
 	$(BIN)/python -m tests.load.browser
+
+clients: venv        ## real SDKs, frameworks and agents against a gateway; installs them, needs npm
+	$(BIN)/python -m tests.clients
 
 model: venv          ## a real model behind the gateway: make model LLM=PATH of the environment that has one (tests/load/real_model.py)
 	@test -n "$(LLM)" || { echo "make model LLM=PATH; tests/load/real_model.py says how to make that environment" >&2; exit 2; }
