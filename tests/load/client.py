@@ -32,9 +32,7 @@ async def ask(session: aiohttp.ClientSession, url: str, sent: Sent, seconds: flo
     timeout = aiohttp.ClientTimeout(seconds)
     whole = False
     try:
-        async with session.post(
-            f"{url}/chat/completions", data=sent.body, headers=headers, timeout=timeout
-        ) as response:
+        async with session.post(url + sent.path, data=sent.body, headers=headers, timeout=timeout) as response:
             status, request_id = response.status, response.headers.get("x-request-id", "")
             if sent.leave_after is None or status != 200:
                 body = (await response.read())[:1024]

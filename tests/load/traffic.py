@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tests.contract.running import KEYS
@@ -25,6 +25,7 @@ class Sent:
     """How its one settled line ends; `none`: it is not to be entered at all."""
     leave_after: bytes | None = None
     """The client leaves once these bytes have come."""
+    path: str = "/chat/completions"
 
 
 Draw = random.Random
@@ -137,7 +138,51 @@ def _gone(id: str, draw: Draw) -> Sent:
     return Sent(id, "client gone", body, KEYS["main"], (200,), "cancelled", leave_after=f'"{shown}"'.encode())
 
 
-MIX: tuple[tuple[int, Make], ...] = (
+def _as_responses(id: str, draw: Draw) -> Sent:
+    """Ask for what a chat asks for with a request of the Responses API."""
+    chat = _one_of(id, draw, SHAPED)
+    fields = json.loads(chat.body)
+    body = {"model": fields["model"], "user": id, "store": False, "input": fields["messages"]}
+    body |= {"stream": fields.get("stream", False)}
+    if "tools" in fields:
+        body["tools"] = [{"type": "function", "strict": False, **tool["function"]} for tool in fields["tools"]]
+    return replace(chat, kind=f"responses: {chat.kind}", body=json.dumps(body).encode(), path="/responses")
+
+
+def _metered(id: str, draw: Draw) -> Sent:
+    """Ask one of the paths that are metered and not rewritten."""
+    path: str = draw.choice(("/embeddings", "/completions", "/moderations", "/rerank"))
+    said = mark(id=id, **({"text": "a b c"} if path == "/completions" else {}))
+    asked: dict[str, Any] = {
+        "/embeddings": {"model": "embed", "input": [said, "and another"]},
+        "/completions": {"model": "instruct", "prompt": said, "stream": draw.random() < 0.5},
+        "/moderations": {"model": "guard", "input": said},
+        "/rerank": {"model": "rank", "query": said, "documents": ["a", "b"]},
+    }[path]
+    body = json.dumps({**asked, "user": id}).encode()
+    return Sent(id, f"metered {path[1:]}", body, KEYS["main"], (200,), "answered", path=path)
+
+
+def _one_of(id: str, draw: Draw, mix: "Mix") -> Sent:
+    (make,) = draw.choices([make for _, make in mix], [weight for weight, _ in mix])
+    return make(id, draw)
+
+
+Mix = tuple[tuple[int, Make], ...]
+SHAPED: Mix = (
+    (6, _plain),
+    (6, _streamed),
+    (3, _tools),
+    (1, _without_usage),
+    (2, _second_try),
+    (2, _failing),
+    (1, _broken),
+    (1, _too_long),
+    (1, _no_such_model),
+    (3, _gone),
+)
+"""The kinds that are asked in other shapes too."""
+MIX: Mix = (
     (28, _plain),
     (24, _streamed),
     (4, _tools),
@@ -153,12 +198,13 @@ MIX: tuple[tuple[int, Make], ...] = (
     (1, _stranger),
     (2, _malformed),
     (10, _gone),
+    (30, _as_responses),
+    (12, _metered),
 )
-SERVED: tuple[tuple[int, Make], ...] = ((5, _plain), (4, _streamed), (1, _tools), (1, _rewritten), (1, _gone))
+SERVED: Mix = ((5, _plain), (4, _streamed), (1, _tools), (1, _rewritten), (1, _gone))
 
 
-def mixed(name: str, count: int, seed: int, mix: tuple[tuple[int, Make], ...] = MIX) -> list[Sent]:
+def mixed(name: str, count: int, seed: int, mix: Mix = MIX) -> list[Sent]:
     """Draw so many requests; the same seed draws the same ones."""
     draw = random.Random(seed)
-    makers = draw.choices([make for _, make in mix], [weight for weight, _ in mix], k=count)
-    return [make(f"{name}-{at}", draw) for at, make in enumerate(makers)]
+    return [_one_of(f"{name}-{at}", draw, mix) for at in range(count)]
