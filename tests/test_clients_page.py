@@ -1,6 +1,6 @@
 """The page of clients, and the programs that it is made from."""
 
-from tests.clients.__main__ import NODE, PYTHON
+from tests.clients.__main__ import NODE, PYTHON, folds
 from tests.clients.agents import AGENTS
 from tests.clients.page import PACKAGES, PAGE, TABLE, rows, table, versions
 from tests.clients.worker_model import DONE, PLAIN, STEPS, Model
@@ -30,6 +30,11 @@ def test_results_are_grouped_by_the_way_that_a_program_asked():
         ("codex", ""): {"loop": True},
     }
     assert table(RESULTS).splitlines()[2].endswith("| chat | yes |  |  |  | **no** |")
+
+
+def test_a_fold_is_seen_where_more_is_left_out_than_before():
+    rows = [{"plan": "rewritten", "tokens_before": before, "tokens_after": 2000} for before in (4000, 4100, 9000)]
+    assert folds([{"plan": "unchanged"}, *rows]) == 2
 
 
 def test_the_model_works_through_a_run_however_much_is_folded():

@@ -45,7 +45,9 @@ LOG = "results.jsonl"
 SECONDS = 300
 FOLDS = 2
 """Times that the conversation of a loop must have been folded."""
-WINDOWS = {"programs": 8_000, "agents": 40_000}
+LEAST_FOLD = 500
+"""Tokens that must have gone for it to count."""
+WINDOWS = {"programs": 8_000, "agents": 32_000}
 """The context window of each kind of client: agents begin with twenty thousand tokens of their own."""
 
 PYTHON = {
@@ -137,9 +139,9 @@ def _key(name: str) -> str:
 
 
 def folds(rows: Sequence[Mapping[str, Any]]) -> int:
-    """Count the times that a conversation became shorter from one request to the next."""
-    sizes = [row["tokens_after"] for row in rows if row["event"] == "settled" and row["tokens_after"]]
-    return sum(now < 0.9 * before for before, now in pairwise(sizes))
+    """Count the times that more was left out of a conversation than of the request before."""
+    left_out = [row["tokens_before"] - row["tokens_after"] for row in rows if row.get("plan") == "rewritten"]
+    return sum(now > before + LEAST_FOLD for before, now in pairwise([0, *left_out]))
 
 
 def run_program(gateway: Gateway, tools: Tools, program: str, command: Sequence[str]) -> Iterator[dict[str, Any]]:
