@@ -153,13 +153,13 @@ def _metered(id: str, draw: Draw) -> Sent:
     """Ask one of the paths that are metered and not rewritten."""
     path: str = draw.choice(("/embeddings", "/completions", "/moderations", "/rerank"))
     said = mark(id=id, **({"text": "a b c"} if path == "/completions" else {}))
-    asked: dict[str, Any] = {
+    every: dict[str, dict[str, Any]] = {
         "/embeddings": {"model": "embed", "input": [said, "and another"]},
         "/completions": {"model": "instruct", "prompt": said, "stream": draw.random() < 0.5},
         "/moderations": {"model": "guard", "input": said},
         "/rerank": {"model": "rank", "query": said, "documents": ["a", "b"]},
-    }[path]
-    body = json.dumps({**asked, "user": id}).encode()
+    }
+    body = json.dumps({**every[path], "user": id}).encode()
     return Sent(id, f"metered {path[1:]}", body, KEYS["main"], (200,), "answered", path=path)
 
 
