@@ -44,8 +44,8 @@ format: venv         ## write the code as `make check` wants it, as far as a pro
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-quick: venv          ## unit tests, 25 examples each, no programs and no recorded data: a minute; TESTS=tests/test_x.py
-	HYPOTHESIS_PROFILE=quick $(PYTEST) -m "not long" $(or $(TESTS),--ignore=tests/contract --ignore=tests/load)
+quick: venv          ## unit tests, 25 examples each; no laws, programs or recorded data: a minute; TESTS=tests/test_x.py
+	HYPOTHESIS_PROFILE=quick $(PYTEST) -m "not long" $(or $(TESTS),--ignore=tests/contract --ignore=tests/laws --ignore=tests/load)
 
 test:                ## check, and all tests but those of `make load`; one file alone: make test TESTS=tests/test_x.py
 	@$(MAKE) --no-print-directory -j2 check bytecode
