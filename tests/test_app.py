@@ -259,7 +259,7 @@ def test_an_id_that_is_none_is_not_found(server, wanted):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/", "/v2/chat/completions", "/v1/chat/completions/", "/v1/embedding", "/v1/requests/"]
+    "path", ["/v1", "/v1/", "/v2/chat/completions", "/v1/chat/completions/", "/v1/embedding", "/v1/requests/"]
 )
 def test_an_unknown_path_is_a_404_in_openais_shape(server, path):
     said = server.ask("POST", path, b"{}")

@@ -22,7 +22,7 @@ from gateway.demo import settings
 from gateway.money.keys import digest_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-COMMANDS = ("serve", "reload", "demo", "check", "explain", "simulate", "report", "keys", "import")
+COMMANDS = ("serve", "reload", "demo", "check", "explain", "simulate", "report", "audit", "keys", "import")
 EXPORT = re.compile(r"^export OPENAI_BASE_URL=(http://127\.0\.0\.1:\d+)/v1$", re.MULTILINE)
 SECONDS = 30
 

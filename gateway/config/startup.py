@@ -33,15 +33,8 @@ def startup_problems(config: Config) -> tuple[Problem, ...]:
             *_unreachable(config),
             *network_problems(config),
             *_not_installed(config),
-            *_not_yet(config),
         )
     )
-
-
-def _not_yet(config: Config) -> Iterator[Problem]:
-    """Refuse steps: they are read, and one that would be accepted and do nothing is worse than none."""
-    if any(policy.tighten for policy in config.policies.values()):
-        yield config.problem((), "tighten is not served in this release; leave it out of the policies")
 
 
 def _unwritable(config: Config, path: KeyPath, what: str, folder: Path | None, mode: int) -> Iterator[Problem]:

@@ -213,10 +213,8 @@ def without_id(answer: Answer) -> tuple[int, dict[str, Any]]:
     return answer.status, error
 
 
-async def test_a_stranger_cannot_tell_a_wrong_key_from_an_expired_or_missing_one(
-    gateway: Gateway, new_id: NewId
-) -> None:
-    keys = [None, "", "sk-gw-nobody", KEYS["expired"], KEYS["main"] + "x", KEYS["main"][:-1], "é" * 5, "a" * 5000]
+async def test_a_stranger_cannot_tell_a_wrong_key_from_a_missing_one(gateway: Gateway, new_id: NewId) -> None:
+    keys = [None, "", "sk-gw-nobody", KEYS["expired"] + "x", KEYS["main"] + "x", KEYS["main"][:-1], "é" * 5, "a" * 5000]
     answers = [without_id(await post(gateway.port, body_of(new_id()), key=key)) for key in keys]
     assert {status for status, _ in answers} == {401}
     assert all(error == answers[0][1] for _, error in answers), answers

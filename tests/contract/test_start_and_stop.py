@@ -58,7 +58,7 @@ def test_every_error_of_both_files_is_told_at_once_with_file_and_line(tmp_path: 
     settings["keys"][0]["sha256"] = "short"
     policies = {
         **POLICIES,
-        "odd": {"name": "odd", "context_windw": 5, "limits": {"per": "key"}, "ladder": {"system": ["stub"]}},
+        "odd": {"name": "odd", "context_windw": 5, "tighten": [{"at": "90%", "model": "m"}], "ladder": {"system": ["stub"]}},
     }
     told = refused(write_setup(tmp_path, settings, policies), command=command)
     for wanted in (
@@ -69,7 +69,7 @@ def test_every_error_of_both_files_is_told_at_once_with_file_and_line(tmp_path: 
         "server.workers",
         "keys[0]",
         "context_windw",
-        "limits",
+        "tighten",
         "not in this release",
         "system",
     ):
@@ -81,9 +81,7 @@ def test_every_error_of_both_files_is_told_at_once_with_file_and_line(tmp_path: 
 @pytest.mark.parametrize(
     ("policy", "told"),
     [
-        ({"budgets": [{"per": "team", "max_budget": 5, "budget_duration": "1mo"}]}, "budgets"),
         ({"tighten": [{"at": "90%", "context_window": "16k"}]}, "tighten"),
-        ({"limits": {"per": "key", "rpm_limit": 5}}, "limits"),
     ],
 )
 def test_what_this_release_cannot_do_is_refused_and_never_ignored(
