@@ -16,8 +16,8 @@ endif
 # Tests start many programs. Where the environment forbids bytecode, each would compile the whole package again.
 export PYTHONDONTWRITEBYTECODE :=
 
-# Two workers: the tests wait on sockets more than they compute, and the machines they run on have two cores.
-PYTEST := $(BIN)/pytest -q -n 2 --dist worksteal
+# Three workers on the two cores that machines have: the tests wait on sockets, clocks and programs more than they compute.
+PYTEST := $(BIN)/pytest -q -n 3 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo serve check format quick test bytecode load browser clients model bench lock clean

@@ -171,7 +171,7 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway,
 
 def test_the_sums_of_all_workers_are_the_ledgers_to_the_nano_dollar(exposed: tuple[Gateway, int]):
     gateway, port = exposed
-    assert len(list(gateway.ledger.glob("*.jsonl"))) == 2
+    assert 1 <= len(list(gateway.ledger.glob("*.jsonl"))) <= 2  # one worker may have taken them all
     found = scraped(port)
     assert nano(found["gateway_cost_usd_total"]) == in_ledger(gateway)
     assert sum(found["gateway_requests_total"].values()) == settled(gateway)

@@ -58,7 +58,12 @@ def test_every_error_of_both_files_is_told_at_once_with_file_and_line(tmp_path: 
     settings["keys"][0]["sha256"] = "short"
     policies = {
         **POLICIES,
-        "odd": {"name": "odd", "context_windw": 5, "tighten": [{"at": "90%", "model": "m"}], "ladder": {"system": ["stub"]}},
+        "odd": {
+            "name": "odd",
+            "context_windw": 5,
+            "tighten": [{"at": "90%", "model": "m"}],
+            "ladder": {"system": ["stub"]},
+        },
     }
     told = refused(write_setup(tmp_path, settings, policies), command=command)
     for wanted in (
