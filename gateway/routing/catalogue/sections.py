@@ -17,7 +17,7 @@ _LEVEL: Final = "the log is JSON, one line an event, at one level"
 _ROUTES: Final = "docs/which-paths-are-served.md lists the paths that there are"
 _LOGIN: Final = "who may ask is said by `keys`"
 _WINDOWS: Final = "prompts are made to fit their model by its policy"
-_LIMITED: Final = "there are no limits yet"
+_LIMITED: Final = "budgets and rates are declared in `budgets` and `limits`: docs/limit-what-is-spent.md"
 
 SECTIONS: Final[Mapping[str, str]] = {
     "health_check": "GET /health and GET /ready are always there",
