@@ -12,11 +12,11 @@ from pydantic import TypeAdapter
 from gateway.request import Request
 from gateway.wire.answer import ErrorAnswer, Nothing, Streaming
 from gateway.wire.chat.relay import DONE
+from gateway.wire.chat_answers import TranslatedAnswer
 from gateway.wire.errors import upstream_failed
 from gateway.wire.memo import Memo
 from gateway.wire.responses.answer import WholeResponse
 from gateway.wire.responses.composing import as_events
-from gateway.wire.responses.listening import TranslatedAnswer
 from gateway.wire.responses.thinking import thinking_in
 from gateway.wire.secrets import Secrets
 from gateway.wire.shape import RESPONSES

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.request import Request
+from gateway.wire.chat_answers import ChatListener
 from gateway.wire.messages.composing import STOP
 from gateway.wire.messages.crossing import put_together, take_apart
 from gateway.wire.messages.errors import write_body, write_event
 from gateway.wire.messages.from_chat import Translation
 from gateway.wire.messages.head import alone
-from gateway.wire.messages.listening import ChatListener
 from gateway.wire.messages.meaning import (
     definitions_hash,
     digest,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.request import Request
+from gateway.wire.chat_answers import ChatListener
 from gateway.wire.errors import error_body
 from gateway.wire.responses.crossing import put_together, take_apart
 from gateway.wire.responses.errors import error_events
+from gateway.wire.responses.from_chat import Translation
 from gateway.wire.responses.head import alone
-from gateway.wire.responses.listening import ChatListener
 from gateway.wire.responses.meaning import (
     definitions_hash,
     digest,
@@ -22,6 +24,7 @@ from gateway.wire.responses.read import NAME, parse
 from gateway.wire.responses.to_chat import as_chat, member_unsaid
 from gateway.wire.responses.tools import tools_of, with_tools
 from gateway.wire.responses.write import is_limited, markers_left, may_mark, may_reword, message_bytes, question, sent
+from gateway.wire.secrets import Secrets
 
 
 class Responses:
@@ -53,7 +56,10 @@ class Responses:
     setting = staticmethod(setting)
 
     listen = staticmethod(ResponseOpening)
-    listen_to_chat = staticmethod(ChatListener)
+
+    def listen_to_chat(self, request: Request, *, secrets: Secrets) -> ChatListener:
+        return ChatListener(Translation(request), streamed=request.stream, secrets=secrets)
+
     error = staticmethod(error_body)
     error_event = staticmethod(error_events)
 
