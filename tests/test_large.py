@@ -22,8 +22,9 @@ from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, Refusal
 from gateway.serving.fit import LARGE_BODY, Form, decided, moved_of
 from gateway.serving.large.pool import LargeBodies
-from gateway.wire.chat.read import MOST_MESSAGES, MOST_PARTS, parse
+from gateway.wire.chat.read import MOST_PARTS, parse
 from gateway.wire.errors import GatewayError
+from gateway.wire.members import MOST_MESSAGES
 from gateway.wire.memo import Memo
 from tests.conftest import Conversations
 from tests.laws import transcripts

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import orjson
+
 from gateway.wire.errors import GatewayError, invalid_request
-from gateway.wire.lexical import DuplicateKey, NotJSON, Span, cuts, object_spans, refuse_deep, value
+from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, cuts, object_spans, refuse_deep, value
 
 Splice = tuple[int, int, bytes]
 """Start, end, and the bytes to put there."""
@@ -16,6 +18,9 @@ OURS_IN_METADATA: Final = frozenset({"tags", "gateway_profile"})
 
 MOST_MEMBERS: Final = 1_000
 """Members of a request; no provider knows a hundred."""
+MOST_MESSAGES: Final = 100_000
+"""Messages, or items, of a request: more than Anthropic takes (platform.claude.com/docs/en/api/messages), who takes the
+most."""
 MOST_METADATA: Final = 10**6
 """Bytes of `metadata`. OpenAI takes 16 keys of 64 characters with values of 512
 (platform.openai.com/docs/api-reference/chat/create, `metadata`)."""
@@ -58,6 +63,45 @@ def _refuse_many(spans: Mapping[str, Span]) -> None:
     within = spans.get("metadata")
     if within is not None and within.end - within.start > MOST_METADATA:
         raise invalid_request(f"`metadata` is longer than {MOST_METADATA:,} bytes, the most that is read.", "metadata")
+
+
+def listed_messages(body: bytes, spans: Mapping[str, Span]) -> list[Span]:
+    """Locate the messages of a body that lists them under that name. Raises GatewayError (400)."""
+    within = spans.get("messages")
+    if within is None:
+        raise invalid_request("`messages` is missing; send the conversation as a list of messages.", "messages")
+    if body[within.start : within.start + 1] != b"[":
+        raise invalid_request("`messages` must be a list of messages.", "messages")
+    return elements(body, within, "messages", "message")
+
+
+def elements(body: bytes, within: Span, member: str, element: str, *, may_be_empty: bool = False) -> list[Span]:
+    """Locate the elements of a list. Raises GatewayError (400) for one that is no JSON, empty, or too long."""
+    try:
+        found = array_spans(body, within)
+    except NotJSON as error:
+        raise invalid_request(f"`{member}` is not valid JSON: {error}.", member) from None
+    if not found and not may_be_empty:
+        raise invalid_request(f"`{member}` is empty; send at least one {element}.", member)
+    if len(found) > MOST_MESSAGES:
+        said = f"`{member}` holds {len(found):,} {element}s; no more than {MOST_MESSAGES:,} are read."
+        raise invalid_request(said, member, "array_above_max_length")
+    return found
+
+
+def is_said(body: bytes, spans: Mapping[str, Span], name: str) -> bool:
+    """Whether a client says anything under a name: null is nothing."""
+    return name in spans and body[slice(*spans[name])] != b"null"
+
+
+def default_splices(body: bytes, spans: Mapping[str, Span], defaults: Iterable[tuple[str, bytes]]) -> Iterator[Splice]:
+    """Put in what a client left to the deployment, behind its own last member or in the place of its null."""
+    for name, default in defaults:
+        if name not in spans:
+            end = body.rindex(b"}")
+            yield end, end, b"," + orjson.dumps(name) + b":" + default
+        elif not is_said(body, spans, name):
+            yield (*spans[name], default)
 
 
 def ours_in_metadata(

@@ -26,9 +26,9 @@ from gateway.wire.chat.cache_marks import (
 from gateway.wire.chat.reasoning import reasons
 from gateway.wire.errors import invalid_request
 from gateway.wire.foreign import kinds_in
-from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, value
+from gateway.wire.lexical import DuplicateKey, NotJSON, Span, object_spans, value
 from gateway.wire.media import media_of
-from gateway.wire.members import MOST_CHOICES, ours_in_metadata, positive, read_members
+from gateway.wire.members import MOST_CHOICES, listed_messages, ours_in_metadata, positive, read_members
 from gateway.wire.memo import Memo
 
 NAME: Final = "chat"
@@ -61,8 +61,6 @@ _CACHING = frozenset({"tools", "cache_control", "prompt_cache_options", "prompt_
 MOST_THINKING = 1_000_000
 """Tokens beyond which a budget for thinking is believed of no model."""
 
-MOST_MESSAGES = 100_000
-"""Messages of one request: more than Anthropic takes (platform.claude.com/docs/en/api/messages), who takes the most."""
 MOST_PARTS = 10_000
 """Parts of one content, and calls of one message."""
 
@@ -167,20 +165,7 @@ def _thinking(said: Any) -> int:
 
 
 def _messages(body: bytes, spans: Mapping[str, Span], memo: Memo) -> tuple[tuple[Span, ...], tuple[Message, ...]]:
-    within = spans.get("messages")
-    if within is None:
-        raise invalid_request("`messages` is missing; send the conversation as a list of messages.", "messages")
-    if body[within.start : within.start + 1] != b"[":
-        raise invalid_request("`messages` must be a list of messages.", "messages")
-    try:
-        found = array_spans(body, within)
-    except NotJSON as error:
-        raise invalid_request(f"`messages` is not valid JSON: {error}.", "messages") from None
-    if not found:
-        raise invalid_request("`messages` is empty; send at least one message.", "messages")
-    if len(found) > MOST_MESSAGES:
-        said = f"`messages` holds {len(found):,} messages; no more than {MOST_MESSAGES:,} are read."
-        raise invalid_request(said, "messages", "array_above_max_length")
+    found = listed_messages(body, spans)
     get = memo.get
     messages: list[Message] = []
     for index, (start, end) in enumerate(found):

@@ -8,8 +8,8 @@ from typing import Any
 from gateway.request import Request, Tool, with_limit
 from gateway.wire.chat.cache_marks import is_marked_tool
 from gateway.wire.chat.read import parse
-from gateway.wire.lexical import array_spans, splice, value
 from gateway.wire.memo import Memo
+from gateway.wire.tool_members import body_with_tools, definitions_of, member
 
 
 def tools_of(request: Request) -> list[Tool]:
@@ -22,15 +22,9 @@ def tools_of(request: Request) -> list[Tool]:
     ]
 
 
-def definitions_of(request: Request) -> list[dict[str, Any]]:
-    """Return the definitions under `tools`, as they are; what is no object is an empty one."""
-    read = _member(request, "tools")
-    return [tool if isinstance(tool, dict) else {} for tool in read] if isinstance(read, list) else []
-
-
 def named_tools(request: Request) -> frozenset[str]:
     """List the tools that `tool_choice` names, in any of its forms."""
-    choice = _member(request, "tool_choice")
+    choice = member(request, "tool_choice")
     if not isinstance(choice, dict):
         return frozenset()
     allowed = choice.get("allowed_tools")
@@ -52,14 +46,6 @@ def _description(tool: Mapping[str, Any]) -> str:
     return description if isinstance(description, str) else ""
 
 
-def _member(request: Request, name: str) -> Any:
-    span = request.original.spans.get(name)
-    return None if span is None else value(request.body[span.start : span.end])
-
-
 def with_tools(request: Request, stay: Sequence[int], memo: Memo) -> Request:
     """Return the request with these of its tools alone, by index; each keeps its bytes."""
-    body, within = request.body, request.original.spans["tools"]
-    tools = array_spans(body, within)
-    left = b"[" + b",".join([body[tools[i].start : tools[i].end] for i in stay]) + b"]"
-    return with_limit(parse(splice(body, [(*within, left)]), memo), request.answer_limit)
+    return with_limit(parse(body_with_tools(request, stay), memo), request.answer_limit)

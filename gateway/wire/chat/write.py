@@ -5,7 +5,7 @@ What an edit does not touch is never written anew (law 2).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import orjson
 
@@ -25,7 +25,7 @@ from gateway.wire.chat.read import ChatPlaces
 from gateway.wire.chat.reasoning import without_reasoning
 from gateway.wire.foreign import is_foreign, received
 from gateway.wire.lexical import DuplicateKey, splice, value
-from gateway.wire.members import usage_splice, without_members
+from gateway.wire.members import default_splices, is_said, usage_splice, without_members
 from gateway.wire.outgoing import PLAIN, Additions
 
 
@@ -122,7 +122,7 @@ def message_bytes(request: Request, index: int, changes: Changes | None = None) 
 def is_limited(request: Request) -> bool:
     """Whether the client said how long its answer may be, in any way."""
     spans, body = _places(request).spans, request.body
-    return any(name in spans and body[slice(*spans[name])] != b"null" for name in LIMITS)
+    return any(is_said(body, spans, name) for name in LIMITS)
 
 
 def sent(
@@ -142,7 +142,7 @@ def sent(
         span = places.spans["model"]
         out.append((span.start, span.end, orjson.dumps(model)))
     if additions.defaults or additions.answer_limit is not None:
-        out += _default_splices(request, additions)
+        out += _defaults(request, additions)
     if request.stream and not request.asks_usage and additions.usage and "stream_options" not in additions.left_out:
         out.append(usage_splice(request.body, places.spans))
     out = without_members(out, request.body, places.spans, places.gone | additions.left_out, usage=additions.usage)
@@ -153,16 +153,11 @@ def sent(
     return body
 
 
-def _default_splices(request: Request, additions: Additions) -> list[tuple[int, int, bytes]]:
-    """Put in what the client left to the deployment, behind its own last member or in the place of its null."""
-    body, spans, out = request.body, _places(request).spans, []
-    end, limit = body.rindex(b"}"), additions.answer_limit
-    said = {name for name in spans if body[spans[name].start : spans[name].end] != b"null"}
-    for name, default in additions.defaults if limit is None else (*additions.defaults, (LIMIT, b"%d" % limit)):
-        if name in said or name in additions.left_out or (name in LIMITS and not said.isdisjoint(LIMITS)):
-            continue
-        if name in spans:
-            out.append((*spans[name], default))
-        else:
-            out.append((end, end, b"," + orjson.dumps(name) + b":" + default))
-    return out
+def _defaults(request: Request, additions: Additions) -> Iterator[tuple[int, int, bytes]]:
+    """Put in what the client left to the deployment; a limit of the answer only where the client names none."""
+    wanted = [(name, default) for name, default in additions.defaults if name not in additions.left_out]
+    if (limit := additions.answer_limit) is not None and LIMIT not in additions.left_out:
+        wanted.append((LIMIT, b"%d" % limit))
+    if is_limited(request):
+        wanted = [(name, default) for name, default in wanted if name not in LIMITS]
+    return default_splices(request.body, _places(request).spans, wanted)

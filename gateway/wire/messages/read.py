@@ -17,10 +17,10 @@ from typing import Any, Final, NamedTuple
 from gateway.conversation import Conversation, Message
 from gateway.request import NO_CACHING, Caching, Request
 from gateway.wire.chat.cache_marks import marker_of
-from gateway.wire.chat.read import MOST_MESSAGES, MOST_PARTS, MOST_THINKING
+from gateway.wire.chat.read import MOST_PARTS, MOST_THINKING
 from gateway.wire.errors import invalid_request
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, value
-from gateway.wire.members import ours_in_metadata, positive, read_members
+from gateway.wire.members import listed_messages, ours_in_metadata, positive, read_members
 from gateway.wire.memo import Memo
 from gateway.wire.messages.blocks import RESULT, result_message, said_message
 from gateway.wire.messages.definitions import NO_DEFINITIONS, Definitions, read_definitions
@@ -176,7 +176,7 @@ class _Reader:
 
     def add_messages(self, spans: Mapping[str, Span]) -> tuple[Span, ...]:
         """Read the messages of the wire, and return where they stand."""
-        found, body, get = _listed(self._body, spans), self._body, self._memo.get
+        found, body, get = listed_messages(self._body, spans), self._body, self._memo.get
         messages, spans_of, owners, places, new = self.messages, self.spans, self.owners, self.places, tuple.__new__
         for number, (start, end) in enumerate(found):
             raw = body[start:end]
@@ -205,24 +205,6 @@ def _system_text(raw: bytes) -> Message:
 
 def _system_block(raw: bytes) -> Message:
     return said_message("system", [value(raw)])
-
-
-def _listed(body: bytes, spans: Mapping[str, Span]) -> list[Span]:
-    within = spans.get("messages")
-    if within is None:
-        raise invalid_request("`messages` is missing; send the conversation as a list of messages.", "messages")
-    if body[within.start : within.start + 1] != b"[":
-        raise invalid_request("`messages` must be a list of messages.", "messages")
-    try:
-        found = array_spans(body, within)
-    except NotJSON as error:
-        raise invalid_request(f"`messages` is not valid JSON: {error}.", "messages") from None
-    if not found:
-        raise invalid_request("`messages` is empty; send at least one message.", "messages")
-    if len(found) > MOST_MESSAGES:
-        said = f"`messages` holds {len(found):,} messages; no more than {MOST_MESSAGES:,} are read."
-        raise invalid_request(said, "messages", "array_above_max_length")
-    return found
 
 
 def _pieces(raw: bytes, index: int) -> tuple[_Piece, ...]:

@@ -23,9 +23,9 @@ from gateway.wire.messages.blocks import CALL, RESULT, THINKING, block_text
 from gateway.wire.messages.cache_marks import unmarked
 from gateway.wire.messages.definitions import in_chats_form, is_clients, schema_of
 from gateway.wire.messages.thoughts import as_members
-from gateway.wire.messages.tools import member
 from gateway.wire.messages.write import LIMIT, content_bytes
 from gateway.wire.outgoing import PLAIN, Additions, ChatForm
+from gateway.wire.tool_members import member
 
 _ALIKE: Final = ("temperature", "top_p", "stream")
 """Members that chat completions have too, and mean the same by."""

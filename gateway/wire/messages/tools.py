@@ -6,16 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.request import Request, Tool, with_limit
-from gateway.wire.lexical import array_spans, splice, value
 from gateway.wire.memo import Memo
 from gateway.wire.messages.definitions import is_clients
 from gateway.wire.messages.read import parse
-
-
-def member(request: Request, name: str) -> Any:
-    """Read a member of the body; None where there is none."""
-    span = request.original.spans.get(name)
-    return None if span is None else value(request.body[span.start : span.end])
+from gateway.wire.tool_members import body_with_tools, member
 
 
 def tools_of(request: Request) -> list[Tool]:
@@ -35,7 +29,4 @@ def _tool(tool: Any, named: Any) -> Tool:
 
 def with_tools(request: Request, stay: Sequence[int], memo: Memo) -> Request:
     """Return the request with these of its tools alone, by index; each keeps its bytes."""
-    body, within = request.body, request.original.spans["tools"]
-    tools = array_spans(body, within)
-    left = b"[" + b",".join([body[tools[i].start : tools[i].end] for i in stay]) + b"]"
-    return with_limit(parse(splice(body, [(*within, left)]), memo), request.answer_limit)
+    return with_limit(parse(body_with_tools(request, stay), memo), request.answer_limit)

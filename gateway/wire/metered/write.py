@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import orjson
 
 from gateway.config.litellm_keys import DEFAULTS
 from gateway.wire.lexical import splice
-from gateway.wire.members import usage_splice, without_members
+from gateway.wire.members import default_splices, usage_splice, without_members
 from gateway.wire.metered.read import MeteredRequest
 from gateway.wire.outgoing import Additions
 
@@ -39,17 +40,9 @@ def _named(request: MeteredRequest, model: str) -> list[tuple[int, int, bytes]]:
     return [] if request.body[slice(*span)] == name else [(*span, name)]
 
 
-def _defaults(request: MeteredRequest, additions: Additions) -> list[tuple[int, int, bytes]]:
+def _defaults(request: MeteredRequest, additions: Additions) -> Iterator[tuple[int, int, bytes]]:
     """Put in what the client left to the deployment: of the defaults for chats those that the operation knows."""
-    body, spans, out = request.body, request.spans, []
     known = _OF_COMPLETIONS if request.operation == "completions" else frozenset({"user"})
-    for name, default in additions.defaults:
-        if name in additions.left_out or (name in DEFAULTS and name not in known):
-            continue
-        span = spans.get(name)
-        if span is None:
-            end = body.rindex(b"}")
-            out.append((end, end, b"," + orjson.dumps(name) + b":" + default))
-        elif body[slice(*span)] == b"null":
-            out.append((*span, default))
-    return out
+    wanted = [one for one in additions.defaults if one[0] in known or one[0] not in DEFAULTS]
+    left = [one for one in wanted if one[0] not in additions.left_out]
+    return default_splices(request.body, request.spans, left)

@@ -15,7 +15,7 @@ import orjson
 from gateway.request import Request
 from gateway.wire import lenient
 from gateway.wire.responses.items import CALLS, HARMLESS
-from gateway.wire.responses.tools import member
+from gateway.wire.tool_members import member
 
 INPUT: Final = "input"
 """The argument of a function that stands for a custom tool."""

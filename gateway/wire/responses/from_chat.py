@@ -16,7 +16,7 @@ from gateway.wire.chat.output import finish_of, spoken
 from gateway.wire.responses.chat_tools import CalledTool, custom_input, tools_in
 from gateway.wire.responses.composing import Composer
 from gateway.wire.responses.thinking import encrypted, joined_blocks
-from gateway.wire.responses.tools import member
+from gateway.wire.tool_members import member
 from gateway.wire.usage import usage_from_openai
 
 _ECHOED: Final = (

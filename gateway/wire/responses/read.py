@@ -14,10 +14,10 @@ import orjson
 
 from gateway.conversation import Conversation, Marker, Message
 from gateway.request import Caching, Request
-from gateway.wire.chat.read import MOST_MESSAGES, MOST_PARTS
+from gateway.wire.chat.read import MOST_PARTS
 from gateway.wire.errors import invalid_request
-from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, value
-from gateway.wire.members import ours_in_metadata, positive, read_members
+from gateway.wire.lexical import DuplicateKey, NotJSON, Span, object_spans, value
+from gateway.wire.members import elements, ours_in_metadata, positive, read_members
 from gateway.wire.memo import Memo
 from gateway.wire.responses.items import HARMLESS, UNSEEN, both, item_kind, item_message, joined_marks
 
@@ -182,16 +182,7 @@ def _input(body: bytes, spans: Mapping[str, Span], memo: Memo, *, elsewhere: boo
         return _Input((within,), (_text_message(body[slice(*within)], memo),), ("input",), is_text=True, references=())
     if first != b"[":
         raise invalid_request("`input` must be a string or a list of items.", "input")
-    try:
-        found = array_spans(body, within)
-    except NotJSON as error:
-        raise invalid_request(f"`input` is not valid JSON: {error}.", "input") from None
-    if not found and not elsewhere:
-        raise invalid_request("`input` is empty; send at least one item.", "input")
-    if len(found) > MOST_MESSAGES:
-        said = f"`input` holds {len(found):,} items; no more than {MOST_MESSAGES:,} are read."
-        raise invalid_request(said, "input", "array_above_max_length")
-    return _items(body, found, memo)
+    return _items(body, elements(body, within, "input", "item", may_be_empty=elsewhere), memo)
 
 
 def _text_message(raw: bytes, memo: Memo) -> Message:

@@ -25,8 +25,8 @@ from gateway.wire.responses.chat_tools import ChatTools, chat_choice, chat_tools
 from gateway.wire.responses.items import CALLS, RESULTS, item_kind
 from gateway.wire.responses.read import ELSEWHERE, ResponsePlaces
 from gateway.wire.responses.thinking import thinking_in
-from gateway.wire.responses.tools import member
 from gateway.wire.responses.write import LIMIT, message_left
+from gateway.wire.tool_members import member
 
 _ALIKE: Final = (
     *("temperature", "top_p", "parallel_tool_calls", "user", "safety_identifier", "prompt_cache_key"),

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gateway.request import Request, Tool, with_limit
-from gateway.wire.lexical import array_spans, splice, value
 from gateway.wire.memo import Memo
 from gateway.wire.responses.read import parse
+from gateway.wire.tool_members import body_with_tools, definitions_of, member
 
 _CLIENTS: Final = ("function", "custom")
 """Types of tools that the client runs, and of which one can go without the others."""
@@ -22,12 +22,6 @@ def tools_of(request: Request) -> list[Tool]:
         for tool in definitions_of(request)
         for name in (tool_name(tool),)
     ]
-
-
-def definitions_of(request: Request) -> list[dict[str, Any]]:
-    """Return the definitions under `tools`, as they are; what is no object is an empty one."""
-    read = member(request, "tools")
-    return [tool if isinstance(tool, dict) else {} for tool in read] if isinstance(read, list) else []
 
 
 def _named(request: Request) -> frozenset[str]:
@@ -50,15 +44,6 @@ def _text(held: Any) -> str:
     return held if isinstance(held, str) else ""
 
 
-def member(request: Request, name: str) -> Any:
-    """Read a member of the request; None where there is none."""
-    span = request.original.spans.get(name)
-    return None if span is None else value(request.body[span.start : span.end])
-
-
 def with_tools(request: Request, stay: Sequence[int], memo: Memo) -> Request:
     """Return the request with these of its tools alone, by index; each keeps its bytes."""
-    body, within = request.body, request.original.spans["tools"]
-    tools = array_spans(body, within)
-    left = b"[" + b",".join([body[tools[i].start : tools[i].end] for i in stay]) + b"]"
-    return with_limit(parse(splice(body, [(*within, left)]), memo), request.answer_limit)
+    return with_limit(parse(body_with_tools(request, stay), memo), request.answer_limit)

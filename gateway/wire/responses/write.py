@@ -15,7 +15,7 @@ from gateway.request import Marks, Request
 from gateway.wire.chat.cache_marks import MARKED_ROLES, is_marked, markers_of
 from gateway.wire.foreign import call_id
 from gateway.wire.lexical import DuplicateKey, splice, value
-from gateway.wire.members import without_members
+from gateway.wire.members import default_splices, is_said, without_members
 from gateway.wire.outgoing import PLAIN, Additions
 from gateway.wire.responses.breakpoints import broken_up, marked_insertion, may_end
 from gateway.wire.responses.parts import Edit, part_edits, spliced_parts, with_text
@@ -154,12 +154,7 @@ def question(model: str, instruction: str, material: str, answer_limit: int) -> 
 
 def is_limited(request: Request) -> bool:
     """Whether the client said how long its answer may be, in any way."""
-    return _says(request, LIMIT)
-
-
-def _says(request: Request, name: str) -> bool:
-    spans = _places(request).spans
-    return name in spans and request.body[slice(*spans[name])] != b"null"
+    return is_said(request.body, _places(request).spans, LIMIT)
 
 
 def _places(request: Request) -> ResponsePlaces:
@@ -196,8 +191,7 @@ def sent(
 
 
 def _defaults(request: Request, additions: Additions) -> Iterator[Edit]:
-    """Put in what the client left to the deployment, behind its own last member or in the place of its null."""
-    spans, end = _places(request).spans, request.body.rindex(b"}")
+    """Put in what the client left to the deployment, under the names of this shape."""
     found: dict[str, bytes] = {}
     for name, default in additions.defaults:
         if name in _WITHIN:
@@ -207,13 +201,8 @@ def _defaults(request: Request, additions: Additions) -> Iterator[Edit]:
             found[LIMIT if name in _CHATS_LIMITS else name] = default
     if additions.answer_limit is not None:
         found.setdefault(LIMIT, b"%d" % additions.answer_limit)
-    for name, default in found.items():
-        if name in additions.left_out or _says(request, name):
-            continue
-        if name in spans:
-            yield (*spans[name], default)
-        else:
-            yield end, end, b"," + orjson.dumps(name) + b":" + default
+    wanted = [(name, default) for name, default in found.items() if name not in additions.left_out]
+    return default_splices(request.body, _places(request).spans, wanted)
 
 
 # ---------------------------------------------------------------- traces of other providers
