@@ -158,6 +158,6 @@ def _replace(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException:  # whatever ends it, no half a file is left; the error goes on
         Path(temporary).unlink()
         raise

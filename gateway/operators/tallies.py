@@ -111,7 +111,7 @@ class _Opened:
         file = os.open(path, os.O_RDONLY)
         try:
             return cls(file, mmap.mmap(file, 0, access=mmap.ACCESS_READ))
-        except BaseException:
+        except BaseException:  # whatever ends it, the file is closed; the error goes on
             os.close(file)
             raise
 

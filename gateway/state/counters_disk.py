@@ -88,10 +88,10 @@ class DiskCounters:
             try:
                 transaction = _Transaction(database, source)
                 results = [transaction.done(step) for step in steps]
-            except BaseException:
+                database.execute("COMMIT")
+            except BaseException:  # whatever ends it, no transaction is left open; the error goes on
                 database.rollback()
                 raise
-            database.execute("COMMIT")
             return results
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class DiskCounters:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.executescript(_SCHEMA)
             database.execute("PRAGMA synchronous = OFF")
-        except BaseException:
+        except BaseException:  # whatever ends it, the file is closed; the error goes on
             database.close()
             raise
         self._database, self._file = database, _identity(self._path)

@@ -123,7 +123,7 @@ class Counting:
         now = self._now()
         try:
             outcome = await self.ask(TakeHold(request_id, self._owner, charges, offers, now, now + HOLD_SECONDS))
-        except BaseException:
+        except BaseException:  # a caller that left may have been granted it all the same; the error goes on
             self.settle(request_id, charges, 0, 0)
             raise
         if isinstance(outcome, Granted):
