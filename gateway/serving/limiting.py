@@ -222,12 +222,8 @@ def _refusal(
     told = {**told, "limit_nanousd": limit, "spent_nanousd": balance.spent, "held_nanousd": balance.most}
     needs = min(offer.least for offer in ways)
     if limit - balance.spent < needs:
-        message = (
-            f"The gateway's budget for {one.party} is used up: {dollars(balance.spent)} of {dollars(limit)} for "
-            f"{one.rule.period} is spent, and this request may cost {dollars(needs)}. It is this gateway's budget, not "
-            f"the provider's quota. It begins anew in {seconds} seconds."
-        )
-        return budget_exceeded(message, told)
+        spent = f"{dollars(balance.spent)} of {dollars(limit)} for {one.rule.period} is spent"
+        return budget_exceeded(one.party, spent, dollars(needs) if balance.spent < limit else None, seconds, told)
     keeps = f"{dollars(balance.most)} of its budget is held by requests under way"
     return rate_limited(keeps, one.party, _HOLDS_END_SECONDS, told)
 

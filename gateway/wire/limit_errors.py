@@ -17,8 +17,20 @@ def counters_unavailable() -> GatewayError:
     return GatewayError(503, "server_error", message, code="counters_unavailable", headers={"retry-after": "2"})
 
 
-def budget_exceeded(message: str, told: Mapping[str, Any]) -> GatewayError:
-    """Refuse because a budget of the gateway's is used up: asking again is of no use before it begins anew."""
+def budget_exceeded(party: str, spent: str, needs: str | None, seconds: int, told: Mapping[str, Any]) -> GatewayError:
+    """Refuse because a budget of the gateway's does not pay for a request: asking the same again is of no use before it
+    begins anew.
+
+    `needs` is what the request may cost; None where nothing is left of the budget.
+    """
+    if needs is None:
+        message = f"The gateway's budget for {party} is used up: {spent}."
+    else:
+        message = (
+            f"The gateway's budget for {party} does not pay for this request: {spent}, and it may cost {needs}. Ask "
+            "for a shorter answer, or a cheaper model."
+        )
+    message += f" It is this gateway's budget, not the provider's quota. It begins anew in {seconds} seconds."
     headers = {"x-should-retry": "false"}
     return GatewayError(429, "budget_exceeded", message, code="insufficient_quota", headers=headers, extra=told)
 

@@ -84,6 +84,7 @@ def test_money_is_never_passed_and_a_restart_forgets_nothing(tmp_path):
             answers.append(ask(port, max_tokens=1_500))
     status, headers, body = answers[-1]
     assert (status, body["error"]["type"], body["error"]["code"]) == (429, "budget_exceeded", "insufficient_quota")
+    assert "does not pay for this request: " in body["error"]["message"]  # some of it is left
     assert headers["x-should-retry"] == "false"
     assert "not the provider's quota" in body["error"]["message"]
     assert body["error"]["gateway"]["limit_nanousd"] == 20_000_000
