@@ -56,6 +56,7 @@ from gateway.serving.azure import AzureClient
 from gateway.serving.capacity import Capacity
 from gateway.serving.client import Browsers, HTTPClient, WriteError, head, refuse
 from gateway.serving.early_folds import EarlyFolds
+from gateway.serving.key_usage import key_usage
 from gateway.serving.large.blocks import give_back_large_blocks
 from gateway.serving.large.pool import LargeBodies
 from gateway.serving.limiting import limiting_of
@@ -196,6 +197,7 @@ def create_app(config: Config, worker: str | None = None) -> Application:
             Route(f"{prefix}/models", _Endpoint(_models, *_READING)),
             Route(f"{prefix}/models/{{id:path}}", _Endpoint(_model, *_READING)),
             Route(f"{prefix}/requests/{{id}}", _Endpoint(_request, *_READING)),
+            Route(f"{prefix}/usage", _Endpoint(_usage, *_READING)),
             Route(f"{prefix}/health", _Endpoint(_health, *_READING)),
             Route(f"{prefix}/ready", _Endpoint(_ready, *_READING)),
         )
@@ -563,6 +565,12 @@ async def _request(visit: Visit) -> None:
     if found is None or found.row.key != caller.key:
         raise errors.request_not_found(wanted)
     await _json(visit, 200, found.members)
+
+
+async def _usage(visit: Visit) -> None:
+    """Tell a key what is spent and left of its limits."""
+    caller = authenticate(visit.gateway.keys, visit.client, visit.gateway.now())
+    await _json(visit, 200, await key_usage(visit.gateway, caller, visit.client.headers))
 
 
 async def _health(visit: Visit) -> None:

@@ -3,9 +3,9 @@
 Pure: no clock, no store. A limit's account is named by what it counts, not by where it is declared: the same party's
 spend in the same kind of window is counted once, and the smallest limit on it holds.
 
-For the spend, holds, limit and reset of a party: `Limits.under(parties, policy, moment)` gives what applies, each an
-`Applied` with its charge (`charge.limit`), where it was declared, and when its window ends. The balances of the charges
-come from `state.counting`.
+For the spend, holds, limit and reset of a party: `Limits.under(parties, policy, moment)` gives what applies to a
+request, and `Limits.binding(…)` all that binds a caller: each an `Applied` with its charge (`charge.limit`), where it
+was declared, and when its window ends. The balances of the charges come from `state.counting`.
 """
 
 from __future__ import annotations
@@ -146,6 +146,18 @@ class Limits:
         until = min((one.ends for one in applied), default=at)
         self._remembered[parties, policy] = (at, until, applied)
         return applied
+
+    def binding(self, parties: Parties, policy: str, models: Iterable[str], at: float) -> tuple[Applied, ...]:
+        """Return all that binds a caller at a moment, whatever it asks for: the limits of a model for each of `models`.
+
+        `policy` is the policy's name. A limit for each user binds a caller that names none in nothing.
+        """
+        rules = [replace(rule, needs_user=False) for rule in self._rules_of(parties, policy)]
+        found = list(_applied([rule for rule in rules if rule.per != "model"], parties, at))
+        if by_model := [rule for rule in rules if rule.per == "model"]:
+            for model in dict.fromkeys(self.aliases.get(name, name) for name in models):
+                found += _applied(by_model, parties._replace(model=model), at)
+        return tuple(found)
 
     def money(self, parties: Parties, policy: str, at: float) -> Iterator[AccountCharge]:
         """Yield the charges of money for a request of the past, as its entry tells of it."""

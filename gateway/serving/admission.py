@@ -168,16 +168,26 @@ def entry_facts(
 
 def user_of(request: Attributed, headers: Received) -> str | None:
     """Name whom the request is for: its `user`, else the header."""
-    return (request.user or header_text(headers.get(b"x-gateway-user", b"")))[:LONGEST_NAME] or None
+    return (request.user or "")[:LONGEST_NAME] or caller_user(headers)
+
+
+def caller_user(headers: Received) -> str | None:
+    """Name whom a caller's header says that it asks for."""
+    return header_text(headers.get(b"x-gateway-user", b""))[:LONGEST_NAME] or None
 
 
 def tags_of(request: Attributed, headers: Received) -> list[str]:
     """Read the tags: `metadata.tags`, else the header, comma-separated."""
     listed: object = request.metadata.get("tags")
-    if listed is None:
-        if b"x-gateway-tags" not in headers:
-            return []
-        listed = header_text(headers[b"x-gateway-tags"])
+    return caller_tags(headers) if listed is None else _tags(listed)
+
+
+def caller_tags(headers: Received) -> list[str]:
+    """Read the tags that a caller's header names."""
+    return _tags(header_text(headers[b"x-gateway-tags"])) if b"x-gateway-tags" in headers else []
+
+
+def _tags(listed: object) -> list[str]:
     if isinstance(listed, str):
         listed = listed.split(",")
     found = [tag.strip()[:LONGEST_NAME] for tag in listed if isinstance(tag, str)] if isinstance(listed, list) else []

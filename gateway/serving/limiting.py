@@ -21,7 +21,7 @@ from gateway.money.reservations import AnswerLengths, Demand, RequestPrice, offe
 from gateway.money.row import LedgerRow
 from gateway.routing.models import Model
 from gateway.state import StateUnavailable, open_counters
-from gateway.state.counters import AccountCharge, Balance, Granted, Offer, Once, Short
+from gateway.state.counters import AccountCharge, Balance, Granted, Look, Offer, Once, Short
 from gateway.state.counting import Counting
 from gateway.state.counting_owner import CountingOwner
 from gateway.wire import errors
@@ -58,6 +58,8 @@ class Priced(Protocol):
 
 _HOLDS_END_SECONDS: Final = 1
 """Seconds after which it is worth asking again where holds will free up."""
+_LOOKED_AT_ONCE: Final = 40
+"""Accounts that are read in one step: some half a millisecond, in which nobody else is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,16 @@ class Limiting:
         admission = _admission(applied, charges, outcome, price, demand)
         self._admitted[facts.id] = admission
         return admission
+
+    async def balances(self, applied: Sequence[Applied], now: float) -> list[Balance]:
+        """Read the balances of limits, some at a time: others are counted in between. Raises `StateUnavailable`."""
+        out: list[Balance] = []
+        for at in range(0, len(applied), _LOOKED_AT_ONCE):
+            charges = [one.charge for one in applied[at : at + _LOOKED_AT_ONCE]]
+            found = await self.counting.ask(Look(charges, now))
+            assert isinstance(found, list)
+            out += found
+        return out
 
     def _without_counters(
         self, facts: RequestFacts, applied: Sequence[Applied], charges: Sequence[AccountCharge], reason: str

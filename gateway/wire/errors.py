@@ -263,8 +263,8 @@ def not_found(path: str, method: str = "POST") -> GatewayError:
     """Answer for a path that does not exist."""
     message = (
         f"Unknown request URL: {printable(method)} {printable(path, 200)}. This gateway serves POST "
-        f"{', '.join(f'/v1{path}' for path in PATHS.values())}, GET /v1/models and GET /v1/requests/{{id}}; check the "
-        "client's base URL."
+        f"{', '.join(f'/v1{path}' for path in PATHS.values())}, GET /v1/models, /v1/requests/{{id}} and /v1/usage; "
+        "check the client's base URL."
     )
     return GatewayError(404, "invalid_request_error", message, code="unknown_url")
 
