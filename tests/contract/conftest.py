@@ -5,7 +5,15 @@ from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
-from tests.contract.running import Gateway, Upstream, config, running_gateway, running_upstream, write_setup
+from tests.contract.running import (
+    Gateway,
+    OnDemand,
+    Upstream,
+    config,
+    running_gateway,
+    running_upstream,
+    write_setup,
+)
 
 _numbers = itertools.count(1)
 _PROGRAMS = pytest.StashKey[list[tuple[str, Gateway | Upstream]]]()
@@ -28,6 +36,26 @@ def gateway(
     with running_gateway(write_setup(folder, config(upstream.url))) as running:
         request.config.stash.setdefault(_PROGRAMS, []).append(("gateway", running))
         yield running
+
+
+@pytest.fixture(scope="session")
+def two_workers_on_demand(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnDemand]:
+    """The same gateway with two workers, which a test may end."""
+    settings = config(upstream.url)
+    settings["server"]["workers"] = 2
+    on_demand = OnDemand(lambda: tmp_path_factory.mktemp("workers"), settings)
+    yield on_demand
+    on_demand.stop()
+
+
+@pytest.fixture
+def two_workers(request: pytest.FixtureRequest, two_workers_on_demand: OnDemand) -> Gateway:
+    """A gateway of two workers, which the test may end."""
+    gateway = two_workers_on_demand.gateway()
+    programs = request.config.stash.setdefault(_PROGRAMS, [])
+    if ("two workers", gateway) not in programs:
+        programs.append(("two workers", gateway))
+    return gateway
 
 
 @pytest.fixture

@@ -301,6 +301,16 @@ class Gateway:
         """Every whole line of the ledger."""
         return ledger_rows(self.ledger)
 
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """The lines of its log with this event."""
+        lines = [json.loads(line) for line in self.program.lines if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
+
+    def children(self) -> list[int]:
+        """The ids of the processes that it keeps: its workers, where it has several."""
+        pid = self.program.pid
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def settled(self, user: str, seconds: float = 10.0) -> dict[str, Any]:
         """The settled line of the request whose `user` this was; waits for it, and insists that it is the only one."""
 
@@ -350,6 +360,24 @@ def running_gateway(path: Path, port: int | None = None, **extra: str) -> Iterat
         yield gateway
     finally:
         gateway.program.stop()
+
+
+class OnDemand:
+    """A gateway that many tests share and each may end: whoever asks for it then has a new one."""
+
+    def __init__(self, folders: Callable[[], Path], settings: Mapping[str, Any]) -> None:
+        self._folders, self._settings = folders, settings
+        self._gateway: Gateway | None = None
+
+    def gateway(self) -> Gateway:
+        """The one that runs, or another."""
+        if self._gateway is None or self._gateway.program.process.poll() is not None:
+            self._gateway = start_gateway(write_setup(self._folders(), self._settings))
+        return self._gateway
+
+    def stop(self) -> None:
+        if self._gateway is not None:
+            self._gateway.program.stop()
 
 
 def run_gateway(*arguments: str, timeout: float = 60.0, **extra: str) -> subprocess.CompletedProcess[str]:

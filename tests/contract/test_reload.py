@@ -5,7 +5,8 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,11 @@ from tests.contract.running import (
 
 pytestmark = pytest.mark.long
 NEW_KEY = "sk-gw-new-0005"
+REFUSED = "configuration not reloaded, the last good one stays"
 
 
 class Edited:
-    """A gateway of so many workers, and its files."""
+    """A gateway, and its files."""
 
     def __init__(self, gateway: Gateway, settings: dict[str, Any]) -> None:
         self.gateway, self.settings = gateway, settings
@@ -45,7 +47,17 @@ class Edited:
     def write_text(self, text: str) -> None:
         self.gateway.config.write_text(text, encoding="utf-8")
 
+    def take_in(self) -> dict[str, Any]:
+        """Have it take in its files, as `gateway reload` does, and return what it says."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.settimeout(30)
+            line.connect(str(self.gateway.config.parent / "var" / "control" / f"{self.gateway.port}.sock"))
+            line.sendall(b"reload\n")
+            with line.makefile() as answer:
+                return dict(json.loads(answer.readline()))
+
     def reload(self) -> tuple[int, str]:
+        """The same by the command: its exit code, and what it printed."""
         ended = run_gateway("reload", "--config", str(self.gateway.config))
         return ended.returncode, ended.stdout + ended.stderr
 
@@ -57,31 +69,25 @@ class Edited:
     def ready(self) -> dict[str, Any]:
         return dict(json.loads(get(f"{self.gateway.root}/ready")[1]))
 
-    def told(self, event: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.gateway.program.lines if line.startswith("{")]
-        return [line for line in lines if line["event"] == event]
 
-    def workers(self) -> list[int]:
-        """The process ids of its workers."""
-        children = Path(f"/proc/{self.gateway.program.pid}/task/{self.gateway.program.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
-
-
-@pytest.fixture(scope="module", params=[1, 3])
-def running(request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory):
-    settings = config(upstream.url)
-    settings["server"]["workers"] = request.param
-    with running_gateway(write_setup(tmp_path_factory.mktemp("reload"), settings)) as gateway:
-        yield gateway, settings
+def edited_of(gateway: Gateway) -> Iterator[Edited]:
+    """Its files to edit, and as they were at the end: others use it too."""
+    before = gateway.config.read_text(encoding="utf-8")
+    edited = Edited(gateway, dict(yaml.safe_load(before)))
+    yield edited
+    edited.write_text(before)
+    assert "digest" in edited.take_in()
 
 
 @pytest.fixture
-def edited(running: tuple[Gateway, dict[str, Any]]) -> Edited:
-    gateway, settings = running
-    edited = Edited(gateway, dict(settings))
-    edited.write()
-    assert edited.reload()[0] == 0
-    return edited
+def edited_pair(two_workers: Gateway) -> Iterator[Edited]:
+    yield from edited_of(two_workers)
+
+
+@pytest.fixture(params=["gateway", "two_workers"])
+def edited(request: pytest.FixtureRequest) -> Iterator[Edited]:
+    """One process that serves by itself, and two that a third keeps."""
+    yield from edited_of(request.getfixturevalue(request.param))
 
 
 def key_entry(name: str, key: str) -> dict[str, Any]:
@@ -103,21 +109,21 @@ def test_keys_and_models_change_with_the_next_request_in_every_process(edited: E
 
 
 def test_a_file_that_cannot_be_read_changes_nothing_and_is_told_of_once(edited: Edited) -> None:
-    before = edited.ready()["config"]
+    before, before_told = edited.ready()["config"], len(edited.gateway.told(REFUSED))
     edited.write_text(edited.gateway.config.read_text() + "\nkeys: [")
     code, told = edited.reload()
     assert code == 2
     assert "config.yaml:" in told
     assert "Traceback" not in edited.gateway.program.log
-    assert edited.reload()[0] == 2
-    assert len(edited.told("configuration not reloaded, the last good one stays")) == 1
+    assert "config.yaml:" in edited.take_in()["refused"]
+    assert len(edited.gateway.told(REFUSED)) == before_told + 1
     ready = edited.ready()
     assert ready["status"] == "ready"
     assert ready["config"]["digest"] == before["digest"]
     assert ready["config"]["refused"].startswith("config.yaml:")
     assert edited.models(KEYS["main"])[0] == 200
     edited.write()
-    assert edited.reload()[0] == 0
+    edited.take_in()
     assert "refused" not in edited.ready()["config"]
 
 
@@ -143,30 +149,29 @@ async def test_a_request_under_way_keeps_the_configuration_that_it_came_under(
     edited: Edited, upstream: Upstream, new_id: Callable[[], str]
 ) -> None:
     id = new_id()
-    long = body_of(id, stream=True, words=40, chunks=40, pause=0.15)
+    long = body_of(id, stream=True, words=20, chunks=20, pause=0.15)
     asking = asyncio.create_task(post(edited.gateway.port, long))
     await eventually(lambda: upstream.calls(id), 10, "the stream's start")
     edited.write(model_list=edited.settings["model_list"][1:], keys=[key_entry("new", NEW_KEY)], fallbacks=[])
-    assert (await asyncio.to_thread(edited.reload))[0] == 0
+    assert "digest" in await asyncio.to_thread(edited.take_in)
     assert not asking.done()
     assert (await asking).body.endswith(b"data: [DONE]\n\n")
     assert edited.gateway.settled(id)["cost_nanousd"] == upstream.calls(id)[0]["cost_nanousd"]
 
 
-def test_a_worker_that_is_replaced_serves_what_the_others_serve(edited: Edited) -> None:
-    if edited.settings["server"]["workers"] == 1:
-        pytest.skip("it keeps no workers")
+def test_a_worker_that_is_replaced_serves_what_the_others_serve(edited_pair: Edited) -> None:
+    edited = edited_pair
     edited.write(keys=[key_entry("new", NEW_KEY)])
-    assert edited.reload()[0] == 0
+    assert edited.take_in()["processes"] == 2
     edited.write_text("model_list: [")
-    (killed, *others) = edited.workers()
+    killed = edited.gateway.children()[0]
     os.kill(killed, signal.SIGKILL)
-    wait_for(lambda: len(edited.workers()) == 1 + len(others) and killed not in edited.workers(), 10, "another worker")
-    wait_for(lambda: edited.ready()["workers"] == {"ready": 3, "of": 3}, 20, "it to serve")
+    wait_for(lambda: len({*edited.gateway.children()} - {killed}) == 2, 10, "another worker")
+    wait_for(lambda: edited.ready()["workers"] == {"ready": 2, "of": 2}, 20, "it to serve")
     assert {edited.models(KEYS["main"])[0] for _ in range(20)} == {401}
     assert {edited.models(NEW_KEY)[0] for _ in range(20)} == {200}
-    (death,) = edited.told("worker died")
-    assert (death["by"], death["pid"]) == ("SIGKILL", killed)
+    (death,) = [one for one in edited.gateway.told("worker died") if one["pid"] == killed]
+    assert death["by"] == "SIGKILL"
     assert death["memory_mb"] > 30
 
 
@@ -174,11 +179,11 @@ def test_a_change_is_taken_in_by_itself_where_the_files_are_watched(upstream: Up
     settings = config(upstream.url, watch=True)
     with running_gateway(write_setup(tmp_path, settings)) as gateway:
         edited = Edited(gateway, settings)
-        wait_for(lambda: edited.told("the configuration is watched"), 5)
+        wait_for(lambda: gateway.told("the configuration is watched"), 5)
         edited.write(keys=[*settings["keys"], key_entry("new", NEW_KEY)])
         wait_for(lambda: edited.models(NEW_KEY)[0] == 200, 10, "the new key")
         edited.write_text("model_list: [")
-        wait_for(lambda: edited.told("configuration not reloaded, the last good one stays"), 10, "the refusal")
+        wait_for(lambda: gateway.told(REFUSED), 10, "the refusal")
         assert edited.models(NEW_KEY)[0] == 200
 
 

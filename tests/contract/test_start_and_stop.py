@@ -7,39 +7,46 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from gateway.cli import main
 from tests.contract.raw import body_of, post
 from tests.contract.running import (
     KEYS,
     POLICIES,
     Gateway,
+    OnDemand,
     Upstream,
     config,
-    eventually,
     free_port,
     get,
     model,
     run_gateway,
-    running_gateway,
-    start_gateway,
     write_setup,
 )
 
 NewId = Callable[[], str]
 
 
-def refused(path: Path, *more: str, command: str = "serve") -> str:
+def refused(path: Path, *more: str) -> str:
     """What a start that was refused printed."""
-    arguments = ["--port", str(free_port())] if command == "serve" and "--port" not in more else []
-    ended = run_gateway(command, "--config", str(path), *arguments, *more, timeout=30)
+    arguments = more or ["--port", str(free_port())]
+    ended = run_gateway("serve", "--config", str(path), *arguments, timeout=30)
     assert ended.returncode == 2, (ended.returncode, ended.stdout, ended.stderr)
     assert "Traceback" not in ended.stderr
     return ended.stdout + ended.stderr
+
+
+def found_wrong(path: Path) -> str:
+    """What `gateway check` printed of a configuration that it refuses; in this process, which is quicker."""
+    ended = CliRunner().invoke(main, ["check", "--config", str(path)])
+    assert ended.exit_code == 2, ended.output
+    return ended.output
 
 
 def test_health_needs_no_key(gateway: Gateway) -> None:
@@ -48,8 +55,10 @@ def test_health_needs_no_key(gateway: Gateway) -> None:
     assert get(f"{gateway.root}/ready")[0] == 200
 
 
-@pytest.mark.parametrize("command", ["serve", "check"])
-def test_every_error_of_both_files_is_told_at_once_with_file_and_line(tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize("told_by", [refused, found_wrong])
+def test_every_error_of_both_files_is_told_at_once_with_file_and_line(
+    tmp_path: Path, told_by: Callable[[Path], str]
+) -> None:
     settings = config("http://127.0.0.1:9")
     settings["model_list"][0]["litellm_params"]["modle"] = settings["model_list"][0]["litellm_params"].pop("model")
     settings["model_list"][1]["litellm_params"]["api_key"] = "os.environ/NO_SUCH_VARIABLE_HERE"
@@ -65,7 +74,7 @@ def test_every_error_of_both_files_is_told_at_once_with_file_and_line(tmp_path: 
             "ladder": {"system": ["stub"]},
         },
     }
-    told = refused(write_setup(tmp_path, settings, policies), command=command)
+    told = told_by(write_setup(tmp_path, settings, policies))
     for wanted in (
         "default_polcy",
         "did you mean",
@@ -93,7 +102,7 @@ def test_what_this_release_cannot_do_is_refused_and_never_ignored(
     tmp_path: Path, policy: dict[str, Any], told: str
 ) -> None:
     policies = {**POLICIES, "later": {"name": "later", **policy}}
-    printed = refused(write_setup(tmp_path, config("http://127.0.0.1:9"), policies), command="check")
+    printed = found_wrong(write_setup(tmp_path, config("http://127.0.0.1:9"), policies))
     assert "not in this release" in printed
     assert told in printed
     assert "later.yaml" in printed
@@ -105,7 +114,7 @@ def test_what_this_release_cannot_do_is_refused_and_never_ignored(
 def test_a_config_that_is_no_config_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text, encoding="utf-8")
-    assert "config.yaml" in refused(path)
+    assert "config.yaml" in found_wrong(path)
 
 
 def test_a_config_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -133,42 +142,34 @@ def test_a_ledger_folder_without_permission_is_refused(tmp_path: Path) -> None:
     assert "ledger" in refused(path)
 
 
-def test_a_model_without_a_price_is_refused_unless_the_config_allows_it(tmp_path: Path, upstream: Upstream) -> None:
-    models = [model("odd", "no-such-model-anywhere", upstream.url)]
-    settings = config(upstream.url, model_list=models, fallbacks=[], keys=[])
-    path = write_setup(tmp_path, settings)
-    with running_gateway(path) as running:
-        answer = asyncio.run(post(running.port, body_of("unpriced-1", model="odd"), key=None))
-        assert answer.status in {400, 403, 404, 500, 503}
-        assert "price" in answer.error["message"]
-        assert upstream.calls("unpriced-1") == []
-
-
-def test_without_keys_the_gateway_is_open(tmp_path: Path, upstream: Upstream, new_id: NewId) -> None:
+@pytest.fixture(scope="module")
+def open_to_all(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnDemand]:
+    """A gateway without keys, one of whose models has no price."""
     settings = config(upstream.url, keys=[], teams={})
-    with running_gateway(write_setup(tmp_path, settings)) as running:
-        assert asyncio.run(post(running.port, body_of(new_id()), key=None)).status == 200
-        assert asyncio.run(post(running.port, body_of(new_id()), key="anything")).status == 200
+    settings["model_list"].append(model("odd", "no-such-model-anywhere", upstream.url))
+    on_demand = OnDemand(lambda: tmp_path_factory.mktemp("open"), settings)
+    yield on_demand
+    on_demand.stop()
 
 
-async def test_a_stop_lets_the_running_stream_end(tmp_path: Path, upstream: Upstream, new_id: NewId) -> None:
-    running = start_gateway(write_setup(tmp_path, config(upstream.url)))
-    try:
-        id = new_id()
-        asking = asyncio.create_task(post(running.port, body_of(id, stream=True, words=8, chunks=8, pause=0.2)))
-        await eventually(lambda: upstream.calls(id), 10, "the stream's start")
-        running.program.process.send_signal(signal.SIGTERM)
-        answer = await asking
-        assert answer.body.endswith(b"data: [DONE]\n\n")
-        assert await asyncio.to_thread(running.program.wait, 15) == 0
-        assert running.settled(id)["cost_nanousd"] == upstream.calls(id)[0]["cost_nanousd"]
-        assert "Traceback" not in running.program.log
-    finally:
-        running.program.stop()
+async def test_a_model_without_a_price_is_refused_unless_the_config_allows_it(
+    open_to_all: OnDemand, upstream: Upstream, new_id: NewId
+) -> None:
+    id = new_id()
+    answer = await post(open_to_all.gateway().port, body_of(id, model="odd"), key=None)
+    assert answer.status in {400, 403, 404, 500, 503}
+    assert "price" in answer.error["message"]
+    assert upstream.calls(id) == []
 
 
-def test_an_interrupt_stops_it_in_seconds(tmp_path: Path, upstream: Upstream) -> None:
-    running = start_gateway(write_setup(tmp_path, config(upstream.url)))
+async def test_without_keys_the_gateway_is_open(open_to_all: OnDemand, new_id: NewId) -> None:
+    port = open_to_all.gateway().port
+    assert (await post(port, body_of(new_id()), key=None)).status == 200
+    assert (await post(port, body_of(new_id()), key="anything")).status == 200
+
+
+def test_an_interrupt_stops_it_in_seconds(open_to_all: OnDemand) -> None:
+    running = open_to_all.gateway()
     started = time.monotonic()
     running.program.process.send_signal(signal.SIGINT)
     code = running.program.wait(10)
@@ -177,21 +178,20 @@ def test_an_interrupt_stops_it_in_seconds(tmp_path: Path, upstream: Upstream) ->
     assert "Traceback" not in running.program.log
 
 
-async def test_several_workers_share_one_ledger(tmp_path: Path, upstream: Upstream, new_id: NewId) -> None:
-    settings = config(upstream.url, server={"host": "127.0.0.1", "port": 0, "workers": 2, "max_body": "1MB"})
-    with running_gateway(write_setup(tmp_path, settings)) as running:
-        ids = [new_id() for _ in range(120)]
-        for start in range(0, 120, 20):
-            batch = ids[start : start + 20]
-            answers = await asyncio.gather(*(post(running.port, body_of(id, stream=len(id) % 2 == 0)) for id in batch))
-            assert {answer.status for answer in answers} == {200}
-        rows = [row for row in running.rows() if row["event"] == "settled"]
-        assert sorted(row["user"] for row in rows) == sorted(ids)
-        assert len({row["id"] for row in rows}) == 120
-        assert sum(row["cost_nanousd"] for row in rows) == upstream.tally(*ids)["cost_nanousd"]
-        assert {row["key"] for row in rows} == {"main"}
-    report = run_gateway("report", "--ledger", str(running.ledger), "--by", "key", "--format", "json")
-    assert json.loads(report.stdout)["total"]["requests"] == 120
+async def test_several_workers_share_one_ledger(two_workers: Gateway, upstream: Upstream, new_id: NewId) -> None:
+    ids = [new_id() for _ in range(120)]
+    for start in range(0, 120, 20):
+        batch = [body_of(id, stream=len(id) % 2 == 0) for id in ids[start : start + 20]]
+        answers = await asyncio.gather(*(post(two_workers.port, body) for body in batch))
+        assert {answer.status for answer in answers} == {200}
+    every = [row for row in two_workers.rows() if row["event"] == "settled"]
+    rows = [row for row in every if row["user"] in ids]
+    assert sorted(row["user"] for row in rows) == sorted(ids)
+    assert len({row["id"] for row in rows}) == 120
+    assert sum(row["cost_nanousd"] for row in rows) == upstream.tally(*ids)["cost_nanousd"]
+    assert {row["key"] for row in rows} == {"main"}
+    report = run_gateway("report", "--ledger", str(two_workers.ledger), "--by", "key", "--format", "json")
+    assert json.loads(report.stdout)["total"]["requests"] == len(every)
 
 
 async def test_a_key_may_ask_what_was_done_to_its_own_requests_only(
