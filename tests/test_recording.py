@@ -262,7 +262,6 @@ def test_a_worker_that_is_gone_leaves_its_counts_and_takes_its_gauges(tmp_path: 
         assert value(sums, families.COST, "support", "bot", "gpt-5") == 2 * 1_234_567
         assert value(sums, families.SAVED, "support", "lean") == 10
         assert value(sums, families.IN_FLIGHT, "gpt-5") == 1
-        assert value(sums, families.RESTARTS) == 0
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -278,7 +277,7 @@ os.kill(os.getpid(), 9)
 """
 
 
-def test_a_worker_that_is_killed_loses_nothing_that_it_counted_and_is_told_of(tmp_path: Path):
+def test_a_worker_that_is_killed_loses_nothing_that_it_counted(tmp_path: Path):
     root = Path(__file__).resolve().parent.parent
     env = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", DIES, str(tmp_path)], env=env, cwd=root, check=False)
@@ -287,7 +286,6 @@ def test_a_worker_that_is_killed_loses_nothing_that_it_counted_and_is_told_of(tm
     for _ in range(2):
         sums = exposition.sums()
         assert value(sums, families.COST, "support", "bot", "gpt-5") == 1_234_567
-        assert value(sums, families.RESTARTS) == 1
 
 
 def test_of_gauges_the_worst_worker_counts(tmp_path: Path):

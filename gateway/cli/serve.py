@@ -109,26 +109,26 @@ def _serve(path: Path, host: str | None, port: int | None) -> int:
         except Refused as refused:
             raise server.Unusable(refused.message) from refused
 
-    with _exposed(config) as (metrics, refused):
+    with _exposed(config) as (metrics, refused, died):
 
         def started() -> None:
             facts = {"models": len(config.models), "keys": len(config.keys), "ledger": str(config.ledger.dir)}
             log.info("serving", address=address, **facts, **metrics, config=config_digest(config))
             click.echo(f"export OPENAI_BASE_URL={address}/v1")
 
-        code = server.run(config, listener, server.Around(reread, started, refused))
+        code = server.run(config, listener, server.Around(reread, started, refused, died))
     rate.flush()
     log.info("stopped", code=code)
     return code
 
 
 @contextlib.contextmanager
-def _exposed(config: Config) -> Iterator[tuple[dict[str, str], Callable[[], None]]]:
-    """Expose metrics where the configuration says so; yields what the log says of it, and what counts a
-    refused reload.
+def _exposed(config: Config) -> Iterator[tuple[dict[str, str], Callable[[], None], Callable[[], None]]]:
+    """Expose metrics where the configuration says so; yields what the log says of it, what counts a refused
+    reload, and what counts a worker that died.
     """
     if config.metrics.port is None and config.otel.endpoint is None:
-        yield {}, lambda: None
+        yield {}, lambda: None, lambda: None
         return
     from gateway.operators.metrics import CannotExpose, served_metrics
 
@@ -137,4 +137,4 @@ def _exposed(config: Config) -> Iterator[tuple[dict[str, str], Callable[[], None
             exposition, facts = closing.enter_context(served_metrics(config.metrics, config.otel, os.environ))
         except CannotExpose as error:
             raise Refused(str(error)) from error
-        yield facts, exposition.reload_failed
+        yield facts, exposition.reload_failed, exposition.worker_died

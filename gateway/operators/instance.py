@@ -19,10 +19,6 @@ class InstanceState:
     loaded: int = 0
     """Those of them that have loaded what they need to answer at full speed."""
     is_draining: bool = False
-    restarts: int = 0
-    """Processes that died and were replaced since the start."""
-    reload_failures: int = 0
-    """Reloads that changed nothing since the start."""
     refusal: str | None = None
     """The place of the first fault in the file that was not taken in; None where the newest one was."""
 

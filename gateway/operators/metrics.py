@@ -52,13 +52,17 @@ class Exposition(Collector):
         with self._lock:
             self._own[families.RELOAD_FAILURES] += 1
 
+    def worker_died(self) -> None:
+        """Count a worker that died without being told to: whoever keeps it knows, also of one that never counted."""
+        with self._lock:
+            self._own[families.RESTARTS] += 1
+
     def sums(self) -> dict[Key, list[int]]:
         """Return the numbers of every series, those of all workers made one."""
         with self._lock:
             living: dict[Key, list[int]] = {}
             for worker in self._tallies.read():
                 into = living if worker.is_alive else self._past
-                self._own[families.RESTARTS] += worker.is_lost
                 for key, numbers in worker.series.items():
                     self._merge(into, key, numbers, is_alive=worker.is_alive)
             for key, numbers in self._past.items():

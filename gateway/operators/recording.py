@@ -267,7 +267,7 @@ class Recorder:
             known.clear()
 
     def close(self) -> None:
-        """Say that the worker ends as it was told to."""
+        """Let go of the numbers: the worker ends."""
         self._tally.close()
 
     # ------------------------------------------------------------ labels

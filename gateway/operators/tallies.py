@@ -26,8 +26,8 @@ SUFFIX: Final = ".tally"
 _FILE_BYTES: Final = 8 * 2**20
 """Of which only those that hold something take room."""
 _WORD: Final = 8
-_FORM, _USED, _CLOSED = 0, 1, 2
-"""Places in the head: the form of the file, the words in use, whether its worker ended as it was told to."""
+_FORM, _USED = 0, 1
+"""Places in the head: the form of the file, the words in use."""
 _VERSION: Final = 1
 SPARE: Final = 16
 """The place whose numbers nobody reads, for series that the file has no room for."""
@@ -84,9 +84,8 @@ class Tally:
         return at
 
     def close(self) -> None:
-        """Say that the worker ended as it was told to, and let go of the file. What is added later is not read."""
+        """Let go of the file, as the end of the process does. What is added later is not read."""
         if self._file >= 0:
-            self.values[_CLOSED] = 1
             fcntl.flock(self._file, fcntl.LOCK_UN)  # the map holds the file open, and with it the lock
             os.close(self._file)
             self._file = -1
@@ -123,18 +122,18 @@ class _Opened:
             return False
         return True
 
-    def numbers(self) -> tuple[dict[Key, list[int]], bool]:
-        """Read all series, and whether the worker said farewell."""
+    def numbers(self) -> dict[Key, list[int]]:
+        """Read all series."""
         with memoryview(self.map) as raw, raw.cast("q") as words:
             if words[_FORM] != _VERSION:
-                return {}, True
+                return {}
             while self.read_to < words[_USED]:
                 start, length, width = self.read_to + 2, words[self.read_to], words[self.read_to + 1]
                 at = start + -(-length // _WORD)
                 name = orjson.loads(raw[start * _WORD : start * _WORD + length])
                 self.series.append((tuple(name), at, width))
                 self.read_to = at + width
-            return {key: words[at : at + width].tolist() for key, at, width in self.series}, bool(words[_CLOSED])
+            return {key: words[at : at + width].tolist() for key, at, width in self.series}
 
     def close(self) -> None:
         self.map.close()
@@ -147,8 +146,6 @@ class Worker:
 
     series: dict[Key, list[int]]
     is_alive: bool
-    is_lost: bool = False
-    """Whether it died without being told to."""
 
 
 class Tallies:
@@ -168,8 +165,7 @@ class Tallies:
                     continue
             one = self._opened[path]
             is_dead = one.is_dead()  # asked before it is read: nothing comes after that
-            series, said_farewell = one.numbers()
-            yield Worker(series, not is_dead, is_dead and not said_farewell)
+            yield Worker(one.numbers(), not is_dead)
             if is_dead:
                 path.unlink(missing_ok=True)
                 self._opened.pop(path).close()

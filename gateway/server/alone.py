@@ -45,7 +45,6 @@ async def serve_alone(config: Config, listener: socket.socket, around: Around) -
             state,
             digest=reloads.digest,
             loaded=int(app.is_loaded),
-            reload_failures=reloads.failures,
             refusal=reloads.refusal,
         )
 

@@ -96,7 +96,7 @@ class Keeper:
     """The workers of one program, and what befalls them."""
 
     def __init__(self, config: Config, port: socket.socket, around: Around) -> None:
-        self._port, self._started = port, around.started
+        self._port, self._around = port, around
         self._log = structlog.get_logger("gateway")
         self._reloads = Reloads(config, around, self._prepare, self._adopt, self._log, self._tell_state)
         self._workers: list[KeptWorker] = []
@@ -123,7 +123,7 @@ class Keeper:
                     stopping.asked.set()
                     return COULD_NOT_START
                 if self._has_served.is_set():
-                    self._started()
+                    self._around.started()
                 await stopping.asked.wait()
                 await self._stop(stopping)
         finally:
@@ -172,7 +172,7 @@ class Keeper:
         self._tell_state()
         if self._is_stopping:
             return
-        if not worker.is_leaving:
+        if not worker.is_leaving or worker.process.returncode:
             lived = time.monotonic() - worker.born
             if not self._mourn(worker, death_of(status, usage.ru_maxrss, lived)):
                 return
@@ -186,6 +186,7 @@ class Keeper:
         well = death.lived_seconds >= LIVED_SECONDS
         deaths = self._deaths[worker.slot] = 1 if well else self._deaths.get(worker.slot, 0) + 1
         self._restarts += 1
+        self._around.died()
         self._log.error(
             "worker died",
             by=death.by,
@@ -247,8 +248,6 @@ class Keeper:
             serving=sum(worker.is_serving for worker in self._workers),
             loaded=sum(worker.is_serving and worker.is_loaded for worker in self._workers),
             is_draining=self._is_stopping,
-            restarts=self._restarts,
-            reload_failures=self._reloads.failures,
             refusal=self._reloads.refusal,
         )
         if state != self._state:

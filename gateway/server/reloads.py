@@ -35,6 +35,8 @@ class Around:
     """Called once answers can be given."""
     refused: Callable[[], None] = lambda: None
     """Called when a changed configuration could not be used."""
+    died: Callable[[], None] = lambda: None
+    """Called when a worker has died without being told to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,6 @@ class Reloads:
     log: FilteringBoundLogger
     told: Callable[[], None] = lambda: None
     """Called after each reload, whatever became of it."""
-    failures: int = 0
     last_refusal: NotReloaded | None = None
     """None where the newest files were taken in."""
     digest: str = field(init=False)
@@ -114,7 +115,6 @@ class Reloads:
 
     def _refused(self, refused: NotReloaded) -> NotReloaded:
         """Go on with what there is; say so once for the same reason."""
-        self.failures += 1
         self.around.refused()
         if refused != self.last_refusal:
             self.last_refusal = refused
