@@ -303,6 +303,19 @@ def test_of_gauges_the_worst_worker_counts(tmp_path: Path):
     assert [value(sums, families.CONFIG_INFO, digest) for digest in ("1111", "2222")] == [1, 1]
 
 
+def test_a_gauge_whose_series_is_no_more_is_shown_no_more(tmp_path: Path):
+    one, other = recorder(tmp_path), recorder(tmp_path)
+    exposition = Exposition(tmp_path)
+    for each, left in ((one, 300), (other, 200)):
+        each.set(families.BUDGET_REMAINING, left, "team=a", "1mo")
+    assert value(exposition.sums(), families.BUDGET_REMAINING, "team=a", "1mo") == 200
+    other.set(families.BUDGET_REMAINING, families.GONE, "team=a", "1mo")
+    assert value(exposition.sums(), families.BUDGET_REMAINING, "team=a", "1mo") == 300
+    one.set(families.BUDGET_REMAINING, families.GONE, "team=a", "1mo")
+    assert not [key for key in exposition.sums() if key[0] == families.BUDGET_REMAINING.name]
+    exposition.close()
+
+
 def test_a_file_that_is_none_of_ours_is_passed_over(tmp_path: Path):
     (tmp_path / "empty.tally").touch()
     (tmp_path / "strange.tally").write_bytes(b"\xff" * 4096)

@@ -30,6 +30,9 @@ gateway report --ledger host-1/ledger --ledger host-2/ledger --by user --format 
 @click.option("--retention", is_flag=True, help="Add what rewriting removed, and how often an answer missed it.")
 @click.option("--caching", is_flag=True, help="Add what prompt caches gave, and why they gave less than they could.")
 @click.option("--saving", is_flag=True, help="Add what the gateway saved, net, by team and policy.")
+@click.option(
+    "--budgets", is_flag=True, help="Add what is spent of budgets now, and a forecast to their windows' ends."
+)
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def report(
     *,
@@ -42,6 +45,7 @@ def report(
     retention: bool,
     caching: bool,
     saving: bool,
+    budgets: bool,
     style: str,
 ) -> None:
     """Tell who spent what, from the ledger: requests, tokens before and after, cached, cost, unsettled."""
@@ -49,9 +53,14 @@ def report(
     from gateway.reports.figures import terminal_text
 
     asked = {"--utilization": utilization, "--retention": retention, "--caching": caching, "--saving": saving}
+    asked["--budgets"] = budgets
     several = [option for option, is_given in asked.items() if is_given]
     if style == "csv" and len(several) > 1:
         raise click.UsageError(f"a csv is one table: give one of {', '.join(several)}, or --format json for all")
+    if budgets and ledgers:
+        raise click.UsageError(
+            "--budgets needs the configuration that declares them: give --config in place of --ledger"
+        )
     now = datetime.now(UTC)
     try:
         first = None if since is None else spend.parse_moment(since, now)
@@ -66,6 +75,7 @@ def report(
             caching=caching,
             saving=saving,
             targets=_targets(path) if utilization and not ledgers else None,
+            budgets=_budgets(path, now.timestamp()) if budgets else None,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -91,6 +101,17 @@ def _targets(path: Path | None) -> dict[str, dict[str, tuple[float, float]]]:
     policies = config_of(path or DEFAULT_CONFIG, to_serve=False).policies.values()
     variants = [variant for one in policies for variant in one.variants]
     return {variant.label: targets for variant in variants if (targets := variant.utilization.targets)}
+
+
+def _budgets(path: Path | None, now: float) -> Any:
+    """Ask for what a configuration limits."""
+    from gateway.config.wildcards import is_pattern
+    from gateway.money.limits import Limits
+    from gateway.reports.budgets import BudgetQuestion
+
+    config = config_of(path or DEFAULT_CONFIG, to_serve=False)
+    models = sorted({one.model_name for one in config.models if not is_pattern(one.model_name)})
+    return BudgetQuestion(config, Limits.of(config), models, now)
 
 
 def _breaks(path: Path | None) -> list[str]:

@@ -90,6 +90,11 @@ class Applied:
         """Its short name in headers: `user-1d`."""
         return f"{self.rule.per}-{self.rule.period}" if self.charge.kind == "money" else f"{self.rule.per}-rate"
 
+    def moved_to(self, at: float) -> Applied:
+        """Return the same limit in the window of another moment."""
+        moved = _apply(self.rule, self.party, at)
+        return replace(moved, soft=self.soft)
+
 
 class MissingUser(Exception):
     """A limit for each user is declared to refuse requests that name none."""
@@ -132,8 +137,7 @@ class Limits:
 
     def __bool__(self) -> bool:
         """Say whether anything is limited at all."""
-        groups = (self.by_policy, self.by_team, self.by_key)
-        return bool(self.everywhere) or any(rules for group in groups for rules in group.values())
+        return any(True for _ in self.rules())
 
     def under(self, parties: Parties, policy: str, at: float) -> tuple[Applied, ...]:
         """Return what applies to a request at a moment. Raises MissingUser. `policy` is the policy's name."""
@@ -161,14 +165,22 @@ class Limits:
 
     def money(self, parties: Parties, policy: str, at: float) -> Iterator[AccountCharge]:
         """Yield the charges of money for a request of the past, as its entry tells of it."""
+        yield from (one.charge for one in self.of_money(parties, policy, at))
+
+    def of_money(self, parties: Parties, policy: str, at: float) -> tuple[Applied, ...]:
+        """Return the limits of money for a request of the past."""
         money = [replace(rule, needs_user=False) for rule in self._rules_of(parties, policy) if rule.kind == "money"]
-        yield from (one.charge for one in _applied(money, self._resolved(parties), at))
+        return _applied(money, self._resolved(parties), at)
+
+    def rules(self) -> Iterator[LimitRule]:
+        """Yield every rule, wherever it is declared."""
+        yield from self.everywhere
+        for group in (self.by_policy, self.by_team, self.by_key):
+            yield from (rule for rules in group.values() for rule in rules)
 
     def earliest(self, now: float) -> float:
         """Return the moment before which no entry counts for any window of money."""
-        groups = (self.by_policy, self.by_team, self.by_key)
-        every = (self.everywhere, *(rules for group in groups for rules in group.values()))
-        return min((rule.span(now).first for rules in every for rule in rules if rule.kind == "money"), default=now)
+        return min((rule.span(now).first for rule in self.rules() if rule.kind == "money"), default=now)
 
     def _rules_of(self, parties: Parties, policy: str) -> tuple[LimitRule, ...]:
         found = (

@@ -17,6 +17,8 @@ Merging = Literal["sum", "now", "highest", "lowest"]
 highest, the lowest."""
 
 NANO: Final = 1_000_000_000
+GONE: Final = -(1 << 63)
+"""The value of a gauge whose series is no more: nobody shows it."""
 _TENTHS: Final = 10_000
 """Of a second: durations in the ledger are rounded to tenths of a millisecond."""
 
@@ -122,6 +124,14 @@ CACHE_MISSES: Final = _counter(
     "cache_misses_total", "policy cause", "Requests for which a provider's cache read less than it could have."
 )
 CACHE_LOST: Final = _counter("cache_lost_usd_total", "cause", "US dollars that those requests cost more for it.", NANO)
+BUDGET_REMAINING: Final = _gauge(
+    "budget_remaining_usd",
+    "scope period",
+    "US dollars left of a hard limit, less what requests under way hold.",
+    "lowest",
+    NANO,
+)
+HOLDS: Final = _gauge("holds", "scope", "Requests under way that hold something of a limit.", "highest")
 LEDGER_OWED: Final = _gauge("ledger_owed_lines", "", "Lines of the ledger that wait for a disk that takes them.")
 LEDGER_ERRORS: Final = _counter("ledger_write_errors_total", "", "Writes of the ledger that the disk did not take.")
 STATE_UP: Final = _gauge("state_up", "", "1, or 0 while any worker goes on without the state.", "lowest")
@@ -141,7 +151,8 @@ MEMORY: Final = _gauge("memory_bytes", "part", "Bytes of all workers: resident, 
 
 FAMILIES: Final[tuple[MetricFamily, ...]] = (
     *(REQUESTS, DURATION, FIRST_CHUNK, PLANNING, IN_FLIGHT, ATTEMPTS, FALLBACKS, DEPLOYMENT_UP, TOKENS, COST, SAVED),
-    *(PLANS, REMOVED, MISSED, REFUSALS, CACHE_MISSES, CACHE_LOST, LEDGER_OWED, LEDGER_ERRORS, STATE_UP, CONFIG_INFO),
+    *(PLANS, REMOVED, MISSED, REFUSALS, CACHE_MISSES, CACHE_LOST),
+    *(BUDGET_REMAINING, HOLDS, LEDGER_OWED, LEDGER_ERRORS, STATE_UP, CONFIG_INFO),
     *(RELOAD_FAILURES, RESTARTS, LOOP_LAG, MEMORY),
 )
 """In the order of the documentation."""
@@ -180,6 +191,7 @@ MOST_VALUES: Final[Mapping[str, int]] = {
     "deployment": 500,
     "policy": 100,
     "digest": 20,
+    "scope": 500,
 }
 """Values of a label, in the order in which they come; what is beyond becomes `other`."""
 MOST_OF_ANOTHER: Final = 60

@@ -69,7 +69,7 @@ class Exposition(Collector):
                 self._merge(living, key, numbers, is_alive=True)
             for family, number in self._own.items():
                 living[family.name,] = [number]
-            return living
+            return {key: numbers for key, numbers in living.items() if numbers[0] != families.GONE}
 
     def _merge(self, into: dict[Key, list[int]], key: Key, numbers: list[int], *, is_alive: bool) -> None:
         family = BY_NAME.get(key[0])
@@ -79,8 +79,10 @@ class Exposition(Collector):
         known = into.get(key)
         if known is None:
             into[key] = numbers[:]
-        elif family.merging in {"highest", "lowest"}:
-            known[0] = (max if family.merging == "highest" else min)(known[0], numbers[0])
+        elif family.merging == "highest" or families.GONE in {known[0], numbers[0]}:
+            known[0] = max(known[0], numbers[0])
+        elif family.merging == "lowest":
+            known[0] = min(known[0], numbers[0])
         else:
             into[key] = [one + other for one, other in zip(known, numbers, strict=True)]
 

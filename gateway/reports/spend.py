@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -27,6 +28,7 @@ from gateway.money.amounts import dollars, rounded, usd
 from gateway.money.ledger import Folders, files, timestamp
 from gateway.money.row import duckdb_columns
 from gateway.reports import prompt_cache
+from gateway.reports.budgets import BudgetQuestion, budget_figures
 from gateway.reports.figures import Figures, Row, cell, count, share_text
 
 By = Literal["user", "team", "key", "model", "policy", "operation", "tag", "day"]
@@ -220,8 +222,11 @@ class Report:
     was paid, summaries and warm-ups included. Negative where it would have been cheaper.
     """
 
+    budgets: list[dict[str, Any]] | None = None
+    """Budgets, and what is spent of them in their present windows, whatever the report's own beginning and end."""
+
     def json(self) -> str:
-        """Return `{"rows": […], "total": {…}}`; `utilization`, `caching`, `saving` where these were asked for."""
+        """Return `{"rows": […], "total": {…}}`; `utilization`, `caching`, `saving`, `budgets` where asked for."""
         shown: dict[str, Any] = {"by": self.by, "rows": self.rows, "total": self.total}
         if self.utilization is not None:
             shown["utilization"] = self.utilization
@@ -229,6 +234,8 @@ class Report:
             shown["caching"] = self.caching
         if self.saving is not None:
             shown["saving"] = self.saving
+        if self.budgets is not None:
+            shown["budgets"] = self.budgets
         return orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
     def csv(self) -> str:
@@ -245,6 +252,8 @@ class Report:
         return out.getvalue()
 
     def _detail(self) -> list[dict[str, Any]]:
+        if self.budgets is not None:
+            return self.budgets
         if self.utilization is not None:
             return self.utilization
         if self.caching is not None:
@@ -253,7 +262,8 @@ class Report:
 
     def figures(self) -> list[Figures]:
         """Return what the report shows, table by table; nothing where there was no request."""
-        return list(self._figures()) if self.total["requests"] else []
+        shown = list(self._figures()) if self.total["requests"] else []
+        return shown if self.budgets is None else [*shown, budget_figures(self.budgets)]
 
     def _figures(self) -> Iterator[Figures]:
         names = _GROUPS[self.by]
@@ -289,6 +299,7 @@ def spend_report(
     caching: bool = False,
     saving: bool = False,
     targets: Targets | None = None,
+    budgets: BudgetQuestion | None = None,
     base: duckdb.DuckDBPyConnection | None = None,
 ) -> Report:
     """Sum the requests that came from `since` to before `until`, by one of `By`, the dearest first.
@@ -297,8 +308,9 @@ def spend_report(
     `missed` (how often an answer used one of those values) and requests `with_misses`. `caching` adds what the
     providers' prompt caches gave and why they gave less than they could; `saving` what the gateway saved, net.
 
-    `targets` are what policies say of the use of their rooms; they are told where the rows are policies. Reports in a
-    row are cheaper with a `base` that stays open (see `database`); nothing of a report stays in it.
+    `budgets` asks for budgets beside what is spent of them. `targets` are what policies say of the use of their rooms;
+    they are told where the rows are policies. Reports in a row are cheaper with a `base` that stays open (see
+    `database`); nothing of a report stays in it.
 
     Raises `ValueError` for another `by` and for an end that is not after the beginning, `FileNotFoundError` where there
     is no such folder; an empty one is an empty report.
@@ -328,12 +340,20 @@ def spend_report(
         saved = _saving(tables) if saving else None
     for row in (*rows, total):
         row["cost_usd"] = usd(row["cost_nanousd"])
-    return Report(by, rows, total, used, since, until, retention, given, saved)
+    left = None if budgets is None else _budgets(folders, by, budgets)
+    return Report(by, rows, total, used, since, until, retention, given, saved, left)
 
 
 def database() -> duckdb.DuckDBPyConnection:
     """Open an empty database in memory; it fetches nothing."""
     return duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+
+
+def _budgets(folders: Folders, by: By, question: BudgetQuestion) -> list[dict[str, Any]]:
+    """Sum the present windows of budgets, which may begin before the report does."""
+    with database() as tables:
+        _load(tables, folders, datetime.fromtimestamp(question.earliest, UTC), None)
+        return question.rows(partial(_read, tables), by)
 
 
 def _caching(base: duckdb.DuckDBPyConnection, groups: str, source: str) -> dict[str, list[dict[str, Any]]]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Final
 
 from gateway.operators import families
 from gateway.operators.recording import Recorder
+from gateway.serving.limit_gauges import LimitGauges
 from gateway.serving.services import Gateway
 
 _STEP_SECONDS: Final = 0.25
 _STEPS: Final = 4
+_LIMITS_EACH: Final = 2
+"""Seconds between looks at the counters of limits."""
 _STATM: Final = Path("/proc/self/statm")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -22,7 +26,10 @@ async def follow(gateway: Callable[[], Gateway], recorder: Recorder) -> None:
     """Note the vitals of this process until cancelled. `gateway` returns what a reload may have changed."""
     loop = asyncio.get_running_loop()
     note(gateway(), recorder, 0.0)
-    while True:
+    limits = LimitGauges(recorder)
+    for second in count():
+        if second % _LIMITS_EACH == 0:
+            await limits.note(gateway())
         worst = 0.0
         for _ in range(_STEPS):
             due = loop.time() + _STEP_SECONDS

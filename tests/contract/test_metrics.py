@@ -37,6 +37,7 @@ NANO = 1e9
 BROKEN = "model-4"
 """A model whose deployment cannot be reached."""
 TEAMS, KEYS, MODELS = 10, 20, 6
+BUDGET = 100_000
 TOKENS = {f"key-{number}": f"sk-gw-metrics-{number:04}" for number in range(KEYS)}
 
 
@@ -54,7 +55,9 @@ def setup(folder: Path, port: int, workers: int) -> Path:
             "server": {"port": 0, "workers": workers},
             "model_list": listed,
             "fallbacks": [{BROKEN: ["model-0"]}],
-            "teams": {f"team-{number}": {} for number in range(TEAMS)},
+            "teams": {f"team-{number}": {} for number in range(TEAMS)}
+            | {"team-1": {"budgets": {"max_budget": BUDGET}}},
+            "budgets": {"per": "user", "max_budget": BUDGET},
             "keys": keys,
             "default_policy": "lean",
             "metrics": {"port": port},
@@ -203,6 +206,18 @@ def test_gauges_of_every_worker_are_there(exposed: tuple[Gateway, int]):
     memory = {dict(labels)["part"]: value for labels, value in found["gateway_memory_bytes"].items()}
     assert memory["resident"] > 2 * 50_000_000
     assert 0 <= found["gateway_event_loop_lag_seconds"][()] < 60
+
+
+def test_what_is_left_of_budgets_is_shown_but_no_users(exposed: tuple[Gateway, int]):
+    gateway, port = exposed
+    spent = sum(row["cost_nanousd"] for row in gateway.rows() if row["event"] == "settled" and row["team"] == "team-1")
+    labels = (("period", "1mo"), ("scope", "team=team-1"))
+
+    def told() -> bool:
+        return nano(scraped(port)["gateway_budget_remaining_usd"]) == {labels: BUDGET * 10**9 - spent}
+
+    wait_for(told, 10, "what is left")
+    assert scraped(port)["gateway_holds"] == {(("scope", "team=team-1"),): 0.0}
 
 
 def test_the_page_is_served_alone_and_in_openmetrics_where_that_is_asked_for(exposed: tuple[Gateway, int]):
