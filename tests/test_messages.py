@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from gateway.conversation import Changes, Insertion, Marker, PartEdit, Rest
+from gateway.providers.anthropic import TOOL_USE_IDS
 from gateway.request import Marks, Request
 from gateway.wire.errors import GatewayError
 from gateway.wire.foreign import Reception
@@ -241,8 +242,6 @@ def test_defaults_are_those_that_messages_have():
 
 
 def test_reasoning_of_others_and_their_ids_are_not_sent_to_anthropic():
-    from gateway.providers.anthropic import TOOL_USE_IDS
-
     others = {"type": "thinking", "thinking": "x", "signature": "gateway:"}
     odd = {**CALL, "id": "a/b"}
     came = read("go", said(THOUGHT, others, odd), [{**result("R"), "tool_use_id": "a/b"}], said(others), "end")
@@ -251,6 +250,16 @@ def test_reasoning_of_others_and_their_ids_are_not_sent_to_anthropic():
     assert len(written[1]["content"]) == 2
     assert written[1]["content"][1]["id"] == written[2]["content"][0]["tool_use_id"] != "a/b"
     assert written[3]["content"] == "."
+
+
+def test_an_id_that_must_change_stays_where_it_is_said_as_text():
+    call = {**CALL, "id": "a/b", "input": {"ref": "a/b", "id": "a/b"}}
+    came = read("a/b", said(call), [{**result("a/b"), "tool_use_id": "a/b"}, text("a/b")], "end")
+    written = left(came, takes=Reception(TOOL_USE_IDS, frozenset({"unsigned"})))["messages"]
+    assert (written[0]["content"], written[2]["content"][1]) == ("a/b", text("a/b"))
+    assert written[1]["content"][0]["input"] == call["input"]
+    assert written[2]["content"][0]["content"] == result("a/b")["content"]
+    assert written[1]["content"][0]["id"] == written[2]["content"][0]["tool_use_id"] != "a/b"
 
 
 def test_the_head_alone_ends_with_a_dot():

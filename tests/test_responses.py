@@ -247,6 +247,18 @@ def test_traces_of_another_provider_stay_behind():
     assert len(written["input"][1]["call_id"]) <= 64
 
 
+def test_an_id_that_must_change_stays_where_it_is_said_as_text():
+    long = "call_" + "x" * 80
+    said = {"role": "user", "content": long}
+    escaped = {**OUTPUT, "call_id": long, "output": long}
+    body = orjson.dumps({"model": "m", "input": [said, {**CALL, "call_id": long}, escaped]})
+    body = body.replace(b'"call_id":"call_', b'"call_id":"\\u0063all_')
+    came = RESPONSES.read(body, Memo())
+    written = orjson.loads(RESPONSES.write(came, "m", None, None, Additions(takes=Reception(CHAT_IDS))))["input"]
+    assert (written[0]["content"], written[2]["output"]) == (long, long)
+    assert written[1]["call_id"] == written[2]["call_id"] != long
+
+
 def test_single_tools_can_be_left_out():
     tools: list[Any] = [{"type": "function", "name": name, "parameters": {}} for name in ("a", "b")]
     tools.append({"type": "web_search"})

@@ -9,7 +9,7 @@ said in `providers/`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, Literal
@@ -215,3 +215,22 @@ def _id_edits(raw: bytes, at: Span, form: IdForm) -> list[tuple[int, int, bytes]
         return []
     new = call_id(given, form)
     return [] if new == given else [(at.start, at.end, orjson.dumps(new))]
+
+
+def with_ids(raw: bytes, names: Collection[str], form: IdForm) -> bytes:
+    """Return an object with the ids under the names in a form; the same string elsewhere in it stays. What is no
+    object, or names a key twice, stays as it is: the provider judges it.
+    """
+    try:
+        spans = object_spans(raw)
+    except (NotJSON, DuplicateKey):
+        return raw
+    return splice(raw, [edit for name in names if name in spans for edit in _id_edits(raw, spans[name], form)])
+
+
+def elements_with_ids(raw: bytes, names: Collection[str], form: IdForm) -> bytes:
+    """Return a list of objects with their ids in a form; what is no list stays as it is."""
+    if raw[:1] != b"[":
+        return raw
+    spans = array_spans(raw, Span(0, len(raw)))
+    return splice(raw, [(*span, with_ids(raw[slice(*span)], names, form)) for span in spans])

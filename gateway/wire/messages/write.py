@@ -7,14 +7,14 @@ comma; a message of ours stands as one of the user's, or, beside results, as a b
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from gateway.conversation import Changes, Marker, MarkerForm
 from gateway.request import Marks, Request
 from gateway.wire.chat.cache_marks import MARKED_ROLES
-from gateway.wire.foreign import call_id
+from gateway.wire.foreign import IdForm, elements_with_ids
 from gateway.wire.lexical import DuplicateKey, Span, array_spans, object_spans, splice
 from gateway.wire.members import default_splices, is_said, without_members
 from gateway.wire.messages import cache_marks
@@ -286,14 +286,18 @@ def _received(request: Request, body: bytes, additions: Additions) -> bytes:
         body = _without_unsigned(body)
     if takes.ids is None:
         return body
-    ids: dict[str, Any] = {}
-    for message in messages:
-        for given in (*[call.id for call in message.calls], message.call_id or ""):
-            if given and not takes.ids.legal.match(given):
-                ids[given] = call_id(given, takes.ids)
-    for given, new in ids.items():
-        body = body.replace(orjson.dumps(given), orjson.dumps(new))
-    return body
+    given = (one for message in messages for one in (*[call.id for call in message.calls], message.call_id) if one)
+    return body if all(map(takes.ids.legal.match, given)) else _with_legal_ids(body, takes.ids)
+
+
+def _with_legal_ids(body: bytes, form: IdForm) -> bytes:
+    """Put the ids of calls and of their results into a form, wherever a block names one."""
+    out: list[Edit] = []
+    for start, end in array_spans(body, object_spans(body)["messages"]):
+        if (at := object_spans(body[start:end]).get("content")) is not None:
+            within = slice(start + at.start, start + at.end)
+            out.append((within.start, within.stop, elements_with_ids(body[within], ("id", "tool_use_id"), form)))
+    return splice(body, out)
 
 
 def _without_unsigned(body: bytes) -> bytes:

@@ -6,15 +6,15 @@ What an edit does not touch is never written anew (law 2).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
-from gateway.conversation import Changes, Insertion, Marker, MarkerForm
+from gateway.conversation import Changes, Insertion, Marker, MarkerForm, Message
 from gateway.request import Marks, Request
 from gateway.wire.chat.cache_marks import MARKED_ROLES, is_marked, markers_of
-from gateway.wire.foreign import call_id
-from gateway.wire.lexical import DuplicateKey, splice, value
+from gateway.wire.foreign import CHAT, elements_with_ids
+from gateway.wire.lexical import DuplicateKey, object_spans, splice, value
 from gateway.wire.members import default_splices, is_said, without_members
 from gateway.wire.outgoing import PLAIN, Additions
 from gateway.wire.responses.breakpoints import broken_up, marked_insertion, may_end
@@ -183,11 +183,8 @@ def sent(
     out = without_members(out, request.body, places.spans, places.gone | left_out, usage=True)
     if additions.takes is not None and any(message.foreign for message in request.conversation.messages):
         out = _without_ours(request, out)
-    ids = _foreign_ids(request, additions)
     body = splice(request.body, out) if out else request.body
-    for given, new in ids:
-        body = body.replace(orjson.dumps(given), orjson.dumps(new))
-    return body
+    return _with_short_ids(body) if _has_long_ids(request, additions) else body
 
 
 def _defaults(request: Request, additions: Additions) -> Iterator[Edit]:
@@ -217,18 +214,22 @@ def _without_ours(request: Request, out: list[Edit]) -> list[Edit]:
     return [*(one for one in out if not any(start < one[1] and one[0] < end for start, end, _ in cut)), *cut]
 
 
-def _foreign_ids(request: Request, additions: Additions) -> list[tuple[str, str]]:
-    """List the ids of calls that are too long for this API (64 characters), each with the one in its place."""
+def _has_long_ids(request: Request, additions: Additions) -> bool:
     if additions.takes is None or additions.takes.ids is None:
-        return []
-    ids: dict[str, Any] = {}
-    for message in request.conversation.messages:
-        for given in (*[call.id for call in message.calls], message.call_id or ""):
-            if len(given) > LONGEST_ID:
-                ids[given] = call_id(given, additions.takes.ids)
-    return list(ids.items())
+        return False
+    messages = request.conversation.messages
+    return any(not CHAT.legal.match(given) for message in messages for given in _ids(message))
 
 
-LONGEST_ID: Final = 64
-"""Characters of an id of a call ("string too long. Expected a string with maximum length 64",
-community.openai.com/t/1374042)."""
+def _ids(message: Message) -> Iterator[str]:
+    yield from (call.id for call in message.calls if call.id)
+    if message.call_id:
+        yield message.call_id
+
+
+def _with_short_ids(body: bytes) -> bytes:
+    """Put the ids of calls that are too long for this API into its form (64 characters: "string too long. Expected a
+    string with maximum length 64", community.openai.com/t/1374042), wherever an item names one.
+    """
+    within = object_spans(body)["input"]
+    return splice(body, [(*within, elements_with_ids(body[slice(*within)], ("call_id",), CHAT))])
