@@ -1,15 +1,17 @@
 """Answers as rooms outside `wire/` see them, whatever shape they are in: as they are told apart, and what they say.
 
-Values and protocols alone. Each shape listens in a folder of its own.
+Values, protocols, and what whole answers of several shapes have in common. Each shape listens in a folder of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from gateway.request import Said
+from gateway.wire import lenient
 from gateway.wire.failures import ErrorObject
 
 
@@ -78,6 +80,55 @@ class WholeAnswer(Heard, Protocol):
 
     def first(self) -> FirstChoice:
         """Return the first of its answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordedAnswer(ABC):
+    """A whole answer whose words stand in a list: of blocks, or of items. Its bytes are passed on as they came."""
+
+    body: bytes
+    fields: Mapping[str, Any]
+
+    usage_is_early = False
+    finished = True
+
+    @property
+    def usage(self) -> Mapping[str, Any] | None:
+        """The usage that it states."""
+        usage = self.fields.get("usage")
+        return usage if isinstance(usage, dict) else None
+
+    @property
+    def heard_bytes(self) -> int:
+        """The length of the answer."""
+        return len(self.body)
+
+    @abstractmethod
+    def words(self) -> Iterator[tuple[str, str]]:
+        """Yield the texts in it, each with its kind: text, refusal, reasoning or arguments."""
+
+    @abstractmethod
+    def is_cut(self) -> bool:
+        """Whether a limit ended it."""
+
+    def seen_text(self) -> str:
+        """Join what the model said, for counting an answer that came without usage."""
+        return lenient.join_halves("\n".join([text for _, text in self.words()]))
+
+    def grown(self, tokens: int) -> int:
+        """Scale a count of `seen_text` to all that was said: here that is all of it."""
+        return tokens
+
+    def said(self) -> Said:
+        """Return what the model said. Total: what has an unexpected shape says nothing."""
+        found = list(self.words())
+        text = "\n".join([text for kind, text in found if kind == "text"])
+        return Said((text,) if text else (), tuple([text for kind, text in found if kind == "arguments"]))
+
+    def first(self) -> FirstChoice:
+        """Return its answer."""
+        texts = self.said().texts
+        return FirstChoice(texts[0] if texts else None, "length" if self.is_cut() else "stop")
 
 
 class Relay(Heard, Protocol):

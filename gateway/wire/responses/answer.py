@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.request import Said
-from gateway.wire import lenient
-from gateway.wire.answer import FirstChoice
+from gateway.wire.answer import WordedAnswer
 
 _WRITTEN: Final = ("arguments", "input", "code")
 """Members of calls in which a model speaks."""
@@ -16,21 +13,10 @@ UNDER_WAY: Final = ("queued", "in_progress")
 """The status of a response that is still being written, in the background."""
 
 
-@dataclass(frozen=True, slots=True)
-class WholeResponse:
-    """An answer that is all here. Its bytes are passed on as they came."""
+class WholeResponse(WordedAnswer):
+    """An answer that is all here."""
 
-    body: bytes
-    fields: Mapping[str, Any]
-
-    usage_is_early = False
-    finished = True
-
-    @property
-    def usage(self) -> Mapping[str, Any] | None:
-        """The usage that it states."""
-        usage = self.fields.get("usage")
-        return usage if isinstance(usage, dict) else None
+    __slots__ = ()
 
     @property
     def service_tier(self) -> str | None:
@@ -48,30 +34,13 @@ class WholeResponse:
         """True if it is written in the background, and not yet complete."""
         return self.fields.get("status") in UNDER_WAY
 
-    @property
-    def heard_bytes(self) -> int:
-        """The length of the answer."""
-        return len(self.body)
+    def words(self) -> Iterator[tuple[str, str]]:
+        """Yield the texts in it, each with its kind: text, refusal, reasoning or arguments."""
+        return spoken_texts(self.fields.get("output"))
 
-    def seen_text(self) -> str:
-        """Join what the model said, for counting an answer that came without usage."""
-        return lenient.join_halves("\n".join([text for _, text in spoken_texts(self.fields.get("output"))]))
-
-    def grown(self, tokens: int) -> int:
-        """Scale a count of `seen_text` to all that was said: here that is all of it."""
-        return tokens
-
-    def said(self) -> Said:
-        """Return what the model said. Total: what has an unexpected shape says nothing."""
-        found = list(spoken_texts(self.fields.get("output")))
-        texts = "\n".join([text for kind, text in found if kind == "text"])
-        return Said((texts,) if texts else (), tuple([text for kind, text in found if kind == "arguments"]))
-
-    def first(self) -> FirstChoice:
-        """Return its answer."""
-        texts = self.said().texts
-        ended = self.fields.get("status")
-        return FirstChoice(texts[0] if texts else None, "length" if ended == "incomplete" else "stop")
+    def is_cut(self) -> bool:
+        """Whether a limit ended it."""
+        return self.fields.get("status") == "incomplete"
 
 
 def ids_in(response: Mapping[str, Any]) -> list[str]:
