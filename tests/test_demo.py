@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from gateway.conversation import Message
-from gateway.demo import conversation, runner, settings
+from gateway.demo import conversation, runner, settings, shapes
+from gateway.demo.shapes import SENDERS
+from gateway.providers.anthropic import MESSAGES_API
 from gateway.wire.chat.read import parse
 from gateway.wire.legality import CHAT, violations
 from gateway.wire.memo import Memo
+from gateway.wire.shape import MESSAGES, RESPONSES
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 RECORDING = conversation.load_conversation()
@@ -35,6 +38,17 @@ def test_it_is_long_and_has_several_users() -> None:
 
 def test_every_request_of_it_is_legal() -> None:
     assert [turn.number for turn in TURNS if violations(messages_of(turn), CHAT)] == []
+
+
+def test_every_request_of_it_is_as_legal_in_the_other_shapes() -> None:
+    for turn in TURNS:
+        items = {"model": "gpt-5", "input": shapes.responses_input(turn.messages)}
+        asked = {"model": "gpt-5", "max_tokens": 9, "messages": shapes.anthropic_messages(turn.messages)}
+        for shape, body, rules in ((RESPONSES, items, CHAT), (MESSAGES, asked, MESSAGES_API)):
+            request = shape.read(json.dumps(body).encode(), Memo())
+            assert violations(request.conversation.messages, rules) == ()
+        roles = [message["role"] for message in asked["messages"]]  # type: ignore[attr-defined]
+        assert roles == ["user", *["assistant", "user"] * (len(roles) // 2)]
 
 
 def test_every_call_is_of_a_tool_that_is_defined_and_its_arguments_are_json() -> None:
@@ -97,4 +111,10 @@ def test_gateway_demo_shows_every_turn_under_both_policies_and_ends_well() -> No
     assert any(int(row[5]) > 50 for row in rows), "the provider's cache is kept warm"
     for user in {turn.user for turn in TURNS}:
         assert re.search(rf"^\W*{user}\b.*\d", shown.partition("gateway report")[2], re.MULTILINE)
+    rows_of_shapes = re.findall(r"^(/v1/\S+) +(\d+) of (\d+) +([\d,]+) +([\d,]+) +\$\S+ +(.+?) *$", shown, re.MULTILINE)
+    assert [row[0] for row in rows_of_shapes] == list(SENDERS)
+    assert {row[2] for row in rows_of_shapes} == {str(len(TURNS))}
+    assert len({(row[1], row[5]) for row in rows_of_shapes}) == 1, "one plan, whatever the shape"
+    sums = [int(row[4].replace(",", "")) for row in rows_of_shapes]
+    assert max(sums) < 1.01 * min(sums)
     assert re.search(r"gateway explain gw_[0-9A-HJKMNP-TV-Z]{26}", shown)

@@ -58,8 +58,8 @@ NAMES_OF_CHAT = {"ChatPlaces", "ChatRequest", "marks_tools", "message_spans", "t
 MEMBERS = {"cache_control", "prompt_cache_breakpoint", "prompt_cache_key", "tool_call_id", "tool_calls", "tool_choice"}
 """Members of requests and of their messages."""
 
-SPEAK_TO_PROVIDERS = ("providers/", "routing/upstreams/", "routing/deployment.py")
-"""Rooms that know what single providers take; upstreams are all spoken to as chat completions."""
+SPEAK_TO_PROVIDERS = ("providers/", "routing/upstreams/", "routing/deployment.py", "demo/shapes.py")
+"""Rooms that know what single providers take, and the client of the demo, which writes each shape as a program does."""
 
 NAMES_OF_RULES = {"config/prompt_cache_rules.py", "prompt_cache/rules.py"}
 """Modules in which `cache_control` is the name of a rule in the configuration. Only ever take away from it."""

@@ -1,4 +1,4 @@
-"""Runs the demo: a real gateway in a process of its own, the real `openai` client, two policies, then the books.
+"""Runs the demo: a real gateway in a process of its own, the real `openai` client, two policies, three shapes, books.
 
 It prints only what any client can see: the plan header, the usage in the answer, and `GET /v1/requests/{id}`.
 """
@@ -13,10 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import httpx
 import openai
@@ -26,6 +27,7 @@ from rich.text import Text
 from gateway.config import load as load_config
 from gateway.demo import conversation, settings
 from gateway.demo.conversation import DemoTurn, Recording
+from gateway.demo.shapes import SENDERS, Sender, send_chat
 from gateway.money.amounts import rounded
 from gateway.money.keys import new_key
 from gateway.money.ledger import lookup
@@ -34,6 +36,8 @@ from gateway.reports.spend import spend_report
 
 _EXPORT = re.compile(r"export OPENAI_BASE_URL=(\S+)")
 _START_SECONDS = 30.0
+SHOWN: Final = "stub"
+"""The policy under which the conversation goes in each shape."""
 _ABOUT = {
     "stub": "old tool results become one line each; every message stays",
     "drop": "the oldest messages go, and leave a list of the values that only they held",
@@ -85,11 +89,21 @@ def run_demo(console: Console) -> None:
     _introduce(console, recording)
     with tempfile.TemporaryDirectory(prefix="gateway-demo-") as name:
         folder = Path(name)
-        runs = {policy: _play(console, folder, policy, recording) for policy in settings.POLICIES}
-        with console.status("the same once more, untouched, to compare"):
-            baseline = _play(Console(quiet=True), folder / "untouched", settings.BASELINE, recording)
-        _compare(console, {"sent as it is": baseline} | {f"policy {name}": run for name, run in runs.items()})
-        _conclude(console, load_config(folder / "config.yaml", os.environ).ledger.dir, runs["stub"])
+        with ThreadPoolExecutor() as aside:
+            quiet = Console(quiet=True)
+            baseline = aside.submit(_play, quiet, folder / "untouched", settings.BASELINE, recording)
+            others = {
+                path: aside.submit(_play, quiet, folder / sender.__name__, SHOWN, recording, sender)
+                for path, sender in SENDERS.items()
+                if sender is not send_chat
+            }
+            runs = {policy: _play(console, folder, policy, recording) for policy in settings.POLICIES}
+            with console.status("the same once more: untouched, and in two other shapes"):
+                compared = {"sent as it is": baseline.result()} | {f"policy {name}": run for name, run in runs.items()}
+                shapes = {path: others[path].result() if path in others else runs[SHOWN] for path in SENDERS}
+        _compare(console, compared)
+        _compare_shapes(console, shapes)
+        _conclude(console, load_config(folder / "config.yaml", os.environ).ledger.dir, runs[SHOWN])
 
 
 @contextmanager
@@ -134,7 +148,9 @@ def _introduce(console: Console, recording: Recording) -> None:
     )
 
 
-def _play(console: Console, folder: Path, policy: str, recording: Recording) -> list[Outcome]:
+def _play(
+    console: Console, folder: Path, policy: str, recording: Recording, sender: Sender = send_chat
+) -> list[Outcome]:
     """Send every turn under one policy, to a gateway whose provider has seen nothing yet; print a line for each."""
     secret, digest = new_key()
     config = settings.write_config(folder, [settings.Key(policy, digest)])
@@ -144,7 +160,7 @@ def _play(console: Console, folder: Path, policy: str, recording: Recording) -> 
         console.print(Text(f"Policy {policy}", style="bold"), Text(_ABOUT.get(policy, ""), style="dim"), sep="  ")
         console.print(Text(_HEADING, style="dim"))
         for turn in recording.turns():
-            outcome = send_turn(client, recording, turn)
+            outcome = _outcome(client, recording, turn, sender)
             fresh = not outcomes or outcome.done != outcomes[-1].done
             outcomes.append(outcome)
             console.print(_line(turn, outcome, fresh))
@@ -152,31 +168,17 @@ def _play(console: Console, folder: Path, policy: str, recording: Recording) -> 
     return outcomes
 
 
-def send_turn(client: openai.OpenAI, recording: Recording, turn: DemoTurn) -> Outcome:
-    """Send one turn, streamed or not, and ask the gateway what became of it."""
-    completions = client.chat.completions.with_raw_response
-    request: dict[str, Any] = {
-        "model": settings.MODEL,
-        "messages": list(turn.messages),
-        "tools": list(recording.tools),
-        "user": turn.user,
-    }
-    if turn.stream:
-        raw = completions.create(**request, stream=True, stream_options={"include_usage": True})
-        usage = [chunk.usage for chunk in raw.parse() if chunk.usage is not None][-1]
-    else:
-        raw = completions.create(**request)
-        usage = raw.parse().usage
-    request_id = raw.headers["x-request-id"]
-    plan = read_plan(raw.headers["x-gateway-plan"])
+def _outcome(client: openai.OpenAI, recording: Recording, turn: DemoTurn, sender: Sender) -> Outcome:
+    """Send one turn, and ask the gateway what became of it."""
+    sent = sender(client, recording, turn)
+    request_id, plan = sent.headers["x-request-id"], read_plan(sent.headers["x-gateway-plan"])
     entry = client.get(f"/requests/{request_id}", cast_to=httpx.Response).json()
-    details = usage.prompt_tokens_details
     return Outcome(
         request_id=request_id,
-        before=plan.before if plan.before is not None else usage.prompt_tokens,
-        after=usage.prompt_tokens,
+        before=plan.before if plan.before is not None else sent.prompt_tokens,
+        after=sent.prompt_tokens,
         done=", ".join(f"{name} {count}" for name, count in plan.remedies) or plan.kind,
-        cached=(details.cached_tokens or 0) if details is not None else 0,
+        cached=sent.cached_tokens,
         cost_nanousd=entry["cost_nanousd"],
     )
 
@@ -211,6 +213,22 @@ def _compare(console: Console, runs: Mapping[str, list[Outcome]]) -> None:
         rows.append((name, f"{sent:,}", f"{cached:.0%}", cost))
     console.print()
     console.print(tables.table(("the whole conversation", ">tokens sent", ">cached", ">cost"), rows))
+
+
+def _compare_shapes(console: Console, shapes: Mapping[str, list[Outcome]]) -> None:
+    """Print what the same conversation came to in each shape under one policy: one plan serves all."""
+    rows = []
+    for path, outcomes in shapes.items():
+        cut = sum(outcome.done not in ("unchanged", "as sent") for outcome in outcomes)
+        cost = rounded(sum(outcome.cost_nanousd for outcome in outcomes))
+        before, after = sum(one.before for one in outcomes), sum(one.after for one in outcomes)
+        rows.append((path, f"{cut} of {len(outcomes)}", f"{before:,}", f"{after:,}", cost, outcomes[-1].done))
+    console.print()
+    console.print(
+        tables.table(
+            (f"policy {SHOWN}, asked at", ">rewritten", ">before", ">tokens sent", ">cost", "the last one"), rows
+        )
+    )
 
 
 def _conclude(console: Console, books: Path, outcomes: list[Outcome]) -> None:
