@@ -62,7 +62,12 @@ PYTHON = {
     "haystack_program": ("Haystack", "others"),
 }
 """Each program's name for people, and the environment that it runs in."""
-NODE = {"openai_sdk": "openai (Node)", "anthropic_sdk": "anthropic (Node)", "vercel_ai": "Vercel ai"}
+NODE = {
+    "openai_sdk": "openai (Node)",
+    "anthropic_sdk": "anthropic (Node)",
+    "vercel_ai": "Vercel ai",
+    "promptfoo": "promptfoo",
+}
 
 
 @dataclass(frozen=True)

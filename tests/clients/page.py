@@ -27,6 +27,7 @@ PACKAGES = {
     "openai (Node)": "openai",
     "anthropic (Node)": "@anthropic-ai/sdk",
     "Vercel ai": "ai",
+    "promptfoo": "promptfoo",
     "claude-code": "@anthropic-ai/claude-code",
     "codex": "@openai/codex",
     "opencode": "opencode-ai",
