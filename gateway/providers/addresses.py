@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gateway.config.addresses import CHAT, parse_address
-from gateway.providers.azure import AZURE, V1_VERSIONS, VERSION
+from gateway.providers.azure import AZURE, FOUNDRY, V1_VERSIONS, VERSION
 from gateway.providers.provider import Provider
 from gateway.providers.table import PROVIDERS
 from gateway.wire.operations import PATHS, Operation
@@ -24,6 +24,8 @@ class Endpoint:
     """They hold the credential."""
     usual: Mapping[str, str] = field(default_factory=dict)
     """Others, where the client sends none of that name."""
+    is_signed: bool = False
+    """Whether a signature covers the URL, so that not one of its escapes may change."""
 
 
 def operation_endpoint(
@@ -40,7 +42,9 @@ def operation_endpoint(
     if provider == AZURE and operation == "responses":
         return _azure_responses(base, key, params)
     if (spoken := listed.speaks.get(operation)) is not None:
-        return Endpoint(joined_path(base, spoken.tail), _headers(spoken, key), spoken.usual_headers)
+        token = str(params.get("azure_ad_token") or "")
+        headers = _headers(_CHAT, token) if provider == FOUNDRY and not key else _headers(spoken, key)
+        return Endpoint(joined_path(base, spoken.tail), headers, spoken.usual_headers)
     facts = listed.at_an_address or listed
     if provider == AZURE:
         return _azure(base, model, key, params, call)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.providers.anthropic import MESSAGES_WAY
 from gateway.providers.openai import GPT, HEADERS, RESPONSES, TAKES
 from gateway.providers.provider import BASE, Billing, Provider, direct
 from gateway.providers.reasons import AGENT, NO_CHAT
@@ -49,6 +50,18 @@ AZURE_OPENAI: Final = direct(
     billing=Billing(routes=(RESPONSES, *_SERIES)),
 )
 
+FOUNDRY: Final = "azure_ai"
+
+FOUNDRY_MESSAGES: Final = Provider(
+    "direct",
+    None,
+    "/anthropic/v1/messages",
+    key_headers=("x-api-key",),
+    usual_headers=MESSAGES_WAY.usual_headers,
+)
+"""Claude at its maker's own path; a token of Entra's is a bearer token
+(learn.microsoft.com/azure/ai-foundry/foundry-models/how-to/use-foundry-models-claude)."""
+
 AZURE_AI: Final = Provider(
     "translated",
     operations=frozenset({"rerank"}),
@@ -57,5 +70,6 @@ AZURE_AI: Final = Provider(
     refused_models={"agents/": AGENT, "doc-intelligence/": NO_CHAT},
     takes_otherwise=TAKES,
     headers=frozenset({"anthropic-beta"}),
+    speaks={"messages": FOUNDRY_MESSAGES},
     billing=Billing(owners=("azure", "openai"), routes=(RESPONSES,)),
 )

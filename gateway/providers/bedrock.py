@@ -6,7 +6,8 @@ import re
 from typing import Final
 
 from gateway.providers.anthropic import TOOL_USE_IDS
-from gateway.providers.provider import EMBEDDINGS, Billing, Provider, direct
+from gateway.providers.bedrock_events import BedrockEvents
+from gateway.providers.provider import EMBEDDINGS, Billing, Envelope, Provider, direct
 from gateway.providers.reasons import AGENT
 from gateway.wire.foreign import REFUSES_ALL, Reception
 
@@ -16,14 +17,37 @@ TAKES: Final = Reception(TOOL_USE_IDS, REFUSES_ALL)
 GEOGRAPHY: Final = re.compile(r"(?:us|eu|au|jp|apac|ca|sa|global|us-gov)\.(?=.)")
 """Before the name of a model that is served across the regions of a geography."""
 
-_BILLING: Final = Billing(
-    owners=("bedrock*",),
-    geography=GEOGRAPHY,
-    routes=(  # litellm's llms/bedrock/common_utils.py, `get_bedrock_route`
-        *("converse/", "converse_like/", "invoke/", "async_invoke/", "chat_completions/", "openai/", "mantle/"),
-        "claude_platform/",
-    ),
+_INVOKE: Final = "invoke/"
+ROUTES: Final = (
+    *(_INVOKE, "converse/", "converse_like/", "async_invoke/", "chat_completions/", "openai/", "mantle/"),
+    "claude_platform/",
 )
+"""Beginnings of names that say by which of its APIs a model is asked: litellm's llms/bedrock/common_utils.py,
+`get_bedrock_route`."""
+
+_BILLING: Final = Billing(owners=("bedrock*",), geography=GEOGRAPHY, routes=ROUTES)
+
+
+def names_another_api(model: str) -> bool:
+    """Whether a name says that the model is asked by another API than the one that takes Anthropic's shape."""
+    return model.startswith(ROUTES) and not model.startswith(_INVOKE)
+
+
+INVOKE: Final = Provider(
+    "signed",
+    envelope=Envelope(
+        "bedrock-2023-05-31",
+        frozenset({"model", "stream"}),
+        holds_betas=True,
+        edits=frozenset({"clear_tool_uses_20250919", "compact_20260112"}),
+    ),
+    stream_reader=BedrockEvents,
+    betas={"": "bedrock"},
+)
+"""Claude in Anthropic's own shape: `InvokeModel` and `InvokeModelWithResponseStream` name the model in the path and say
+by it whether a stream is wanted
+(docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html). Its context edits:
+…/model-parameters-anthropic-claude-messages-tool-use.html, and litellm's `BedrockInvokeAnthropicMessagesRequest`."""
 
 BEDROCK: Final = Provider(
     "translated",
@@ -36,6 +60,7 @@ BEDROCK: Final = Provider(
     takes_otherwise=TAKES,
     headers=frozenset({"anthropic-beta"}),
     betas={"invoke/": "bedrock", "": "bedrock_converse"},
+    speaks={"messages": INVOKE},
     billing=_BILLING,
 )
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.providers.family import Family, ImageRule
 from gateway.providers.formulas import GeminiLevels, GeminiTiles
-from gateway.providers.provider import EMBEDDINGS, Billing, Provider
+from gateway.providers.provider import EMBEDDINGS, Billing, Envelope, Provider
 from gateway.providers.reasons import AGENT
 from gateway.wire.foreign import ANYTHING
 from gateway.wire.legality import Rules
@@ -57,6 +57,10 @@ GEMINI_API: Final = Provider(
     end_marker=b'"finishReason"',
 )
 
+RAW_PREDICT: Final = Provider("signed", envelope=Envelope("vertex-2023-10-16", frozenset({"model"})))
+"""Claude in Anthropic's own shape: `rawPredict` and `streamRawPredict` name the model in the path
+(docs.cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude/use-claude)."""
+
 VERTEX: Final = Provider(
     "translated",
     modules=("google.auth", "requests"),
@@ -65,6 +69,7 @@ VERTEX: Final = Provider(
     key_variables=(),  # signed with other credentials
     refused_models={"agent_engine/": AGENT},
     headers=frozenset({"anthropic-beta"}),
+    speaks={"messages": RAW_PREDICT},
     billing=Billing(owners=("vertex_ai*",)),
 )
 """It serves Claude and others too: no mark ends its streams, and no family is its own."""

@@ -15,7 +15,8 @@ from gateway.wire.foreign import Reception
 from gateway.wire.legality import Rules
 from gateway.wire.operations import Operation
 
-Route = Literal["direct", "translated"]
+Route = Literal["direct", "translated", "signed"]
+"""Bytes kept; through litellm; bytes kept under an address and a signature that are made for each request."""
 
 
 class StreamReader(Protocol):
@@ -23,6 +24,20 @@ class StreamReader(Protocol):
 
     def feed(self, part: bytes) -> bytes: ...
     def end(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The members of a body that a cloud wants otherwise than the maker of the model."""
+
+    version: str
+    """Of the API, which the body names."""
+    taken_out: frozenset[str]
+    """Members that stand in the address instead."""
+    holds_betas: bool = False
+    """Whether the values of `anthropic-beta` stand in the body, in place of the header."""
+    edits: frozenset[str] | None = None
+    """Types of context edits that it takes; None for all. It would refuse the request for any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,8 @@ class Provider:
     speaks: Mapping[Operation, Provider] = field(default_factory=dict)
     """The ways to it in other shapes than chat completions, by the shape's name. A conversation in a shape that is not
     listed goes to it as a chat."""
+    envelope: Envelope | None = None
+    """The members that differ, of one whose requests are signed."""
     at_an_address: Provider | None = None
     """The way to it where an address is given: an engine or a proxy of one's own."""
     keyless: bool = False
@@ -126,7 +143,7 @@ class Provider:
     writes_tools: bool = False
     """Whether litellm writes tools into its prompt."""
     stream_reader: Callable[[], StreamReader] | None = None
-    """Makes a reader for its streams, where litellm does not read them as they come."""
+    """Makes a reader for its streams, where they are read by nobody as they come."""
     billing: Billing = Billing()
 
 

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.config.addresses import parse_address
-from gateway.providers.azure import AZURE, FIRST_RESPONSES, V1_VERSIONS, VERSION
+from gateway.providers.anthropic import CLAUDE
+from gateway.providers.azure import AZURE, FIRST_RESPONSES, FOUNDRY, V1_VERSIONS, VERSION
+from gateway.providers.bedrock import names_another_api
+from gateway.providers.families import family_of
 from gateway.providers.provider import Provider
 from gateway.providers.table import provider_of
 from gateway.wire.operations import PATHS, Operation
@@ -14,20 +17,33 @@ from gateway.wire.operations import PATHS, Operation
 SHAPES: Final[tuple[Operation, ...]] = ("responses", "messages")
 """Shapes that an entry may say its server speaks."""
 
+ANTHROPIC: Final = "anthropic"
+BEDROCK: Final = "bedrock"
+
 
 class UnknownShape(ValueError):
     """Something else than a list of shapes."""
 
 
 def ways_to(
-    provider: str, api_base: str | None, params: Mapping[str, Any], declared: object, *, at_home: bool
+    provider: str,
+    model: str,
+    api_base: str | None,
+    params: Mapping[str, Any],
+    declared: object,
+    *,
+    at_home: bool,
+    has_key: bool,
 ) -> Mapping[Operation, Provider]:
     """Return the ways to a deployment in other shapes than chat's: those of its provider, where it is the provider that
     answers, and those that its entry declares (`model_info.speaks`). Raises UnknownShape.
     """
-    ways = dict(provider_of(provider).speaks) if at_home else {}
+    own = provider_of(provider).speaks
+    ways = dict(own) if at_home else {}
     if provider == AZURE and not _has_responses(api_base, params):
         ways.pop("responses", None)
+    if not _has_messages(provider, model, params, has_key=has_key):
+        ways.pop("messages", None)
     if declared is None:
         return ways
     named = [declared] if isinstance(declared, str) else declared
@@ -35,7 +51,18 @@ def ways_to(
         raise UnknownShape(
             f"{declared!r} is no list of shapes: write [{', '.join(SHAPES)}], or [chat] for none of them"
         )
-    return {name: ways.get(name) or Provider("direct", None, PATHS[name]) for name in SHAPES if name in named}
+    return {name: own.get(name) or Provider("direct", None, PATHS[name]) for name in SHAPES if name in named}
+
+
+def _has_messages(provider: str, model: str, params: Mapping[str, Any], *, has_key: bool) -> bool:
+    """Whether a model of a provider is asked in Anthropic's shape: on a cloud, Claude alone, and not where its name
+    says another API, or litellm signs in by itself.
+    """
+    if provider == ANTHROPIC:
+        return True
+    if family_of(provider, model) is not CLAUDE or (provider == BEDROCK and names_another_api(model)):
+        return False
+    return provider != FOUNDRY or has_key or bool(params.get("azure_ad_token"))
 
 
 def _has_responses(api_base: str | None, params: Mapping[str, Any]) -> bool:

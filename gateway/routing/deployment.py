@@ -46,7 +46,7 @@ from gateway.wire.secrets import Secrets
 if TYPE_CHECKING:
     from gateway.config import Config, ModelEntry
 
-Kind = Literal["direct", "translated", "demo"]
+Kind = Literal["direct", "translated", "signed", "demo"]
 
 DEFAULT_TIMEOUT: Final = 600.0
 
@@ -132,7 +132,8 @@ class Deployment:
         if self.kind == "translated" and way.route == "direct":  # its name says that litellm is to ask this very API
             model = model.removeprefix(provider_of(self.provider).translated_models)
         base = self.api_base or way.home
-        return replace(self, kind=way.route, model=model, api_base=base, operation=shape, ways={})
+        betas = anthropic_betas(way.betas[""]) if way.betas else self.betas
+        return replace(self, kind=way.route, model=model, api_base=base, operation=shape, betas=betas, ways={})
 
     def spoken(self, shape: str) -> Deployment | None:
         """Return this deployment as one that is asked in a shape; None where it has to be asked for a chat instead."""
@@ -350,19 +351,19 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
         takes_any_provider=is_any_provider(params),
         forward_headers=_forwarded(params.get("forward_headers")),
         betas=_betas(provider, model),
-        ways=_ways(provider, api_base, params, info.get("speaks")),
+        ways=_ways(provider, model, api_base, params, info.get("speaks"), has_key=bool(key)),
         proxies=config.network.proxies,
     )
 
 
 def _ways(
-    provider: str, api_base: str | None, params: Mapping[str, Any], declared: object
+    provider: str, model: str, api_base: str | None, params: Mapping[str, Any], declared: object, *, has_key: bool
 ) -> Mapping[Operation, Provider]:
     """Return the ways to a deployment in other shapes than chat's."""
     facts = provider_of(provider)
     at_home = not api_base or facts.is_own_anywhere or facts.home is None or _is_home(provider, api_base)
     try:
-        return ways_to(provider, api_base, params, declared, at_home=at_home)
+        return ways_to(provider, model, api_base, params, declared, at_home=at_home, has_key=has_key)
     except UnknownShape as error:
         raise _Complaint("model", str(error)) from None
 

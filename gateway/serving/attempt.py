@@ -361,7 +361,7 @@ class Calls:
 
     def _along(self, deployment: Deployment, *, first: bool) -> ClientHeaders:
         """Choose the headers of the client that go along."""
-        more, betas = deployment.forward_headers, deployment.betas
+        more, betas = deployment.forward_headers, (deployment.spoken(self.request.shape) or deployment).betas
         return client_headers(self.headers, deployment.own_headers, betas=betas, more=more, first=first)
 
     async def _start(self, deployment: Deployment, reply: Reply) -> AnswerStart:

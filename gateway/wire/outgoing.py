@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from gateway.wire.foreign import Reception
-from gateway.wire.lexical import object_spans, splice
+from gateway.wire.lexical import cuts, object_spans, splice, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +66,34 @@ def with_ceiling(body: bytes, most: int, usual: str) -> bytes:
         end = body.rindex(b"}")
         edits.append((end, end, b',"%s":%d' % (usual.encode(), most)))
     return splice(body, edits)
+
+
+def with_other_members(body: bytes, taken_out: frozenset[str], put_in: Mapping[str, Any]) -> bytes:
+    """Return a body without some members, and with others where it says nothing of them; all else keeps its bytes."""
+    spans = object_spans(body)
+    written = b"".join(
+        b",%b:%b" % (orjson.dumps(name), orjson.dumps(value)) for name, value in put_in.items() if name not in spans
+    )
+    end = body.rindex(b"}")
+    edits = cuts(body, spans, taken_out & spans.keys())
+    if written and spans.keys() <= taken_out:
+        written = written[1:]
+    return splice(body, [*edits, (end, end, written)])
+
+
+_EDITS: Final = "context_management"
+
+
+def with_edits_of(body: bytes, types: frozenset[str]) -> bytes:
+    """Return a body whose context edits are of these types alone; without any, the member goes."""
+    if _EDITS.encode() not in body or _EDITS not in (spans := object_spans(body)):
+        return body
+    said = value(body[slice(*spans[_EDITS])])
+    listed = said.get("edits") if isinstance(said, dict) else None
+    edits = listed if isinstance(listed, list) else []
+    left = [one for one in edits if isinstance(one, dict) and one.get("type") in types]
+    if len(left) == len(edits) and edits:
+        return body
+    if not left:
+        return splice(body, cuts(body, spans, {_EDITS}))
+    return splice(body, [(*spans[_EDITS], orjson.dumps({**said, "edits": left}))])

@@ -83,6 +83,11 @@ class Upstreams:
                 from gateway.routing.upstreams.direct import Direct
 
                 self._by_kind[kind] = Direct(self._network)
+            elif kind == "signed":
+                from gateway.routing.upstreams.direct import Direct
+                from gateway.routing.upstreams.signed import Signed
+
+                self._by_kind[kind] = Signed(Direct(self._network), self.translated.module)
             else:
                 from gateway.routing.upstreams.demo import Demo
 

@@ -23,7 +23,7 @@ from yarl import URL
 
 from gateway.config.addresses import MODELS
 from gateway.config.network import HERE, Network
-from gateway.providers.addresses import joined_path, operation_endpoint
+from gateway.providers.addresses import Endpoint, joined_path, operation_endpoint
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.upstream import KEPT_SECONDS, StoredCall, Trouble, UpstreamError
 from gateway.wire.headers import NO_HEADERS, kept
@@ -186,7 +186,7 @@ class _Route:
     """The names of those that a client's own come before."""
 
 
-def _route(deployment: Deployment, network: Network) -> _Route:
+def _route(deployment: Deployment, network: Network, signed: Endpoint | None = None) -> _Route:
     headers: CIMultiDict[str] = CIMultiDict(
         {
             istr("Content-Type"): "application/json",
@@ -196,7 +196,7 @@ def _route(deployment: Deployment, network: Network) -> _Route:
             istr("User-Agent"): "gateway",
         }
     )
-    there = operation_endpoint(
+    there = signed or operation_endpoint(
         deployment.provider,
         deployment.model,
         deployment.api_base or "",
@@ -211,7 +211,7 @@ def _route(deployment: Deployment, network: Network) -> _Route:
     for name, value in {**deployment.params.get("headers", {}), **deployment.params.get("extra_headers", {})}.items():
         headers[istr(name)] = str(value)
     connect = min(CONNECT_SECONDS, deployment.timeout)
-    url = URL(there.url)
+    url = URL(there.url, encoded=there.is_signed)
     return _Route(
         deployment=deployment,
         url=url,
@@ -329,6 +329,25 @@ class Direct:
         route = self._routes.get(at)
         if route is None or route.deployment is not deployment:
             route = self._routes[at] = _route(deployment, self._network)
+        return await self._sent(route, body, stream=stream, request_id=request_id, headers=headers)
+
+    async def send_signed(
+        self,
+        deployment: Deployment,
+        there: Endpoint,
+        body: bytes,
+        *,
+        stream: bool,
+        request_id: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> DirectReply:
+        """Send as `send` does, to an address and under headers that were made for this request."""
+        route = _route(deployment, self._network, there)
+        return await self._sent(route, body, stream=stream, request_id=request_id, headers=headers)
+
+    async def _sent(
+        self, route: _Route, body: bytes, *, stream: bool, request_id: str, headers: Mapping[str, str]
+    ) -> DirectReply:
         sent = route.headers.copy()
         sent[_OUR_ID] = request_id
         for name, value in headers.items():

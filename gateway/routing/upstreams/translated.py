@@ -116,6 +116,11 @@ class Translated:
                 _speak_through(self._wire, litellm)
                 self._litellm = litellm
 
+    async def module(self, name: str) -> Any:
+        """Return one of litellm's modules, for those who sign as it does."""
+        await self.load()
+        return await asyncio.to_thread(importlib.import_module, f"litellm.{name}")
+
     async def send(
         self,
         deployment: Deployment,

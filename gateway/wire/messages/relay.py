@@ -23,6 +23,14 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "thinking_delta": ("thinking", "reasoning_content"),
 }
 """By the type of a delta: the member of it in which a model speaks, and the one of a chat's delta that is."""
+_METRICS: Final = (
+    ("input_tokens", "inputTokenCount"),
+    ("output_tokens", "outputTokenCount"),
+    ("cache_read_input_tokens", "cacheReadInputTokenCount"),
+    ("cache_creation_input_tokens", "cacheWriteInputTokenCount"),
+)
+"""Members of usage, and their names in what Bedrock adds to the last event: input is what was neither read from its
+cache nor written to it (litellm's bedrock/messages/…/anthropic_claude3_transformation.py, `_chunk_parser`)."""
 _READ: Final = (b'"usage"', b"message_stop", b"error")
 
 
@@ -75,6 +83,7 @@ class MessageRelay(EventRelay):
                 self._ended = self._ended or (isinstance(delta, dict) and bool(delta.get("stop_reason")))
             case "message_stop":
                 self.done = True
+                self._note_metrics(fields.get("amazon-bedrock-invocationMetrics"))
             case "error":
                 self.error, self.error_is_shown = error_in(fields) or named_error(fields), True
             case None if fields.get("error"):
@@ -84,6 +93,13 @@ class MessageRelay(EventRelay):
         if isinstance(usage, dict):
             self.usage, self.usage_is_early = merged_usage(self.usage, usage), is_early
             self.service_tier = self.service_tier or tier_in(self.usage)
+
+    def _note_metrics(self, metrics: object) -> None:
+        """Take in of Bedrock's own figures the cached tokens that no usage stated."""
+        if isinstance(metrics, dict):
+            stated = self.usage or {}
+            more = {name: metrics[theirs] for name, theirs in _METRICS if theirs in metrics and name not in stated}
+            self._note_usage({**stated, **more}, is_early=False)
 
     def _read_kept(self) -> None:
         """Reduce the bytes relayed so far to their text."""
