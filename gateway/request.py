@@ -42,6 +42,22 @@ NO_CACHING: Final = Caching()
 
 
 @dataclass(frozen=True, slots=True)
+class Clearing:
+    """The client's wish that the provider clear old results of tools before the model reads them."""
+
+    by_uses: bool
+    """True if the threshold is a number of calls; else it is tokens of the prompt."""
+    threshold: int
+    """The most that leaves everything as it is."""
+    keep: int
+    """The newest results that stay."""
+    at_least: int = 0
+    """Tokens that must be freed, or nothing is cleared."""
+    excluded: frozenset[str] = frozenset()
+    """Tools whose results stay."""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One request, as it came."""
 
@@ -79,6 +95,8 @@ class Request:
     """True if the provider keeps the answer under an id."""
     left_from_chats: tuple[str, ...] = ()
     """Members that stay behind where it leaves as a chat completion, and that nothing depends on."""
+    clearing: Clearing | None = None
+    """Of old results, by the provider, where it is asked in this shape."""
     named: tuple[tuple[str, str], ...] = ()
     """Ids of what the provider keeps and the request builds on, each behind the member that names it."""
 

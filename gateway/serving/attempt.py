@@ -47,6 +47,7 @@ from gateway.serving.occupied import Occupied
 from gateway.serving.outgoing import additions_for, body_for
 from gateway.serving.plan_in_entry import NO_EDITS, edits_in_books, plan_facts
 from gateway.serving.prompt_cache_use import CacheUse, KeepWarmTarget
+from gateway.serving.provider_clearing import fit_after_clearing
 from gateway.serving.services import Gateway
 from gateway.serving.stated_windows import believed, narrowed
 from gateway.serving.stored import bound
@@ -172,19 +173,22 @@ class Calls:
         request = self.request if chosen is None else chosen.request
         if self.enforces:
             self.request = self.cache_use.request = request
-        fitted = await fit(
-            request,
-            policy,
-            model,
-            counter,
-            window,
-            known,
-            summaries,
+        plain = partial(
+            fit,
+            policy=policy,
+            model=model,
+            counter=counter,
+            window=window,
+            known=known,
+            summaries=summaries,
             early_folds=self.cache_use.early_folds(model, window, counter),
             threads=threads,
             job=partial(self._job, model),
             planner=self.desk,
         )
+        most = window.budget(request.answer_limit or 0)
+        weighed = counter.weighed(window.calibration.weights)
+        fitted = await fit_after_clearing(request, model, weighed, most, plain)
         if chosen is not None:
             fitted = replace(fitted, plan=chosen.noted_in(fitted.plan))
         await self._note(fitted)

@@ -239,12 +239,14 @@ class Booking:
     def _learn(self, calls: Calls, usage: Usage, attempt: Attempt) -> None:
         """Learn from the provider's count where it was compared with ours: of text, as it was sent.
 
-        A large body would tell no more than others, and take long to look through.
+        A large body would tell no more than others, and take long to look through. Of one that the provider may have
+        cleared by itself, nobody knows what was counted.
         """
         fitted = attempt.fitted
         ours = fitted.prompt_tokens if calls.changes(fitted) is not None else fitted.original_tokens
         if (
             ours is not None
+            and self.request.clearing is None
             and len(self.request.body) < LARGE_BODY
             and not any(message.media for message in self.request.conversation.messages)
         ):

@@ -23,6 +23,7 @@ from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, objec
 from gateway.wire.members import listed_messages, ours_in_metadata, positive, read_members
 from gateway.wire.memo import Memo
 from gateway.wire.messages.blocks import RESULT, result_message, said_message
+from gateway.wire.messages.clearing import MEMBER, clearing_of
 from gateway.wire.messages.definitions import NO_DEFINITIONS, Definitions, read_definitions
 
 NAME: Final = "messages"
@@ -31,7 +32,7 @@ _SEPARATE: Final = frozenset({"messages", "system", "tools"})
 """Members read by their own rule."""
 _READ: Final = frozenset(
     {"model", "stream", "max_tokens", "metadata", "service_tier", "thinking", "cache_control", "output_config",
-     "output_format"}
+     "output_format", MEMBER}
 )  # fmt: skip
 """Members whose value matters to us; all others are proven to be JSON, and ride along unread."""
 _DEFINING: Final = frozenset({"tools", "output_config", "output_format"})
@@ -116,6 +117,8 @@ def parse(body: bytes, memo: Memo) -> Request:
         may_select="tools" in spans,
         caching=NO_CACHING if _CACHING.isdisjoint(spans) else _caching(fields, definitions),
         has_stream_options=True,
+        left_from_chats=(MEMBER,) if fields.get(MEMBER) else (),
+        clearing=clearing_of(fields.get(MEMBER)),
     )
 
 

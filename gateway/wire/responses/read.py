@@ -86,6 +86,9 @@ class _Tools(NamedTuple):
 
 
 _NO_TOOLS: Final = _Tools()
+_PROVIDERS_OWN: Final = ("context_management",)
+"""Members by which the provider is told to shorten the input by itself, which no chat has
+(platform.openai.com/docs/guides/compaction)."""
 
 
 def parse(body: bytes, memo: Memo) -> Request:
@@ -129,7 +132,7 @@ def parse(body: bytes, memo: Memo) -> Request:
         may_select="tools" in spans,
         caching=_caching(spans, fields, tools),
         has_stream_options="stream_options" in spans,
-        left_from_chats=tools.left_from_chats,
+        left_from_chats=(*tools.left_from_chats, *(name for name in _PROVIDERS_OWN if name in spans)),
         keeps_answer=fields.get("store") is not False,
         named=_named(fields, read.references),
     )
