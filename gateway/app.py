@@ -192,7 +192,6 @@ def create_app(config: Config, worker: str | None = None) -> Application:
             *(Route(prefix + PATHS[one], _Endpoint(partial(_metered, one), "POST")) for one in METERED),
             *(Route(prefix + path, _stored(path, *methods)) for path, methods in STORED_PATHS.items()),
             Route(f"{prefix}/responses/input_tokens", _Endpoint(_count_input, "POST")),
-            Route(f"{prefix}/responses/compact", _Endpoint(_unknown)),
             Route(f"{prefix}/conversations", _Endpoint(_begin_conversation, "POST")),
             Route(f"{prefix}/models", _Endpoint(_models, *_READING)),
             Route(f"{prefix}/models/{{id:path}}", _Endpoint(_model, *_READING)),
@@ -203,7 +202,11 @@ def create_app(config: Config, worker: str | None = None) -> Application:
         )
     ]
     routes.append(Route("/", _Endpoint(_health, *_READING)))  # Claude Code looks whether anybody is there
-    routes += [Route(f"/openai/deployments/{{name:path}}{PATHS[one]}", _azure(one)) for one in ("chat", *METERED)]
+    routes += [
+        Route(f"/openai/deployments/{{name:path}}{PATHS[one]}", _azure(one))
+        for one in ("chat", *METERED)
+        if one != "compact"
+    ]
     app = Application(routes=routes, lifespan=lifespan, middleware=_door_for_browsers(config))
     app.instance = lambda: InstanceState(config_digest(app.gateway.config), serving=1, loaded=int(app.is_loaded))
     app.router.default = _Endpoint(_unknown)

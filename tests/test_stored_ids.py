@@ -43,6 +43,23 @@ ledger: {{dir: ledger}}
 """
 
 
+COMPACTED = {
+    "id": "resp_c",
+    "object": "response.compaction",
+    "created_at": 1,
+    "output": [
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+        {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAA="},
+    ],
+    "usage": {
+        "input_tokens": 40,
+        "input_tokens_details": {"cached_tokens": 30},
+        "output_tokens": 9,
+        "total_tokens": 49,
+    },
+}
+
+
 @dataclass
 class Keeper:
     """A provider that keeps what it made, and tells anybody who has its key."""
@@ -71,6 +88,8 @@ class Keeper:
             if self.bodies[-1].get("background"):
                 return whole(id=f"resp_{self.made}", status="queued", usage=None, background=True)
             return whole({**MESSAGE, "id": f"msg_{self.made}"}, id=f"resp_{self.made}")
+        if path == "/v1/responses/compact":
+            return COMPACTED
         if path == "/v1/conversations":
             return {"id": "conv_1", "object": "conversation", "created_at": 1, "metadata": {}}
         if path.endswith("/input_tokens"):
@@ -150,6 +169,31 @@ def test_tokens_are_counted_where_the_model_is(place: Place):
         assert red.responses.input_tokens.count(model="chat", input="Hi").input_tokens == 8
 
 
+def test_a_conversation_is_compacted_where_the_model_is_and_paid_for(place: Place):
+    items = [{"role": "user", "content": "Hi"}, {"type": "compaction", "encrypted_content": "gAAA="}]
+    status, told = place.ask("red", "POST", "/responses/compact", {"model": "m", "input": items, "instructions": "Do."})
+    assert (status, told) == (200, COMPACTED)
+    assert place.keeper.asked[-1] == ("POST", "/v1/responses/compact")
+    assert place.keeper.bodies[-1] == {"model": "gpt-4o", "input": items, "instructions": "Do."}
+    row = [one for one in ledger_rows(place.ledger) if one.get("operation") == "compact" and "usage" not in one][-1]
+    assert (row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]) == (40, 30, 9)
+    assert row["cost_nanousd"] == 10 * 2_500 + 30 * 1_250 + 9 * 10_000
+    with place.client("red") as red:
+        made = red.responses.create(model="m", input="Hi")
+        red.responses.compact(model="m", previous_response_id=made.id)
+        assert place.keeper.bodies[-1] == {"model": "gpt-4o", "previous_response_id": made.id}
+
+
+def test_who_is_asked_for_chats_compacts_nothing_and_says_what_to_set(place: Place):
+    for body, said in (
+        ({"model": "chat", "input": "Hi"}, "speaks: [responses]"),
+        ({"model": "m"}, "`input` is missing"),
+    ):
+        status, told = place.ask("red", "POST", "/responses/compact", body)
+        assert status == 400
+        assert said in told["error"]["message"]
+
+
 def test_what_another_team_had_made_does_not_exist(place: Place):
     with place.client("red") as red:
         made, held = red.responses.create(model="m", input="Hi"), red.conversations.create()
@@ -165,6 +209,8 @@ def test_what_another_team_had_made_does_not_exist(place: Place):
         ("POST", "/responses", {"model": "m", "input": "x", "conversation": {"id": held.id}}),
         ("POST", "/responses", {"model": "m", "input": [{"type": "item_reference", "id": item}]}),
         ("POST", "/responses/input_tokens", {"model": "m", "input": "x", "previous_response_id": made.id}),
+        ("POST", "/responses/compact", {"model": "m", "input": "x", "previous_response_id": made.id}),
+        ("POST", "/responses/compact", {"model": "m", "input": [{"type": "item_reference", "id": item}]}),
         ("GET", f"/conversations/{held.id}", None),
         ("POST", f"/conversations/{held.id}", {"metadata": {}}),
         ("DELETE", f"/conversations/{held.id}", None),

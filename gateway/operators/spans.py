@@ -73,6 +73,7 @@ OPERATIONS: Final[Mapping[str, str]] = {
     "chat": "chat",
     "responses": "chat",
     "messages": "chat",
+    "compact": "chat",
 }
 """Their names of our operations; others are called as we call them."""
 _PATHS: Final[Mapping[str, str]] = {str(operation): path for operation, path in PATHS.items()}

@@ -37,6 +37,9 @@ def operation_endpoint(
     operation: Operation = "chat",
 ) -> Endpoint:
     """Return where an operation of a provider is asked for: beside its chat completions, under its own name."""
+    if operation == "compact":
+        there = operation_endpoint(provider, model, base, key, params, "responses")
+        return replace(there, url=_with_call(there.url, PATHS[operation].removeprefix(PATHS["responses"])))
     listed = PROVIDERS.get(provider, _CHAT)
     call = PATHS[operation]
     if provider == AZURE and operation == "responses":
@@ -56,6 +59,12 @@ def _without_call(base: str, call: str) -> str:
     """Return an address without the call that it may name, of chat or another: another one is asked beside it."""
     parts = parse_address(base)
     return base if parts is None or call == CHAT else replace(parts, path=parts.path.removesuffix(call)).of("")
+
+
+def _with_call(url: str, call: str) -> str:
+    """Write a call behind a URL, before its query."""
+    parts = parse_address(url)
+    return f"{url}{call}" if parts is None else parts.of(call)
 
 
 def joined_path(base: str, tail: str) -> str:

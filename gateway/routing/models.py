@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from gateway.budget import media
 from gateway.budget.allocation import Window, usual_reserve
@@ -139,9 +140,14 @@ def _metered(group: Sequence[Deployment]) -> Mapping[Operation, tuple[Deployment
     served = [one for one in group if one.is_served and not one.is_chat]
     for one in group:
         if one.is_chat and one.kind != "translated":
-            served += [one.asked_for(other) for other in (METERED if one.kind == "demo" else ("completions",))]
+            served += [one.asked_for(other) for other in (_OF_DEMO if one.kind == "demo" else ("completions",))]
+        if one.is_chat and (spoken := one.spoken("responses")) is not None:
+            served.append(spoken.asked_for("compact"))
     found = {operation: tuple(one for one in served if one.operation == operation) for operation in METERED}
     return {operation: deployments for operation, deployments in found.items() if deployments}
+
+
+_OF_DEMO: Final = tuple(operation for operation in METERED if operation != "compact")
 
 
 def _by_model(deployment: Deployment) -> tuple[str, str]:

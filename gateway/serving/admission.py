@@ -20,6 +20,7 @@ from gateway.serving.client import header_text
 from gateway.wire import errors
 from gateway.wire.errors import GatewayError
 from gateway.wire.operations import NAMES, Operation
+from gateway.wire.unserved import compaction_not_served
 
 LONGEST_NAME = 256
 """Characters of a name that somebody else chose (a user, a tag, a model) that are kept in the books."""
@@ -83,6 +84,8 @@ def admitted_model(models: Mapping[str, Model], caller: Caller, name: str, opera
 
 def _not_served(model: Model, name: str, operation: Operation) -> GatewayError:
     """Say why none of a model's deployments serves an operation: another is meant, nobody translates it, no price."""
+    if operation == "compact" and any(one.is_chat for one in model.declared):
+        return compaction_not_served(name)
     own: Operation = "chat" if operation == "completions" else operation
     of_its_kind = [one for one in model.declared if one.operation == own]
     if not of_its_kind:

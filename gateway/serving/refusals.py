@@ -198,6 +198,7 @@ _ANSWERS: dict[Operation, str] = {
     "completions": "a text completion",
     "moderations": "a moderation",
     "rerank": "a reranking",
+    "compact": "a compaction",
 }
 
 

@@ -42,12 +42,18 @@ async def bound(
         return list(groups)
     left = list(groups)
     for member, wanted in request.named:
-        holder = await owned(gateway, member, wanted, team)
-        left = [tuple(one for one in group if _same_account(one, holder)) for group in left]
-        left = [group for group in left if group]
-        if not left:
-            raise errors.stored_elsewhere(member, holder.name, request.model)
+        left = of_the_account(left, member, await owned(gateway, member, wanted, team), request.model)
     return left
+
+
+def of_the_account(
+    groups: Sequence[tuple[Deployment, ...]], member: str, holder: Deployment, model: str
+) -> list[tuple[Deployment, ...]]:
+    """Keep the deployments of the account that has something. Raises GatewayError (400) where none is left."""
+    left = [tuple(one for one in group if _same_account(one, holder)) for group in groups]
+    if not any(left):
+        raise errors.stored_elsewhere(member, holder.name, model)
+    return [group for group in left if group]
 
 
 def _same_account(one: Deployment, other: Deployment) -> bool:

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from gateway.config.litellm_keys import CHAT_MODES
 
-Operation = Literal["chat", "responses", "messages", "embeddings", "completions", "moderations", "rerank"]
+Operation = Literal["chat", "responses", "messages", "embeddings", "completions", "moderations", "rerank", "compact"]
 
 PATHS: Final[Mapping[Operation, str]] = {
     "chat": "/chat/completions",
@@ -21,10 +21,14 @@ PATHS: Final[Mapping[Operation, str]] = {
     "completions": "/completions",
     "moderations": "/moderations",
     "rerank": "/rerank",
+    "compact": "/responses/compact",
 }
 """The end of each operation's path, at a provider's address and at ours."""
 
-METERED: Final[tuple[Operation, ...]] = ("embeddings", "completions", "moderations", "rerank")
+METERED: Final[tuple[Operation, ...]] = ("embeddings", "completions", "moderations", "rerank", "compact")
+
+ALLOWED_AS: Final[Mapping[Operation, Operation]] = {"compact": "responses"}
+"""Operations that a key may ask for where it may ask for another."""
 
 _MODES: Final[Mapping[str, Operation]] = {
     **dict.fromkeys(CHAT_MODES, "chat"),
@@ -41,6 +45,7 @@ MODES: Final[Mapping[Operation, str]] = {
     "completions": "chat",
     "moderations": "moderation",
     "rerank": "rerank",
+    "compact": "chat",
 }
 """The mode that the configuration declares for models of an operation."""
 
@@ -52,6 +57,7 @@ NAMES: Final[Mapping[Operation, str]] = {
     "completions": "text completions",
     "moderations": "moderations",
     "rerank": "reranking",
+    "compact": "the compaction of responses",
 }
 """Each operation as a message names it."""
 

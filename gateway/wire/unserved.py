@@ -70,6 +70,16 @@ def unserved(path: str, method: str, upgrade: str = "") -> GatewayError | None:
     return shape(400, "invalid_request_error", told, code="path_not_served", headers=NOT_AGAIN)
 
 
+def compaction_not_served(model: str) -> GatewayError:
+    """Refuse to have a conversation compacted by a model none of whose deployments is asked in Responses."""
+    told = (
+        f"The model `{printable(model)}` is asked for chats here, which have no compaction. Instead, "
+        f"{_REMEDIES['responses']}. A model whose provider speaks Responses compacts; for a server of your own the "
+        "operator can say `speaks: [responses]` in its `model_info`."
+    )
+    return GatewayError(400, "invalid_request_error", told, code="path_not_served", param="model", headers=NOT_AGAIN)
+
+
 def upgrade_refused(path: str, upgrade: str) -> GatewayError | None:
     """Return the error for an upgrade to a WebSocket where programs try one; None for anything else."""
     if upgrade.strip().lower() != "websocket" or _family(path) not in _OVER_WEBSOCKETS:

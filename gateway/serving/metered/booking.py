@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Final
 
 from gateway.budget.tokens import LONG_BODY
 from gateway.money.entry import (
@@ -34,6 +35,9 @@ from gateway.wire.answer import Heard, Relay
 from gateway.wire.metered.answers import Result
 from gateway.wire.metered.read import MeteredRequest
 from gateway.wire.usage import billed_nanousd, mended, usage_from_openai
+
+_WRITTEN: Final = frozenset({"completions", "compact"})
+"""Operations whose answers a model writes, token by token."""
 
 
 class MeteredBooking:
@@ -70,7 +74,7 @@ class MeteredBooking:
         """Enter the request with an estimate of its cost. Raises GatewayError (503) where that cannot be written."""
         request, deployment = self.request, model.serving(self.request.operation)[0]
         completion = 0
-        if request.operation == "completions":
+        if request.operation in _WRITTEN:
             longest = min(request.answer_limit or USUAL_ANSWER, deployment.facts.max_output or LONGEST_ANSWER)
             self.unheard = min(longest, USUAL_ANSWER) * request.choices
             completion = longest * request.choices
@@ -86,13 +90,15 @@ class MeteredBooking:
         request, limiting = self.request, self.gateway.limiting
         assert limiting is not None
         longest = likely = 0
-        if request.operation == "completions":
+        if request.operation in _WRITTEN:
             cap = deployment.facts.max_output or LONGEST_ANSWER
             longest = min(request.answer_limit or cap, cap) * request.choices
             likely = min(longest, limiting.lengths.likely(self.facts.model, "") * request.choices)
         searches = self._searches(deployment)
         prompt = max(1, request.input_bytes)
-        demand = Demand(prompt, longest, likely, request.choices, may_clamp=True, searches=searches)
+        demand = Demand(
+            prompt, longest, likely, request.choices, may_clamp=request.operation != "compact", searches=searches
+        )
         prices = prices_of(self.gateway, model, request.operation)
         self.admission = await limiting.admit(self.facts, demand, prices, request.service_tier)
 

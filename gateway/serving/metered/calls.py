@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from gateway.serving.ledger import trace_headers
 from gateway.serving.limiting import clamped
 from gateway.serving.occupied import Occupied
 from gateway.serving.services import Gateway
+from gateway.serving.stored import of_the_account
 from gateway.wire.answer import Heard
 from gateway.wire.failures import ErrorObject
 from gateway.wire.headers import ClientHeaders, Received, client_headers, retry_after
@@ -67,14 +68,23 @@ _NO_START = _Start()
 class MeteredCalls:
     """The calls of one request."""
 
-    __slots__ = ("attempts", "gateway", "headers", "model", "occupied", "request", "request_id")
+    __slots__ = ("attempts", "gateway", "headers", "holders", "model", "occupied", "request", "request_id")
 
     def __init__(
-        self, gateway: Gateway, request: MeteredRequest, model: Model, request_id: str, headers: Received
+        self,
+        gateway: Gateway,
+        request: MeteredRequest,
+        model: Model,
+        request_id: str,
+        headers: Received,
+        holders: Sequence[tuple[str, Deployment]] = (),
     ) -> None:
-        """Take a request, the model that it asks, and its client's headers."""
+        """Take a request, the model that it asks, and its client's headers.
+
+        `holders` are the deployments that have what it builds on, each behind the member that names it.
+        """
         self.gateway, self.request, self.model = gateway, request, model
-        self.request_id, self.headers = request_id, headers
+        self.request_id, self.headers, self.holders = request_id, headers, holders
         self.attempts: list[MeteredAttempt] = []
         """In the order they were made; the last may be under way."""
         self.occupied = Occupied(gateway.loads)
@@ -96,6 +106,8 @@ class MeteredCalls:
         fallbacks = [gateway.models[name] for name in named.get(model.name) or named.get(model.declared_as, ())]
         resting = gateway.health.resting(gateway.monotonic())
         groups = [tier for one in (model, *fallbacks) for tier in one.tiers(resting, operation) if tier]
+        for member, holder in self.holders:
+            groups = of_the_account(groups, member, holder, model.name)
         outcome = await drive(attempts(groups, gateway.draw, resting), self.call)
         if isinstance(outcome, Failure) and is_upstreams(outcome):
             self._tell(outcome)
@@ -168,9 +180,10 @@ class MeteredCalls:
         gateway, request, additions = self.gateway, self.request, deployment.additions
         if additions.usage != usage:
             additions = replace(additions, usage=usage)
+        body = metered_body(request, deployment.model, additions)
         return await gateway.upstreams.call(
             deployment,
-            clamped(gateway, self.request_id, metered_body(request, deployment.model, additions), "max_tokens"),
+            body if request.operation == "compact" else clamped(gateway, self.request_id, body, "max_tokens"),
             stream=request.stream,
             request_id=self.request_id,
             headers=trace_headers(gateway, self.request_id, len(self.attempts) - 1, along.headers),

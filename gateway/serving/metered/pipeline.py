@@ -20,18 +20,19 @@ from gateway.serving.metered.moderation import with_default_model
 from gateway.serving.passage import Passage, Ready
 from gateway.serving.refusals import unanswered
 from gateway.serving.services import Gateway
+from gateway.serving.stored import owned
 from gateway.wire import errors
 from gateway.wire.errors import GatewayError
 from gateway.wire.metered.answers import Result
 from gateway.wire.metered.read import MeteredRequest, metered_request
-from gateway.wire.operations import Operation
+from gateway.wire.operations import ALLOWED_AS, Operation
 from gateway.wire.shape import CHAT
 
 
 async def answer_metered(gateway: Gateway, client: Client, request_id: str, operation: Operation) -> None:
     """Serve one request. Raises GatewayError for who may not ask, or not now, and for what is none."""
     started = gateway.monotonic()
-    caller = authenticate(gateway.keys, client, gateway.now(), operation)
+    caller = authenticate(gateway.keys, client, gateway.now(), ALLOWED_AS.get(operation, operation))
     gateway.capacity.enter(caller.priority)
     place = None if gateway.large is None else gateway.large.place(caller.key)
     try:
@@ -78,8 +79,9 @@ class MeteredPassage(Passage[MeteredCalls]):
         """Admit the request and open its entry. Raises GatewayError."""
         gateway, request = self.gateway, self.request
         model = admitted_model(gateway.models, self.caller, request.model, request.operation)
+        holders = [(name, await owned(gateway, name, wanted, self.caller.team)) for name, wanted in request.named]
         await self._entry.open(model)
-        self.calls = MeteredCalls(gateway, request, model, self.id, self.client.headers)
+        self.calls = MeteredCalls(gateway, request, model, self.id, self.client.headers, holders)
         return self.calls
 
     async def call(self, calls: MeteredCalls) -> Outcome | Ready:

@@ -26,6 +26,7 @@ RESULTS: Final[Mapping[Operation, tuple[str, ...]]] = {
     "completions": ("choices",),
     "moderations": ("results",),
     "rerank": ("results", "data"),
+    "compact": ("output",),
 }
 """The members of which an answer has one. Of rerankings Voyage's is called `data` (docs.voyageai.com/reference)."""
 

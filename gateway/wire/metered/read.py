@@ -21,11 +21,16 @@ INPUT: Final[Mapping[Operation, tuple[str, ...]]] = {
     "completions": ("prompt",),
     "moderations": ("input",),
     "rerank": ("query", "documents"),
+    "compact": ("input",),
 }
 """The members that hold what is asked about."""
 
 _OPTIONAL: Final = frozenset({"prompt"})
 """Those that may be absent: a completion without a prompt begins a text."""
+
+_BEFORE: Final = "previous_response_id"
+"""What a compaction may be asked of, in place of an input, or before it."""
+_COMPACTED: Final = f"send the conversation that is to be compacted, or the `{_BEFORE}` that it ends in"
 
 _READ: Final = frozenset(
     {"model", "stream", "stream_options", "max_tokens", "user", "metadata", "n", "best_of", "service_tier"}
@@ -58,6 +63,8 @@ class MeteredRequest:
     """Splices that take what is said to us alone out of `metadata`."""
     gone: frozenset[str] = frozenset()
     """Members that hold nothing else, and leave no more."""
+    named: tuple[tuple[str, str], ...] = ()
+    """Ids of what the provider keeps and a compaction builds on, each behind the member that names it."""
 
     @property
     def has_stream_options(self) -> bool:
@@ -130,8 +137,13 @@ def metered_request(operation: Operation, body: bytes) -> MeteredRequest:
     if model == "":
         raise invalid_request("`model` is empty; name a model.", "model")
     for name in INPUT[operation]:
-        if name not in _OPTIONAL and (name not in spans or body[slice(*spans[name])] == b"null"):
-            raise invalid_request(f"`{name}` is missing: it is what {operation} are asked of.", name)
+        if (
+            name not in _OPTIONAL
+            and not (operation == "compact" and _BEFORE in spans)
+            and (name not in spans or body[slice(*spans[name])] == b"null")
+        ):
+            meant = _COMPACTED if operation == "compact" else f"it is what {operation} are asked of"
+            raise invalid_request(f"`{name}` is missing: {meant}.", name)
     stream = fields.get("stream")
     if not isinstance(stream, bool | None):
         raise invalid_request("`stream` must be true or false; servers read anything else as they like.", "stream")
@@ -154,4 +166,15 @@ def metered_request(operation: Operation, body: bytes) -> MeteredRequest:
         service_tier=tier if isinstance(tier, str) else None,
         ours=ours,
         gone=gone,
+        named=tuple(_named(body, spans)) if operation == "compact" else (),
     )
+
+
+def _named(body: bytes, spans: Mapping[str, Span]) -> Iterator[tuple[str, str]]:
+    """Yield the ids that a compaction builds on: of a response, and of items that the input only names."""
+    if _BEFORE in spans and isinstance(given := value(body[slice(*spans[_BEFORE])]), str):
+        yield _BEFORE, given
+    listed = value(body[slice(*spans["input"])]) if "input" in spans else None
+    for item in listed if isinstance(listed, list) else ():
+        if isinstance(item, dict) and item.get("type") == "item_reference" and isinstance(item.get("id"), str):
+            yield "item_reference", item["id"]

@@ -42,7 +42,9 @@ def _named(request: MeteredRequest, model: str) -> list[tuple[int, int, bytes]]:
 
 def _defaults(request: MeteredRequest, additions: Additions) -> Iterator[tuple[int, int, bytes]]:
     """Put in what the client left to the deployment: of the defaults for chats those that the operation knows."""
+    if request.operation == "compact":
+        return
     known = _OF_COMPLETIONS if request.operation == "completions" else frozenset({"user"})
     wanted = [one for one in additions.defaults if one[0] in known or one[0] not in DEFAULTS]
     left = [one for one in wanted if one[0] not in additions.left_out]
-    return default_splices(request.body, request.spans, left)
+    yield from default_splices(request.body, request.spans, left)
