@@ -250,3 +250,22 @@ def test_a_model_is_called_what_its_provider_calls_it(params: dict[str, Any], se
 def test_what_could_only_fail_at_its_first_request_is_refused(params: dict[str, Any], says: str):
     with pytest.raises(Unservable, match=says):
         build(Entry("asked", params))
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "info", "told"),
+    [
+        ("openai/gpt-5", {}, {}, True),
+        ("openai/gpt-4o", {}, {}, False),
+        ("openai/never-heard-of", {}, {}, False),
+        ("openai/never-heard-of", {"api_base": "http://10.0.0.1:8000/v1"}, {}, True),
+        ("azure/mine", {"api_base": "https://mine.openai.azure.com"}, {}, False),
+        ("azure/mine", {"api_base": "https://mine.openai.azure.com"}, {"base_model": "azure/gpt-5"}, True),
+        ("gemini/never-heard-of", {}, {}, True),
+        ("openrouter/never/heard-of", {}, {}, True),
+    ],
+)
+def test_a_model_that_does_not_reason_is_not_told_how_much(
+    model: str, params: dict[str, Any], info: dict[str, Any], told: bool
+):
+    assert one(model, info, api_key="k", **params).additions.chats.takes_effort is told

@@ -113,6 +113,8 @@ class Provider:
     """The beginning of names of models that another API of its own serves, to which litellm translates."""
     names_servers: bool = False
     """Whether a name of three parts says who serves the model: `SERVER/OWNER/MODEL` is `OWNER/MODEL:SERVER` there."""
+    ignores_effort: bool = False
+    """Whether it passes over an effort of reasoning that a model of its does not take."""
     takes_newest_limit: bool = False
     """Whether all its models take the newer of the two names of an answer limit, and the newest no other."""
     renamed: tuple[str, ...] = ()
@@ -145,6 +147,16 @@ class Provider:
     stream_reader: Callable[[], StreamReader] | None = None
     """Makes a reader for its streams, where they are read by nobody as they come."""
     billing: Billing = Billing()
+
+    def takes_effort(self, reasons: bool | None, *, at_home: bool) -> bool:
+        """Whether a model of it may be told how much to reason; `reasons` is None where nobody knows that of it.
+
+        Engines take it of every model. Providers refuse it of one that does not reason: "Unrecognized request argument
+        supplied: reasoning_effort" (github.com/generative-computing/mellea/issues/270).
+        """
+        if self.ignores_effort:
+            return True
+        return not (self.is_own_anywhere or at_home) if reasons is None else reasons
 
 
 EMBEDDINGS: Final[frozenset[Operation]] = frozenset({"embeddings"})

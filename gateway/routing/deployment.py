@@ -322,6 +322,8 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
         is_claude=kind == "translated" and family_of(provider, model).takes_betas,
         takes_markers=cache.takes_anthropic_markers,
         limit=LIMITS[0] if newest_limit else LIMITS[1],
+        takes_effort=kind == "translated"  # whose library leaves out what is not taken
+        or provider_of(provider).takes_effort(facts.reasons, at_home=_is_home(provider, api_base)),
         most_answer=facts.max_output_tokens,
     )
     passed = {name: value for name, value in params.items() if name not in _NOT_PASSED and not is_price(name)}

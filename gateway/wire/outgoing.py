@@ -22,6 +22,8 @@ class ChatForm:
     """Whether `cache_control` is taken."""
     limit: str = "max_tokens"
     """The name of the answer limit."""
+    takes_effort: bool = True
+    """Whether it may be told how much to reason."""
     most_answer: int | None = None
     """The longest answer that its model gives; one that asks for more would be refused."""
 

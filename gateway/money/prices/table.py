@@ -25,6 +25,8 @@ class ModelEntryFacts:
     max_input_tokens: int | None = None
     max_output_tokens: int | None = None
     mode: str | None = None
+    reasons: bool | None = None
+    """Whether it can be told how much to reason."""
 
 
 class PriceBook:
@@ -71,8 +73,13 @@ class PriceBook:
         key, entry = self._entry(provider, model, overrides)
         window = _limit(entry.get("max_input_tokens")) or _limit(entry.get("max_tokens"))
         mode = entry.get("mode")
+        reasons = entry.get("supports_reasoning")
         return ModelEntryFacts(
-            key, window, _limit(entry.get("max_output_tokens")), mode if isinstance(mode, str) else None
+            key,
+            window,
+            _limit(entry.get("max_output_tokens")),
+            mode if isinstance(mode, str) else None,
+            None if key is None and reasons is None else bool(reasons),
         )
 
     def names(self, provider: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 A result becomes a message of its own, a call one of its assistant's, reasoning goes back as it was given. Members that
 mean the same in both APIs go along; `unsaid_member` names what no chat can say. What only Claude takes (cache markers,
-`thinking`, `top_k`) goes where the deployment takes it (`Additions.chats`).
+`thinking`, `top_k`) goes where the deployment takes it (`Additions.chats`); others are told an effort instead.
 """
 
 from __future__ import annotations
@@ -189,14 +189,37 @@ def _settings(request: Request, form: ChatForm) -> dict[str, Any]:
     if tools := member(request, "tools"):
         out["tools"] = [_tool(tool, form) for tool in tools]
         out |= _choice(member(request, "tool_choice"))
-    config = member(request, "output_config")
-    if isinstance(config, dict) and isinstance(config.get("effort"), str) and not form.is_claude:
-        out["reasoning_effort"] = config["effort"]
+    config, thinking = member(request, "output_config"), member(request, "thinking")
+    if form.takes_effort and not form.is_claude and (effort := _effort(config, thinking)) is not None:
+        out["reasoning_effort"] = effort
     schema = schema_of({"output_config": config, "output_format": member(request, "output_format")})
     if schema is not None:
         wanted = {"name": "answer", "schema": schema, "strict": True}
         out["response_format"] = {"type": "json_schema", "json_schema": wanted}
     return out
+
+
+_EFFORTS: Final = {"xhigh": "high", "max": "high"}
+"""Efforts that not every model takes that reasons (platform.openai.com/docs/guides/reasoning)."""
+_BUDGETS: Final = ((4_096, "low"), (16_384, "medium"))
+"""Tokens below which a budget of thinking is an effort. Claude Code's own steps are 4,000, 10,000 and 32,000."""
+
+
+def _effort(config: Any, thinking: Any) -> str | None:
+    """Return how much is to be reasoned, in a chat's words; None where the model decides.
+
+    platform.claude.com/docs/en/build-with-claude/effort, …/extended-thinking and …/adaptive-thinking
+    """
+    effort = config.get("effort") if isinstance(config, dict) else None
+    if isinstance(effort, str):
+        return _EFFORTS.get(effort, effort)
+    kind = thinking.get("type") if isinstance(thinking, dict) else None
+    if kind == "adaptive":
+        return "medium"
+    budget = thinking.get("budget_tokens") if kind == "enabled" else None
+    if not isinstance(budget, int):
+        return None
+    return next((word for most, word in _BUDGETS if budget < most), "high")
 
 
 def _tool(tool: Any, form: ChatForm) -> Any:
