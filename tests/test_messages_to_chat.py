@@ -6,6 +6,7 @@ from typing import Any
 
 import anthropic
 import orjson
+import pytest
 
 from gateway.conversation import Changes, Insertion
 from gateway.request import Marks
@@ -83,6 +84,7 @@ def test_members_that_mean_the_same_go_along_and_others_where_they_are_taken():
         ],
         "tool_choice": "required",
         "parallel_tool_calls": False,
+        "reasoning_effort": "low",
         "response_format": {
             "type": "json_schema",
             "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True},
@@ -91,6 +93,27 @@ def test_members_that_mean_the_same_go_along_and_others_where_they_are_taken():
     claude = as_chat(came, CLAUDE)
     assert (claude["top_k"], claude["thinking"]["budget_tokens"], claude["max_tokens"]) == (3, 1024, 9)
     assert claude["tools"][0]["cache_control"] == {"type": "ephemeral"}
+
+
+@pytest.mark.parametrize(
+    ("members", "effort"),
+    [
+        ({"thinking": {"type": "enabled", "budget_tokens": 4_095}}, "low"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 10_000}}, "medium"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 32_000}}, "high"),
+        ({"thinking": {"type": "enabled", "budget_tokens": "many"}}, None),
+        ({"thinking": {"type": "adaptive"}}, "medium"),
+        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}, "low"),
+        ({"thinking": {"type": "disabled"}}, None),
+        ({"output_config": {"effort": "max"}}, "high"),
+        ({}, None),
+    ],
+)
+def test_a_budget_of_thinking_is_an_effort_for_models_that_are_not_claude(members: Wire, effort: str | None):
+    came = asked(user(text("hi")), **members)
+    assert as_chat(came).get("reasoning_effort") == effort
+    assert "reasoning_effort" not in as_chat(came, Additions(chats=ChatForm(takes_effort=False)))
+    assert "reasoning_effort" not in as_chat(came, CLAUDE)
 
 
 def test_results_with_pictures_stand_as_each_deployment_takes_them():
@@ -178,6 +201,20 @@ def gathered(stream: bytes) -> Wire:
         gathering.add(fields_of(one) or {})
     assert gathering.is_over
     return gathering.message()
+
+
+def test_encrypted_reasoning_goes_back_though_a_stream_tells_it_last():
+    items = [{"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "ZW5j"}]
+    told = [
+        chunk(role="assistant", reasoning_content="I look."),
+        chunk(tool_calls=[call(0, "t1", "read", '{"path":"a"}')]),
+    ]
+    _, out = heard(*told, chunk("tool_calls", content="", reasoning_items=items), event(b"[DONE]"))
+    content = gathered(out)["content"]
+    assert [block["type"] for block in content] == ["thinking", "tool_use", "thinking"]
+    anthropic.types.Message.model_validate(gathered(out))
+    written = as_chat(asked(user(text("go")), assistant(*content), user(result("R"))))["messages"][1]
+    assert written == {"role": "assistant", "content": None, "tool_calls": [CALLED], "reasoning_items": items}
 
 
 def test_a_stream_has_the_order_of_events_and_calls_that_interleave_come_apart():

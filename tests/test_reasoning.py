@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.conversation import Changes, Insertion
-from gateway.wire.chat.reasoning import reasons, without_reasoning
+from gateway.wire.chat.reasoning import joined_details, reasons, without_reasoning
 from gateway.wire.chat.write import sent
 from tests.talk import assistant, calls, request, user
 
@@ -55,3 +55,15 @@ def test_a_message_leaves_without_its_reasoning_beside_other_changes():
     out = json.loads(sent(came, came.model, changes))["messages"]
     assert out == [user("ours"), calls("c1 f"), assistant("b")]
     assert [message.reasons for message in changes.applied(came.conversation.messages)] == [False] * 3
+
+
+def test_details_that_came_in_pieces_go_back_whole():
+    text = {"type": "reasoning.text", "index": 0}
+    pieces = [{**text, "text": "It is ", "signature": None}, {**text, "text": "so.", "format": "f"},
+              {**text, "signature": "c2ln"}, {"type": "reasoning.encrypted", "data": "ZQ==", "index": 1}]  # fmt: skip
+    assert joined_details([*pieces, "no object"]) == [
+        {**text, "text": "It is so.", "signature": "c2ln", "format": "f"},
+        {"type": "reasoning.encrypted", "data": "ZQ==", "index": 1},
+    ]
+    apart = [{"type": "reasoning.text", "text": "a"}, {"type": "reasoning.text", "text": "b"}]
+    assert joined_details(apart) == apart

@@ -211,6 +211,24 @@ async def test_thinking_rides_along_with_its_signature(translated: Translated):
     assert "c2lnbmVk" in signatures
 
 
+async def test_pieces_of_thoughts_are_numbered_for_clients_and_not_for_claude(translated: Translated):
+    thoughts = [{"type": "thinking", "thinking": f"Thought number {n}.", "signature": f"sig{n}"} for n in (1, 2)]
+    hidden = {"type": "redacted_thinking", "data": "ZGF0YQ=="}
+    async with serving(Anthropic(content=[*thoughts, text("Yes.")])) as server:
+        streamed = await events(translated, claude(server), ASK)
+        pieces = [one for event in streamed for choice in event["choices"]
+                  for one in choice["delta"].get("thinking_blocks", ())]  # fmt: skip
+        sent_back = [{**thought, "index": n} for n, thought in enumerate([*thoughts, hidden])]
+        messages = [*ASK["messages"], {"role": "assistant", "content": "Yes.", "thinking_blocks": sent_back},
+                    {"role": "user", "content": "And?"}]  # fmt: skip
+        await answer(translated, claude(server), ASK | {"messages": messages})
+    for number, thought in enumerate(thoughts):
+        own = [piece for piece in pieces if piece["index"] == number]
+        assert "".join(piece["thinking"] for piece in own) == thought["thinking"]
+        assert own[-1]["signature"] == thought["signature"]
+    assert server.received[-1].body["messages"][1]["content"][:3] == [*thoughts, hidden]
+
+
 async def test_cache_markers_of_the_caller_reach_claude(translated: Translated):
     marked = [{"type": "text", "text": "Long rules.", "cache_control": {"type": "ephemeral"}}]
     messages = [{"role": "system", "content": marked}, *ASK["messages"]]

@@ -28,6 +28,8 @@ from gateway.providers.parameters import Chosen
 from gateway.providers.table import provider_of
 from gateway.routing.deployment import Deployment
 from gateway.routing.too_long import too_long
+from gateway.routing.upstreams.documented_members import write_as_documented
+from gateway.routing.upstreams.piece_numbers import PieceNumbers, without_numbers
 from gateway.routing.upstreams.translated_vectors import (
     SIZED,
     embedding_fields,
@@ -146,7 +148,9 @@ class Translated:
         token = exchange_module.current.set(exchange)
         try:
             chosen = self._chosen(deployment, fields)
-            call = self._call(deployment, {"messages": fields.get("messages"), **chosen.fields}, stream)
+            call = self._call(
+                deployment, {"messages": without_numbers(fields.get("messages")), **chosen.fields}, stream
+            )
             if headers:  # the deployment's own come before the client's, however they are written
                 own = {**(call.get("headers") or {}), **(call.get("extra_headers") or {})}
                 taken = {name.lower() for name in own}
@@ -229,7 +233,10 @@ class Translated:
             if call.get("stream"):
                 # Some providers are only called when the first chunk is asked for: before it there is no status.
                 first = await anext(answer)
-                return StreamedReply(answer, first, exchange, deployment.model, dropped, by_function=by_function)
+                is_one = call.get("n") in (None, 1)
+                return StreamedReply(
+                    answer, first, exchange, deployment.model, dropped, by_function=by_function, is_one=is_one
+                )
             body = orjson.dumps(_completion(answer, deployment.model, by_function=by_function))
             return WholeReply(200, _JSON | _ids(exchange) | dropped, (body,))
         except Exception as error:  # the door: litellm raises whatever its providers raise
@@ -266,7 +273,7 @@ class Translated:
 class StreamedReply:
     """A stream of litellm's, written as chat completion events."""
 
-    __slots__ = ("_by_function", "_calls", "_exchange", "_first", "_model", "_stream", "headers", "status")
+    __slots__ = ("_by_function", "_exchange", "_first", "_is_one", "_model", "_numbers", "_stream", "headers", "status")
 
     def __init__(
         self,
@@ -277,16 +284,17 @@ class StreamedReply:
         headers: dict[str, str],
         *,
         by_function: bool = False,
+        is_one: bool = False,
     ) -> None:
         stream.chunks = _Recent(stream.chunks)
         self._stream = stream
         self._first = first
         self._exchange = exchange
         self._model = model
-        self._calls = _CallNumbers()
+        self._numbers = PieceNumbers()
         self.status = 200
         self.headers: Mapping[str, str] = _EVENTS | _ids(exchange) | headers
-        self._by_function = by_function
+        self._by_function, self._is_one = by_function, is_one
 
     is_over = False  # what litellm has read is not known
 
@@ -307,7 +315,9 @@ class StreamedReply:
                 usage = _usage(getattr(chunk, "usage", None)) or usage
                 for choice in _choices(chunk):
                     self._believe(choice)
-                    self._calls.renumber(choice["delta"])
+                    if self._is_one:
+                        choice["index"] = 0  # of a response, litellm numbers the parts of its reasoning here
+                    self._numbers.renumber(choice["delta"])
                     if self._by_function:
                         _call_by_function(choice, choice["delta"])
                     yield _event({**head, "choices": [choice]})
@@ -385,6 +395,11 @@ def _speak_through(wire: Any, litellm: Any) -> None:
     # The way to the Responses API asks whether its proxy has tools for the call, with packages that its wheel lacks.
     responses = importlib.import_module("litellm.responses.main")
     setattr(responses, "_responses_try_dispatch_mcp_gateway", lambda **_: None)  # noqa: B010  # a foreign private name
+    way = "litellm.completion_extras.litellm_responses_transformation.transformation"
+    write_as_documented(
+        importlib.import_module(way).LiteLLMResponsesTransformationHandler,
+        importlib.import_module("litellm.llms.anthropic.chat.transformation").AnthropicConfig,
+    )
 
 
 # ---- requests
@@ -467,26 +482,6 @@ def _choices(chunk: Any) -> Iterator[dict[str, Any]]:
         delta = _plain(choice.delta)
         if delta or choice.finish_reason is not None:
             yield {"index": choice.index, "delta": delta, "finish_reason": choice.finish_reason}
-
-
-class _CallNumbers:
-    """Numbers the calls of a stream: Cohere and Ollama send each as the first, others count more than calls."""
-
-    __slots__ = ("_next", "_open")
-
-    def __init__(self) -> None:
-        self._open: dict[int, tuple[str, int]] = {}
-        self._next = 0
-
-    def renumber(self, delta: dict[str, Any]) -> None:
-        for call in delta.get("tool_calls") or ():
-            given, call_id = call.get("index") or 0, call.get("id") or ""
-            known = self._open.get(given)
-            if known is None or (call_id and known[0] and call_id != known[0]):
-                known = call_id, self._next
-                self._next += 1
-            self._open[given] = known[0] or call_id, known[1]
-            call["index"] = known[1]
 
 
 def _usage(usage: Any) -> dict[str, Any] | None:

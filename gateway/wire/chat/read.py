@@ -23,7 +23,7 @@ from gateway.wire.chat.cache_marks import (
     marks_of_tools,
     unmarked_definition,
 )
-from gateway.wire.chat.reasoning import reasons
+from gateway.wire.chat.reasoning import MEMBERS, reasons
 from gateway.wire.errors import invalid_request
 from gateway.wire.foreign import kinds_in
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, object_spans, value
@@ -232,9 +232,7 @@ def message_of(fields: Mapping[str, Any]) -> Message:
         content=shape,  # type: ignore[arg-type]  # one of the literals above
         empty_calls=calls == [],
         speaks_otherwise=bool(
-            fields.get("refusal")
-            or fields.get("audio")
-            or (thinks and (fields.get("reasoning_content") or fields.get("reasoning_details")))
+            fields.get("refusal") or fields.get("audio") or (thinks and any(fields.get(name) for name in MEMBERS[1:]))
         ),
         reasons=thinks,
         markers=markers_of(fields) if is_marked(fields) else (),

@@ -1,17 +1,18 @@
 """The reasoning that an assistant's message carries back to its model, and the message without it.
 
-litellm gives Claude's as `thinking_blocks` (signed) with `reasoning_content` beside them, or as parts of the content;
-OpenRouter as `reasoning_details`. All other members keep their bytes.
+litellm gives Claude's as `thinking_blocks` (signed) with `reasoning_content` beside them, or as parts of the content,
+and that of OpenAI's Responses as `reasoning_items` (encrypted); OpenRouter gives `reasoning_details`. All other members
+keep their bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.wire.lexical import DuplicateKey, Span, array_spans, object_spans, splice, value
 
-MEMBERS: Final = ("thinking_blocks", "reasoning_content", "reasoning_details")
+MEMBERS: Final = ("thinking_blocks", "reasoning_content", "reasoning_details", "reasoning_items")
 PARTS: Final = ("thinking", "redacted_thinking")
 """Types of parts; no set, as what a client calls a type may be anything."""
 
@@ -20,10 +21,34 @@ def reasons(fields: Mapping[str, Any]) -> bool:
     """Whether a message carries reasoning."""
     if fields.get("thinking_blocks") or fields.get("reasoning_content") or fields.get("reasoning_details"):
         return True
+    if fields.get("reasoning_items"):
+        return True
     content = fields.get("content")
     if isinstance(content, list):
         return any(isinstance(part, dict) and part.get("type") in PARTS for part in content)
     return False
+
+
+_GROWS: Final = ("text", "summary", "data")
+
+
+def joined_details(pieces: Sequence[Any]) -> list[dict[str, Any]]:
+    """Put `reasoning_details` together that came in pieces: those of one index are one
+    (openrouter.ai/docs/use-cases/reasoning-tokens).
+    """
+    out: list[dict[str, Any]] = []
+    for piece in pieces:
+        if not isinstance(piece, dict):
+            continue
+        last = out[-1] if out else {}
+        if piece.get("index") is None or any(piece.get(name) != last.get(name) for name in ("index", "type")):
+            out.append(dict(piece))
+            continue
+        for name, held in piece.items():
+            grown = last.get(name) if name in _GROWS else None
+            if held is not None:
+                last[name] = f"{grown}{held}" if isinstance(grown, str) and isinstance(held, str) else held
+    return out
 
 
 def without_reasoning(raw: bytes) -> bytes:

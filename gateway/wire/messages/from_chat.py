@@ -12,6 +12,7 @@ from typing import Any, Final
 from gateway.request import Request, Usage
 from gateway.wire import lenient
 from gateway.wire.chat.output import finish_of, spoken
+from gateway.wire.chat.reasoning import joined_details
 from gateway.wire.messages.composing import STOP, event_bytes
 from gateway.wire.messages.thoughts import signature_for
 from gateway.wire.usage import found_in, usage_from_openai
@@ -46,7 +47,10 @@ def _reason(finish: str | None, *, calls: bool) -> str:
 class Translation:
     """The way from one chat completion to the message that answers a request."""
 
-    __slots__ = ("_calls", "_details", "_finish", "_index", "_kind", "_model", "_open_call", "_signature", "_started")
+    __slots__ = (
+        *("_calls", "_details", "_finish", "_index", "_items", "_kind", "_model", "_open_call", "_signature"),
+        "_started",
+    )
 
     def __init__(self, request: Request) -> None:
         """Take the request that is answered."""
@@ -59,6 +63,7 @@ class Translation:
         """The calls so far; of one that is not passed on as it comes, all that it says."""
         self._signature = ""
         self._details: list[Any] = []
+        self._items: list[Any] = []
         self._finish: str | None = None
         self._started = False
 
@@ -132,14 +137,16 @@ class Translation:
         details = [one for one in _listed(delta.get("reasoning_details")) if isinstance(one, dict)]
         for block in blocks:
             if block.get("type") == "redacted_thinking":
-                yield from [*self._closed(), *self._opened("redacted", dict(block)), *self._closed()]
+                whole = {name: held for name, held in block.items() if name != "index"}
+                yield from [*self._closed(), *self._opened("redacted", whole), *self._closed()]
                 continue
             yield from self._thought(str(block.get("thinking") or ""))
             self._signature = str(block.get("signature") or self._signature)
+        self._items = _listed(delta.get("reasoning_items")) or self._items
         if not blocks:
             text = delta.get("reasoning_content") or delta.get("reasoning")
             self._details += details
-            if details or text:
+            if details or text or delta.get("reasoning_items"):
                 yield from self._thought(text if isinstance(text, str) else "")
 
     def _thought(self, text: str) -> Iterator[dict[str, Any]]:
@@ -183,9 +190,9 @@ class Translation:
         if self._kind is None:
             return
         if self._kind == "thinking":
-            signature = self._signature or signature_for(self._details)
+            signature = self._signature or signature_for(joined_details(self._details), self._items)
             yield self._delta({"type": "signature_delta", "signature": signature})
-            self._signature, self._details = "", []
+            self._signature, self._details, self._items = "", [], []
         self._kind = None
         yield {"type": "content_block_stop", "index": self._index}
 
@@ -228,11 +235,11 @@ def _thoughts(said: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield from ({**block, "signature": block.get("signature") or signature_for()}
                     if block.get("type") == "thinking" else block for block in blocks)  # fmt: skip
         return
-    details = _listed(said.get("reasoning_details"))
+    details, items = _listed(said.get("reasoning_details")), _listed(said.get("reasoning_items"))
     text = said.get("reasoning_content") or said.get("reasoning")
-    if details or text:
+    if details or items or text:
         told = text if isinstance(text, str) else ""
-        yield {"type": "thinking", "thinking": told, "signature": signature_for(details)}
+        yield {"type": "thinking", "thinking": told, "signature": signature_for(details, items)}
 
 
 def _listed(value: Any) -> list[Any]:

@@ -16,9 +16,12 @@ OURS: Final = "gateway:"
 """Before what stands in the place of a signature."""
 
 
-def signature_for(details: Sequence[Any] = ()) -> str:
-    """Write what stands in the place of a signature: OpenRouter's `reasoning_details`, where there are any."""
-    return OURS + (base64.b64encode(lenient.write(list(details))).decode() if details else "")
+def signature_for(details: Sequence[Any] = (), items: Sequence[Any] = ()) -> str:
+    """Write what stands in the place of a signature: OpenRouter's `reasoning_details`, or the items of reasoning that
+    litellm hands on of OpenAI's Responses, where there are any.
+    """
+    held: Any = {_ITEMS: list(items)} if items else list(details)
+    return OURS + (base64.b64encode(lenient.write(held)).decode() if held else "")
 
 
 def is_ours(signature: object) -> bool:
@@ -32,17 +35,26 @@ def as_members(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     signed = [block for block in blocks if block not in own]
     out: dict[str, Any] = {"thinking_blocks": signed} if signed else {}
     if own:
-        details = [one for block in own for one in _details(block.get("signature"))]
-        text = "\n".join([str(block.get("thinking") or "") for block in own])
-        out |= {"reasoning_details": details} if details else {"reasoning_content": text}
+        held = [_held(block.get("signature")) for block in own]
+        for name in ("reasoning_details", _ITEMS):
+            out |= {name: listed} if (listed := [one for each in held for one in each.get(name, ())]) else {}
+        if not any(held):
+            out["reasoning_content"] = "\n".join([str(block.get("thinking") or "") for block in own])
     return out
 
 
-def _details(signature: object) -> list[Any]:
+_ITEMS: Final = "reasoning_items"
+
+
+def _held(signature: object) -> Mapping[str, list[Any]]:
+    """Return what stands in the place of a signature, by the member of a chat's message that it is."""
     if not isinstance(signature, str) or len(signature) <= len(OURS):
-        return []
+        return {}
     try:
         read = lenient.read(base64.b64decode(signature.removeprefix(OURS), validate=True))
     except ValueError:
-        return []
-    return read if isinstance(read, list) else []
+        return {}
+    items = read.get(_ITEMS) if isinstance(read, dict) else None
+    if isinstance(items, list):
+        return {_ITEMS: items}
+    return {"reasoning_details": read} if isinstance(read, list) else {}

@@ -13,6 +13,7 @@ from typing import Any, Final
 from gateway.request import Request
 from gateway.wire import lenient
 from gateway.wire.chat.output import finish_of, spoken
+from gateway.wire.chat.reasoning import joined_details
 from gateway.wire.responses.chat_tools import CalledTool, custom_input, tools_in
 from gateway.wire.responses.composing import Composer
 from gateway.wire.responses.thinking import encrypted, joined_blocks
@@ -249,7 +250,7 @@ class _Thinking:
         out: dict[str, Any] = {"reasoning_content": "".join(self._text)} if self._text else {}
         if self._blocks:
             out["thinking_blocks"] = joined_blocks(self._blocks)
-        return out | ({"reasoning_details": self._details} if self._details else {})
+        return out | ({"reasoning_details": joined_details(self._details)} if self._details else {})
 
 
 def _thinking_of(content: Any) -> list[Any]:

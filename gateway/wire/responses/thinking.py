@@ -43,7 +43,7 @@ def joined_blocks(pieces: list[Any]) -> list[dict[str, Any]]:
         if not isinstance(piece, dict):
             continue
         if piece.get("type") != "thinking":
-            out.append(dict(piece))
+            out.append({name: held for name, held in piece.items() if name != "index"})
             is_open = False
             continue
         if not is_open:
