@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -41,7 +41,7 @@ class Everybody:
     certificate: Path = Path()
     received: list[Asked] = field(default_factory=list)
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         url = f"{'https' if request.secure else 'http'}://{request.headers['host']}{request.raw_path}"
         if request.raw_path.startswith("http"):  # a proxy is given the whole address
             url = request.raw_path
@@ -101,10 +101,20 @@ def _answer(path: str) -> Any:
     }  # fmt: skip
 
 
+AnyEverybody = TypeVar("AnyEverybody", bound=Everybody)
+
+
 @asynccontextmanager
 async def everybody(folder: Path) -> AsyncIterator[Everybody]:
     """Run the server and its proxy on loopback ports, with the certificate in `folder`."""
-    far = Everybody(certificate=folder / "cert.pem")
+    async with behind_a_proxy(Everybody(), folder) as far:
+        yield far
+
+
+@asynccontextmanager
+async def behind_a_proxy(far: AnyEverybody, folder: Path) -> AsyncIterator[AnyEverybody]:
+    """Run a server that answers for all hosts, as `everybody` does."""
+    far.certificate = folder / "cert.pem"
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     application = web.Application(client_max_size=2**20)
