@@ -208,10 +208,10 @@ def arrived(cell: Cell, arrivals: Sequence[Arrival], judge: Judge) -> Iterator[s
         if re.search(pattern, text) is None:
             yield f"request {number + 1} does not hold {pattern}"
         if number and cell.feature in ("tools", "reasoning"):
-            yield from _sent_back(cell, text)
+            yield from _sent_back(cell, text, rethinks=cell.row.rethinks and one.place.types != "responses")
 
 
-def _sent_back(cell: Cell, text: str) -> Iterator[str]:
+def _sent_back(cell: Cell, text: str, *, rethinks: bool) -> Iterator[str]:
     for call in FEATURES[cell.feature][0].calls:
         if RESULTS[call.name] not in text:
             yield f"the result of {call.name} did not arrive"
@@ -219,7 +219,7 @@ def _sent_back(cell: Cell, text: str) -> Iterator[str]:
             yield f"the call of {call.name} did not arrive"
     if cell.feature == "reasoning" and cell.row.signs and SIGNATURE not in text:
         yield "the signature of the reasoning did not arrive"
-    if cell.feature == "reasoning" and cell.row.rethinks and THOUGHTS not in text:
+    if cell.feature == "reasoning" and rethinks and THOUGHTS not in text:
         yield "the thoughts did not arrive whole"
 
 
