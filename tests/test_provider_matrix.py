@@ -8,7 +8,7 @@ from tests.matrix import sdk_types
 from tests.matrix.asking import SHAPES
 from tests.matrix.driver import Judge, cells, has_openssl, of_forms, outcomes, setting
 from tests.matrix.page import PAGE, TABLE
-from tests.matrix.places import ROWS
+from tests.matrix.places import MORE, ROWS
 
 PART = ("openai-responses", "azure", "anthropic")
 """Those whose SDKs are here: one translated to Responses, one asked directly, one translated to Messages."""
@@ -37,10 +37,11 @@ def test_what_an_sdk_would_not_write_is_a_fault():
 @pytest.mark.long
 @pytest.mark.skipif(not has_openssl(), reason="makes a certificate with openssl")
 async def test_requests_are_documented_ones_and_answers_come_whole_in_every_shape(tmp_path: Path):
-    rows = [row for row in ROWS if row.slug in PART]
-    async with setting(tmp_path, rows) as at:
-        found = await outcomes(at, cells(rows, features=("tools", "reasoning")))
-        found += await outcomes(at, cells(rows, features=("structured",), shapes=("chat",)))
+    part = [row for row in ROWS if row.slug in PART]
+    more = [row for row in MORE if row.slug in ("azure-claude", "bedrock-nova")]
+    async with setting(tmp_path, [*part, *more]) as at:
+        wanted = cells(part, features=("tools", "reasoning"))
+        found = await outcomes(at, wanted + cells([*part, *more], ("chat",), ("structured",)))
     faults = [(one.cell.row.slug, one.cell.shape, one.cell.feature, *one.faults) for one in found if one.faults]
     assert faults == []
 

@@ -21,9 +21,12 @@ from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.upstreams.translated import REQUEST_FIELDS, Translated, _Recent
 from gateway.routing.upstreams.upstream import Reply, Unfit, UpstreamError
 from gateway.wire.usage import usage_from_openai
+from tests.matrix.features import Said
+from tests.matrix.openai_forms import Responses
 from tests.providers.anthropic import Anthropic, text, tool_use
 from tests.providers.deployments import deployment
 from tests.providers.gemini import Gemini, error
+from tests.providers.openai import OpenAI
 from tests.providers.serving import Provider, serving
 
 TOOLS = [
@@ -227,6 +230,35 @@ async def test_pieces_of_thoughts_are_numbered_for_clients_and_not_for_claude(tr
         assert "".join(piece["thinking"] for piece in own) == thought["thinking"]
         assert own[-1]["signature"] == thought["signature"]
     assert server.received[-1].body["messages"][1]["content"][:3] == [*thoughts, hidden]
+
+
+async def test_a_model_that_reasons_unasked_is_not_told_how_to_in_its_prompt(translated: Translated):
+    async with serving(OpenAI()) as server:
+        magistral = deployment("mistral/magistral-medium-latest", f"{server.url}/v1", kind="translated")
+        await answer(translated, magistral, ASK | {"reasoning_effort": "low"})
+    assert server.received[-1].body["messages"] == ASK["messages"]
+
+
+class Responding(Provider):
+    """OpenAI's Responses."""
+
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(Responses().whole(self.received[-1].body, Said("Yes.")))
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "kept", "encrypted"),
+    [("gpt-5", {}, False, True), ("gpt-5", {"store": True}, True, True), ("gpt-4.1", {}, False, False)],
+)
+async def test_a_chat_that_becomes_a_response_is_kept_only_where_it_says_so(
+    translated: Translated, model: str, asked: dict[str, Any], kept: bool, encrypted: bool
+):
+    async with serving(Responding()) as server:
+        target = deployment(f"openai/responses/{model}", f"{server.url}/v1", kind="translated")
+        assert (await answer(translated, target, ASK | asked))["choices"][0]["message"]["content"] == "Yes."
+    sent = server.received[-1].body
+    assert sent["store"] is kept
+    assert ("reasoning.encrypted_content" in sent.get("include", ())) is encrypted
 
 
 async def test_cache_markers_of_the_caller_reach_claude(translated: Translated):

@@ -41,4 +41,5 @@ MISTRAL_API: Final = Provider(
     family=MISTRAL,
     legality=TEMPLATES,
     takes=_TAKES,
+    always_reasons="magistral",  # docs.mistral.ai/capabilities/reasoning, native reasoning
 )

@@ -113,6 +113,8 @@ class Provider:
     """The beginning of names of models that another API of its own serves, to which litellm translates."""
     names_servers: bool = False
     """Whether a name of three parts says who serves the model: `SERVER/OWNER/MODEL` is `OWNER/MODEL:SERVER` there."""
+    always_reasons: str = ""
+    """Part of the names of its models that reason unasked, where litellm would write into the prompt how to."""
     ignores_effort: bool = False
     """Whether it passes over an effort of reasoning that a model of its does not take."""
     takes_newest_limit: bool = False

@@ -21,7 +21,7 @@ from tests.matrix.asking import SHAPES
 from tests.matrix.driver import Judge, Outcome, cells, of_forms, outcomes, setting
 from tests.matrix.features import FEATURES
 from tests.matrix.page import write_table
-from tests.matrix.places import FIRST, ROWS
+from tests.matrix.places import FIRST, MORE, ROWS
 
 WORK = CHECKOUT / "var" / "matrix"
 SDKS = Path(__file__).parents[1] / "matrix" / "requirements.txt"
@@ -41,7 +41,8 @@ def environment(named: str | None) -> Path:
 
 async def _run(arguments: argparse.Namespace) -> list[Outcome]:
     only = set(filter(None, arguments.only.split(",")))
-    rows = [row for row in ROWS if not only or row.slug in only]
+    listed = MORE if arguments.more else ROWS
+    rows = [row for row in listed if not only or row.slug in only]
     shapes = [shape for shape in SHAPES if arguments.shape in ("", shape)]
     features = [feature for feature in FEATURES if arguments.feature in ("", feature)]
     python = environment(arguments.sdk)
@@ -63,6 +64,7 @@ async def _run(arguments: argparse.Namespace) -> list[Outcome]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="comma-separated providers")
+    parser.add_argument("--more", action="store_true", help="ask other ways to some of the providers instead")
     parser.add_argument("--shape", default="", choices=("", *SHAPES))
     parser.add_argument("--feature", default="", choices=("", *FEATURES))
     parser.add_argument("--sdk", help="an environment that has the SDKs already")
@@ -78,14 +80,14 @@ def main() -> int:
                 sep="\n    ",
             )
     by_row = Counter((one.cell.row.name, one.state) for one in found)
-    for row in ROWS:
+    for row in {one.cell.row.slug: one.cell.row for one in found}.values():
         states = [by_row[row.name, state] for state in ("works", "refused", "failed")]
         print(f"{row.name:26} {sum(states):4} cells, {states[0]:4} work, {states[1]:3} refused, {states[2]:3} failed")
     failed = sum(one.state == "failed" for one in found)
     others = [one.state for one in found if one.cell.row in ROWS[FIRST:]]
     share = others.count("refused") / max(1, len(others))
     print(f"{len(found)} cells, {failed} failed; of those behind the first {FIRST} providers {share:.1%} are refused")
-    if len(found) == len(cells()):
+    if not arguments.more and len(found) == len(cells()):
         write_table(found)
     return 1 if failed or share > LARGEST_SHARE else 0
 

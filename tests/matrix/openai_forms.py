@@ -185,11 +185,13 @@ MISTRAL: Final = Chat(mistral_usage, thinks_in_parts=True, whole_calls=True, sta
 
 
 class Responses:
-    """Responses, with reasoning as a summary and encrypted."""
+    """Responses; reasoning is summed up, and encrypted, where the request asks for that
+    (platform.openai.com/docs/guides/reasoning).
+    """
 
     def whole(self, body: Json, said: Said) -> Json:
         """Write a whole response."""
-        return {**_response(body), "status": "completed", "output": list(_items(said)), "usage": _usage(said)}
+        return {**_response(body), "status": "completed", "output": list(_items(body, said)), "usage": _usage(said)}
 
     def stream(self, body: Json, said: Said) -> Iterator[Json]:
         """Write a response's events."""
@@ -200,7 +202,7 @@ class Responses:
         begun = {**_response(body), "status": "in_progress", "output": [], "usage": None}
         yield {"type": "response.created", "response": begun}
         yield {"type": "response.in_progress", "response": begun}
-        for at, item in enumerate(_items(said)):
+        for at, item in enumerate(_items(body, said)):
             place = {"item_id": item["id"], "output_index": at}
             writer = {"reasoning": _reasoning_events, "message": _message_events}.get(item["type"], _call_events)
             yield from writer(item, place)
@@ -229,11 +231,15 @@ def _usage(said: Said) -> Json:
     }
 
 
-def _items(said: Said) -> Iterator[Json]:
+def _items(body: Json, said: Said) -> Iterator[Json]:
     if said.reasoning:
         half = len(said.reasoning) // 2
-        summary = [{"type": "summary_text", "text": text} for text in (said.reasoning[:half], said.reasoning[half:])]
-        yield {"type": "reasoning", "id": "rs_1", "summary": summary, "encrypted_content": SIGNATURE}
+        halves = (said.reasoning[:half], said.reasoning[half:])
+        is_shown = (body.get("reasoning") or {}).get("summary") is not None
+        summary = [{"type": "summary_text", "text": text} for text in halves if is_shown]
+        hidden = "reasoning.encrypted_content" in (body.get("include") or ())
+        item = {"type": "reasoning", "id": "rs_1", "summary": summary}
+        yield item | ({"encrypted_content": SIGNATURE} if hidden else {})
     if said.text:
         part = {"type": "output_text", "text": said.text, "annotations": [], "logprobs": []}
         yield {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": [part]}

@@ -60,9 +60,9 @@ class Row:
     extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Members that its documentation adds to those of the SDK's types."""
     reasons: str = ""
-    """What a request that asks for reasoning holds, as a pattern; empty where its models decide by themselves."""
-    shows_reasoning: bool = True
-    """Whether answers hold reasoning as text."""
+    """What a request that asks for reasoning holds, as a pattern; where a model decides by itself, what it lacks."""
+    shows_reasoning: tuple[str, ...] = ("chat", "responses", "messages")
+    """The shapes that are answered with reasoning as text."""
     signs: bool = False
     """Whether reasoning goes back to it signed, or encrypted."""
     rethinks: bool = False
@@ -113,12 +113,12 @@ ROWS: Final[tuple[Row, ...]] = (
         "OpenAI, chat completions", "openai-chat", {"model": "openai/gpt-5"}, info={"speaks": ["chat"]},
         places=(_chat("https://api.openai.com/v1/chat/completions", openai_forms.OPENAI,
                       "platform.openai.com/docs/api-reference/chat"),),
-        reasons=_EFFORT, shows_reasoning=False,
+        reasons=_EFFORT, shows_reasoning=(),
     ),
     Row(
         "OpenAI, Responses", "openai-responses", {"model": "openai/responses/gpt-5"},
         places=(_responses("https://api.openai.com/v1/responses"),),
-        reasons=r'"effort": ?"(low|medium|high)"', signs=True,
+        reasons=r'"effort": ?"(low|medium|high)"', shows_reasoning=("responses",), signs=True,
     ),
     Row(
         "Azure", "azure",
@@ -130,7 +130,7 @@ ROWS: Final[tuple[Row, ...]] = (
                   "learn.microsoft.com/azure/ai-foundry/openai/reference"),
             _responses("https://mine.openai.azure.com/openai/responses?api-version=2025-04-01-preview"),
         ),
-        reasons=r'"(reasoning_effort|effort)": ?"(low|medium|high)"', shows_reasoning=False,
+        reasons=r'"(reasoning_effort|effort)": ?"(low|medium|high)"', shows_reasoning=("responses",),
     ),
     Row(
         "Anthropic", "anthropic", {"model": "anthropic/claude-sonnet-4-5"}, auth=("x-api-key", "{key}"),
@@ -175,7 +175,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "Mistral", "mistral", {"model": "mistral/magistral-medium-latest"},
         places=(_chat("https://api.mistral.ai/v1/chat/completions", openai_forms.MISTRAL, "docs.mistral.ai/api",
                       "mistral"),),
-        counts_reasoning=False,
+        reasons="^(?!.*SYSTEM_PROMPT)", counts_reasoning=False,
     ),
     Row(
         "DeepSeek", "deepseek", {"model": "deepseek/deepseek-chat"},
@@ -238,3 +238,57 @@ ROWS: Final[tuple[Row, ...]] = (
 """The first seven refuse nothing but what their documentation says; of the rest at most a tenth is refused."""
 
 FIRST: Final = 7
+
+_VERTEX_CLAUDE: Final = (
+    "https://us-east5-aiplatform.googleapis.com/v1/projects/p/locations/us-east5/publishers/anthropic/models/"
+    "claude-sonnet-4-5"
+)
+_NOVA: Final = "https://bedrock-runtime.eu-west-1.amazonaws.com/model/amazon.nova-pro-v1:0"
+
+MORE: Final[tuple[Row, ...]] = (
+    Row(
+        "Azure, the API without versions", "azure-v1",
+        {"model": "azure/my-gpt", "api_base": "https://mine.openai.azure.com", "api_version": "v1"},
+        info={"base_model": "azure/gpt-5"},
+        places=(
+            _chat("https://mine.openai.azure.com/openai/v1/chat/completions", openai_forms.OPENAI,
+                  "learn.microsoft.com/azure/ai-foundry/openai/latest"),
+            _responses("https://mine.openai.azure.com/openai/v1/responses"),
+        ),
+        reasons=r'"(reasoning_effort|effort)": ?"(low|medium|high)"', shows_reasoning=("responses",),
+    ),
+    Row(
+        "Azure AI, Claude", "azure-claude",
+        {"model": "azure_ai/claude-sonnet-4-5", "api_base": "https://mine.services.ai.azure.com/anthropic"},
+        auth=("x-api-key", "{key}"),
+        places=(
+            Place("https://mine.services.ai.azure.com/anthropic/v1/messages", "messages", other_forms.Messages(),
+                  "named",
+                  "learn.microsoft.com/azure/ai-foundry/foundry-models/how-to/use-foundry-models-claude"),
+        ),
+        reasons=r'"thinking": ?\{', signs=True, counts_reasoning=False, counts_written=True, rethinks=True,
+    ),
+    Row(
+        "Vertex AI, Claude", "vertex-claude",
+        {"model": "vertex_ai/claude-sonnet-4-5", "vertex_project": "p", "vertex_location": "us-east5"},
+        auth=("authorization", f"Bearer {VERTEX_TOKEN}"), extras=_CLAUDE_ELSEWHERE,
+        places=(
+            Place(f"{_VERTEX_CLAUDE}:rawPredict", "messages", other_forms.Messages(), "named",
+                  "docs.claude.com/en/api/claude-on-vertex-ai", f"{_VERTEX_CLAUDE}:streamRawPredict?alt=sse"),
+            Place(f"{_VERTEX_CLAUDE}:rawPredict", "messages", other_forms.Messages(), "named",
+                  "docs.claude.com/en/api/claude-on-vertex-ai", f"{_VERTEX_CLAUDE}:streamRawPredict"),
+        ),
+        reasons=r'"thinking": ?\{', signs=True, counts_reasoning=False, counts_written=True, rethinks=True,
+    ),
+    Row(
+        "Bedrock, Nova", "bedrock-nova",
+        {"model": "bedrock/amazon.nova-pro-v1:0", "aws_access_key_id": "AKIATEST", "aws_secret_access_key": "made",
+         "aws_region_name": "eu-west-1"},
+        auth=("authorization", r"AWS4-HMAC-SHA256 Credential=AKIATEST/\d{8}/eu-west-1/bedrock/aws4_request, .*"),
+        places=(Place(f"{_NOVA}/converse", "converse", other_forms.Converse(), "frames",
+                      "docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html",
+                      f"{_NOVA}/converse-stream"),),
+        counts_reasoning=False, counts_written=True,
+    ),
+)  # fmt: skip
+"""Other ways to some of them: `python -m tests.load.provider_matrix --more`."""

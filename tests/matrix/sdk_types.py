@@ -50,7 +50,7 @@ def is_here(form: str) -> bool:
 def typed_faults(kind: Any, value: Any, extras: Extras, at: str = "") -> Iterator[str]:
     """Yield the places at which a value is not of a type: unknown members, missing ones, other values."""
     kind = _bare(kind)
-    origin = get_origin(kind)
+    origin = _origin(kind)
     if kind is Any or kind is object or isinstance(kind, typing.TypeVar):
         return
     if origin in (Union, types.UnionType):
@@ -68,10 +68,14 @@ def typed_faults(kind: Any, value: Any, extras: Extras, at: str = "") -> Iterato
         yield f"{at}: {value!r:.60} is no {getattr(kind, '__name__', kind)}"
 
 
+def _origin(kind: Any) -> Any:
+    return get_origin(kind)
+
+
 def _bare(kind: Any) -> Any:
     """Return a type without its name, its notes and whether it is required."""
     while True:
-        origin: Any = get_origin(kind)
+        origin = _origin(kind)
         if origin is Annotated or origin in _REQUIRED:
             kind = get_args(kind)[0]
         elif isinstance(kind, typing_extensions.TypeAliasType):
@@ -151,7 +155,7 @@ def _members(kind: Any) -> dict[str, tuple[Any, bool]]:
         due = dict.fromkeys(one.__annotations__, one.__total__) | due
     found = {}
     for name, hint in hints.items():
-        origin = get_origin(hint)
+        origin = _origin(hint)
         is_due = due.get(name, True)
         if origin in _REQUIRED:
             is_due = origin in (typing.Required, typing_extensions.Required)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from aiohttp import web
 
 from tests.matrix.features import Said, wanted
-from tests.matrix.places import LOCAL, ROWS, VERTEX_TOKEN, Place, Row
+from tests.matrix.places import LOCAL, MORE, ROWS, VERTEX_TOKEN, Place, Row
 from tests.providers.everybody import Everybody
 from tests.providers.frames import frame
 
@@ -74,7 +74,7 @@ class Providers(Everybody):
 
 def _found(address: _Address, headers: dict[str, str]) -> tuple[Row, Place] | tuple[None, None]:
     """Return whose address this is, with its credential."""
-    for row in ROWS:
+    for row in (*ROWS, *MORE):
         for place in row.places:
             if address in [_Address.of(url) for url in place.urls] and row.lets_in(headers):
                 return row, place

@@ -8,8 +8,10 @@ _PART_OF: Final = "_convert_content_to_responses_format"
 _BODY_OF: Final = "transform_request"
 
 
-def write_as_documented(to_responses: Any, to_claude: Any) -> None:
-    """Mend litellm's two classes that write requests for Responses and for Anthropic's own API, once."""
+def write_as_documented(to_responses: Any, to_claude: Any, also: tuple[type, ...] = ()) -> None:
+    """Mend litellm's two classes that write requests for Responses and for Anthropic's own API, once; `also` are those
+    that inherit the second, and ask the same API.
+    """
     content_of, body_of = getattr(to_responses, _PART_OF), getattr(to_claude, _BODY_OF)
     if content_of.__module__ == __name__:
         return
@@ -25,7 +27,7 @@ def write_as_documented(to_responses: Any, to_claude: Any) -> None:
         (platform.claude.com/docs/en/build-with-claude/structured-outputs).
         """
         written = body_of(self, *given, **named)
-        if type(self) is to_claude and (form := written.pop("output_format", None)) is not None:
+        if type(self) in (to_claude, *also) and (form := written.pop("output_format", None)) is not None:
             written["output_config"] = {**(written.get("output_config") or {}), "format": form}
         return written
 

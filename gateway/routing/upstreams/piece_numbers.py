@@ -19,6 +19,11 @@ class PieceNumbers:
         self._next = 0
         self._thoughts, self._thought_ends = -1, True
 
+    @property
+    def has_calls(self) -> bool:
+        """Whether a call has come."""
+        return self._next > 0
+
     def renumber(self, delta: dict[str, Any]) -> None:
         """Give the pieces in a delta their numbers."""
         for call in delta.get("tool_calls") or ():

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 REQUEST_FIELDS: Final = parameters.OPENAI | parameters.PROVIDERS_OWN | {"messages"}
 """The fields of a chat completion that a client may set on the way through litellm."""
 
+_EFFORT: Final = ("reasoning_effort", "thinking")
+"""The fields that say how much to reason."""
+
 _OWN_PARAMS: Final = frozenset(
     """
     model api_base base_url api_key timeout stream_timeout stream stream_options max_retries num_retries client
@@ -217,8 +220,10 @@ class Translated:
             )
             supported = frozenset(listed or ())
             self._supported[deployment.name] = deployment.model, supported
-        writes_tools = provider_of(deployment.provider).writes_tools
-        chosen = parameters.provider_parameters(fields, supported, writes_tools=writes_tools)
+        facts = provider_of(deployment.provider)
+        if facts.always_reasons and facts.always_reasons in deployment.model:
+            fields = {name: held for name, held in fields.items() if name not in _EFFORT}
+        chosen = parameters.provider_parameters(fields, supported, writes_tools=facts.writes_tools)
         if chosen.unfit is not None:
             name = f"{deployment.provider}/{deployment.model}"
             raise Unfit(chosen.unfit, f"`{chosen.unfit}` cannot be served by {name}: leave it out, or ask for another "
@@ -246,7 +251,7 @@ class Translated:
     def _call(self, deployment: Deployment, fields: Mapping[str, Any], stream: bool) -> dict[str, Any]:
         """Return litellm's keywords for a request."""
         call = {name: value for name, value in deployment.params.items() if name not in _OWN_PARAMS}
-        call |= fields
+        call = self._unstored(deployment) | call | fields
         call |= {
             "model": f"{deployment.provider}/{deployment.model}",
             "api_base": deployment.api_base,
@@ -259,6 +264,17 @@ class Translated:
         if stream:
             call |= {"stream": True, "stream_options": {"include_usage": True}}
         return call
+
+    def _unstored(self, deployment: Deployment) -> dict[str, Any]:
+        """Return what a chat means that says nothing of it, where Responses mean otherwise: they are kept, and then
+        give their reasoning back by its id alone (platform.openai.com/docs/guides/migrate-to-responses, /reasoning).
+        """
+        way = provider_of(deployment.provider).translated_models
+        if not way or not deployment.model.startswith(way):
+            return {}
+        _, supported = self._supported.get(deployment.name, ("", frozenset()))
+        encrypted = {"include": ["reasoning.encrypted_content"]} if "reasoning_effort" in supported else {}
+        return {"store": False, **encrypted}
 
     def _handler(self, timeout: float) -> Any:
         """Return litellm's HTTP handler over our own transport. One for each timeout: some providers pass none on."""
@@ -318,6 +334,8 @@ class StreamedReply:
                     if self._is_one:
                         choice["index"] = 0  # of a response, litellm numbers the parts of its reasoning here
                     self._numbers.renumber(choice["delta"])
+                    if choice["finish_reason"] == "tool_calls" and not self._numbers.has_calls:
+                        choice["finish_reason"] = "stop"  # it was the call by which litellm has a schema kept
                     if self._by_function:
                         _call_by_function(choice, choice["delta"])
                     yield _event({**head, "choices": [choice]})
@@ -399,6 +417,7 @@ def _speak_through(wire: Any, litellm: Any) -> None:
     write_as_documented(
         importlib.import_module(way).LiteLLMResponsesTransformationHandler,
         importlib.import_module("litellm.llms.anthropic.chat.transformation").AnthropicConfig,
+        (importlib.import_module("litellm.llms.azure_ai.anthropic.transformation").AzureAnthropicConfig,),
     )
 
 
