@@ -151,9 +151,10 @@ class Translated:
         token = exchange_module.current.set(exchange)
         try:
             chosen = self._chosen(deployment, fields)
-            call = self._call(
-                deployment, {"messages": without_numbers(fields.get("messages")), **chosen.fields}, stream
-            )
+            messages = fields.get("messages")
+            if b"thinking_blocks" in body:
+                messages = without_numbers(messages)
+            call = self._call(deployment, {"messages": messages, **chosen.fields}, stream)
             if headers:  # the deployment's own come before the client's, however they are written
                 own = {**(call.get("headers") or {}), **(call.get("extra_headers") or {})}
                 taken = {name.lower() for name in own}
