@@ -116,7 +116,7 @@ class Provider:
     always_reasons: str = ""
     """Part of the names of its models that reason unasked, where litellm would write into the prompt how to."""
     ignores_effort: bool = False
-    """Whether it passes over an effort of reasoning that a model of its does not take."""
+    """Whether it passes over an effort of reasoning that the model does not take."""
     takes_newest_limit: bool = False
     """Whether all its models take the newer of the two names of an answer limit, and the newest no other."""
     renamed: tuple[str, ...] = ()

@@ -37,17 +37,21 @@ def joined_details(pieces: Sequence[Any]) -> list[dict[str, Any]]:
     (openrouter.ai/docs/use-cases/reasoning-tokens).
     """
     out: list[dict[str, Any]] = []
+    grown: list[dict[str, list[str]]] = []
     for piece in pieces:
         if not isinstance(piece, dict):
             continue
         last = out[-1] if out else {}
         if piece.get("index") is None or any(piece.get(name) != last.get(name) for name in ("index", "type")):
-            out.append(dict(piece))
-            continue
-        for name, held in piece.items():
-            grown = last.get(name) if name in _GROWS else None
-            if held is not None:
-                last[name] = f"{grown}{held}" if isinstance(grown, str) and isinstance(held, str) else held
+            last = {}
+            out.append(last)
+            grown.append({})
+        last |= {name: held for name, held in piece.items() if held is not None or name not in last}
+        for name in _GROWS:
+            if isinstance(said := piece.get(name), str):
+                grown[-1].setdefault(name, []).append(said)
+    for whole, texts in zip(out, grown, strict=True):
+        whole |= {name: "".join(said) for name, said in texts.items()}
     return out
 
 
