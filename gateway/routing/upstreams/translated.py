@@ -252,7 +252,7 @@ class Translated:
     def _call(self, deployment: Deployment, fields: Mapping[str, Any], stream: bool) -> dict[str, Any]:
         """Return litellm's keywords for a request."""
         call = {name: value for name, value in deployment.params.items() if name not in _OWN_PARAMS}
-        call = self._unstored(deployment) | call | fields
+        call = {**self._unstored(deployment), **call, **fields}
         call |= {
             "model": f"{deployment.provider}/{deployment.model}",
             "api_base": deployment.api_base,
