@@ -193,6 +193,22 @@ async def test_a_client_that_leaves_ends_the_work_for_it(pool: LargeBodies) -> N
     assert (await pool.read(body([user("hi")]), "key"))[0].model == "asked"
 
 
+async def test_a_body_that_is_done_with_while_its_process_is_at_work_is_forgotten_after_that() -> None:
+    large = LargeBodies(structlog.get_logger(), 32_000_000)
+    _, first = await large.read(body([user(words(100_000))]), "key")
+    [helper] = large.idle
+    reading = asyncio.create_task(large.read(body([user(words(200_000))]), "key"))
+    while large.idle:
+        await asyncio.sleep(0)
+    first.forget()
+    assert first.number in helper.holds
+    _, second = await reading
+    assert helper.holds == {second.number}
+    second.forget()
+    assert not helper.holds
+    large.close()
+
+
 async def test_a_process_that_was_started_for_a_client_that_left_serves_the_next() -> None:
     large = LargeBodies(structlog.get_logger(), 32_000_000)
     reading = asyncio.create_task(large.read(body([user("hi")]), "key"))

@@ -1,6 +1,7 @@
 """One request from arrival to ledger entry: its four ends, and what each leaves in the books and with the client."""
 
 import asyncio
+import gc
 import json
 import re
 import shutil
@@ -20,6 +21,7 @@ from gateway.config.policy import Policy
 from gateway.money import ledger as books
 from gateway.money.amounts import usd
 from gateway.prompt_cache.rules import CacheFacts
+from gateway.request import Request
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Loads
 from gateway.routing.upstreams.upstream import UpstreamError
@@ -271,6 +273,16 @@ async def test_what_cannot_be_made_to_fit_is_refused_in_openais_words_and_entere
     )
     assert (row["cost_nanousd"], row["prompt_tokens"], row["tokens_before"]) == (0, 0, 3017)
     assert passed.client.got["x-gateway-plan"] == "refused; tokens=3017/3017; too_big=input"
+
+
+async def test_nothing_holds_a_request_once_it_was_refused(gateway):
+    raw = body([user("a"), assistant("b"), user(words(3000))])
+    gc.disable()  # the collector comes seldom, and a body may have many megabytes
+    try:
+        await refused(replace(gateway, policies=(TIGHT,)), raw)
+        assert not [one for one in gc.get_objects() if type(one) is Request and one.body is raw]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("name", ["max_completion_tokens", "max_tokens"])

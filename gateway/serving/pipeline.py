@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.budget.tokens import LONG_BODY
+from gateway.config.policy import Policy
 from gateway.money.keys import Caller
 from gateway.request import Request, with_limit
 from gateway.rewriting.plan import Refusal
@@ -19,7 +20,7 @@ from gateway.serving.admission import admit, authenticate, entry_facts
 from gateway.serving.attempt import Calls
 from gateway.serving.background import settle_later
 from gateway.serving.client import Client, ClientGone, Headers, head, usual_header
-from gateway.serving.fit import LARGE_BODY
+from gateway.serving.fit import LARGE_BODY, Fitted
 from gateway.serving.large.pool import Desk
 from gateway.serving.large.turns import Place
 from gateway.serving.passage import Passage
@@ -111,12 +112,20 @@ class ConversationPassage(Passage[Calls]):
             _let_go(self._place, self._desk)
         booking.planned = gateway.monotonic()
         if isinstance(fitted.plan, Refusal) and calls.enforces:
-            error = does_not_fit(fitted.plan, fitted, request, admitted.policy)
-            booking.refusal = error.extra or {"at": fitted.plan.at, "illegal": True}
-            raise error
+            raise self._refused(fitted.plan, fitted, admitted.policy)
         await booking.open(admitted, fitted)
         calls.summarise(fitted)
         return calls
+
+    def _refused(self, refusal: Refusal, fitted: Fitted, policy: Policy) -> GatewayError:
+        """Enter why the plan refuses, and return what the client is told.
+
+        Whoever raises it has no name for it: error and frame would hold each other, and with it the body, until the
+        collector comes.
+        """
+        error = does_not_fit(refusal, fitted, self.request, policy)
+        self._entry.refusal = error.extra or {"at": refusal.at, "illegal": True}
+        return error
 
     async def call(self, calls: Calls) -> Outcome:
         return await calls.make()

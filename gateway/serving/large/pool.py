@@ -138,11 +138,14 @@ class LargeBodies:
         """Take the largest body that is received."""
         self._log = log
         self._turns = Turns(PROCESSES, 1)
-        self._idle: list[Helper] = []
+        self.idle: list[Helper] = []
+        """Processes that nobody asks now."""
         self._all: set[Helper] = set()
         # As many wait for processes as there are; what is done with an answer never waits for these.
         self._threads = ThreadPoolExecutor(2 * PROCESSES, thread_name_prefix="large")
         self._numbers = itertools.count()
+        self._in_use: set[int] = set()
+        """Numbers of bodies that something may still be asked about."""
         self.door = LargeBodyRoom(ROOM_OF_LARGEST * largest, largest, WAIT_SECONDS)
 
     @property
@@ -152,7 +155,9 @@ class LargeBodies:
 
     def number(self) -> int:
         """Return the number of another body."""
-        return next(self._numbers)
+        number = next(self._numbers)
+        self._in_use.add(number)
+        return number
 
     def place(self, key: str) -> Place:
         """Return the room that a request of this key has, where it needs any."""
@@ -161,7 +166,11 @@ class LargeBodies:
     async def read(self, body: bytes, key: str, shape: Shape = CHAT) -> tuple[Request, Desk]:
         """Read a body; the desk plans for it. Raises GatewayError, as `shape.read` does."""
         desk = Desk(self, key, body, self.number())
-        bare, numbers, *pieces = await self.ask(desk, Read(desk.number, shape.name))
+        try:
+            bare, numbers, *pieces = await self.ask(desk, Read(desk.number, shape.name))
+        except BaseException:
+            desk.forget()
+            raise
 
         def whole() -> Request:
             return shape.put_together(bare, body, numbers, [one for piece in pieces for one in piece])
@@ -179,7 +188,8 @@ class LargeBodies:
                 try:
                     answer: list[Any] = await self.run(partial(helper.ask, question, desk.body, known))
                 except errors.GatewayError:
-                    self._back(helper, desk.number)
+                    self._in_use.discard(desk.number)
+                    self._back(helper)
                     raise
                 except Died as error:
                     self._all.discard(helper)
@@ -190,15 +200,15 @@ class LargeBodies:
                     self._end(helper)
                     raise
                 else:
-                    self._idle.append(helper)
+                    self._back(helper)
                     return answer
             raise errors.too_much_work()
 
     def _lease(self, number: int) -> Helper | None:
         """Take a process that has nothing to do, the one that holds this body if there is one."""
-        found = next((one for one in self._idle if number in one.holds), None) or next(iter(self._idle), None)
+        found = next((one for one in self.idle if number in one.holds), None) or next(iter(self.idle), None)
         if found is not None:
-            self._idle.remove(found)
+            self.idle.remove(found)
         return found
 
     async def _another(self) -> Helper:
@@ -218,16 +228,14 @@ class LargeBodies:
 
     def _unclaimed(self, started: asyncio.Future[Helper]) -> None:
         if not started.cancelled() and started.exception() is None:
-            self._idle.append(started.result())
+            self.idle.append(started.result())
 
-    def _back(self, helper: Helper, number: int) -> None:
-        """Take a process back whose answer was an error."""
-        helper.forget(number)
-        self._keep(helper)
-
-    def _keep(self, helper: Helper) -> None:
-        if helper.is_fit:
-            self._idle.append(helper)
+    def _back(self, helper: Helper) -> None:
+        """Take a process back, and have it forget the bodies that nothing more is asked about."""
+        for number in helper.holds - self._in_use:
+            helper.forget(number)
+        if helper.holds or helper.is_fit:
+            self.idle.append(helper)
         else:
             self._end(helper)
 
@@ -238,17 +246,18 @@ class LargeBodies:
         self._threads.submit(helper.end)
 
     def forget(self, number: int) -> None:
-        """Have a body forgotten that nothing more is asked about."""
-        for helper in [one for one in self._idle if number in one.holds]:
-            self._idle.remove(helper)
-            self._back(helper, number)
+        """Have a body forgotten that nothing more is asked about; a process at work forgets it when it is back."""
+        self._in_use.discard(number)
+        for helper in [one for one in self.idle if number in one.holds]:
+            self.idle.remove(helper)
+            self._back(helper)
 
     def close(self) -> None:
         """End the processes."""
         for helper in list(self._all):
             helper.end()
         self._all.clear()
-        self._idle.clear()
+        self.idle.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
