@@ -193,7 +193,7 @@ async def test_a_client_that_leaves_ends_the_work_for_it(pool: LargeBodies) -> N
     assert (await pool.read(body([user("hi")]), "key"))[0].model == "asked"
 
 
-async def test_a_body_that_is_done_with_while_its_process_is_at_work_is_forgotten_after_that() -> None:
+async def test_a_body_done_with_while_its_process_works_is_forgotten_after_that() -> None:
     large = LargeBodies(structlog.get_logger(), 32_000_000)
     _, first = await large.read(body([user(words(100_000))]), "key")
     [helper] = large.idle

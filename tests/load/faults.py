@@ -29,7 +29,7 @@ from tests.contract.running import (
     write_setup,
 )
 from tests.load.streams import Outcome, open_files, resident_kb, settled
-from tests.load.upstream_faults import EVERY, MOST_TELLING, Fault
+from tests.load.upstream_faults import EVERY, Fault
 from tests.upstream.raw import Call, playing
 
 AT_ONCE = 24
@@ -157,11 +157,6 @@ async def run(folder: Path, faults: Sequence[Fault], rounds: int, idle_seconds: 
 def measure(folder: Path, rounds: int, faults: Sequence[Fault] = EVERY, idle_seconds: float = 6) -> Outcome:
     """Start everything, play, and stop it."""
     return asyncio.run(run(folder, faults, rounds, idle_seconds))
-
-
-def measure_most_telling(folder: Path) -> Outcome:
-    """The short form."""
-    return measure(folder, 3, MOST_TELLING, idle_seconds=0)
 
 
 def main() -> int:

@@ -196,6 +196,18 @@ def pin(pid: int, core: int) -> None:
             os.sched_setaffinity(int(thread.name), {core})
 
 
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Keep this process on one core for as long as the block runs: a test's worker has others to run after it."""
+    usual = os.sched_getaffinity(0)
+    pin(os.getpid(), core)
+    try:
+        yield
+    finally:
+        for thread in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(thread.name), usual)
+
+
 def read_bytes(pid: int) -> int:
     """What a process has read by now, from sockets and elsewhere."""
     return int(Path(f"/proc/{pid}/io").read_text(encoding="ascii").split()[1])
@@ -318,8 +330,7 @@ def measure(folder: Path, *, seconds: float, counts: Sequence[int], silent: int,
         settings = config(f"http://127.0.0.1:{endless}")
         settings["server"] |= clocks
         settings["model_list"].append(model("endless", "gpt-5-mini", f"http://127.0.0.1:{endless}", timeout=600))
-        with running_gateway(write_setup(folder, settings)) as gateway:
-            pin(os.getpid(), 0)
+        with running_gateway(write_setup(folder, settings)) as gateway, pinned(0):
             pin(gateway.program.pid, 1)
             for kind in [MIXED] if short else HEADS:
                 for count in counts:

@@ -12,7 +12,6 @@ from tests.conftest import Conversations
 from tests.contract.running import running_upstream
 from tests.load import (
     crushing,
-    faults,
     growing,
     kill_nine,
     mixed_load,
@@ -21,10 +20,8 @@ from tests.load import (
     real_model,
     restarts,
     slow_state,
-    strangers,
     streams,
     tokenising,
-    two_keys,
 )
 from tests.load.recorded import MADE_UP, joined
 from tests.upstream.counting import prompt_tokens
@@ -70,11 +67,6 @@ def test_long_texts_do_not_hold_up_the_small_ones(tmp_path: Path) -> None:
     assert outcome.added_p99 < 150, str(outcome)  # 20 ms in the full run, on a machine that does nothing else
 
 
-def test_whatever_an_upstream_does_every_request_ends_and_is_entered_once(tmp_path: Path) -> None:
-    outcome = faults.measure_most_telling(tmp_path)
-    assert not outcome.problems, str(outcome)
-
-
 def test_slow_streams_take_little_and_a_client_that_leaves_is_heard_of(tmp_path: Path) -> None:
     outcome = streams.measure(tmp_path, 60, per_second=100, seconds=1, idle_seconds=0)
     assert not outcome.problems, str(outcome)
@@ -82,16 +74,6 @@ def test_slow_streams_take_little_and_a_client_that_leaves_is_heard_of(tmp_path:
 
 def test_of_a_stream_that_nobody_reads_little_is_held(tmp_path: Path) -> None:
     outcome = streams.measure_stalled(tmp_path, 20, seconds=1)
-    assert not outcome.problems, str(outcome)
-
-
-def test_strangers_are_bounded_and_keep_nobody_from_being_served(tmp_path: Path) -> None:
-    outcome = strangers.measure(tmp_path, seconds=0.5, counts=[10], silent=60, readers=8, short=True)
-    assert not outcome.problems, str(outcome)
-
-
-def test_bodies_of_many_megabytes_hold_up_nobody_elses(tmp_path: Path) -> None:
-    outcome = two_keys.measure(tmp_path, seconds=2, kinds=["one letter", "an image"], size=12_000_000, slack=10)
     assert not outcome.problems, str(outcome)
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from tests.contract.raw import resident_bytes
 from tests.contract.running import KEYS, Gateway, config, model, running_gateway, write_setup
-from tests.load.strangers import pin
+from tests.load.strangers import pin, pinned
 from tests.load.tokenising import quantile
 
 LETTERS = "etaoinshrdlucmfw"
@@ -274,8 +274,7 @@ def measure(folder: Path, *, seconds: float, kinds: Sequence[str], size: int, sl
         settings = config(urls[0], fallbacks=[])
         settings["model_list"] = [model("gpt-5", "gpt-5", urls[0]), model("fast", "gpt-5-mini", urls[1])]
         settings["server"]["max_body"] = "32MB"
-        with running_gateway(write_setup(folder, settings)) as gateway:
-            pin(os.getpid(), 0)
+        with running_gateway(write_setup(folder, settings)) as gateway, pinned(0):
             pin(gateway.program.pid, 1)
             probe = Probe(gateway)
             probe.watched(min(2.0, seconds))
