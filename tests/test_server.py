@@ -1,10 +1,15 @@
 """What the program that stays up needs of the machine, said clearly where it is missing."""
 
+import asyncio
 import socket
 
 import pytest
+import uvloop
+from starlette.types import Receive, Scope, Send
 
 from gateway import server
+from gateway.config import Server
+from gateway.server.service import Service
 
 
 def test_port_zero_takes_a_free_port_and_the_address_names_it() -> None:
@@ -34,3 +39,31 @@ def test_a_taken_port_is_named_with_the_remedy() -> None:
 def test_a_host_that_does_not_exist_is_named() -> None:
     with pytest.raises(server.CannotStart, match=r"cannot listen on 192\.0\.2\.1:0"):
         server.bind("192.0.2.1", 0)
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Start and stop, and answer nobody."""
+    while scope["type"] == "lifespan":
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def test_connections_that_wait_are_taken_in_a_few_turns_of_a_busy_loop() -> None:
+    listener = server.bind("127.0.0.1", 0)
+    waiting = [socket.create_connection(listener.getsockname()) for _ in range(100)]
+
+    async def taken_in(turns: int) -> int:
+        service = Service(_nothing, Server(), listener)  # type: ignore[arg-type]  # any application does
+        await service.open()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        taken = len(service.server_state.connections)
+        for one in waiting:
+            one.close()
+        await service.stop(1, asyncio.Event())
+        return taken
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(taken_in(turns=8)) == 100

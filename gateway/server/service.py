@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 import structlog
@@ -14,8 +15,13 @@ import uvicorn
 from gateway.app import SETTLE_SECONDS, Application
 from gateway.config import Server
 from gateway.server import BACKLOG
+from gateway.server.connection import Connection
 from gateway.server.door import Door
 
+ACCEPTED_PER_TURN: Final = 64
+"""The connections that are taken in one turn of the event loop, at most. libuv takes one (`uv__server_io` of libuv
+1.52, src/unix/stream.c): a loop whose turns take 50 ms would take 20 a second, and let whoever comes wait for seconds,
+load balancers that ask /health too. The look at whether another waits costs 8 microseconds a connection."""
 _LOOK_SECONDS: Final = 0.02
 """Seconds between two looks at whether the last connection is closed."""
 
@@ -29,7 +35,7 @@ class Service(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http=self._door,  # type: ignore[arg-type]  # called as a class would be
+                http=self._made,  # type: ignore[arg-type]  # called as a class would be
                 proxy_headers=False,
                 ws="none",
                 lifespan="on",
@@ -40,6 +46,7 @@ class Service(uvicorn.Server):
             )
         )
         self._listener = listener
+        self._taking: set[asyncio.Task[None]] = set()
         self._clock: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("gateway")
 
@@ -79,6 +86,18 @@ class Service(uvicorn.Server):
         if self._clock is not None:
             self._clock.cancel()
 
+    def _made(self, **given: Any) -> Connection:
+        """Make the protocol of a connection that libuv has taken, and take those that wait behind it."""
+        for waiting in islice(_accepted(self._listener), ACCEPTED_PER_TURN - 1):
+            task = asyncio.get_running_loop().create_task(self._connect(waiting))
+            self._taking.add(task)
+            task.add_done_callback(self._taking.discard)
+        return self._door(**given)
+
+    async def _connect(self, taken: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # its client has gone
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, taken)
+
     async def _close_port(self) -> None:
         """Close the port, and take whoever had come by then.
 
@@ -87,9 +106,9 @@ class Service(uvicorn.Server):
         for server in self.servers:
             server.close()
         await asyncio.sleep(0)
-        make = self._protocol
-        for connection in _accepted(self._listener):
-            await asyncio.get_running_loop().connect_accepted_socket(make, connection)
+        for waiting in _accepted(self._listener):
+            await self._connect(waiting)
+        await asyncio.gather(*self._taking)
         self._listener.close()
 
     def _protocol(self) -> asyncio.BaseProtocol:

@@ -1,6 +1,10 @@
 """Twice as many requests as a worker can serve: what the high-priority key notices of it, and the others.
 
 python -m tests.load.overload --seconds 15
+python -m tests.load.overload --seconds 15 --new-connections
+
+By default clients keep their connections, as SDKs do. `--new-connections`: the low-priority ones open one for each
+request; /health is asked all the while, over a connection of its own each time, as a load balancer does.
 """
 
 import argparse
@@ -24,7 +28,11 @@ DELAY_SECONDS = 0.5
 """The provider's: a short answer of a small model."""
 MOST = 150
 """Requests under way, as an operator would set it."""
+FULL = 600
+"""Requests at once that are more than any worker can do."""
 KEYS = {"high": "sk-gw-high", "low": "sk-gw-low"}
+LOOKS_PER_SECOND = 10.0
+_HEALTH = b"GET /health HTTP/1.1\r\nhost: gateway\r\n\r\n"
 
 
 class OneConnection(asyncio.Protocol):
@@ -115,10 +123,9 @@ class Asked:
         return sorted(self.seconds)[int(share * (len(self.seconds) - 1))] if self.seconds else 0.0
 
 
-async def ask_steadily(port: int, who: str, per_second: float, seconds: float) -> Asked:
+async def ask_steadily(port: int, request: bytes, per_second: float, seconds: float, *, keeps: bool = True) -> Asked:
     """Ask so often, whatever becomes of the requests before; each over a connection that is free, or a new one."""
     asked, free, tasks = Asked(), list[OneConnection](), set[asyncio.Task[None]]()
-    request = chat(body_of(f"overload-{who}"), key=KEYS[who])
 
     async def one() -> None:
         began = time.perf_counter()
@@ -131,7 +138,10 @@ async def ask_steadily(port: int, who: str, per_second: float, seconds: float) -
         if status == 200:
             asked.seconds.append(time.perf_counter() - began)
         if status and connection.transport is not None and not connection.transport.is_closing():
-            free.append(connection)
+            if keeps:
+                free.append(connection)
+            else:
+                connection.transport.close()
 
     due = time.monotonic()
     end = due + seconds
@@ -144,7 +154,8 @@ async def ask_steadily(port: int, who: str, per_second: float, seconds: float) -
             await asyncio.sleep(wait)
         elif len(tasks) % 16 == 0:
             await asyncio.sleep(0)
-    await asyncio.wait(tasks, timeout=20)
+    if tasks:
+        await asyncio.wait(tasks, timeout=20)
     return asked
 
 
@@ -153,7 +164,7 @@ async def _connected(port: int) -> OneConnection:
     return connection
 
 
-async def served_per_second(port: int, seconds: float, at_once: int = MOST - 10) -> float:
+async def served_per_second(port: int, seconds: float, at_once: int) -> float:
     """Measure how many requests a worker serves where clients wait for their answers."""
     request, end, count = chat(body_of("overload-full"), key=KEYS["high"]), time.monotonic() + seconds, 0
 
@@ -175,6 +186,8 @@ class Outcome:
     capacity: float
     alone: Asked
     beside: Asked
+    health: Asked
+    """/health, meanwhile."""
     others: dict[str, int]
 
     def __str__(self) -> str:
@@ -184,11 +197,18 @@ class Outcome:
             f"high priority: p50 {self.alone.percentile(0.5) * 1e3:.0f} ms alone, "
             f"{self.beside.percentile(0.5) * 1e3:.0f} ms beside; p99 {one * 1e3:.0f} ms alone, "
             f"{two * 1e3:.0f} ms beside "
-            f"({two / one:.2f} times), statuses {dict(self.beside.statuses)}"
+            f"({two / one:.2f} times), statuses {dict(self.beside.statuses)}\n"
+            f"/health over new connections: p50 {self.health.percentile(0.5) * 1e3:.0f} ms, "
+            f"p99 {self.health.percentile(0.99) * 1e3:.0f} ms, statuses {dict(self.health.statuses)}"
         )
 
 
-async def measure(folder: Path, seconds: float) -> Outcome:
+def _request(who: str) -> bytes:
+    return chat(body_of(f"overload-{who}"), key=KEYS[who])
+
+
+async def measure(folder: Path, seconds: float, most: int | None = MOST, *, keeps: bool = True) -> Outcome:
+    """Measure with a limit of requests under way, or without one."""
     keys = [
         {"name": name, "sha256": sha256(key.encode()).hexdigest(), "priority": 10 if name == "high" else -10}
         for name, key in KEYS.items()
@@ -197,18 +217,23 @@ async def measure(folder: Path, seconds: float) -> Outcome:
     try:
         port = await asyncio.to_thread(wait_for, lambda: next(iter(provider.lines), None), 20, "the provider")
         settings: dict[str, Any] = config(f"http://127.0.0.1:{port}", keys=keys, teams={})
-        settings["server"] |= {"max_in_flight": MOST, "max_lag": "100ms"}
-        with running_gateway(write_setup(folder, settings)) as gateway:
-            await served_per_second(gateway.port, 2)
-            capacity = await served_per_second(gateway.port, 5)
-            alone = await ask_steadily(gateway.port, "high", HIGH_PER_SECOND, seconds)
+        with running_gateway(write_setup(folder / "full", settings)) as gateway:
+            await served_per_second(gateway.port, 2, FULL)
+            capacity = await served_per_second(gateway.port, 5, FULL)
+        settings["server"] |= {"max_lag": "100ms"} | ({} if most is None else {"max_in_flight": most})
+        with running_gateway(write_setup(folder / "limited", settings)) as gateway:
+            await served_per_second(gateway.port, 2, MOST - 10)
+            alone = await ask_steadily(gateway.port, _request("high"), HIGH_PER_SECOND, seconds)
             command = [sys.executable, "-m", "tests.load.overload", "--flood", str(gateway.port)]
             command += ["--rate", str(2 * capacity), "--seconds", str(seconds + 4)]
+            command += [] if keeps else ["--new-connections"]
             flood = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(), cwd=CHECKOUT)
             await asyncio.sleep(3)
-            beside = await ask_steadily(gateway.port, "high", HIGH_PER_SECOND, seconds)
+            looking = ask_steadily(gateway.port, _HEALTH, LOOKS_PER_SECOND, seconds, keeps=False)
+            asking = ask_steadily(gateway.port, _request("high"), HIGH_PER_SECOND, seconds)
+            beside, health = await asyncio.gather(asking, looking)
             said, _ = await asyncio.to_thread(flood.communicate)
-        return Outcome(capacity, alone, beside, json.loads(said))
+        return Outcome(capacity, alone, beside, health, json.loads(said))
     finally:
         provider.stop()
 
@@ -219,15 +244,18 @@ def main() -> None:
     parser.add_argument("--flood", type=int)
     parser.add_argument("--provide", action="store_true")
     parser.add_argument("--rate", type=float, default=100.0)
+    parser.add_argument("--new-connections", action="store_true")
+    parser.add_argument("--limit", type=int, default=MOST, help="server.max_in_flight; 0: none")
     said = parser.parse_args()
     if said.provide:
         asyncio.run(provide(DELAY_SECONDS))
         return
     if said.flood is not None:
-        print(json.dumps(asyncio.run(ask_steadily(said.flood, "low", said.rate, said.seconds)).statuses))
+        flood = ask_steadily(said.flood, _request("low"), said.rate, said.seconds, keeps=not said.new_connections)
+        print(json.dumps(asyncio.run(flood).statuses))
         return
     with tempfile.TemporaryDirectory() as name:
-        print(asyncio.run(measure(Path(name), said.seconds)))
+        print(asyncio.run(measure(Path(name), said.seconds, said.limit or None, keeps=not said.new_connections)))
 
 
 if __name__ == "__main__":
