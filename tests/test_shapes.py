@@ -11,16 +11,20 @@ from gateway.budget.components import dissect
 from gateway.config.ladder import Ladder
 from gateway.config.policy import Fold, Policy, Reserve
 from gateway.conversation import Changes, Marker, last_unit, units
+from gateway.memory import Memory
 from gateway.prompt_cache.breakpoints import Breakpoint
 from gateway.prompt_cache.breakpoints import callers as breakpoints_of
 from gateway.prompt_cache.rules import CacheFacts
 from gateway.request import Request
 from gateway.rewriting.plan import Plan, Refusal, plan, recognition_of
+from gateway.rewriting.voices import voices
 from gateway.serving.fit import byte_sizes, fit
 from gateway.wire.memo import Memo
-from gateway.wire.shape import BY_PATH, MESSAGES, RESPONSES, SHAPES, Shape, shape_of
+from gateway.wire.shape import BY_PATH, CHAT, MESSAGES, RESPONSES, SHAPES, Shape, shape_of
+from tests.in_messages import messages_of
+from tests.items import as_items
 from tests.passage import COUNTERS
-from tests.talk import count, count_media, loop, request, system, user, words
+from tests.talk import assistant, count, count_media, loop, request, system, user, words
 from tests.test_fitting import model
 
 BARE = Policy("bare", reserve=Reserve(0, 0), fold=Fold(keep_turns=0, keep_tool_results=0))
@@ -75,6 +79,18 @@ CLAUDE: dict[str, Any] = {
         {"role": "user", "content": "How?"},
     ],
 }
+
+
+def parallel(turn: int) -> list[dict[str, Any]]:
+    """Two results of one call said twice over, and an answer."""
+    listed = [(f"c{turn}_{at}", orjson.dumps({"path": path}).decode()) for at, path in enumerate("ab")]
+    calls = [{"id": one, "type": "function", "function": {"name": "read", "arguments": path}} for one, path in listed]
+    results = [{"role": "tool", "tool_call_id": one, "content": words(60, f"{one[-1]}")} for one, _ in listed]
+    said = {"role": "assistant", "content": "I read both.", "tool_calls": calls}
+    return [user(f"Compare {turn}."), said, *results, assistant("They differ.")]
+
+
+PARALLEL: dict[str, Any] = {"model": "m", "messages": [system("You help."), *parallel(1), user("How?")]}
 
 
 def spans(came: Request) -> list[tuple[int, int]]:
@@ -140,6 +156,25 @@ def test_calls_their_reasoning_and_their_results_are_one_unit_of_items():
 def test_results_of_items_are_known_by_the_id_of_their_call():
     taken = dissect(responses(AGENT).conversation, recognition_of(BARE), count, count_media)
     assert taken.tool_of == {5: "list", 6: "read"}
+
+
+def as_three(chat: dict[str, Any]) -> list[Request]:
+    """Read one conversation in every shape."""
+    bodies = [(CHAT, chat), (RESPONSES, as_items(chat)), (MESSAGES, messages_of(chat))]
+    return [shape.read(orjson.dumps(body), Memo()) for shape, body in bodies]
+
+
+def test_one_conversation_counts_the_same_in_every_shape():
+    read = as_three(PARALLEL)
+    taken = [dissect(came.conversation, recognition_of(BARE), count, count_media) for came in read]
+    assert len({one.total for one in taken}) == 1
+    assert [message.joined for message in read[1].conversation.messages] == [False] * 3 + [True] * 2 + [False] * 4
+
+
+def test_what_is_said_before_a_call_is_a_part_of_that_step_in_every_shape():
+    heard = [voices(came.conversation.messages, Memory(0)) for came in as_three(PARALLEL)]
+    assert heard[0] == heard[2] == ("rule", "said", "step", "result", "result", "answer", "said")
+    assert heard[1] == ("rule", "said", "step", "step", "step", "result", "result", "answer", "said")
 
 
 def test_items_are_named_as_the_client_knows_them():

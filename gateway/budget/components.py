@@ -135,8 +135,9 @@ def counted(message: Message, count: Count, count_media: CountMedia, sizes: Size
 
 
 def message_tokens(message: Message, count: Count, count_media: CountMedia) -> int:
-    """Count one message with its overhead, its calls and its media."""
-    total = OVERHEAD_MESSAGE + count(message.text)
+    """Count one message with its overhead, its calls and its media. A call that is joined to a message is within it."""
+    is_within = message.joined and message.calls and not message.text
+    total = count(message.text) + (0 if is_within else OVERHEAD_MESSAGE)
     for call in message.calls:
         total += OVERHEAD_CALL + count(call.name) + count(call.arguments)
     if message.name:

@@ -64,7 +64,10 @@ def voice(message: Message) -> Voice:
 
 
 def voices(messages: Sequence[Message], known: Memory[Message, Voice]) -> tuple[Voice, ...]:
-    """Tell whose words each message holds. Words of users before the first answer to them are never a result."""
+    """Tell whose words each message holds. Words of users before the first answer to them are never a result.
+
+    What an assistant says or thinks in front of a call that is joined to it is part of that step.
+    """
     found = known.get_all(messages)
     out: list[Voice] = []
     spoken = answered = False
@@ -77,8 +80,20 @@ def voices(messages: Sequence[Message], known: Memory[Message, Voice]) -> tuple[
             own = "said"
         spoken = spoken or own == "said"
         answered = answered or (spoken and message.role == "assistant")
+        if own == "step" and message.joined:
+            _lead_to_call(messages, out)
         out.append(own)
     return tuple(out)
+
+
+def _lead_to_call(messages: Sequence[Message], out: list[Voice]) -> None:
+    """Make what stands in front of a call that is joined to it a step."""
+    at = len(out) - 1
+    while at >= 0 and out[at] == "answer":
+        out[at] = "step"
+        if not messages[at].joined:
+            return
+        at -= 1
 
 
 def _is_output(text: str) -> bool:

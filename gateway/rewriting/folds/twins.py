@@ -46,7 +46,8 @@ class Twins:
     def _call(self, number: int, index: int) -> tuple[str, str]:
         """Name the call that a result answers by its tool and arguments."""
         anatomy = self._outline.voiced.anatomy
-        messages, first = anatomy.conversation.messages, anatomy.units[number].first
+        messages, unit = anatomy.conversation.messages, anatomy.units[number]
         call_id = messages[index].call_id
-        arguments = next((call.arguments for call in messages[first].calls if call.id == call_id), call_id)
+        calls = [call for at in range(unit.first, index) for call in messages[at].calls]
+        arguments = next((call.arguments for call in calls if call.id == call_id), call_id)
         return anatomy.tool_of.get(index, ""), f"messages[{index}]" if arguments is None else arguments
