@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tests.contract.running import KEYS
+from tests.in_messages import messages_of
 from tests.upstream.script import mark
 
 Entry = Literal["answered", "failed", "cancelled", "refused", "none"]
@@ -139,14 +140,42 @@ def _gone(id: str, draw: Draw) -> Sent:
 
 
 def _as_responses(id: str, draw: Draw) -> Sent:
-    """Ask for what a chat asks for with a request of the Responses API."""
+    """Ask for what a chat asks for with a request of the Responses API, of a deployment that speaks them or not."""
     chat = _one_of(id, draw, SHAPED)
     fields = json.loads(chat.body)
-    body = {"model": fields["model"], "user": id, "store": False, "input": fields["messages"]}
+    model, way = _whom(fields["model"], "native", draw)
+    body = {"model": model, "user": id, "store": False, "input": fields["messages"]}
     body |= {"stream": fields.get("stream", False)}
     if "tools" in fields:
         body["tools"] = [{"type": "function", "strict": False, **tool["function"]} for tool in fields["tools"]]
-    return replace(chat, kind=f"responses: {chat.kind}", body=json.dumps(body).encode(), path="/responses")
+    return replace(chat, kind=f"responses, {way}: {chat.kind}", body=json.dumps(body).encode(), path="/responses")
+
+
+def _as_messages(id: str, draw: Draw) -> Sent:
+    """Ask for what a chat asks for with Anthropic's Messages, of a deployment that speaks them or not."""
+    chat = _one_of(id, draw, SHAPED)
+    fields = json.loads(chat.body)
+    model, way = _whom(fields["model"], "claude", draw)
+    body = messages_of({**fields, "model": model, "max_tokens": 1000}, metadata={"user_id": id})
+    body |= {"stream": fields.get("stream", False)}
+    return replace(chat, kind=f"messages, {way}: {chat.kind}", body=json.dumps(body).encode(), path="/messages")
+
+
+def _whom(model: str, native: str, draw: Draw) -> tuple[str, str]:
+    """Choose between the deployment that speaks the shape, and the chat's own, which is reached by translation."""
+    if draw.random() < 0.5:
+        return model, "translated"
+    return {"gpt-99": "gpt-99", "twins": f"{native}-twins"}.get(model, native), "direct"
+
+
+def _count_tokens(id: str, draw: Draw) -> Sent:
+    """Ask how long a prompt is: answered here, and not entered."""
+    fields = json.loads(_plain(id, draw).body)
+    body = messages_of({**fields, "model": draw.choice(("gpt-5", "claude"))}, metadata={"user_id": id})
+    del body["max_tokens"]
+    return Sent(
+        id, "count_tokens", json.dumps(body).encode(), KEYS["main"], (200,), "none", path="/messages/count_tokens"
+    )
 
 
 def _metered(id: str, draw: Draw) -> Sent:
@@ -199,6 +228,8 @@ MIX: Mix = (
     (2, _malformed),
     (10, _gone),
     (30, _as_responses),
+    (30, _as_messages),
+    (3, _count_tokens),
     (12, _metered),
 )
 SERVED: Mix = ((5, _plain), (4, _streamed), (1, _tools), (1, _rewritten), (1, _gone))

@@ -1,6 +1,7 @@
 """What this provider charges: typed by hand, in whole nano-dollars per token. Pure: no clock, no file.
 
-Source: openai.com/api/pricing, standard tier. `house-model` is on no public list: a gateway knows it from its config.
+Source: openai.com/api/pricing, standard tier, and claude.com/pricing. `house-model` is on no public list: a gateway
+knows it from its config.
 """
 
 from dataclasses import dataclass
@@ -28,5 +29,7 @@ PRICES = {
     "text-embedding-3-small": Price(prompt=20, cached=20, completion=0),
     "omni-moderation-latest": Price(prompt=0, cached=0, completion=0),
     "bge-reranker": Price(prompt=50, cached=50, completion=0),
+    "claude-sonnet-4-5": Price(prompt=3000, cached=300, completion=15_000),
+    "claude-haiku-4-5": Price(prompt=1000, cached=100, completion=5_000),
     "house-model": Price(prompt=30, cached=7, completion=90),
 }

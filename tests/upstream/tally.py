@@ -25,6 +25,8 @@ class Call:
     reasoning_tokens: int = 0
     cost_nanousd: int = 0
     pieces_sent: int = 0
+    stated: bool = False
+    """Whether it told its caller what the answer costs in tokens."""
     open: bool = True
     """Whether the connection is still being served."""
 
