@@ -161,8 +161,9 @@ class CacheContents:
         """Yield the links of a request that are in the cache, the deepest first, whether or not the provider looks
         there.
         """
-        for index in range(len(chain.links) - 1, -1, -1):
-            prefix = self._prefixes.get(chain.links[index] ^ cache)
+        index = len(chain.links)
+        for prefix in self._prefixes.get_each(map(cache.__xor__, reversed(chain.links))):
+            index -= 1
             if prefix is not None and prefix.until > now:
                 yield index
 

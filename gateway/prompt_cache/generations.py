@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import repeat
 from typing import Final, Generic, TypeVar
 
@@ -39,6 +39,10 @@ class Generations(Generic[Key, Value]):
                 if value is not None:
                     return value
         return value
+
+    def get_each(self, keys: Iterable[Key]) -> Iterator[Value | None]:
+        """Return the value of each key, as `get` does, one at a time."""
+        return map(self.get if self._older else self._young.get, keys)
 
     def put(self, key: Key, value: Value, size: int) -> None:
         """Keep a value of `size` bytes. Replacing a value of the youngest generation adds no size."""

@@ -83,7 +83,7 @@ class Digests:
         if len(digests) == len(messages):
             return digests
         digest = shape_of(request).digest
-        return [digest(request, index) for index in range(len(messages))]
+        return [message.digest or digest(request, index) for index, message in enumerate(messages)]
 
     def find_start(self, first: int, settings: Settings, hashes: tuple[int, ...]) -> tuple[Chain, int] | None:
         """Return the chain of an earlier request, and the number of these messages that it begins with."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Final
 
 from gateway.memory import USUAL
@@ -58,18 +59,14 @@ class Trails:
         request whose last messages stand somewhere in this one. A request with no further messages is not matched so:
         it is another conversation that begins with the same words. `scope` is the hash of the conversation's owner.
         """
-        hashes, links, get = chain.message_hashes, chain.links, self._trails.get
+        hashes = chain.message_hashes
         last = len(hashes) - 1
         candidates = range(last, max(last - MOST_MESSAGES_BACK, min(head, last) - 1), -1)
-        for index in candidates:
-            trail = get(hash((scope, links[index + 1])))
-            if trail is not None:
-                return trail
-        for index in candidates[1:]:
-            trail = get(_position_key(scope, hashes, index, head))
-            if trail is not None:
-                return trail
-        return None
+        links = map(chain.links.__getitem__, range(last + 1, candidates.stop + 1, -1))
+        by_link = map(hash, zip(repeat(scope), links, strict=False))
+        found = next(filter(None, self._trails.get_each(by_link)), None)
+        by_position = (_position_key(scope, hashes, index, head) for index in candidates[1:])
+        return found or next(filter(None, self._trails.get_each(by_position)), None)
 
     def note(
         self,

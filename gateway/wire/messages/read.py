@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
@@ -181,18 +182,18 @@ class _Reader:
         """Read the messages of the wire, and return where they stand."""
         found, body, get = listed_messages(self._body, spans), self._body, self._memo.get
         messages, spans_of, owners, places, new = self.messages, self.spans, self.owners, self.places, tuple.__new__
+        named = message_places(len(found))
         for number, (start, end) in enumerate(found):
-            raw = body[start:end]
-            key = b"messages" + raw
+            key = b"messages" + body[start:end]
             pieces = get(key)
             if pieces is None:
-                pieces = _pieces(raw, number)
+                pieces = _pieces(body[start:end], number)
                 self._memo.keep(key, pieces, sum(map(_held_bytes, pieces)))
             for message, at, after, block in pieces:
                 messages.append(message)
                 spans_of.append(new(Span, (start + at, start + after)))
                 owners.append(number)
-                places.append(f"messages[{number}]" if block < 0 else f"messages[{number}].content[{block}]")
+                places.append(named[number] if block < 0 else f"{named[number]}.content[{block}]")
         return tuple(found)
 
     def _add(self, message: Message, span: Span, owner: int, place: str) -> None:
@@ -200,6 +201,12 @@ class _Reader:
         self.spans.append(span)
         self.owners.append(owner)
         self.places.append(place)
+
+
+@lru_cache(maxsize=256)
+def message_places(count: int) -> tuple[str, ...]:
+    """Name so many messages of the wire for people."""
+    return tuple([f"messages[{number}]" for number in range(count)])
 
 
 def _system_text(raw: bytes) -> Message:

@@ -286,7 +286,8 @@ def _received(request: Request, body: bytes, additions: Additions) -> bytes:
         body = _without_unsigned(body)
     if takes.ids is None:
         return body
-    given = (one for message in messages for one in (*[call.id for call in message.calls], message.call_id) if one)
+    given = {call.id for message in messages if message.calls for call in message.calls if call.id}
+    given |= {message.call_id for message in messages if message.call_id}
     return body if all(map(takes.ids.legal.match, given)) else _with_legal_ids(body, takes.ids)
 
 

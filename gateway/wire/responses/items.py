@@ -165,19 +165,16 @@ def joined_marks(messages: Sequence[Message]) -> list[bool]:
     """
     answers = _answers(messages)
     marks: list[bool] = []
-    reach, before = -1, None
+    reach, reasons, is_assistants = -1, False, False
     for index, message in enumerate(messages):
         calls = message.calls
         if message.call_id is not None:
             marks.append(False)
-        elif index <= reach:
-            marks.append(True)
         else:
-            follows = before is not None and (before.reasons or (calls != () and before.role == "assistant"))
-            marks.append(follows)
-        if calls:
-            reach = max(reach, answers.get(index, -1))
-        before = message
+            marks.append(index <= reach or reasons or (calls != () and is_assistants))
+        if calls and (end := answers.get(index, -1)) > reach:
+            reach = end
+        reasons, is_assistants = message.reasons, message.role == "assistant"
     return marks
 
 
@@ -186,9 +183,10 @@ def _answers(messages: Sequence[Message]) -> dict[int, int]:
     open_calls: dict[str, int] = {}
     found: dict[int, int] = {}
     for index, message in enumerate(messages):
-        for call in message.calls:
-            open_calls[call.id] = index
-        if message.call_id is not None and (caller := open_calls.pop(message.call_id, None)) is not None:
+        if message.calls:
+            for call in message.calls:
+                open_calls[call.id] = index
+        elif message.call_id is not None and (caller := open_calls.pop(message.call_id, None)) is not None:
             found[caller] = index
     return found
 

@@ -23,10 +23,10 @@ from gateway.wire.responses.items import HARMLESS, UNSEEN, both, item_kind, item
 
 NAME: Final = "responses"
 
-_SEPARATE: Final = frozenset({"input", "tools"})
+_SEPARATE: Final = frozenset({"input", "instructions", "tools"})
 _READ: Final = frozenset(
     {
-        *("model", "stream", "instructions", "max_output_tokens", "user", "safety_identifier", "metadata", "text"),
+        *("model", "stream", "max_output_tokens", "user", "safety_identifier", "metadata", "text"),
         *("service_tier", "prompt_cache_options", "store", "background"),
         *("previous_response_id", "conversation", "prompt"),
     }
@@ -36,6 +36,7 @@ ELSEWHERE: Final = ("previous_response_id", "conversation", "prompt")
 """Members by which a request names words that the provider holds."""
 _ITEM: Final = b"responses "
 _TOOLS: Final = b"responses tools "
+_INSTRUCTIONS: Final = b"responses instructions "
 
 
 class ResponsePlaces(NamedTuple):
@@ -99,7 +100,7 @@ def parse(body: bytes, memo: Memo) -> Request:
         raise invalid_request("`model` must be the name of a model, as a string.", "model")
     if not isinstance(stream, bool | None):
         raise invalid_request("`stream` must be true or false; servers read anything else as they like.", "stream")
-    told = _instructions(fields, spans)
+    told = _instructions(body, spans, memo)
     read = _input(body, spans, memo, elsewhere=any(fields.get(name) for name in ELSEWHERE))
     tools = _tools(body, spans, memo) if "tools" in spans else _NO_TOOLS
     schema, word = _form(fields.get("text"))
@@ -154,14 +155,28 @@ def _caching(spans: Mapping[str, Span], fields: Mapping[str, Any], tools: _Tools
 
 
 def _instructions(
-    fields: Mapping[str, Any], spans: Mapping[str, Span]
+    body: bytes, spans: Mapping[str, Span], memo: Memo
 ) -> tuple[tuple[Message, ...], tuple[Span, ...], tuple[str, ...]]:
-    told = fields.get("instructions")
-    if told is None or told == "":
+    within = spans.get("instructions")
+    raw = b"null" if within is None else body[slice(*within)]
+    if within is None or raw in (b"null", b'""'):
         return (), (), ()
-    if not isinstance(told, str):
+    if raw[:1] != b'"':
         raise invalid_request("`instructions` must be a string.", "instructions")
-    return (Message("system", told, content="text"),), (spans["instructions"],), ("instructions",)
+    known_as = _INSTRUCTIONS + raw
+    message: Message | None = memo.get(known_as)
+    if message is None:
+        message = Message("system", _text(raw, "instructions"), content="text")
+        memo.keep(known_as, message, _held_bytes(message))
+    return (message,), (within,), ("instructions",)
+
+
+def _text(raw: bytes, member: str) -> str:
+    try:
+        text: str = value(raw)
+    except NotJSON as error:
+        raise invalid_request(f"`{member}` is not valid JSON: {error}.", member) from None
+    return text
 
 
 def _form(text: Any) -> tuple[str, str | None]:
