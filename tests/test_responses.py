@@ -45,6 +45,13 @@ def left(came: Request, changes: Changes, **more: Any) -> dict[str, Any]:
 # ---------------------------------------------------------------- reading
 
 
+def test_what_is_known_is_not_read_again():
+    memo, body = Memo(), b'{"model": "m", "instructions": "Be brief.", "input": [{"role": "user", "content": "Hi"}]}'
+    first, again = RESPONSES.read(body, memo), RESPONSES.read(body, memo)
+    both = zip(first.conversation.messages, again.conversation.messages, strict=True)
+    assert all(one is other for one, other in both)
+
+
 def test_a_string_is_what_the_user_says():
     came = RESPONSES.read(b'{"model": "m", "instructions": "Be brief.", "input": "Hi"}', Memo())
     assert [(one.role, one.text) for one in came.conversation.messages] == [("system", "Be brief."), ("user", "Hi")]
