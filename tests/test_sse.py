@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from openai import OpenAI
 
+from gateway.wire import sse
 from gateway.wire.chat.relay import DONE, KEEP_BYTES, LONGEST_HELD, MOST_PACKED, PACK_BYTES, EventRelay, error_event
 from gateway.wire.chat.transcript import MOST_PLACES, MOST_TEXT
 from gateway.wire.errors import upstream_failed
@@ -632,3 +633,15 @@ def test_line_endings_of_two_bytes_cost_no_more_than_others():
         passed, read = relay(many)
     assert passed == many
     assert len(read.seen_text()) == 4_000
+
+
+@given(
+    st.lists(st.text("xy", max_size=6), max_size=12),
+    st.sampled_from(["\n", "\r", "\r\n"]),
+    st.lists(st.sampled_from([b"x", b"yy", b"xyx"]), max_size=3),
+)
+def test_of_all_events_those_with_a_mark_are_cut_out(said, ending, marks):
+    block = "".join([f"data: {one}{ending}{ending}" for one in said]).encode()
+    every = [one.strip() for one in sse.events(block)]
+    marked = [one.strip() for one in sse.events_with(block, marks)]
+    assert marked == [one for one in every if any(mark in one for mark in marks)]

@@ -8,7 +8,7 @@ stream"), so a blank line is two endings in a row: \n\n, \n\r or \r\r in the byt
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from gateway.wire import lenient
@@ -49,6 +49,17 @@ def event_at(block: bytes, at: int) -> tuple[int, int]:
     endings = (b"\n\n",) if block.find(b"\r") < 0 else _BLANK_LINES
     ends = [found for ending in endings if (found := block.find(ending, at)) >= 0]
     return start, _past_blank_line(block, min(ends)) if ends else len(block)
+
+
+def events_with(block: bytes, marks: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the whole events in which any of some texts stands, each once and in order; no other is cut out."""
+    places = [block.find(mark) for mark in marks]
+    while found := [place for place in places if place >= 0]:
+        start, end = event_at(block, min(found))
+        yield block[start:end]
+        places = [
+            block.find(mark, end) if 0 <= place < end else place for mark, place in zip(marks, places, strict=True)
+        ]
 
 
 def events(block: bytes) -> Iterator[bytes]:

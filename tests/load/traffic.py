@@ -206,6 +206,7 @@ SHAPED: Mix = (
     (2, _second_try),
     (2, _failing),
     (1, _broken),
+    (1, _broken_off),
     (1, _too_long),
     (1, _no_such_model),
     (3, _gone),

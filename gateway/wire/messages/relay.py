@@ -16,7 +16,7 @@ from gateway.wire.failures import error_in, named_error
 from gateway.wire.messages.answer import tier_in
 from gateway.wire.messages.composing import STOP, merged_usage
 from gateway.wire.secrets import NO_SECRETS, Secrets
-from gateway.wire.sse import events, fields_of
+from gateway.wire.sse import events, events_with, fields_of
 
 _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "text_delta": ("text", "content"),
@@ -61,10 +61,9 @@ class MessageRelay(EventRelay):
         may_fail = block.find(b"error") >= 0
         if may_fail:
             block = self._secrets.out_of(block)
-        if may_fail or block.find(b'"usage"') >= 0 or block.find(b"message_stop") >= 0:
-            for one in events(block):
-                if any(one.find(mark) >= 0 for mark in _READ) and (fields := fields_of(one)) is not None:
-                    self._look(fields)
+        for one in events_with(block, _READ):
+            if (fields := fields_of(one)) is not None:
+                self._look(fields)
         self._kept.append(block)
         self._kept_bytes += len(block)
         self._unread_bytes += len(block)

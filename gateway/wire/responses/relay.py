@@ -16,7 +16,7 @@ from gateway.wire.chat.relay import EventRelay
 from gateway.wire.failures import error_in, named_error
 from gateway.wire.responses.answer import ids_in
 from gateway.wire.secrets import NO_SECRETS, Secrets
-from gateway.wire.sse import events, fields_of
+from gateway.wire.sse import events, events_with, fields_of
 from gateway.wire.usage import found_in
 
 ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
@@ -76,9 +76,8 @@ class ResponseRelay(EventRelay):
         may_fail = block.find(b"error") >= 0
         if may_fail:  # each event with a whole response in it, too: it has a member of that name
             block = self._secrets.out_of(block)
-        if may_fail or block.find(b'"usage"') >= 0 or block.find(_ITEM_DONE) >= 0:
-            for one in events(block):
-                self._look(one)
+        for one in events_with(block, _READ):
+            self._look(one)
         self._kept.append(block)
         self._kept_bytes += len(block)
         self._unread_bytes += len(block)
@@ -88,8 +87,6 @@ class ResponseRelay(EventRelay):
 
     def _look(self, one: bytes) -> None:
         """Take in an event that may be the last."""
-        if one.find(b'"usage"') < 0 and one.find(b"error") < 0 and one.find(_ITEM_DONE) < 0:
-            return
         fields = fields_of(one)
         if fields is None:
             return
@@ -143,6 +140,6 @@ class ResponseRelay(EventRelay):
 
 
 _PACK_BYTES: Final = 24 * 1024
-_ITEM_DONE: Final = b'"response.output_item.done"'
+_READ: Final = (b'"usage"', b"error", b'"response.output_item.done"')
 MOST_IDS: Final = 1_000
 """Ids of one event that are remembered."""
