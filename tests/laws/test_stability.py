@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
+from gateway.config.ladder import Ladder
 from gateway.config.policy import Policy, Reserve
 from gateway.conversation import Changes
 from gateway.rewriting.plan import Plan
 from tests.laws.driving import Left, Walk
-from tests.laws.generators import Case, Talk, cases, without_limit
+from tests.laws.generators import Case, Talk, cases, text, without_limit
 
 LEVELS = {"minify": 1, "dedupe": 2, "extract": 2, "cut": 2, "crush": 2, "low_detail": 2, "trace": 3, "stub": 3}
 LEVELS |= {"join": 3, "drop_oldest": 4, "drop_illegal": 4}
@@ -105,8 +106,28 @@ def test_a_fold_that_follows_too_soon_says_it_was_forced() -> None:
     assert folds == [True, True]
 
 
+def test_a_result_crushed_to_make_room_for_newer_ones_does_not_grow_again() -> None:
+    """Nothing may be left out, and the newest result alone is too large."""
+    talk = Talk(
+        messages=(
+            *(said("user", 20), *returned("1", 12_000), said("assistant", 40), said("user", 20)),
+            *(*returned("2", 16_000), said("assistant", 40), said("user", 20)),
+        )
+    )
+    ladder = Ladder(("crush",), (), (), (), ("crush",))
+    walk = Walk(Case(talk, Policy("p", context_window=3500, reserve=Reserve(0, 0), ladder=ladder)))
+    check_one_way(walk)
+    assert [step for step, left in enumerate(walk.left) if 2 in levels(left)] == [3, 4]
+
+
 def said(role: str, size: int, **more: object) -> str:
     return json.dumps({"role": role, "content": "x" * size, **more})
+
+
+def returned(call: str, size: int) -> tuple[str, str]:
+    """Call a tool that returns words."""
+    calls, result = called(call, 0)
+    return calls, json.dumps({**json.loads(result), "content": text(("prose", size, 0))})
 
 
 def called(call: str, size: int) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from gateway.rewriting.folds.summaries import with_wanted
 from gateway.rewriting.ladder import Shortened
 from gateway.rewriting.results.crush import NOTHING_WANTED
 
-_HALVINGS = 5
+_HALVINGS = 10
 
 
 def force_room(draft: Draft) -> None:
@@ -72,6 +72,7 @@ def _crush_with_loss(draft: Draft) -> None:
     """Halve old results, the oldest first, as often as it takes, if nothing may be left out."""
     hard, tokens, results = draft.hard(), draft.anatomy.tokens, draft.materials.results
     for _ in range(_HALVINGS):
+        before = draft.total
         for number in draft.prefix.results:
             for index in draft.outline.voiced.results_of(number):
                 if not draft.is_over:
@@ -81,6 +82,8 @@ def _crush_with_loss(draft: Draft) -> None:
                 short = results.crushed_to(index, draft.message_tokens(index) // 2, NOTHING_WANTED)
                 if short is not None and _is_shorter(draft, index, short):
                     draft.says(number, index, short)
+        if draft.total == before:
+            return
 
 
 def _is_shorter(draft: Draft, index: int, short: Shortened) -> bool:

@@ -55,7 +55,8 @@ def fold(
         if state is not before:
             known.walks.put(keys[units], state, state.size_bytes)
     prefix = Prefix(outline, rules, ladders, whole)
-    if is_request(whole) and Standing(prefix, state).least > rules.final_budget:
+    asks_for_more = rules.final_budget < rules.budget
+    if asks_for_more and is_request(whole) and Standing(prefix, state).least > rules.final_budget:
         state = replace(folded_state(prefix, state, materials, rules.final_budget), forced=True)
     return folded_conversation(prefix, state)
 
