@@ -469,8 +469,12 @@ def _after(anatomy: Anatomy, folded: FoldedConversation, count: Count) -> dict[s
     for index, short in folded.shortened.items():
         if index not in folded.dropped:
             own = tokens[index] - documents[index]
-            # What shrinks are the documents, as long as there are any; what is joined grows.
-            kept = short.tokens - documents[index] if short.tokens > tokens[index] else min(short.tokens, own)
+            if short.tokens > tokens[index]:  # what is joined grows
+                kept = short.tokens - documents[index]
+            elif index in folded.documents:
+                kept = short.tokens - folded.documents[index]
+            else:  # what shrinks are the documents, as long as there are any
+                kept = min(short.tokens, own)
             out[component[index]] += kept - own
             out["documents"] += short.tokens - kept - documents[index]
     out["history"] += sum(OVERHEAD_MESSAGE + count(line.text) for line in folded.lines)

@@ -71,8 +71,8 @@ class Prefix:
     def room(self) -> int:
         return oracle.room(self.walk.case.talk.request(self.upto), self.walk.budget, self.walk.count)
 
-    def claims(self) -> Iterator[tuple[str, set[int], int]]:
-        """Give what must stay, in order, with the tokens of it and of all that comes before it."""
+    def claims(self) -> Iterator[tuple[str, set[int], set[int]]]:
+        """Give what must stay, in order, with it and all that comes before it."""
         stay = set(self.hard)
         for name, numbers in (
             ("the task", self.all("task")),
@@ -82,18 +82,20 @@ class Prefix:
             (WORDS, self.all("said")),
         ):
             stay |= numbers
-            yield name, numbers, self.size(stay)
+            yield name, numbers, set(stay)
 
-    def may_stay(self, name: str, numbers: set[int], tokens: int) -> bool:
-        """Tell whether there is room for a claim."""
-        policy = self.walk.case.policy
+    def may_stay(self, name: str, numbers: set[int], stay: set[int]) -> bool:
+        """Tell whether there is room for a claim, beside all of `stay`."""
+        policy, tokens = self.walk.case.policy, self.size(stay)
         unsure = self.size({n for n, one in enumerate(self.came) if one.get("x_unsure")} - self.hard)
         if name == "a few-shot pair" and self.size(numbers) > SHOTS * self.room:
             return False
         if name == WORDS and self.size(numbers) + unsure > policy.user_text * self.room:
             return False
-        if name != WORDS:
+        if name == "the task":
             return tokens <= self.room
+        if name != WORDS:
+            return tokens + self.documents_beside(stay) <= self.room
         room = self.room - self.aside
         slack = NOTE + int(policy.fold.clear_at_least * room)
         task = self.all("task")  # its documents stay with it, before what people said otherwise
@@ -108,6 +110,10 @@ class Prefix:
             return 0
         return sum(self.walk.count(doc) for n in numbers for doc in self.came[n].get("x_docs", ()))
 
+    def documents_beside(self, stay: set[int]) -> int:
+        """Count the documents of all other messages, as far as they are within what is set aside for them (law 12)."""
+        return min(self.aside, self.documents(n for n in range(self.upto) if n not in stay))
+
     @cached_property
     def aside(self) -> int:
         """What is set aside for documents, where there are any: only they, excerpts and the newest unit may take it."""
@@ -121,8 +127,8 @@ def check_one(leaving: Leaving, prefixes: Sequence[Prefix]) -> None:
     now = prefixes[-1]
     fits: dict[str, bool] = {}
     for prefix in prefixes:
-        for name, numbers, tokens in prefix.claims():
-            fits[name] = fits.get(name, True) and prefix.may_stay(name, numbers, tokens)
+        for name, numbers, stay in prefix.claims():
+            fits[name] = fits.get(name, True) and prefix.may_stay(name, numbers, stay)
     for name, numbers, _ in now.claims():
         if fits[name]:
             for number in numbers:

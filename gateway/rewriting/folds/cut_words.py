@@ -7,7 +7,7 @@ from itertools import islice
 
 from gateway.conversation import PartEdits, with_parts
 from gateway.rewriting import media, speech
-from gateway.rewriting.documents import recognition
+from gateway.rewriting.documents import extract, recognition
 from gateway.rewriting.folds.draft import Draft
 from gateway.rewriting.ladder import Shortened
 
@@ -41,13 +41,37 @@ def cut_what_was_said(draft: Draft, said: Sequence[int], share: int, paid: Mappi
     return gone
 
 
-def cut_down(draft: Draft, numbers: Sequence[int]) -> None:
-    """Cut what people said, the oldest first, until the prefix fits."""
+def cut_down(draft: Draft, numbers: Sequence[int], *, documents: bool = True) -> None:
+    """Cut what people said, the oldest first, until the prefix fits; without `documents` only words beside them."""
     for number in numbers:
         free = draft.free
         if free >= 0:
             return
-        cut_words(draft, number, draft.now(number) + free)
+        index, now = draft.anatomy.units[number].first, draft.now(number)
+        held = draft.documents_in(index) if draft.ladders.documents else 0
+        if not held:
+            cut_words(draft, number, now + free)
+        elif documents:
+            _cut_with_documents(draft, number, now + free)
+        elif (short := _cut_apart(draft, index, max(0, now - held + free), held)) is not None:
+            _says_apart(draft, number, *short)
+
+
+def _cut_with_documents(draft: Draft, number: int, room: int) -> None:
+    """Cut the documents of a message, then the words beside them, to a room for all of it; else leave it out."""
+    index = draft.anatomy.units[number].first
+    words = draft.message_tokens(index) - draft.documents_in(index)
+    short = _cut_apart(draft, index, words, max(0, room - words))
+    if short is None:
+        cut_words(draft, number, room)
+        return
+    if short[0].tokens > room:
+        marks = short[0].tokens - words
+        short = _cut_apart(draft, index, max(0, room - marks), 0)
+    if short is None or short[0].tokens > room or draft.is_above_ceiling:  # then it is words that are too many
+        draft.drop(number)
+    else:
+        _says_apart(draft, number, *short)
 
 
 def cut_words(draft: Draft, number: int, room: int) -> int:
@@ -58,8 +82,26 @@ def cut_words(draft: Draft, number: int, room: int) -> int:
         draft.drop(number)
         return 0
     if short.tokens < draft.message_tokens(index):
+        held = draft.documents_in(index)
         draft.says(number, index, short)
+        if held:
+            draft.hold(index, min(held, _documents_left(draft, index, short.text)))
     return draft.now(number)
+
+
+def _documents_left(draft: Draft, index: int, text: str) -> int:
+    """Count what stands of the documents of a message in a shorter text of it."""
+    message, tags, known = draft.anatomy.conversation.messages[index], draft.outline.voiced.tags, draft.materials.known
+    spans = recognition.known(message.text, tags, known.found)
+    if not spans:
+        return 0
+    before, behind = message.text[: spans[0].start], message.text[spans[-1].end :]
+    if not text.startswith(before):
+        return 0
+    end = spans[-1].end if text.startswith(message.text[: spans[-1].end]) else len(text)
+    if behind.strip() and text.endswith(behind):
+        end = len(text) - len(behind)
+    return draft.materials.count(text[len(before) : end])
 
 
 def _shorter_words(draft: Draft, index: int, room: int) -> Shortened | None:
@@ -84,26 +126,47 @@ def _cut_beside_documents(draft: Draft, number: int, room: int, paid: int) -> in
     """Cut the words before and behind the documents of a message, which take `paid` tokens, to a room, once; return
     the tokens of the words. None where they cannot be told from the documents.
     """
-    index, count, known = draft.anatomy.units[number].first, draft.materials.count, draft.materials.known
-    message, stands = draft.anatomy.conversation.messages[index], draft.message_tokens(index)
+    index = draft.anatomy.units[number].first
     if index in draft.shortened:
-        return stands - paid
-    spans = recognition.known(message.text, draft.outline.voiced.tags, known.found) if message.is_plain else []
-    if not spans:
+        return draft.message_tokens(index) - paid
+    short = _cut_apart(draft, index, room, paid)
+    if short is None:
         return None
-    first, last = spans[0].start, spans[-1].end
+    _says_apart(draft, number, *short)
+    return draft.message_tokens(index) - draft.documents_in(index)
+
+
+def _cut_apart(draft: Draft, index: int, room: int, documents: int) -> tuple[Shortened, int] | None:
+    """Cut the words of a message to a room, and its documents to so many tokens; return it with those of the documents.
+
+    None where they cannot be told apart.
+    """
+    count, known, tags = draft.materials.count, draft.materials.known, draft.outline.voiced.tags
+    message = draft.anatomy.conversation.messages[index]
+    spans = recognition.known(message.text, tags, known.found) if message.is_plain else []
+    if not spans or draft.anatomy.tokens[index] > draft.rules.effort:
+        return None
+    before, behind = message.text[: spans[0].start], message.text[spans[-1].end :]
+    held = message.text[len(before) : len(message.text) - len(behind)]
+    if count(held) > documents:
+        asked, most = recognition.question(message.text, spans), count(message.text) - count(held) + documents
+        text = extract.shrink(message.text, spans, asked, most, count, memory=known.extracted)
+        held = text[len(before) : len(text) - len(behind)]
     said = []
-    for words in (message.text[:first], message.text[last:]):
+    for words in (before, behind):
         fits = speech.cut_speech(words, room, count, _asked(draft)) if words.strip() else words
         said.append(f"{speech.GAP}\n" if fits is None else fits)
         room -= count(said[-1])
-    text = f"{said[0]}{message.text[first:last]}{said[1]}"
-    short = Shortened("cut", text, draft.anatomy.tokens[index] - count(message.text) + count(text))
-    if short.tokens >= stands:
-        return stands - paid
-    draft.says(number, index, short)
-    draft.hold(index, min(paid, short.tokens))
-    return short.tokens - draft.documents_in(index)
+    text = f"{said[0]}{held}{said[1]}"
+    return Shortened("cut", text, draft.anatomy.tokens[index] - count(message.text) + count(text)), count(held)
+
+
+def _says_apart(draft: Draft, number: int, short: Shortened, documents: int) -> None:
+    """Put words and documents that were cut apart in the place of a message, where that is shorter than it stands."""
+    index = draft.anatomy.units[number].first
+    if short.tokens < draft.message_tokens(index):
+        draft.says(number, index, short)
+        draft.hold(index, min(documents, short.tokens))
 
 
 def cut_the_task(draft: Draft, hard: set[int], left: int, wanted: int, paid: Mapping[int, int]) -> int:

@@ -34,6 +34,8 @@ def force_room(draft: Draft) -> None:
 def _give_way(draft: Draft) -> None:
     """Let the claims give way, the least first: lists, the tail, what was said, few-shot pairs, rules, the last
     exchange, the task.
+
+    Documents among what was said have a share of their own: they give way to the task alone.
     """
     draft.put_lists(draft.lists.taken_back())
     hard = draft.hard()
@@ -41,11 +43,16 @@ def _give_way(draft: Draft) -> None:
     firm = exchange | firm_units(draft, hard)
     _drop_while_over(draft, [n for n in range(draft.prefix.units) if draft.bends(n, hard | firm)])
     last = draft.last_words()
-    cut_down(draft, draft.units_of("said", hard | exchange | set(last)))
+    said, task = draft.units_of("said", hard | exchange | set(last)), draft.units_of("task", hard | set(last))
+    cut_down(draft, said, documents=False)
     _drop_while_over(draft, draft.units_of("shot", hard))
     _drop_while_over(draft, draft.units_of("rule", hard))
-    _drop_while_over(draft, sorted(exchange, reverse=True))
-    cut_down(draft, draft.units_of("task", hard | set(last)))
+    with_documents = {n for n in exchange if draft.documents_in(draft.anatomy.units[n].first)}
+    _drop_while_over(draft, sorted(exchange - with_documents, reverse=True))
+    if draft.is_above_ceiling:
+        cut_down(draft, task, documents=False)
+    cut_down(draft, [n for n in (*said, *sorted(with_documents)) if n not in draft.gone])
+    cut_down(draft, task)
     if draft.hard_tokens <= draft.budget:  # else the newest results are what is cut
         cut_down(draft, last)
 

@@ -59,7 +59,15 @@ def _room_and_goal(draft: Draft) -> tuple[int, int]:
     most = int(rules.target * base * (SMALL_TARGET if says_less else 1.0))
     if ceilings is None:
         return base, most
-    return min(base, ceilings["history"]), min(most, int(ceilings["history"] * (rules.target or 1.0)))
+    beside = _documents_beside(draft)
+    goal = int(ceilings["history"] * (rules.target or 1.0))
+    return min(base, ceilings["history"] + beside), min(most, goal + beside)
+
+
+def _documents_beside(draft: Draft) -> int:
+    """Return the tokens of documents among people's words that have a ceiling of their own."""
+    hard = draft.hard()
+    return sum(_documents_among(draft, {n for n in range(draft.prefix.units) if n not in hard}).values())
 
 
 def _drop_before_the_tail(draft: Draft, rest: Sequence[int], left: int) -> tuple[list[int], int]:
@@ -126,7 +134,7 @@ def _room_for_words(draft: Draft, numbers: set[int], base: int) -> int:
 
 def _paid_otherwise(draft: Draft, numbers: set[int]) -> Mapping[int, int]:
     """Tell by unit the documents among people's words that what is set aside for documents pays for as a whole."""
-    documents = {} if draft.rules.ceilings is not None else _documents_among(draft, numbers)
+    documents = _documents_among(draft, numbers)
     return documents if sum(documents.values()) <= draft.rules.documents else {}
 
 

@@ -26,6 +26,7 @@ def folded_conversation(prefix: Prefix, state: FoldState) -> FoldedConversation:
         events=state.summaries.events,
         wanted=state.summaries.wanted(prefix.rules.asking),
         unreasoned=unreasoned,
+        documents=cuts.documents,
         documents_room=_documents_room(standing),
         documents_free=_documents_free(standing),
     )

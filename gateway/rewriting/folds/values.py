@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.budget.allocation import Rooms
 from gateway.conversation import Changes, Insertion, Kind
@@ -88,6 +88,8 @@ class FoldedConversation:
     """Segments that stand without a summary that nobody has written yet."""
     unreasoned: frozenset[int] = frozenset()
     """Messages whose reasoning was given before what stands before them changed."""
+    documents: Mapping[int, int] = field(default_factory=dict)
+    """By message: tokens of the documents that a person sent in it, where folds left fewer than came."""
     documents_room: int | None = None
     """Tokens that documents of the last user message may take; None where the conversation has none."""
 
