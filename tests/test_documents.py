@@ -1,12 +1,20 @@
 """Documents are found where they are, and everything else is the frame."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rewriting.documents.recognition import document_rows, find_documents, frame, logs, question
+from gateway.rewriting.documents.recognition import (
+    document_rows,
+    find_documents,
+    frame,
+    logs,
+    question,
+    spans_of_rows,
+)
 from tests.test_outliers import LOGS, log, prose
 from tests.timing import within
 
@@ -228,3 +236,24 @@ def test_where_the_logs_of_a_message_stand_can_be_told():
     assert text.count("\n") > 0
     assert (start, end) == (len("What is wrong here?\n["), len(f"What is wrong here?\n{entry}") - 1)
     assert logs("\n".join(prose(50))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('{"rows": [{"id": 7}, "… 43 more documents left out"]}', ['{"id": 7}']),
+        ('{"rows": {"a7": {"id": 7}, "…": "9 more documents left out"}}', ['"a7": {"id": 7}']),
+        ("[7] The dam feeds a mill.\n\n[… 3 more documents left out]\n\nWhich one?", ["[7] The dam feeds a mill."]),
+        ("Read this.\n\nThe dam feeds a mill.\n\n[… 1 more document left out]", ["The dam feeds a mill."]),
+        ("[… 4 documents left out]\n\nWhich one feeds a mill?", []),
+    ],
+)
+def test_what_is_left_of_documents_is_found_however_short_it_is(text, left):
+    found = find_documents(text)
+    assert _cut(text, found) == left
+    note = next(re.finditer(r"\[…[^\]]*\]|\"….*?left out\"", text))
+    assert spans_of_rows(text, found)[-1][1] == note.end()
+
+
+def test_a_short_text_with_a_gap_that_is_not_ours_is_no_document():
+    assert find_documents("1. wait … 2. and see [...] Which one?") == []

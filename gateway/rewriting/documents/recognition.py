@@ -21,7 +21,7 @@ from itertools import pairwise
 from gateway.budget.components import document_spans
 from gateway.memory import Memory
 from gateway.rewriting.documents.forms import elements, joins, labels, reprs, tables
-from gateway.rewriting.documents.forms.document import Document, reads_as_list, total_characters
+from gateway.rewriting.documents.forms.document import Document, left_out_notes, reads_as_list, total_characters
 from gateway.rewriting.documents.forms.labels import stand_last
 from gateway.rewriting.results.records import long_strings, record_sets, title_of
 from gateway.rewriting.results.shapes import outliers
@@ -38,6 +38,7 @@ __all__ = [
     "known",
     "logs",
     "question",
+    "spans_of_rows",
 ]
 
 LEAST_CHARACTERS = 400
@@ -123,6 +124,8 @@ _LIKE_DOCUMENTS = (
 _ATTRIBUTE = re.compile(r"""\b(?:title|name|source|url|path|id|index)\s*=\s*["']?([^"'<>]{1,200})""", re.IGNORECASE)
 _INNER_TITLE = re.compile(r"\s*+<(title|source|name|url)>([^<]{0,400})</\1>\s*+", re.IGNORECASE)
 _TITLE_FIELD = re.compile(r"\(?\btitle\s*:\s*([^\n]{1,300})", re.IGNORECASE)
+_GAP = "…"
+_CUT = re.compile(r"(?<![\w.…])…(?![\w.…])")
 _MOST_GAP = 12
 _MOST_INNER_TITLES = 3
 _SHORT_CHARS = 300
@@ -138,12 +141,32 @@ def find_documents(
     `asks`: whether the text may hold a question too, as a user's message does. The result of a retrieval tool does not:
     if nothing else is recognised there, it is one document.
     """
-    if len(text) < LEAST_CHARACTERS:
+    if len(text) < LEAST_CHARACTERS and _GAP not in text:
         return []
+    notes = left_out_notes(text) if asks else []
     found = _tagged(text, tuple(tags)) or _first(text, asks)
+    if notes and not found:
+        found = _before_note(text, notes[0][0])
     if not found and not asks and not _is_log(text, 0, len(text)) and not _holds_log(text):
         found = [Document(0, len(text), "", ((0, len(text)),))]
-    return found if total_characters(found) >= LEAST_CHARACTERS else []
+    is_enough = total_characters(found) >= LEAST_CHARACTERS or notes or (asks and _is_cut(text, found))
+    return found if is_enough else []
+
+
+def _is_cut(text: str, documents: Sequence[Document]) -> bool:
+    """Tell whether documents stand as extract.py left them: shorter, they are documents still."""
+    return any(_CUT.search(text, one.start, one.end) for one in documents)
+
+
+def _before_note(text: str, note: int) -> list[Document]:
+    """Take what stands before a note that others are left out as the one document that is left: from its mark on, or
+    the last paragraph.
+    """
+    stop = len(text[:note].rstrip(SEPARATORS))
+    marks = [found.start() for form in (_NUMBERED, _LABELLED, _HEADING) if (found := form.search(text, 0, stop))]
+    paragraphs = [0, *(found.end() for found in _BLANK.finditer(text, 0, stop))]
+    start = min(marks, default=paragraphs[-1])
+    return [Document(start, stop, "", ((start, stop),))] if stop > start else []
 
 
 def has_marked_documents(text: str, tags: Sequence[str]) -> bool:
@@ -301,6 +324,23 @@ def document_rows(text: str, documents: Sequence[Document]) -> list[range]:
     return out
 
 
+def spans_of_rows(text: str, documents: Sequence[Document]) -> list[tuple[int, int]]:
+    """Locate what documents take of a text: each row of several, or of one that is tagged, from its first to its last,
+    with a note behind it that says that more are left out; and such a note where none is left.
+    """
+    notes = left_out_notes(text)
+    several = len(documents) > 1 or bool(notes) or any(text.startswith("<", one.start) for one in documents)
+    rows = document_rows(text, documents) if several else []
+    spans = sorted([*((documents[row.start].start, documents[row.stop - 1].end) for row in rows), *notes])
+    out: list[tuple[int, int]] = []
+    for start, end in spans:
+        if out and (start < out[-1][1] or ((start, end) in notes and not text[out[-1][1] : start].strip(SEPARATORS))):
+            out[-1] = (out[-1][0], max(end, out[-1][1]))
+        else:
+            out.append((start, end))
+    return out
+
+
 def question(text: str, documents: Sequence[Document]) -> str:
     """Find what a text with documents asks: the labelled question, else all of its frame."""
     said = frame(text, documents)
@@ -346,11 +386,13 @@ def _moved(document: Document, by: int) -> Document:
 
 
 def _records(text: str, asks: bool) -> list[Document]:
-    out = []
-    for group, spans in enumerate(record_sets(text)):
+    out, notes = [], left_out_notes(text) if asks else []
+    for group, spans in enumerate(record_sets(text, notes)):
         if _are_rows(text, spans, asks=asks):
             continue
         for start, end in spans:
+            if (start, end) in notes:
+                continue
             bodies = (
                 tuple(long_strings(text, start, end, _LONG_STRING_CHARS)) if end - start > _LONG_STRING_CHARS else ()
             )

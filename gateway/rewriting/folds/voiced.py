@@ -57,7 +57,7 @@ def voiced(anatomy: Anatomy, tags: tuple[str, ...], count: Count, known: Known, 
     held = tuple(
         0
         if not _may_hold(anatomy, index, voice, in_system)
-        else _document_tokens(messages[index], tags, anatomy.tokens[index], count, known)
+        else document_tokens(messages[index], tags, anatomy.tokens[index], count, known)
         for index, voice in enumerate(said)
     )
     return Voiced(anatomy, said, parts, held, tags)
@@ -117,18 +117,15 @@ def _share_a_frame(first: str, other: str) -> bool:
     return start + end >= max(_LEAST_FRAME_CHARS, _FRAME * shorter)
 
 
-def _document_tokens(message: Message, tags: tuple[str, ...], tokens: int, count: Count, known: Known) -> int:
+def document_tokens(message: Message, tags: tuple[str, ...], tokens: int, count: Count, known: Known) -> int:
     """Count the documents in a message, and what stands between them: several, or one that is tagged."""
-    if len(message.text) < recognition.LEAST_CHARACTERS or OURS.match(message.text):
+    if (len(message.text) < recognition.LEAST_CHARACTERS and "…" not in message.text) or OURS.match(message.text):
         return 0
     key = (message, tags)
     size = known.documents.get(key)
     if size is None:
-        spans = recognition.known(message.text, tags, known.found)
-        tagged = any(message.text.startswith("<", document.start) for document in spans)
-        several = len(spans) > 1 or tagged
-        runs = recognition.document_rows(message.text, spans) if several else []
-        size = sum(count(message.text[spans[run.start].start : spans[run.stop - 1].end]) for run in runs)
+        found = recognition.known(message.text, tags, known.found)
+        size = sum(count(message.text[start:end]) for start, end in recognition.spans_of_rows(message.text, found))
         size = min(size, tokens - OVERHEAD_MESSAGE)
         known.documents.put(key, size, 64)
     return size

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{},:]', re.DOTALL)
@@ -42,20 +43,24 @@ class Container:
     """Characters of the members that are containers."""
 
 
-def record_sets(text: str) -> list[list[tuple[int, int]]]:
-    """Locate the sets of records of every JSON value in a text, in order; each set as the spans of its records."""
+def record_sets(text: str, notes: Collection[tuple[int, int]] = ()) -> list[list[tuple[int, int]]]:
+    """Locate the sets of records of every JSON value in a text, in order; each set as the spans of its records.
+
+    `notes` are the spans of members that stand for records which were left out: beside them a set may be small.
+    """
     if "{" not in text and "[" not in text:
         return []
     sets: list[list[tuple[int, int]]] = []
-    for start, end in _values(text):
-        root = _tree(text, start, end)
+    least = 0 if notes else _LEAST_CHARACTERS
+    for start, end in _values(text, least):
+        root = _tree(text, start, end, least)
         if root is not None:
-            sets += _sets(root)
+            sets += _sets(root, frozenset(notes))
     lines = _lines(text) if not sets else []
     return [lines] if lines else sets
 
 
-def _values(text: str) -> Iterator[tuple[int, int]]:
+def _values(text: str, least: int) -> Iterator[tuple[int, int]]:
     """Yield where valid JSON containers of some size stand."""
     broken = at = 0
     while broken < _MOST_BROKEN and (found := _OPENING.search(text, at)):
@@ -66,7 +71,7 @@ def _values(text: str) -> Iterator[tuple[int, int]]:
             broken += 1
             at = start + 1
             continue
-        if end - start >= _LEAST_CHARACTERS:
+        if end - start >= least:
             yield start, end
         at = end
 
@@ -83,7 +88,7 @@ def _lines(text: str) -> list[tuple[int, int]]:
     return spans if len(spans) > _LEAST_ELEMENTS else []
 
 
-def _tree(text: str, start: int, end: int) -> Container | None:
+def _tree(text: str, start: int, end: int, least: int) -> Container | None:
     """Build the tree of the containers of a valid JSON value."""
     stack: list[Container] = []
     begins: list[int] = []
@@ -104,7 +109,7 @@ def _tree(text: str, start: int, end: int) -> Container | None:
             done.end = token.end()
             if not stack:
                 return done
-            if done.end - done.opening >= _LEAST_CHARACTERS:
+            if done.end - done.opening >= least:
                 stack[-1].inner.append(done)
             stack[-1].nested += done.end - done.opening
     return None
@@ -119,11 +124,11 @@ def _close_member(text: str, container: Container, start: int, end: int) -> None
         container.members.append((start, end))
 
 
-def _sets(root: Container) -> list[list[tuple[int, int]]]:
+def _sets(root: Container, notes: AbstractSet[tuple[int, int]]) -> list[list[tuple[int, int]]]:
     out, todo = [], [root]
     while todo:
         container = todo.pop()
-        if _is_set(container):
+        if not notes.isdisjoint(container.members) or _is_set(container):
             out.append(container.members)
         else:
             todo += reversed(container.inner)

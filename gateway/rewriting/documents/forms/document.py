@@ -11,6 +11,10 @@ WIDE = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f]")
 _WIDE_AS = 2
 SHORT_CHARS = 300
 """A paragraph up to this size may be a question, or what introduces the documents."""
+_LEFT_OUT = re.compile(
+    r"""\[… [\d,]+ (?:more )?(?:document|row)s? left out[^\]\n]*+\]"""
+    r"""|(["'])… ?(?:["'] ?: ?["'])?[\d,]+ (?:more )?(?:document|row)s? left out[^"'\n]*+\1"""
+)
 _BULLET = re.compile(r"[ \t]*(?:[-*+•◦‣–·]|\(?[\w]{1,3}[.)]|[①-⑳]|\[[ xX]?\])[ \t]")
 _CODE_SIGN = re.compile(r"[{}<>=;\\|$_\[\]`~^#@]")
 _LISTED, _CODE = 0.4, 0.03
@@ -95,6 +99,14 @@ def end_of_lone_paragraph(text: str, others: Iterable[tuple[int, int]], begin: i
     if len(found) < 2 or not all(len(paragraph_spans(text, *other)) == 1 for other in others):
         return None
     return found[0][1]
+
+
+def left_out_notes(text: str) -> list[tuple[int, int]]:
+    """Locate the notes that say that documents are left out (extract.py): what they stand beside was documents.
+
+    They are known by their words: whoever else writes them gains nothing by it.
+    """
+    return [found.span() for found in _LEFT_OUT.finditer(text)] if " left out" in text else []
 
 
 def reads_as_prose(text: str) -> bool:
