@@ -1,27 +1,33 @@
 """How much of what is kept comes from constants that were fitted to the recorded conversations.
 
-Every tuned weight of the lists and excerpts is tried at half and at twice its value over all sets. For each, the value
-that keeps most on four fifths of the conversations is judged on the fifth that it never saw, five times; that is set
-beside the best value for all of them at once. A difference inside the bootstrap interval of 90% is chance.
+Every tuned weight of lists, excerpts, cut results and cut documents is tried at half and at twice its value over all
+sets. Kept are values that later turns use, what people said before, and the telling words of the answers to questions
+about documents and long chats. For each weight, the value that keeps most on four fifths of the conversations is judged
+on the fifth that it never saw, five times; that is set beside the best value for all of them at once. A difference
+inside the bootstrap interval of 90% is chance. Prints a table; weights for which the minutes do not suffice are named.
 
-    python -m tests.load.generality                     # every constant; about an hour of one processor
+    python -m tests.load.generality                             # every weight; about half an hour of one processor
     python -m tests.load.generality --only TROUBLE THIN --each 6
+    python -m tests.load.generality --minutes 10
 """
 
 import argparse
 import importlib
 import json
 import random
+import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import islice
 
 from gateway.budget.allocation import Window
-from gateway.budget.components import dissect
+from gateway.budget.components import Anatomy, dissect
 from gateway.budget.tokens import Counter
 from gateway.config.policy import Policy, Reserve
+from gateway.request import Request
 from gateway.rewriting.memory import Known
 from gateway.rewriting.plan import Plan, plan, recognition_of
 from gateway.wire.chat.read import parse
@@ -31,21 +37,61 @@ from gateway.wire.memo import Memo
 from tests.load.recorded import Body, raw, recorded
 
 _CONSTANTS = {
+    "history.warrant._ODDS": "the odds that a message asks about older ones, before anything is known of it",
+    "history.warrant._PER_CLAUSE": "the same, by each clause of it",
+    "history.warrant._ASKING": "the same, where it asks",
+    "history.warrant._AS_USUAL": "the same, where it is as messages of the chat are",
+    "history.warrant._PER_LONGER": "the same, where it is longer than they are",
+    "history.warrant._NEW": "the same, by words that are new",
+    "history.warrant._GONE": "the same, by words of what is gone",
+    "history.warrant._LAST": "the same, by words of the last exchange",
+    "history.warrant._AHEAD": "the same, by how far what is gone is ahead of what stands",
     "history.warrant._STEEPNESS": "how fast an excerpt's worth falls with its odds",
+    "history.recall._OWN_MESSAGE": "a passage's message, beside the passage",
+    "history.recall._OWN_DOCUMENT": "a passage's document",
+    "history.recall._MESSAGE_BEFORE": "the message before it",
+    "history.recall._MESSAGE_AFTER": "the message behind it",
     "history.recall._BESIDE": "what stands beside a passage that matches",
     "history.recall._SAID_BY_USER": "what people said, where anything in it matches",
     "history.recall._FLOOR": "the least relevance that brings a passage back",
     "history.recall._OF_THE_RELEVANT": "a term's worth by the relevant passages, and by all",
+    "history.recall._COMMON_WORTH": "a term that stands nearly everywhere",
+    "history.question._PER_LETTER": "a term of the question, by its letters",
+    "history.question._TELLING": "a term that tells more than others",
+    "history.question._COMMON": "a term that stands in many passages",
+    "history.question._FEEDBACK": "a term of the passages that match best",
     "history.ranking._SHARPNESS": "how much more a better value counts in a list",
+    "history.ranking._SPOKEN_WORD": "a word that somebody speaks of later",
+    "history.ranking._MOST_SPOKEN_WORTH": "the most that such words count",
     "history.ranking._SPOKEN_OF": "a definition that somebody speaks of",
     "history.ranking._AGAIN": "a value that a list holds already",
-    "results.shapes.choice.OUTLIER": "the weight from which a line stands out",
-    "results.shapes.choice._REPORT": "a line of a text that stands out nearly everywhere",
-    "results.shapes.pieces._ENDS": "the first and last piece of a text",
+    "history.ranking._RESULT_WORDS": "the words of a result",
     "history.snippets.TROUBLE": "a line that tells of trouble, in a list",
+    "results.shapes.choice.OUTLIER": "the weight from which a line stands out",
+    "results.shapes.choice._OUTLIERS": "of a cut log, what lines take that stand out",
+    "results.shapes.choice._NEAR": "of that, what stands beside them",
+    "results.shapes.choice._ENDS": "of a cut log, its first and last lines",
+    "results.shapes.choice._SPOKEN": "of a cut log, lines that somebody speaks of",
+    "results.shapes.choice._REPORT": "a line of a text that stands out nearly everywhere",
+    "results.shapes.pieces._WORTH_NAMING": "a piece whose key is worth naming",
+    "results.shapes.pieces._ENDS": "the first and last piece of a text",
+    "results.shapes.outliers._RARE": "the share of lines up to which a template is rare",
+    "results.shapes.outliers._USUAL": "the share from which it is usual",
+    "results.shapes.outliers._BY_TEMPLATE": "the weight of a rare template",
+    "results.shapes.outliers._BY_FIELD": "the weight of a rare value of a field",
+    "results.shapes.outliers._BY_FORM": "the weight of a rare form",
+    "results.shapes.outliers._BY_WORDS": "the weight of words of trouble",
+    "documents.extract.CONTEXT_WEIGHT": "a word that only earlier messages hold",
+    "documents.extract.DOCUMENT_WEIGHT": "a sentence's document",
+    "documents.extract.NEIGHBOUR_WEIGHT": "its neighbours",
+    "documents.extract.LEAD_WEIGHT": "the first sentence of a document",
+    "documents.extract.WHOLE_WEIGHT": "a document that comes near the best",
+    "folds.leave_out.SMALL_TARGET": "how much of the target a small room is left with beside a list",
     "folds.lists.LIST_SHARE": "the most that a list takes of what it stands for",
     "folds.lists.THIN": "how thin a new list is before older ones are written again",
     "folds.lists.POOL": "how much a list chooses from",
+    "folds.cut_words.PASTE_SLACK": "how much more than its room a paste in the task may take",
+    "speech._ENDS": "of a cut paste, its first and last passages",
 }
 _BUDGETS = {
     "tau2_bench": 8000,
@@ -55,86 +101,153 @@ _BUDGETS = {
     "openhands": 8000,
     "beam": 24000,
 }
+_ASKED_BUDGETS = {"beam": 16000, "litm_nq": 2000, "litm_kv": 2000, "mtrag_un": 4000}
+"""Of sets whose questions are asked."""
 _TIMES = (1.0, 0.5, 2.0)
 _PARTS = 5
-_MOST_REQUESTS = 6
-"""Of one conversation: those in front of the turns that use older values, evenly chosen."""
+_MOST_REQUESTS = 4
+"""Of one conversation: those in front of the turns that use older values, evenly chosen; or its questions."""
 _BOOTSTRAPS = 2000
+_TELLING = re.compile(r"\w*\d[\w.,:/-]*\w|\w{5,}")
+"""Words of an answer that tell whether it can be given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Of one conversation: values that later turns use and people's earlier messages, and how many of both stand."""
+    """Of one conversation: all that is wanted in its requests, and how much of it stands."""
 
     asked: int
     stands: int
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One request that is over, and the texts that are wanted in it, as JSON writes them."""
+
+    request: Request
+    anatomy: Anatomy
+    wanted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Requests of one conversation, read and counted once."""
+
+    budget: int
+    steps: tuple[Step, ...]
+
+
 def main() -> None:
-    """Try every constant and print what was learned of it."""
-    asked = _arguments()
+    """Try every weight and print what was learned of it."""
+    asked, began = _arguments(), time.monotonic()
     conversations = list(_conversations(asked.each))
-    print(f"{len(conversations)} conversations of {', '.join(_BUDGETS)}", flush=True)
-    usual = _judged(conversations)
-    for name in asked.only or _CONSTANTS:
-        named = next(known for known in _CONSTANTS if known == name or known.endswith(f".{name}"))
+    requests = sum(len(one.steps) for one in conversations)
+    named = [next(k for k in _CONSTANTS if k == name or k.endswith(f".{name}")) for name in asked.only]
+    print(f"{len(conversations)} conversations, {requests} requests of {', '.join({**_BUDGETS, **_ASKED_BUDGETS})}\n")
+    print("| weight | it is | as it is | x0.5 | x2 | best | on unseen fifths | difference, 90% of 2,000 draws | |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    usual, left = _judged(conversations), []
+    for name in named or _CONSTANTS:
+        if time.monotonic() - began > 60 * asked.minutes:
+            left.append(name)
+            continue
         found = {1.0: usual}
         for times in _TIMES[1:]:
-            found[times] = _with(named, times, partial(_judged, conversations))
-        print(f"{named} ({_CONSTANTS[named]}): {_learned(found)}", flush=True)
+            found[times] = _with(name, times, partial(_judged, conversations))
+        print(f"| `{name}` | {_CONSTANTS[name]} | {_learned(found)} |", flush=True)
+    print(f"\nnot judged in {asked.minutes} minutes: {', '.join(left)}" if left else "\nall of them judged")
 
 
 def _arguments() -> argparse.Namespace:
     made = argparse.ArgumentParser(
         prog="generality", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    made.add_argument("--only", nargs="*", default=[], help="constants, by their last name")
-    made.add_argument("--each", type=int, default=20, help="conversations of each set that grow over their budget")
+    made.add_argument("--only", nargs="*", default=[], help="weights, by their last name")
+    made.add_argument("--each", type=int, default=6, help="conversations of each set that grow over their budget")
+    made.add_argument("--minutes", type=int, default=60, help="after so many no other weight is begun")
     return made.parse_args()
 
 
-def _conversations(each: int) -> Iterator[tuple[int, Body]]:
-    """Choose conversations of each set that use older values once they are over, with the budget they are judged at."""
-    for name, budget in _BUDGETS.items():
-        found = [talk for talk in recorded().read(name) if talk.get("carried") and len(raw(talk)) > 4 * budget]
-        random.Random(name).shuffle(found)
-        for talk in found[:each]:
-            yield budget, talk
+# ---------------------------------------------------------------- what is judged
 
 
-def _judged(conversations: Sequence[tuple[int, Body]]) -> list[Kept]:
-    """Rewrite every conversation as the constants stand now."""
+def _conversations(each: int) -> Iterator[Conversation]:
+    """Choose conversations of each set, those that use older values once they are over, and those that are asked."""
     counter = Counter("o200k_base")
-    return [_of_one(talk, budget, counter) for budget, talk in conversations]
+    for budgets, steps_of in ((_BUDGETS, _turns), (_ASKED_BUDGETS, _questions)):
+        for name, budget in budgets.items():
+            talks = [talk for talk in recorded().read(name) if len(raw(talk)) > 4 * budget]
+            random.Random(name).shuffle(talks)
+            made = (Conversation(budget, tuple(steps_of(talk, budget, counter))) for talk in talks)
+            yield from islice((one for one in made if one.steps), each)
 
 
-def _of_one(talk: Body, budget: int, counter: Counter) -> Kept:
-    policy = Policy("measured", context_window=budget, reserve=Reserve(0, 0))
-    memo, known, asked, stands = Memo(), Known(), 0, 0
-    turns: dict[int, list[str]] = {}
-    for value in talk["carried"]:
+def _turns(talk: Body, budget: int, counter: Counter) -> Iterator[Step]:
+    """Read the requests whose answers use values of older messages."""
+    memo, turns = Memo(), dict[int, list[str]]()
+    for value in talk.get("carried") or ():
         turns.setdefault(value["turn"], []).append(str(value["value"]))
     steps = sorted(turns)
     for turn in steps[:: max(1, len(steps) // _MOST_REQUESTS)]:
-        body = {"model": "gpt-5", "messages": talk["messages"][:turn]}
-        if talk.get("tools"):
-            body["tools"] = talk["tools"]
-        request = parse(raw(body), memo)
-        anatomy = dissect(request.conversation, recognition_of(policy), counter.count, lambda part: 0)
-        made = plan(anatomy, policy, Window(budget, None, False, 0, 0), 0, (CHAT,), counter.count, known)
-        if not isinstance(made, Plan) or not made.edits:
-            continue
-        left = json.dumps(json.loads(sent(request, "gpt-5", made.changes))["messages"], ensure_ascii=False)
-        wanted = [*turns[turn], *_said(body["messages"])]
-        asked += len(wanted)
-        stands += sum(json.dumps(one, ensure_ascii=False)[1:-1] in left for one in wanted)
-    return Kept(asked, stands)
+        messages = talk["messages"][:turn]
+        yield from _step(talk, messages, [*turns[turn], *_said(messages)], budget, counter, memo)
 
 
-def _said(messages: Sequence[dict[str, Any]]) -> list[str]:
+def _questions(talk: Body, budget: int, counter: Counter) -> Iterator[Step]:
+    """Read a conversation with each of its questions behind it, where it does not end in that."""
+    memo = Memo()
+    for question in [one for one in talk.get("qa") or () if one.get("kind") != "abstention"][:_MOST_REQUESTS]:
+        messages, said = talk["messages"], question["question"]
+        if said.strip().lower() not in str(messages[-1]["content"]).lower():
+            messages = [*messages, {"role": "user", "content": said}]
+        words = dict.fromkeys(_TELLING.findall(str(question["answer"])))
+        yield from _step(talk, messages, list(words), budget, counter, memo)
+
+
+def _step(
+    talk: Body, messages: Sequence[Body], wanted: Sequence[str], budget: int, counter: Counter, memo: Memo
+) -> Iterator[Step]:
+    """Read one request; none where it fits, or where nothing that is wanted stands in it."""
+    body = {"model": "gpt-5", "messages": messages, **({"tools": talk["tools"]} if talk.get("tools") else {})}
+    written = json.dumps(messages, ensure_ascii=False)
+    asked = [text for one in wanted if (text := json.dumps(one, ensure_ascii=False)[1:-1]) in written]
+    request = parse(raw(body), memo)
+    anatomy = dissect(request.conversation, recognition_of(_policy(budget)), counter.count, lambda part: 0)
+    if asked and anatomy.total > budget:
+        yield Step(request, anatomy, tuple(asked))
+
+
+def _said(messages: Sequence[Body]) -> list[str]:
     """Give what people said before, a text a message, where it is short enough to be asked for as a whole."""
     texts = [message["content"] for message in messages if message["role"] == "user"][:-1]
     return [text for text in texts if isinstance(text, str) and len(text) < 400]
+
+
+def _policy(budget: int) -> Policy:
+    return Policy("measured", context_window=budget, reserve=Reserve(0, 0))
+
+
+# ---------------------------------------------------------------- how it is judged
+
+
+def _judged(conversations: Sequence[Conversation]) -> list[Kept]:
+    """Rewrite every conversation as the weights stand now."""
+    return [_of_one(one) for one in conversations]
+
+
+_COUNTER = Counter("o200k_base")
+
+
+def _of_one(conversation: Conversation) -> Kept:
+    budget, known, asked, stands = conversation.budget, Known(), 0, 0
+    window, policy = Window(budget, None, False, 0, 0), _policy(budget)
+    for step in conversation.steps:
+        made = plan(step.anatomy, policy, window, 0, (CHAT,), _COUNTER.count, known)
+        asked += len(step.wanted)
+        if isinstance(made, Plan):
+            left = json.dumps(json.loads(sent(step.request, "gpt-5", made.changes))["messages"], ensure_ascii=False)
+            stands += sum(text in left for text in step.wanted)
+    return Kept(asked, stands)
 
 
 def _with(named: str, times: float, do: Callable[[], list[Kept]]) -> list[Kept]:
@@ -162,11 +275,9 @@ def _learned(found: dict[float, list[Kept]]) -> str:
     unseen = [found[chosen[at]][at] for at in range(size)]
     difference = _share(found[best]) - _share(unseen)
     low, high = _interval(found[best], unseen)
-    shares = ", ".join(f"x{times:g} {_share(kept):.4f}" for times, kept in found.items())
+    shares = " | ".join(f"{_share(found[times]):.4f}" for times in _TIMES)
     held = "holds" if difference <= 0.01 or low <= 0 else "FITTED"
-    return (
-        f"{shares}; best x{best:g}; on unseen {_share(unseen):.4f}, {difference:+.4f} [{low:+.4f}, {high:+.4f}] {held}"
-    )
+    return f"{shares} | x{best:g} | {_share(unseen):.4f} | {difference:+.4f} [{low:+.4f}, {high:+.4f}] | {held}"
 
 
 def _best(found: dict[float, list[Kept]], places: Sequence[int]) -> float:
