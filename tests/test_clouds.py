@@ -46,6 +46,8 @@ model_list:
   - {{model_name: nova, litellm_params: {{model: bedrock/amazon.nova-pro-v1:0, api_base: "{url}", {aws}}}}}
   - {{model_name: vertex, litellm_params: {{model: vertex_ai/claude-sonnet-4-5@20250929, api_base: "{url}",
       vertex_project: p, vertex_location: us-east5, vertex_credentials: '{account}'}}}}
+  - {{model_name: lost, litellm_params: {{model: "bedrock/{sonnet}", api_base: "{url}", aws_region_name: eu-west-1,
+      aws_profile_name: nobody-of-this-machine}}}}
   - {{model_name: foundry, litellm_params: {{model: azure_ai/claude-sonnet-4-5, api_base: "{url}",
       api_key: foundry-key-of-a-test}}}}
   - {{model_name: entra, litellm_params: {{model: azure_ai/claude-sonnet-4-5, api_base: "{url}/anthropic",
@@ -384,6 +386,16 @@ def test_a_token_is_never_told_to_a_client(place: Place):
         with pytest.raises(anthropic.BadRequestError) as refused:
             place.client().messages.create(model=model, max_tokens=9, messages=ASKED)
         assert secret not in str(refused.value.body)
+
+
+def test_credentials_that_sign_nothing_are_said_to_be_the_operators(place: Place):
+    with pytest.raises(anthropic.InternalServerError) as refused:
+        place.client().messages.create(model="lost", max_tokens=9, messages=ASKED)
+    told: Any = refused.value.body
+    assert told["error"]["code"] == "upstream_authentication"
+    assert "could not be signed in to" in told["error"]["message"]
+    assert "nobody-of-this-machine" not in told["error"]["message"]
+    assert place.clouds.came == []
 
 
 # ---------------------------------------------------------------- pieces

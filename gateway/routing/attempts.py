@@ -111,7 +111,15 @@ async def drive(flow: Attempts, call: Callable[[Deployment], Awaitable[Outcome]]
             return final
 
 
-_TELLING: Final = {"timeout": 2, "reset": 3, "garbage": 3, "too_large": 3, "connect": 4, "unfit": 7}
+_TELLING: Final = {
+    "timeout": 2,
+    "reset": 3,
+    "garbage": 3,
+    "too_large": 3,
+    "authentication": 4,
+    "connect": 4,
+    "unfit": 7,
+}
 _TELLING_FAULT: Final = {"rate": 0, "size": 5}
 
 

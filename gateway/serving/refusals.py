@@ -189,6 +189,7 @@ _GAVE_NO_ANSWER: dict[Trouble, str] = {
     "reset": "broke the connection off",
     "garbage": "answered with something that is not {answer}",
     "too_large": "answered with more bytes than an answer may have",
+    "authentication": "could not be signed in to with the gateway's own credentials",
 }
 
 

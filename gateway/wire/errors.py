@@ -512,7 +512,7 @@ _REMEDIES: Mapping[UpstreamFault, str] = {
     "reset": "Try again; what has come so far is incomplete.",
     "garbage": "Try again; if it stays, the operator should check that `api_base` speaks chat completions.",
     "too_large": "Ask for a shorter answer, or stream; the operator sets `server.max_answer`.",
-    "authentication": "The operator should check the deployment's `api_key`; yours is fine.",
+    "authentication": "The operator should check the deployment's `api_key`, or what stands for it; yours is fine.",
 }
 
 

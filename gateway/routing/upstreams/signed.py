@@ -66,8 +66,8 @@ class Signed:
         except UpstreamError:
             raise
         except Exception as error:  # whatever a library of a cloud raises where nobody lets it sign in
-            said = deployment.secrets.out_of_text(f"{type(error).__name__}: {error}"[:1000])
-            raise UpstreamError("garbage", "the request could not be signed", said) from error
+            said = deployment.secrets.out_of_text(f"{type(error).__name__}: {error}"[:300])
+            raise UpstreamError("authentication", f"the request could not be signed: {said}") from error
         reply = await self._direct.send_signed(
             deployment, there, body, stream=stream, request_id=request_id, headers=headers
         )

@@ -12,9 +12,9 @@ from typing import Final, Literal, Protocol, runtime_checkable
 from gateway.routing.deployment import Deployment
 from gateway.wire.headers import NO_HEADERS
 
-Trouble = Literal["connect", "timeout", "reset", "garbage", "too_large"]
+Trouble = Literal["connect", "timeout", "reset", "garbage", "too_large", "authentication"]
 """No connection; silence longer than the timeout; a connection that broke; bytes that are not an HTTP answer; more of
-them than an answer may have.
+them than an answer may have; credentials with which nothing could be signed.
 """
 
 KEPT_SECONDS: Final = 4.0
