@@ -69,6 +69,7 @@ from gateway.serving.stored_ids import StoredIds
 from gateway.serving.stored_pipeline import PATHS as STORED_PATHS
 from gateway.serving.stored_pipeline import answer_stored, begin_conversation, count_input
 from gateway.serving.summary_calls import write_summary
+from gateway.serving.tightening import Tightenings
 from gateway.serving.vitals import follow
 from gateway.serving.warm_up_calls import send_warm_up
 from gateway.state import open_state
@@ -295,6 +296,7 @@ def build_gateway(config: Config, around: Surroundings = PROGRAM, worker: str | 
             os.urandom(6).hex(),
             most_bytes=memory.bytes_for("warm prefixes"),
         ),
+        tightenings=Tightenings(sharing.store),
         limiting=limiting_of(config, configured.limits or Limits(), around.now, log),
         recorder=_recorder(config, configured.models, log),
         tracer=tracer_of(config.otel, os.environ, f"{socket.gethostname()}.{os.getpid()}"),

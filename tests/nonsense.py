@@ -21,7 +21,7 @@ from gateway.prompt_cache.usage_patterns import Habits, PreviousRequest, request
 from gateway.routing import calibrations, placements
 from gateway.routing.deployment import ModelFacts
 from gateway.routing.loads import Loads, Stay
-from gateway.serving import early_folds
+from gateway.serving import early_folds, tightening
 from gateway.state.codec import Codec
 from gateway.state.shared import Shared
 from gateway.summaries import store
@@ -103,6 +103,7 @@ def _kinds() -> list[Kind]:
         Kind(schedule.CLAIMS, schedule.CLAIMS.write(Claim("a", NOW))),
         Kind(early_folds.LINKS, early_folds.LINKS.write(frozenset({7, 2**60}))),
         Kind(early_folds.LINKS, b"[7,8]"),
+        Kind(tightening.STEPS, tightening.STEPS.write({7: 1, 2**60: 2})),
         Kind(store.TEXTS, store.TEXTS.write("The plan was gone through.")),
         Kind(store.TEXTS, b"The plan was gone through."),
         Kind(store.DECISIONS, store.DECISIONS.write(("abc", "def"))),

@@ -124,6 +124,11 @@ def _asked_models(sources: Iterable[_Source]) -> Iterator[tuple[str, Problem]]:
             if model != "same":
                 told = f"there is no model {model!r}; name one of model_list, or same"
                 yield model, source.document.problem((*path, "summarize", "model"), told)
+        for place in (("tighten",), ("tighten", "*")):
+            for path, step in source.document.matches(*place):
+                if isinstance(step, dict) and isinstance(model := step.get("model"), str):
+                    told = f"there is no model {model!r}; name one of model_list"
+                    yield model, source.document.problem((*path, "model"), told)
 
 
 def _validated(document: YamlDocument) -> tuple[dict[str, Any] | None, list[Problem]]:

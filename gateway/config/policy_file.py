@@ -30,13 +30,6 @@ def _condition(value: str) -> str:
     return value
 
 
-def _none_yet(steps: Tightenings) -> Tightenings:
-    """Refuse any step: a key that would be accepted and do nothing is worse than none."""
-    if steps:
-        raise ValueError("not in this release; leave it out")
-    return steps
-
-
 Version = Annotated[Literal[2], PlainValidator(_version), WithJsonSchema({"const": 2})]
 
 
@@ -64,7 +57,7 @@ class PolicyFile(PolicyBody):
         description="Variants by name, chosen by the header x-gateway-profile, metadata.gateway_profile, or `when`.",
     )
     budgets: Budgets = named_key([], description="Amounts of money for a period, of the keys that have this policy.")
-    tighten: Annotated[Tightenings, AfterValidator(_none_yet)] = named_key(
-        [], description="What is done as spend approaches a hard limit, step by step. The furthest step reached counts."
+    tighten: Tightenings = named_key(
+        [], description="What is done as spend approaches a hard limit, step by step. Steps that are reached add up."
     )
     limits: RateLimits = named_key({}, description="Requests and tokens a minute, and requests at the same time.")

@@ -70,6 +70,8 @@ class RequestFacts(NamedTuple):
     """`summary`, `warm_up`: the gateway's own, booked to those whom they were made for."""
     operation: str = "chat"
     """The part of the API that was asked (wire/operations.py)."""
+    tightened: int = 0
+    """The number of steps of its policy's `tighten` that it is under."""
 
 
 class PlanFacts(NamedTuple):
@@ -250,6 +252,7 @@ def settled(
         attempts=tuple(attempts) if is_retried else (),
         operation=request.operation,
         known_inputs=end.known_inputs,
+        tightened=request.tightened,
         **_rewrite_columns(plan, removed),
         **_cache_columns(cache),
     )

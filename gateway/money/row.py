@@ -304,6 +304,8 @@ class LedgerRow:
     """Asked for: chat, responses, messages, embeddings, completions, moderations, rerank."""
     known_inputs: int = _column(_NUMBER, 0, reported=True)
     """Inputs of a request for embeddings whose vectors were known: no upstream was asked for them."""
+    tightened: int = _column(_NUMBER, 0)
+    """The number of steps of its policy's `tighten` that it was under."""
     ts: str = _column(_TEXT, "", of=_BOTH, reported=True)
     """The time of writing: UTC, ISO 8601, to the millisecond."""
 

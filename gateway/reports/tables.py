@@ -185,6 +185,7 @@ def _request_facts(record: LedgerRecord) -> list[tuple[str, object]]:
         ("operation", row.operation if row.operation != "chat" else None),
         ("model", _arrow(row.model, row.deployment)),
         ("policy", row.policy),
+        ("tightened", f"by {row.tightened} of the policy's steps" if row.tightened else None),
         ("status", f"{row.status} (HTTP {row.http_status})" if settled else unsettled),
         ("error", row.error),
         ("refused" if row.status == "refused" else "would refuse", row.refusal and refusal_text(row.refusal)),

@@ -91,6 +91,8 @@ class Plan:
     """Set where text was too long to be counted: then the tokens as it came are a bound."""
     places: tuple[str, ...] = ()
     """`Conversation.places`."""
+    folds_now: bool = False
+    """Whether it folded anew for this very request."""
 
     @property
     def tokens_before(self) -> int:
@@ -298,7 +300,10 @@ def _rewritten(case: _Case, voiced: Voiced, as_it_came: Plan, *, fits: bool) -> 
         return Refusal(over, after[over], case.most[over], _largest(anatomy, over), anatomy.total, final, before)
     edits = _edits(anatomy, lawful)
     room, places = as_it_came.room, anatomy.conversation.places
-    return Plan(before, after, room, lawful.changes, edits, lawful.forced, events, wanted, places=places)
+    folds_now = folded.folds_now
+    return Plan(
+        before, after, room, lawful.changes, edits, lawful.forced, events, wanted, places=places, folds_now=folds_now
+    )
 
 
 def _over_its_ceiling(after: SIZES, most: Mapping[str, int] | None) -> str | None:

@@ -19,6 +19,7 @@ from gateway.money.limits import Applied, Limits, MissingUser, Parties
 from gateway.money.prices.rates import Price
 from gateway.money.reservations import AnswerLengths, Demand, RequestPrice, offers, rate
 from gateway.money.row import LedgerRow
+from gateway.money.tightening import FullestBudget, fullest_budget
 from gateway.routing.models import Model
 from gateway.state import StateUnavailable, open_counters
 from gateway.state.counters import AccountCharge, Balance, Granted, Look, Offer, Once, Short
@@ -113,12 +114,7 @@ class Limiting:
     ) -> Admission | None:
         """Take the holds of a request. Raises GatewayError: 429, and 503 where the counters cannot be asked."""
         at = id_time(facts.id) or 0.0
-        policy = policy_name(facts.policy)
-        try:
-            applied = self.limits.under(_parties(facts), policy, at)
-        except MissingUser as error:
-            told = f"The budget of {error} is for each user: name one in `user`, or in the header x-gateway-user."
-            raise errors.invalid_request(told, "user") from None
+        policy, applied = policy_name(facts.policy), self._applied(facts, at)
         if not applied:
             return None
         price = rate(prices, demand, service_tier)
@@ -133,6 +129,23 @@ class Limiting:
         admission = _admission(applied, charges, outcome, price, demand)
         self._admitted[facts.id] = admission
         return admission
+
+    def _applied(self, facts: RequestFacts, at: float) -> Sequence[Applied]:
+        """Return the limits of a request. Raises GatewayError (400) where they ask for a user and it names none."""
+        try:
+            return self.limits.under(_parties(facts), policy_name(facts.policy), at)
+        except MissingUser as error:
+            told = f"The budget of {error} is for each user: name one in `user`, or in the header x-gateway-user."
+            raise errors.invalid_request(told, "user") from None
+
+    async def fullest_budget(self, facts: RequestFacts) -> FullestBudget | None:
+        """Return the hard budget of a request of which most is spent; None where nobody knows. Raises GatewayError."""
+        at = id_time(facts.id) or 0.0
+        money = [one for one in self._applied(facts, at) if one.charge.kind == "money" and one.charge.limit]
+        try:
+            return fullest_budget(money, await self.balances(money, at))
+        except StateUnavailable:
+            return None
 
     async def balances(self, applied: Sequence[Applied], now: float) -> list[Balance]:
         """Read the balances of limits, some at a time: others are counted in between. Raises `StateUnavailable`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gateway.budget.tokens import LONG_BODY
@@ -16,10 +17,10 @@ from gateway.money.keys import Caller
 from gateway.request import Request, with_limit
 from gateway.rewriting.plan import Refusal
 from gateway.routing.attempts import Failure, Outcome
-from gateway.serving.admission import admit, authenticate, entry_facts
+from gateway.serving.admission import Admitted, admit, authenticate, entry_facts
 from gateway.serving.attempt import Calls
 from gateway.serving.background import settle_later
-from gateway.serving.client import Client, ClientGone, Headers, head, usual_header
+from gateway.serving.client import Client, ClientGone, Headers, head, header, usual_header
 from gateway.serving.fit import LARGE_BODY, Fitted
 from gateway.serving.large.pool import Desk
 from gateway.serving.large.turns import Place
@@ -28,6 +29,7 @@ from gateway.serving.refusals import does_not_fit, still_too_long, unanswered
 from gateway.serving.services import Gateway
 from gateway.serving.settle import Booking
 from gateway.serving.stored import note_stored
+from gateway.serving.tightening import Tightness, may_tighten, refuse_tightened
 from gateway.wire.answer import StoredAnswer
 from gateway.wire.errors import GatewayError
 from gateway.wire.shape import CHAT, Shape, shape_of
@@ -74,7 +76,7 @@ async def _read(gateway: Gateway, shape: Shape, body: bytes, key: str) -> Reques
 class ConversationPassage(Passage[Calls]):
     """A request that is planned, and may be rewritten."""
 
-    __slots__ = ("_desk", "_entry", "_place", "caller", "request")
+    __slots__ = ("_desk", "_entry", "_place", "_tightness", "caller", "request")
 
     def __init__(
         self,
@@ -90,6 +92,7 @@ class ConversationPassage(Passage[Calls]):
         super().__init__(gateway, client, shape_of(request))
         self.caller, self.request = caller, request
         self._entry, self._place, self._desk = booking, place, desk
+        self._tightness: Tightness | None = None
 
     @property
     def booking(self) -> Booking:
@@ -103,11 +106,12 @@ class ConversationPassage(Passage[Calls]):
         """Admit the request, plan it, and open its entry. Raises GatewayError, for what does not fit above all."""
         gateway, booking, headers = self.gateway, self._entry, self.client.headers
         admitted = admit(gateway.config, gateway.models, self.caller, self.request, headers)
-        request = self.request = with_limit(self.request, admitted.model.answer_limit)
-        booking.admit(request, admitted)
-        gateway.ledger.keep(booking.facts.id, booking.facts.team, request.body)
-        calls = self.calls = Calls(gateway, admitted, request, booking.facts, headers=headers, desk=self._desk)
-        fitted = await calls.fit(admitted.model)
+        gateway.ledger.keep(booking.facts.id, booking.facts.team, self.request.body)
+        self._tightness = await self._tight(admitted.policy)
+        calls, fitted = await self._fitted(admitted, self._tightness)
+        if self._tightness is not None and self._tightness.is_pending:
+            calls, fitted = await self._tightened(admitted, self._tightness, calls, fitted)
+        admitted, request = calls.admitted, self.request
         if self._desk is not None:
             _let_go(self._place, self._desk)
         booking.planned = gateway.monotonic()
@@ -126,6 +130,44 @@ class ConversationPassage(Passage[Calls]):
         error = does_not_fit(refusal, fitted, self.request, policy)
         self._entry.refusal = error.extra or {"at": refusal.at, "illegal": True}
         return error
+
+    async def _fitted(self, admitted: Admitted, tightness: Tightness | None) -> tuple[Calls, Fitted]:
+        """Plan the request for its model, under the steps that it is under."""
+        gateway, booking = self.gateway, self._entry
+        if tightness is not None:
+            admitted = tightness.applied(admitted, gateway.models)
+        request = self.request = with_limit(self.request, admitted.model.answer_limit)
+        booking.admit(request, admitted, 0 if tightness is None else tightness.stands)
+        calls = Calls(gateway, admitted, request, booking.facts, headers=self.client.headers, desk=self._desk)
+        self.calls = calls
+        return calls, await calls.fit(admitted.model)
+
+    async def _tight(self, policy: Policy) -> Tightness | None:
+        """Say which steps of its policy the request is under; None where it has none."""
+        gateway = self.gateway
+        if not policy.tighten or gateway.limits is None or gateway.limiting is None or gateway.tightenings is None:
+            return None
+        request, facts = self.request, self._entry.facts
+        if policy.mode != "enforce" or request.conversation.elsewhere is not None:
+            await refuse_tightened(policy, facts, gateway.limiting)
+            return None
+        long = len(request.body) >= LONG_BODY
+        threads = gateway.planning.of(facts.key, len(request.body)) if long else None
+        return await gateway.tightenings.look(policy, request, facts, gateway.limiting, gateway.known, threads)
+
+    async def _tightened(
+        self, admitted: Admitted, tightness: Tightness, calls: Calls, fitted: Fitted
+    ) -> tuple[Calls, Fitted]:
+        """Plan the request under all steps that are reached, where its conversation may go on under them."""
+        tighter = replace(tightness, stands=tightness.reached)
+        came, before = self.request, self._entry.facts
+        then = await self._fitted(admitted, tighter)
+        decides = self.gateway.tightenings is not None and may_tighten(tightness, fitted, then[1])
+        if decides and self.gateway.tightenings is not None and await self.gateway.tightenings.decide(tightness):
+            self._tightness = tighter
+            return then
+        self.request, self._entry.request, self._entry.facts, self.calls = came, came, before, calls
+        return calls, fitted
 
     async def call(self, calls: Calls) -> Outcome:
         return await calls.make()
@@ -155,7 +197,10 @@ class ConversationPassage(Passage[Calls]):
 
     def plan_headers(self) -> Headers:
         plan = None if self.calls is None else _plan(self.calls, self._entry.refusal)
-        return [usual_header(b"x-gateway-plan", plan)] if plan else []
+        told = [usual_header(b"x-gateway-plan", plan)] if plan else []
+        if self._tightness is not None and self._tightness.stands:
+            told.append(header(b"x-gateway-tightened", self._tightness.name))
+        return told
 
     def over(self, calls: Calls) -> None:
         calls.note_system_text()

@@ -38,6 +38,7 @@ from gateway.serving.large.pool import LargeBodies
 from gateway.serving.large.threads import FairThreads
 from gateway.serving.limiting import Limiting
 from gateway.serving.stored_ids import StoredIds
+from gateway.serving.tightening import Tightenings
 from gateway.state.shared import Sharing
 from gateway.summaries.jobs import NoSummaries, SummaryJobs
 from gateway.wire.memo import Memo
@@ -158,6 +159,8 @@ class Gateway(Configured):
     warm_ups: WarmUps | NoWarmUps = field(default_factory=NoWarmUps)
     limiting: Limiting | None = None
     """The holds of requests under limits. Asked only where there are `limits`."""
+    tightenings: Tightenings | None = None
+    """The conversations that go on under the steps of their policies. Asked only where there are `limits`."""
     capacity: Capacity = field(default_factory=Capacity)
     """The requests that are under way, and room for more."""
     recorder: Recorder | None = None

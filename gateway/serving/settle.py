@@ -80,9 +80,11 @@ class Booking:
         self.admission: Admission | None = None
         """Under limits: how it was let in."""
 
-    def admit(self, request: Request, admitted: Admitted) -> None:
-        """Take the request as it goes on, and the policy that was chosen for it."""
+    def admit(self, request: Request, admitted: Admitted, tightened: int = 0) -> None:
+        """Take the request as it goes on, and the policy that was chosen for it, with its steps where it has some."""
         self.request = request
+        if tightened:
+            self.facts = self.facts._replace(tightened=tightened)
         if (policy := str(admitted.policy)) != self.facts.policy:
             self.facts = self.facts._replace(policy=policy)
 

@@ -35,6 +35,16 @@ def budget_exceeded(party: str, spent: str, needs: str | None, seconds: int, tol
     return GatewayError(429, "budget_exceeded", message, code="insufficient_quota", headers=headers, extra=told)
 
 
+def budget_tightened(party: str, spent: str, at: str, seconds: int, told: Mapping[str, Any]) -> GatewayError:
+    """Refuse because the policy serves nothing from a share of a budget on."""
+    message = (
+        f"The gateway's budget for {party} is nearly used up: {spent}, and the policy serves nothing from {at} on. "
+        f"It is this gateway's budget, not the provider's quota. It begins anew in {seconds} seconds."
+    )
+    headers = {"x-should-retry": "false"}
+    return GatewayError(429, "budget_exceeded", message, code="insufficient_quota", headers=headers, extra=told)
+
+
 def rate_limited(limit: str, party: str, seconds: int, told: Mapping[str, Any]) -> GatewayError:
     """Refuse because of a rate of the gateway's, or because of holds that will free up."""
     message = f"Limit of the gateway reached for {party}: {limit}. Try again in {seconds} seconds."

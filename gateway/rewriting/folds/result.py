@@ -29,6 +29,7 @@ def folded_conversation(prefix: Prefix, state: FoldState) -> FoldedConversation:
         documents=cuts.documents,
         documents_room=_documents_room(standing),
         documents_free=_documents_free(standing),
+        folds_now=state.last is not None and state.last.messages == len(messages),
     )
 
 

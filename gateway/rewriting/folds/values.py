@@ -95,6 +95,8 @@ class FoldedConversation:
 
     documents_free: int = 0
     """Tokens set aside for documents that none take: room for excerpts of documents."""
+    folds_now: bool = False
+    """Whether the last fold was made for this very request."""
 
     @property
     def lines(self) -> tuple[FoldMessage, ...]:

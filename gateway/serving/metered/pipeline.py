@@ -21,6 +21,7 @@ from gateway.serving.passage import Passage, Ready
 from gateway.serving.refusals import unanswered
 from gateway.serving.services import Gateway
 from gateway.serving.stored import owned
+from gateway.serving.tightening import refuse_tightened
 from gateway.wire import errors
 from gateway.wire.errors import GatewayError
 from gateway.wire.metered.answers import Result
@@ -80,6 +81,9 @@ class MeteredPassage(Passage[MeteredCalls]):
         gateway, request = self.gateway, self.request
         model = admitted_model(gateway.models, self.caller, request.model, request.operation)
         holders = [(name, await owned(gateway, name, wanted, self.caller.team)) for name, wanted in request.named]
+        policy = gateway.config.policy_for(self.caller.policy, self.caller.team)
+        if policy.tighten and gateway.limits is not None and gateway.limiting is not None:
+            await refuse_tightened(policy, self._entry.facts, gateway.limiting)
         await self._entry.open(model)
         self.calls = MeteredCalls(gateway, request, model, self.id, self.client.headers, holders)
         return self.calls
