@@ -330,7 +330,7 @@ async def _open(state: State, closing: contextlib.AsyncExitStack) -> None:
     if gateway.limiting is not None:
         if gateway.limits is not None:
             gateway.limiting.counting.open()
-        closing.push_async_callback(gateway.limiting.counting.close)
+        closing.push_async_callback(gateway.limiting.close)
     if gateway.recorder is not None:
         closing.callback(gateway.recorder.close)
         gateway.recorder.configured(config_digest(gateway.config))

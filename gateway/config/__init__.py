@@ -36,6 +36,7 @@ from gateway.config.settings import (
     StateSettings,
     Team,
 )
+from gateway.config.webhooks import Webhook
 from gateway.config.yaml import YamlDocument, read_yaml
 from gateway.memory import DEFAULT_BYTES
 
@@ -110,6 +111,7 @@ class Config:
     budgets: tuple[Budget, ...] = ()
     """Of the whole gateway."""
     limits: tuple[RateLimit, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
     lines: Mapping[KeyPath, int] = field(default_factory=dict, repr=False, compare=False)
     """The line of each key in `file`, for problems that are seen later."""
 
@@ -311,6 +313,7 @@ def _config(
         cors=said.cors,
         budgets=said.budgets,
         limits=said.limits,
+        webhooks=said.webhooks,
         memory=said.memory,
         log_upstream_errors=said.log_upstream_errors,
         aliases=said.aliases,

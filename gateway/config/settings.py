@@ -36,6 +36,7 @@ from gateway.config import quantities
 from gateway.config.fields import STRICT, Name, Seconds, Share, Strict, Tokens, Word, is_from_file, key
 from gateway.config.limits import Budgets, RateLimits
 from gateway.config.prompt_cache_rules import CachesFile
+from gateway.config.webhooks import Webhooks
 
 
 def _sha256(value: str) -> str:
@@ -560,6 +561,7 @@ class ConfigFile(Strict):
         description="What each worker may remember of texts, prompt caches and conversations. Less costs time, never"
         " an answer. At least 16MB.",
     )
+    webhooks: Webhooks = key([], description="Addresses that are told once a period of a soft budget that is passed.")
     cors: Annotated[tuple[Origin, ...], _nothing_as(())] = key(
         [],
         description="Origins whose pages may call the gateway from a browser, as https://app.example.com.",

@@ -21,6 +21,7 @@ from gateway.money.reservations import AnswerLengths, Demand, RequestPrice, offe
 from gateway.money.row import LedgerRow
 from gateway.money.tightening import FullestBudget, fullest_budget
 from gateway.routing.models import Model
+from gateway.serving.webhooks import Notices
 from gateway.state import StateUnavailable, open_counters
 from gateway.state.counters import AccountCharge, Balance, Granted, Look, Offer, Once, Short
 from gateway.state.counting import Counting
@@ -102,7 +103,15 @@ class Limiting:
     serves_without: bool = False
     """True if requests are served without limits while the counters are down."""
     lengths: AnswerLengths = field(default_factory=AnswerLengths)
+    notices: Notices | None = None
+    """The way to webhooks; None where there is none."""
     _admitted: dict[str, Admission] = field(default_factory=dict, repr=False)
+
+    async def close(self) -> None:
+        """Tell the counters the rest, and give up webhooks that wait."""
+        await self.counting.close()
+        if self.notices is not None:
+            await self.notices.close()
 
     def ceiling(self, request_id: str) -> int | None:
         """Return the most tokens that each answer of a request may have; None where it is as it was asked for."""
@@ -185,15 +194,27 @@ class Limiting:
     def _warn(self, admission: Admission, nanousd: int) -> None:
         """Warn once in a window of an amount that was passed."""
         for one, balance in zip(admission.applied, admission.balances, strict=True):
-            if one.soft is not None and balance.spent + nanousd >= one.soft:
-                name = f"soft {one.charge.account} {one.charge.first} {one.soft}"
-                self.counting.once(Once(name, 0.0, float(one.ends)), partial(self._warned, one))
+            if one.soft is not None and (spent := balance.spent + nanousd) >= one.soft:
+                self.counting.once(warning_of(one), partial(self._warned, one, one.soft, spent))
 
-    def _warned(self, one: Applied) -> None:
-        assert one.soft is not None
+    def _warned(self, one: Applied, soft: int, spent: int) -> None:
+        rule = one.rule
         self.log.warning(
-            "soft budget passed", budget=one.party, period=one.rule.period, soft=dollars(one.soft), place=one.rule.place
+            "soft budget passed", budget=one.party, period=rule.period, soft=dollars(soft), place=rule.place
         )
+        if self.notices is not None:
+            told = {"scope": one.party, "place": rule.place, "period": rule.period, "soft_nanousd": soft}
+            told |= {"spent_nanousd": spent, "limit_nanousd": one.charge.limit, "reset": one.ends}
+            self.notices.send("soft_budget.passed", told)
+
+
+def warning_of(one: Applied) -> Once:
+    """Return the step that says whether a soft budget is passed for the first time: in this window of a calendar, or
+    in a rolling one's whole length.
+    """
+    charge, window = one.charge, "rolling" if one.rule.is_rolling else one.charge.first
+    ends = charge.bucket + (charge.bucket - charge.first) if one.rule.is_rolling else one.ends
+    return Once(f"soft {charge.account} {window} {one.soft}", 0.0, float(ends))
 
 
 def prices_of(gateway: Priced, model: Model, operation: Operation) -> list[Price]:
@@ -275,5 +296,6 @@ def limiting_of(config: Config, limits: Limits, now: Callable[[], float], log: F
         ),
         log,
         serves_without=config.state.on_store_down == "allow",
+        notices=Notices(config.webhooks, log, now),
     )
     return limiting

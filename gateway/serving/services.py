@@ -180,6 +180,8 @@ class Gateway(Configured):
         self.calibrations.add(configured.models.values())
         if self.limiting is not None:
             self.limiting.limits = configured.limits or Limits()
+            if self.limiting.notices is not None:
+                self.limiting.notices.hooks = configured.config.webhooks
         return replace(self, **{one.name: getattr(configured, one.name) for one in fields(Configured)})
 
 
