@@ -2,11 +2,14 @@
 
 import http.client
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from gateway.app import create_app
 from gateway.config import load
@@ -41,12 +44,16 @@ def serving(folder: Path, more: str = "", key: str = "", models: str = "") -> It
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     with listening(create_app(load(folder / "config.yaml", {}))) as port:
 
-        def ask(path: str, body: Any = None, name: str = "bot", **headers: str) -> tuple[int, dict[str, Any]]:
+        def ask(
+            path: str, body: Any = None, name: str = "bot", seen: list[Any] | None = None, **headers: str
+        ) -> tuple[int, dict[str, Any]]:
             sent = {"authorization": f"Bearer {TOKENS[name]}", "content-type": "application/json", **headers}
             with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
                 data = None if body is None else json.dumps(body)
                 connection.request("GET" if body is None else "POST", path, data, sent)
                 response = connection.getresponse()
+                if seen is not None:
+                    seen.append({name.lower(): value for name, value in response.getheaders()})
                 return response.status, json.loads(response.read())
 
         yield ask
@@ -101,6 +108,33 @@ def test_a_gateway_without_limits_lists_none(tmp_path):
 def test_whoever_has_no_key_is_told_nothing(tmp_path):
     with serving(tmp_path) as ask:
         assert ask("/v1/usage", authorization="Bearer sk-gw-none")[0] == 401
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "responses", "messages"])
+def test_each_shape_is_told_of_the_nearest_rate_in_its_own_headers(tmp_path, path):
+    turns = [{"role": "user", "content": "hello there"}]
+    body = {"model": "m", "input": "hello there"} if path == "responses" else {"model": "m", "messages": turns}
+    more = {"max_output_tokens": 20} if path == "responses" else {"max_tokens": 20}
+    seen: list[dict[str, str]] = []
+    with serving(tmp_path, "limits: {rpm_limit: 9, tpm_limit: 100k}", ", limits: {rpm_limit: 2}") as ask:
+        for _ in range(3):
+            status, _ = ask(f"/v1/{path}", body | more, seen=seen)
+    first, last = seen[0], seen[-1]
+    if path == "messages":
+        assert (first["anthropic-ratelimit-requests-limit"], first["anthropic-ratelimit-requests-remaining"]) == (
+            "2",
+            "1",
+        )
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:00Z", last["anthropic-ratelimit-requests-reset"])
+        assert "x-ratelimit-limit-requests" not in first
+        remaining = "anthropic-ratelimit-requests-remaining"
+    else:
+        assert (first["x-ratelimit-limit-requests"], first["x-ratelimit-remaining-requests"]) == ("2", "1")
+        assert re.fullmatch(r"\d+s", last["x-ratelimit-reset-requests"])
+        assert 0 < int(first["x-ratelimit-remaining-tokens"]) < 100_000
+        remaining = "x-ratelimit-remaining-requests"
+    if status == 429:  # unless a minute ended meanwhile
+        assert (last[remaining], 1 <= int(last["retry-after"]) <= 60) == ("0", True)
 
 
 def test_what_is_too_much_to_list_is_counted(tmp_path):

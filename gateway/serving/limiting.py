@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -29,6 +29,7 @@ from gateway.state.counting_owner import CountingOwner
 from gateway.wire import errors
 from gateway.wire.errors import GatewayError
 from gateway.wire.limit_errors import budget_exceeded, counters_unavailable, rate_limited
+from gateway.wire.limit_headers import limit_headers
 from gateway.wire.operations import Operation
 from gateway.wire.outgoing import with_ceiling
 
@@ -76,21 +77,30 @@ class Admission:
     """Most tokens of each answer, where that is less than the request asked for."""
     asked: int = 0
     is_held: bool = True
+    at: float = 0.0
 
-    def headers(self) -> dict[str, str]:
-        """Say in headers what was clamped, and what is left of rates."""
+    def headers(self, shape: str) -> dict[str, str]:
+        """Say in headers what was clamped, and what is left of rates, to a client of this shape."""
         out: dict[str, str] = {}
         if self.ceiling is not None:
             nearest = next((one.name for one in self.applied if one.charge.kind == "money"), "budget")
             out["x-gateway-clamped"] = f"max_completion_tokens={self.asked}->{self.ceiling}; budget={nearest}"
-        for charge, balance in zip(self.charges, self.balances, strict=True):
-            if charge.kind in ("requests", "tokens") and charge.limit is not None:
-                left = max(0, charge.limit - balance.spent - balance.most - charge.amount)
-                old = out.get(f"x-ratelimit-remaining-{charge.kind}")
-                if old is None or left < int(old):
-                    out[f"x-ratelimit-limit-{charge.kind}"] = str(charge.limit)
-                    out[f"x-ratelimit-remaining-{charge.kind}"] = str(left)
-        return out
+        return out | rate_headers(self.applied, self.charges, self.balances, self.at, shape) if self.is_held else out
+
+
+def rate_headers(
+    applied: Sequence[Applied], charges: Sequence[AccountCharge], balances: Sequence[Balance], at: float, shape: str
+) -> dict[str, str]:
+    """Return the headers of the rates of a request; of several of one kind, of the one with the least left."""
+    nearest: dict[str, tuple[int, int, int]] = {}
+    for one, charge, balance in zip(applied, charges, balances, strict=True):
+        if charge.kind in ("requests", "tokens") and charge.limit is not None:
+            left = max(0, charge.limit - balance.spent - balance.most - charge.amount)
+            nearest[charge.kind] = min((left, charge.limit, one.ends), nearest.get(charge.kind, (left + 1, 0, 0)))
+    out: dict[str, str] = {}
+    for kind, (left, limit, ends) in nearest.items():
+        out |= limit_headers(shape, kind, limit, left, at, ends)
+    return out
 
 
 @dataclass(slots=True)
@@ -134,8 +144,12 @@ class Limiting:
         except StateUnavailable as error:
             return self._without_counters(facts, applied, charges, str(error))
         if isinstance(outcome, Short):
-            raise _refusal(applied, outcome, ways, policy, at)
-        admission = _admission(applied, charges, outcome, price, demand)
+            refusal = _refusal(applied, outcome, ways, policy, at)
+            untaken = [charge._replace(amount=0) for charge in charges]
+            rates = rate_headers(applied, untaken, outcome.balances, at, facts.operation)
+            refusal.headers = {**rates, **refusal.headers}
+            raise refusal
+        admission = replace(_admission(applied, charges, outcome, price, demand), at=at)
         self._admitted[facts.id] = admission
         return admission
 

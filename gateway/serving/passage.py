@@ -227,7 +227,9 @@ class Passage(ABC, Generic[C]):
         """Say in headers what was done."""
         told = [usual_header(b"x-gateway-policy", self.booking.facts.policy)]
         if self.booking.admission is not None:
-            told += [header(name.encode(), value) for name, value in self.booking.admission.headers().items()]
+            told += [
+                header(name.encode(), value) for name, value in self.booking.admission.headers(self.shape.name).items()
+            ]
         if self.calls is None:
             return told
         return [*told, *self.plan_headers(), *call_headers(self.calls.attempts)]
