@@ -144,11 +144,9 @@ class Limiting:
         except StateUnavailable as error:
             return self._without_counters(facts, applied, charges, str(error))
         if isinstance(outcome, Short):
-            refusal = _refusal(applied, outcome, ways, policy, at)
             untaken = [charge._replace(amount=0) for charge in charges]
             rates = rate_headers(applied, untaken, outcome.balances, at, facts.operation)
-            refusal.headers = {**rates, **refusal.headers}
-            raise refusal
+            raise _with_headers(_refusal(applied, outcome, ways, policy, at), rates)
         admission = replace(_admission(applied, charges, outcome, price, demand), at=at)
         self._admitted[facts.id] = admission
         return admission
@@ -261,6 +259,11 @@ def _admission(
     if granted.nanousd < price.cost(demand.longest):
         ceiling = max(1, price.tokens(granted.nanousd) // demand.choices)
     return Admission(applied, charges, granted.balances, ceiling, demand.longest // demand.choices)
+
+
+def _with_headers(error: GatewayError, headers: Mapping[str, str]) -> GatewayError:
+    error.headers = {**headers, **error.headers}
+    return error
 
 
 def _refusal(

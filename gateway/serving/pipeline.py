@@ -111,7 +111,7 @@ class ConversationPassage(Passage[Calls]):
         calls, fitted = await self._fitted(admitted, self._tightness)
         if self._tightness is not None and self._tightness.is_pending:
             calls, fitted = await self._tightened(admitted, self._tightness, calls, fitted)
-        admitted, request = calls.admitted, self.request
+        admitted = calls.admitted
         if self._desk is not None:
             _let_go(self._place, self._desk)
         booking.planned = gateway.monotonic()
