@@ -1,8 +1,9 @@
 """The kinds of requests that a load is mixed of, and what each has to leave in the books. No network."""
 
+import itertools
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -178,6 +179,45 @@ def _count_tokens(id: str, draw: Draw) -> Sent:
     )
 
 
+def _as_messages(id: str, draw: Draw) -> Sent:
+    """Ask for what a chat asks for with a request of Anthropic's Messages API."""
+    chat = _one_of(id, draw, SHAPED)
+    fields = json.loads(chat.body)
+    body = {"model": fields["model"], "max_tokens": 400, "metadata": {"user_id": id}, "messages": fields["messages"]}
+    body |= {"stream": fields.get("stream", False)}
+    if "tools" in fields:
+        tools = (tool["function"] for tool in fields["tools"])
+        body["tools"] = [{"name": tool["name"], "input_schema": tool["parameters"]} for tool in tools]
+    return replace(chat, kind=f"messages: {chat.kind}", body=json.dumps(body).encode(), path="/messages")
+
+
+def conversation(name: str, draw: Draw, turns: int = 24) -> Iterator[list[dict[str, Any]]]:
+    """Yield the messages of a conversation with a tool, as long as they are before each question."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": f"You keep the stock of {name}."}]
+    for turn in range(turns):
+        yield list(messages)
+        stock = [draw.randint(0, 999) for _ in range(20)]
+        rows = [{"id": f"{name}-{turn}-{row}", "stock": held, "open": True} for row, held in enumerate(stock)]
+        call = {
+            "id": f"call-{turn}",
+            "type": "function",
+            "function": {"name": "look", "arguments": f'{{"at": {turn}}}'},
+        }
+        messages += [
+            {"role": "user", "content": f"Look after shelf {turn} of {name}."},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": f"call-{turn}", "content": json.dumps(rows, indent=1)},
+            {"role": "assistant", "content": f"Shelf {turn} has {sum(stock)} pieces. " * 5},
+        ]
+
+
+def folding(id: str, draw: Draw, before: list[dict[str, Any]]) -> Sent:
+    """Ask the next question of a conversation, under the tight policy."""
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    body = _body(id, stream=draw.random() < 0.5, before=before, fields={"tools": [tool]}, words=9)
+    return Sent(id, "folding", body, KEYS["tight"], (200,), "answered")
+
+
 def _metered(id: str, draw: Draw) -> Sent:
     """Ask one of the paths that are metered and not rewritten."""
     path: str = draw.choice(("/embeddings", "/completions", "/moderations", "/rerank"))
@@ -236,7 +276,30 @@ MIX: Mix = (
 SERVED: Mix = ((5, _plain), (4, _streamed), (1, _tools), (1, _rewritten), (1, _gone))
 
 
+EVERYTHING: Mix = (*MIX, (12, _as_messages))
+
+
 def mixed(name: str, count: int, seed: int, mix: Mix = MIX) -> list[Sent]:
     """Draw so many requests; the same seed draws the same ones."""
     draw = random.Random(seed)
     return [_one_of(f"{name}-{at}", draw, mix) for at in range(count)]
+
+
+def endless(name: str, seed: int, folded: float = 0.06, at_once: int = 40) -> Iterator[Sent]:
+    """Draw requests of every kind one by one; so many of them are turns of conversations, `at_once` of which go on."""
+    draw = random.Random(seed)
+    begun = itertools.count()
+
+    def another() -> Iterator[list[dict[str, Any]]]:
+        return conversation(f"store {next(begun)}", draw)
+
+    open_ones = [another() for _ in range(at_once)]
+    for at in itertools.count():
+        if draw.random() >= folded:
+            yield _one_of(f"{name}-{at}", draw, EVERYTHING)
+            continue
+        chosen = draw.randrange(at_once)
+        if (before := next(open_ones[chosen], None)) is None:
+            open_ones[chosen] = another()
+            before = next(open_ones[chosen])
+        yield folding(f"{name}-{at}", draw, before)
