@@ -5,9 +5,11 @@
 # Policies of your own are mounted beside config.yaml. Without a config.yaml it refuses to start and says so.
 # No key is ever part of the image: config.yaml names environment variables.
 
-ARG PYTHON=3.11
+# The one image it stands on, twice: at an exact tag, or pinned by its digest with `--build-arg BASE=python@sha256:…`
+# (docs/running-it-for-others.md).
+ARG BASE=python:3.11.14-slim-bookworm
 
-FROM python:${PYTHON}-slim AS build
+FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
 RUN python -m venv /opt/gateway
@@ -21,7 +23,7 @@ RUN pip wheel --no-deps --no-index --no-build-isolation --wheel-dir dist . \
  && /opt/gateway/bin/pip install --no-deps --no-index dist/*.whl \
  && /opt/gateway/bin/pip uninstall --yes pip
 
-FROM python:${PYTHON}-slim
+FROM ${BASE}
 RUN useradd --system --uid 10001 --home-dir /srv/gateway --shell /usr/sbin/nologin gateway \
  && install -d -o gateway -g gateway /srv/gateway /srv/gateway/var
 COPY --from=build /opt/gateway /opt/gateway
