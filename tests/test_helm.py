@@ -126,7 +126,7 @@ def test_the_gateway_takes_the_configuration_that_is_rendered(case: str, tmp_pat
 
 
 @needs_helm
-def test_a_pod_has_the_time_of_a_stop_three_probes_and_nothing_to_write_but_its_volumes() -> None:
+def test_a_pod_has_time_to_stop_three_probes_and_a_root_to_read_only() -> None:
     spec = pod("full")
     (container,) = spec["containers"]
     config = yaml.safe_load(objects_of_config("full"))

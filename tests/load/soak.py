@@ -28,7 +28,6 @@ from tests.contract.running import (
     POLICIES,
     Gateway,
     Upstream,
-    config,
     eventually,
     free_port,
     get,
@@ -38,6 +37,7 @@ from tests.contract.running import (
 )
 from tests.load.client import ask
 from tests.load.mixed_load import report_total
+from tests.load.mixed_load import setup as every_way
 from tests.load.traffic import Sent, endless
 
 FIRST, MOST_GROWTH = 0.1, 0.05
@@ -254,7 +254,7 @@ def judged(outcome: Outcome, gateway: Gateway) -> Outcome:
 
 def setup(folder: Path, upstream: Upstream, port: int, workers: int) -> Path:
     """Write a configuration with metrics, whose tight policy shortens, folds and summarises."""
-    settings = config(upstream.url, metrics={"port": port})
+    settings = every_way(upstream.url) | {"metrics": {"port": port}}
     settings["server"] |= {"workers": workers, "max_lag": "20s"}  # it asks as much as there is room for
     tight = {
         **POLICIES["tight"],

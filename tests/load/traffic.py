@@ -179,18 +179,6 @@ def _count_tokens(id: str, draw: Draw) -> Sent:
     )
 
 
-def _as_messages(id: str, draw: Draw) -> Sent:
-    """Ask for what a chat asks for with a request of Anthropic's Messages API."""
-    chat = _one_of(id, draw, SHAPED)
-    fields = json.loads(chat.body)
-    body = {"model": fields["model"], "max_tokens": 400, "metadata": {"user_id": id}, "messages": fields["messages"]}
-    body |= {"stream": fields.get("stream", False)}
-    if "tools" in fields:
-        tools = (tool["function"] for tool in fields["tools"])
-        body["tools"] = [{"name": tool["name"], "input_schema": tool["parameters"]} for tool in tools]
-    return replace(chat, kind=f"messages: {chat.kind}", body=json.dumps(body).encode(), path="/messages")
-
-
 def conversation(name: str, draw: Draw, turns: int = 24) -> Iterator[list[dict[str, Any]]]:
     """Yield the messages of a conversation with a tool, as long as they are before each question."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": f"You keep the stock of {name}."}]
@@ -276,9 +264,6 @@ MIX: Mix = (
 SERVED: Mix = ((5, _plain), (4, _streamed), (1, _tools), (1, _rewritten), (1, _gone))
 
 
-EVERYTHING: Mix = (*MIX, (12, _as_messages))
-
-
 def mixed(name: str, count: int, seed: int, mix: Mix = MIX) -> list[Sent]:
     """Draw so many requests; the same seed draws the same ones."""
     draw = random.Random(seed)
@@ -296,7 +281,7 @@ def endless(name: str, seed: int, folded: float = 0.06, at_once: int = 40) -> It
     open_ones = [another() for _ in range(at_once)]
     for at in itertools.count():
         if draw.random() >= folded:
-            yield _one_of(f"{name}-{at}", draw, EVERYTHING)
+            yield _one_of(f"{name}-{at}", draw, MIX)
             continue
         chosen = draw.randrange(at_once)
         if (before := next(open_ones[chosen], None)) is None:
