@@ -97,6 +97,10 @@ class Request:
     """Members that stay behind where it leaves as a chat completion, and that nothing depends on."""
     clearing: Clearing | None = None
     """Of old results, by the provider, where it is asked in this shape."""
+    reasons: bool | None = None
+    """True if the client asks for thinking, False if it wants none; None if it leaves that to the model."""
+    is_countable: bool = True
+    """False if the answer cannot be counted while it comes: it is written in the background, or is not text alone."""
     named: tuple[tuple[str, str], ...] = ()
     """Ids of what the provider keeps and the request builds on, each behind the member that names it."""
 

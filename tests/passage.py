@@ -20,6 +20,7 @@ import structlog
 from gateway.app import Surroundings, build_gateway
 from gateway.budget.tokens import Counters
 from gateway.config import Config, KeyEntry, LedgerSettings, Server, StateSettings, Team
+from gateway.config.limits import Budget
 from gateway.config.merging import resolve
 from gateway.config.policy import Policy
 from gateway.config.yaml import parse_yaml
@@ -281,6 +282,8 @@ def deployment(name: str = "asked", model: str = "openai/gpt-4o", **more: Any) -
         shared=True,
         encoding="o200k_base",
         exact=more.pop("exact", True),
+        thinks_unasked=more.pop("thinks_unasked", False),
+        streams=more.pop("streams", True),
     )
     price = price_from(rest, more.pop("price", PRICE))
     kind: Kind = more.pop("kind", "direct")
@@ -337,6 +340,7 @@ class Setting:
     now: Callable[[], float] = lambda: NOW
     comment_seconds: float = COMMENT_SECONDS
     large: LargeBodies | None = None
+    budgets: Sequence[Budget] = ()
 
     def gateway(self, script: Script) -> Gateway:
         given = tuple(self.policies) or (Policy("default"),)
@@ -352,6 +356,7 @@ class Setting:
             state=StateSettings(dir=self.folder / "state", timeout=PATIENT_SECONDS),
             ledger=LedgerSettings(self.folder / "ledger"),
             unpriced="allow" if self.unpriced else "refuse",
+            budgets=tuple(self.budgets),
         )
         catalogue: dict[str, list[Deployment]] = {}
         for one in self.deployments or (deployment(),):
@@ -401,6 +406,8 @@ class Setting:
             await refuse(client, error, request_id)
         finally:
             await gateway.upstreams.close()
+            if gateway.limiting is not None:
+                await gateway.limiting.counting.close()
             await gateway.sharing.close()
             gateway.ledger.close()
         return Passed(client, script, list(books.rows(gateway.config.ledger.dir)), gateway, log)

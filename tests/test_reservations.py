@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.money.prices.entries import price_from
-from gateway.money.reservations import FLOOR, UNKNOWN_ANSWER, AnswerLengths, Demand, RequestPrice, offers, rate
+from gateway.money.reservations import FLOOR, UNKNOWN_ANSWER, AnswerLengths, Demand, RequestPrice, rate, ways
 from gateway.state.counters import AccountCharge, Balance, Granted, Short, decide
 
 PRICE = RequestPrice(prompt=20_000, million=10_000_000_000)
@@ -15,7 +15,7 @@ PRICE = RequestPrice(prompt=20_000, million=10_000_000_000)
 
 def admitted(demand: Demand, spent: int, expected: int = 0, most: int = 0) -> Granted | Short:
     charge = AccountCharge("$", "money", 0, 0, 10**9)
-    return decide([charge], offers(demand, PRICE), [Balance(spent, expected, most, 1)])
+    return decide([charge], [way.offer for way in ways(demand, PRICE)], [Balance(spent, expected, most, 1)])
 
 
 def demand(longest: int, *, may_clamp: bool = True, likely: int = 300) -> Demand:

@@ -98,7 +98,18 @@ INSTEAD: Final[Mapping[str, str]] = {
 """Keys that are refused, and what to write in their place."""
 
 OF_INFO: Final = frozenset(
-    {"max_input_tokens", "max_output_tokens", "max_tokens", "mode", "base_model", "litellm_provider", "order", "speaks"}
+    {
+        "max_input_tokens",
+        "max_output_tokens",
+        "max_tokens",
+        "mode",
+        "base_model",
+        "litellm_provider",
+        "order",
+        "speaks",
+        "supports_reasoning",
+        "supports_native_streaming",
+    }
 )
 """Keys of `model_info` that are acted on, prices aside."""
 

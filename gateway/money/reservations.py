@@ -1,14 +1,15 @@
 """How much of a budget a request holds: what it is likely to cost, and what it can cost at most. Pure.
 
 Two sums are kept of every hard limit (docs/decisions/0019). The likely cost decides while a tenth of the limit is free.
-The highest cost, priced at the answer limit that is sent upstream, never passes the limit with what is spent.
+The highest cost, priced at the answer limit that is sent upstream, never passes the limit with what is spent. An answer
+that nothing limits is counted while it comes, and its hold grows with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from gateway.money.prices.rates import Price
 from gateway.request import Usage
@@ -16,6 +17,10 @@ from gateway.state.counters import Offer
 
 NEAR_PERMILLE: Final = 100
 """Thousandths of a limit; where less is free, holds are taken at their highest cost, or answers clamped."""
+SPARE_PERMILLE: Final = 500
+"""Thousandths of a limit that the highest costs of answers which nothing limits leave free: few answers reach them."""
+AHEAD: Final = 1_000
+"""Tokens that the hold of an answer under way is ahead of what has come, at least; it grows by as many again."""
 UNKNOWN_ANSWER: Final = 2_048
 """Tokens that an answer is expected to have before any was seen."""
 FLOOR: Final = 1_024
@@ -49,13 +54,28 @@ class Demand:
     prompt: int
     """Tokens of its prompt, at most."""
     longest: int
-    """Tokens of its answers, all together, that nothing lets it pass; what the request or the model's cap says."""
+    """Tokens of its answers, all together, that they cannot pass: the request's limit, or the model's cap."""
     likely: int
     """Tokens that its answers are expected to have."""
     choices: int = 1
     may_clamp: bool = False
     """Whether a shorter answer is of use: no tools, no schema, no reasoning."""
     searches: int = 0
+    may_grow: bool = False
+    """Whether nobody limits its answers, and they can be counted while they come."""
+
+
+Bound = Literal["asked", "clamped", "counted"]
+"""The bound of an answer: what was asked for, or the model's cap; a smaller limit that is sent; its hold, which grows
+while it is counted.
+"""
+
+
+class Way(NamedTuple):
+    """One way to admit a request."""
+
+    offer: Offer
+    bound: Bound
 
 
 def rate(prices: Iterable[Price], demand: Demand, service_tier: str | None) -> RequestPrice:
@@ -71,15 +91,32 @@ def rate(prices: Iterable[Price], demand: Demand, service_tier: str | None) -> R
     return RequestPrice(prompt, million)
 
 
-def offers(demand: Demand, price: RequestPrice) -> Sequence[Offer]:
+def ways(demand: Demand, price: RequestPrice) -> Sequence[Way]:
     """List the ways to admit a request, the best for the caller first."""
     most = price.cost(demand.longest)
     expected = min(most, price.cost(demand.likely))
-    roomy = Offer(expected, most, most, NEAR_PERMILLE)
-    if not demand.may_clamp:
-        return (roomy, Offer(expected, most, most))
     least = min(most, price.cost(max(FLOOR * demand.choices, 1)))
-    return (roomy, Offer(min(expected, least), most, least))
+    if demand.may_grow:
+        return _growing_ways(demand, price, most, expected, least)
+    roomy = Way(Offer(expected, most, most, NEAR_PERMILLE), "asked")
+    if not demand.may_clamp:
+        return (roomy, Way(Offer(expected, most, most), "asked"))
+    return (roomy, Way(Offer(min(expected, least), most, least), "clamped"))
+
+
+def _growing_ways(demand: Demand, price: RequestPrice, most: int, expected: int, least: int) -> Sequence[Way]:
+    """List the ways for an answer that nobody limits.
+
+    Its highest cost is held while half of the limit stays free of such. Then it is counted, and begins with the hold
+    that most answers need. Near the limit a clamped one leaves room for those that grow.
+    """
+    first = min(most, max(expected, price.cost(2 * AHEAD * demand.choices)))
+    whole = Way(Offer(expected, most, most, NEAR_PERMILLE, SPARE_PERMILLE), "asked")
+    counted = Way(Offer(expected, first, first, NEAR_PERMILLE), "counted")
+    if not demand.may_clamp:
+        return (whole, counted, Way(Offer(first, first, first), "counted"))
+    short = min(most, max(least, price.cost(2 * demand.likely)))
+    return (whole, counted, Way(Offer(min(expected, least), short, least), "clamped"))
 
 
 @dataclass(slots=True)

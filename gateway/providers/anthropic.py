@@ -40,6 +40,9 @@ CLAUDE: Final = Family(
     # platform.claude.com/docs/en/build-with-claude/vision and …/vision-coordinates, read 2026-11; measured in
     # huggingface.co/datasets/JOHNISKING/image-token-cost.
     images=(ImageRule(ClaudePatches(4784, 2576), since=(4, 7)), ImageRule(ClaudePatches(1568, 1568))),
+    # "By default, no thinking happens" (vercel.com/docs/ai-gateway/models-and-providers/reasoning/anthropic); some of
+    # version 5 cannot do without (docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-adaptive-thinking.html)
+    thinks_since=(5, 0),
     answers_limited=True,  # docs.claude.com/en/api/messages, `max_tokens`: required, and litellm makes one up
     takes_betas=True,
     plain=("claude", "anthropic"),

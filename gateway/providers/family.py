@@ -62,6 +62,8 @@ class Family:
     """Whether the answer need not fit into the context window."""
     input_windows: frozenset[int] = frozenset()
     """Windows of the price table that are the input's alone."""
+    thinks_since: tuple[int, int] = (0, 0)
+    """The first version whose models may think unasked; those before it think where the request says so."""
     answers_limited: bool = False
     """Whether every request must say how long its answer may be."""
     takes_betas: bool = False
@@ -96,6 +98,10 @@ class Family:
         """Return the tokens that a second of audio counts."""
         name = bare(model)
         return next((rate for word, rate in self.audio if word in name), UNKNOWN_AUDIO)
+
+    def thinks_unasked(self, model: str) -> bool:
+        """Whether a model that can think may do so where the request says nothing of it."""
+        return version_of(bare(model)) >= self.thinks_since
 
     def shares_window(self, model: str, window: int | None) -> bool:
         """Whether the answer of a model must fit into its window too."""

@@ -65,6 +65,10 @@ class ModelFacts:
     encoding: Encoding
     exact: bool
     """Whether that encoding is the model's own."""
+    thinks_unasked: bool = False
+    """Whether it may think before it answers where the request says nothing of it."""
+    streams: bool = True
+    """Whether its answers come as they are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +286,8 @@ def facts_of(provider: str, model: str, book: PriceBook, overrides: Mapping[str,
         shared=family_of(provider, model).shares_window(model, known.max_input_tokens),
         encoding=encoding,
         exact=exact,
+        thinks_unasked=known.reasons is True and family_of(provider, model).thinks_unasked(model),
+        streams=known.streams,
     )
 
 

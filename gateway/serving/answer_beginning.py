@@ -64,10 +64,15 @@ NO_START: Final = AnswerStart()
 
 
 async def answer_start(
-    deployment: Deployment, reply: Reply, listener: Listener, most_bytes: int, now: Callable[[], float]
+    deployment: Deployment,
+    reply: Reply,
+    listener: Listener,
+    most_bytes: int,
+    now: Callable[[], float],
+    chunks: AsyncIterator[bytes] | None = None,
 ) -> AnswerStart:
-    """Read an answer until it is known what it is, and close one that is none."""
-    chunks = reply.chunks()
+    """Read an answer until it is known what it is, and close one that is none. `chunks` are its bytes, if counted."""
+    chunks = chunks or reply.chunks()
     beginning = await begin(chunks, listener, most_bytes)
     match opened := beginning.opened:
         case Streaming():

@@ -41,6 +41,7 @@ from gateway.serving.fit import (
     selection,
     writer_of,
 )
+from gateway.serving.holds import AnswerEnded, AnswerMeter, MeteredChunks, RunningHold
 from gateway.serving.ledger import trace_headers
 from gateway.serving.limiting import clamped
 from gateway.serving.occupied import Occupied
@@ -54,7 +55,7 @@ from gateway.serving.stored import bound
 from gateway.summaries.jobs import Job
 from gateway.wire.answer import Heard, WholeAnswer
 from gateway.wire.headers import ClientHeaders, Received, client_headers
-from gateway.wire.outgoing import Additions
+from gateway.wire.outgoing import Additions, as_streamed
 from gateway.wire.shape import shape_of
 
 MANY_EDITS = 2_000
@@ -105,6 +106,7 @@ class Calls:
         "fitted",
         "gateway",
         "headers",
+        "hold",
         "occupied",
         "plan",
         "request",
@@ -134,6 +136,8 @@ class Calls:
         """What the entry holds of the last of them."""
         self.attempts: list[Attempt] = []
         """In the order they were made; the last may be under way."""
+        self.hold: RunningHold | None = None
+        """The hold of its answers, where a budget bounds them."""
         self.occupied = Occupied(gateway.loads)
         """The deployment that is at work for this request, where its load counts."""
         self.too_long_at: Fitted | None = None
@@ -152,6 +156,16 @@ class Calls:
     @property
     def enforces(self) -> bool:
         return self.admitted.policy.mode == "enforce"
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the answer is counted while it comes, since nothing but its hold bounds it."""
+        return self.hold is not None and self.hold.is_counted
+
+    @property
+    def streams(self) -> bool:
+        """Whether the upstream is asked to stream: for the client, or to be counted and gathered."""
+        return self.request.stream or self.is_counted
 
     def changes(self, fitted: Fitted) -> Changes | None:
         """Return what is really done to the request."""
@@ -273,6 +287,8 @@ class Calls:
     async def call(self, deployment: Deployment) -> Outcome:
         """Try one deployment, and once more with another plan where it finds the prompt too long."""
         model = self.gateway.models[deployment.model_name]
+        if self.attempts and self.hold is not None and not await self.hold.pays_again():
+            return Failure(deployment, "unfit", message="the budget pays for no other attempt")
         if (known := self.gateway.health.begin(deployment.name, self.gateway.monotonic())) is not None:
             return known
         fitted = self.fitted.get(model.name) or await self.fit(model)
@@ -291,7 +307,7 @@ class Calls:
         ours = fitted.prompt_tokens or await prompt_tokens(
             self.request, model, counter.weighed(fitted.window.calibration.weights)
         )
-        self._learn_window(deployment, found, ours)
+        _learn_window(self.gateway, deployment, found, ours, self.request.answer_limit or 0)
         window = fitted.window.seen_smaller(ours, found.tokens, found.limit, found.over)
         policy, known, threads = self.admitted.policy, self.gateway.known, self.threads()
         policy = replace(policy, recall=0.0)
@@ -305,17 +321,6 @@ class Calls:
         if isinstance(outcome, Failure) and outcome.status is not None and too_long(outcome.status, outcome.body):
             self.too_long_at = again
         return outcome
-
-    def _learn_window(self, deployment: Deployment, found: TooLong, ours: int) -> None:
-        """Remember what a deployment said that it takes and counts; `ours` is our count of what was sent."""
-        gateway, declared = self.gateway, deployment.facts.window
-        stated = believed(found, ours, self.request.answer_limit or 0)
-        if stated is None:
-            return
-        is_news = gateway.windows.learn(deployment.name, stated, gateway.monotonic())
-        if is_news and (declared is None or stated.limit < declared):
-            facts = {"deployment": deployment.name, "declared": declared, "said": stated.limit}
-            gateway.log.warning("window is smaller than declared", **facts)
 
     async def _try(self, deployment: Deployment, fitted: Fitted) -> Outcome:
         """Call a deployment once. Whatever happens, what came of it is the last attempt."""
@@ -338,8 +343,11 @@ class Calls:
                 outcome = sent
             else:
                 reply, is_taken = sent.reply, True  # a client that leaves now has had its prompt read
-                start = await self._start(deployment, reply)
+                start = await _start(self, deployment, fitted, reply)
                 outcome, is_taken = start.failure or sent, start.is_taken
+        except AnswerEnded as ended:
+            start = AnswerStart(unused=ended.heard)
+            raise ended.error from None
         finally:
             now = gateway.monotonic()
             self.attempts[-1] = Attempt(
@@ -368,17 +376,6 @@ class Calls:
         more, betas = deployment.forward_headers, (deployment.spoken(self.request.shape) or deployment).betas
         return client_headers(self.headers, deployment.own_headers, betas=betas, more=more, first=first)
 
-    async def _start(self, deployment: Deployment, reply: Reply) -> AnswerStart:
-        """Take in an answer until it is known what it is."""
-        request, gateway, shape = self.request, self.gateway, shape_of(self.request)
-        if deployment.spoken(request.shape) is None:
-            listener = shape.listen_to_chat(request, secrets=deployment.secrets)
-        else:
-            listener = shape.listen(
-                streamed=request.stream, hold_back_usage=not request.asks_usage, secrets=deployment.secrets
-            )
-        return await answer_start(deployment, reply, listener, gateway.config.server.max_answer, gateway.now)
-
     async def _additions(self, deployment: Deployment, fitted: Fitted) -> Additions:
         """Give what is added for a deployment; not the wish for usage, where it has refused that."""
         prompt = fitted.prompt_tokens if self.enforces else fitted.original_tokens
@@ -390,7 +387,7 @@ class Calls:
         gateway, request, changes = self.gateway, self.request, self.changes(fitted)
         additions = await self._additions(deployment, fitted)
         outcome = await self._called(deployment, changes, marks, additions, along)
-        if additions.usage and request.stream and refuses(outcome, "stream_options"):
+        if additions.usage and self.streams and refuses(outcome, "stream_options"):
             along = self._along(deployment, first=False)
             outcome = await self._called(deployment, changes, marks, replace(additions, usage=False), along)
             if not isinstance(outcome, Failure) and not request.has_stream_options:
@@ -412,10 +409,13 @@ class Calls:
         body = await body_for(self.request, deployment, changes, marks, additions, self.threads)
         if gateway.limits is not None:
             body = clamped(gateway, self.facts.id, body, "max_tokens" if asked is None else self.request.limited_by)
+        if self.streams and not self.request.stream:
+            is_chat = asked is None or asked.operation == "chat"
+            body = as_streamed(body, asks_usage=is_chat and additions.usage)
         return await gateway.upstreams.call(
             asked or deployment,
             body,
-            stream=self.request.stream,
+            stream=self.streams,
             request_id=self.facts.id,
             headers=trace_headers(gateway, self.facts.id, len(self.attempts) - 1, along.headers),
             now=gateway.now(),
@@ -440,3 +440,30 @@ class Calls:
         if self.admitted.policy.prompt_cache.warm and self.enforces:
             key = None if marks is None else marks.key
             self.gateway.warm_ups.note(one, deployment, self.admitted.policy, self.facts, key)
+
+
+async def _start(calls: Calls, deployment: Deployment, fitted: Fitted, reply: Reply) -> AnswerStart:
+    """Take in an answer until it is known what it is; one that nothing else bounds is counted as it comes."""
+    request, gateway, shape = calls.request, calls.gateway, shape_of(calls.request)
+    if deployment.spoken(request.shape) is None:
+        listener = shape.listen_to_chat(request, secrets=deployment.secrets)
+    else:
+        listener = shape.listen(
+            streamed=request.stream, hold_back_usage=not request.asks_usage, secrets=deployment.secrets
+        )
+    chunks = None
+    if calls.hold is not None and calls.is_counted:
+        meter = AnswerMeter(calls.hold, calls.counter(fitted.model), is_exact=fitted.model.exact)
+        chunks = MeteredChunks(reply, listener, meter)
+    return await answer_start(deployment, reply, listener, gateway.config.server.max_answer, gateway.now, chunks)
+
+
+def _learn_window(gateway: Gateway, deployment: Deployment, found: TooLong, ours: int, answer_limit: int) -> None:
+    """Remember what a deployment said that it takes and counts; `ours` is our count of what was sent."""
+    declared, stated = deployment.facts.window, believed(found, ours, answer_limit)
+    if stated is None:
+        return
+    is_news = gateway.windows.learn(deployment.name, stated, gateway.monotonic())
+    if is_news and (declared is None or stated.limit < declared):
+        facts = {"deployment": deployment.name, "declared": declared, "said": stated.limit}
+        gateway.log.warning("window is smaller than declared", **facts)

@@ -17,13 +17,14 @@ from gateway.money.entry import RequestFacts
 from gateway.money.ledger import id_time
 from gateway.money.limits import Applied, Limits, MissingUser, Parties
 from gateway.money.prices.rates import Price
-from gateway.money.reservations import AnswerLengths, Demand, RequestPrice, offers, rate
+from gateway.money.reservations import AnswerLengths, Demand, RequestPrice, Way, rate, ways
 from gateway.money.row import LedgerRow
 from gateway.money.tightening import FullestBudget, fullest_budget
+from gateway.routing.deployment import Deployment
 from gateway.routing.models import Model
 from gateway.serving.webhooks import Notices
 from gateway.state import StateUnavailable, open_counters
-from gateway.state.counters import AccountCharge, Balance, Granted, Look, Offer, Once, Short
+from gateway.state.counters import AccountCharge, Balance, Granted, Look, Once, Short
 from gateway.state.counting import Counting
 from gateway.state.counting_owner import CountingOwner
 from gateway.wire import errors
@@ -59,6 +60,7 @@ class Priced(Protocol):
     def models(self) -> Mapping[str, Model]: ...
 
 
+_FREE: Final = RequestPrice(0, 0)
 _HOLDS_END_SECONDS: Final = 1
 """Seconds after which it is worth asking again where holds will free up."""
 _LOOKED_AT_ONCE: Final = 40
@@ -78,6 +80,20 @@ class Admission:
     asked: int = 0
     is_held: bool = True
     at: float = 0.0
+    price: RequestPrice = _FREE
+    held_nanousd: int = 0
+    is_counted: bool = False
+    """Whether nothing but its hold bounds the answer, which is counted while it comes."""
+    choices: int = 1
+
+    @property
+    def has_hard_budget(self) -> bool:
+        return any(charge.kind == "money" and charge.limit is not None for charge in self.charges)
+
+    def money_party(self, index: int) -> str:
+        """Name the party of one of the money charges, by its number among them."""
+        money = [one.party for one in self.applied if one.charge.kind == "money"]
+        return money[index] if money else ""
 
     def headers(self, shape: str) -> dict[str, str]:
         """Say in headers what was clamped, and what is left of rates, to a client of this shape."""
@@ -137,17 +153,18 @@ class Limiting:
         if not applied:
             return None
         price = rate(prices, demand, service_tier)
-        ways = offers(demand, price)
+        possible = ways(demand, price)
         charges = _charges(applied, demand)
         try:
-            outcome = await self.counting.take_hold(facts.id, charges, ways)
+            outcome = await self.counting.take_hold(facts.id, charges, [way.offer for way in possible])
         except StateUnavailable as error:
             return self._without_counters(facts, applied, charges, str(error))
         if isinstance(outcome, Short):
             untaken = [charge._replace(amount=0) for charge in charges]
             rates = rate_headers(applied, untaken, outcome.balances, at, facts.operation)
-            raise _with_headers(_refusal(applied, outcome, ways, policy, at), rates)
-        admission = replace(_admission(applied, charges, outcome, price, demand), at=at)
+            raise _with_headers(_refusal(applied, outcome, possible, policy, at), rates)
+        admission = _admission(applied, charges, outcome, price, demand, possible[outcome.offer])
+        admission = replace(admission, at=at)
         self._admitted[facts.id] = admission
         return admission
 
@@ -229,12 +246,16 @@ def warning_of(one: Applied) -> Once:
     return Once(f"soft {charge.account} {window} {one.soft}", 0.0, float(ends))
 
 
-def prices_of(gateway: Priced, model: Model, operation: Operation) -> list[Price]:
-    """Return the prices at which a request may be served: the model's deployments' and its fallbacks'."""
+def servers_of(gateway: Priced, model: Model, operation: Operation) -> list[Deployment]:
+    """List the deployments that may serve a request: the model's, and its fallbacks'."""
     named = gateway.config.fallbacks
     models = [model, *(gateway.models[name] for name in named.get(model.name) or named.get(model.declared_as, ()))]
-    deployments = [deployment for one in models for deployment in one.serving(operation)]
-    return list({id(one.price): one.price for one in deployments if one.price is not None}.values())
+    return [deployment for one in models for deployment in one.serving(operation)]
+
+
+def prices_of(servers: Sequence[Deployment]) -> list[Price]:
+    """List the prices at which a request may be served."""
+    return list({id(one.price): one.price for one in servers if one.price is not None}.values())
 
 
 def _parties(facts: RequestFacts) -> Parties:
@@ -253,12 +274,27 @@ def _charges(applied: Sequence[Applied], demand: Demand) -> list[AccountCharge]:
 
 
 def _admission(
-    applied: Sequence[Applied], charges: Sequence[AccountCharge], granted: Granted, price: RequestPrice, demand: Demand
+    applied: Sequence[Applied],
+    charges: Sequence[AccountCharge],
+    granted: Granted,
+    price: RequestPrice,
+    demand: Demand,
+    way: Way,
 ) -> Admission:
     ceiling = None
-    if granted.nanousd < price.cost(demand.longest):
+    if way.bound == "clamped" and granted.nanousd < price.cost(demand.longest):
         ceiling = max(1, price.tokens(granted.nanousd) // demand.choices)
-    return Admission(applied, charges, granted.balances, ceiling, demand.longest // demand.choices)
+    return Admission(
+        applied,
+        charges,
+        granted.balances,
+        ceiling,
+        demand.longest // demand.choices,
+        price=price,
+        held_nanousd=granted.nanousd,
+        is_counted=way.bound == "counted",
+        choices=demand.choices,
+    )
 
 
 def _with_headers(error: GatewayError, headers: Mapping[str, str]) -> GatewayError:
@@ -269,7 +305,7 @@ def _with_headers(error: GatewayError, headers: Mapping[str, str]) -> GatewayErr
 def _refusal(
     applied: Sequence[Applied],
     short: Short,
-    ways: Sequence[Offer],
+    possible: Sequence[Way],
     policy: str,
     at: float,
 ) -> GatewayError:
@@ -283,7 +319,7 @@ def _refusal(
         told = {**told, "limit": limit, "spent": balance.spent, "held": held}
         return rate_limited(_RATES[one.charge.kind].format(limit), one.party, after, told)
     told = {**told, "limit_nanousd": limit, "spent_nanousd": balance.spent, "held_nanousd": balance.most}
-    needs = min(offer.least for offer in ways)
+    needs = min(way.offer.least for way in possible)
     if limit - balance.spent < needs:
         spent = f"{dollars(balance.spent)} of {dollars(limit)} for {one.rule.period} is spent"
         return budget_exceeded(one.party, spent, dollars(needs) if balance.spent < limit else None, seconds, told)

@@ -153,6 +153,8 @@ class Passage(ABC, Generic[C]):
         try:
             await self._serve()
         except GatewayError as error:
+            if self.calls is not None:
+                await self.booking.pay_unused(self.calls)
             await self._end_with(error)
         except asyncio.CancelledError:
             is_told = self.booking.is_settled

@@ -118,6 +118,7 @@ class ConversationPassage(Passage[Calls]):
         if isinstance(fitted.plan, Refusal) and calls.enforces:
             raise self._refused(fitted.plan, fitted, admitted.policy)
         await booking.open(admitted, fitted)
+        calls.hold = booking.hold(calls)
         calls.summarise(fitted)
         return calls
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.routing.upstreams.upstream import UpstreamError
 from gateway.serving.answer_beginning import Stream
 from gateway.serving.client import Client
+from gateway.serving.holds import AnswerEnded
 from gateway.wire import errors
 from gateway.wire.answer import Relay
 from gateway.wire.shape import Shape
@@ -49,6 +50,8 @@ async def pass_on(client: Client, stream: Stream, shape: Shape, most: int, reque
                 out = relay.finish()
     except UpstreamError as error:
         out, trouble = relay.cut(), error
+    except AnswerEnded as ended:
+        return StreamEnd(relay.cut() + shape.error_event(ended.error, request_id), ended.error.code)
     if relay.done or relay.error is not None:
         return _told(relay, shape, out, request_id)
     if relay.finished:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,8 +29,9 @@ from gateway.serving.admission import Admitted
 from gateway.serving.attempt import Attempt, Calls
 from gateway.serving.calls_in_entry import call_facts, first_byte
 from gateway.serving.fit import LARGE_BODY, Fitted, kinds_sent, prompt_tokens
+from gateway.serving.holds import RunningHold
 from gateway.serving.ledger import enter_opened, enter_settled
-from gateway.serving.limiting import Admission, prices_of
+from gateway.serving.limiting import Admission, prices_of, servers_of
 from gateway.serving.retained import retained
 from gateway.serving.services import Gateway
 from gateway.serving.stored import note_stored
@@ -105,6 +106,8 @@ class Booking:
         """Hold what the request may cost. Raises GatewayError where its limits leave too little."""
         request, model, limiting = self.request, admitted.model, self.gateway.limiting
         assert limiting is not None
+        servers = servers_of(self.gateway, model, "chat")
+        thinks = may_think(request, servers)
         prompt = fitted.prompt_tokens or request.most_tokens
         cap = model.max_output or LONGEST_ANSWER
         longest = min(request.answer_limit or cap, cap) * request.choices
@@ -114,10 +117,25 @@ class Booking:
             longest,
             min(longest, likely),
             request.choices,
-            may_clamp=not (request.conversation.definitions or request.conversation.required_word or request.thinking),
+            may_clamp=not (request.conversation.definitions or request.conversation.required_word or thinks),
+            may_grow=request.answer_limit is None
+            and request.is_countable
+            and not thinks
+            and all(one.facts.streams for one in servers),
         )
-        prices = prices_of(self.gateway, model, "chat")
-        self.admission = await limiting.admit(self.facts, demand, prices, request.service_tier)
+        self.admission = await limiting.admit(self.facts, demand, prices_of(servers), request.service_tier)
+
+    def hold(self, calls: Calls) -> RunningHold | None:
+        """Return the hold of the request, which grows while it is served; None where no budget bounds it."""
+        admission, limiting = self.admission, self.gateway.limiting
+        if admission is None or limiting is None or not (admission.is_held and admission.has_hard_budget):
+            return None
+
+        async def paid() -> int:
+            await self.pay_unused(calls)
+            return self.bill.unused_nanousd or 0
+
+        return RunningHold(limiting, self.facts.id, admission, paid)
 
     async def enter(self, calls: Calls, attempt: Attempt, heard: Heard | None) -> None:
         """Enter what an answer cost, and what of it the rewrite took away. None: nothing came back."""
@@ -254,6 +272,13 @@ class Booking:
         ):
             kinds = kinds_sent(self.request, calls.changes(fitted), calls.counter(fitted.model))
             self.gateway.calibrations.observe(attempt.deployment.facts, kinds, usage.prompt)
+
+
+def may_think(request: Request, servers: Sequence[Deployment]) -> bool:
+    """Whether an answer may hold thinking, which is paid for and need not be told."""
+    if request.reasons is None:
+        return request.thinking > 0 or any(one.facts.thinks_unasked for one in servers)
+    return request.reasons
 
 
 def _bill(heard: Heard | None, deployment: Deployment) -> int | None:

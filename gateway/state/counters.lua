@@ -118,7 +118,8 @@ local function decide(charges, offers, found)
             local limit = limit_of(charge)
             if charge[2] == 'money' and limit then
                 local kept = math.floor(limit * offer[4] / 1000)
-                granted = math.min(granted, limit - found[at][1] - found[at][3])
+                local spare = math.floor(limit * offer[5] / 1000)
+                granted = math.min(granted, limit - spare - found[at][1] - found[at][3])
                 if granted < offer[3] or found[at][1] + found[at][2] + offer[1] > limit - kept then
                     fits, worst = false, at
                     break
@@ -170,7 +171,7 @@ elseif op == 'top_up' then
         if charge[2] == 'money' then money[#money + 1] = charge end
     end
     local found = balances(money)
-    local number, at = decide(money, {{amount, amount, amount, 0}}, found)
+    local number, at = decide(money, {{amount, amount, amount, 0, 0}}, found)
     if number then
         put(id, owner, raw, amount, amount, ARGV[8])
         return told('granted', '0', text(at), found)

@@ -46,6 +46,8 @@ class Offer(NamedTuple):
     """Below this it is not worth beginning. Equal to `most`: all or nothing."""
     leave_permille: int = 0
     """Thousandths of a limit that must stay free of spend and expected holds."""
+    spare_permille: int = 0
+    """Thousandths of a limit that must stay free of spend and of holds at their highest cost."""
 
 
 class TakeHold(NamedTuple):
@@ -199,7 +201,7 @@ def decide(charges: Sequence[AccountCharge], offers: Sequence[Offer], balances: 
             if charge.kind != "money" or charge.limit is None:
                 continue
             kept = charge.limit * offer.leave_permille // 1000
-            free = charge.limit - balance.spent - balance.most
+            free = charge.limit - charge.limit * offer.spare_permille // 1000 - balance.spent - balance.most
             granted = min(granted, free)
             if granted < offer.least or balance.spent + balance.expected + offer.expected > charge.limit - kept:
                 fits, worst = False, index

@@ -36,6 +36,7 @@ from gateway.state.counters import (
     Short,
     Step,
     TakeHold,
+    TopUp,
 )
 from gateway.state.counting_owner import CountingOwner
 
@@ -131,6 +132,16 @@ class Counting:
             self._holds[request_id] = Hold(request_id, self._owner, charges, expected, outcome.nanousd)
             return outcome
         self._holds.pop(request_id, None)
+        assert isinstance(outcome, Short)
+        return outcome
+
+    async def top_up(self, request_id: str, charges: Sequence[AccountCharge], nanousd: int) -> Granted | Short:
+        """Raise the hold of a request to an amount, or leave it as it is. Raises `StateUnavailable`."""
+        now = self._now()
+        outcome = await self.ask(TopUp(request_id, self._owner, charges, nanousd, now, now + HOLD_SECONDS))
+        if isinstance(outcome, Granted):
+            self._holds[request_id] = Hold(request_id, self._owner, charges, nanousd, nanousd)
+            return outcome
         assert isinstance(outcome, Short)
         return outcome
 

@@ -38,6 +38,9 @@ class Heard(Protocol):
     def heard_bytes(self) -> int:
         """The bytes that have come of it."""
 
+    def said_bytes(self) -> int:
+        """Return the size of all that the model said."""
+
     def seen_text(self) -> str:
         """Join what the model said, for counting an answer that came without usage. `grown` scales its count."""
 
@@ -110,6 +113,10 @@ class WordedAnswer(ABC):
     @abstractmethod
     def is_cut(self) -> bool:
         """Whether a limit ended it."""
+
+    def said_bytes(self) -> int:
+        """Return the size of all that the model said."""
+        return len(self.seen_text().encode("utf-8", "surrogatepass"))
 
     def seen_text(self) -> str:
         """Join what the model said, for counting an answer that came without usage."""
@@ -206,6 +213,10 @@ class Listener(Protocol):
     @property
     def held_bytes(self) -> int:
         """The bytes that are held of the answer: all of a whole one, of a stream those not passed on yet."""
+
+    @property
+    def heard(self) -> Heard | None:
+        """The answer so far, where it comes as a stream."""
 
     def feed(self, chunk: bytes, /) -> Opened | None:
         """Take bytes from upstream; None where it is not yet known what they are."""

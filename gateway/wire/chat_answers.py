@@ -48,6 +48,11 @@ class ChatListener:
         """The bytes that are held of the answer."""
         return self._opening.held_bytes
 
+    @property
+    def heard(self) -> Relay | None:
+        """The answer so far, where it comes as a stream."""
+        return self._opening.heard
+
     def feed(self, chunk: bytes) -> Opened | None:
         """Take bytes from upstream; None where it is not yet known what they are."""
         opened = self._opening.feed(chunk)
@@ -98,6 +103,10 @@ class TranslatedAnswer:
     def heard_bytes(self) -> int:
         """The length of what came."""
         return self.came.heard_bytes
+
+    def said_bytes(self) -> int:
+        """Return the size of all that the model said."""
+        return self.came.said_bytes()
 
     def seen_text(self) -> str:
         """Join what the model said."""
@@ -171,6 +180,10 @@ class TranslatedRelay:
     def error_is_shown(self) -> bool:
         """Never: it is told in this shape's own event."""
         return False
+
+    def said_bytes(self) -> int:
+        """Return the size of all that the model has said so far."""
+        return self._came.said_bytes()
 
     def seen_text(self) -> str:
         """Join what the model has said so far."""

@@ -45,6 +45,16 @@ def budget_tightened(party: str, spent: str, at: str, seconds: int, told: Mappin
     return GatewayError(429, "budget_exceeded", message, code="insufficient_quota", headers=headers, extra=told)
 
 
+def answer_ended(party: str, tokens: int, cost: str) -> GatewayError:
+    """End an answer under way, because the budget pays for no more of it."""
+    message = (
+        f"The gateway's budget for {party} ended this answer after about {tokens:,} tokens: it pays for no more of it. "
+        f"What came until then costs {cost} and is entered. It is this gateway's budget, not the provider's quota."
+    )
+    headers = {"x-should-retry": "false"}
+    return GatewayError(429, "budget_exceeded", message, code="insufficient_quota", headers=headers)
+
+
 def rate_limited(limit: str, party: str, seconds: int, told: Mapping[str, Any]) -> GatewayError:
     """Refuse because of a rate of the gateway's, or because of holds that will free up."""
     message = f"Limit of the gateway reached for {party}: {limit}. Try again in {seconds} seconds."

@@ -157,6 +157,19 @@ def without_members(
     return [*(one for one in out if not any(start < one[1] and one[0] < end for start, end, _ in cut)), *cut]
 
 
+def wants_thinking(fields: Mapping[str, Any]) -> bool | None:
+    """Say whether a request asks for thinking, True, or for none, False; None where it leaves that to the model.
+
+    Effort as OpenAI has it (`reasoning_effort`, `reasoning.effort`), `thinking` as Anthropic has it.
+    """
+    thinking, reasoning, effort = fields.get("thinking"), fields.get("reasoning"), fields.get("reasoning_effort")
+    if isinstance(thinking, dict):
+        return thinking.get("type") != "disabled"
+    if isinstance(reasoning, dict) and effort is None:
+        effort = reasoning.get("effort")
+    return None if effort is None else effort != "none"
+
+
 def positive(number: Any) -> int | None:
     """Return a whole number above zero; None for anything else."""
     return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else None

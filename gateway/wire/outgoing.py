@@ -54,6 +54,16 @@ _LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 """The members that limit an answer, in whatever shape."""
 
 
+def as_streamed(body: bytes, *, asks_usage: bool) -> bytes:
+    """Return a body that asks for a stream, and, in a chat, for its usage."""
+    spans = object_spans(body)
+    wanted = {"stream": b"true"} | ({"stream_options": b'{"include_usage":true}'} if asks_usage else {})
+    edits = [(*spans[name], value) for name, value in wanted.items() if name in spans]
+    end = body.rindex(b"}")
+    added = b"".join([b',"%s":%b' % (name.encode(), value) for name, value in wanted.items() if name not in spans])
+    return splice(body, [*edits, (end, end, added)])
+
+
 def with_ceiling(body: bytes, most: int, usual: str) -> bytes:
     """Return a body whose answer limits are at most this; where it has none, `usual` is put in."""
     spans = object_spans(body)

@@ -14,7 +14,7 @@ from tests.contract.running import Program, environment, free_port, gateway_comm
 
 MODEL = """model_list:
   - model_name: m
-    litellm_params: {model: demo/gpt-5}
+    litellm_params: {model: demo/gpt-4.1}
     model_info: {input_cost_per_token: 1.0e-6, output_cost_per_token: 1.0e-5, max_output_tokens: 4000}
 """
 

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.money.reservations import Demand, RequestPrice, offers
+from gateway.money.reservations import Demand, RequestPrice, ways
 from gateway.state.counters import (
     AccountCharge,
     Balance,
@@ -69,7 +69,8 @@ class Counted(RuleBasedStateMachine):
         price = RequestPrice(prompt=demand.prompt, million=10_000_000)
         self.number += 1
         name = f"r{self.number}"
-        step = TakeHold(name, "me", charges(names), offers(demand, price), self.now, self.now + HOLD)
+        offers = [way.offer for way in ways(demand, price)]
+        step = TakeHold(name, "me", charges(names), offers, self.now, self.now + HOLD)
         outcome = self.run(step)
         if isinstance(outcome, Granted):
             self.live[name] = (names, outcome.nanousd, self.now + HOLD)

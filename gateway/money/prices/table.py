@@ -27,6 +27,8 @@ class ModelEntryFacts:
     mode: str | None = None
     reasons: bool | None = None
     """Whether it can be told how much to reason."""
+    streams: bool = True
+    """Whether its answers come as they are written."""
 
 
 class PriceBook:
@@ -69,7 +71,7 @@ class PriceBook:
         return None if price is None else replace(price, is_for_holds=True)
 
     def facts(self, provider: str, model: str, overrides: PriceEntry | None = None) -> ModelEntryFacts:
-        """Return window, answer limit and kind of a model, as far as they are known."""
+        """Return window, answer limit, kind and abilities of a model, as far as they are known."""
         key, entry = self._entry(provider, model, overrides)
         window = _limit(entry.get("max_input_tokens")) or _limit(entry.get("max_tokens"))
         mode = entry.get("mode")
@@ -80,6 +82,7 @@ class PriceBook:
             _limit(entry.get("max_output_tokens")),
             mode if isinstance(mode, str) else None,
             None if key is None and reasons is None else bool(reasons),
+            streams=entry.get("supports_native_streaming") is not False,
         )
 
     def names(self, provider: str) -> Iterator[str]:

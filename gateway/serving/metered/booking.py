@@ -27,7 +27,7 @@ from gateway.routing.deployment import Deployment
 from gateway.routing.models import Model
 from gateway.serving.calls_in_entry import call_facts, first_byte
 from gateway.serving.ledger import enter_opened, enter_settled
-from gateway.serving.limiting import Admission, prices_of
+from gateway.serving.limiting import Admission, prices_of, servers_of
 from gateway.serving.metered.calls import MeteredAttempt, MeteredCalls
 from gateway.serving.services import Gateway
 from gateway.serving.settle import LONGEST_ANSWER, USUAL_ANSWER
@@ -99,7 +99,7 @@ class MeteredBooking:
         demand = Demand(
             prompt, longest, likely, request.choices, may_clamp=request.operation != "compact", searches=searches
         )
-        prices = prices_of(self.gateway, model, request.operation)
+        prices = prices_of(servers_of(self.gateway, model, request.operation))
         self.admission = await limiting.admit(self.facts, demand, prices, request.service_tier)
 
     async def enter(self, _calls: MeteredCalls, attempt: MeteredAttempt, answer: Result | Relay | None) -> None:

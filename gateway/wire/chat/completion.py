@@ -35,6 +35,10 @@ class Completion:
         tier = self.fields.get("service_tier")
         return tier if isinstance(tier, str) else None
 
+    def said_bytes(self) -> int:
+        """Return the size of all that the model said."""
+        return len(self.seen_text().encode("utf-8", "surrogatepass"))
+
     def seen_text(self) -> str:
         """Join what the model said, for counting an answer that came without usage."""
         texts: list[str] = []

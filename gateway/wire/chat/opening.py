@@ -60,6 +60,11 @@ class Opening:
         """The bytes that are held of the answer: all of a whole one, of a stream those not passed on yet."""
         return self._size if self._relay is None else self._size + self._relay.held_bytes
 
+    @property
+    def heard(self) -> EventRelay | None:
+        """The answer so far, where it comes as a stream."""
+        return self._relay
+
     def feed(self, chunk: bytes) -> Opened | None:
         """Take bytes from upstream; None where it is not yet known what they are."""
         if self._kind == "unknown":

@@ -28,7 +28,7 @@ from gateway.wire.errors import invalid_request
 from gateway.wire.foreign import kinds_in
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, object_spans, value
 from gateway.wire.media import media_of
-from gateway.wire.members import MOST_CHOICES, listed_messages, ours_in_metadata, positive, read_members
+from gateway.wire.members import MOST_CHOICES, listed_messages, ours_in_metadata, positive, read_members, wants_thinking
 from gateway.wire.memo import Memo
 
 NAME: Final = "chat"
@@ -47,7 +47,7 @@ _READ = frozenset(
         "n",
         "service_tier",
         "response_format",
-        "thinking",
+        *("thinking", "reasoning", "reasoning_effort", "modalities"),
         "prompt_cache_options",
         "cache_control",
     }
@@ -131,6 +131,8 @@ def parse(body: bytes, memo: Memo) -> Request:
         may_select="tools" in spans,
         caching=NO_CACHING if _CACHING.isdisjoint(spans) else _caching(spans, fields, definitions.marks),
         has_stream_options="stream_options" in spans,
+        reasons=wants_thinking(fields),
+        is_countable=fields.get("modalities") in (None, ["text"]),
     )
 
 

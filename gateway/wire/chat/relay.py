@@ -155,6 +155,11 @@ class EventRelay:
             self._read_kept()
         return self.done or self._transcript.finished
 
+    def said_bytes(self) -> int:
+        """Return the size of all that the model has said so far. Parses what was relayed since it was asked last."""
+        self._read_kept()
+        return self._transcript.size
+
     def seen_text(self) -> str:
         """Join what the model has said so far, as far as it is kept. `grown` scales its count to the whole.
 

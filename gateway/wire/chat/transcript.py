@@ -24,12 +24,13 @@ _BYTES_PER_TOKEN: Final = 4
 class Transcript:
     """The words of one stream so far."""
 
-    __slots__ = ("_ended", "_open", "_room", "_size", "_texts", "finish_reason")
+    __slots__ = ("_ended", "_open", "_room", "_texts", "finish_reason", "size")
 
     def __init__(self) -> None:
         self._texts: dict[tuple[object, ...], bytearray] = {}
         self._room = MOST_TEXT
-        self._size = 0
+        self.size = 0
+        """Bytes of all that was said (UTF-8)."""
         self._open: set[int] = set()  # choices that have begun and not ended
         self._ended = False
         self.finish_reason: str | None = None
@@ -47,9 +48,9 @@ class Transcript:
     def grown(self, tokens: int) -> int:
         """Scale a count of `text` to all that was said."""
         kept = MOST_TEXT - self._room
-        if kept == self._size:
+        if kept == self.size:
             return tokens
-        return -(-tokens * self._size // kept) if kept else self._size // _BYTES_PER_TOKEN
+        return -(-tokens * self.size // kept) if kept else self.size // _BYTES_PER_TOKEN
 
     def said(self) -> Said:
         """Return what is kept of the answer proper."""
@@ -85,7 +86,7 @@ class Transcript:
 
     def pass_over(self, size: int) -> None:
         """Count so many bytes of text that nobody read."""
-        self._size += size
+        self.size += size
 
     def _read_delta(self, index: int, delta: dict[str, Any]) -> None:
         # Some engines send their reasoning under both names.
@@ -106,7 +107,7 @@ class Transcript:
     def _hear(self, key: tuple[object, ...], said: object) -> None:
         for piece in spoken(said):
             text = piece.encode("utf-8", "surrogatepass")
-            self._size += len(text)
+            self.size += len(text)
             if not self._room or (key not in self._texts and len(self._texts) == MOST_PLACES):
                 continue
             text = _cut(text, self._room)

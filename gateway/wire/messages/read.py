@@ -21,7 +21,7 @@ from gateway.wire.chat.cache_marks import marker_of
 from gateway.wire.chat.read import MOST_PARTS, MOST_THINKING
 from gateway.wire.errors import invalid_request
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, array_spans, object_spans, value
-from gateway.wire.members import listed_messages, ours_in_metadata, positive, read_members
+from gateway.wire.members import listed_messages, ours_in_metadata, positive, read_members, wants_thinking
 from gateway.wire.memo import Memo
 from gateway.wire.messages.blocks import RESULT, result_message, said_message
 from gateway.wire.messages.clearing import MEMBER, clearing_of
@@ -120,6 +120,7 @@ def parse(body: bytes, memo: Memo) -> Request:
         has_stream_options=True,
         left_from_chats=(MEMBER,) if fields.get(MEMBER) else (),
         clearing=clearing_of(fields.get(MEMBER)),
+        reasons=wants_thinking(fields),
     )
 
 

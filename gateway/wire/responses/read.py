@@ -17,7 +17,7 @@ from gateway.request import Caching, Request
 from gateway.wire.chat.read import MOST_PARTS
 from gateway.wire.errors import invalid_request
 from gateway.wire.lexical import DuplicateKey, NotJSON, Span, object_spans, value
-from gateway.wire.members import elements, ours_in_metadata, positive, read_members
+from gateway.wire.members import elements, ours_in_metadata, positive, read_members, wants_thinking
 from gateway.wire.memo import Memo
 from gateway.wire.responses.items import HARMLESS, UNSEEN, both, item_kind, item_message, joined_marks
 
@@ -27,7 +27,7 @@ _SEPARATE: Final = frozenset({"input", "instructions", "tools"})
 _READ: Final = frozenset(
     {
         *("model", "stream", "max_output_tokens", "user", "safety_identifier", "metadata", "text"),
-        *("service_tier", "prompt_cache_options", "store", "background"),
+        *("service_tier", "prompt_cache_options", "store", "background", "reasoning"),
         *("previous_response_id", "conversation", "prompt"),
     }
 )
@@ -135,6 +135,8 @@ def parse(body: bytes, memo: Memo) -> Request:
         has_stream_options="stream_options" in spans,
         left_from_chats=(*tools.left_from_chats, *(name for name in _PROVIDERS_OWN if name in spans)),
         keeps_answer=fields.get("store") is not False,
+        reasons=wants_thinking(fields),
+        is_countable=fields.get("background") is not True,
         named=_named(fields, read.references),
     )
 
