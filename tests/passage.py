@@ -26,6 +26,7 @@ from gateway.config.policy import Policy
 from gateway.config.yaml import parse_yaml
 from gateway.keep_warm.schedule import NoWarmUps
 from gateway.money import ledger as books
+from gateway.money.limits import Limits
 from gateway.money.prices.entries import price_from
 from gateway.routing.deployment import Deployment, Kind, ModelFacts
 from gateway.routing.models import models_of
@@ -370,6 +371,8 @@ class Setting:
             upstreams=Upstreams(len, {"direct": script, "translated": script, "demo": script}),
         )
         built = build_gateway(config, around)
+        if any(one.rates for one in self.deployments):
+            built = replace(built, limits=Limits(of_deployments=True))
         # The last three ask the state at requests that fold, and have tests of their own.
         return replace(
             built,

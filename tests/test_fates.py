@@ -34,8 +34,9 @@ def refused(folder: Path, params: str, info: str = "{}", environ: dict[str, str]
         ("vertex_credentials", "x", "translated", "acted on"),
         ("api_version", "2025", "translated", "acted on"),
         ("api_version", "2025", "direct", "without effect"),
-        ("rpm", 5, "direct", "without effect"),
-        ("max_parallel_requests", 5, "direct", "without effect"),
+        ("rpm", 5, "direct", "acted on"),
+        ("itpm", 5, "direct", "without effect"),
+        ("max_parallel_requests", 5, "direct", "acted on"),
         ("num_retries", 5, "translated", "without effect"),
         ("stream_timeout", 5, "direct", "without effect"),
         ("tags", ["free"], "direct", "without effect"),
@@ -85,13 +86,13 @@ def test_what_is_without_effect_is_named_once_with_its_reason(tmp_path: Path):
     file = tmp_path / "config.yaml"
     file.write_text(
         "model_list:\n"
-        "  - {model_name: a, litellm_params: {model: demo/demo, rpm: 5}, model_info: {id: x}}\n"
-        "  - {model_name: b, litellm_params: {model: demo/demo, rpm: 6, tpm: 7}}\n"
+        "  - {model_name: a, litellm_params: {model: demo/demo, itpm: 5}, model_info: {id: x}}\n"
+        "  - {model_name: b, litellm_params: {model: demo/demo, itpm: 6, otpm: 7}}\n"
     )
     assert list(without_effect(load(file, {}).models)) == [
-        "litellm_params.rpm (line 2, 2 times) is without effect: read, and used once there are limits",
+        "litellm_params.itpm (line 2, 2 times) is without effect: tokens are counted together: give tpm",
         "model_info.id (line 2) is without effect: a note of LiteLLM's own",
-        "litellm_params.tpm (line 3) is without effect: read, and used once there are limits",
+        "litellm_params.otpm (line 3) is without effect: tokens are counted together: give tpm",
     ]
 
 

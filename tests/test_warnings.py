@@ -62,9 +62,9 @@ SAID = [
         "m#0:openai/x costs $10 a token: prices are for one token, as 1.25e-6, not for a million",
     ),
     (
-        "model: openai/gpt-4o, api_key: k, rpm: 5",
+        "model: openai/gpt-4o, api_key: k, itpm: 5",
         {},
-        "litellm_params.rpm (line 2) is without effect: read, and used once there are limits",
+        "litellm_params.itpm (line 2) is without effect: tokens are counted together: give tpm",
     ),
     (
         "model: openai/tts-1, api_key: k",

@@ -51,15 +51,15 @@ PROVIDERS: Final = re.compile(
 """Keys that litellm's translation to a provider reads: its credentials, places and switches."""
 
 _ATTEMPTS: Final = "which deployment is tried next, and when, is the gateway's own rule"
-_LIMITED: Final = "read, and used once there are limits"
+_LIMITED: Final = "limits of keys stand under `limits`, with `per: key`"
 _BY_TAG: Final = "requests are not routed by tags: every deployment of a name serves it"
 _BUDGETED: Final = "what may be spent is not bounded here yet"
 
-RATES: Final = ("rpm", "tpm", "itpm", "otpm", "max_parallel_requests")
-"""Rates that a deployment takes: accepted, and of no effect yet."""
+RATES: Final = ("rpm", "tpm", "max_parallel_requests")
+"""Rates of a deployment: one that is over is not called."""
 
 WITHOUT_EFFECT: Final[Mapping[str, str]] = {
-    **dict.fromkeys(RATES, _LIMITED),
+    **dict.fromkeys(("itpm", "otpm"), "tokens are counted together: give tpm"),
     **dict.fromkeys(("default_api_key_rpm_limit", "default_api_key_tpm_limit"), _LIMITED),
     **dict.fromkeys(
         ("num_retries", "max_retries", "retry_after", "cooldown_time", "allowed_fails", "retry_policy"), _ATTEMPTS

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.config import Config
 from gateway.config.limits import Budget, RateLimit, Scope, period_parts
+from gateway.config.litellm_keys import RATES
 from gateway.state.counters import MONEY, AccountCharge, Kind
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "mo": 30 * 86_400}
@@ -109,6 +110,8 @@ class Limits:
     by_team: Mapping[str, tuple[LimitRule, ...]] = field(default_factory=dict)
     by_key: Mapping[str, tuple[LimitRule, ...]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    of_deployments: bool = False
+    """Whether any deployment has rates."""
     _remembered: dict[tuple[Parties, str], tuple[float, float, tuple[Applied, ...]]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -133,11 +136,12 @@ class Limits:
             },
             by_key={key.name: _rules(key.budgets, key.limits, "key", "key", f"key {key.name}") for key in config.keys},
             aliases=config.aliases,
+            of_deployments=any(one.params.get(key) for one in config.models for key in RATES),
         )
 
     def __bool__(self) -> bool:
         """Say whether anything is limited at all."""
-        return any(True for _ in self.rules())
+        return self.of_deployments or any(True for _ in self.rules())
 
     def under(self, parties: Parties, policy: str, at: float) -> tuple[Applied, ...]:
         """Return what applies to a request at a moment. Raises MissingUser. `policy` is the policy's name."""

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from gateway.routing.deployment import Deployment
 from gateway.routing.upstreams.upstream import Reply, Trouble
-from gateway.wire.faults import TROUBLE, UNFIT, Fault, fault_of
+from gateway.wire.faults import BUSY, TROUBLE, UNFIT, Fault, fault_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Failure:
     """The upstream could not, or would not."""
 
     deployment: Deployment
-    kind: Trouble | Literal["status", "unfit"]
-    """`unfit`: the request cannot be made to fit this one, so it was not called."""
+    kind: Trouble | Literal["status", "unfit", "busy"]
+    """`unfit`: the request cannot be made to fit this one, so it was not called. `busy`: it is over a rate of ours."""
     status: int | None = None
     body: bytes = b""
     """With a status: the upstream's own words, passed on as they came but for the secrets of the deployment."""
@@ -62,7 +62,7 @@ class Failure:
 
     def _fault(self) -> Fault:
         if self.status is None:
-            return UNFIT if self.kind == "unfit" else TROUBLE
+            return {"unfit": UNFIT, "busy": BUSY}.get(self.kind, TROUBLE)
         model = self.deployment.model
         return fault_of(self.status, self.body, model=model, wildcard=self.deployment.pattern is not None)
 
@@ -119,6 +119,7 @@ _TELLING: Final = {
     "authentication": 4,
     "connect": 4,
     "unfit": 7,
+    "busy": 0,
 }
 _TELLING_FAULT: Final = {"rate": 0, "size": 5}
 

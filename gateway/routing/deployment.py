@@ -37,6 +37,7 @@ from gateway.providers.key_variables import usual_variables
 from gateway.providers.provider import Provider
 from gateway.providers.spoken import UnknownShape, ways_to
 from gateway.providers.table import PROVIDERS, provider_of
+from gateway.routing.rates import DeploymentRates, RateError, rates_of
 from gateway.wire.foreign import Reception
 from gateway.wire.headers import NEVER
 from gateway.wire.operations import Operation, operation_of
@@ -120,6 +121,7 @@ class Deployment:
     """The values of `anthropic-beta` that it takes; None where the provider judges them itself."""
     ways: Mapping[Operation, Provider] = field(default_factory=dict, repr=False)
     """The ways to it in other shapes than chat completions, by the shape's name."""
+    rates: DeploymentRates | None = None
     proxies: tuple[str, ...] = field(default=(), repr=False)
     """Through which it may be reached; they may hold passwords."""
     secrets: Secrets = field(init=False, repr=False, compare=False)
@@ -228,7 +230,7 @@ def deployments(config: Config, price_book: PriceBook) -> Mapping[str, tuple[Dep
             same_name.append(_deployment(entry, len(same_name), price_book, caches, config))
         except PriceError as error:
             complaints.append((entry.line, ("model_list", index, "model_info"), str(error)))
-        except _Complaint as error:
+        except (_Complaint, RateError) as error:
             complaints.append((entry.line, ("model_list", index, "litellm_params", error.key), str(error)))
     if complaints:
         raise Unservable(complaints)
@@ -249,7 +251,7 @@ def under_pattern(
         asked = replace(entry, params={**entry.params, "model": filled(str(entry.params["model"]), parts)})
         try:
             made = _deployment(asked, position, price_book, caches, config)
-        except (PriceError, _Complaint):
+        except (PriceError, _Complaint, RateError):
             continue
         anyone = is_any_provider(entry.params)
         label = f"{_label(entry, position)}:{made.provider}" if anyone else _label(entry, position)
@@ -333,8 +335,7 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
         most_answer=facts.max_output_tokens,
     )
     passed = {name: value for name, value in params.items() if name not in _NOT_PASSED and not is_price(name)}
-    if kind == "translated":
-        passed |= {name: params[name] for name in BY_LIBRARY & params.keys()}
+    passed |= {name: params[name] for name in BY_LIBRARY & params.keys() if kind == "translated"}
     return Deployment(
         name=_label(entry, position),
         model_name=entry.model_name,
@@ -360,6 +361,7 @@ def _deployment(entry: ModelEntry, position: int, book: PriceBook, caches: Book,
         forward_headers=_forwarded(params.get("forward_headers")),
         betas=_betas(provider, model),
         ways=_ways(provider, model, api_base, params, info.get("speaks"), has_key=bool(key)),
+        rates=rates_of(_label(entry, position), params),
         proxies=config.network.proxies,
     )
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from gateway.budget.tokens import Counter
 from gateway.conversation import Changes
-from gateway.money.entry import NO_PLAN, PlanFacts, RequestFacts
+from gateway.money.entry import BYTES_PER_TOKEN, NO_PLAN, PlanFacts, RequestFacts
 from gateway.prompt_cache.lookup import CacheLookup
 from gateway.request import Marks, Request
 from gateway.rewriting.folds.summarize import Segment
@@ -26,12 +26,13 @@ from gateway.routing.attempts import Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
 from gateway.routing.loads import Preference
 from gateway.routing.models import Model
+from gateway.routing.rates import DeploymentRates
 from gateway.routing.too_long import TooLong, too_long
 from gateway.routing.upstreams.upstream import Reply
 from gateway.serving.admission import Admitted
 from gateway.serving.answer_beginning import NO_START, AnswerStart, Stream, answer_start, drain
 from gateway.serving.calls_in_entry import is_sent, last_replied
-from gateway.serving.failures import failure_facts, is_upstreams, refuses, untranslatable
+from gateway.serving.failures import busy, failure_facts, is_upstreams, refuses, untranslatable
 from gateway.serving.fit import (
     LONG_PLAN,
     Fitted,
@@ -294,6 +295,8 @@ class Calls:
         fitted = self.fitted.get(model.name) or await self.fit(model)
         if isinstance(fitted.plan, Refusal) and self.enforces:
             return Failure(deployment, "unfit", message=f"{fitted.plan.component} does not fit {model.name}")
+        if deployment.rates is not None and (seconds := await _turn(self, deployment.rates, fitted)) is not None:
+            return busy(deployment, seconds)
         outcome = await self._try(deployment, fitted)
         if isinstance(outcome, Failure) and outcome.status is not None and self.enforces:
             found = too_long(outcome.status, outcome.body)
@@ -467,3 +470,14 @@ def _learn_window(gateway: Gateway, deployment: Deployment, found: TooLong, ours
     if is_news and (declared is None or stated.limit < declared):
         facts = {"deployment": deployment.name, "declared": declared, "said": stated.limit}
         gateway.log.warning("window is smaller than declared", **facts)
+
+
+async def _turn(calls: Calls, rates: DeploymentRates, fitted: Fitted) -> float | None:
+    """Count a call among those that a deployment may have; the seconds to wait where it is none of them."""
+    limiting, request = calls.gateway.limiting, calls.request
+    if limiting is None or calls.gateway.limits is None:
+        return None
+    likely = limiting.lengths.likely(calls.facts.model, calls.admitted.policy.name) * request.choices
+    answer = min(likely, (request.answer_limit or likely) * request.choices)
+    tokens = (fitted.prompt_tokens or request.most_tokens // BYTES_PER_TOKEN) + answer
+    return await limiting.rated_calls.take(rates, calls.facts.id, len(calls.attempts), tokens)

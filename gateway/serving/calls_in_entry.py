@@ -46,7 +46,7 @@ class AnyAttempt(Protocol):
 
 def is_sent(outcome: Outcome | None) -> bool:
     """Whether a deployment was asked, by what came of it."""
-    return not (isinstance(outcome, Failure) and outcome.kind == "unfit")
+    return not (isinstance(outcome, Failure) and outcome.kind in ("unfit", "busy"))
 
 
 AttemptKind = TypeVar("AttemptKind", bound=AnyAttempt)

@@ -22,7 +22,7 @@ def refuses(outcome: Outcome, member: str) -> bool:
 
 def is_upstreams(failure: Failure) -> bool:
     """Whether it is more than what a client is told of its own request, or what is known of a rest."""
-    return failure.begun or (failure.fault.whose != "request" and failure.kind != "unfit")
+    return failure.begun or (failure.fault.whose != "request" and failure.kind not in ("unfit", "busy"))
 
 
 def failure_facts(failure: Failure, *, quotes: bool) -> dict[str, Any]:
@@ -38,6 +38,11 @@ def failure_facts(failure: Failure, *, quotes: bool) -> dict[str, Any]:
     if quotes and (said := failure.said or failure.body[: 4 * _SAID].decode(errors="replace")):
         facts["said"] = printable(said, _SAID)
     return facts
+
+
+def busy(deployment: Deployment, seconds: float) -> Failure:
+    """Say that a deployment is over a rate that the configuration names, and was not called."""
+    return Failure(deployment, "busy", retry_after=seconds, message="it is over its rate")
 
 
 def untranslatable(deployment: Deployment, shape: str, member: str) -> Failure:

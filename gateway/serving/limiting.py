@@ -22,6 +22,7 @@ from gateway.money.row import LedgerRow
 from gateway.money.tightening import FullestBudget, fullest_budget
 from gateway.routing.deployment import Deployment
 from gateway.routing.models import Model
+from gateway.serving.rated_calls import RatedCalls
 from gateway.serving.webhooks import Notices
 from gateway.state import StateUnavailable, open_counters
 from gateway.state.counters import AccountCharge, Balance, Granted, Look, Once, Short
@@ -126,6 +127,8 @@ class Limiting:
     limits: Limits
     counting: Counting
     log: FilteringBoundLogger = field(repr=False)
+    rated_calls: RatedCalls
+    """The calls to deployments that have rates."""
     serves_without: bool = False
     """True if requests are served without limits while the counters are down."""
     lengths: AnswerLengths = field(default_factory=AnswerLengths)
@@ -209,6 +212,7 @@ class Limiting:
         """Book what a request cost, once the ledger has its end. A call of the gateway's own was never held."""
         admission = self._admitted.pop(row.id, None)
         nanousd, tokens = row.cost_nanousd or 0, row.prompt_tokens + row.completion_tokens
+        self.rated_calls.end(row.id, tokens)
         if row.status == "answered" and row.completion_tokens:
             self.lengths.learn(row.model, policy_name(row.policy), row.completion_tokens)
         if admission is not None:
@@ -337,17 +341,19 @@ _RATES: Final = {
 def limiting_of(config: Config, limits: Limits, now: Callable[[], float], log: FilteringBoundLogger) -> Limiting:
     """Make the way to the counters of limits. Nothing is opened before something is limited."""
     owner, books_at = CountingOwner(config.ledger.dir), config.ledger.dir
+    counting = Counting(
+        open_counters(config.state),
+        lambda wanted: recounted(limiting.limits, books_at, now(), wanted),
+        owner,
+        log,
+        now,
+        config.state.counters_timeout,
+    )
     limiting = Limiting(
         limits,
-        Counting(
-            open_counters(config.state),
-            lambda wanted: recounted(limiting.limits, books_at, now(), wanted),
-            owner,
-            log,
-            now,
-            config.state.counters_timeout,
-        ),
+        counting,
         log,
+        RatedCalls(counting, now),
         serves_without=config.state.on_store_down == "allow",
         notices=Notices(config.webhooks, log, now),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from gateway.serving.fit import MOST_REWRITTEN, Fitted
 from gateway.wire import errors
 from gateway.wire.errors import GatewayError
 from gateway.wire.headers import told_of_failure
+from gateway.wire.limit_errors import rate_limited
 from gateway.wire.operations import Operation
 from gateway.wire.overflow import Overflow
 
@@ -215,6 +217,9 @@ def unanswered(failure: Failure, model: str, now: float, operation: Operation = 
                 return errors.key_refused(status)
             headers = told_of_failure(failure.headers, now, again=fault.kind in {"rate", "trouble"})
             return errors.upstream_refused(status, failure.body, headers)
+        case "busy":
+            seconds = max(1, math.ceil(failure.retry_after or 1.0))
+            return rate_limited("every deployment has its rate", f"model={errors.printable(model)}", seconds, None)
         case "unfit" if failure.param is not None:
             return errors.invalid_request(failure.message, failure.param)
         case "unfit":

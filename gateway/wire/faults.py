@@ -51,6 +51,7 @@ SIZE: Final = Fault("deployment", "size")
 """More tokens than this account may have at once or can pay: a smaller request, or another account, passes."""
 TROUBLE: Final = Fault("everybody", "trouble", rests=True)
 UNFIT: Final = Fault("deployment", "unfit")
+BUSY: Final = Fault("deployment", "rate")
 
 LONGEST_BODY: Final = 64 * 1024
 """Bytes of an error body that are read; no provider's own error is longer."""

@@ -55,7 +55,7 @@ def answer_ended(party: str, tokens: int, cost: str) -> GatewayError:
     return GatewayError(429, "budget_exceeded", message, code="insufficient_quota", headers=headers)
 
 
-def rate_limited(limit: str, party: str, seconds: int, told: Mapping[str, Any]) -> GatewayError:
+def rate_limited(limit: str, party: str, seconds: int, told: Mapping[str, Any] | None) -> GatewayError:
     """Refuse because of a rate of the gateway's, or because of holds that will free up."""
     message = f"Limit of the gateway reached for {party}: {limit}. Try again in {seconds} seconds."
     headers = {"retry-after": str(seconds)}

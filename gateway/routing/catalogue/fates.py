@@ -17,6 +17,7 @@ from gateway.config.litellm_keys import (
     OF_INFO,
     OURS,
     PROVIDERS,
+    RATES,
     WITHOUT_EFFECT,
 )
 from gateway.config.problems import closest
@@ -53,7 +54,7 @@ def of_param(name: str, value: Any, kind: Kind, heeded: Collection[str] = ()) ->
         return Fate("refused", INSTEAD[name])
     if name == "additional_drop_params" and kind != "translated":
         return _dropped(value)
-    if name in OURS or name in DEFAULTS or is_price(name):
+    if name in OURS or name in DEFAULTS or name in RATES or is_price(name):
         return _ACTED
     if name in WITHOUT_EFFECT:
         return Fate("without effect", WITHOUT_EFFECT[name])

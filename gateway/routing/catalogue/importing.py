@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from gateway.config.environment import is_read_in, read_in
-from gateway.config.litellm_keys import INFO_IN_PARAMS, RATES
+from gateway.config.litellm_keys import INFO_IN_PARAMS
 from gateway.config.problems import KeyPath, Problem
 from gateway.config.yaml import YamlDocument
 from gateway.money.prices.entries import is_price
@@ -169,9 +169,6 @@ class _Import:
                 told = "left out: it is empty"
             elif key == "drop_params":
                 told = f"left out: {sections.KEYS['drop_params']}"
-            elif key in RATES:
-                out[key] = value
-                told = "kept, and used once there are limits"
             elif fate.kind == "acted on":
                 out[key] = value
                 told = f"kept, as model_info.{key}" if _is_info(key) else "kept"

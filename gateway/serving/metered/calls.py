@@ -8,13 +8,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from gateway.budget.tokens import LONG_BODY
+from gateway.money.entry import BYTES_PER_TOKEN
 from gateway.routing.attempts import Answer, Failure, Outcome, attempts, drive
 from gateway.routing.deployment import Deployment
 from gateway.routing.models import Model
+from gateway.routing.rates import DeploymentRates
 from gateway.routing.upstreams.upstream import Reply, UpstreamError
 from gateway.serving.answer_beginning import Stream, answer_start
 from gateway.serving.calls_in_entry import is_sent, last_replied
-from gateway.serving.failures import failure_facts, is_upstreams, refuses
+from gateway.serving.failures import busy, failure_facts, is_upstreams, refuses
 from gateway.serving.ledger import trace_headers
 from gateway.serving.limiting import clamped
 from gateway.serving.occupied import Occupied
@@ -122,6 +124,8 @@ class MeteredCalls:
         gateway, started = self.gateway, self.gateway.monotonic()
         if (known := gateway.health.begin(deployment.name, started)) is not None:
             return known
+        if deployment.rates is not None and (seconds := await self._turn(deployment.rates)) is not None:
+            return busy(deployment, seconds)
         along, start = self._along(deployment, first=not self.attempts), _NO_START
         reply: Reply | None = None
         outcome: Outcome | None = None
@@ -142,6 +146,14 @@ class MeteredCalls:
         if self.attempts[-1].is_sent:
             self._learn(outcome, now)
         return outcome
+
+    async def _turn(self, rates: DeploymentRates) -> float | None:
+        """Count a call among those that a deployment may have; the seconds to wait where it is none of them."""
+        gateway, request = self.gateway, self.request
+        if gateway.limiting is None or gateway.limits is None:
+            return None
+        tokens = request.input_bytes // BYTES_PER_TOKEN + (request.answer_limit or 0) * request.choices
+        return await gateway.limiting.rated_calls.take(rates, self.request_id, len(self.attempts), tokens)
 
     def _learn(self, outcome: Outcome, now: float) -> None:
         """Learn how the deployment is, and tell the operator once that it rests, and once that it is well again."""
