@@ -329,7 +329,7 @@ async def _open(state: State, closing: contextlib.AsyncExitStack) -> None:
     closing.callback(gateway.ledger.close)
     if gateway.limiting is not None:
         if gateway.limits is not None:
-            gateway.limiting.counting.open()
+            await gateway.limiting.counting.begun()
         closing.push_async_callback(gateway.limiting.close)
     if gateway.recorder is not None:
         closing.callback(gateway.recorder.close)

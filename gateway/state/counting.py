@@ -44,6 +44,8 @@ HOLD_SECONDS: Final = 60.0
 """Seconds after which the holds of a process that died are gone."""
 RENEW_SECONDS: Final = 15.0
 MOST_ERRORS: Final = 3
+BEGIN_SECONDS: Final = 15.0
+"""Seconds that a process takes at most to begin: it may wait for another one that counts the ledger."""
 LOOK_SECONDS: Final = 1.0
 """Seconds between looks at counters that are down."""
 _MOST_AT_ONCE: Final = 64
@@ -87,6 +89,8 @@ class Counting:
         self._counted: set[str] = set()
         """Those of them that a recount found in the ledger already."""
         self._errors = 0
+        self._begun = asyncio.Event()
+        self._begins_until = 0.0
         self._keeping: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -101,9 +105,16 @@ class Counting:
         if self._thread is not None:
             return
         self._loop = asyncio.get_running_loop()
+        self._begins_until = self._loop.time() + BEGIN_SECONDS
         self._thread = Thread(target=self._run, name="counters", daemon=True)
         self._thread.start()
         self._keeping = self._loop.create_task(self._keep())
+
+    async def begun(self) -> None:
+        """Wait until the first count is over, or takes too long: before it nobody can be answered."""
+        self.open()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._begun.wait(), BEGIN_SECONDS)
 
     async def close(self) -> None:
         """Tell the rest, as far as it is taken soon."""
@@ -196,6 +207,8 @@ class Counting:
 
     def _give_up(self, now: float) -> None:
         pending = self._pending
+        if not self._begun.is_set() and now < self._begins_until:
+            return
         while pending and (pending[0][1].done() or pending[0][0] <= now):
             _, answer = pending.popleft()
             if not answer.done():
@@ -218,6 +231,7 @@ class Counting:
         is_over = False
         with contextlib.suppress(StateUnavailable):  # told by the first step that asks
             self._begin()
+        self._tell(self._note_begun)
         while not is_over:
             batch: list[_Asked] = []
             asked = self._queue.get()
@@ -238,16 +252,18 @@ class Counting:
     def _begin(self) -> None:
         """Count the ledger where no other process of it is alive; else settle for those that died."""
         is_alone = self._process.is_alone()
-        [held] = self._store.run([Holds()], self._source)
-        holds = held if isinstance(held, list) else []
-        left = [hold for hold in holds if not self._process.is_alive(hold.owner)]
-        if is_alone or left:
-            found = self._recount({hold.id for hold in left})
-            now = self._now()
-            ends = [Settle(hold.id, hold.charges, found.settled.get(hold.id, 0), 0, now) for hold in left]
-            counted = [Recount(found.amounts)] if is_alone else []
-            self._store.run([*ends, *counted], self._source)
-        self._process.share()
+        try:
+            [held] = self._store.run([Holds()], self._source)
+            holds = held if isinstance(held, list) else []
+            left = [hold for hold in holds if not self._process.is_alive(hold.owner)]
+            if is_alone or left:
+                found = self._recount({hold.id for hold in left})
+                now = self._now()
+                ends = [Settle(hold.id, hold.charges, found.settled.get(hold.id, 0), 0, now) for hold in left]
+                counted = [Recount(found.amounts)] if is_alone else []
+                self._store.run([*ends, *counted], self._source)
+        finally:
+            self._process.share()  # else those that begin beside it would wait for as long as it lives
 
     def _do(self, batch: Sequence[_Asked]) -> None:
         """Do a batch, what is owed before it."""
@@ -314,6 +330,13 @@ class Counting:
             else:
                 answer.set_result(result)
         self._give_up(0.0)
+
+    def _note_begun(self) -> None:
+        """Let those that asked before it wait as long as others do, from now on."""
+        self._begun.set()
+        assert self._loop is not None
+        until = self._loop.time() + self._timeout
+        self._pending = deque([(max(deadline, until), answer) for deadline, answer in self._pending])
 
     def _answer_all(self, answers: Sequence[asyncio.Future[Result]], error: StateUnavailable) -> None:
         self._failed(str(error))
