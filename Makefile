@@ -20,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/pytest -q -n 3 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve check format quick test bytecode load browser clients model bench lock clean
+.PHONY: help venv demo serve check format quick test bytecode load browser clients matrix model bench lock clean
 
 help:                ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
@@ -63,6 +63,9 @@ browser: venv        ## pages of strangers in a real browser; needs Chromium
 
 clients: venv        ## real SDKs, frameworks and agents against a gateway; installs them, needs npm
 	$(BIN)/python -m tests.clients
+
+matrix: venv         ## twelve providers in three shapes, as their documentation says; installs their SDKs
+	$(BIN)/python -m tests.load.provider_matrix
 
 model: venv          ## a real model behind the gateway: make model LLM=PATH of the environment that has one (tests/load/real_model.py)
 	@test -n "$(LLM)" || { echo "make model LLM=PATH; tests/load/real_model.py says how to make that environment" >&2; exit 2; }
