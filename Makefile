@@ -55,7 +55,7 @@ test:                ## check, and all tests but those of `make load`; one file 
 bytecode: venv
 	@$(BIN)/pytest -q --collect-only $(or $(TESTS),--ignore=tests/load) > /dev/null || true
 
-load: venv           ## the small load runs: faults, floods, kill -9, streams; the full ones: python -m tests.load.NAME
+load: venv           ## the small load runs: mixed requests, restarts, kill -9, streams; the full ones: python -m tests.load.NAME
 	$(BIN)/pytest -q tests/load
 
 browser: venv        ## pages of strangers in a real browser; needs Chromium
