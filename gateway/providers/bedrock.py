@@ -36,6 +36,7 @@ def names_another_api(model: str) -> bool:
 INVOKE: Final = Provider(
     "signed",
     envelope=Envelope(
+        "aws",
         "bedrock-2023-05-31",
         frozenset({"model", "stream"}),
         holds_betas=True,

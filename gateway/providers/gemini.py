@@ -57,7 +57,7 @@ GEMINI_API: Final = Provider(
     end_marker=b'"finishReason"',
 )
 
-RAW_PREDICT: Final = Provider("signed", envelope=Envelope("vertex-2023-10-16", frozenset({"model"})))
+RAW_PREDICT: Final = Provider("signed", envelope=Envelope("google", "vertex-2023-10-16", frozenset({"model"})))
 """Claude in Anthropic's own shape: `rawPredict` and `streamRawPredict` name the model in the path
 (docs.cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude/use-claude)."""
 

@@ -30,6 +30,8 @@ class StreamReader(Protocol):
 class Envelope:
     """The members of a body that a cloud wants otherwise than the maker of the model."""
 
+    cloud: Literal["aws", "google"]
+    """Signs the request."""
     version: str
     """Of the API, which the body names."""
     taken_out: frozenset[str]

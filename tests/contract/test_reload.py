@@ -67,7 +67,9 @@ class Edited:
         return status, [one["id"] for one in json.loads(body)["data"]] if status == 200 else []
 
     def ready(self) -> dict[str, Any]:
-        return dict(json.loads(get(f"{self.gateway.root}/ready")[1]))
+        """The answer to readiness; nobody answers where a worker is killed that just took the connection."""
+        body = wait_for(lambda: get(f"{self.gateway.root}/ready")[1], 10, "an answer")
+        return dict(json.loads(body))
 
 
 def edited_of(gateway: Gateway) -> Iterator[Edited]:

@@ -62,7 +62,7 @@ class Signed:
         assert way.envelope is not None
         body, headers = enveloped(body, way.envelope, headers)
         try:
-            there = await self._signed(deployment, body, stream=stream)
+            there = await self._signed(deployment, way.envelope, body, stream=stream)
         except UpstreamError:
             raise
         except Exception as error:  # whatever a library of a cloud raises where nobody lets it sign in
@@ -80,9 +80,9 @@ class Signed:
     async def close(self) -> None:
         await self._direct.close()
 
-    async def _signed(self, deployment: Deployment, body: bytes, *, stream: bool) -> Endpoint:
+    async def _signed(self, deployment: Deployment, envelope: Envelope, body: bytes, *, stream: bool) -> Endpoint:
         """Return the address of a request, and the headers that sign it."""
-        if deployment.provider == "vertex_ai":
+        if envelope.cloud == "google":
             return await self._on_vertex(deployment, stream=stream)
         signer = await self._signer(_BEDROCK, "AmazonAnthropicClaudeMessagesConfig")
         aws = await self._module(_AWS)
