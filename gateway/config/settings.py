@@ -389,9 +389,7 @@ class FormerSecret:
     until: Moment = Field(description="From this moment on it is refused.")
 
 
-KeyOperation = Literal[
-    "chat", "responses", "messages", "embeddings", "completions", "moderations", "rerank", "compact"
-]
+KeyOperation = Literal["chat", "responses", "messages", "embeddings", "completions", "moderations", "rerank", "compact"]
 
 
 @declared(config=STRICT, frozen=True, slots=True)
