@@ -1,6 +1,7 @@
 """What the program that stays up needs of the machine, said clearly where it is missing."""
 
 import asyncio
+import os
 import socket
 
 import pytest
@@ -48,6 +49,13 @@ async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
+
+
+def test_a_worker_that_begins_makes_nobody_wait_at_the_port_they_share() -> None:
+    with server.bind("127.0.0.1", 0) as listener, socket.socket(fileno=os.dup(listener.fileno())) as handed:
+        Service(_nothing, Server(), handed)  # type: ignore[arg-type]  # any application does
+        handed.dup().close()
+        assert not os.get_blocking(listener.fileno())
 
 
 def test_connections_that_wait_are_taken_in_a_few_turns_of_a_busy_loop() -> None:

@@ -45,6 +45,9 @@ class Service(uvicorn.Server):
                 backlog=BACKLOG,
             )
         )
+        listener.setblocking(False)
+        # A copy that Python makes of a socket without a time-out turns blocking on, in all processes that share the
+        # port: whoever looks for another connection just then would wait for it, and for nothing else.
         self._listener = listener
         self._taking: set[asyncio.Task[None]] = set()
         self._clock: asyncio.Task[None] | None = None
