@@ -1,5 +1,6 @@
 """Reservations: what a request holds of a budget."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 from hypothesis import given
@@ -61,6 +62,13 @@ def test_what_is_spent_and_granted_never_passes_the_limit(asked, spent, most):
     if isinstance(outcome, Granted):
         assert spent + most + outcome.nanousd <= 10**9
         assert outcome.nanousd <= PRICE.cost(asked.longest)
+
+
+def test_an_unlimited_answer_is_held_whole_in_a_budget_twice_as_large():
+    unlimited = replace(demand(16_000, may_clamp=False), may_grow=True)
+    cost = PRICE.cost(16_000)
+    assert {way.bound for way in ways(unlimited, PRICE, 2 * cost)} == {"asked"}
+    assert "counted" in {way.bound for way in ways(unlimited, PRICE, 2 * cost - 1)}
 
 
 def test_the_dearest_price_counts():

@@ -91,12 +91,16 @@ def rate(prices: Iterable[Price], demand: Demand, service_tier: str | None) -> R
     return RequestPrice(prompt, million)
 
 
-def ways(demand: Demand, price: RequestPrice) -> Sequence[Way]:
-    """List the ways to admit a request, the best for the caller first."""
+def ways(demand: Demand, price: RequestPrice, smallest: int | None = None) -> Sequence[Way]:
+    """List the ways to admit a request, the best for the caller first.
+
+    `smallest` is the smallest hard limit, in nano-dollars. An answer that nobody limits is counted only where its
+    highest cost is more than half of that: a hold that is never passed is better than a count of what came.
+    """
     most = price.cost(demand.longest)
     expected = min(most, price.cost(demand.likely))
     least = min(most, price.cost(max(FLOOR * demand.choices, 1)))
-    if demand.may_grow:
+    if demand.may_grow and (smallest is None or 2 * most > smallest):
         return _growing_ways(demand, price, most, expected, least)
     roomy = Way(Offer(expected, most, most, NEAR_PERMILLE), "asked")
     if not demand.may_clamp:

@@ -156,8 +156,9 @@ class Limiting:
         if not applied:
             return None
         price = rate(prices, demand, service_tier)
-        possible = ways(demand, price)
         charges = _charges(applied, demand)
+        budgets = [charge.limit for charge in charges if charge.kind == "money" and charge.limit is not None]
+        possible = ways(demand, price, min(budgets, default=None))
         try:
             outcome = await self.counting.take_hold(facts.id, charges, [way.offer for way in possible])
         except StateUnavailable as error:

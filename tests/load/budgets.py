@@ -28,6 +28,8 @@ from gateway.state.counting_owner import CountingOwner
 from tests.contract.running import Program, free_port, gateway_command, get, wait_for
 
 DOLLAR = 10**9
+_AT_ONCE = 50
+"""Tokens that a stream says in one event: it says all that it is paid for."""
 
 
 @dataclass
@@ -56,14 +58,18 @@ class Scripted:
         usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
         await asyncio.sleep(self.seconds)
         if not body.get("stream"):
-            message = {"role": "assistant", "content": "x"}
+            message = {"role": "assistant", "content": " x" * completion}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             return web.json_response({"id": "c", "object": "chat.completion", "choices": [choice], "usage": usage})
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
-        for delta, end in (({"content": "x"}, None), ({}, "stop")):
-            choices = [{"index": 0, "delta": delta, "finish_reason": end}]
+        for at in range(0, completion, _AT_ONCE):
+            said = {"content": " x" * min(_AT_ONCE, completion - at)}
+            choices = [{"index": 0, "delta": said, "finish_reason": None}]
             await response.write(b"data: " + json.dumps({"id": "c", "choices": choices}).encode() + b"\n\n")
+            await asyncio.sleep(self.seconds / 10)
+        choices = [{"index": 0, "delta": {}, "finish_reason": "stop"}]
+        await response.write(b"data: " + json.dumps({"id": "c", "choices": choices}).encode() + b"\n\n")
         await response.write(b"data: " + json.dumps({"id": "c", "choices": [], "usage": usage}).encode() + b"\n\n")
         await response.write(b"data: [DONE]\n\n")
         return response
